@@ -1,0 +1,27 @@
+"""Pretrain masked models of any modality, from one recipe, on one loop.
+
+Names are imported when first used, so that ``import omnimask`` costs nothing that a command does not need.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from omnimask.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from omnimask.build import build as build
+    from omnimask.recipe import load_recipe as load_recipe
+    from omnimask.training.loop import Trainer as Trainer
+
+__version__ = "0.1.0"
+__all__ = ["Trainer", "__version__", "build", "hookimpl", "load_recipe"]
+
+_LAZY = {"build": "omnimask.build", "load_recipe": "omnimask.recipe", "Trainer": "omnimask.training.loop"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

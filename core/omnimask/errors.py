@@ -1,0 +1,25 @@
+"""Errors that end a command with a message instead of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(ValueError):
+    """The user's input is wrong, found before anything was written (exit code 2). ``messages``: one per problem."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages: Sequence[str] = messages
+
+
+class RunStopped(RuntimeError):
+    """The run stopped for a reason that the message names: data, numbers, disk (exit code 1). The last checkpoint is intact."""
+
+
+class Interrupted(Exception):
+    """A signal ended the run after a checkpoint (exit code 128 + ``signum``)."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by signal {signum}")
+        self.signum = signum

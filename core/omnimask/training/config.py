@@ -1,0 +1,56 @@
+"""The `train:` and `data:` keys that every recipe has, with their documentation. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainConfig(BaseModel):
+    """Everything the shared loop needs to know; the field descriptions are the reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    steps: Annotated[int, Field(gt=0, description="optimiser steps of the whole run")]
+    batch_tokens: Annotated[int, Field(gt=0, description="tokens per optimiser step before masking, over all ranks")]
+    micro_batch_tokens: Annotated[
+        Annotated[int, Field(gt=0)] | Literal["auto"], Field(description="memory knob: tokens per forward pass on one device")
+    ] = "auto"
+    optimizer: Annotated[Any, Field(description="an optimizer component")] = None
+    schedule: Annotated[Any, Field(description="a schedule component: learning rate as a factor of the peak")] = None
+    clip: Annotated[Annotated[float, Field(gt=0)] | None, Field(description="largest gradient norm; null: no clipping")] = None
+    ema: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | None, Field(description="decay of averaged weights, which are then validated")
+    ] = None
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], Field(description="auto: fp32 on CPU, bf16 where the device has it, else fp16")
+    ] = "auto"
+    compile: Annotated[bool, Field(description="torch.compile the blocks")] = False
+    activation_checkpointing: Annotated[bool, Field(description="recompute blocks in the backward pass to save memory")] = False
+    deterministic: Annotated[bool, Field(description="bit-identical weights on CUDA too; slower there")] = False
+    workers: Annotated[int, Field(ge=0, description="loader processes; 0 loads in the main process")] = 0
+    log_every: Annotated[int, Field(gt=0, description="steps between lines of metrics.jsonl")] = 10
+    validate_every: Annotated[int, Field(gt=0, description="steps between validations")] = 500
+    checkpoint_every: Annotated[int, Field(gt=0, description="steps between checkpoints")] = 500
+    keep_checkpoints: Annotated[int, Field(ge=2, description="how many of the newest checkpoints are kept, beside the best")] = 2
+    tensorboard: Annotated[bool, Field(description="write TensorBoard events too; needs omnimask[tensorboard]")] = False
+
+
+class BadSamples(BaseModel):
+    """How many unreadable samples a run tolerates before it stops: the larger of the two."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fraction: Annotated[float, Field(ge=0, le=1, description="share of the data set")] = 0.001
+    at_least: Annotated[int, Field(ge=0, description="this many are always tolerated")] = 10
+
+
+class DataOptions(BaseModel):
+    """The keys of `data:` that belong to the framework; all others belong to the data set named there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    validation: Annotated[float, Field(ge=0, lt=1, description="share of the samples held out, chosen by a hash of their key")] = 0.05
+    max_validation: Annotated[int, Field(gt=0, description="at most this many held-out samples are used per validation")] = 2048
+    max_bad: Annotated[BadSamples, Field(description="unreadable samples tolerated")] = BadSamples()
