@@ -1,0 +1,122 @@
+"""Operations on packed sequences: several sequences lie end to end as a :class:`Layout` says, and no padding is stored.
+
+T slots, S sequences, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omnimask.interfaces import AttentionKind, Layout, Packed
+
+T = TypeVar("T")
+
+_KINDS: Sequence[AttentionKind] = ("full", "causal", "ranked")
+
+
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Concatenation of ``arange(start, start + length)`` for every sequence; (sum of lengths,)."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def group_by_parent(layout: Layout, num_parents: int) -> Layout:
+    """One sequence per parent: the sequences of a parent, which must lie together, become one (for cross-attention)."""
+    if np.any(np.diff(layout.parent) < 0):
+        raise ValueError("sequences of one parent must lie together, in the order of their parents")
+    lengths = np.bincount(layout.parent, weights=layout.lengths, minlength=num_parents).astype(np.int64)
+    return Layout(lengths, np.arange(num_parents, dtype=np.int64))
+
+
+def interleave(parts: Sequence[Layout]) -> tuple[Layout, NDArray[np.int64]]:
+    """Joins sequence i of every part into one sequence.
+
+    Returns the joint layout, and (T,) the order in which to gather from the parts laid one after another.
+    """
+    count = parts[0].num_sequences
+    if any(part.num_sequences != count for part in parts):
+        raise ValueError(f"parts have {[part.num_sequences for part in parts]} sequences; they must agree")
+    base = np.cumsum([0, *(part.num_slots for part in parts[:-1])])
+    starts = np.stack([part.offsets[:-1] + b for part, b in zip(parts, base, strict=True)], axis=1)
+    lengths = np.stack([part.lengths for part in parts], axis=1)
+    order = ranges(starts.reshape(-1), lengths.reshape(-1))
+    return Layout(lengths.sum(axis=1), parts[0].parent, joint_attention([part.attention for part in parts])), order
+
+
+def joint_attention(kinds: Sequence[AttentionKind]) -> AttentionKind:
+    """The kind that describes sequences of several kinds in one layout."""
+    return kinds[0] if len(set(kinds)) == 1 else "ranked"
+
+
+def uniform_length(layout: Layout) -> int | None:
+    """The common length of all sequences, or None if they differ (or there are none)."""
+    lengths = layout.lengths
+    return int(lengths[0]) if len(lengths) and bool(np.all(lengths == lengths[0])) else None
+
+
+def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Pads to (S, longest, ...) for a module that needs dense tensors, with (S, longest) True where a slot is real."""
+    layout = packed.layout
+    longest = int(layout.lengths.max(initial=0))
+    is_real = np.arange(longest)[None, :] < layout.lengths[:, None]
+    place = torch.from_numpy(np.flatnonzero(is_real)).to(packed.data.device)
+    flat = packed.data.new_full((layout.num_sequences * longest, *packed.data.shape[1:]), value)
+    padded = flat.index_copy(0, place, packed.data).unflatten(0, (layout.num_sequences, longest))
+    return padded, torch.from_numpy(is_real).to(packed.data.device)
+
+
+def from_dense(padded: Tensor, layout: Layout) -> Packed:
+    """The inverse of :func:`dense`: drops the padding of (S, longest, ...)."""
+    is_real = np.arange(padded.shape[1])[None, :] < layout.lengths[:, None]
+    place = torch.from_numpy(np.flatnonzero(is_real)).to(padded.device)
+    return Packed(padded.flatten(0, 1)[place], layout)
+
+
+def segments(data: Tensor, layout: Layout) -> Sequence[Tensor]:
+    """The sequences as views of ``data``, (length, ...) each."""
+    return data.split(layout.lengths.tolist())
+
+
+def index_tensor(index: NDArray[Any], device: torch.device) -> Tensor:
+    """A host index on the device, without waiting for it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(index))
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]) -> T:
+    """Applies ``function`` to every array of the given types in nested frozen dataclasses, mappings and tuples; layouts stay."""
+    if isinstance(value, kinds):
+        return function(value)
+    if isinstance(value, Layout) or value is None:
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {f.name: map_arrays(getattr(value, f.name), function, kinds) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **changed)
+    if isinstance(value, Mapping):
+        return {key: map_arrays(item, function, kinds) for key, item in value.items()}  # pyright: ignore[reportReturnType]
+    if isinstance(value, tuple):
+        return tuple(map_arrays(item, function, kinds) for item in value)  # pyright: ignore[reportReturnType]
+    return value
+
+
+def to_tensors(value: T) -> T:
+    """NumPy arrays become torch tensors that share their memory; layouts stay host data."""
+    return map_arrays(value, lambda array: torch.from_numpy(np.ascontiguousarray(array)), (np.ndarray,))
+
+
+def to_device(value: T, device: torch.device | str, *, non_blocking: bool = False) -> T:
+    """A copy whose tensors lie on ``device`` (floats keep their type; layouts stay host data)."""
+    return map_arrays(value, lambda tensor: tensor.to(device, non_blocking=non_blocking), (Tensor,))
+
+
+def pin_memory(value: T) -> T:
+    """A copy whose tensors lie in page-locked host memory, for copies that do not block."""
+    return map_arrays(value, lambda tensor: tensor.pin_memory(), (Tensor,))
