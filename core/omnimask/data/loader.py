@@ -1,0 +1,208 @@
+"""Reads planned steps with any number of worker processes; what comes out depends on the plan alone."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from omnimask.data.planner import Cursor, Place, Planner, StepPlan
+from omnimask.errors import RunStopped
+from omnimask.interfaces import MaskedBatch
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BadSample:
+    """A sample that could not be read and was left out: its key, the visit, and why."""
+
+    key: str
+    epoch: int
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """What a pipeline makes of one micro-batch of places: ``batch`` is None when all of its samples were bad."""
+
+    batch: MaskedBatch | None
+    bad: tuple[BadSample, ...] = ()
+
+    def pin_memory(self) -> LoadedBatch:
+        """The same with its tensors in page-locked memory, for copies to a CUDA device that do not wait."""
+        return _pinned(self)
+
+
+@dataclass(frozen=True)
+class LoadedStep:
+    """What one rank computes in one optimiser step. ``batches`` leaves empty micro-batches out; ``after`` starts the next step."""
+
+    step: int
+    batches: list[MaskedBatch]
+    bad: tuple[BadSample, ...]
+    after: Cursor
+
+
+Pipeline = Callable[[Sequence[Place]], LoadedBatch]
+
+
+class Loader:
+    """Iterates :class:`LoadedStep` from ``first_step`` to ``last_step``, both included; steps count from 0.
+
+    The plan is made in this process; workers receive places and return batches in order, so the steps are the same for any
+    ``workers``. Closing the iterator early ends the workers.
+
+    Args:
+        pipeline: picklable; makes one micro-batch of its places. Bad samples are its business: what it raises is a bug and propagates.
+        planner: cuts the stream into steps.
+        workers: processes; 0 reads in this process.
+        start: cursor of ``first_step``.
+        last_step: None means the last step of the planner's run.
+        rank, world: which share of every step is read.
+        pin_memory: page-locked tensors, for CUDA devices only.
+
+    Raises:
+        RunStopped: while iterating, when a worker process dies.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        planner: Planner,
+        *,
+        workers: int,
+        start: Cursor,
+        first_step: int,
+        last_step: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        self.pipeline = pipeline
+        self.planner = planner
+        self.workers = workers
+        self.start = start
+        self.first_step = first_step
+        self.last_step = planner.steps - 1 if last_step is None else last_step
+        self.rank = rank
+        self.world = world
+        self.pin_memory = pin_memory
+
+    def __iter__(self) -> Iterator[LoadedStep]:
+        planned: deque[StepPlan] = deque()
+        iterator = self._start(self._micro_batches(planned))
+        processes = list(getattr(iterator, "_workers", []))
+        try:
+            for _ in range(self.first_step, self.last_step + 1):
+                first = next(iterator)
+                plan = planned.popleft()
+                loaded = [first, *(next(iterator) for _ in plan.share(self.rank, self.world)[1:])]
+                batches = [item.batch for item in loaded if item.batch is not None]
+                yield LoadedStep(plan.step, batches, tuple(bad for item in loaded for bad in item.bad), plan.after)
+        except RuntimeError as error:
+            raise _explained(error, processes) from error
+        finally:
+            _stop(iterator, processes)
+
+    def _micro_batches(self, planned: deque[StepPlan]) -> Iterator[tuple[Place, ...]]:
+        cursor = self.start
+        for step in range(self.first_step, self.last_step + 1):
+            plan = self.planner.step(step, cursor)
+            planned.append(plan)
+            yield from plan.share(self.rank, self.world)
+            cursor = plan.after
+
+    def _start(self, micro_batches: Iterator[tuple[Place, ...]]) -> Iterator[LoadedBatch]:
+        """Starts the workers. torch would answer a worker's death from a signal handler, anywhere in the program: that is undone,
+        so that it surfaces here, when the next batch is asked for."""
+        loader = DataLoader(
+            _ByPlaces(self.pipeline),
+            batch_size=None,
+            sampler=cast(Any, micro_batches),
+            num_workers=self.workers,
+            collate_fn=_unchanged,
+            worker_init_fn=_prepare_worker,
+            multiprocessing_context=_context() if self.workers else None,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator(),  # torch's global generator stays untouched
+        )
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGCHLD) if is_main_thread and hasattr(signal, "SIGCHLD") else None
+        iterator = iter(loader)
+        if before is not None:
+            signal.signal(signal.SIGCHLD, before)
+        return cast(Iterator[LoadedBatch], iterator)
+
+
+class _ByPlaces(Dataset[LoadedBatch]):
+    """Lets torch's loader index the pipeline by the places of a micro-batch."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def __getitem__(self, places: Sequence[Place]) -> LoadedBatch:
+        return self.pipeline(places)
+
+
+def _unchanged(loaded: LoadedBatch) -> LoadedBatch:
+    return loaded
+
+
+def _context() -> str | None:
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+
+
+def _prepare_worker(worker: int) -> None:
+    """One thread per worker; the main process alone answers signals, which a terminal or a scheduler sends to the whole group."""
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _explained(error: RuntimeError, processes: Sequence[Any]) -> RuntimeError:
+    """A worker's death as :class:`RunStopped`; every other error, unchanged."""
+    if not re.match(r"DataLoader worker \(pid", str(error)):
+        return error
+    dead = [f"{process.pid} (exit code {process.exitcode})" for process in processes if process.exitcode is not None]
+    return RunStopped(
+        f"data loader worker {', '.join(dead) or 'unknown'} died while it read samples; exit code -9 usually means that memory ran "
+        "out: lower train.workers or train.micro_batch_tokens, then resume"
+    )
+
+
+def _stop(iterator: Any, processes: Sequence[Any]) -> None:
+    """Ends the workers now: an exception's traceback would otherwise keep the iterator, and so them, alive."""
+    if not processes:
+        return
+    iterator._shutdown_workers()
+    for process in processes:
+        if process.is_alive():
+            logger.warning("data loader worker %s did not end by itself and was killed", process.pid)
+            process.kill()
+        process.join()
+
+
+def _pinned(value: T) -> T:
+    if isinstance(value, torch.Tensor):
+        return value.pin_memory()
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _pinned(getattr(value, field.name)) for field in fields(value)})
+    if isinstance(value, Mapping):
+        return cast(T, {name: _pinned(item) for name, item in value.items()})
+    return value
