@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from omnimask.registry import Registry
+    from omnimask.registry import Registrar
 
 hookspec = pluggy.HookspecMarker("omnimask")
 hookimpl = pluggy.HookimplMarker("omnimask")
 
 
 @hookspec
-def omnimask_register(registry: Registry) -> None:
+def omnimask_register(registry: Registrar) -> None:
     """Register components and recipes by name, as lazy references; called once when plugins are discovered."""

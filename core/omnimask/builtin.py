@@ -1,0 +1,52 @@
+"""The core's own components, registered through the same hook as everybody's. Imports no torch."""
+
+from __future__ import annotations
+
+from omnimask.hooks import hookimpl
+from omnimask.registry import Registrar
+from omnimask.shipped import configs_folder
+
+
+@hookimpl
+def omnimask_register(registry: Registrar) -> None:
+    """Maskers, corruptors, embeddings, positions, encoders, predictors, targets, optimisers, schedules, and the recipes."""
+    _register_host(registry)
+    _register_model(registry)
+    _register_training(registry)
+    folder = configs_folder()
+    for modality in sorted(path for path in folder.iterdir() if path.is_dir()):
+        registry.add_recipes(modality.name, modality)
+
+
+def _register_host(registry: Registrar) -> None:
+    registry.add_masker("random", "omnimask.maskers.random:RandomMasker")
+    registry.add_masker("span", "omnimask.maskers.span:SpanMasker")
+    registry.add_masker("none", "omnimask.maskers.none:NoMasker")
+    registry.add_corruptor("drop", "omnimask.corruptors.drop:Drop")
+    registry.add_corruptor("mask_token", "omnimask.corruptors.mask_token:MaskToken")
+    registry.add_corruptor("keep", "omnimask.corruptors.keep:Keep")
+    registry.add_corruptor("sentinel_spans", "omnimask.corruptors.sentinel_spans:SentinelSpans")
+
+
+def _register_model(registry: Registrar) -> None:
+    registry.add_embedding("linear", "omnimask.embeddings.linear:LinearEmbedding")
+    registry.add_embedding("table", "omnimask.embeddings.table:TableEmbedding")
+    registry.add_position("sincos", "omnimask.positions.sincos:SinCos")
+    registry.add_position("learned", "omnimask.positions.learned:Learned")
+    registry.add_position("rotary", "omnimask.positions.rotary:Rotary")
+    registry.add_position("none", "omnimask.positions.none:NoPosition")
+    registry.add_encoder("transformer", "omnimask.encoders.transformer:TransformerEncoder")
+    registry.add_predictor("decoder", "omnimask.predictors.decoder:Decoder")
+    registry.add_predictor("in_place", "omnimask.predictors.in_place:InPlace")
+    registry.add_predictor("autoregressive", "omnimask.predictors.autoregressive:Autoregressive")
+    registry.add_target("patch", "omnimask.targets.patch:Patch")
+    registry.add_target("ids", "omnimask.targets.ids:Ids")
+
+
+def _register_training(registry: Registrar) -> None:
+    registry.add_optimizer("adamw", "omnimask.training.optimizers:AdamW")
+    registry.add_optimizer("sgd", "omnimask.training.optimizers:SGD")
+    registry.add_schedule("cosine", "omnimask.training.schedules:Cosine")
+    registry.add_schedule("linear", "omnimask.training.schedules:Linear")
+    registry.add_schedule("constant", "omnimask.training.schedules:Constant")
+    registry.add_schedule("warmup_stable_decay", "omnimask.training.schedules:WarmupStableDecay")

@@ -1,0 +1,70 @@
+"""A named component with its options, not built yet. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from omnimask.errors import UserError
+
+if TYPE_CHECKING:
+    from omnimask.interfaces import Context
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Component(Generic[T]):
+    """What a recipe says about one component; calling it with a context builds the component.
+
+    A constructor option that nests a component is annotated ``Component[Protocol]`` (``Component[Position]``); the recipe gives
+    it as ``{name: sincos, temperature: 10000}``, and the parent calls it with the context that the part should get.
+
+    Args:
+        kind: ``masker``, ``position``, ...: one of ``omnimask.registry.KINDS``.
+        name: the registered name.
+        options: the keyword arguments of the constructor; from a recipe they are validated and complete, defaults included.
+        where: place in the recipe, ``file:line: dotted.path``, for messages.
+        cls: the class, where it is loaded already; otherwise the registry is asked when the component is built.
+    """
+
+    kind: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    where: str | None = field(default=None, compare=False)
+    cls: type[T] | None = field(default=None, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name))
+
+    def load(self) -> type[T]:
+        """The component's class.
+
+        Raises:
+            UserError: nothing of this name is installed, or it cannot be imported.
+        """
+        if self.cls is not None:
+            return self.cls
+        from omnimask.registry import discover
+
+        return discover().load(self.kind, self.name)
+
+    def __call__(self, context: Context) -> T:
+        """Build the component for ``context``.
+
+        Raises:
+            UserError: the constructor refused its options (any ``ValueError``); the message begins with the recipe's place.
+        """
+        cls: Any = self.load()
+        try:
+            return cls(context, **self.options)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{self.where or f'{self.kind} {self.name}'}: {error}") from error
+
+
+def named(kind: str, name: str, /, **options: Any) -> Component[Any]:
+    """A component by kind and name, as a constructor's default or for use without a recipe: ``named("position", "sincos")``."""
+    return Component(kind, name, options)

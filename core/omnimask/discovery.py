@@ -1,0 +1,77 @@
+"""Finds the installed plugins and calls their registrar hooks, each isolated from the others. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from omnimask import hooks
+from omnimask.hints import listed, nearest
+from omnimask.registry import Failure, Plugin, Registrar, Registry, shorten
+
+logger = logging.getLogger(__name__)
+
+GROUP = "omnimask"
+VARIABLE = "OMNIMASK_PLUGINS"
+CORE = "core"
+"""The entry point of the framework's own components, which no restriction leaves out."""
+
+
+@functools.cache
+def find() -> Registry:
+    """The registry of everything installed, as the environment variable ``OMNIMASK_PLUGINS`` restricts it."""
+    return collect(entry_points(group=GROUP), os.environ.get(VARIABLE))
+
+
+def collect(points: Iterable[EntryPoint], allowed: str | None = None) -> Registry:
+    """Load entry points one by one; one that fails is recorded, leaves nothing behind, and touches no other.
+
+    Args:
+        points: entry points of the group ``omnimask``.
+        allowed: names of entry points separated by commas; None or empty allows all. ``core`` is always loaded.
+    """
+    found = sorted(points, key=lambda point: (_plugin(point).distribution, point.name))
+    wanted = [name.strip() for name in (allowed or "").split(",") if name.strip()]
+    registrars: list[Registrar] = []
+    failures = [_not_installed(name, found) for name in wanted if name not in {point.name for point in found}]
+    left_out: list[str] = []
+    for point in found:
+        if wanted and point.name not in (*wanted, CORE):
+            left_out.append(point.name)
+            continue
+        registrar = Registrar(_plugin(point))
+        try:
+            _register(point, registrar)
+        except (Exception, SystemExit) as error:
+            cause, trace = shorten(error)
+            failures.append(Failure(registrar.plugin, cause, trace, tuple(entry.name for entry in registrar.entries)))
+            logger.debug("%s", failures[-1])
+        else:
+            registrars.append(registrar)
+    return Registry(registrars, failures, left_out)
+
+
+def _plugin(point: EntryPoint) -> Plugin:
+    name, version = (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "?")
+    return Plugin(point.name, name, version, point.value)
+
+
+def _register(point: EntryPoint, registrar: Registrar) -> None:
+    manager = pluggy.PluginManager("omnimask")
+    manager.add_hookspecs(hooks)
+    manager.register(point.load(), name=f"{registrar.plugin.distribution}:{point.name}")
+    manager.check_pending()
+    if not manager.hook.omnimask_register.get_hookimpls():
+        raise ValueError(f"{point.value} has no function omnimask_register(registry) marked with @omnimask.hookimpl")
+    manager.hook.omnimask_register(registry=registrar)
+
+
+def _not_installed(name: str, found: Iterable[EntryPoint]) -> Failure:
+    names = [point.name for point in found]
+    cause = f"{VARIABLE} names it, and no installed plugin has that name{nearest(name, names)}; installed: {listed(names)}"
+    return Failure(Plugin(name, "no distribution", "-"), cause, cause)

@@ -1,0 +1,274 @@
+"""Which components and recipes are installed, from which plugin, and which plugins failed. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+from omnimask.errors import UserError
+from omnimask.hints import listed, nearest
+from omnimask.signature import options_of
+
+logger = logging.getLogger(__name__)
+
+KINDS = (
+    "tokenizer",
+    "decoder",
+    "augment",
+    "masker",
+    "joint_masker",
+    "corruptor",
+    "embedding",
+    "position",
+    "encoder",
+    "predictor",
+    "target",
+    "dataset",
+    "optimizer",
+    "schedule",
+    "renderer",
+)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point of the group ``omnimask`` and the distribution that declares it."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str = ""
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered component: ``reference`` is ``module:Class``, imported when first used, or the class itself.
+
+    ``extra`` names the optional dependencies of the distribution that the component needs.
+    """
+
+    kind: str
+    name: str
+    reference: str | type
+    plugin: Plugin
+    extra: str | None = None
+
+    @property
+    def distribution(self) -> str:
+        return self.plugin.distribution
+
+    @property
+    def version(self) -> str:
+        return self.plugin.version
+
+
+@dataclass(frozen=True)
+class RecipeFolder:
+    """Recipes of one modality; ``reference`` is a folder, or ``module:attribute`` giving one (or a callable that does)."""
+
+    modality: str
+    reference: str | Path
+    plugin: Plugin
+
+    def path(self) -> Path:
+        """The folder. Imports the plugin's module when the reference names one."""
+        if isinstance(self.reference, Path):
+            return self.reference
+        value = _resolve(self.reference)
+        return Path(value() if callable(value) else value)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that could not be used: ``cause`` in one line, the whole ``traceback``, and the ``names`` it had registered."""
+
+    plugin: Plugin
+    cause: str
+    traceback: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.plugin} could not be loaded: {self.cause}"
+
+
+class Registrar:
+    """What a plugin's ``omnimask_register`` hook is given: it collects, and counts only if the whole hook succeeds."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        self.entries: list[Entry] = []
+        self.folders: list[RecipeFolder] = []
+
+    def add(self, kind: str, name: str, reference: str | type, *, extra: str | None = None) -> None:
+        """Register a component under a name, by a lazy reference ``module:Class``.
+
+        Args:
+            kind: one of :data:`KINDS`; ``registry.add_masker(...)`` and the like fill it in.
+            name: what recipes write; a plugin's own prefix (``timeseries.window``) avoids clashes.
+            reference: ``module:Class``, imported when first used.
+            extra: optional dependencies of the distribution that the module needs, named when they are missing.
+
+        Raises:
+            ValueError: an unknown kind, a reference of another form, or a name that this plugin has registered already.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"no kind of component is called {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
+        if isinstance(reference, str) and not all(part.strip() for part in reference.partition(":")):
+            raise ValueError(f"{kind} {name!r}: the reference {reference!r} must have the form 'package.module:Class'")
+        if any(entry.kind == kind and entry.name == name for entry in self.entries):
+            raise ValueError(f"{kind} {name!r} is registered twice by {self.plugin}")
+        self.entries.append(Entry(kind, name, reference, self.plugin, extra))
+
+    add_tokenizer = partialmethod(add, "tokenizer")
+    add_decoder = partialmethod(add, "decoder")
+    add_augment = partialmethod(add, "augment")
+    add_masker = partialmethod(add, "masker")
+    add_joint_masker = partialmethod(add, "joint_masker")
+    add_corruptor = partialmethod(add, "corruptor")
+    add_embedding = partialmethod(add, "embedding")
+    add_position = partialmethod(add, "position")
+    add_encoder = partialmethod(add, "encoder")
+    add_predictor = partialmethod(add, "predictor")
+    add_target = partialmethod(add, "target")
+    add_dataset = partialmethod(add, "dataset")
+    add_optimizer = partialmethod(add, "optimizer")
+    add_schedule = partialmethod(add, "schedule")
+    add_renderer = partialmethod(add, "renderer")
+
+    def add_recipes(self, modality: str, folder: str | Path) -> None:
+        """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` that is a path or a callable giving one."""
+        self.folders.append(RecipeFolder(modality, folder, self.plugin))
+
+
+class Registry:
+    """Installed components by kind and name, recipe folders, and the plugins that failed.
+
+    Args:
+        registrars: what the plugins registered, in the order that decides nothing but listings.
+        failures: the plugins that could not be used.
+        left_out: names of installed plugins that ``OMNIMASK_PLUGINS`` leaves out.
+    """
+
+    def __init__(
+        self, registrars: Sequence[Registrar] = (), failures: Sequence[Failure] = (), left_out: Sequence[str] = ()
+    ) -> None:
+        self.plugins = tuple(registrar.plugin for registrar in registrars)
+        self.failures = tuple(failures)
+        self.left_out = tuple(left_out)
+        self.folders = tuple(folder for registrar in registrars for folder in registrar.folders)
+        self._entries: dict[tuple[str, str], list[Entry]] = {}
+        self._loaded: dict[tuple[str, str], type] = {}
+        for entry in (entry for registrar in registrars for entry in registrar.entries):
+            self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        """Everything registered (of one kind), by kind and name; an ambiguous name appears once for each plugin."""
+        found = [entry for entries in self._entries.values() for entry in entries if kind in (None, entry.kind)]
+        return sorted(found, key=lambda entry: (KINDS.index(entry.kind), entry.name))
+
+    def conflicts(self) -> list[tuple[Entry, ...]]:
+        """Names that several plugins registered; none of them can be used."""
+        return [tuple(entries) for entries in self._entries.values() if len(entries) > 1]
+
+    def names(self, kind: str) -> list[str]:
+        """The registered names of a kind, sorted."""
+        return sorted(name for entry_kind, name in self._entries if entry_kind == kind)
+
+    def entry(self, kind: str, name: str) -> Entry:
+        """The one registration of a name.
+
+        Raises:
+            UserError: nothing has this name, or several plugins claim it.
+        """
+        entries = self._entries.get((kind, name), [])
+        if not entries:
+            raise UserError(self._unknown(kind, name))
+        if len(entries) > 1:
+            claims = " and ".join(str(entry.plugin) for entry in entries)
+            raise UserError(f"{kind} {name!r} is ambiguous: {claims} both register it; uninstall one or set OMNIMASK_PLUGINS")
+        return entries[0]
+
+    def load(self, kind: str, name: str) -> type[Any]:
+        """The class of a component, imported when first asked for and checked against the constructor rule.
+
+        Raises:
+            UserError: unknown or ambiguous name, missing optional dependency, failing import, or a constructor against the rule.
+        """
+        key = (kind, name)
+        if key not in self._loaded:
+            self._loaded[key] = _load(self.entry(kind, name))
+        return self._loaded[key]
+
+    def _unknown(self, kind: str, name: str) -> str:
+        others = [other for other, known in self._entries if known == name]
+        message = f"no {kind.replace('_', ' ')} is called {name!r}{nearest(name, self.names(kind))}"
+        message += f"; it is the name of {' and '.join(f'a {other}' for other in others)}" if others else ""
+        message += f"; installed: {listed(self.names(kind))}"
+        if self.left_out:
+            message += f"; left out by OMNIMASK_PLUGINS: {listed(self.left_out)}"
+        for failure in self.failures:
+            message += f"\n  {failure}"
+            if name in failure.names or name.partition(".")[0] == failure.plugin.name:
+                message += "\n" + _indented(failure.traceback)
+        return message
+
+
+def _load(entry: Entry) -> type[Any]:
+    about = f"{entry.kind} {entry.name!r} of {entry.distribution} {entry.version}"
+    try:
+        cls = entry.reference if isinstance(entry.reference, type) else _resolve(entry.reference)
+    except Exception as error:
+        raise UserError(_import_failure(entry, about, error)) from error
+    if not isinstance(cls, type):
+        raise UserError(f"{about}: {entry.reference} is no class but {cls!r}")
+    try:
+        options_of(cls)
+    except ValueError as error:
+        raise UserError(f"{about}: {cls.__module__}.{cls.__qualname__}: {error}") from error
+    return cls
+
+
+def _import_failure(entry: Entry, about: str, error: Exception) -> str:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and not str(entry.reference).startswith(missing) and entry.extra:
+        return f"{about} needs {missing}, which is not installed: pip install '{entry.distribution}[{entry.extra}]'"
+    if missing:
+        return f"{about} cannot be imported from {entry.reference}: {error}"
+    return f"{about} cannot be imported from {entry.reference}: {type(error).__name__}: {error}\n{_indented(_trace(error))}"
+
+
+def _resolve(reference: str) -> Any:
+    module, _, path = reference.partition(":")
+    return functools.reduce(getattr, path.split("."), importlib.import_module(module))
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
+
+
+def shorten(error: BaseException) -> tuple[str, str]:
+    """One line about an error, and its whole traceback."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}", _trace(error)
+
+
+def discover(refresh: bool = False) -> Registry:
+    """The registry of the installed plugins, made once per process; ``refresh`` looks again."""
+    from omnimask.discovery import find
+
+    if refresh:
+        find.cache_clear()
+    return find()

@@ -1,0 +1,102 @@
+"""The constructor rule of components, and the options that a constructor declares. Imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+WIRING_KEYS = ("name", "of", "layer", "weight", "label", "ref", "run")
+"""Keys that a recipe uses itself, beside or around a component's options."""
+
+REQUIRED: Any = inspect.Parameter.empty
+"""The ``default`` of an option that must be given."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only parameter: ``annotation`` with its ``Annotated`` metadata, ``default`` or :data:`REQUIRED`."""
+
+    name: str
+    annotation: Any
+    default: Any
+    description: str
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is REQUIRED
+
+
+def options_of(cls: type) -> Mapping[str, Option]:
+    """The options of a component class, in the constructor's order.
+
+    Raises:
+        ValueError: the constructor breaks the rule ``__init__(self, context, *, option: type = default, ...)``.
+    """
+    init = inspect.unwrap(cls.__init__)
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    _check_shape(parameters)
+    hints = _annotations(init, [parameter.name for parameter in parameters[1:]])
+    documented = _documented(cls)
+    return {
+        parameter.name: Option(
+            parameter.name,
+            hints[parameter.name],
+            parameter.default,
+            _described(hints[parameter.name]) or documented.get(parameter.name, ""),
+        )
+        for parameter in parameters[1:]
+    }
+
+
+def _check_shape(parameters: list[inspect.Parameter]) -> None:
+    rule = "a component's constructor is __init__(self, context, *, option: type = default, ...)"
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+            raise ValueError(f"{stars}{parameter.name} would swallow misspelt options; {rule}")
+    positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    if len(positional) != 1:
+        raise ValueError(f"it has {len(positional)} positional parameters ({', '.join(positional)}) and must have one; {rule}")
+    for parameter in parameters[1:]:
+        if parameter.name in WIRING_KEYS:
+            raise ValueError(f"option {parameter.name!r} has the name of a key that recipes use themselves; rename it")
+        if parameter.annotation is parameter.empty:
+            raise ValueError(f"option {parameter.name!r} has no type annotation; {rule}")
+
+
+def _annotations(init: Any, names: list[str]) -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for name in names:
+        holder = types.SimpleNamespace(__annotations__={name: init.__annotations__[name]})
+        try:
+            hints.update(typing.get_type_hints(holder, globalns=init.__globals__, include_extras=True))
+        except NameError as error:
+            raise ValueError(
+                f"the annotation of option {name!r} cannot be resolved ({error}); import that name outside TYPE_CHECKING"
+            ) from error
+    return hints
+
+
+def _described(annotation: Any) -> str:
+    for extra in getattr(annotation, "__metadata__", ()):
+        if isinstance(extra, FieldInfo) and extra.description:
+            return extra.description
+    return ""
+
+
+def _documented(cls: type) -> dict[str, str]:
+    """Descriptions from the ``Args:`` section of a class's (or its constructor's) docstring."""
+    text = "\n".join(filter(None, (inspect.getdoc(cls), inspect.getdoc(cls.__init__))))
+    found: dict[str, str] = {}
+    for section in re.findall(r"^Args:\n((?:(?:[ \t]+.*)?(?:\n|$))+)", text, flags=re.MULTILINE):
+        for names, description in re.findall(r"^ {4}([\w, ]+):[ ]*(.*(?:\n {5,}.*)*)", section, flags=re.MULTILINE):
+            for name in names.split(","):
+                found.setdefault(name.strip(), " ".join(description.split()))
+    return found

@@ -1,0 +1,12 @@
+"""Registers the data sets that belong to no modality, and the embedded ones."""
+
+from __future__ import annotations
+
+from omnimask.hooks import hookimpl
+from omnimask.registry import Registrar
+
+
+@hookimpl
+def omnimask_register(registry: Registrar) -> None:
+    """The embedded data sets."""
+    registry.add_dataset("digits", "omnimask_datasets.digits:Digits", extra="image")

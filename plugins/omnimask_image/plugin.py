@@ -1,0 +1,17 @@
+"""Registers the image modality."""
+
+from __future__ import annotations
+
+from omnimask.hooks import hookimpl
+from omnimask.registry import Registrar
+
+
+@hookimpl
+def omnimask_register(registry: Registrar) -> None:
+    """Tokenizer, decoder, augmentations, data set and renderer of images."""
+    registry.add_tokenizer("image.patch", "omnimask_image.tokenizer:PatchTokenizer", extra="image")
+    registry.add_decoder("image.pillow", "omnimask_image.decode:PillowDecoder", extra="image")
+    registry.add_augment("image.random_resized_crop", "omnimask_image.augment:RandomResizedCrop", extra="image")
+    registry.add_augment("image.flip", "omnimask_image.augment:Flip", extra="image")
+    registry.add_dataset("image.folder", "omnimask_image.data:ImageFolder", extra="image")
+    registry.add_renderer("image.grid", "omnimask_image.show:ImageGrid", extra="image")
