@@ -49,7 +49,7 @@ class LoadedBatch:
 
 @dataclass(frozen=True)
 class LoadedStep:
-    """What one rank computes in one optimiser step. ``batches`` leaves empty micro-batches out; ``after`` starts the next step."""
+    """What one rank computes in one step: ``batches`` without empty micro-batches; ``after`` is where the next step starts."""
 
     step: int
     batches: list[MaskedBatch]
@@ -67,7 +67,8 @@ class Loader:
     ``workers``. Closing the iterator early ends the workers.
 
     Args:
-        pipeline: picklable; makes one micro-batch of its places. Bad samples are its business: what it raises is a bug and propagates.
+        pipeline: picklable; turns the places of a micro-batch into a batch. It records bad samples itself: what it raises is a
+            bug and propagates with its traceback.
         planner: cuts the stream into steps.
         workers: processes; 0 reads in this process.
         start: cursor of ``first_step``.
@@ -114,7 +115,9 @@ class Loader:
                 batches = [item.batch for item in loaded if item.batch is not None]
                 yield LoadedStep(plan.step, batches, tuple(bad for item in loaded for bad in item.bad), plan.after)
         except RuntimeError as error:
-            raise _explained(error, processes) from error
+            if re.match(r"DataLoader worker \(pid", str(error)):
+                raise RunStopped(_obituary(processes)) from error
+            raise
         finally:
             _stop(iterator, processes)
 
@@ -134,7 +137,7 @@ class Loader:
             batch_size=None,
             sampler=cast(Any, micro_batches),
             num_workers=self.workers,
-            collate_fn=_unchanged,
+            collate_fn=cast(Any, _unchanged),
             worker_init_fn=_prepare_worker,
             multiprocessing_context=_context() if self.workers else None,
             pin_memory=self.pin_memory,
@@ -175,14 +178,11 @@ def _prepare_worker(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _explained(error: RuntimeError, processes: Sequence[Any]) -> RuntimeError:
-    """A worker's death as :class:`RunStopped`; every other error, unchanged."""
-    if not re.match(r"DataLoader worker \(pid", str(error)):
-        return error
+def _obituary(processes: Sequence[Any]) -> str:
     dead = [f"{process.pid} (exit code {process.exitcode})" for process in processes if process.exitcode is not None]
-    return RunStopped(
-        f"data loader worker {', '.join(dead) or 'unknown'} died while it read samples; exit code -9 usually means that memory ran "
-        "out: lower train.workers or train.micro_batch_tokens, then resume"
+    return (
+        f"data loader worker {', '.join(dead) or 'unknown'} died while it read samples; exit code -9 usually means that memory "
+        "ran out: lower train.workers or train.micro_batch_tokens, then resume"
     )
 
 
@@ -200,7 +200,7 @@ def _stop(iterator: Any, processes: Sequence[Any]) -> None:
 
 def _pinned(value: T) -> T:
     if isinstance(value, torch.Tensor):
-        return value.pin_memory()
+        return cast(T, value.pin_memory())
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: _pinned(getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, Mapping):

@@ -17,7 +17,8 @@ class StreamOrder:
     Args:
         num_samples: samples per epoch, more than 0.
         seed: the run's seed.
-        indices: (num_samples,) data set indices that are permuted (the training part of a split); None means ``0 .. num_samples - 1``.
+        indices: (num_samples,) data set indices that are permuted, the training part of a split say; None means
+            ``0 .. num_samples - 1``.
     """
 
     def __init__(self, num_samples: int, seed: int, indices: ArrayLike | None = None) -> None:

@@ -1,0 +1,44 @@
+"""Which samples are held out for validation: a hash of each key decides, so the split survives when samples are added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Splits samples by a keyed hash of their keys.
+
+    A sample stays on its side when others are added or removed, except where one side would be empty: with at least two samples
+    and ``fraction > 0`` each side has at least one.
+
+    Args:
+        keys: of the samples, in the data set's order.
+        fraction: expected share that is held out, in [0, 1).
+        seed: the run's seed.
+
+    Returns:
+        Ascending data set indices of the training and of the validation samples.
+
+    Raises:
+        ValueError: ``fraction`` lies outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"the share of samples held out must lie in [0, 1), got {fraction}")
+    secret = blake2b(str(seed).encode(), digest_size=16).digest()
+    scores = np.array([_score(key, secret) for key in keys], np.float64)
+    is_held_out = scores < fraction
+    if fraction > 0 and len(scores) >= 2 and not is_held_out.any():
+        is_held_out[scores.argmin()] = True
+    if len(scores) and is_held_out.all():
+        is_held_out[scores.argmax()] = False
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def _score(key: str, secret: bytes) -> float:
+    """Uniform in [0, 1)."""
+    digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest()
+    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
