@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import re
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -19,10 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from omnimask.data.planner import Cursor, Place, Planner, StepPlan
 from omnimask.errors import RunStopped
 from omnimask.interfaces import MaskedBatch
+from omnimask.packed import pin_memory
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class LoadedBatch:
 
     def pin_memory(self) -> LoadedBatch:
         """The same with its tensors in page-locked memory, for copies to a CUDA device that do not wait."""
-        return _pinned(self)
+        return pin_memory(self)
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,14 @@ class Loader:
                 loaded = [first, *(next(iterator) for _ in plan.share(self.rank, self.world)[1:])]
                 batches = [item.batch for item in loaded if item.batch is not None]
                 yield LoadedStep(plan.step, batches, tuple(bad for item in loaded for bad in item.bad), plan.after)
-        except RuntimeError as error:
-            if re.match(r"DataLoader worker \(pid", str(error)):
-                raise RunStopped(_obituary(processes)) from error
-            raise
+        except (RuntimeError, OSError, EOFError) as error:
+            dead = _dead(processes)
+            if not dead:
+                raise
+            raise RunStopped(
+                f"data loader worker {', '.join(dead)} died while it read samples; exit code -9 usually means that memory ran out: "
+                "lower train.workers or train.micro_batch_tokens, then resume"
+            ) from error
         finally:
             _stop(iterator, processes)
 
@@ -178,12 +181,14 @@ def _prepare_worker(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _obituary(processes: Sequence[Any]) -> str:
-    dead = [f"{process.pid} (exit code {process.exitcode})" for process in processes if process.exitcode is not None]
-    return (
-        f"data loader worker {', '.join(dead) or 'unknown'} died while it read samples; exit code -9 usually means that memory "
-        "ran out: lower train.workers or train.micro_batch_tokens, then resume"
-    )
+def _dead(processes: Sequence[Any]) -> list[str]:
+    """The workers that ended, with their exit codes; none does so by itself while steps are read.
+
+    A death shows as one of several errors (torch's own, or a connection that breaks in the middle of a batch), sometimes before
+    the process is gone: hence the wait.
+    """
+    wait([process.sentinel for process in processes], timeout=1.0)
+    return [f"{process.pid} (exit code {process.exitcode})" for process in processes if process.exitcode is not None]
 
 
 def _stop(iterator: Any, processes: Sequence[Any]) -> None:
@@ -196,13 +201,3 @@ def _stop(iterator: Any, processes: Sequence[Any]) -> None:
             logger.warning("data loader worker %s did not end by itself and was killed", process.pid)
             process.kill()
         process.join()
-
-
-def _pinned(value: T) -> T:
-    if isinstance(value, torch.Tensor):
-        return cast(T, value.pin_memory())
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: _pinned(getattr(value, field.name)) for field in fields(value)})
-    if isinstance(value, Mapping):
-        return cast(T, {name: _pinned(item) for name, item in value.items()})
-    return value

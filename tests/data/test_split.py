@@ -1,0 +1,40 @@
+"""The held-out split depends on keys and seed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omnimask.data.split import held_out
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.integers(0, 60), st.floats(0, 0.99), st.integers(0, 2**40))
+def test_both_sides_partition_the_samples_and_are_not_empty(num_samples: int, fraction: float, seed: int) -> None:
+    train, validation = held_out([f"s{n}" for n in range(num_samples)], fraction, seed)
+    assert sorted([*train, *validation]) == list(range(num_samples))
+    assert len(train) >= min(num_samples, 1)
+    assert len(validation) >= int(fraction > 0 and num_samples >= 2)
+    assert fraction > 0 or len(validation) == 0
+
+
+def test_samples_stay_on_their_side_when_others_come_and_the_order_changes() -> None:
+    keys = [f"image-{n:04d}.png" for n in range(1000)]
+    _, before = held_out(keys, 0.1, seed=3)
+    more = [f"new-{n}" for n in range(500)] + keys[::-1]
+    _, after = held_out(more, 0.1, seed=3)
+    assert {keys[n] for n in before} == {more[n] for n in after if not more[n].startswith("new")}
+    assert {keys[n] for n in before} != {keys[n] for n in held_out(keys, 0.1, seed=4)[1]}
+
+
+def test_the_share_is_about_the_fraction() -> None:
+    _, validation = held_out([str(n) for n in range(20_000)], 0.05, seed=0)
+    assert abs(len(validation) / 20_000 - 0.05) < 0.005  # three standard deviations are 0.0046
+    assert validation.dtype == np.int64
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
+def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\)"):
+        held_out(["a"], fraction, seed=0)
