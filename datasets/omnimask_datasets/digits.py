@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from omnimask.interfaces import Context
 
 _LARGEST = 16

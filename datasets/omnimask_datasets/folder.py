@@ -35,9 +35,8 @@ class FileFolder:
         found = sorted(_files(self.path))
         chosen = [(name, size) for name, size in found if PurePosixPath(name).suffix.lower() in self.extensions]
         if not chosen:
-            raise ValueError(
-                f"{self.path} holds no files ending in {', '.join(self.extensions)}; found {_describe([name for name, _ in found])}"
-            )
+            wanted = ", ".join(self.extensions)
+            raise ValueError(f"{self.path} holds no files ending in {wanted}; found {_describe([name for name, _ in found])}")
         self.names: list[str] = [name for name, _ in chosen]
         self.sizes: list[int] = [size for _, size in chosen]
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+
 from omnimask.data.counts import Reader, cache_folder, token_counts
 from omnimask.interfaces import Draw, Tokens, TokenSpec
 

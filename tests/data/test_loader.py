@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from omnimask.data.loader import BadSample, LoadedBatch, LoadedStep, Loader
 from omnimask.data.order import StreamOrder
 from omnimask.data.planner import Cursor, Place, Planner

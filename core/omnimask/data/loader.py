@@ -114,12 +114,12 @@ class Loader:
                 batches = [item.batch for item in loaded if item.batch is not None]
                 yield LoadedStep(plan.step, batches, tuple(bad for item in loaded for bad in item.bad), plan.after)
         except (RuntimeError, OSError, EOFError) as error:
-            dead = _dead(processes)
+            dead = _dead(processes) if processes else []
             if not dead:
                 raise
             raise RunStopped(
-                f"data loader worker {', '.join(dead)} died while it read samples; exit code -9 usually means that memory ran out: "
-                "lower train.workers or train.micro_batch_tokens, then resume"
+                f"data loader worker {', '.join(dead)} died while it read samples; exit code -9 usually means that memory "
+                "ran out: lower train.workers or train.micro_batch_tokens, then resume"
             ) from error
         finally:
             _stop(iterator, processes)

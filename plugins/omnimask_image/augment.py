@@ -1,0 +1,95 @@
+"""Random views of an image, before it is cut into patches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from omnimask.interfaces import Context, Draw
+from omnimask_image.pixels import checked, pair, to_array, to_pillow
+
+Size = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Ratio = Annotated[float, Field(gt=0)]
+_ATTEMPTS = 10
+
+
+class RandomResizedCrop:
+    """A random part of the image, resized (bicubic) to a fixed size [0]; MAE's recipe keeps 20 to 100 % of the area [1].
+
+    Area and logarithm of the aspect ratio are uniform. Where ten draws do not fit into the image, the largest centred part whose
+    ratio is allowed is taken, as in torchvision.
+
+    [0] Szegedy et al.: Going Deeper with Convolutions, CVPR 2015. [1] He et al.: Masked Autoencoders Are Scalable Vision
+    Learners, CVPR 2022; reference implementation facebookresearch/mae.
+
+    Args:
+        size: side of the result in pixels, or (height, width); give it the tokenizer's ``image_size``.
+        scale: smallest and largest share of the area, in (0, 1].
+        ratio: smallest and largest width / height of the part, greater than 0.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"size": 32}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        size: Annotated[Size | tuple[Size, Size], Field(description="side of the result in pixels, or (height, width)")],
+        scale: Annotated[tuple[Share, Share], Field(description="smallest and largest share of the area")] = (0.2, 1.0),
+        ratio: Annotated[tuple[Ratio, Ratio], Field(description="smallest and largest width / height")] = (3 / 4, 4 / 3),
+    ) -> None:
+        for name, (low, high) in (("scale", scale), ("ratio", ratio)):
+            if low > high:
+                raise ValueError(f"{name} is (smallest, largest), got ({low:g}, {high:g})")
+        self.size = pair(size)
+        self.scale = scale
+        self.ratio = ratio
+
+    def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
+        """(height, width, C) uint8 of a (H, W) or (H, W, C) uint8 array."""
+        height, width, _ = checked(raw).shape
+        top, left, rows, columns = self.box(height, width, draw)
+        part = (left, top, left + columns, top + rows)
+        return to_array(to_pillow(raw).resize(self.size[::-1], Image.Resampling.BICUBIC, box=part))
+
+    def box(self, height: int, width: int, draw: Draw) -> tuple[int, int, int, int]:
+        """(top, left, height, width) in pixels of the part that is kept."""
+        rng = draw.rng("crop")
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        for _ in range(_ATTEMPTS):
+            area = height * width * rng.uniform(*self.scale)
+            ratio = math.exp(rng.uniform(low, high))
+            rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < rows <= height and 0 < columns <= width:
+                return int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1)), rows, columns
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        rows, columns = max(1, min(height, round(width / ratio))), max(1, min(width, round(height * ratio)))
+        return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+class Flip:
+    """Mirrors the image left to right.
+
+    Args:
+        probability: share of the visits that are mirrored, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        probability: Annotated[float, Field(ge=0, le=1, description="share of the visits that are mirrored")] = 0.5,
+    ) -> None:
+        self.probability = probability
+
+    def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
+        """The (H, W, C) uint8 array, mirrored or as it is."""
+        pixels = checked(raw)
+        return np.ascontiguousarray(pixels[:, ::-1]) if draw.uniform(1, "flip")[0] < self.probability else pixels
