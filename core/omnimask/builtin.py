@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from omnimask.hooks import hookimpl
 from omnimask.registry import Registrar
-from omnimask.shipped import configs_folder
 
 
 @hookimpl
@@ -50,3 +51,22 @@ def _register_training(registry: Registrar) -> None:
     registry.add_schedule("linear", "omnimask.training.schedules:Linear")
     registry.add_schedule("constant", "omnimask.training.schedules:Constant")
     registry.add_schedule("warmup_stable_decay", "omnimask.training.schedules:WarmupStableDecay")
+
+
+def configs_folder() -> Path:
+    """The folder that holds ``<modality>/<recipe>.yaml``.
+
+    A checkout's own folder comes first: an editable install may hold a copy in the package that is out of date.
+
+    Raises:
+        FileNotFoundError: the installation holds no recipes.
+    """
+    package = Path(__file__).resolve().parent
+    checkout = package.parent.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "configs").is_dir():
+        return checkout / "configs"
+    if (package / "configs").is_dir():
+        return package / "configs"
+    raise FileNotFoundError(
+        f"this installation of omnimask holds no recipes: neither {checkout / 'configs'} nor {package / 'configs'}"
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from omnimask.errors import UserError
 
@@ -38,6 +39,20 @@ class Component(Generic[T]):
     def __hash__(self) -> int:
         return hash((self.kind, self.name))
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Lets pydantic accept ``{name: ..., ...}`` where an option is annotated ``Component[Protocol]``; not yet resolved."""
+        from pydantic_core import core_schema
+
+        kind = kind_of(source)
+
+        def unresolved(value: Any) -> Component[Any]:
+            if not isinstance(value, Mapping):
+                raise ValueError(f"should be a {kind} like {{name: {value if isinstance(value, str) else '...'}}}")
+            return Component(kind, str(value.get("name", "")), value)
+
+        return core_schema.no_info_plain_validator_function(unresolved)
+
     def load(self) -> type[T]:
         """The component's class.
 
@@ -63,6 +78,18 @@ class Component(Generic[T]):
             raise
         except ValueError as error:
             raise UserError(f"{self.where or f'{self.kind} {self.name}'}: {error}") from error
+
+
+def kind_of(annotation: Any) -> str:
+    """The kind that ``Component[Protocol]`` asks for: the protocol's name in lower case with underscores.
+
+    Raises:
+        TypeError: the annotation names no protocol.
+    """
+    arguments = get_args(annotation)
+    if len(arguments) != 1 or not isinstance(arguments[0], type):
+        raise TypeError("annotate a nested component with the interface that it implements: Component[Position]")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", arguments[0].__name__).lower()
 
 
 def named(kind: str, name: str, /, **options: Any) -> Component[Any]:

@@ -84,8 +84,8 @@ class RecipeFolder:
         """The folder. Imports the plugin's module when the reference names one."""
         if isinstance(self.reference, Path):
             return self.reference
-        value = _resolve(self.reference)
-        return Path(value() if callable(value) else value)
+        value: Any = _resolve(self.reference)
+        return Path(str(value() if callable(value) else value))
 
 
 @dataclass(frozen=True)

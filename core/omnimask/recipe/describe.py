@@ -1,0 +1,118 @@
+"""What options a component or a section of a recipe has, for listings and documentation."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from omnimask.component import Component, kind_of
+from omnimask.recipe.options import options_of_model, plain
+from omnimask.recipe.text import inline
+from omnimask.registry import Registry, discover
+from omnimask.signature import Option, options_of
+
+_BOUNDS = {
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "min_length": "length >=",
+    "max_length": "length <=",
+    "multiple_of": "multiple of",
+}
+
+
+@dataclass(frozen=True)
+class OptionSchema:
+    """One option: ``type`` with its range in words, ``default`` as a recipe writes it (None when it is required)."""
+
+    name: str
+    type: str
+    default: str | None
+    description: str
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is None
+
+
+@dataclass(frozen=True)
+class ComponentSchema:
+    """A component as a listing shows it; ``summary`` is the first line of the class's docstring."""
+
+    kind: str
+    name: str
+    summary: str
+    distribution: str
+    version: str
+    options: tuple[OptionSchema, ...]
+
+
+def schema_of(kind: str, name: str, registry: Registry | None = None) -> ComponentSchema:
+    """An installed component with its options; imports its class.
+
+    Raises:
+        UserError: nothing has this name, or it cannot be loaded.
+    """
+    registry = registry or discover()
+    entry = registry.entry(kind, name)
+    cls = registry.load(kind, name)
+    summary = (inspect.getdoc(cls) or "").partition("\n")[0]
+    return ComponentSchema(kind, name, summary, entry.distribution, entry.version, describe(cls))
+
+
+def describe(cls: type) -> tuple[OptionSchema, ...]:
+    """The options of a component class, or the keys of a configuration model (``TrainConfig``)."""
+    declared: Mapping[str, Option] = options_of_model(cls) if issubclass(cls, BaseModel) else options_of(cls)
+    return tuple(
+        OptionSchema(option.name, readable(option.annotation), _default(option), option.description)
+        for option in declared.values()
+    )
+
+
+def readable(annotation: Any) -> str:
+    """An annotation in words: ``int > 0``, ``list of float``, ``position component``, ``auto | cpu``."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        bounds = [bound for extra in arguments[1:] for bound in _bounds(extra)]
+        return " ".join([readable(arguments[0]), ", ".join(bounds)]).strip()
+    if origin is Component:
+        return f"{kind_of(annotation).replace('_', ' ')} component"
+    if origin in (Union, types.UnionType):
+        return " | ".join(readable(argument) for argument in arguments)
+    if origin is Literal:
+        return " | ".join(str(plain(argument)) for argument in arguments)
+    if annotation in (None, type(None)):
+        return "null"
+    if arguments:
+        return _container(origin, arguments)
+    return getattr(annotation, "__name__", str(annotation)).replace("Path", "path").replace("str", "text")
+
+
+def _container(origin: Any, arguments: tuple[Any, ...]) -> str:
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"mapping of {readable(arguments[0])} to {readable(arguments[1])}"
+    items = [readable(argument) for argument in arguments if argument is not Ellipsis]
+    if origin is tuple and Ellipsis not in arguments:
+        return f"[{', '.join(items)}]"
+    return f"list of {', '.join(items)}"
+
+
+def _bounds(extra: Any) -> list[str]:
+    constraints = extra.metadata if isinstance(extra, FieldInfo) else [extra]
+    return [
+        f"{sign} {getattr(c, name)}" for c in constraints for name, sign in _BOUNDS.items() if getattr(c, name, None) is not None
+    ]
+
+
+def _default(option: Option) -> str | None:
+    if option.is_required:
+        return None
+    return inline(plain(option.default))

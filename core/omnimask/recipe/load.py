@@ -1,0 +1,105 @@
+"""Loads a recipe: finds it, reads it, applies what it extends and the overrides, and resolves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import omnimask
+from omnimask.errors import UserError
+from omnimask.recipe.config import Recipe
+from omnimask.recipe.document import Document
+from omnimask.recipe.overrides import apply
+from omnimask.recipe.problems import Problems
+from omnimask.recipe.resolve import resolve
+from omnimask.recipe.shipped import SUFFIXES, find_recipe
+from omnimask.recipe.smoke import shrink
+from omnimask.recipe.text import parse
+from omnimask.registry import Registry, discover
+
+FORMAT = 1
+"""The recipe format that this version reads and writes."""
+
+
+def load_recipe(
+    name_or_path: str | Path, overrides: Sequence[str] = (), *, smoke: bool = False, registry: Registry | None = None
+) -> Recipe:
+    """A validated recipe.
+
+    Args:
+        name_or_path: a file, a shipped recipe (``image/mae``), or a modality for its quick start (``image``).
+        overrides: ``key=value`` with dotted keys (``train.steps=100``, ``predictors.0.weight=2``).
+        smoke: shrink the recipe onto embedded data (:mod:`omnimask.recipe.smoke`).
+        registry: where names are looked up; default: what is installed.
+
+    Raises:
+        UserError: everything that is wrong with it, one message each: ``file:line: dotted.path: message``.
+    """
+    registry = registry or discover()
+    name, path = find_recipe(str(name_or_path), registry)
+    document = _extended(_read(path, 0), path, registry)
+    problems = Problems()
+    document = apply(document, overrides, problems)
+    recipe = resolve(document, registry, problems, smoke=smoke)
+    if recipe is not None and smoke:
+        recipe = shrink(recipe, document, registry, problems)
+    problems.check()
+    assert recipe is not None, "a recipe without problems was not resolved"
+    return replace(recipe, name=name, path=path)
+
+
+def _read(path: Path, order: int) -> Document:
+    source = _shown(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: cannot be read: {error}") from error
+    document = parse(text, source, order)
+    _check_format(document)
+    return document
+
+
+def _check_format(document: Document) -> None:
+    data: Any = document.data
+    number = data.get("omnimask") if isinstance(data, Mapping) else None
+    where = document.place(("omnimask",))
+    if number is None:
+        raise UserError(f"{where}: omnimask is required: the recipe format; write omnimask: {FORMAT}")
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise UserError(f"{where}: omnimask: should be the recipe format, a number from 1 to {FORMAT} (got {number!r})")
+    if number > FORMAT:
+        raise UserError(
+            f"{where}: omnimask: the recipe has format {number}, and omnimask {omnimask.__version__} reads formats up to "
+            f"{FORMAT}; it needs a newer version, one that reads format {number}: pip install -U omnimask"
+        )
+
+
+def _extended(document: Document, path: Path, registry: Registry) -> Document:
+    name = document.data.get("extends")
+    if name is None:
+        return document
+    where = document.where(("extends",))
+    if not isinstance(name, str):
+        raise UserError(f"{where}: should be the name or the path of one recipe (got {name!r})")
+    beside = path.parent / name
+    try:
+        base_path = beside if beside.is_file() and name.endswith(SUFFIXES) else find_recipe(name, registry)[1]
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    base = _read(base_path, 1)
+    if base.data.get("extends") is not None:
+        inner = base.where(("extends",))
+        raise UserError(
+            f"{where}: {name} extends a recipe itself ({inner}); one level is allowed: extend {base.data['extends']!r}"
+        )
+    return document.merged_into(base)
+
+
+def _shown(path: Path) -> str:
+    """The path as messages show it: relative where it lies below the working directory."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,221 @@
+"""Validates what a recipe gives a component against the component's constructor."""
+
+from __future__ import annotations
+
+import functools
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from omnimask.component import Component
+from omnimask.errors import UserError
+from omnimask.hints import listed, nearest
+from omnimask.recipe.document import Document, KeyPath
+from omnimask.recipe.problems import Problems
+from omnimask.registry import Registry
+from omnimask.signature import REQUIRED, Option, options_of
+
+UNSET = "???"
+"""The value of a key that must be given by whoever uses the recipe."""
+
+INVALID: Any = object()
+"""What validation returns for a value that it has reported."""
+
+
+class Resolver:
+    """Turns parts of a document into validated values and components, and reports what is wrong.
+
+    Args:
+        document: the recipe, overrides applied.
+        registry: where names are looked up.
+        problems: collects what is wrong.
+        forgive_missing: required options that are not given are no problem (data that a smoke run replaces).
+    """
+
+    def __init__(self, document: Document, registry: Registry, problems: Problems, *, forgive_missing: bool = False) -> None:
+        self.document, self.registry, self.problems = document, registry, problems
+        self.forgive_missing = forgive_missing
+
+    def component(self, kind: str, raw: Any, path: KeyPath, *, apart: Sequence[str] = ()) -> Component[Any] | None:
+        """A component from ``{name: ..., ...options}``; None when it was reported.
+
+        Args:
+            kind: what it must be.
+            raw: what stands at ``path`` (or a default that stands nowhere).
+            path: for messages.
+            apart: keys beside ``name`` that are no options of the component and are read by somebody else.
+        """
+        if not isinstance(raw, Mapping):
+            self.problems.add(self.document, path, f"should be a {_words(kind)} like {{name: {_shown(raw)}}}")
+            return None
+        name = raw.get("name")
+        if not isinstance(name, str) or name == UNSET:
+            known = listed(self.registry.names(kind))
+            self.problems.missing(self.document, (*path, "name"), f"which {_words(kind)}; installed: {known}")
+            return None
+        try:
+            cls = self.registry.load(kind, name)
+        except UserError as error:
+            self.problems.add(self.document, (*path, "name"), error.messages[0])
+            return None
+        given = {key: value for key, value in raw.items() if key != "name" and key not in apart}
+        options = self.options(options_of(cls), given, path, f"{_words(kind)} {name!r}")
+        if options is None:
+            return None
+        return Component(kind, name, options, self.document.where(path), cls)
+
+    def options(self, declared: Mapping[str, Option], raw: Mapping[str, Any], path: KeyPath, owner: str) -> dict[str, Any] | None:
+        """Every declared option with its value or default; None when something was reported."""
+        before = len(self.problems)
+        for key in raw:
+            if key not in declared:
+                self.problems.add(self.document, (*path, key), self._unknown(key, declared, path, owner))
+        values = {name: self.option(option, raw, path, owner) for name, option in declared.items()}
+        if len(self.problems) > before or any(value is INVALID for value in values.values()):
+            return None
+        return values
+
+    def option(self, option: Option, raw: Mapping[str, Any], path: KeyPath, owner: str) -> Any:
+        """One option's value, else its default, else a report."""
+        place = (*path, option.name)
+        value = raw.get(option.name, UNSET if option.is_required else REQUIRED)
+        if value is REQUIRED:
+            return self._default(option, place, owner)
+        holes = list(_holes(value, place))
+        for hole in holes if not self.forgive_missing else ():
+            self.problems.missing(self.document, hole, option.description)
+        return INVALID if holes else self.value(option, value, place, owner)
+
+    def value(self, option: Option, value: Any, path: KeyPath, owner: str) -> Any:
+        """A value that fits the option's annotation, its nested components resolved; else :data:`INVALID`, reported."""
+        if isinstance(option.annotation, type) and issubclass(option.annotation, BaseModel) and isinstance(value, Mapping):
+            fields = self.options(options_of_model(option.annotation), value, path, f"{owner}, {option.name}")
+            return INVALID if fields is None else option.annotation(**fields)
+        try:
+            validated = adapter(option, owner).validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            for place, message in _explained(error, value, path):
+                self.problems.add(self.document, place, message)
+            return INVALID
+        except UserError as error:
+            self.problems.add(self.document, path, error.messages[0])
+            return INVALID
+        return self._nested(validated, value, path)
+
+    def _nested(self, validated: Any, raw: Any, path: KeyPath) -> Any:
+        if isinstance(validated, Component):
+            component = self.component(validated.kind, raw, path)
+            return INVALID if component is None else component
+        if type(validated) in (list, tuple) and isinstance(raw, list):
+            items = [self._nested(item, raw[index], (*path, index)) for index, item in enumerate(validated)]
+            return INVALID if any(item is INVALID for item in items) else type(validated)(items)
+        if type(validated) is dict and isinstance(raw, Mapping):
+            nested = {key: self._nested(item, raw.get(str(key)), (*path, str(key))) for key, item in validated.items()}
+            return INVALID if any(item is INVALID for item in nested.values()) else nested
+        return validated
+
+    def _default(self, option: Option, path: KeyPath, owner: str) -> Any:
+        inner = Problems()
+        value = Resolver(self.document, self.registry, inner).value(option, plain(option.default), path, owner)
+        if value is INVALID:
+            try:
+                inner.check()
+            except UserError as error:
+                self.problems.add(self.document, path, f"the default of {owner} cannot be used: {error.messages[0]}")
+        return value
+
+    def _unknown(self, key: str, declared: Mapping[str, Option], path: KeyPath, owner: str) -> str:
+        former = self.document.renamed.get(path)
+        if former is not None and not self.document.is_override((*path, key)):
+            return (
+                f"belongs to {former!r}, which was replaced by {owner}; replace the whole of it instead: "
+                f"{'.'.join(map(str, path))}='{{name: ...}}'"
+            )
+        return f"{owner} has no such option{nearest(key, declared)}; options: {listed(declared)}"
+
+
+def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:
+    """The fields of a pydantic model as options."""
+    hints = typing.get_type_hints(model, include_extras=True)
+    return {
+        name: Option(name, hints[name], REQUIRED if field.is_required() else field.get_default(), field.description or "")
+        for name, field in model.model_fields.items()
+    }
+
+
+def adapter(option: Option, owner: str) -> TypeAdapter[Any]:
+    """The validator of an option.
+
+    Raises:
+        UserError: no recipe could write a value of this annotation, which is the component's mistake.
+    """
+    try:
+        return _adapter(option.annotation)
+    except (PydanticUserError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).partition(" For further information")[0]
+        raise UserError(f"{owner}: the annotation of option {option.name!r} cannot be used in a recipe: {reason}") from error
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return _cached_adapter(annotation)
+    except TypeError:
+        return TypeAdapter(annotation)
+
+
+_cached_adapter = functools.lru_cache(maxsize=1024)(TypeAdapter)
+
+
+def plain(value: Any) -> Any:
+    """A validated value as what a recipe writes: components as ``{name: ...}``, tuples as lists, paths as text."""
+    if isinstance(value, Component):
+        return {"name": value.name, **plain(value.options)}
+    if isinstance(value, BaseModel):
+        return plain({name: getattr(value, name) for name in type(value).model_fields})
+    if isinstance(value, Mapping):
+        return {str(to_jsonable_python(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return to_jsonable_python(value, inf_nan_mode="constants")
+
+
+def _holes(value: Any, path: KeyPath) -> typing.Iterator[KeyPath]:
+    if value == UNSET:
+        yield path
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _holes(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _holes(item, (*path, index))
+
+
+def _explained(error: ValidationError, value: Any, path: KeyPath) -> list[tuple[KeyPath, str]]:
+    """Pydantic's errors by place in the recipe; the alternatives of a union are one message."""
+    reasons: dict[KeyPath, list[str]] = {}
+    shown: dict[KeyPath, str] = {}
+    for item in error.errors(include_url=False):
+        place, data = path, value
+        for key in item["loc"]:
+            if isinstance(data, Mapping) and str(key) in data:
+                place, data = (*place, str(key)), data[str(key)]
+            elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+                place, data = (*place, key), data[key]
+        message = item["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+        if message not in reasons.setdefault(place, []):
+            reasons[place].append(message)
+        shown[place] = _shown(data)
+    return [(place, f"{' or '.join(messages)} (got {shown[place]})") for place, messages in reasons.items()]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _words(kind: str) -> str:
+    return {"dataset": "data set"}.get(kind, kind.replace("_", " "))

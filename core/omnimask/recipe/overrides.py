@@ -1,0 +1,47 @@
+"""``key=value`` arguments of the command line, applied to a recipe before it is validated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omnimask.errors import UserError
+from omnimask.recipe.document import Document, KeyPath, Place
+from omnimask.recipe.problems import Problems
+from omnimask.recipe.text import parse_value
+
+_ORDER = 1000
+"""Sorts the command line behind every file."""
+
+
+def apply(document: Document, overrides: Sequence[str], problems: Problems) -> Document:
+    """The document with ``a.b.c=value`` applied, in turn; the value is read like a recipe's.
+
+    A number in the path counts in a list, from 0 (``predictors.0.weight=2``). A mapping replaces what was there.
+    """
+    for position, text in enumerate(overrides):
+        place = Place(f"command line: {text}", order=_ORDER + position)
+        key, separator, value = text.partition("=")
+        keys = key.strip().split(".")
+        if not separator or not all(keys):
+            problems.at(place, "an override has the form key=value, for example train.steps=100")
+            continue
+        try:
+            document = document.with_value(_path(document, keys), parse_value(value, place))
+        except LookupError as error:
+            problems.at(place, str(error.args[0]))
+        except UserError as error:
+            problems.at(place, error.messages[0].removeprefix(f"{place}: "))
+    return document
+
+
+def _path(document: Document, keys: list[str]) -> KeyPath:
+    path: list[str | int] = []
+    data = document.data
+    for key in keys:
+        is_index = isinstance(data, list) and key.isdecimal()
+        path.append(int(key) if is_index else key)
+        if isinstance(data, list):
+            data = data[int(key)] if is_index and int(key) < len(data) else None
+        else:
+            data = data.get(key) if isinstance(data, dict) else None
+    return tuple(path)

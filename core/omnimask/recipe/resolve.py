@@ -1,0 +1,240 @@
+"""From a recipe's document to a validated :class:`Recipe`: the keys, their components, and what must hold between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt
+
+from omnimask.component import Component
+from omnimask.hints import listed, nearest
+from omnimask.recipe.config import DataConfig, Device, ModalityConfig, PredictorConfig, Recipe
+from omnimask.recipe.document import Document, KeyPath
+from omnimask.recipe.options import INVALID, UNSET, Resolver, options_of_model
+from omnimask.recipe.problems import Problems
+from omnimask.registry import Registry
+from omnimask.signature import REQUIRED, Option
+from omnimask.training.config import DataOptions, TrainConfig
+
+_TOP = {
+    "seed": Option("seed", Annotated[int, Field(ge=0)], 0, "decides every random choice of the run"),
+    "device": Option("device", Device, "auto", "where the model runs"),
+}
+_SECTIONS = ("omnimask", "extends", "modalities", "masker", "corruptor", "encoder", "predictors", "data", "train")
+_MODALITY = {
+    "tokenizer": "tokenizer",
+    "decoder": "decoder",
+    "masker": "masker",
+    "corruptor": "corruptor",
+    "embedding": "embedding",
+}
+_WIRING = {
+    "of": Option("of", str | list[str] | None, None, "modalities it answers for; default: all"),
+    "layer": Option("layer", PositiveInt | None, None, "encoder layer it reads, from 1; default: the last"),
+    "weight": Option("weight", Annotated[float, Field(gt=0)], 1.0, "weight of its loss"),
+    "label": Option("label", str | None, None, "name of its loss; default: the component's name"),
+}
+_TRAIN_COMPONENTS = {"optimizer": REQUIRED, "schedule": {"name": "constant"}}
+
+
+def resolve(document: Document, registry: Registry, problems: Problems, *, smoke: bool = False) -> Recipe | None:
+    """The recipe that a document describes; None when problems were reported.
+
+    Args:
+        document: with overrides applied.
+        registry: where names are looked up.
+        problems: collects what is wrong.
+        smoke: the tokenizers' embedded data set takes the place of the recipe's.
+    """
+    if not isinstance(document.data, Mapping):
+        problems.add(document, (), "a recipe is a mapping of keys; the first is omnimask: 1")
+        return None
+    return _Recipes(document, registry, problems, smoke).resolve()
+
+
+class _Recipes:
+    def __init__(self, document: Document, registry: Registry, problems: Problems, smoke: bool) -> None:
+        self.document, self.registry, self.problems, self.smoke = document, registry, problems, smoke
+        self.data: Mapping[str, Any] = document.data
+        self.resolver = Resolver(document, registry, problems)
+
+    def resolve(self) -> Recipe | None:
+        for key in self.data:
+            if key not in (*_SECTIONS, *_TOP):
+                known = (*_SECTIONS, *_TOP)
+                self.problems.add(self.document, (key,), f"recipes have no such key{nearest(key, known)}; keys: {listed(known)}")
+        top = {name: self.resolver.option(option, self.data, (), "recipes") for name, option in _TOP.items()}
+        modalities = self._modalities()
+        shared = {"masker": self._optional("joint_masker", "masker"), "corruptor": self._optional("corruptor", "corruptor")}
+        encoder = self._required("encoder")
+        predictors = self._predictors(encoder)
+        data = self._data(modalities)
+        train = self._train()
+        if len(self.problems) or encoder is None or data is None or train is None:
+            return None
+        return Recipe(modalities, encoder, predictors, data, train, **shared, **top, format=self.data["omnimask"])
+
+    def _required(self, kind: str) -> Component[Any] | None:
+        return self.resolver.component(kind, self._section(kind), (kind,))
+
+    def _section(self, key: str) -> Any:
+        value = self.data.get(key)
+        return {} if value is None or value == UNSET else value
+
+    def _optional(self, kind: str, key: str) -> Component[Any] | None:
+        raw = self.data.get(key)
+        return None if raw is None else self.resolver.component(kind, raw, (key,))
+
+    # ---- modalities
+
+    def _modalities(self) -> dict[str, ModalityConfig]:
+        raw = self._section("modalities")
+        if not isinstance(raw, Mapping) or not raw:
+            self.problems.missing(
+                self.document, ("modalities",), "what the samples are made of, by name: {image: {tokenizer: ...}}"
+            )
+            return {}
+        found = {name: self._modality(name, value, ("modalities", name)) for name, value in raw.items()}
+        return {name: modality for name, modality in found.items() if modality is not None}
+
+    def _modality(self, name: str, raw: Any, path: KeyPath) -> ModalityConfig | None:
+        if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
+            self.problems.add(self.document, path, "a modality's name has letters, digits, - and _ only")
+        if not isinstance(raw, Mapping):
+            self.problems.add(self.document, path, "should be a mapping: {tokenizer: ..., masker: ..., corruptor: ...}")
+            return None
+        known = (*_MODALITY, "augment", "field")
+        for key in raw:
+            if key not in known:
+                message = f"modalities have no such key{nearest(key, known)}; keys: {listed(known)}"
+                self.problems.add(self.document, (*path, key), message)
+        self._served(raw, path)
+        tokenizer = self.resolver.component("tokenizer", raw.get("tokenizer") or {}, (*path, "tokenizer"))
+        parts = {key: self._part(kind, raw, (*path, key)) for key, kind in _MODALITY.items() if key != "tokenizer"}
+        field = self.resolver.option(Option("field", str, name, "field of the data set"), raw, path, "modalities")
+        augment = self._augment(raw, path)
+        if tokenizer is None:
+            return None
+        if raw.get("decoder") is None and (reader := getattr(tokenizer.cls, "decoder", None)) is not None:
+            parts["decoder"] = self.resolver.component("decoder", {"name": reader}, (*path, "tokenizer"))
+        return ModalityConfig(name, tokenizer, field, augment=augment, **parts)
+
+    def _part(self, kind: str, raw: Mapping[str, Any], path: KeyPath) -> Component[Any] | None:
+        value = raw.get(str(path[-1]))
+        return None if value is None else self.resolver.component(kind, value, path)
+
+    def _augment(self, raw: Mapping[str, Any], path: KeyPath) -> tuple[Component[Any], ...]:
+        values = raw.get("augment") or []
+        if not isinstance(values, list):
+            self.problems.add(self.document, (*path, "augment"), "should be a list: [{name: ...}, ...]")
+            return ()
+        steps = [self.resolver.component("augment", value, (*path, "augment", i)) for i, value in enumerate(values)]
+        return tuple(step for step in steps if step is not None)
+
+    def _served(self, raw: Mapping[str, Any], path: KeyPath) -> None:
+        """Exactly one masker and one corruptor serve a modality."""
+        for key, shared in (("masker", "joint masker"), ("corruptor", "corruptor")):
+            own, top = raw.get(key) is not None, self.data.get(key) is not None
+            if own and top:
+                line = self.document.place((key,))
+                self.problems.add(
+                    self.document, (*path, key), f"{line} gives a {shared} for all modalities; remove one of the two"
+                )
+            elif not own and not top:
+                remedy = f"a {key} of its own, or a {shared} for all modalities at the top of the recipe"
+                self.problems.missing(self.document, (*path, key), remedy)
+
+    # ---- predictors
+
+    def _predictors(self, encoder: Component[Any] | None) -> tuple[PredictorConfig, ...]:
+        raw = self._section("predictors")
+        if not isinstance(raw, list) or not raw:
+            self.problems.missing(self.document, ("predictors",), "a list of what is predicted: [{name: ..., of: ...}]")
+            return ()
+        found = [self._predictor(value, ("predictors", index), encoder) for index, value in enumerate(raw)]
+        places: dict[str, KeyPath] = {}
+        for index, predictor in enumerate(found):
+            path = ("predictors", index)
+            if predictor is not None and (first := places.setdefault(predictor.label, path)) != path:
+                message = f"{predictor.label!r} is the label of {'.'.join(map(str, first))} too; give each its own, label: ..."
+                self.problems.add(self.document, (*path, "label"), message)
+        return tuple(predictor for predictor in found if predictor is not None)
+
+    def _predictor(self, raw: Any, path: KeyPath, encoder: Component[Any] | None) -> PredictorConfig | None:
+        component = self.resolver.component("predictor", raw, path, apart=tuple(_WIRING))
+        if not isinstance(raw, Mapping):
+            return None
+        wiring = {name: self.resolver.option(option, raw, path, "predictors") for name, option in _WIRING.items()}
+        of = self._of(wiring["of"], path)
+        layer, label = wiring["layer"], wiring["label"]
+        depth = encoder.options.get("depth") if encoder is not None else None
+        if isinstance(layer, int) and isinstance(depth, int) and layer > depth:
+            self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers, and there is no layer {layer}")
+        if component is None or of is None or INVALID in (layer, wiring["weight"], label):
+            return None
+        return PredictorConfig(component, of, layer, wiring["weight"], label or component.name)
+
+    def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
+        section = self.data.get("modalities")
+        known = list(section) if isinstance(section, Mapping) else []
+        if value is INVALID:
+            return None
+        if value == []:
+            self.problems.add(self.document, (*path, "of"), f"names no modality; modalities: {listed(known)}")
+        names = known if value is None else [value] if isinstance(value, str) else value
+        for index, name in enumerate(names):
+            place = (*path, "of", index) if isinstance(value, list) else (*path, "of")
+            if name not in known:
+                message = f"the recipe has no modality {name!r}{nearest(name, known)}; modalities: {listed(known)}"
+                self.problems.add(self.document, place, message)
+            elif name in names[:index]:
+                self.problems.add(self.document, place, f"names {name!r} twice")
+        return tuple(names)
+
+    # ---- data and training
+
+    def _data(self, modalities: Mapping[str, ModalityConfig]) -> DataConfig | None:
+        raw = self._section("data")
+        path: KeyPath = ("data",)
+        declared = options_of_model(DataOptions)
+        resolver = Resolver(self.document, self.registry, self.problems, forgive_missing=self.smoke)
+        is_needed = bool(raw) or not self.smoke
+        dataset = resolver.component("dataset", raw, path, apart=tuple(declared)) if is_needed else None
+        if not isinstance(raw, Mapping):
+            return None
+        given = {key: value for key, value in raw.items() if key in declared}
+        options = self.resolver.options(declared, given, path, "data")
+        if self.smoke:
+            dataset = self._embedded(modalities, dataset)
+        return None if dataset is None or options is None else DataConfig(dataset, DataOptions(**options))
+
+    def _embedded(self, modalities: Mapping[str, ModalityConfig], current: Component[Any] | None) -> Component[Any] | None:
+        names = {name: getattr(modality.tokenizer.cls, "embedded", None) for name, modality in modalities.items()}
+        if not names or len(names) < len(self._section("modalities")):
+            return None
+        if None in names.values() or len(set(names.values())) > 1:
+            held = ", ".join(f"{name}: {embedded or 'none'}" for name, embedded in names.items())
+            message = f"a smoke run needs one embedded data set that holds all modalities, and the tokenizers name {held}"
+            self.problems.add(self.document, ("modalities",), message)
+            return None
+        embedded = next(iter(names.values()))
+        if current is not None and current.name == embedded:
+            return current
+        return self.resolver.component("dataset", {"name": embedded}, ("data",))
+
+    def _train(self) -> TrainConfig | None:
+        raw = self._section("train")
+        path: KeyPath = ("train",)
+        if not isinstance(raw, Mapping):
+            self.problems.add(self.document, path, "should be a mapping: {steps: ..., batch_tokens: ..., optimizer: {name: ...}}")
+            return None
+        declared = {name: option for name, option in options_of_model(TrainConfig).items() if name not in _TRAIN_COMPONENTS}
+        given = {key: value for key, value in raw.items() if key not in _TRAIN_COMPONENTS}
+        values = self.resolver.options(declared, given, path, "train")
+        parts: dict[str, Any] = {}
+        for kind, default in _TRAIN_COMPONENTS.items():
+            part = raw.get(kind) or ({} if default is REQUIRED else default)
+            parts[kind] = self.resolver.component(kind, part, (*path, kind))
+        return None if values is None or None in parts.values() else TrainConfig(**values, **parts)

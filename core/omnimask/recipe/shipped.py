@@ -1,0 +1,69 @@
+"""The recipes that the project and its plugins ship, by ``modality/recipe``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from omnimask.errors import UserError
+from omnimask.hints import listed, nearest
+from omnimask.registry import RecipeFolder, Registry, discover
+
+QUICK_START = "quickstart"
+"""The recipe that a modality's bare name stands for."""
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def shipped_recipes(registry: Registry | None = None) -> Mapping[str, Path]:
+    """Files of the shipped recipes by name, sorted, without names that two plugins claim and folders that cannot be found."""
+    found, _ = _search(registry or discover())
+    return {name: paths[0][0] for name, paths in sorted(found.items()) if len(paths) == 1}
+
+
+def find_recipe(name: str, registry: Registry) -> tuple[str, Path]:
+    """Name and file of a recipe.
+
+    Args:
+        name: a path (an existing file, or anything that ends in .yaml or .yml), ``modality/recipe``, or ``modality`` for its
+            quick start.
+        registry: whose recipe folders are searched.
+
+    Raises:
+        UserError: there is no such recipe, or two plugins ship one of that name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path.stem, path
+    if name.endswith(SUFFIXES):
+        raise UserError(f"there is no file {name}{_elsewhere(path, registry)}")
+    found, broken = _search(registry)
+    full = name if name in found else f"{name}/{QUICK_START}"
+    if full not in found:
+        known = (*found, *{other.partition("/")[0] for other in found if other.endswith(f"/{QUICK_START}")})
+        problems = "".join(f"\n  {message}" for message in (*broken, *map(str, registry.failures)))
+        raise UserError(f"no recipe is called {name!r}{nearest(name, known)}; shipped: {listed(known)}{problems}")
+    if len(found[full]) > 1:
+        claims = " and ".join(str(folder.plugin) for _, folder in found[full])
+        raise UserError(f"the recipe {full!r} is shipped by {claims}; give the path of one: {found[full][0][0]}")
+    return full, found[full][0][0]
+
+
+def _search(registry: Registry) -> tuple[dict[str, list[tuple[Path, RecipeFolder]]], list[str]]:
+    found: dict[str, list[tuple[Path, RecipeFolder]]] = {}
+    broken: list[str] = []
+    for folder in registry.folders:
+        try:
+            files = sorted(path for path in folder.path().iterdir() if path.suffix in SUFFIXES)
+        except Exception as error:
+            broken.append(f"recipes of {folder.plugin} cannot be found at {folder.reference}: {type(error).__name__}: {error}")
+            continue
+        for path in files:
+            found.setdefault(f"{folder.modality}/{path.stem}", []).append((path, folder))
+    return found, broken
+
+
+def _elsewhere(path: Path, registry: Registry) -> str:
+    shipped = shipped_recipes(registry)
+    name = f"{path.parent.name}/{path.stem}"
+    return f"; a shipped recipe is named without the ending: {name}" if name in shipped else ""

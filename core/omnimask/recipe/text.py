@@ -1,0 +1,165 @@
+"""YAML text to documents and back, read by the rules of YAML 1.2 [0] and stricter where that catches mistakes.
+
+PyYAML alone reads ``1e-3`` as text, ``no`` as a boolean, ``012`` as 10, ``1:30`` as 90, and lets the last of two equal keys win.
+
+[0] YAML 1.2.2, section 10.3, core schema.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from yaml.composer import ComposerError
+
+from omnimask.errors import UserError
+from omnimask.recipe.document import Document, KeyPath, Place
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise ComposerError(None, None, "aliases (*name) are not part of recipes; write the value out, or use extends", mark)
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that either rule would read as something else, so that the output means the same to every reader."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _name, _pattern, _first in _SCALARS:
+    _expression = re.compile(rf"(?:{_pattern})\Z")
+    _Loader.add_implicit_resolver(_TAG + _name, _expression, _first)
+_Dumper.yaml_implicit_resolvers = {
+    first: _Loader.yaml_implicit_resolvers.get(first, []) + yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])
+    for first in {*_Loader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
+}
+
+
+def parse(text: str, source: str, order: int = 0) -> Document:
+    """A document from YAML text.
+
+    Args:
+        text: one YAML document.
+        source: the file's name, for messages.
+        order: sorts the messages of several files.
+
+    Raises:
+        UserError: a syntax error, a tag, an alias or a duplicate key, with file, line and column.
+    """
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        raise UserError(f"{at}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: nested too deeply") from error
+    reader = _Reader(source, order)
+    data = reader.value(root, ()) if root is not None else None
+    if reader.errors:
+        raise UserError(*reader.errors)
+    return Document(data, {(): Place(source, 1, 1, order), **reader.places})
+
+
+def parse_value(text: str, place: Place) -> Document:
+    """A value given on the command line, by the same rules; every part of it has the same place.
+
+    Raises:
+        UserError: no YAML value.
+    """
+    try:
+        document = parse(text, "value")
+    except UserError as error:
+        raise UserError(f"{place}: {error.messages[0]}") from error
+    return Document(document.data, dict.fromkeys(document.places, place))
+
+
+def dump(data: Any) -> str:
+    """YAML text of plain data, such that :func:`parse` gives equal data."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=130)
+
+
+def inline(value: Any) -> str:
+    """A value on one line, as it is written inside a recipe or behind ``key=``."""
+    text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=1 << 20)
+    return text.strip()[1:-1]
+
+
+class _Reader:
+    """Nodes to plain data; keeps the place of every value and collects what is wrong."""
+
+    def __init__(self, source: str, order: int) -> None:
+        self.source, self.order = source, order
+        self.places: dict[KeyPath, Place] = {}
+        self.errors: list[str] = []
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.places.setdefault(path, self._place(node))
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        return self._refuse(node, f"the tag {node.tag} is not part of recipes")
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._refuse(key_node, "a key must be a single word or text")
+                continue
+            key = key_node.value
+            if key in data:
+                self._refuse(key_node, f"the key {key!r} is given twice, first on line {self.places[(*path, key)].line}")
+                continue
+            self.places[(*path, key)] = self._place(key_node)
+            data[key] = self.value(value_node, (*path, key))
+        return data
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        text, tag = node.value, node.tag.removeprefix(_TAG)
+        try:
+            match tag:
+                case "str":
+                    return text
+                case "null":
+                    return None
+                case "bool":
+                    return {"true": True, "false": False}[text.lower()]
+                case "int":
+                    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+                case "float":
+                    return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
+        except (ValueError, KeyError):
+            return self._refuse(node, f"{text!r} is no {tag}")
+        return self._refuse(node, f"the tag {node.tag} is not part of recipes")
+
+    def _place(self, node: yaml.Node) -> Place:
+        return Place(self.source, node.start_mark.line + 1, node.start_mark.column + 1, self.order)
+
+    def _refuse(self, node: yaml.Node, message: str) -> None:
+        place = self._place(node)
+        self.errors.append(f"{place}:{place.column}: {message}")
