@@ -57,7 +57,7 @@ class RandomResizedCrop:
         height, width, _ = checked(raw).shape
         top, left, rows, columns = self.box(height, width, draw)
         part = (left, top, left + columns, top + rows)
-        return to_array(to_pillow(raw).resize(self.size[::-1], Image.Resampling.BICUBIC, box=part))
+        return to_array(to_pillow(raw).resize((self.size[1], self.size[0]), Image.Resampling.BICUBIC, box=part))
 
     def box(self, height: int, width: int, draw: Draw) -> tuple[int, int, int, int]:
         """(top, left, height, width) in pixels of the part that is kept."""

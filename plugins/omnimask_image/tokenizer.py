@@ -109,7 +109,7 @@ class PatchTokenizer:
         if channels != self.channels:
             image = image.convert("RGB" if self.channels == 3 else "L")
         if (height, width) != self.image_size:
-            image = ImageOps.fit(image, self.image_size[::-1], Image.Resampling.BICUBIC)
+            image = ImageOps.fit(image, (self.image_size[1], self.image_size[0]), Image.Resampling.BICUBIC)
         return to_array(image)
 
 

@@ -1,0 +1,97 @@
+"""Pictures of what a network filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from omnimask.interfaces import Context, Reconstruction
+from omnimask_image.pixels import checked
+
+_COLUMNS = ("original", "what the network saw", "filled in")
+_DPI = 120
+_SIDE = 1.7
+"""Inches of the longer side of one image."""
+_ROWS = 6
+"""Reconstructions below each other before the next ones go to the right."""
+_NARROWEST = 1.3
+"""Inches of a column, which its title needs."""
+_GAP = 0.08
+_LINE = 0.2
+"""Inches of a gap between images, and of a line of text."""
+_LONGEST_KEY = 60
+
+
+class ImageGrid:
+    """A PNG with one row per reconstruction: the original, what the network saw, and the filled-in whole.
+
+    More than six reconstructions are laid out in several blocks side by side. Small images are enlarged without smoothing.
+    """
+
+    suffix: ClassVar[str] = ".png"
+
+    def __init__(self, context: Context) -> None:
+        pass
+
+    def __call__(self, reconstructions: Sequence[Reconstruction], path: Path, *, title: str = "") -> Path:
+        """Draws (H, W) or (H, W, C) uint8 images, and returns the file's path, which ends in ``.png``.
+
+        Raises:
+            ValueError: there is nothing to draw.
+        """
+        if not reconstructions:
+            raise ValueError("there are no reconstructions to draw")
+        path = path if path.suffix == self.suffix else path.with_name(path.name + self.suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FigureCanvasAgg(_figure(reconstructions, title)).print_png(path)
+        return path
+
+
+def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
+    """All lengths are inches: images keep their shape, texts their room."""
+    num_blocks = math.ceil(len(reconstructions) / _ROWS)
+    num_rows = math.ceil(len(reconstructions) / num_blocks)
+    height, width, _ = checked(reconstructions[0].original).shape
+    cell_width = max(_SIDE * width / max(height, width), _NARROWEST)
+    cell_height = _SIDE * height / max(height, width)
+    block_width = len(_COLUMNS) * (cell_width + _GAP) + 3 * _GAP
+    top = _LINE + (1.5 * _LINE if title else 0.0)
+    total_width, total_height = num_blocks * block_width - 2 * _GAP, top + num_rows * (cell_height + _LINE) + _GAP
+    figure = Figure(figsize=(total_width, total_height), dpi=_DPI, facecolor="white")
+
+    def write(left: float, down: float, text: str, **style: Any) -> None:
+        figure.text(left / total_width, 1 - down / total_height, text, va="center", parse_math=False, **style)
+
+    write(_GAP, 0.8 * _LINE, title, fontsize=9, fontweight="bold")
+    for number, reconstruction in enumerate(reconstructions):
+        block, row = divmod(number, num_rows)
+        down = top + row * (cell_height + _LINE)
+        images = (reconstruction.original, reconstruction.visible, reconstruction.filled)
+        for column, values in enumerate(images):
+            left = _GAP + block * block_width + column * (cell_width + _GAP)
+            bottom = 1 - (down + cell_height) / total_height
+            _draw(figure.add_axes((left / total_width, bottom, cell_width / total_width, cell_height / total_height)), values)
+            if row == 0:
+                write(left + cell_width / 2, top - 0.5 * _LINE, _COLUMNS[column], fontsize=8, ha="center")
+        write(_GAP + block * block_width, down + cell_height + 0.5 * _LINE, _short(reconstruction.key), fontsize=6, color="0.35")
+    return figure
+
+
+def _draw(axes: Axes, values: Any) -> None:
+    pixels = checked(values)
+    is_small = max(pixels.shape[:2]) < _SIDE * _DPI
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    axes.imshow(pixels, interpolation="nearest" if is_small else "antialiased")
+    axes.set_axis_off()
+
+
+def _short(key: str) -> str:
+    """Of a long key the end, which tells files apart."""
+    return key if len(key) <= _LONGEST_KEY else "…" + key[-_LONGEST_KEY:]
