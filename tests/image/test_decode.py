@@ -50,7 +50,7 @@ def test_lossless_formats_are_exact(kind: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_lossy_formats_are_close(kind: str) -> None:
     difference = np.abs(decode(encoded(RGB, kind, quality=95)).astype(int) - picture())
-    assert difference.mean() < 3  # measured: 1.1 and 1.4
+    assert difference.mean() < 2  # measured: 0.84 (JPEG) and 1.29 (WebP)
 
 
 def test_grey_and_bilevel_images_become_rgb() -> None:
@@ -110,7 +110,7 @@ def test_16_bit_greyscale_is_scaled(kind: str) -> None:
 def test_cmyk_becomes_rgb() -> None:
     cmyk = RGB.convert("CMYK")
     difference = np.abs(decode(encoded(cmyk, "JPEG", quality=95)).astype(int) - np.array(cmyk.convert("RGB")))
-    assert difference.mean() < 3  # measured: 1.0
+    assert difference.mean() < 0.3  # measured: 0.12
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -46,7 +46,7 @@ def token_counts(
         dataset: what is counted.
         indices: which samples are read; None means all.
         readers: one per modality.
-        options: whatever else the counts depend on (the tokenizers' and decoders' names and options), as text for the cache's key.
+        options: what else the counts depend on, as text for the cache's key: the tokenizers' and decoders' names and options.
         cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
 
     Returns:
