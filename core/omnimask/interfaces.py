@@ -176,11 +176,13 @@ class Draw:
 class Sample:
     """All modalities of one sample. An absent modality is absent here and has length 0 when packed.
 
-    Tokens have *sample coordinates*: modality after modality in the order of ``tokens``, from 0.
+    Tokens have *sample coordinates*: modality after modality in the order of ``tokens``, from 0. ``modalities`` are the recipe's,
+    in order; ``Stream.modality`` counts in them.
     """
 
     tokens: Mapping[str, Tokens]
     draw: Draw
+    modalities: tuple[str, ...]
     labels: Mapping[str, Array] = field(default_factory=dict[str, Array])
 
     @cached_property
@@ -192,12 +194,28 @@ class Sample:
             total += len(tokens)
         return starts
 
+    @cached_property
+    def modality(self) -> NDArray[np.int64]:
+        """(n,) index of every token's modality."""
+        parts = [np.full(len(tokens), self.modalities.index(name)) for name, tokens in self.tokens.items()]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    @cached_property
+    def positions(self) -> NDArray[np.float32]:
+        """(n, A) of all tokens; modalities with fewer axes than the sample's largest number have zeros in the last ones."""
+        axes = max((tokens.positions.shape[1] for tokens in self.tokens.values()), default=1)
+        out = np.zeros((len(self), axes), np.float32)
+        for name, tokens in self.tokens.items():
+            start = self.start[name]
+            out[start : start + len(tokens), : tokens.positions.shape[1]] = tokens.positions
+        return out
+
     def __len__(self) -> int:
         return sum(len(tokens) for tokens in self.tokens.values())
 
-    def only(self, *modalities: str) -> Sample:
-        """The sample restricted to some modalities (coordinates start anew)."""
-        return Sample({m: t for m, t in self.tokens.items() if m in modalities}, self.draw, self.labels)
+    def only(self, modality: str) -> Sample:
+        """The sample restricted to one modality (coordinates start anew, modality numbers stay)."""
+        return Sample({modality: self.tokens[modality]}, self.draw, self.modalities, self.labels)
 
 
 @dataclass(frozen=True)
@@ -243,11 +261,13 @@ class Layout:
 
     ``lengths`` (S,) int64, 0 is legal; ``parent`` (S,) query -> context sequence, context -> sample. ``attention`` is the
     visibility inside a sequence, decided on the host: ``full`` (rank 0 everywhere), ``causal`` (rank counts up), ``ranked``.
+    ``modality`` (S,) index of the one modality of a sequence's slots, -1 where it has several; None where nobody asks.
     """
 
     lengths: NDArray[np.int64]
     parent: NDArray[np.int64]
     attention: AttentionKind = "full"
+    modality: NDArray[np.int64] | None = None
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
@@ -285,6 +305,9 @@ class Reads:
     literal_slots: Array
 
 
+CONTENT, NOTHING = -1, -2
+
+
 @dataclass(frozen=True)
 class Stream:
     """What a network reads: T slots, each pointing to a store token or holding an inserted id.
@@ -293,7 +316,7 @@ class Stream:
     rank 0 everywhere is bidirectional, counting up is causal, 0..0,1,2.. is a prefix, a block of one's own is a query only.
 
     ``source`` (T,) store index this slot stands for, -1: inserted. ``literal`` (T,) id shown instead of the source's content,
-    -1: content is shown. ``modality`` (T,) index into the recipe's modalities. ``positions`` (T, A), ``has_position`` (T,).
+    -1 (``CONTENT``): content is shown, -2 (``NOTHING``): only the position is. ``modality`` (T,) index into the recipe's modalities. ``positions`` (T, A), ``has_position`` (T,).
     ``noise`` (T,) float64 uniform, keyed: every discrete choice on the device uses it; None if no component asks. ``kind``,
     ``level`` (S,) per sequence: branch of a mixture, rate drawn. ``reads`` by modality is filled in when a batch is packed.
     """
@@ -391,13 +414,12 @@ class LossTerm:
 @dataclass(frozen=True)
 class Encoded:
     """What an encoder gives: ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) of the taps asked for,
-    1 is the output of the first block; ``summary`` (S, R, D) of class or register tokens; ``losses`` of the encoder's own."""
+    1 is the output of the first block; ``summary`` (S, R, D) of class or register tokens."""
 
     features: Packed
     stream: Stream
     layers: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
     summary: Tensor | None = None
-    losses: Sequence[LossTerm] = ()
 
     def at(self, layer: int | None) -> Tensor:
         """(T, D) of a tapped layer, or the last layer's for None."""
@@ -412,12 +434,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Prediction:
-    """``features`` (N, D') at the targets only; ``head`` maps them to logits or values and may be applied in chunks."""
+    """``features`` (N, D') at the targets only; ``head`` maps them to logits or values and may be applied in chunks. ``stream``
+    holds the targets, ``context`` is what the encoder read (the same stream for a head in place)."""
 
     features: Tensor
     head: Callable[[Tensor], Tensor]
     targets: Targets
     stream: Stream
+    context: Stream
     modality: str
 
 
@@ -577,12 +601,8 @@ class Target(Protocol):
 
     num_outputs: int
 
-    def collect(self, raw: Any, tokens: Tokens, draw: Draw) -> Mapping[str, Array]:
-        """Host half: fields that the answers need (a spectrogram, negatives); empty if none."""
-        ...
-
-    def __call__(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, ...) answers."""
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        """(N, ...) what is right."""
         ...
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
@@ -600,7 +620,8 @@ class Predictor(Protocol):
 
     reads: ClassVar[Literal["context", "query"]]
     layers: Sequence[int]
-    target: Target
+
+    def target(self, modality: str) -> Target: ...
 
     def select(self, view: View) -> Mapping[str, Targets]:
         """The rows that it answers, by term; host-known."""

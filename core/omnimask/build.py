@@ -1,0 +1,252 @@
+"""From a recipe to a model and its data: builds every component with the context it needs, and checks that they fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from omnimask.component import Component, named
+from omnimask.corruptors.per_modality import PerModality as PerModalityCorruptor
+from omnimask.data.counts import token_counts
+from omnimask.data.loader import Loader
+from omnimask.data.order import StreamOrder
+from omnimask.data.pipeline import ModalityPipeline, Pipeline, ViewPlan
+from omnimask.data.planner import Cursor, Place, Planner
+from omnimask.data.split import held_out
+from omnimask.errors import UserError
+from omnimask.interfaces import Context, Corruptor, Dataset, Embedding, JointMasker, MaskedBatch, Tokenizer, TokenSpec
+from omnimask.maskers.per_modality import PerModality as PerModalityMasker
+from omnimask.model import MaskedModel, Pass, WeightedPredictor
+from omnimask.recipe import PredictorConfig, Recipe
+
+AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
+"""Tokens per forward pass when a recipe says ``auto``, by device type."""
+
+_MAIN = "main"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A recipe's model and data.
+
+    ``pipeline`` makes training batches; ``validation`` the same without augmentation, with masks that never change.
+    """
+
+    recipe: Recipe
+    model: MaskedModel
+    dataset: Dataset
+    pipeline: Pipeline
+    validation: Pipeline
+    train_indices: NDArray[np.int64]
+    validation_indices: NDArray[np.int64]
+
+    @property
+    def specs(self) -> Mapping[str, TokenSpec]:
+        return self.pipeline.specs
+
+    @property
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        return {name: part.tokenizer for name, part in self.pipeline.modalities.items()}
+
+    @cached_property
+    def counts(self) -> int | NDArray[np.int64]:
+        """Tokens per sample before masking, by data set index."""
+        options = "\n".join(f"{m.name} {m.field} {m.tokenizer} {m.decoder}" for m in self.recipe.modalities.values())
+        return token_counts(self.dataset, None, tuple(self.pipeline.modalities.values()), options=options)
+
+    def micro_batch_tokens(self, device: str) -> int:
+        """Tokens per forward pass on a device type."""
+        wanted = self.recipe.train.micro_batch_tokens
+        return min(self.recipe.train.batch_tokens, AUTO_MICRO_BATCH.get(device, 16_384)) if wanted == "auto" else wanted
+
+    def loader(self, start: Cursor, first_step: int, *, device: str = "cpu", rank: int = 0, world: int = 1) -> Loader:
+        """The training steps from ``first_step``, whose data start at ``start``."""
+        train = self.recipe.train
+        order = StreamOrder(len(self.train_indices), self.recipe.seed, self.train_indices)
+        planner = Planner(order, self.counts, train.batch_tokens, self.micro_batch_tokens(device), train.steps)
+        return Loader(
+            self.pipeline,
+            planner,
+            workers=train.workers,
+            start=start,
+            first_step=first_step,
+            last_step=train.steps - 1,
+            rank=rank,
+            world=world,
+            pin_memory=device == "cuda",
+        )
+
+    def validation_batches(self, device: str = "cpu") -> Iterator[MaskedBatch]:
+        """The held-out samples, the same batches with the same masks every time; unreadable ones are left out."""
+        budget = self.micro_batch_tokens(device)
+        pending: list[Place] = []
+        tokens = 0
+        for index in self.validation_indices.tolist():
+            size = int(self.counts if isinstance(self.counts, int) else self.counts[index])
+            if pending and tokens + size > budget:
+                yield from _batch(self.validation, pending)
+                pending, tokens = [], 0
+            pending.append(Place(0, 0, index, 0.0))
+            tokens += size
+        if pending:
+            yield from _batch(self.validation, pending)
+
+
+def _batch(pipeline: Pipeline, places: Sequence[Place]) -> Iterator[MaskedBatch]:
+    loaded = pipeline(places)
+    if loaded.batch is not None:
+        yield loaded.batch
+
+
+def build(recipe: Recipe) -> Built:
+    """Builds a recipe's model (its weights drawn from the recipe's seed) and data; writes nothing.
+
+    Raises:
+        UserError: components do not fit each other, or the data are not there.
+    """
+    parts = {name: _read_part(recipe, name) for name in recipe.modalities}
+    raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
+    specs, corruptor = build_corruptor(recipe, raw_specs)
+    dataset: Dataset = recipe.data.dataset(Context(specs=specs, modalities=tuple(specs)))
+    if not len(dataset):
+        raise UserError(f"{recipe.data.dataset.where or 'data'}: the data set is empty")
+    options = recipe.data.options
+    train, validation = held_out((dataset.key(i) for i in range(len(dataset))), options.validation, recipe.seed)
+    views = {_MAIN: ViewPlan(build_masker(recipe, specs), corruptor)}
+    plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe, specs, corruptor)
+    return Built(
+        recipe,
+        model,
+        dataset,
+        Pipeline(dataset, parts, views, specs, recipe.seed),
+        Pipeline(dataset, plain, views, specs, recipe.seed, stage="validation"),
+        train,
+        validation[: options.max_validation],
+    )
+
+
+def _read_part(recipe: Recipe, name: str) -> ModalityPipeline:
+    config = recipe.modalities[name]
+    context = Context(modalities=(name,))
+    tokenizer = config.tokenizer(context)
+    spec = dataclasses.replace(context, specs={name: tokenizer.spec})
+    augment = tuple(component(spec) for component in config.augment)
+    return ModalityPipeline(config.field, tokenizer, config.decoder(spec) if config.decoder else None, augment)
+
+
+# ---- masking --------------------------------------------------------------------------------------------------------------------
+
+
+def build_masker(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> JointMasker:
+    """The recipe's joint masker, or its modalities' own as one."""
+    if recipe.masker is not None:
+        return recipe.masker(Context(specs=specs, modalities=tuple(specs)))
+    maskers = {}
+    for name, config in recipe.modalities.items():
+        assert config.masker is not None
+        maskers[name] = config.masker(Context(specs=specs, modalities=(name,)))
+    return PerModalityMasker(maskers)
+
+
+def build_corruptor(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> tuple[Mapping[str, TokenSpec], Corruptor]:
+    """The specifications with the special tokens that corruptors ask for, and the corruptor over whole samples.
+
+    Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved.
+    """
+    served = {name: config.corruptor or recipe.corruptor for name, config in recipe.modalities.items()}
+    for name, component in served.items():
+        assert component is not None
+        specs = {**specs, name: _with_specials(specs[name], component(Context(specs=specs, modalities=(name,))))}
+    own = [name for name, config in recipe.modalities.items() if config.corruptor is not None]
+    if not own and recipe.corruptor is not None:
+        return specs, recipe.corruptor(Context(specs=specs, modalities=tuple(specs)))
+    built = {name: component(Context(specs=specs, modalities=(name,))) for name, component in served.items() if component}
+    return specs, _JointCorruptor(built) if len({part.answers_in for part in built.values()}) == 1 else _mixed(built)
+
+
+class _JointCorruptor(PerModalityCorruptor):
+    """Corruptors of several modalities that all answer in the same stream."""
+
+    def __init__(self, corruptors: Mapping[str, Corruptor]) -> None:
+        super().__init__(corruptors)
+        self.answers_in = next(iter(corruptors.values())).answers_in
+
+
+def _mixed(corruptors: Mapping[str, Corruptor]) -> Any:
+    found = {name: f"{type(part).__name__} answers in the {part.answers_in}" for name, part in corruptors.items()}
+    raise UserError(f"modalities: corruptors of one view must answer in one stream: {found}")
+
+
+def _with_specials(spec: TokenSpec, corruptor: Corruptor) -> TokenSpec:
+    wanted = [name for name in corruptor.specials if name not in spec.special_ids]
+    answers = [name for name in corruptor.specials[: corruptor.num_answers] if name not in spec.special_ids]
+    return dataclasses.replace(spec, specials=(*spec.specials, *wanted), answers=len(answers))
+
+
+# ---- model ----------------------------------------------------------------------------------------------------------------------
+
+
+def build_model(recipe: Recipe, specs: Mapping[str, TokenSpec], corruptor: Corruptor) -> MaskedModel:
+    """Embeddings, encoder and predictors as one pass over one view."""
+    names = tuple(specs)
+    encoder = recipe.encoder(Context(specs=specs, modalities=names))
+    embeddings = {name: _embedding(recipe, name, specs, encoder.width) for name in names}
+    context = Context(
+        specs=specs,
+        modalities=names,
+        width=encoder.width,
+        summary=encoder.num_summary,
+        embeddings={name: _as_embedding(part) for name, part in embeddings.items()},
+    )
+    predictors = {
+        config.label: WeightedPredictor(_predictor(config, context, encoder.depth, corruptor), config.weight)
+        for config in recipe.predictors
+    }
+    return MaskedModel([Pass(_MAIN, _MAIN, embeddings, encoder, predictors)], backbone=_MAIN)
+
+
+def _embedding(recipe: Recipe, name: str, specs: Mapping[str, TokenSpec], width: int) -> nn.Module:
+    default = named("embedding", "table" if specs[name].width is None else "linear")
+    component: Component[nn.Module] = recipe.modalities[name].embedding or default
+    embedding = component(Context(specs=specs, modalities=(name,), width=width))
+    if not _as_embedding(embedding).is_local:
+        raise UserError(
+            f"{component.where or name}: embedding {component.name} mixes tokens, so hidden ones would leak into visible ones; "
+            "it must run as a pass of its own over the clean tokens, which recipes cannot say yet"
+        )
+    return embedding
+
+
+def _as_embedding(module: Any) -> Embedding:
+    return module
+
+
+def _predictor(config: PredictorConfig, context: Context, depth: int, corruptor: Corruptor) -> Any:
+    component = config.component
+    where = component.where or f"predictor {config.label}"
+    if config.layer is not None and not 1 <= config.layer <= depth:
+        raise UserError(f"{where}: layer {config.layer} does not exist; the encoder has layers 1 to {depth}")
+    reads = getattr(component.load(), "reads", None)
+    if reads != corruptor.answers_in:
+        raise UserError(
+            f"{where}: predictor {component.name} answers in the {reads} stream, and this recipe's corruptor puts its targets into "
+            f"the {corruptor.answers_in} stream; {_REMEDY[corruptor.answers_in]}"
+        )
+    return component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
+
+
+_REMEDY = {
+    "context": "use a predictor that answers in place, or a corruptor that removes hidden tokens (drop)",
+    "query": "use a predictor with a decoder, or a corruptor that keeps hidden tokens' places (mask_token)",
+}

@@ -1,0 +1,135 @@
+"""Packs samples and their views into one batch: sample coordinates become store coordinates. P store tokens, T slots, B samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.interfaces import CONTENT, Layout, MaskedBatch, Packed, Reads, Sample, Stream, Targets, TokenSpec, View
+from omnimask.packed import ranges, to_tensors
+from omnimask.streams import stack
+
+
+def collate(samples: Sequence[Sample], views: Sequence[Mapping[str, View]], specs: Mapping[str, TokenSpec]) -> MaskedBatch:
+    """One batch of torch tensors (CPU) from samples and their views by name.
+
+    The schema comes from ``specs`` alone: every modality and field of the recipe is there, with length 0 where no sample has it.
+    """
+    lengths = {m: np.array([len(s.tokens[m]) if m in s.tokens else 0 for s in samples], np.int64) for m in specs}
+    base = dict(zip(specs, np.cumsum([0, *(int(n.sum()) for n in lengths.values())])[:-1].tolist(), strict=True))
+    to_store = _StoreCoordinates(samples, lengths, base)
+    layouts = {m: Layout(n, np.arange(len(samples), dtype=np.int64)) for m, n in lengths.items()}
+    names = views[0].keys()
+    batch = MaskedBatch(
+        store={m: Packed(_content(samples, m, spec), layouts[m]) for m, spec in specs.items()},
+        base=base,
+        views={name: _pack_view([view[name] for view in views], to_store, specs, base) for name in names},
+        group=np.arange(len(samples)),
+        keys=tuple(sample.draw.key for sample in samples),
+        fields={m: _fields(samples, m, spec) for m, spec in specs.items()},
+    )
+    return to_tensors(batch)
+
+
+class _StoreCoordinates:
+    """Maps sample coordinates of the i-th sample to store coordinates."""
+
+    def __init__(self, samples: Sequence[Sample], lengths: Mapping[str, NDArray[np.int64]], base: Mapping[str, int]) -> None:
+        starts = {m: base[m] + np.concatenate([[0], np.cumsum(n)[:-1]]) for m, n in lengths.items()}
+        pieces = [(starts[m][i], lengths[m][i]) for i, sample in enumerate(samples) for m in sample.tokens]
+        first, size = (
+            (np.array(column, np.int64) for column in zip(*pieces, strict=True)) if pieces else (np.zeros(0, np.int64),) * 2
+        )
+        self.flat = ranges(first, size)
+        self.offset = np.cumsum([0, *(len(sample) for sample in samples)])
+
+    def __call__(self, index: NDArray[np.int64], sample: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``index`` (n,) of the samples numbered ``sample`` (n,); -1 stays."""
+        if not len(index) or not len(self.flat):
+            return index
+        return np.where(index >= 0, self.flat[np.maximum(index, 0) + np.where(index >= 0, self.offset[sample], 0)], -1)
+
+
+def _content(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> Any:
+    dtype = np.int64 if spec.width is None else np.dtype(spec.dtype)
+    parts = [np.asarray(s.tokens[modality].content, dtype) for s in samples if modality in s.tokens]
+    return np.concatenate([np.zeros((0, *(spec.width or ())), dtype), *parts])
+
+
+def _fields(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> dict[str, NDArray[Any]]:
+    out: dict[str, NDArray[Any]] = {}
+    for name, field in spec.fields.items():
+        dtype = np.dtype(field.dtype)
+        parts = [np.asarray(s.tokens[modality].fields[name], dtype) for s in samples if modality in s.tokens]
+        flat = [part.reshape(-1, *field.shape) if field.arity == 2 else part for part in parts]
+        out[name] = np.concatenate([np.zeros((0, *field.shape), dtype), *flat])
+    return out
+
+
+def _pack_view(
+    views: Sequence[View], to_store: _StoreCoordinates, specs: Mapping[str, TokenSpec], base: Mapping[str, int]
+) -> View:
+    contexts = [view.context for view in views]
+    context = _pack(contexts, np.arange(len(views)), to_store, specs, base)
+    queries = [view.query for view in views]
+    if all(query is None for query in queries):
+        return View(context)
+    held = [query for query in queries if query is not None]
+    if len(held) < len(queries):
+        raise ValueError("a corruptor must give every sample a query stream, or none")
+    first = np.cumsum([0, *(stream.layout.num_sequences for stream in contexts[:-1])])
+    return View(context, _pack(held, first, to_store, specs, base))
+
+
+def _pack(
+    streams: Sequence[Stream],
+    first_parent: NDArray[np.int64],
+    to_store: _StoreCoordinates,
+    specs: Mapping[str, TokenSpec],
+    base: Mapping[str, int],
+) -> Stream:
+    """The streams of B samples as one, in store coordinates; ``first_parent`` (B,) number of each sample's first parent."""
+    joint = stack(streams)
+    axes = max(spec.axes for spec in specs.values())
+    owner = np.arange(len(streams))
+    slot_owner = np.repeat(owner, [s.layout.num_slots for s in streams])
+    row_owner = np.repeat(owner, [len(s.targets) for s in streams])
+    parent = joint.layout.parent + np.repeat(first_parent, [s.layout.num_sequences for s in streams])
+    source = to_store(joint.source, slot_owner)
+    table = dataclasses.replace(joint.targets, of=to_store(joint.targets.of, row_owner))
+    positions = np.pad(joint.positions, ((0, 0), (0, axes - joint.positions.shape[1])))
+    return dataclasses.replace(
+        joint,
+        source=source,
+        positions=positions,
+        layout=dataclasses.replace(joint.layout, parent=parent),
+        targets=_by_modality(table, joint, specs, base),
+        reads={m: _reads(joint, source, number, base[m]) for number, m in enumerate(specs)},
+    )
+
+
+def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int) -> Reads:
+    is_here = stream.modality == number
+    shows_content = is_here & (source >= 0) & (stream.literal == CONTENT)
+    slots = np.flatnonzero(shows_content)
+    literal_slots = np.flatnonzero(is_here & (stream.literal >= 0))
+    return Reads(source[slots] - base, None if len(slots) == len(source) else slots, stream.literal[literal_slots], literal_slots)
+
+
+def _by_modality(table: Targets, stream: Stream, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> Targets:
+    """Rows sorted by the modality of their answer (of their slot, where the answer is no token), with each modality's span."""
+    if len(specs) == 1:
+        return dataclasses.replace(table, spans={next(iter(specs)): (0, len(table))})
+    # Of several modalities that start at one index, searching from the right finds the last: the only one with tokens there.
+    of_token = np.searchsorted(np.array(list(base.values())), table.of, side="right") - 1
+    of_slot = stream.modality[table.at[:, 0]] if table.arity else np.zeros(len(table), np.int64)
+    number = np.where(table.of >= 0, of_token, of_slot)
+    order = np.argsort(number, kind="stable")
+    bounds = np.searchsorted(number[order], np.arange(len(specs) + 1)).tolist()
+    index = None if table.index is None else table.index[order]
+    spans = {m: (bounds[i], bounds[i + 1]) for i, m in enumerate(specs)}
+    return Targets(table.at[order], table.of[order], table.literal[order], table.weight[order], index, table.arity, spans)

@@ -1,0 +1,124 @@
+"""From places in the stream to a packed batch: read, decode, augment, tokenize, mask, corrupt, pack. Runs in loader workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omnimask.data.collate import collate
+from omnimask.data.loader import BadSample, LoadedBatch
+from omnimask.data.planner import Place
+from omnimask.errors import RunStopped
+from omnimask.interfaces import (
+    Augment,
+    Corruptor,
+    Dataset,
+    Decoder,
+    Draw,
+    JointMasker,
+    MaskedBatch,
+    Sample,
+    Tokenizer,
+    Tokens,
+    TokenSpec,
+    View,
+)
+
+
+@dataclass(frozen=True)
+class ModalityPipeline:
+    """How one modality's raw value becomes tokens."""
+
+    field: str
+    tokenizer: Tokenizer
+    decoder: Decoder | None = None
+    augment: tuple[Augment, ...] = ()
+
+    def decoded(self, raw: Any) -> Any:
+        """The raw value, decoded if it is bytes."""
+        return self.decoder(raw) if isinstance(raw, bytes) and self.decoder is not None else raw
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        value = self.decoded(raw)
+        for number, augment in enumerate(self.augment):
+            value = augment(value, draw.at("augment", number))
+        return self.tokenizer(value, draw.at("tokenizer"))
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How a sample becomes one view: what is withheld, and what is read instead."""
+
+    masker: JointMasker
+    corruptor: Corruptor
+
+    def __call__(self, sample: Sample) -> View:
+        masked = Sample(sample.tokens, sample.draw.at("masker"), sample.modalities, sample.labels)
+        corrupted = Sample(sample.tokens, sample.draw.at("corruptor"), sample.modalities, sample.labels)
+        return self.corruptor(corrupted, self.masker(masked))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Places -> one packed batch; a pure function of the places, picklable to workers.
+
+    Args:
+        dataset: where raw values come from.
+        modalities: how each modality is read, in the recipe's order.
+        views: the views of every sample, by name. Views share one drawing of their masker.
+        specs: of the modalities, in the recipe's order.
+        seed: the run's seed.
+        stage: names the use (``train``, ``validation``), so that uses never share random numbers.
+    """
+
+    dataset: Dataset
+    modalities: Mapping[str, ModalityPipeline]
+    views: Mapping[str, ViewPlan]
+    specs: Mapping[str, TokenSpec]
+    seed: int
+    stage: str = "train"
+
+    def __call__(self, places: Sequence[Place]) -> LoadedBatch:
+        samples: list[Sample] = []
+        bad: list[BadSample] = []
+        for place in places:
+            try:
+                samples.append(self.sample(place))
+            except (OSError, ValueError) as error:
+                key = self.dataset.key(place.index)
+                bad.append(BadSample(key, place.epoch, place.position, f"{type(error).__name__}: {error}"))
+        return LoadedBatch(self.pack(samples) if samples else None, tuple(bad))
+
+    def sample(self, place: Place) -> Sample:
+        """Reads and tokenizes one sample.
+
+        Raises:
+            OSError, ValueError: it cannot be read, or holds no tokens.
+        """
+        draw = Draw(self.seed, place.epoch, self.dataset.key(place.index), place.position, place.progress, stage=(self.stage,))
+        raw = self.dataset[place.index]
+        tokens = {
+            name: part(raw[part.field], draw.at(name))
+            for name, part in self.modalities.items()
+            if raw.get(part.field) is not None
+        }
+        if not any(len(part) for part in tokens.values()):
+            raise ValueError(
+                f"it holds none of the fields {[part.field for part in self.modalities.values()]}; it has {sorted(raw)}"
+            )
+        return Sample(tokens, draw, tuple(self.modalities))
+
+    def pack(self, samples: Sequence[Sample]) -> MaskedBatch:
+        """Masks, corrupts and packs samples.
+
+        Raises:
+            RunStopped: a masker or corruptor refused a sample.
+        """
+        views: list[dict[str, View]] = []
+        for sample in samples:
+            try:
+                views.append({name: plan(sample) for name, plan in self.views.items()})
+            except ValueError as error:
+                raise RunStopped(f"sample {sample.draw.key!r} with {len(sample)} tokens cannot be masked: {error}") from error
+        return collate(samples, views, self.specs)

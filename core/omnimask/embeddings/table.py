@@ -1,0 +1,32 @@
+"""Ids by a table."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from omnimask.interfaces import Context, Module
+
+
+class TableEmbedding(Module):
+    """One learned row per id, then one per special token; N(0, 0.02). Soft ids (n, vocabulary) give weighted means of rows."""
+
+    is_local = True
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        (name,) = context.modalities
+        spec = context.specs[name]
+        if spec.vocabulary is None:
+            raise ValueError(f"embedding table needs ids, and the tokens of {name!r} have continuous content; use linear")
+        self.weight = nn.Parameter(torch.randn(spec.vocabulary + spec.num_special_rows, context.width) * 0.02)
+        self.no_weight_decay = {"weight"}
+
+    def forward(self, content: Tensor) -> Tensor:
+        if content.is_floating_point():
+            return content @ self.weight[: content.shape[1]]
+        return functional.embedding(content, self.weight)
+
+    def ids(self, literal: Tensor) -> Tensor:
+        return functional.embedding(literal, self.weight)

@@ -1,0 +1,141 @@
+"""The model: passes over views. It knows neither steps, files nor ranks. T slots, D width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from omnimask.embed import embed
+from omnimask.interfaces import Embedding, Encoder, MaskedBatch, Packed, Predictor, Result, Run
+
+
+@dataclass(frozen=True)
+class Output:
+    """``loss`` () weighted sum of the terms; ``terms`` each term over its divisor, unweighted, detached."""
+
+    loss: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+@dataclass(frozen=True)
+class WeightedPredictor:
+    """A predictor and the weight of its terms."""
+
+    predictor: Predictor
+    weight: float = 1.0
+
+
+class Pass(nn.Module):
+    """One encoder over one view, with the predictors that read its features.
+
+    Args:
+        name: of the pass; later passes find its result under it.
+        view: name of the view it encodes.
+        embeddings: by modality.
+        encoder: view -> features.
+        predictors: by label, with weights.
+        grad: False for a pass that only gives answers (a teacher).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        view: str,
+        embeddings: Mapping[str, nn.Module],
+        encoder: nn.Module,
+        predictors: Mapping[str, WeightedPredictor],
+        *,
+        grad: bool = True,
+    ) -> None:
+        super().__init__()
+        self.name, self.view, self.grad = name, view, grad
+        self.embeddings = nn.ModuleDict(embeddings)
+        self.encoder = encoder
+        self.predictors = nn.ModuleDict({label: cast(nn.Module, part.predictor) for label, part in predictors.items()})
+        self.weights = {label: part.weight for label, part in predictors.items()}
+        taps = {layer for part in predictors.values() for layer in part.predictor.layers}
+        self.layers = tuple(sorted(taps))
+
+    def each(self) -> Sequence[tuple[Predictor, float]]:
+        """Predictors with their weights."""
+        return [(cast(Predictor, self.predictors[label]), weight) for label, weight in self.weights.items()]
+
+    def forward(self, batch: MaskedBatch, earlier: Mapping[str, Result]) -> Result:
+        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
+            view = batch.views[self.view]
+            encoder = cast(Encoder, self.encoder)
+            embedded = embed(view.context, batch, cast(Mapping[str, Embedding], self.embeddings), encoder.width)
+            encoded = encoder(Packed(embedded, view.context.layout), view.context, batch, layers=self.layers)
+            result = Result(encoded, {})
+            for predictor, _ in self.each():
+                run = Run(batch, {**earlier, self.name: result})
+                result = Result(encoded, {**result.predictions, **predictor.predict(encoded, view, run)})
+        return result
+
+
+class MaskedModel(nn.Module):
+    """An ordered list of passes; each may read the results of earlier ones only.
+
+    Args:
+        passes: in order.
+        backbone: name of the pass whose encoder is evaluated and exported.
+    """
+
+    def __init__(self, passes: Sequence[Pass], *, backbone: str = "main") -> None:
+        super().__init__()
+        self.passes = nn.ModuleDict({part.name: part for part in passes})
+        if backbone not in self.passes:
+            raise ValueError(f"backbone {backbone!r} is none of the passes {list(self.passes)}")
+        self.backbone = backbone
+
+    def each(self) -> Sequence[Pass]:
+        """The passes, in order."""
+        return [cast(Pass, part) for part in self.passes.values()]
+
+    def counts(self, batch: MaskedBatch) -> dict[str, float]:
+        """Divisor of every term for this batch, before any forward pass; summed over micro-batches and ranks by the caller."""
+        found: dict[str, float] = {}
+        for part in self.each():
+            for predictor, _ in part.each():
+                found.update(predictor.counts(batch, batch.views[part.view]))
+        return found
+
+    def predict(self, batch: MaskedBatch) -> dict[str, Result]:
+        """Features and predictions of every pass; no answer is read."""
+        results: dict[str, Result] = {}
+        for part in self.each():
+            results[part.name] = part(batch, results)
+        return results
+
+    def forward(self, batch: MaskedBatch, denominators: Mapping[str, float] | None = None) -> Output:
+        """The loss of a batch.
+
+        Args:
+            batch: on the model's device.
+            denominators: divisor of every term, of the whole optimiser step; this batch's own counts if None. A term whose divisor
+                is 0 contributes 0.
+        """
+        denominators = self.counts(batch) if denominators is None else denominators
+        results = self.predict(batch)
+        run = Run(batch, results)
+        loss: Any = 0.0
+        terms: dict[str, Tensor] = {}
+        for part in self.each():
+            for predictor, weight in part.each():
+                mine = {name: results[part.name].predictions[name] for name in predictor.select(batch.views[part.view])}
+                for term in predictor.losses(mine, run):
+                    divisor = denominators.get(term.name, 0.0)
+                    value = term.total / divisor if divisor else term.total * 0.0
+                    loss = loss + weight * value
+                    terms[term.name] = value.detach()
+        return Output(loss, terms)
+
+    @property
+    def num_parameters(self) -> int:
+        """Learned numbers, shared ones once."""
+        return sum(math.prod(parameter.shape) for parameter in self.parameters())

@@ -1,0 +1,16 @@
+"""No positions."""
+
+from __future__ import annotations
+
+from omnimask.interfaces import Context, Module, Placement, Stream
+
+
+class NoPosition(Module):
+    """Slots carry no position: for sets, and as a control."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        del context
+
+    def forward(self, stream: Stream) -> Placement:
+        return Placement()

@@ -1,0 +1,51 @@
+"""Positions as rotations of queries and keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omnimask.interfaces import Context, Module, Placement, Stream
+from omnimask.positions.frequencies import frequencies
+
+
+class Rotary(Module):
+    """Rotates pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
+
+    The channels of a head are paired (i, i + half); pairs are shared out evenly over the position axes, and pairs that do not divide
+    evenly are not rotated. A slot without a position is not rotated, which is what position 0 gives: where positions are withheld,
+    use ``sincos`` or ``learned``.
+
+    Args:
+        temperature: base of the wavelengths.
+
+    [0] Su et al.: RoFormer, 2021.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, context: Context, *, temperature: Annotated[float, Field(gt=1)] = 10000.0) -> None:
+        super().__init__()
+        self.axes = max((context.specs[m].axes for m in context.modalities), default=1)
+        if context.head_width % 2:
+            raise ValueError(
+                f"rotary positions pair channels, and a head has {context.head_width}; choose heads so that width / heads is even"
+            )
+        self.pairs = context.head_width // 2
+        self.register_buffer("frequency", frequencies(self.pairs // self.axes, temperature).float(), persistent=False)
+
+    def forward(self, stream: Stream) -> Placement:
+        positions = stream.positions[:, : self.axes] * stream.has_position[:, None]
+        angle = (positions[:, :, None] * self.frequency).flatten(1)
+        angle = torch.nn.functional.pad(angle, (0, self.pairs - angle.shape[1])).repeat(1, 2)
+        return Placement(rotation=(angle.cos(), angle.sin()))
+
+
+def rotate(data: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """(T, H, d) with channels (i, i + d / 2) rotated; ``rotation`` is (cos, sin), each (T, d)."""
+    cos, sin = (part[:, None, :].to(data.dtype) for part in rotation)
+    first, second = data.chunk(2, dim=2)
+    return data * cos + torch.cat([-second, first], dim=2) * sin

@@ -1,0 +1,59 @@
+"""Fixed sines and cosines of n-dimensional positions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omnimask.interfaces import Context, Module, Placement, Stream
+from omnimask.positions.frequencies import frequencies
+from omnimask.positions.grid import grid_place, grid_positions, grid_size
+
+
+class SinCos(Module):
+    """Adds sines and cosines of each position axis to the embeddings; nothing is learned [0], [1].
+
+    The width is shared out evenly over the A axes, the last axis first, each part holding ``width / (2 A)`` sines and then as many
+    cosines; channels that do not divide evenly stay zero. For two axes (row, column) this is the table of MAE's reference. Where
+    one modality's extents are bounded the table is made once; otherwise it is computed for each slot, for any real position.
+
+    Args:
+        temperature: the longest wavelength is 2 pi times this.
+
+    [0] Vaswani et al.: Attention Is All You Need, 2017. [1] He et al.: Masked Autoencoders, 2021.
+    """
+
+    frequency: Tensor
+    table: Tensor | None
+
+    def __init__(self, context: Context, *, temperature: Annotated[float, Field(gt=1)] = 10000.0) -> None:
+        super().__init__()
+        specs = [context.specs[m] for m in context.modalities]
+        self.axes = max((spec.axes for spec in specs), default=1)
+        self.width = context.width
+        count = context.width // (2 * self.axes)
+        if count == 0:
+            raise ValueError(
+                f"width {context.width} is too small for sines and cosines of {self.axes} axes; use at least {2 * self.axes}"
+            )
+        self.register_buffer("frequency", frequencies(count, temperature).float(), persistent=False)
+        self.grid = grid_size(specs[0]) if len(specs) == 1 else None
+        table = None
+        if self.grid is not None:
+            table = torch.cat([self.waves(grid_positions(self.grid)), torch.zeros(1, self.width)])
+        self.register_buffer("table", table, persistent=False)
+
+    def waves(self, positions: Tensor) -> Tensor:
+        """(n, A) positions -> (n, D)."""
+        angle = positions[:, : self.axes].flip(1)[:, :, None] * self.frequency
+        table = torch.cat([angle.sin(), angle.cos()], dim=2).flatten(1)
+        return torch.nn.functional.pad(table, (0, self.width - table.shape[1]))
+
+    def forward(self, stream: Stream) -> Placement:
+        if self.table is None or self.grid is None:
+            return Placement(added=self.waves(stream.positions) * stream.has_position[:, None])
+        place = grid_place(stream.positions, self.grid)
+        return Placement(added=self.table[torch.where(stream.has_position, place, len(self.table) - 1)])

@@ -1,0 +1,80 @@
+"""A decoder that writes its answer from left to right. T slots, D width."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import nn
+
+from omnimask.attention import AttentionPlan
+from omnimask.blocks import Block, Stack, check_heads, initialise
+from omnimask.component import Component, named
+from omnimask.embed import embed
+from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
+from omnimask.packed import group_by_parent
+from omnimask.predictors.base import PredictorModule
+
+
+class Autoregressive(PredictorModule):
+    """Decodes the query stream as its ranks allow, attending to the context sequence it belongs to (T5 [0]).
+
+    The query's slots show tokens and special ids through the encoder's embeddings, which are shared.
+
+    Args:
+        target: what is right, and which loss measures it.
+        width, depth, heads: of the decoder's transformer.
+        mlp_ratio: hidden width of its MLPs in units of ``width``.
+        position: how its slots know their place.
+        norm_eps: epsilon of its layer norms.
+
+    [0] Raffel et al.: Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2019.
+    """
+
+    reads: ClassVar[Literal["context", "query"]] = "query"
+    smoke: ClassVar[Any] = {"width": 32, "depth": 1, "heads": 2}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        target: Component[Target],
+        width: Annotated[int, Field(gt=0)],
+        depth: Annotated[int, Field(gt=0)],
+        heads: Annotated[int, Field(gt=0)],
+        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        position: Component[Position] = named("position", "sincos"),  # noqa: B008
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-6,
+    ) -> None:
+        super().__init__(context, target)
+        head_width = check_heads(width, heads)
+        self.adapt = nn.Identity() if width == context.width else nn.Linear(context.width, width)
+        blocks = [Block(width, heads, mlp_ratio=mlp_ratio, norm_eps=norm_eps, context_width=context.width) for _ in range(depth)]
+        self.stack = Stack(blocks)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.heads = nn.ModuleDict({m: nn.Linear(width, self.target(m).num_outputs) for m in context.modalities})
+        initialise(self)
+        everything = dataclasses.replace(
+            context, modalities=tuple(context.specs), width=width, num_heads=heads, head_width=head_width
+        )
+        self.position = position(everything)
+
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        query = self.stream(view)
+        placement = self.position(query)
+        x_TD = self.adapt(embed(query, run.batch, self.context.embeddings, self.context.width))
+        if placement.added is not None:
+            x_TD = x_TD + placement.added
+        plan = AttentionPlan.of(query)
+        merged = group_by_parent(query.layout, encoded.features.layout.num_sequences)
+        cross = AttentionPlan(merged, encoded.features.layout)
+        x_TD, _ = self.stack(x_TD, plan, placement.rotation, encoded.at(self.context.layer), cross)
+        selected = self.select(view)
+        return {
+            self.term(m): Prediction(
+                self.norm(x_TD[selected[self.term(m)].at[:, 0]]), self.heads[m], selected[self.term(m)], query, encoded.stream, m
+            )
+            for m in self.context.modalities
+        }

@@ -1,0 +1,192 @@
+"""Building streams on the host: what corruptors are written with.
+
+Everything here is in sample coordinates (see :class:`omnimask.interfaces.Sample`); packing a batch moves it to store coordinates.
+T slots, S sequences, N targets, A position axes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.interfaces import CONTENT, AttentionKind, Layout, Sample, Stream, Targets, View
+from omnimask.packed import joint_attention
+
+
+def no_targets(arity: int = 1) -> Targets:
+    """A table without rows."""
+    empty = np.zeros(0, np.int64)
+    return Targets(np.zeros((0, max(arity, 1)), np.int64), empty, empty, np.zeros(0, np.float32))
+
+
+def targets(at: Any, of: Any, *, literal: Any | None = None, weight: Any | None = None, index: Any | None = None) -> Targets:
+    """Targets at slots: ``at`` (N,), ``of`` (N,) sample coordinates or -1, ``literal`` (N,) or None, ``weight`` (N,) or None."""
+    at, of = np.asarray(at, np.int64), np.asarray(of, np.int64)
+    return Targets(
+        at[:, None],
+        of,
+        np.full(len(of), -1, np.int64) if literal is None else np.asarray(literal, np.int64),
+        np.ones(len(of), np.float32) if weight is None else np.asarray(weight, np.float32),
+        None if index is None else np.asarray(index, np.int64),
+    )
+
+
+def sequence(
+    sample: Sample,
+    source: Any,
+    *,
+    literal: Any | None = None,
+    modality: Any | None = None,
+    positions: Any | None = None,
+    has_position: Any | None = None,
+    rank: Any | None = None,
+    block: Any | None = None,
+    targets: Targets | None = None,
+    kind: int = 0,
+    level: float = 0.0,
+) -> Stream:
+    """A stream of one sequence.
+
+    Args:
+        sample: whose tokens the slots point to.
+        source: (T,) sample coordinates, -1 for inserted slots.
+        literal: (T,) ids shown instead of content; ``CONTENT`` everywhere if None.
+        modality: (T,) modality numbers; needed for inserted slots, else that of the source.
+        positions: (T, A); the source's if None (inserted slots then have none).
+        has_position: (T,) bool; True where the slot has a source, or where ``positions`` were given.
+        rank, block: (T,) visibility; 0 everywhere if None.
+    """
+    source = np.asarray(source, np.int64)
+    count, is_token = len(source), source >= 0
+    if modality is None:
+        if not is_token.all():
+            raise ValueError("inserted slots need a modality")
+        modality = sample.modality[source]
+    if positions is None:
+        has_position = is_token if has_position is None else has_position
+        positions = (
+            np.where(is_token[:, None], sample.positions[np.maximum(source, 0)], 0) if len(sample) else np.zeros((count, 1))
+        )
+    return Stream(
+        source=source,
+        literal=np.full(count, CONTENT, np.int64) if literal is None else np.asarray(literal, np.int64),
+        modality=np.asarray(modality, np.int64),
+        positions=np.asarray(positions, np.float32),
+        has_position=np.ones(count, bool) if has_position is None else np.asarray(has_position, bool),
+        rank=np.zeros(count, np.int64) if rank is None else np.asarray(rank, np.int64),
+        block=np.zeros(count, np.int64) if block is None else np.asarray(block, np.int64),
+        layout=Layout(
+            np.array([count]), np.zeros(1, np.int64), attention_kind(rank, block), np.array([_one_modality(np.asarray(modality))])
+        ),
+        targets=no_targets() if targets is None else targets,
+        kind=np.array([kind]),
+        level=np.array([level]),
+    )
+
+
+def attention_kind(rank: NDArray[np.int64] | None, block: NDArray[np.int64] | None) -> AttentionKind:
+    """The cheapest description of one sequence's visibility."""
+    if block is not None and np.any(block != block[:1]):
+        return "ranked"
+    if rank is None or np.all(rank == rank[:1]):
+        return "full"
+    return "causal" if np.all(np.diff(rank) > 0) else "ranked"
+
+
+def _one_modality(modality: NDArray[np.int64]) -> int:
+    return int(modality[0]) if len(modality) and np.all(modality == modality[0]) else -1
+
+
+def move(stream: Stream, tokens: int) -> Stream:
+    """The stream with its store references moved by ``tokens`` (a part of a sample seen from the whole)."""
+    table = dataclasses.replace(stream.targets, of=_shift(stream.targets.of, tokens))
+    return dataclasses.replace(stream, source=_shift(stream.source, tokens), targets=table)
+
+
+def _shift(index: NDArray[np.int64], by: Any) -> NDArray[np.int64]:
+    return np.where(index >= 0, index + by, index)
+
+
+def stack(streams: Sequence[Stream]) -> Stream:
+    """Several streams as one whose sequences follow each other; parents stay as they are."""
+    if len(streams) == 1:
+        return streams[0]
+    firsts = np.cumsum([0, *(stream.layout.num_slots for stream in streams[:-1])])
+    sequences = np.cumsum([0, *(stream.layout.num_sequences for stream in streams[:-1])])
+    layouts = [stream.layout for stream in streams]
+    layout = Layout(
+        np.concatenate([layout.lengths for layout in layouts]),
+        np.concatenate([layout.parent for layout in layouts]),
+        joint_attention([layout.attention for layout in layouts if layout.lengths.max(initial=0) > 1] or ["full"]),
+        np.concatenate([_modalities(layout) for layout in layouts]),
+    )
+    tables = [
+        dataclasses.replace(s.targets, at=s.targets.at + (first if s.targets.arity else row))
+        for s, first, row in zip(streams, firsts.tolist(), sequences.tolist(), strict=True)
+    ]
+    axes = max(stream.positions.shape[1] for stream in streams)
+    return Stream(
+        source=_join(streams, "source"),
+        literal=_join(streams, "literal"),
+        modality=_join(streams, "modality"),
+        positions=np.concatenate([_with_axes(stream.positions, axes) for stream in streams]),
+        has_position=_join(streams, "has_position"),
+        rank=_join(streams, "rank"),
+        block=_join(streams, "block"),
+        layout=layout,
+        targets=_join_targets(tables),
+        kind=_join(streams, "kind"),
+        level=_join(streams, "level"),
+    )
+
+
+def chain(streams: Sequence[Stream]) -> Stream:
+    """Several one-sequence streams as one sequence, in which every part sees every other as their ranks allow."""
+    joint = stack(streams)
+    rank, block = joint.rank, joint.block
+    layout = Layout(
+        np.array([joint.layout.num_slots]),
+        np.zeros(1, np.int64),
+        attention_kind(rank, block),
+        np.array([_one_modality(joint.modality)]),
+    )
+    return dataclasses.replace(joint, layout=layout, kind=joint.kind[:1], level=joint.level[:1])
+
+
+def join_views(sample: Sample, parts: Sequence[tuple[str, View]]) -> View:
+    """Views of a sample's single modalities as one: contexts become one sequence, queries stay sequences of their own."""
+    contexts = [move(view.context, sample.start[name]) for name, view in parts]
+    queries = [move(view.query, sample.start[name]) for name, view in parts if view.query is not None]
+    return View(chain(contexts), stack(queries) if queries else None)
+
+
+def _modalities(layout: Layout) -> NDArray[np.int64]:
+    return np.full(layout.num_sequences, -1) if layout.modality is None else layout.modality
+
+
+def _with_axes(positions: NDArray[np.float32], axes: int) -> NDArray[np.float32]:
+    missing = axes - positions.shape[1]
+    return np.pad(positions, ((0, 0), (0, missing))) if missing else positions
+
+
+def _join(streams: Sequence[Stream], name: str) -> NDArray[Any]:
+    return np.concatenate([getattr(stream, name) for stream in streams])
+
+
+def _join_targets(tables: Sequence[Targets]) -> Targets:
+    filled = [table for table in tables if len(table)] or [tables[0]]
+    if len({(table.arity, table.index is None) for table in filled}) > 1:
+        raise ValueError("targets of one stream must agree in their arity, and in whether they have an index")
+    index = None if filled[0].index is None else np.concatenate([np.asarray(table.index) for table in filled])
+    return Targets(
+        np.concatenate([table.at for table in filled]),
+        np.concatenate([table.of for table in filled]),
+        np.concatenate([table.literal for table in filled]),
+        np.concatenate([table.weight for table in filled]),
+        index,
+        filled[0].arity,
+    )

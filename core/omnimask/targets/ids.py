@@ -1,0 +1,38 @@
+"""Which id it is. N targets, V outputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from omnimask.interfaces import Context, Module, Prediction, Run
+
+
+class Ids(Module):
+    """The token's id (or the literal answer: a sentinel, an end), by cross-entropy in float32.
+
+    Literal answers are ids after the vocabulary; the head has outputs for those that corruptors declared as possible answers.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        (name,) = context.modalities
+        spec = context.specs[name]
+        if spec.vocabulary is None:
+            raise ValueError(f"target ids needs ids, and the tokens of {name!r} have continuous content; use patch")
+        self.name, self.num_outputs = name, spec.num_answers
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        table = prediction.targets
+        content = run.batch.store[self.name].data
+        if not len(content):
+            return table.literal
+        token = content[(table.of - run.batch.base[self.name]).clamp(min=0)]
+        return torch.where(table.literal >= 0, table.literal, token)
+
+    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        return functional.cross_entropy(prediction.head(prediction.features).float(), answers, reduction="none")
+
+    def content(self, prediction: Prediction, run: Run) -> Tensor | None:
+        return prediction.head(prediction.features).argmax(dim=1)
