@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from omnimask.data.counts import Reader, cache_folder, token_counts
+from omnimask.data.counts import cache_folder, token_counts
+from omnimask.data.pipeline import ModalityPipeline as Reader
 from omnimask.interfaces import Draw, Tokens, TokenSpec
 
 
@@ -31,7 +32,7 @@ class Words:
         text = self.texts[index]
         if text is None:
             raise OSError("broken disk")
-        return {"text": text, "image": b"pixels"} if len(text) > 1 else {"text": text}
+        return {"text": text, "image": b"pixels"} if len(text) > 1 else {"text": text, "image": None}
 
     def fingerprint(self) -> str:
         return repr(self.texts)

@@ -77,6 +77,10 @@ def exit_hard() -> None:
     os._exit(3)
 
 
+def stop() -> None:
+    raise RunStopped("this sample cannot be masked")
+
+
 def raise_type_error() -> None:
     raise TypeError("a bug in a component")
 
@@ -138,6 +142,15 @@ def test_a_bug_in_the_pipeline_propagates_with_its_traceback(workers: int, actio
         list(loader(Failing(action), workers))
     assert not isinstance(caught.value, RunStopped)
     assert action.__name__ in str(caught.value) + "".join(entry.name for entry in caught.traceback)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pipeline_stops_the_run_in_its_own_words_and_at_its_own_step(workers: int) -> None:
+    first = next(step.step for step in loader(Pipeline(), 0) if any("s5" in b.keys for b in step.batches))
+    steps = iter(loader(Failing(stop), workers))
+    assert [next(steps).step for _ in range(first)] == list(range(first))
+    with pytest.raises(RunStopped, match=r"^this sample cannot be masked$"):
+        next(steps)
 
 
 def test_an_early_end_leaves_no_processes() -> None:

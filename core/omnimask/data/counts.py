@@ -6,10 +6,9 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,20 +20,15 @@ logger = logging.getLogger(__name__)
 _FORMAT = 1
 
 
-@dataclass(frozen=True)
-class Reader:
+class Reader(Protocol):
     """How one modality is read: the data set's field, its decoder (for ``bytes``) and its tokenizer."""
 
-    field: str
-    tokenizer: Tokenizer
-    decoder: Decoder | None = None
-
-    def count(self, raw: Any, key: str) -> int:
-        """Tokens of one raw value; ``key`` names its sample. Raises ``OSError`` or ``ValueError`` when it cannot be read."""
-        if isinstance(raw, bytes) and self.decoder is not None:
-            raw = self.decoder(raw)
-        count = self.tokenizer.count(raw)
-        return len(self.tokenizer(raw, Draw(0, 0, key))) if count is None else count
+    @property
+    def field(self) -> str: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def decoder(self) -> Decoder | None: ...
 
 
 def token_counts(
@@ -81,14 +75,25 @@ def _scan(
     for index in indices.tolist():
         try:
             sample, key = dataset[index], dataset.key(index)
-            found = [(reader, known) for reader, known in zip(readers, constants, strict=True) if reader.field in sample]
-            counts[index] = sum(reader.count(sample[reader.field], key) if known is None else known for reader, known in found)
+            counts[index] = sum(
+                known if known is not None else _count(reader, sample[reader.field], key)
+                for reader, known in zip(readers, constants, strict=True)
+                if sample.get(reader.field) is not None
+            )
         except (OSError, ValueError) as error:
             num_bad += 1
             logger.debug("sample %s cannot be read: %s", dataset.key(index), error)
     if num_bad:
         logger.warning("%d of %d samples could not be read while tokens were counted", num_bad, len(indices))
     return counts
+
+
+def _count(reader: Reader, raw: Any, key: str) -> int:
+    """Tokens of one raw value of the sample that ``key`` names."""
+    if isinstance(raw, bytes) and reader.decoder is not None:
+        raw = reader.decoder(raw)
+    count = reader.tokenizer.count(raw)
+    return len(reader.tokenizer(raw, Draw(0, 0, key))) if count is None else count
 
 
 def _cache_key(dataset: Dataset, indices: NDArray[np.int64], options: str) -> str:

@@ -76,7 +76,7 @@ class Loader:
         pin_memory: page-locked tensors, for CUDA devices only.
 
     Raises:
-        RunStopped: while iterating, when a worker process dies.
+        RunStopped: while iterating, when a worker process dies, or when the pipeline raises it.
     """
 
     def __init__(
@@ -108,11 +108,13 @@ class Loader:
         processes = list(getattr(iterator, "_workers", []))
         try:
             for _ in range(self.first_step, self.last_step + 1):
-                first = next(iterator)
+                first = _checked(next(iterator))
                 plan = planned.popleft()
-                loaded = [first, *(next(iterator) for _ in plan.share(self.rank, self.world)[1:])]
+                loaded = [first, *(_checked(next(iterator)) for _ in plan.share(self.rank, self.world)[1:])]
                 batches = [item.batch for item in loaded if item.batch is not None]
                 yield LoadedStep(plan.step, batches, tuple(bad for item in loaded for bad in item.bad), plan.after)
+        except RunStopped:
+            raise
         except (RuntimeError, OSError, EOFError) as error:
             dead = _dead(processes) if processes else []
             if not dead:
@@ -132,7 +134,7 @@ class Loader:
             yield from plan.share(self.rank, self.world)
             cursor = plan.after
 
-    def _start(self, micro_batches: Iterator[tuple[Place, ...]]) -> Iterator[LoadedBatch]:
+    def _start(self, micro_batches: Iterator[tuple[Place, ...]]) -> Iterator[LoadedBatch | RunStopped]:
         """Starts the workers. torch would answer a worker's death from a signal handler, anywhere in the program: that is undone,
         so that it surfaces here, when the next batch is asked for."""
         loader = DataLoader(
@@ -151,20 +153,32 @@ class Loader:
         iterator = iter(loader)
         if before is not None:
             signal.signal(signal.SIGCHLD, before)
-        return cast(Iterator[LoadedBatch], iterator)
+        return cast("Iterator[LoadedBatch | RunStopped]", iterator)
 
 
-class _ByPlaces(Dataset[LoadedBatch]):
-    """Lets torch's loader index the pipeline by the places of a micro-batch."""
+class _ByPlaces(Dataset["LoadedBatch | RunStopped"]):
+    """Lets torch's loader index the pipeline by the places of a micro-batch.
+
+    A reason to stop the run is returned, since torch would raise it with a traceback for a message.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
 
-    def __getitem__(self, places: Sequence[Place]) -> LoadedBatch:
-        return self.pipeline(places)
+    def __getitem__(self, places: Sequence[Place]) -> LoadedBatch | RunStopped:
+        try:
+            return self.pipeline(places)
+        except RunStopped as error:
+            return error
 
 
-def _unchanged(loaded: LoadedBatch) -> LoadedBatch:
+def _unchanged(loaded: LoadedBatch | RunStopped) -> LoadedBatch | RunStopped:
+    return loaded
+
+
+def _checked(loaded: LoadedBatch | RunStopped) -> LoadedBatch:
+    if isinstance(loaded, RunStopped):
+        raise loaded
     return loaded
 
 
@@ -187,7 +201,10 @@ def _dead(processes: Sequence[Any]) -> list[str]:
     A death shows as one of several errors (torch's own, or a connection that breaks in the middle of a batch), sometimes before
     the process is gone: hence the wait.
     """
-    wait([process.sentinel for process in processes], timeout=1.0)
+    ended = wait([process.sentinel for process in processes], timeout=1.0)
+    for process in processes:
+        if process.sentinel in ended:  # its end of a pipe is closed, but it may have no exit code yet
+            process.join(timeout=5.0)
     return [f"{process.pid} (exit code {process.exitcode})" for process in processes if process.exitcode is not None]
 
 
