@@ -39,20 +39,6 @@ class Component(Generic[T]):
     def __hash__(self) -> int:
         return hash((self.kind, self.name))
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Lets pydantic accept ``{name: ..., ...}`` where an option is annotated ``Component[Protocol]``; not yet resolved."""
-        from pydantic_core import core_schema
-
-        kind = kind_of(source)
-
-        def unresolved(value: Any) -> Component[Any]:
-            if not isinstance(value, Mapping):
-                raise ValueError(f"should be a {kind} like {{name: {value if isinstance(value, str) else '...'}}}")
-            return Component(kind, str(value.get("name", "")), value)
-
-        return core_schema.no_info_plain_validator_function(unresolved)
-
     def load(self) -> type[T]:
         """The component's class.
 

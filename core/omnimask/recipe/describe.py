@@ -72,8 +72,7 @@ def describe(cls: type) -> tuple[OptionSchema, ...]:
     """The options of a component class, or the keys of a configuration model (``TrainConfig``)."""
     declared: Mapping[str, Option] = options_of_model(cls) if issubclass(cls, BaseModel) else options_of(cls)
     return tuple(
-        OptionSchema(option.name, readable(option.annotation), _default(option), option.description)
-        for option in declared.values()
+        OptionSchema(option.name, readable(option.annotation), _default(option), option.description) for option in declared.values()
     )
 
 

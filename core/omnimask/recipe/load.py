@@ -42,6 +42,7 @@ def load_recipe(
     document = _extended(_read(path, 0), path, registry)
     problems = Problems()
     document = apply(document, overrides, problems)
+    _check_format(document)
     recipe = resolve(document, registry, problems, smoke=smoke)
     if recipe is not None and smoke:
         recipe = shrink(recipe, document, registry, problems)
@@ -91,9 +92,7 @@ def _extended(document: Document, path: Path, registry: Registry) -> Document:
     base = _read(base_path, 1)
     if base.data.get("extends") is not None:
         inner = base.where(("extends",))
-        raise UserError(
-            f"{where}: {name} extends a recipe itself ({inner}); one level is allowed: extend {base.data['extends']!r}"
-        )
+        raise UserError(f"{where}: {name} extends a recipe itself ({inner}); one level is allowed: extend {base.data['extends']!r}")
     return document.merged_into(base)
 
 

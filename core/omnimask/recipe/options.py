@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
 from omnimask.component import Component
 from omnimask.errors import UserError
 from omnimask.hints import listed, nearest
+from omnimask.recipe.annotations import validator
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
@@ -55,7 +55,8 @@ class Resolver:
         name = raw.get("name")
         if not isinstance(name, str) or name == UNSET:
             known = listed(self.registry.names(kind))
-            self.problems.missing(self.document, (*path, "name"), f"which {_words(kind)}; installed: {known}")
+            if not self.forgive_missing:
+                self.problems.missing(self.document, (*path, "name"), f"which {_words(kind)}; installed: {known}")
             return None
         try:
             cls = self.registry.load(kind, name)
@@ -63,17 +64,31 @@ class Resolver:
             self.problems.add(self.document, (*path, "name"), error.messages[0])
             return None
         given = {key: value for key, value in raw.items() if key != "name" and key not in apart}
-        options = self.options(options_of(cls), given, path, f"{_words(kind)} {name!r}")
+        declared = options_of(cls)
+        if taken := [option for option in declared if option in apart]:
+            message = f"{cls.__qualname__} declares {listed(taken)}, which {path[0]} uses itself; the class must rename it"
+            self.problems.add(self.document, (*path, "name"), message)
+        options = self.options(declared, given, path, f"{_words(kind)} {name!r}", apart)
         if options is None:
             return None
         return Component(kind, name, options, self.document.where(path), cls)
 
-    def options(self, declared: Mapping[str, Option], raw: Mapping[str, Any], path: KeyPath, owner: str) -> dict[str, Any] | None:
-        """Every declared option with its value or default; None when something was reported."""
+    def options(
+        self, declared: Mapping[str, Option], raw: Mapping[str, Any], path: KeyPath, owner: str, apart: Sequence[str] = ()
+    ) -> dict[str, Any] | None:
+        """Every declared option with its value or default; None when something was reported.
+
+        Args:
+            declared: the options by name.
+            raw: what the recipe gives.
+            path: where it stands.
+            owner: whose options they are, for messages.
+            apart: other keys that are legal here, for hints.
+        """
         before = len(self.problems)
         for key in raw:
             if key not in declared:
-                self.problems.add(self.document, (*path, key), self._unknown(key, declared, path, owner))
+                self.problems.add(self.document, (*path, key), self._unknown(key, (*declared, *apart), path, owner))
         values = {name: self.option(option, raw, path, owner) for name, option in declared.items()}
         if len(self.problems) > before or any(value is INVALID for value in values.values()):
             return None
@@ -92,11 +107,12 @@ class Resolver:
 
     def value(self, option: Option, value: Any, path: KeyPath, owner: str) -> Any:
         """A value that fits the option's annotation, its nested components resolved; else :data:`INVALID`, reported."""
-        if isinstance(option.annotation, type) and issubclass(option.annotation, BaseModel) and isinstance(value, Mapping):
-            fields = self.options(options_of_model(option.annotation), value, path, f"{owner}, {option.name}")
-            return INVALID if fields is None else option.annotation(**fields)
+        model = typing.get_args(option.annotation)[0] if typing.get_origin(option.annotation) is Annotated else option.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel) and isinstance(value, Mapping):
+            fields = self.options(options_of_model(model), value, path, option.name)
+            return INVALID if fields is None else model(**fields)
         try:
-            validated = adapter(option, owner).validate_json(json.dumps(value), strict=True)
+            validated = validator(option, owner).validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             for place, message in _explained(error, value, path):
                 self.problems.add(self.document, place, message)
@@ -121,21 +137,18 @@ class Resolver:
     def _default(self, option: Option, path: KeyPath, owner: str) -> Any:
         inner = Problems()
         value = Resolver(self.document, self.registry, inner).value(option, plain(option.default), path, owner)
-        if value is INVALID:
-            try:
-                inner.check()
-            except UserError as error:
-                self.problems.add(self.document, path, f"the default of {owner} cannot be used: {error.messages[0]}")
+        for message in inner.messages():
+            self.problems.add(self.document, path, f"the default that {owner} declares cannot be used: {message}")
         return value
 
-    def _unknown(self, key: str, declared: Mapping[str, Option], path: KeyPath, owner: str) -> str:
+    def _unknown(self, key: str, known: Sequence[str], path: KeyPath, owner: str) -> str:
         former = self.document.renamed.get(path)
         if former is not None and not self.document.is_override((*path, key)):
             return (
                 f"belongs to {former!r}, which was replaced by {owner}; replace the whole of it instead: "
                 f"{'.'.join(map(str, path))}='{{name: ...}}'"
             )
-        return f"{owner} has no such option{nearest(key, declared)}; options: {listed(declared)}"
+        return f"{owner} has no option {key!r}{nearest(key, known)}; options: {listed(known)}"
 
 
 def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:
@@ -145,29 +158,6 @@ def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:
         name: Option(name, hints[name], REQUIRED if field.is_required() else field.get_default(), field.description or "")
         for name, field in model.model_fields.items()
     }
-
-
-def adapter(option: Option, owner: str) -> TypeAdapter[Any]:
-    """The validator of an option.
-
-    Raises:
-        UserError: no recipe could write a value of this annotation, which is the component's mistake.
-    """
-    try:
-        return _adapter(option.annotation)
-    except (PydanticUserError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()).partition(" For further information")[0]
-        raise UserError(f"{owner}: the annotation of option {option.name!r} cannot be used in a recipe: {reason}") from error
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    try:
-        return _cached_adapter(annotation)
-    except TypeError:
-        return TypeAdapter(annotation)
-
-
-_cached_adapter = functools.lru_cache(maxsize=1024)(TypeAdapter)
 
 
 def plain(value: Any) -> Any:

@@ -28,6 +28,10 @@ class Problems:
     def __len__(self) -> int:
         return len(self._found)
 
+    def messages(self) -> list[str]:
+        """What was found, without the places."""
+        return [message for _, message in self._found]
+
     def check(self) -> None:
         """Raise what was found.
 

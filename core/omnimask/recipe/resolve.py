@@ -48,9 +48,6 @@ def resolve(document: Document, registry: Registry, problems: Problems, *, smoke
         problems: collects what is wrong.
         smoke: the tokenizers' embedded data set takes the place of the recipe's.
     """
-    if not isinstance(document.data, Mapping):
-        problems.add(document, (), "a recipe is a mapping of keys; the first is omnimask: 1")
-        return None
     return _Recipes(document, registry, problems, smoke).resolve()
 
 
@@ -139,9 +136,7 @@ class _Recipes:
             own, top = raw.get(key) is not None, self.data.get(key) is not None
             if own and top:
                 line = self.document.place((key,))
-                self.problems.add(
-                    self.document, (*path, key), f"{line} gives a {shared} for all modalities; remove one of the two"
-                )
+                self.problems.add(self.document, (*path, key), f"{line} gives a {shared} for all modalities; remove one of the two")
             elif not own and not top:
                 remedy = f"a {key} of its own, or a {shared} for all modalities at the top of the recipe"
                 self.problems.missing(self.document, (*path, key), remedy)
@@ -232,7 +227,7 @@ class _Recipes:
             return None
         declared = {name: option for name, option in options_of_model(TrainConfig).items() if name not in _TRAIN_COMPONENTS}
         given = {key: value for key, value in raw.items() if key not in _TRAIN_COMPONENTS}
-        values = self.resolver.options(declared, given, path, "train")
+        values = self.resolver.options(declared, given, path, "train", tuple(_TRAIN_COMPONENTS))
         parts: dict[str, Any] = {}
         for kind, default in _TRAIN_COMPONENTS.items():
             part = raw.get(kind) or ({} if default is REQUIRED else default)
