@@ -1,0 +1,61 @@
+"""Unreadable samples: named once, counted, and tolerated up to a limit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+from omnimask.errors import RunStopped
+from omnimask.training.config import BadSamples
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 10
+
+
+class Unreadable(Protocol):
+    """What the loader says about one such sample (``omnimask.data.loader.BadSample``)."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class BadSampleGuard:
+    """Counts unreadable samples by key and stops the run when there are too many different ones.
+
+    Args:
+        counts: by key; updated in place.
+        options: the limit.
+        num_samples: size of the training set; None if unknown, and then ``at_least`` alone is the limit.
+    """
+
+    def __init__(self, counts: dict[str, int], options: BadSamples, num_samples: int | None) -> None:
+        self.counts = counts
+        self.limit = max(options.at_least, int(options.fraction * (num_samples or 0)))
+        self._reasons: dict[str, str] = {}
+
+    def __call__(self, found: Iterable[Unreadable]) -> None:
+        """Takes note of a step's unreadable samples.
+
+        Raises:
+            RunStopped: more than the limit.
+        """
+        for bad in found:
+            if bad.key not in self.counts:
+                logger.warning("unreadable sample left out: %s: %s", bad.key, bad.reason)
+            self.counts[bad.key] = self.counts.get(bad.key, 0) + 1
+            self._reasons.setdefault(bad.key, bad.reason)
+        if len(self.counts) > self.limit:
+            raise RunStopped(self._message())
+
+    def _message(self) -> str:
+        named = [f"  {key}: {self._reasons.get(key, 'met before the run was resumed')}" for key in list(self.counts)[-_NAMED:]]
+        return (
+            f"{len(self.counts)} samples cannot be read, and {self.limit} are tolerated; "
+            "repair the data or raise data.max_bad. The last ones:\n" + "\n".join(named)
+        )

@@ -1,0 +1,126 @@
+"""What a person watching a run sees, on stderr: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The numbers to show: ``seconds_left`` is None before a step was timed, ``validation_loss`` before the first validation."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    validation_loss: float | None
+    seconds_left: float | None
+
+    @property
+    def numbers(self) -> str:
+        validation = "" if self.validation_loss is None else f"  val {self.validation_loss:.4f}"
+        return f"loss {self.loss:.4f}{validation}  {short(self.tokens_per_second)} tokens/s"
+
+
+class View(Protocol):
+    """Either form of display."""
+
+    def show(self, reading: Reading) -> None: ...
+    def message(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class Bar:
+    """A progress bar; it starts with the first reading, when the loader's workers exist already."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self._task = self._progress.add_task("", total=None, start=False, numbers="")
+        self._is_started = False
+
+    def show(self, reading: Reading) -> None:
+        if not self._is_started:
+            self._is_started = True
+            self._progress.start()
+            self._progress.update(self._task, completed=reading.step - 1)
+            self._progress.start_task(self._task)
+        self._progress.update(self._task, completed=reading.step, total=reading.steps, numbers=reading.numbers)
+
+    def message(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        if self._is_started:
+            self._progress.stop()
+
+
+class Lines:
+    """One line every few seconds, and one for the last step."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = -float("inf")
+
+    def show(self, reading: Reading) -> None:
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES and reading.step != reading.steps:
+            return
+        self._last = now
+        left = "" if reading.seconds_left is None else f"  {duration(reading.seconds_left)} left"
+        self.message(f"step {reading.step}/{reading.steps}  {reading.numbers}{left}")
+
+    def message(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, reading: Reading) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def open_view(is_wanted: bool = True) -> View:
+    """The display for this process's stderr."""
+    if not is_wanted:
+        return Silent()
+    console = Console(file=sys.stderr)
+    return Bar(console) if console.is_terminal else Lines(console)
+
+
+def short(number: float) -> str:
+    """Three digits and a unit: 950, 12.3k, 4.56M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03, 0:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

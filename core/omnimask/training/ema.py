@@ -1,0 +1,56 @@
+"""An exponential moving average of the weights, which is validated in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class Ema:
+    """Averages of a module's trainable parameters; buffers and frozen parameters are the module's own.
+
+    Update n (from 0) uses the decay ``min(decay, (1 + n) / (10 + n))``, so that a short run is not dominated by the initial
+    weights [0].
+
+    [0] ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
+
+    Args:
+        module: whose parameters are averaged.
+        decay: in (0, 1).
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self._parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.averages = {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    def update(self) -> None:
+        """Moves the averages towards the present weights."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        get_ema_multi_avg_fn(decay)(list(self.averages.values()), list(self._parameters.values()), self.updates)
+        self.updates += 1
+
+    def restore(self, averages: Mapping[str, Tensor], updates: int) -> None:
+        """Takes over averages from a checkpoint."""
+        with torch.no_grad():
+            for name, average in self.averages.items():
+                average.copy_(averages[name])
+        self.updates = updates
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module computes with the averages inside the ``with`` block."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.data, self.averages[name] = self.averages[name], parameter.data

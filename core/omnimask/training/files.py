@@ -1,0 +1,156 @@
+"""Every write that a run must be able to lose power in the middle of: written, synced, then renamed into place.
+
+The three functions at the top are the only calls that change a disk; tests make the n-th of them fail, for every n.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from omnimask.errors import RunStopped
+
+
+def _write(file: BinaryIO, data: Any) -> None:
+    file.write(data)
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _rename(source: Path, target: Path) -> None:
+    source.replace(target)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """``size`` in bytes and ``sha256`` (hexadecimal) of a file."""
+
+    size: int
+    sha256: str
+
+
+class DurableWriter:
+    """A new file, hashed while it is written and synced when the ``with`` block ends; ``torch.save`` accepts it.
+
+    An ``OSError`` of a write leaves the ``with`` block as it is, whatever a library in between made of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("wb")
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Appends bytes and returns how many."""
+        try:
+            _write(self._file, data)
+        except OSError as error:
+            self._error = error
+            raise
+        self._digest.update(data)
+        size = memoryview(data).nbytes
+        self._size += size
+        return size
+
+    def flush(self) -> None:
+        """Nothing: the end of the ``with`` block flushes and syncs."""
+
+    @property
+    def record(self) -> FileRecord:
+        return FileRecord(self._size, self._digest.hexdigest())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._file.flush()
+                _sync(self._file.fileno())
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        if self._error is not None and (kind is None or not issubclass(kind, OSError | KeyboardInterrupt)):
+            raise self._error
+
+
+def replace(path: Path, data: bytes) -> None:
+    """The file holds ``data`` entirely, or what it held before."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with DurableWriter(temporary) as file:
+            file.write(data)
+        rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def replace_json(path: Path, value: Mapping[str, Any]) -> None:
+    """:func:`replace` with indented JSON."""
+    replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def rename(source: Path, target: Path) -> None:
+    """Renames a file or a directory (onto nothing) and makes that last."""
+    _rename(source, target)
+    sync_directory(target.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names in a directory last."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Appender:
+    """Appends whole lines to a file; after a crash the last one may be torn."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("ab", buffering=0)
+
+    def append(self, line: str) -> None:
+        _write(self._file, (line + "\n").encode())
+
+    def sync(self) -> None:
+        _sync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def hash_file(path: Path) -> FileRecord:
+    """Size and digest of a file as it lies on the disk."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return FileRecord(path.stat().st_size, digest.hexdigest())
+
+
+def stopped(error: OSError, path: Path, run: Path) -> RunStopped:
+    """The message for a write that failed: what, why, how much room there is, and what to do."""
+    free = f"{shutil.disk_usage(nearest_existing(path)).free / 1e6:,.1f} MB free"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space, or lower train.keep_checkpoints" if is_full else "make the folder writable"
+    return RunStopped(
+        f"cannot write {path}: {error.strerror or error} ({free} there). "
+        f"Checkpoints written before are intact: {remedy}, then continue with `omnimask resume {run}`"
+    )
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the first of its parents that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())

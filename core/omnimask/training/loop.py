@@ -1,0 +1,323 @@
+"""The one loop that trains every model: it knows steps, files, ranks and devices, and never a modality."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from omnimask.data.loader import LoadedStep
+from omnimask.data.planner import Cursor
+from omnimask.errors import Interrupted, RunStopped, UserError
+from omnimask.interfaces import Context, MaskedBatch
+from omnimask.training import files
+from omnimask.training.bad_samples import BadSampleGuard
+from omnimask.training.checkpoint import Checkpoints, verify
+from omnimask.training.config import BadSamples, TrainConfig
+from omnimask.training.ema import Ema
+from omnimask.training.logging import Journal, check_tensorboard
+from omnimask.training.precision import Precision
+from omnimask.training.progress import Progress
+from omnimask.training.run_directory import RunDirectory, versions
+from omnimask.training.schedules import Constant, Schedule
+from omnimask.training.signals import Signals
+from omnimask.training.state import TrainingState
+from omnimask.training.step import StepResult, StepRunner
+from omnimask.training.summary import summarise
+from omnimask.training.switches import checkpoint_activations, compile_blocks, determinism
+from omnimask.training.validation import Validator
+
+logger = logging.getLogger(__name__)
+
+FAILURES_IN_ROW = 10
+"""So many steps in a row without a finite update stop a run."""
+
+Steps = Callable[[Cursor, int], Iterable[LoadedStep]]
+
+
+class Trainer:
+    """Trains a model from parts; making one checks the configuration and writes nothing.
+
+    Args:
+        model: a module with ``counts(batch)`` and ``forward(batch, denominators)`` like ``MaskedModel``; moved to ``device``.
+        steps: ``(cursor, first step) -> LoadedSteps`` up to the end of the run, the same ones for the same arguments.
+        validation: gives the same held-out batches at every call; None for a run without validation.
+        config: the recipe's ``train:``.
+        seed: of the run; torch's generators are seeded from it at every step.
+        directory: where the run lives.
+        device: where the model is trained.
+        max_bad: how many unreadable samples are tolerated.
+        num_samples: size of the training set, for the share in ``max_bad``.
+        plugins: versions by distribution name, recorded with every checkpoint.
+        show: whether progress is shown on stderr.
+
+    Raises:
+        UserError: the configuration cannot work.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        steps: Steps,
+        validation: Callable[[], Iterable[MaskedBatch]] | None,
+        config: TrainConfig,
+        seed: int,
+        directory: RunDirectory,
+        device: torch.device,
+        *,
+        max_bad: BadSamples | None = None,
+        num_samples: int | None = None,
+        plugins: Mapping[str, str] | None = None,
+        show: bool = True,
+    ) -> None:
+        check_tensorboard(config)
+        self.rank = this_rank()
+        self.config = config
+        self.directory = directory
+        self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints)
+        self.precision = Precision(config.precision, device)
+        self.state = _prepare(model, config, device, self.precision)
+        self.runner = StepRunner(
+            model,
+            self.state.optimizer,
+            _schedule(config),
+            self.precision,
+            steps=config.steps,
+            clip=config.clip,
+            ema=self.state.ema,
+            seed=seed,
+            rank=self.rank,
+            device=device,
+        )
+        self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed)
+        self._steps = steps
+        self._max_bad = max_bad or BadSamples()
+        self._num_samples = num_samples
+        self._versions = versions(plugins)
+        self._show = show
+        self._continues = False
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run is."""
+        return self.state.progress
+
+    def restore(self, checkpoint: Path | None = None) -> Path | None:
+        """Continue from a checkpoint (the newest intact one if None is given) when :meth:`fit` is called.
+
+        Returns the checkpoint; None if the run was stopped before its first one, and then it starts anew.
+
+        Raises:
+            Damaged: the given checkpoint is not intact.
+            RunStopped: the run has checkpoints, and none is intact.
+            UserError: the checkpoint is of another model.
+        """
+        path = checkpoint or self.checkpoints.newest()
+        self._continues = True
+        if path is None:
+            return None
+        manifest = verify(path)
+        changed = {name for name in self._versions if manifest.versions.get(name) != self._versions[name]}
+        if changed:
+            names = ", ".join(f"{name} {manifest.versions.get(name)} -> {self._versions[name]}" for name in sorted(changed))
+            logger.warning("versions changed since the checkpoint, losses may differ in their last digits: %s", names)
+        self.state.restore(path)
+        return path
+
+    def fit(self) -> dict[str, Any]:
+        """Trains to the last step and returns what ``summary.json`` says.
+
+        Raises:
+            UserError: the directory holds a run that was not restored, or another process trains there.
+            RunStopped: the data, the numbers or the disk end the run.
+            Interrupted: a signal ended it, after a checkpoint.
+        """
+        self.directory.prepare()
+        with self.directory.locked(), determinism(self.config.deterministic):
+            torch.set_flush_denormal(True)  # peaked softmaxes are some 20 times slower with denormal numbers on CPU
+            journal = Journal(self.directory, self.config, self.progress, rank=self.rank, show=self._show)
+            self._begin(journal)
+            with journal, Signals() as signals:
+                try:
+                    self._train(journal, signals)
+                except Interrupted:
+                    self._try_to_summarise("interrupted")
+                    raise
+                except RunStopped as reason:
+                    logger.error("%s", reason)
+                    self._try_to_summarise("stopped")
+                    raise
+                return self._summarise("finished")
+
+    def _begin(self, journal: Journal) -> None:
+        """Makes the directory agree with the step that the run continues from."""
+        progress, metrics = self.progress, journal.metrics
+        if not self._continues and (self.checkpoints.paths() or metrics.last_attempt()):
+            raise UserError(f"{self.directory.path} holds a run already; continue it with `omnimask resume {self.directory.path}`")
+        with self._writing(self.directory.path):
+            self.checkpoints.clean()
+            if self._continues:
+                progress.attempt = max(progress.attempt, metrics.last_attempt()) + 1
+                metrics.cut(progress.step)
+                self.checkpoints.set_aside(progress.step, progress.attempt)
+                self._point_at_best()
+        self._continues = True
+
+    def _point_at_best(self) -> None:
+        progress = self.progress
+        path = None if progress.best_step is None else self.checkpoints.path(progress.best_step)
+        if path is not None and path.is_dir() and progress.best_loss is not None:
+            self.checkpoints.mark_best(path, progress.best_loss)
+        else:
+            progress.best_step = progress.best_loss = None
+            self.checkpoints.forget_best()
+
+    def _train(self, journal: Journal, signals: Signals) -> None:
+        progress = self.progress
+        logger.info("attempt %d begins at step %d of %d", progress.attempt, progress.step, self.config.steps)
+        guard = BadSampleGuard(progress.bad_samples, self._max_bad, self._num_samples)
+        with _closing(self._steps(progress.cursor, progress.step)) as loaded_steps:
+            while progress.step < self.config.steps and signals.received is None:
+                self._take_step(loaded_steps, guard, journal)
+                is_best = self._validate(journal) if self._is_due(self.config.validate_every) else False
+                if is_best or self._is_due(self.config.checkpoint_every):
+                    self._save(journal, is_best=is_best)
+        if progress.step < self.config.steps and signals.received is not None:
+            logger.warning("signal %d received: the run stops after a checkpoint at step %d", signals.received, progress.step)
+            self._save(journal)
+            raise Interrupted(signals.received)
+
+    def _take_step(self, loaded_steps: Iterator[LoadedStep], guard: BadSampleGuard, journal: Journal) -> None:
+        begin = time.perf_counter()
+        loaded = next(loaded_steps, None)
+        assert loaded is not None and loaded.step == self.progress.step, "the loader's steps are not those of the run"
+        guard(loaded.bad)
+        result = self.runner(loaded)
+        seconds = time.perf_counter() - begin
+        self._count(loaded, result, seconds)
+        with self._writing(self.directory.metrics):
+            journal.step(result, seconds)
+        if self.progress.failures_in_row >= FAILURES_IN_ROW:
+            raise RunStopped(
+                f"{FAILURES_IN_ROW} steps in a row had a {result.skipped}, the last one step {self.progress.step}; the checkpoints "
+                "are intact. Lower the learning rate, set train.clip, or set train.precision to fp32"
+            )
+
+    def _count(self, loaded: LoadedStep, result: StepResult, seconds: float) -> None:
+        progress = self.progress
+        progress.step = loaded.step + 1
+        progress.cursor = loaded.after
+        progress.tokens += result.tokens
+        progress.samples += result.samples
+        progress.seconds += seconds
+        if result.skipped is None:
+            progress.loss = result.loss
+            progress.failures_in_row = 0
+            return
+        progress.skipped_steps += 1
+        progress.failures_in_row += result.is_failure
+        logger.warning("step %d skipped: %s", progress.step, result.skipped)
+
+    def _is_due(self, every: int) -> bool:
+        return self.progress.step % every == 0 or self.progress.step == self.config.steps
+
+    def _validate(self, journal: Journal) -> bool:
+        """Validates if there is anything to validate on; True if the loss is the smallest so far."""
+        if self._validator is None:
+            return False
+        progress, ema = self.progress, self.state.ema
+        begin = time.perf_counter()
+        with nullcontext() if ema is None else ema.applied():
+            loss, terms = self._validator()
+        with self._writing(self.directory.metrics):
+            journal.validation(loss, terms, time.perf_counter() - begin)
+        logger.info("step %d: validation loss %.6g", progress.step, loss)
+        progress.validation_loss = loss
+        is_best = loss < (float("inf") if progress.best_loss is None else progress.best_loss)  # False for NaN
+        if is_best:
+            progress.best_loss, progress.best_step = loss, progress.step
+        return is_best
+
+    def _save(self, journal: Journal, *, is_best: bool = False) -> None:
+        """Publishes a checkpoint of the present step, then removes what is no longer kept."""
+        with self._writing(self.directory.checkpoints):
+            journal.metrics.sync()
+            path = self.state.save(self.checkpoints, self._versions)
+            if is_best:
+                self.checkpoints.mark_best(path, self.progress.best_loss or 0.0)
+            self.checkpoints.prune()
+        logger.info("checkpoint %s%s", path, " (best)" if is_best else "")
+
+    @contextmanager
+    def _writing(self, path: Path) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise files.stopped(error, path, self.directory.path) from error
+
+    def _summarise(self, status: str) -> dict[str, Any]:
+        summary = summarise(self.state, self.config, status, self.checkpoints)
+        with self._writing(self.directory.summary):
+            files.replace_json(self.directory.summary, summary)
+        return summary
+
+    def _try_to_summarise(self, status: str) -> None:
+        try:
+            self._summarise(status)
+        except RunStopped as reason:
+            logger.warning("no summary: %s", reason)
+
+
+def this_rank() -> int:
+    """Rank of this process, from what ``torchrun`` sets.
+
+    Raises:
+        UserError: there is more than one process.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("training on more than one process is not available yet; start one process")
+    return int(os.environ.get("RANK", "0"))
+
+
+def _prepare(model: nn.Module, config: TrainConfig, device: torch.device, precision: Precision) -> TrainingState:
+    """The model on its device with its switches set, and its optimiser."""
+    if config.optimizer is None:
+        raise UserError("train.optimizer is missing, for example {name: adamw, lr: 1e-3}")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError("the model has no trainable parameter")
+    model.to(device)
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
+    if config.compile:
+        compile_blocks(model)
+    optimizer = config.optimizer(Context())(model)
+    ema = None if config.ema is None else Ema(model, config.ema)
+    return TrainingState(model, optimizer, ema, precision.scaler, Progress())
+
+
+def _schedule(config: TrainConfig) -> Schedule:
+    schedule: Schedule = Constant(Context()) if config.schedule is None else config.schedule(Context())
+    try:
+        schedule(0, config.steps)
+    except ValueError as error:
+        raise UserError(f"train.schedule: {error}") from error
+    return schedule
+
+
+@contextmanager
+def _closing(steps: Iterable[LoadedStep]) -> Generator[Iterator[LoadedStep]]:
+    """An iterator over the steps that is closed, and its workers with it, however the loop ends."""
+    iterator = iter(steps)
+    try:
+        yield iterator
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()

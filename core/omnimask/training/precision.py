@@ -1,0 +1,56 @@
+"""In which number format the forward pass runs; weights and optimiser state stay fp32."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch.amp.grad_scaler import GradScaler
+
+from omnimask.errors import UserError
+
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class Precision:
+    """The precision policy of a run.
+
+    Args:
+        name: ``auto`` is fp32 on CPU, bf16 where the device has it, else fp16 with a loss scaler.
+        device: where the model runs.
+
+    Raises:
+        UserError: the device has no bf16.
+    """
+
+    def __init__(self, name: PrecisionName, device: torch.device) -> None:
+        self.device = device
+        self.name = automatic(device) if name == "auto" else name
+        if self.name == "bf16" and not has_bfloat16(device):
+            raise UserError(f"train.precision: this {device.type} device has no bf16; use fp16, fp32 or auto")
+        self.scaler = GradScaler(device.type) if self.name == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which a forward pass runs."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.name == "bf16" else torch.float16)
+
+
+def automatic(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    """What ``auto`` means on a device."""
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if has_bfloat16(device) else "fp16"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bf16 by itself (a CPU always can, slowly)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        torch.zeros(1, dtype=torch.bfloat16, device=device)
+    except (RuntimeError, TypeError):
+        return False
+    return True

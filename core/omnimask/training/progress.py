@@ -1,0 +1,50 @@
+"""Where a run is: everything that is counted, saved with every checkpoint and taken back from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from omnimask.data.planner import Cursor
+
+
+@dataclasses.dataclass
+class Progress:
+    """Counters of one run.
+
+    Args:
+        step: optimiser steps taken, skipped ones included; the index of the next step.
+        cursor: where in the stream the next step starts.
+        attempt: 1 for a new run, one more with every resume.
+        tokens, samples: trained on so far, this rank's.
+        seconds: spent in steps, without validations and checkpoints.
+        skipped_steps: steps that left the weights alone, mostly because a number was not finite.
+        failures_in_row: steps with non-finite numbers since the last good one.
+        bad_samples: how often every unreadable sample was met, by key.
+        loss: of the last step that was not skipped.
+        validation_loss: the last one.
+        best_step, best_loss: the smallest validation loss, and when.
+    """
+
+    step: int = 0
+    cursor: Cursor = dataclasses.field(default_factory=Cursor)
+    attempt: int = 1
+    tokens: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    skipped_steps: int = 0
+    failures_in_row: int = 0
+    bad_samples: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    loss: float | None = None
+    validation_loss: float | None = None
+    best_step: int | None = None
+    best_loss: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Progress:
+        return cls(**{**values, "cursor": Cursor(**values["cursor"])})

@@ -1,0 +1,149 @@
+"""The folder of one run: its layout, its description, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omnimask.errors import UserError
+from omnimask.training import files
+
+_FOLDERS = ("checkpoints", "figures", "logs")
+_PACKAGES = ("omnimask", "torch", "numpy", "safetensors")
+_held: set[Path] = set()
+
+
+class RunDirectory:
+    """Paths of a run; making one touches nothing.
+
+    Args:
+        path: the folder, existing or not.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def check_new(self) -> None:
+        """Raises ``UserError`` if the folder exists and is not empty (or is a file)."""
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise UserError(
+                f"{self.path} exists and is not empty: continue that run with `omnimask resume {self.path}`, "
+                "or choose another folder with --run"
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; a run needs a folder")
+
+    def create(self, recipe: str, plugins: Mapping[str, str] | None = None) -> None:
+        """Makes the layout of a new run with ``recipe.yaml`` and ``environment.json``.
+
+        Args:
+            recipe: the resolved recipe's text.
+            plugins: version of every distribution whose components take part, by name.
+
+        Raises:
+            UserError: the folder exists and is not empty.
+            RunStopped: it cannot be written.
+        """
+        self.check_new()
+        self.prepare()
+        try:
+            files.replace(self.recipe, recipe.encode())
+            files.replace_json(self.environment, describe_environment(plugins or {}))
+        except OSError as error:
+            raise files.stopped(error, self.path, self.path) from error
+
+    def prepare(self) -> None:
+        """Makes the folders that are missing.
+
+        Raises:
+            RunStopped: they cannot be made.
+        """
+        try:
+            for name in _FOLDERS:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.stopped(error, self.path, self.path) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside the ``with`` block no other process (or trainer of this one) may train here; the system frees it on any death.
+
+        Raises:
+            UserError: somebody trains here already.
+        """
+        path = (self.path / ".lock").resolve()
+        busy = UserError(f"another process trains in {self.path}; wait for it, or stop it")
+        if path in _held:
+            raise busy
+        with path.open("a+") as file:
+            try:
+                # a record lock belongs to this process alone: loader workers that outlive it do not hold it
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise busy from error
+            _held.add(path)
+            try:
+                yield
+            finally:
+                _held.discard(path)
+
+
+def versions(plugins: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of what the numbers of a run depend on: Python, the main packages, and the plugins given."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return {**found, **(plugins or {})}
+
+
+def describe_environment(plugins: Mapping[str, str]) -> dict[str, Any]:
+    """Contents of ``environment.json``: versions, machine, devices, and how the process was started."""
+    return {
+        "versions": versions(plugins),
+        "plugins": dict(plugins),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "command": sys.argv,
+    }

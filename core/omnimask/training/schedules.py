@@ -1,0 +1,142 @@
+"""Schedules: the learning rate as a factor of its peak, a pure function of the step.
+
+``step`` counts from 0 and is the index of the step about to be taken; ``steps`` is the length of the run. With a warm-up of w
+steps the factors are 1/w, 2/w, ..., 1, so that no step is taken with a rate of 0; a decay begins at 1 with the first step after
+the warm-up and would reach its minimum at step ``steps``, so that the last step still moves the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from omnimask.interfaces import Context
+
+Warmup = Annotated[int, Field(ge=0, description="first steps, over which the rate grows to its peak")]
+Minimum = Annotated[float, Field(ge=0, le=1, description="factor at the end of the decay")]
+
+
+class Schedule(Protocol):
+    """Any component of kind ``schedule``."""
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Factor of the peak learning rate, in [0, 1]. Raises ``ValueError`` when a run of ``steps`` is too short for it."""
+        ...
+
+
+class Cosine:
+    """Half a cosine from the peak to ``minimum`` after a linear warm-up [0].
+
+    [0] Loshchilov, Hutter: SGDR, ICLR 2017 (without restarts).
+
+    Args:
+        warmup: steps of the warm-up.
+        minimum: factor at the end.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
+
+    def __init__(self, context: Context, *, warmup: Warmup = 0, minimum: Minimum = 0.0) -> None:
+        self.warmup = warmup
+        self.minimum = minimum
+
+    def __call__(self, step: int, steps: int) -> float:
+        if step < self.warmup:
+            return warmup_factor(step, self.warmup, steps)
+        share = decay_share(step, self.warmup, steps)
+        return self.minimum + (1 - self.minimum) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Linear:
+    """A straight line from the peak to ``minimum`` after a linear warm-up.
+
+    Args:
+        warmup: steps of the warm-up.
+        minimum: factor at the end.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
+
+    def __init__(self, context: Context, *, warmup: Warmup = 0, minimum: Minimum = 0.0) -> None:
+        self.warmup = warmup
+        self.minimum = minimum
+
+    def __call__(self, step: int, steps: int) -> float:
+        if step < self.warmup:
+            return warmup_factor(step, self.warmup, steps)
+        return 1 - (1 - self.minimum) * decay_share(step, self.warmup, steps)
+
+
+class Constant:
+    """The peak throughout, after a linear warm-up.
+
+    Args:
+        warmup: steps of the warm-up.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
+
+    def __init__(self, context: Context, *, warmup: Warmup = 0) -> None:
+        self.warmup = warmup
+
+    def __call__(self, step: int, steps: int) -> float:
+        return warmup_factor(step, self.warmup, steps)
+
+
+class WarmupStableDecay:
+    """Warm-up, a long constant stretch, and a short decay at the end [0]; ``one_minus_sqrt`` is the shape that [1] found best.
+
+    [0] Hu et al.: MiniCPM, COLM 2024. [1] Hägele et al.: Scaling laws and compute-optimal training beyond fixed training
+    durations, NeurIPS 2024.
+
+    Args:
+        warmup: steps of the warm-up.
+        decay: last steps, over which the rate falls.
+        shape: of the decay: ``linear``, or ``one_minus_sqrt`` of the share of the decay that is done.
+        minimum: factor at the end.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2, "decay": 2}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        decay: Annotated[int, Field(ge=0, description="last steps, over which the rate falls")],
+        warmup: Warmup = 0,
+        shape: Literal["linear", "one_minus_sqrt"] = "linear",
+        minimum: Minimum = 0.0,
+    ) -> None:
+        self.warmup = warmup
+        self.decay = decay
+        self.shape = shape
+        self.minimum = minimum
+
+    def __call__(self, step: int, steps: int) -> float:
+        if self.warmup + self.decay > steps:
+            raise ValueError(
+                f"warmup {self.warmup} and decay {self.decay} exceed the run of {steps} steps; lower them or raise train.steps"
+            )
+        if step < steps - self.decay:
+            return warmup_factor(step, self.warmup, steps)
+        share = decay_share(step, steps - self.decay, steps)
+        return 1 - (1 - self.minimum) * (share if self.shape == "linear" else math.sqrt(share))
+
+
+def warmup_factor(step: int, warmup: int, steps: int) -> float:
+    """1/warmup at step 0, 1 from step ``warmup - 1`` on.
+
+    Raises:
+        ValueError: the warm-up is longer than the run.
+    """
+    if warmup > steps:
+        raise ValueError(f"warmup {warmup} is longer than the run of {steps} steps; lower it or raise train.steps")
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+def decay_share(step: int, start: int, steps: int) -> float:
+    """Share of the decay from step ``start`` to ``steps`` that is done before ``step``, in [0, 1]."""
+    return min(1.0, max(0.0, (step - start) / (steps - start))) if steps > start else 1.0

@@ -1,0 +1,55 @@
+"""Recipe switches that change how a model computes, not what: compilation, recomputation, determinism."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from omnimask.errors import UserError
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compiles, in place, every module that declares ``compile_me = True``.
+
+    Raises:
+        UserError: no module declares it.
+    """
+    blocks = [module for module in model.modules() if getattr(module, "compile_me", False)]
+    if not blocks:
+        raise UserError("train.compile: no module of this model can be compiled; set it to false")
+    for block in blocks:
+        block.compile(dynamic=True)
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Calls ``set_activation_checkpointing(True)`` of every module that has it.
+
+    Raises:
+        UserError: no module has it.
+    """
+    setters = [getattr(module, "set_activation_checkpointing", None) for module in model.modules()]
+    if not any(setters):
+        raise UserError("train.activation_checkpointing: no module of this model can recompute its activations; set it to false")
+    for setter in setters:
+        if setter is not None:
+            setter(True)
+
+
+@contextmanager
+def determinism(is_wanted: bool) -> Iterator[None]:
+    """Inside the ``with`` block torch uses deterministic kernels only, and raises where it has none."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    if is_wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
