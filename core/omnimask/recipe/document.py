@@ -54,8 +54,8 @@ class Document:
         return f"{self.place(path)}: {dotted(path)}" if path else str(self.place(path))
 
     def is_override(self, path: KeyPath) -> bool:
-        """Whether the command line gave this value or something around it."""
-        return any(path[:size] in self.places and self.places[path[:size]].is_override for size in range(1, len(path) + 1))
+        """Whether the command line wrote this very value."""
+        return path in self.places and self.places[path].is_override
 
     def with_value(self, path: KeyPath, other: Document) -> Document:
         """This document with the whole of another one at ``path``; mappings on the way are created.

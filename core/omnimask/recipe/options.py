@@ -16,11 +16,9 @@ from omnimask.hints import listed, nearest
 from omnimask.recipe.annotations import validator
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.problems import Problems
+from omnimask.recipe.text import UNSET
 from omnimask.registry import Registry
 from omnimask.signature import REQUIRED, Option, options_of
-
-UNSET = "???"
-"""The value of a key that must be given by whoever uses the recipe."""
 
 INVALID: Any = object()
 """What validation returns for a value that it has reported."""

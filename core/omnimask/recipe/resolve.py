@@ -12,8 +12,9 @@ from omnimask.component import Component
 from omnimask.hints import listed, nearest
 from omnimask.recipe.config import DataConfig, Device, ModalityConfig, PredictorConfig, Recipe
 from omnimask.recipe.document import Document, KeyPath
-from omnimask.recipe.options import INVALID, UNSET, Resolver, options_of_model
+from omnimask.recipe.options import INVALID, Resolver, options_of_model
 from omnimask.recipe.problems import Problems
+from omnimask.recipe.text import UNSET
 from omnimask.registry import Registry
 from omnimask.signature import REQUIRED, Option
 from omnimask.training.config import DataOptions, TrainConfig

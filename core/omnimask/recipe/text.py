@@ -16,6 +16,9 @@ from yaml.composer import ComposerError
 from omnimask.errors import UserError
 from omnimask.recipe.document import Document, KeyPath, Place
 
+UNSET = "???"
+"""The value of a key that must be given by whoever uses the recipe."""
+
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -38,6 +41,23 @@ class _Loader(yaml.SafeLoader):
             raise ComposerError(None, None, "aliases (*name) are not part of recipes; write the value out, or use extends", mark)
         return super().compose_node(parent, index)
 
+    def _is_at_unset(self) -> bool:
+        """Whether ``???`` stands here inside ``{}`` or ``[]``, where PyYAML takes a question mark for a complex key."""
+        return bool(self.flow_level) and self.prefix(3) == UNSET and self.peek(3) in "\0 \t\r\n,]}"
+
+    def check_key(self) -> bool:
+        return not self._is_at_unset() and super().check_key()
+
+    def check_plain(self) -> bool:
+        return self._is_at_unset() or super().check_plain()
+
+    def scan_plain(self) -> Any:
+        if not self._is_at_unset():
+            return super().scan_plain()
+        start = self.get_mark()
+        self.forward(len(UNSET))
+        return yaml.ScalarToken(UNSET, True, start, self.get_mark())
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes text that either rule would read as something else, so that the output means the same to every reader."""
@@ -46,6 +66,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """PyYAML's other styles lose some of the characters that count as line breaks (U+0085); double quotes escape them."""
+    return dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
 for _name, _pattern, _first in _SCALARS:
     _expression = re.compile(rf"(?:{_pattern})\Z")
     _Loader.add_implicit_resolver(_TAG + _name, _expression, _first)

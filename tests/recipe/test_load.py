@@ -1,0 +1,199 @@
+"""What a recipe says reaches the components; what is wrong with it is reported all at once, with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from omnimask.component import Component
+from omnimask.errors import UserError
+from omnimask.recipe import load_recipe
+from omnimask.training.config import BadSamples
+
+
+def test_values_defaults_and_types(load, text) -> None:
+    recipe = load(text)
+    image = recipe.modalities["image"]
+    assert image.tokenizer.options == {"image_size": 224, "patch_size": 16}
+    assert image.augment[0].options == {"scale": (0.2, 1.0)}
+    assert image.decoder == Component("decoder", "reader")
+    assert image.field == "image"
+    assert recipe.encoder.options["position"] == Component("position", "sincos", {"temperature": 1e4, "levels": [1, 2]})
+    assert recipe.data.dataset.options == {"path": Path("images"), "suffixes": (".png",), "cache": None}
+    assert recipe.data.options.validation == 0.1
+    assert recipe.data.options.max_bad == BadSamples()
+    assert recipe.train.optimizer.options == {"lr": 2.4e-3, "betas": (0.9, 0.95)}
+    assert recipe.train.schedule.name == "cosine"
+    predictor = recipe.predictors[0]
+    assert (predictor.of, predictor.layer, predictor.weight, predictor.label) == (("image",), None, 1.0, "decoder")
+    assert (recipe.seed, recipe.device, recipe.name, str(recipe.path)) == (0, "auto", "recipe", "recipe.yaml")
+
+
+def test_components_build_and_refusals_name_the_place(load, text) -> None:
+    recipe = load(text, ["modalities.image.tokenizer.patch_size=10"])
+    place = "recipe.yaml:4: modalities.image.tokenizer: patch_size 10 does not divide image_size 224"
+    with pytest.raises(UserError, match=f"^{place}$"):
+        recipe.modalities["image"].tokenizer(SimpleNamespace())
+    position = recipe.encoder.options["position"](SimpleNamespace(width=3))
+    assert (position.temperature, position.context.width) == (1e4, 3)
+
+
+def test_schedule_is_constant_unless_given(load, text) -> None:
+    recipe = load(text.replace("  schedule: {name: cosine, warmup: 500}\n", ""))
+    assert recipe.train.schedule == Component("schedule", "constant")
+
+
+def test_nested_components_in_mappings_lists_and_optionals(load, text) -> None:
+    overrides = [
+        "encoder.extra={a: {name: sincos, levels: [7]}}",
+        "encoder.chain=[{name: sincos}]",
+        "encoder.second={name: sincos}",
+    ]
+    options = load(text, overrides).encoder.options
+    assert options["extra"]["a"].options["levels"] == [7]
+    assert options["chain"][0].cls is options["second"].cls is not None
+
+
+def test_all_problems_at_once_in_line_order(refused, text) -> None:
+    bad = text.replace("ratio: 0.75", "ratio: 2, rato: 1").replace("path: images, ", "").replace("of: image", "of: imge")
+    messages = refused(bad.replace("steps: 1000", 'steps: "10"'), ["seed=-1", "train.stepz=1"])
+    assert messages == [
+        "recipe.yaml:6: modalities.image.masker.ratio: should be less than 1 (got 2)",
+        "recipe.yaml:6: modalities.image.masker.rato: masker 'random' has no option 'rato' (did you mean 'ratio'?); options: ratio",
+        "recipe.yaml:10: predictors.0.of: the recipe has no modality 'imge' (did you mean 'image'?); modalities: image",
+        "recipe.yaml:11: data.path is required: folder that holds the images",
+        'recipe.yaml:13: train.steps: should be a valid integer (got "10")',
+        "command line: seed=-1: seed: should be greater than or equal to 0 (got -1)",
+        messages[-1],
+    ]
+    assert messages[-1].startswith("command line: train.stepz=1: train.stepz: train has no option 'stepz' (did you mean 'steps'?)")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("encoder.width=1.0", "valid integer"),
+        ("encoder.width=true", "valid integer"),
+        ("encoder.bias=1", "valid boolean"),
+        ("encoder.bias=yes", "valid boolean"),
+        ("encoder.mode=flt", "'flat' or 'deep'"),
+        ("train.optimizer.betas=[0.9]", "train.optimizer.betas"),
+        ("train.optimizer.betas.1=x", "train.optimizer.betas.1: should be a valid number"),
+        ("train.schedule.warmup=soon", "should be a valid integer"),
+        ("data.path=3", "data.path"),
+        ("data.max_bad={fractoin: 1}", "did you mean 'fraction'?"),
+        ("data.validaton=0", "did you mean 'validation'?"),
+        ("predictors.0.wieght=0", "did you mean 'weight'?"),
+        ("predictors.0.weight=0", "greater than 0"),
+        ("predictors.0.of=[]", "names no modality"),
+        ("predictors.0.of=[image, image]", "names 'image' twice"),
+        ("predictors.0.layer=13", "the encoder has 12 layers, and there is no layer 13"),
+        ("predictors.0.target=patch", 'like {"name": "patch"}'),
+        ("predictors.0.target.normalise=true", "predictors.0.target.normalise: target 'patch' has no option 'normalise'"),
+        ("encoder.chain=[{name: sincso}]", "encoder.chain.0.name: no position is called 'sincso' (did you mean 'sincos'?)"),
+        ("encoder.second={levels: [1]}", "encoder.second.name is required: which position"),
+        ("modalities.image.masker=random", 'should be a masker like {name: "random"}'),
+        ("modalities.image.maskr={name: random}", "did you mean 'masker'?"),
+        ("modalities.image.masker=", "modalities.image.masker is required"),
+        ("modalities.image.corruptor=", "modalities.image.corruptor is required"),
+        ("modalities.image.augment={name: flip}", "should be a list"),
+        ("masker={name: together}", "remove one of the two"),
+        ("masker={name: random}", "it is the name of a masker"),
+        ("corruptor={name: drop}", "remove one of the two"),
+        ("optimizer={name: adamw}", "recipes have no such key"),
+        ("device=gpu", "'auto', 'cpu', 'cuda' or 'mps'"),
+        ("data=", "data.name is required: which data set; installed: corpus, digits, folder"),
+        ("predictors=", "predictors is required"),
+        ("modalities=", "modalities is required"),
+        ("train=5", "train: should be a mapping"),
+        ("omnimask=7", "newer version, one that reads format 7"),
+    ],
+)
+def test_what_is_refused(refused, text, override: str, words: str) -> None:
+    messages = refused(text, [override])
+    assert any(words in message for message in messages), messages
+
+
+def test_integers_are_numbers_and_null_is_an_absent_option(load, text) -> None:
+    recipe = load(text, ["modalities.image.augment.0.scale=[0, 1]", "data.cache=", "predictors.0.layer=12"])
+    assert recipe.modalities["image"].augment[0].options["scale"] == (0.0, 1.0)
+    assert recipe.predictors[0].layer == 12
+
+
+def test_labels_must_differ(load, refused, text) -> None:
+    two = text.replace("data: {", "  - {name: decoder, target: {name: patch}}\ndata: {")
+    messages = refused(two)
+    assert len(messages) == 1
+    assert messages[0].startswith("recipe.yaml:11: predictors.1.label: 'decoder' is the label of predictors.0 too")
+    recipe = load(two, ["predictors.1.label=second"])
+    assert [predictor.label for predictor in recipe.predictors] == ["decoder", "second"]
+
+
+def test_unset_values_must_be_given(load, refused, text) -> None:
+    unset = text.replace("path: images", "path: ???").replace("steps: 1000", "steps: ???").replace("ratio: 0.75", "ratio: ???")
+    assert refused(unset) == [
+        "recipe.yaml:6: modalities.image.masker.ratio is required: share that is hidden",
+        "recipe.yaml:11: data.path is required: folder that holds the images",
+        "recipe.yaml:13: train.steps is required: optimiser steps of the whole run",
+    ]
+    assert load(unset, ["data.path=x", "train.steps=1", "modalities.image.masker.ratio=0.5"]).train.steps == 1
+
+
+def test_options_of_a_replaced_component_are_named_as_leftovers(load, refused, text) -> None:
+    messages = refused(text, ["modalities.image.masker.name=span"])
+    assert messages == [
+        "recipe.yaml:6: modalities.image.masker.ratio: belongs to 'random', which was replaced by masker 'span'; "
+        "replace the whole of it instead: modalities.image.masker='{name: ...}'"
+    ]
+    assert load(text, ["modalities.image.masker={name: span}"]).modalities["image"].masker.name == "span"
+    own = refused(text, ["modalities.image.masker={name: span}", "modalities.image.masker.meen_length=2"])
+    assert "did you mean 'mean_length'?" in own[0]
+
+
+def test_a_joint_masker_and_a_shared_corruptor_serve_all_modalities(load, text) -> None:
+    overrides = ["masker={name: together}", "corruptor={name: drop}"]
+    shared = text.replace("    masker: {name: random, ratio: 0.75}\n    corruptor: {name: drop}\n", "")
+    recipe = load(shared, overrides)
+    assert recipe.masker == Component("joint_masker", "together")
+    assert recipe.modalities["image"].masker is recipe.modalities["image"].corruptor is None
+    assert load(recipe.to_yaml()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "recipe.yaml:1: omnimask is required: the recipe format; write omnimask: 1"),
+        ("- a\n", "recipe.yaml:1: omnimask is required"),
+        ("omnimask: one\n", "should be the recipe format"),
+        ("omnimask: true\n", "should be the recipe format"),
+        ("omnimask: 2\n", "reads formats up to 1; it needs a newer version, one that reads format 2"),
+    ],
+)
+def test_the_format_comes_first(refused, content: str, words: str) -> None:
+    messages = refused(content)
+    assert len(messages) == 1
+    assert words in messages[0]
+
+
+def test_a_file_that_is_no_text_is_refused(registry, tmp_path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_recipe(tmp_path / "a.yaml", registry=registry)
+
+
+def test_extends_merges_one_level_and_each_problem_names_its_own_file(load, refused, write, text) -> None:
+    write(text, "base.yaml")
+    recipe = load("omnimask: 1\nextends: base.yaml\nmodalities: {image: {masker: {name: span}}}\ntrain: {steps: 7}\n")
+    assert recipe.train.steps == 7
+    assert recipe.train.batch_tokens == 802816
+    assert recipe.modalities["image"].masker.options == {"mean_length": 3.0}
+    write(text.replace("ratio: 0.75", "ratio: 7"), "base.yaml")
+    messages = refused("omnimask: 1\nextends: base.yaml\ntrain: {stepz: 7}\n")
+    assert [message.partition(": ")[0] for message in messages] == ["recipe.yaml:3", "base.yaml:6"]
+    write("omnimask: 1\nextends: other.yaml\n", "base.yaml")
+    messages = refused("omnimask: 1\nextends: base.yaml\n")
+    assert messages[0].startswith("recipe.yaml:2: extends: base.yaml extends a recipe itself (base.yaml:2: extends)")
+    assert "there is no file nowhere.yaml" in refused("omnimask: 1\nextends: nowhere.yaml\n")[0]
+    assert "recipe.yaml:2: extends: should be" in refused("omnimask: 1\nextends: [a]\n")[0]

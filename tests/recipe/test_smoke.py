@@ -1,0 +1,65 @@
+"""Smoke runs: the same recipe, smaller, on embedded data."""
+
+from __future__ import annotations
+
+from omnimask.component import Component
+
+
+def test_components_shrink_wherever_they_are_nested(load, text) -> None:
+    recipe = load(text, ["encoder.extra={a: {name: sincos}}", "predictors.0.layer=12"], smoke=True)
+    encoder = recipe.encoder.options
+    assert (encoder["width"], encoder["depth"], encoder["bias"], encoder["mode"]) == (64, 2, False, "flat")
+    assert encoder["position"].options == {"temperature": 1e4, "levels": [1]}
+    assert encoder["extra"]["a"].options["levels"] == [1]
+    assert recipe.modalities["image"].tokenizer.options == {"image_size": 32, "patch_size": 8}
+    assert recipe.predictors[0].component.options["width"] == 32
+    assert recipe.predictors[0].layer == 2
+    assert recipe.train.schedule.options == {"warmup": 2}
+    assert recipe.modalities["image"].masker.options == {"ratio": 0.75}
+
+
+def test_training_is_short_and_switches_are_kept(load, text) -> None:
+    overrides = ["train.precision=bf16", "seed=3"]
+    train = load(
+        text.replace("batch_tokens: 802816", "batch_tokens: 802816\n  compile: true\n  workers: 4"), overrides, smoke=True
+    ).train
+    assert (train.steps, train.batch_tokens, train.workers, train.compile, train.precision) == (8, 2048, 0, False, "bf16")
+    assert (train.validate_every, train.checkpoint_every, train.log_every) == (4, 4, 1)
+
+
+def test_smaller_values_and_the_command_line_win(load, text) -> None:
+    small = text.replace("steps: 1000", "steps: 3").replace("width: 768", "width: 16")
+    recipe = load(small, ["train.batch_tokens=5000", "encoder.depth=5"], smoke=True)
+    assert (recipe.train.steps, recipe.train.batch_tokens) == (3, 5000)
+    assert (recipe.encoder.options["width"], recipe.encoder.options["depth"]) == (16, 5)
+
+
+def test_embedded_data_takes_the_place_of_data_that_is_missing(load, text) -> None:
+    for data in ("{name: folder, validation: 0.2}", "{name: folder, path: ???, validation: 0.2}", "{name: ???, validation: 0.2}"):
+        recipe = load(
+            text.replace("{name: folder, path: images, validation: 0.1}", data), ["modalities.image.field=pixels"], smoke=True
+        )
+        assert recipe.data.dataset == Component("dataset", "digits")
+        assert recipe.data.options.validation == 0.2
+        assert recipe.modalities["image"].field == "pixels"
+    load(text.replace("data: {name: folder, path: images, validation: 0.1}\n", ""), smoke=True)
+
+
+def test_mistakes_in_data_are_found_all_the_same(refused, text) -> None:
+    assert "did you mean 'suffixes'?" in refused(text, ["data.sufixes=[a]"], smoke=True)[0]
+    assert "did you mean 'folder'?" in refused(text, ["data.name=foldr"], smoke=True)[0]
+
+
+def test_modalities_without_common_embedded_data_are_refused(refused, text) -> None:
+    words = "modalities.words={tokenizer: {name: words}, masker: {name: span}, corruptor: {name: drop}}"
+    message = (
+        "a smoke run needs one embedded data set that holds all modalities, and the tokenizers name image: digits, words: corpus"
+    )
+    assert message in refused(text, [words], smoke=True)[0]
+    assert "silent: none" in refused(text, [words.replace("words", "silent")], smoke=True)[0]
+
+
+def test_missing_training_options_stay_errors(refused, text) -> None:
+    assert refused(text.replace("  steps: 1000\n", ""), smoke=True) == [
+        "recipe.yaml:12: train.steps is required: optimiser steps of the whole run"
+    ]
