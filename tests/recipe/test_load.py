@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from omnimask.component import Component
 from omnimask.errors import UserError
 from omnimask.recipe import load_recipe
+from omnimask.registry import Plugin, Registrar, Registry
 from omnimask.training.config import BadSamples
 
 
@@ -197,3 +199,41 @@ def test_extends_merges_one_level_and_each_problem_names_its_own_file(load, refu
     assert messages[0].startswith("recipe.yaml:2: extends: base.yaml extends a recipe itself (base.yaml:2: extends)")
     assert "there is no file nowhere.yaml" in refused("omnimask: 1\nextends: nowhere.yaml\n")[0]
     assert "recipe.yaml:2: extends: should be" in refused("omnimask: 1\nextends: [a]\n")[0]
+
+
+class _UnwritableDefault:
+    def __init__(self, context: Any, *, size: Any = object()) -> None: ...  # noqa: B008
+
+
+class _WrongDefault:
+    def __init__(self, context: Any, *, size: int = None) -> None: ...  # noqa: RUF013  # pyright: ignore[reportArgumentType]
+
+
+class _UnwritableAnnotation:
+    def __init__(self, context: Any, *, size: SimpleNamespace | None = None) -> None: ...
+
+
+class _TakesDataKey:
+    def __init__(self, context: Any, *, validation: int = 1) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls", "words"),
+    [
+        ("encoder", _UnwritableDefault, "the default that encoder 'faulty' declares cannot be written in a recipe"),
+        (
+            "encoder",
+            _WrongDefault,
+            "the default that encoder 'faulty' declares cannot be used: encoder.size: should be a valid integer",
+        ),
+        ("encoder", _UnwritableAnnotation, "the annotation of option 'size' cannot be used in a recipe"),
+        ("dataset", _TakesDataKey, "_TakesDataKey declares validation, which data uses itself"),
+    ],
+)
+def test_faults_of_a_component_name_the_component(registrar, write, text, kind: str, cls: type, words: str) -> None:
+    faulty = Registrar(Plugin("faulty", "faulty-dist", "1"))
+    faulty.add(kind, "faulty", cls)
+    key = {"dataset": "data"}.get(kind, kind)
+    with pytest.raises(UserError) as info:
+        load_recipe(write(text), [f"{key}={{name: faulty}}"], registry=Registry([registrar, faulty]))
+    assert words in str(info.value)

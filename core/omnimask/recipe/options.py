@@ -134,7 +134,12 @@ class Resolver:
 
     def _default(self, option: Option, path: KeyPath, owner: str) -> Any:
         inner = Problems()
-        value = Resolver(self.document, self.registry, inner).value(option, plain(option.default), path, owner)
+        try:
+            raw = plain(option.default)
+        except ValueError as error:
+            self.problems.add(self.document, path, f"the default that {owner} declares cannot be written in a recipe: {error}")
+            return INVALID
+        value = Resolver(self.document, self.registry, inner).value(option, raw, path, owner)
         for message in inner.messages():
             self.problems.add(self.document, path, f"the default that {owner} declares cannot be used: {message}")
         return value
