@@ -51,6 +51,8 @@ class DataOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    validation: Annotated[float, Field(ge=0, lt=1, description="share of the samples held out, chosen by a hash of their key")] = 0.05
+    validation: Annotated[float, Field(ge=0, lt=1, description="share of the samples held out, chosen by a hash of their key")] = (
+        0.05
+    )
     max_validation: Annotated[int, Field(gt=0, description="at most this many held-out samples are used per validation")] = 2048
     max_bad: Annotated[BadSamples, Field(description="unreadable samples tolerated")] = BadSamples()
