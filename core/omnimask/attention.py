@@ -7,6 +7,8 @@ causal layouts, and FlexAttention ranked ones; both are compared with the refere
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -81,7 +83,7 @@ class AttentionPlan:
         first_key = np.concatenate([[0], np.cumsum(keys)]).tolist()
         return [
             Bucket(b - a, slice(first_query[a], first_query[b]), slice(first_key[a], first_key[b]))
-            for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+            for a, b in itertools.pairwise(bounds)
         ]
 
     def _cached(self, name: str, device: torch.device, make: Any) -> Any:
@@ -151,7 +153,6 @@ def choose_path(plan: AttentionPlan, query: Tensor) -> Path:
     return "flex" if plan.kind == "ranked" else "varlen"
 
 
-@torch.compiler.disable
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, path: Path | None = None) -> Tensor:
     """Softmax attention inside the sequences of a plan.
 
@@ -163,12 +164,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, pa
     Returns:
         (T, H, d).
     """
-    path = path or choose_path(plan, query)
-    if path == "varlen":
-        return _varlen(query, key, value, plan)
-    if path == "flex":
-        return _flex(query, key, value, plan)
-    return _reference(query, key, value, plan)
+    return _eager(query, key, value, plan, path or choose_path(plan, query))
+
+
+def _dispatch(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, path: Path) -> Tensor:
+    paths = {"reference": _reference, "varlen": _varlen, "flex": _flex}
+    return paths[path](query, key, value, plan)
+
+
+_eager: Callable[..., Tensor] = torch.compiler.disable(_dispatch)
+"""Loops over a layout's sequences would be traced anew for every batch."""
 
 
 def _reference(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:

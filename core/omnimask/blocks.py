@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -43,7 +44,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def forward(self, x_TD: Tensor, plan: AttentionPlan, rotation: Rotation | None) -> Tensor:
-        query, key, value = self.qkv(x_TD).unflatten(1, (3, self.heads, -1)).unbind(1)
+        query, key, value = rearrange(self.qkv(x_TD), "t (n h d) -> n t h d", n=3, h=self.heads)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         return self.project(attend(query, key, value, plan).flatten(1))
@@ -60,8 +61,8 @@ class CrossAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def forward(self, x_TD: Tensor, context: Tensor, plan: AttentionPlan) -> Tensor:
-        query = self.query(x_TD).unflatten(1, (self.heads, -1))
-        key, value = self.key_value(context).unflatten(1, (2, self.heads, -1)).unbind(1)
+        query = rearrange(self.query(x_TD), "t (h d) -> t h d", h=self.heads)
+        key, value = rearrange(self.key_value(context), "t (n h d) -> n t h d", n=2, h=self.heads)
         return self.project(attend(query, key, value, plan).flatten(1))
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,19 @@ from omnimask.data.pipeline import ModalityPipeline, Pipeline, ViewPlan
 from omnimask.data.planner import Cursor, Place, Planner
 from omnimask.data.split import held_out
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, Corruptor, Dataset, Embedding, JointMasker, MaskedBatch, Tokenizer, TokenSpec
+from omnimask.interfaces import (
+    Context,
+    Corruptor,
+    Dataset,
+    Embedding,
+    JointMasker,
+    MaskedBatch,
+    Masking,
+    Sample,
+    Tokenizer,
+    TokenSpec,
+    View,
+)
 from omnimask.maskers.per_modality import PerModality as PerModalityMasker
 from omnimask.model import MaskedModel, Pass, WeightedPredictor
 from omnimask.recipe import PredictorConfig, Recipe
@@ -31,6 +43,9 @@ AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
 """Tokens per forward pass when a recipe says ``auto``, by device type."""
 
 _MAIN = "main"
+
+AnswerStream: TypeAlias = Literal["context", "query"]
+SampleCorruptor: TypeAlias = Callable[[Sample, Mapping[str, Masking]], View]
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,7 @@ def build(recipe: Recipe) -> Built:
     """
     parts = {name: _read_part(recipe, name) for name in recipe.modalities}
     raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
-    specs, corruptor = build_corruptor(recipe, raw_specs)
+    specs, corruptor, answers_in = build_corruptor(recipe, raw_specs)
     dataset: Dataset = recipe.data.dataset(Context(specs=specs, modalities=tuple(specs)))
     if not len(dataset):
         raise UserError(f"{recipe.data.dataset.where or 'data'}: the data set is empty")
@@ -124,7 +139,7 @@ def build(recipe: Recipe) -> Built:
     plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = build_model(recipe, specs, corruptor)
+        model = build_model(recipe, specs, answers_in)
     return Built(
         recipe,
         model,
@@ -159,33 +174,25 @@ def build_masker(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> JointMasker:
     return PerModalityMasker(maskers)
 
 
-def build_corruptor(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> tuple[Mapping[str, TokenSpec], Corruptor]:
-    """The specifications with the special tokens that corruptors ask for, and the corruptor over whole samples.
+def build_corruptor(
+    recipe: Recipe, specs: Mapping[str, TokenSpec]
+) -> tuple[Mapping[str, TokenSpec], SampleCorruptor, Mapping[str, AnswerStream]]:
+    """The specifications with the special tokens that corruptors ask for, the corruptor over whole samples, and the stream in
+    which each modality is answered.
 
     Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved.
     """
-    served = {name: config.corruptor or recipe.corruptor for name, config in recipe.modalities.items()}
-    for name, component in served.items():
+    served: dict[str, Component[Corruptor]] = {}
+    for name, config in recipe.modalities.items():
+        component = config.corruptor or recipe.corruptor
         assert component is not None
+        served[name] = component
         specs = {**specs, name: _with_specials(specs[name], component(Context(specs=specs, modalities=(name,))))}
-    own = [name for name, config in recipe.modalities.items() if config.corruptor is not None]
-    if not own and recipe.corruptor is not None:
-        return specs, recipe.corruptor(Context(specs=specs, modalities=tuple(specs)))
-    built = {name: component(Context(specs=specs, modalities=(name,))) for name, component in served.items() if component}
-    return specs, _JointCorruptor(built) if len({part.answers_in for part in built.values()}) == 1 else _mixed(built)
-
-
-class _JointCorruptor(PerModalityCorruptor):
-    """Corruptors of several modalities that all answer in the same stream."""
-
-    def __init__(self, corruptors: Mapping[str, Corruptor]) -> None:
-        super().__init__(corruptors)
-        self.answers_in = next(iter(corruptors.values())).answers_in
-
-
-def _mixed(corruptors: Mapping[str, Corruptor]) -> Any:
-    found = {name: f"{type(part).__name__} answers in the {part.answers_in}" for name, part in corruptors.items()}
-    raise UserError(f"modalities: corruptors of one view must answer in one stream: {found}")
+    answers_in: dict[str, AnswerStream] = {name: component.load().answers_in for name, component in served.items()}
+    if recipe.corruptor is not None and all(component is recipe.corruptor for component in served.values()):
+        return specs, recipe.corruptor(Context(specs=specs, modalities=tuple(specs))), answers_in
+    built = {name: component(Context(specs=specs, modalities=(name,))) for name, component in served.items()}
+    return specs, PerModalityCorruptor(built), answers_in
 
 
 def _with_specials(spec: TokenSpec, corruptor: Corruptor) -> TokenSpec:
@@ -197,7 +204,7 @@ def _with_specials(spec: TokenSpec, corruptor: Corruptor) -> TokenSpec:
 # ---- model ----------------------------------------------------------------------------------------------------------------------
 
 
-def build_model(recipe: Recipe, specs: Mapping[str, TokenSpec], corruptor: Corruptor) -> MaskedModel:
+def build_model(recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapping[str, AnswerStream]) -> MaskedModel:
     """Embeddings, encoder and predictors as one pass over one view."""
     names = tuple(specs)
     encoder = recipe.encoder(Context(specs=specs, modalities=names))
@@ -210,7 +217,7 @@ def build_model(recipe: Recipe, specs: Mapping[str, TokenSpec], corruptor: Corru
         embeddings={name: _as_embedding(part) for name, part in embeddings.items()},
     )
     predictors = {
-        config.label: WeightedPredictor(_predictor(config, context, encoder.depth, corruptor), config.weight)
+        config.label: WeightedPredictor(_predictor(config, context, encoder.depth, answers_in), config.weight)
         for config in recipe.predictors
     }
     return MaskedModel([Pass(_MAIN, _MAIN, embeddings, encoder, predictors)], backbone=_MAIN)
@@ -232,17 +239,18 @@ def _as_embedding(module: Any) -> Embedding:
     return module
 
 
-def _predictor(config: PredictorConfig, context: Context, depth: int, corruptor: Corruptor) -> Any:
+def _predictor(config: PredictorConfig, context: Context, depth: int, answers_in: Mapping[str, AnswerStream]) -> Any:
     component = config.component
     where = component.where or f"predictor {config.label}"
     if config.layer is not None and not 1 <= config.layer <= depth:
         raise UserError(f"{where}: layer {config.layer} does not exist; the encoder has layers 1 to {depth}")
     reads = getattr(component.load(), "reads", None)
-    if reads != corruptor.answers_in:
-        raise UserError(
-            f"{where}: predictor {component.name} answers in the {reads} stream, and this recipe's corruptor puts its targets into "
-            f"the {corruptor.answers_in} stream; {_REMEDY[corruptor.answers_in]}"
-        )
+    for name in config.of:
+        if reads != answers_in[name]:
+            raise UserError(
+                f"{where}: predictor {component.name} answers in the {reads} stream, and the corruptor of {name} puts its targets "
+                f"into the {answers_in[name]} stream; {_REMEDY[answers_in[name]]}"
+            )
     return component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
 
 

@@ -188,7 +188,8 @@ class Sample:
     @cached_property
     def start(self) -> Mapping[str, int]:
         """Sample coordinate of each modality's first token."""
-        starts, total = {}, 0
+        starts: dict[str, int] = {}
+        total = 0
         for name, tokens in self.tokens.items():
             starts[name] = total
             total += len(tokens)
@@ -316,9 +317,10 @@ class Stream:
     rank 0 everywhere is bidirectional, counting up is causal, 0..0,1,2.. is a prefix, a block of one's own is a query only.
 
     ``source`` (T,) store index this slot stands for, -1: inserted. ``literal`` (T,) id shown instead of the source's content,
-    -1 (``CONTENT``): content is shown, -2 (``NOTHING``): only the position is. ``modality`` (T,) index into the recipe's modalities. ``positions`` (T, A), ``has_position`` (T,).
-    ``noise`` (T,) float64 uniform, keyed: every discrete choice on the device uses it; None if no component asks. ``kind``,
-    ``level`` (S,) per sequence: branch of a mixture, rate drawn. ``reads`` by modality is filled in when a batch is packed.
+    -1 (``CONTENT``): content is shown, -2 (``NOTHING``): only the position is. ``modality`` (T,) index into the recipe's
+    modalities. ``positions`` (T, A), ``has_position`` (T,). ``noise`` (T,) float64 uniform, keyed: every discrete choice on the
+    device uses it; None if no component asks. ``kind``, ``level`` (S,) per sequence: branch of a mixture, rate drawn. ``reads`` by
+    modality is filled in when a batch is packed.
     """
 
     source: Array

@@ -68,9 +68,7 @@ def sequence(
         modality = sample.modality[source]
     if positions is None:
         has_position = is_token if has_position is None else has_position
-        positions = (
-            np.where(is_token[:, None], sample.positions[np.maximum(source, 0)], 0) if len(sample) else np.zeros((count, 1))
-        )
+        positions = np.where(is_token[:, None], sample.positions[np.maximum(source, 0)], 0) if len(sample) else np.zeros((count, 1))
     return Stream(
         source=source,
         literal=np.full(count, CONTENT, np.int64) if literal is None else np.asarray(literal, np.int64),
@@ -86,6 +84,13 @@ def sequence(
         kind=np.array([kind]),
         level=np.array([level]),
     )
+
+
+def no_sequences() -> Stream:
+    """A stream that holds nothing: the query of a sample that nobody asks anything."""
+    empty, none = np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
+    layout = Layout(empty, empty, "full", empty)
+    return Stream(empty, empty, empty, none, np.zeros(0, bool), empty, empty, layout, no_targets(), empty, np.zeros(0))
 
 
 def attention_kind(rank: NDArray[np.int64] | None, block: NDArray[np.int64] | None) -> AttentionKind:

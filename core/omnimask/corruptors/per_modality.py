@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from omnimask.interfaces import Corruptor, Masking, Sample, View
-from omnimask.streams import join_views
+from omnimask.streams import join_views, no_sequences
 
 
 class PerModality:
-    """Every modality is corrupted by its own corruptor; their contexts become one sequence, their queries stay separate."""
+    """Every modality is corrupted by its own corruptor; their contexts become one sequence, their queries stay separate.
+
+    If any of the corruptors answers in a query stream, every view has one, empty where the sample lacks that modality.
+    """
 
     def __init__(self, corruptors: Mapping[str, Corruptor]) -> None:
         self.corruptors = corruptors
+        self.has_query = any(corruptor.answers_in == "query" for corruptor in corruptors.values())
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        if len(sample.tokens) == 1:
-            (name,) = sample.tokens
-            return self.corruptors[name](sample, masking)
         parts = [(name, self.corruptors[name](sample.only(name), {name: masking[name]})) for name in sample.tokens]
-        return join_views(sample, parts)
+        view = parts[0][1] if len(parts) == 1 else join_views(sample, parts)
+        return View(view.context, no_sequences()) if self.has_query and view.query is None else view

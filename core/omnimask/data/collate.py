@@ -70,19 +70,16 @@ def _fields(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> dict[s
     return out
 
 
-def _pack_view(
-    views: Sequence[View], to_store: _StoreCoordinates, specs: Mapping[str, TokenSpec], base: Mapping[str, int]
-) -> View:
+def _pack_view(views: Sequence[View], to_store: _StoreCoordinates, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:
     contexts = [view.context for view in views]
     context = _pack(contexts, np.arange(len(views)), to_store, specs, base)
-    queries = [view.query for view in views]
-    if all(query is None for query in queries):
+    queries = [view.query for view in views if view.query is not None]
+    if not queries:
         return View(context)
-    held = [query for query in queries if query is not None]
-    if len(held) < len(queries):
-        raise ValueError("a corruptor must give every sample a query stream, or none")
+    if len(queries) < len(views):
+        raise ValueError("a corruptor must give every sample a query stream (an empty one, if need be), or none")
     first = np.cumsum([0, *(stream.layout.num_sequences for stream in contexts[:-1])])
-    return View(context, _pack(held, first, to_store, specs, base))
+    return View(context, _pack(queries, first, to_store, specs, base))
 
 
 def _pack(

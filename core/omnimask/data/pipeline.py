@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,12 @@ from omnimask.data.planner import Place
 from omnimask.errors import RunStopped
 from omnimask.interfaces import (
     Augment,
-    Corruptor,
     Dataset,
     Decoder,
     Draw,
     JointMasker,
     MaskedBatch,
+    Masking,
     Sample,
     Tokenizer,
     Tokens,
@@ -51,7 +51,7 @@ class ViewPlan:
     """How a sample becomes one view: what is withheld, and what is read instead."""
 
     masker: JointMasker
-    corruptor: Corruptor
+    corruptor: Callable[[Sample, Mapping[str, Masking]], View]
 
     def __call__(self, sample: Sample) -> View:
         masked = Sample(sample.tokens, sample.draw.at("masker"), sample.modalities, sample.labels)
@@ -99,9 +99,7 @@ class Pipeline:
         draw = Draw(self.seed, place.epoch, self.dataset.key(place.index), place.position, place.progress, stage=(self.stage,))
         raw = self.dataset[place.index]
         tokens = {
-            name: part(raw[part.field], draw.at(name))
-            for name, part in self.modalities.items()
-            if raw.get(part.field) is not None
+            name: part(raw[part.field], draw.at(name)) for name, part in self.modalities.items() if raw.get(part.field) is not None
         }
         if not any(len(part) for part in tokens.values()):
             raise ValueError(

@@ -1,0 +1,100 @@
+"""Weights of `transformers`' ``ViTMAEForPreTraining`` as weights of an image recipe, name by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from omnimask.model import MaskedModel
+
+_FIXED = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
+"""Tables of sines and cosines, which are computed here: the encoder's, the decoder's."""
+
+
+def from_vit_mae(state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> dict[str, Tensor]:
+    """A state dict for :class:`MaskedModel` from one of ``ViTMAEForPreTraining`` (the names of transformers 5).
+
+    Works for gradients as well as for weights.
+
+    Args:
+        state: of the reference, complete.
+        modality, predictor: the recipe's names of the image modality and of the predictor with the decoder.
+
+    Raises:
+        ValueError: a key of ``state`` has no place here, or one that is needed is missing.
+    """
+    unused = set(state) - set(_FIXED)
+    mapped: dict[str, Tensor] = {}
+    for ours, theirs in _names(state, f"passes.main.embeddings.{modality}", f"passes.main.predictors.{predictor}", modality):
+        missing = [name for name in theirs if name not in state]
+        if missing:
+            raise ValueError(f"the checkpoint lacks {missing}, needed for {ours}")
+        mapped[ours] = _shaped(ours, [state[name] for name in theirs])
+        unused -= set(theirs)
+    if unused:
+        raise ValueError(f"these weights of the checkpoint have no place in the model: {sorted(unused)}")
+    return mapped
+
+
+def load_vit_mae(model: MaskedModel, state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> None:
+    """Copies the weights of ``ViTMAEForPreTraining`` into a model; every key of both sides is used.
+
+    Raises:
+        ValueError: names or shapes do not fit, or the checkpoint's positions are not the sines and cosines that are computed here
+            (a peer made from a configuration by transformers 5.23 has zeros there).
+    """
+    mapped = from_vit_mae(state, modality=modality, predictor=predictor)
+    try:
+        model.load_state_dict(mapped, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"the recipe's model is not the checkpoint's: {error}") from error
+    main: Any = model.passes["main"]
+    for name, owner in zip(_FIXED, (main.encoder, main.predictors[predictor]), strict=True):
+        table = getattr(owner.position, "table", None)
+        if table is None or table.shape != state[name][0].shape or not torch.allclose(state[name][0, 1:], table[:-1], atol=1e-5):
+            raise ValueError(f"{name} holds other positions than the recipe's {type(owner.position).__name__}")
+
+
+def _names(state: Mapping[str, Tensor], embedding: str, predictor: str, modality: str) -> Iterator[tuple[str, list[str]]]:
+    encoder = "passes.main.encoder"
+    for part in ("weight", "bias"):
+        yield f"{embedding}.project.{part}", [f"vit.embeddings.patch_embeddings.projection.{part}"]
+        yield f"{encoder}.norm.{part}", [f"vit.layernorm.{part}"]
+        yield f"{predictor}.project.{part}", [f"decoder.decoder_embed.{part}"]
+        yield f"{predictor}.norm.{part}", [f"decoder.decoder_norm.{part}"]
+        yield f"{predictor}.heads.{modality}.{part}", [f"decoder.decoder_pred.{part}"]
+    yield f"{encoder}.summary", ["vit.embeddings.cls_token"]
+    yield f"{predictor}.mask_vector", ["decoder.mask_token"]
+    for ours, theirs in ((encoder, "vit.layers"), (predictor, "decoder.decoder_layers")):
+        for number in range(_depth(state, theirs)):
+            yield from _block(f"{ours}.stack.blocks.{number}", f"{theirs}.{number}")
+
+
+def _block(ours: str, theirs: str) -> Iterator[tuple[str, list[str]]]:
+    for part in ("weight", "bias"):
+        yield f"{ours}.attention.qkv.{part}", [f"{theirs}.attention.{name}_proj.{part}" for name in "qkv"]
+        yield f"{ours}.attention.project.{part}", [f"{theirs}.attention.o_proj.{part}"]
+        yield f"{ours}.norm_attention.{part}", [f"{theirs}.layernorm_before.{part}"]
+        yield f"{ours}.norm_mlp.{part}", [f"{theirs}.layernorm_after.{part}"]
+        yield f"{ours}.mlp.0.{part}", [f"{theirs}.mlp.fc1.{part}"]
+        yield f"{ours}.mlp.2.{part}", [f"{theirs}.mlp.fc2.{part}"]
+
+
+def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
+    return len({name.removeprefix(prefix).split(".")[1] for name in state if name.startswith(f"{prefix}.")})
+
+
+def _shaped(ours: str, parts: list[Tensor]) -> Tensor:
+    """Channels of a patch come last here and first there; query, key and value are one matrix here."""
+    if len(parts) > 1:
+        return torch.cat(parts)
+    (tensor,) = parts
+    if tensor.ndim == 4:
+        return rearrange(tensor, "d c p q -> d (p q c)")
+    if ours.endswith(".summary"):
+        return tensor.flatten(0, 1)
+    return tensor.flatten() if ours.endswith(".mask_vector") else tensor
