@@ -8,7 +8,6 @@ causal layouts, and FlexAttention ranked ones; both are compared with the refere
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -172,7 +171,7 @@ def _dispatch(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, pa
     return paths[path](query, key, value, plan)
 
 
-_eager: Callable[..., Tensor] = torch.compiler.disable(_dispatch)
+_eager: Any = torch.compiler.disable(_dispatch)
 """Loops over a layout's sequences would be traced anew for every batch."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,9 @@ _MAIN = "main"
 
 AnswerStream: TypeAlias = Literal["context", "query"]
 SampleCorruptor: TypeAlias = Callable[[Sample, Mapping[str, Masking]], View]
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ class Built:
 
 def _batch(pipeline: Pipeline, places: Sequence[Place]) -> Iterator[MaskedBatch]:
     loaded = pipeline(places)
+    for bad in loaded.bad:
+        logger.warning("held-out sample %s is left out: %s", bad.key, bad.reason)
     if loaded.batch is not None:
         yield loaded.batch
 

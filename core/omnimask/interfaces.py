@@ -660,6 +660,10 @@ class Renderer(Protocol):
 
 
 class Module(nn.Module):
-    """Base of device components: an ``nn.Module`` whose class may declare ``smoke``, its shrunken options for a smoke run."""
+    """Base of device components: an ``nn.Module`` whose class may declare ``smoke``, its shrunken options for a smoke run.
+
+    Any component class may: a mapping from options to small values (numbers become the smaller of the two), or a static method from
+    the recipe's options to those that change, where several options depend on each other.
+    """
 
     smoke: ClassVar[Mapping[str, Any]] = {}

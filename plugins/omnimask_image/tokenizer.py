@@ -42,7 +42,6 @@ class PatchTokenizer:
     decoder: ClassVar[str | None] = "image.pillow"
     embedded: ClassVar[str | None] = "digits"
     renderer: ClassVar[str | None] = "image.grid"
-    smoke: ClassVar[Mapping[str, Any]] = {"image_size": 32, "patch_size": 8}
 
     def __init__(
         self,
@@ -62,6 +61,14 @@ class PatchTokenizer:
         self.std = _per_channel("std", std, IMAGENET_STD if channels == 3 else (0.5,), channels)
         if min(self.std) <= 0:
             raise ValueError(f"std must be greater than 0, got {self.std}")
+
+    @staticmethod
+    def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Patches of at most 8 pixels, at most four in a row and in a column; the shape stays that of the recipe."""
+        image_size, patch_size = pair(options["image_size"]), pair(options["patch_size"])
+        small = tuple(min(side, 8) for side in patch_size)
+        counts = (min(side // patch, 4) for side, patch in zip(image_size, patch_size, strict=True))
+        return {"image_size": tuple(n * side for n, side in zip(counts, small, strict=True)), "patch_size": small}
 
     @cached_property
     def spec(self) -> TokenSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ValidationError
@@ -130,6 +131,8 @@ class Resolver:
         if type(validated) is dict and isinstance(raw, Mapping):
             nested = {key: self._nested(item, raw.get(str(key)), (*path, str(key))) for key, item in validated.items()}
             return INVALID if any(item is INVALID for item in nested.values()) else nested
+        if isinstance(validated, Path):
+            return validated.expanduser().absolute()  # a resolved recipe means the same from every folder
         return validated
 
     def _default(self, option: Option, path: KeyPath, owner: str) -> Any:

@@ -59,7 +59,8 @@ class _Shrinker:
         cls = component.load()
         declared = options_of(cls)
         options = dict(component.options)
-        for name, small in getattr(cls, "smoke", {}).items():
+        smoke = getattr(cls, "smoke", {})
+        for name, small in (smoke(options) if callable(smoke) else smoke).items():
             if name not in declared:
                 self.problems.add(self.document, path, f"{cls.__name__}.smoke names {name!r}, which is none of its options")
             elif not self.document.is_override((*path, name)):
