@@ -23,7 +23,7 @@ def test_values_defaults_and_types(load, text) -> None:
     assert image.decoder == Component("decoder", "reader")
     assert image.field == "image"
     assert recipe.encoder.options["position"] == Component("position", "sincos", {"temperature": 1e4, "levels": [1, 2]})
-    assert recipe.data.dataset.options == {"path": Path("images"), "suffixes": (".png",), "cache": None}
+    assert recipe.data.dataset.options == {"path": Path("images").absolute(), "suffixes": (".png",), "cache": None}
     assert recipe.data.options.validation == 0.1
     assert recipe.data.options.max_bad == BadSamples()
     assert recipe.train.optimizer.options == {"lr": 2.4e-3, "betas": (0.9, 0.95)}
