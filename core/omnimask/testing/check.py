@@ -1,0 +1,95 @@
+"""What the contracts share: requirements with a remedy, comparison of nested data, and draws."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from omnimask.interfaces import Draw
+
+DRAW = Draw(seed=0, epoch=0, key="sample")
+
+
+def require(condition: bool, message: str) -> None:
+    """Fails a test with words for the plugin's author."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def draws(count: int, *, seed: int = 0) -> list[Draw]:
+    """Draws of ``count`` different samples."""
+    return [Draw(seed=seed, epoch=0, key=f"sample-{number}", position=number) for number in range(count)]
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two values are equal to the bit: arrays, tensors, frozen dataclasses, mappings and sequences of them."""
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        return left.dtype == right.dtype and left.shape == right.shape and bool(torch.equal(left, right))
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+        equal_nan = left.dtype.kind in "fc"
+        return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=equal_nan)
+    if type(left) is not type(right):
+        return False
+    if dataclasses.is_dataclass(left):
+        return all(same(getattr(left, f.name), getattr(right, f.name)) for f in dataclasses.fields(left))
+    if isinstance(left, Mapping):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, Sequence) and not isinstance(left, str | bytes):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+def require_picklable(value: Any, what: str) -> Any:
+    """The value after a trip to a loader worker and back."""
+    try:
+        return pickle.loads(pickle.dumps(value))  # noqa: S301
+    except Exception as error:
+        raise AssertionError(
+            f"{what} cannot be pickled ({type(error).__name__}: {error}); loader workers receive it that way: keep open files, "
+            "locks, lambdas and local functions out of its attributes"
+        ) from error
+
+
+def require_value_error(action: Callable[[], Any], what: str) -> None:
+    """Only a ``ValueError`` with a message makes a sample bad instead of stopping the run."""
+    try:
+        action()
+    except ValueError as error:
+        require(bool(str(error).strip()), f"{what}: the ValueError says nothing; name what is wrong and what would be right")
+    except Exception as error:
+        raise AssertionError(
+            f"{what}: raised {type(error).__name__}: {error}; a value that cannot be used must raise ValueError, so that the "
+            "sample is skipped and counted"
+        ) from error
+    else:
+        raise AssertionError(f"{what}: accepted without an error; check the value and raise ValueError")
+
+
+def disturb_global_randomness(seed: int) -> None:
+    """Moves the generators that no component may use."""
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def distance(left: Tensor, right: Tensor) -> float:
+    """Norm of the difference over the norm of ``right`` (or 1 where that is 0)."""
+    scale = float(right.double().norm())
+    return float((left.double() - right.double()).norm()) / (scale or 1.0)
+
+
+def gradient(model: nn.Module) -> Tensor:
+    """All gradients as one vector, zeros for parameters without one."""
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters() if p.requires_grad]
+    return torch.cat([part.detach().flatten().float() for part in parts])
+
+
+def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Contiguous parts of at most ``size`` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,97 @@
+"""What every data set must do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from omnimask.interfaces import Dataset
+from omnimask.testing.check import require, require_picklable, same
+
+
+class DatasetContract(ABC):
+    """Subclass with :meth:`dataset`; give :meth:`changed` and :meth:`damaged` where the data can change or break.
+
+    Attributes:
+        num_tried: how many samples are read.
+    """
+
+    num_tried: ClassVar[int] = 20
+
+    @abstractmethod
+    def dataset(self) -> Dataset:
+        """The data set, built as a recipe would; called several times, each over the same data."""
+
+    def changed(self) -> Dataset | None:
+        """A data set over other samples (one file added, say), whose fingerprint must differ; None: there is no such thing."""
+        return None
+
+    def damaged(self) -> tuple[Dataset, Sequence[int]] | None:
+        """A data set and the indices of its unreadable samples."""
+        return None
+
+    def test_keys_are_unique_and_stable(self) -> None:
+        first, second = self.dataset(), self.dataset()
+        require(len(first) > 0, "the data set of a test needs samples")
+        keys = [first.key(index) for index in range(len(first))]
+        require(all(isinstance(key, str) and key for key in keys), "keys are texts, and none is empty")
+        require(len(set(keys)) == len(keys), "two samples share a key; a key names one sample, for draws, splits and messages")
+        again = [second.key(index) for index in range(len(second))]
+        require(keys == again, "built twice over the same data, the data set gives other keys; sort what the file system lists")
+
+    def test_samples_are_stable_mappings(self) -> None:
+        first, second = self.dataset(), self.dataset()
+        for index in range(min(self.num_tried, len(first))):
+            sample = first[index]
+            require(
+                isinstance(sample, Mapping) and all(isinstance(name, str) for name in sample),
+                f"sample {index} must be a mapping of raw values by field name, not {type(sample).__name__}",
+            )
+            require(
+                same(dict(sample), dict(second[index])),
+                f"sample {index} differs between two readings; random changes belong into an augmentation",
+            )
+
+    def test_fingerprint(self) -> None:
+        first = self.dataset().fingerprint()
+        require(isinstance(first, str) and bool(first), "the fingerprint is a text that is not empty")
+        require(first == self.dataset().fingerprint(), "the fingerprint changes although the data are the same")
+        changed = self.changed()
+        require(
+            changed is None or changed.fingerprint() != first,
+            "other samples give the same fingerprint; digest what the order depends on: keys and sizes",
+        )
+
+    def test_picklable(self) -> None:
+        dataset = self.dataset()
+        again = require_picklable(dataset, "the data set")
+        require(len(again) == len(dataset), "a pickled data set has another length")
+        for index in range(min(3, len(dataset))):
+            require(same(dict(dataset[index]), dict(again[index])), "a pickled data set gives other samples")
+
+    def test_an_index_beyond_the_end_is_an_error(self) -> None:
+        dataset = self.dataset()
+        for action in (dataset.__getitem__, dataset.key):
+            try:
+                action(len(dataset))
+            except (IndexError, ValueError, OSError):
+                continue
+            raise AssertionError(f"index {len(dataset)} of {len(dataset)} samples gave a result; raise IndexError")
+
+    def test_unreadable_samples_are_os_or_value_errors(self) -> None:
+        damaged = self.damaged()
+        if damaged is None:
+            return
+        dataset, indices = damaged
+        for index in indices:
+            try:
+                dataset[index]
+            except (OSError, ValueError):
+                continue
+            except Exception as error:
+                raise AssertionError(
+                    f"the unreadable sample {index} raised {type(error).__name__}: {error}; only OSError and ValueError make a "
+                    "sample bad instead of stopping the run"
+                ) from error
+            raise AssertionError(f"the unreadable sample {index} was read without an error")

@@ -1,0 +1,272 @@
+"""What every model must do, whichever encoder, predictor or recipe is under test."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omnimask.build import Built
+from omnimask.data.planner import Place
+from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample
+from omnimask.model import MaskedModel
+from omnimask.testing.check import distance, gradient, parts, require
+from omnimask.testing.visibility import reach
+
+TOLERANCE = 1e-6
+"""Relative, in float32 (epsilon 1.2e-7): sums over other numbers of rows are rounded in another order, which moves a result by a
+few epsilons. The framework's own components reach WORST in the worst case; a real dependence between samples moves it by 1e-3 or
+more."""
+
+
+class ModelContract(ABC):
+    """Subclass with :meth:`built`, or use one of the contracts for encoders, predictors and recipes, which build around one.
+
+    Attributes:
+        num_samples: samples of the batch that is tried; at least 2.
+        overfit_steps, overfit_factor, overfit_lr: the loss of one batch falls below ``factor`` times its first value within
+            ``steps`` steps of AdamW.
+        tolerance: relative difference allowed between packed and one by one.
+        unused_parameters: names (or beginnings of names) of parameters that may stay without gradient.
+    """
+
+    num_samples: ClassVar[int] = 8
+    overfit_steps: ClassVar[int] = 60
+    overfit_factor: ClassVar[float] = 0.8
+    overfit_lr: ClassVar[float] = 3e-3
+    tolerance: ClassVar[float] = TOLERANCE
+    unused_parameters: ClassVar[Sequence[str]] = ()
+
+    @abstractmethod
+    def built(self) -> Built:
+        """A recipe's model and data (``omnimask.build(recipe)``), small: every test builds its own."""
+
+    # ---- what the tests share
+
+    def samples(self, built: Built) -> list[Sample]:
+        """The first training samples, tokenized."""
+        indices = built.train_indices[: self.num_samples].tolist()
+        require(len(indices) >= 2, "the contract needs at least two training samples")
+        return [built.pipeline.sample(Place(0, position, index, 0.0)) for position, index in enumerate(indices)]
+
+    def batch(self, built: Built) -> MaskedBatch:
+        """One packed batch of all samples."""
+        return built.pipeline.pack(self.samples(built))
+
+    # ---- the tests
+
+    def test_loss_and_gradients_are_finite(self) -> None:
+        built = self.built()
+        model, batch = built.model, self.batch(built)
+        output = model(batch)
+        require(bool(torch.isfinite(output.loss)), f"the loss of the first batch is {output.loss.item()}")
+        output.loss.backward()
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad or name.startswith(tuple(self.unused_parameters)):
+                continue
+            require(
+                parameter.grad is not None and bool(parameter.grad.any()),
+                f"parameter {name} got no gradient; it is not used, or cut off by detach or no_grad (name it in unused_parameters "
+                "if it only serves streams that this recipe does not have)",
+            )
+            require(bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite")  # pyright: ignore[reportArgumentType, reportOptionalMemberAccess]
+
+    def test_packed_equals_one_by_one(self) -> None:
+        built = self.built()
+        model, samples = built.model.eval(), self.samples(built)
+        batch = built.pipeline.pack(samples)
+        singles = [built.pipeline.pack([sample]) for sample in samples]
+        whole, each = predictions(model, batch), [predictions(model, single) for single in singles]
+        for term, values in whole.items():
+            joined = torch.cat([one[term] for one in each])
+            difference = distance(values, joined)
+            require(
+                difference <= self.tolerance,
+                f"term {term}: predictions of the packed batch differ from those of its samples one by one by {difference:.2e} "
+                "(relative); samples influence each other: batch norm, or attention across the borders of sequences",
+            )
+        model.train()
+        self._compare_steps(model, [batch], singles, "one by one")
+
+    def test_micro_batches_give_the_same_gradient(self) -> None:
+        built = self.built()
+        samples = self.samples(built)
+        batch = built.pipeline.pack(samples)
+        for size in (len(samples) // 2, 1):
+            split = [built.pipeline.pack(part) for part in parts(samples, max(1, size))]
+            self._compare_steps(built.model, [batch], split, f"micro-batches of {size}")
+
+    def test_order_of_samples_does_not_matter(self) -> None:
+        built = self.built()
+        samples = self.samples(built)
+        self._compare_steps(
+            built.model, [built.pipeline.pack(samples)], [built.pipeline.pack(samples[::-1])], "samples in reverse order"
+        )
+
+    def _compare_steps(self, model: MaskedModel, left: Sequence[MaskedBatch], right: Sequence[MaskedBatch], how: str) -> None:
+        """Loss and whole gradient of one optimiser step, cut in two ways."""
+        first, second = step(model, left), step(model, right)
+        loss, slope = distance(first[0], second[0]), distance(first[1], second[1])
+        require(loss <= self.tolerance, f"{how}: the loss differs by {loss:.2e} (relative)")
+        require(
+            slope <= self.tolerance,
+            f"{how}: the gradient differs by {slope:.2e} (relative); a loss must be a sum whose divisor `counts` knows beforehand, "
+            "and no sample may influence another",
+        )
+
+    def test_hidden_content_is_not_read(self) -> None:
+        """Changing every token that no slot shows changes no prediction."""
+        built = self.built()
+        model, batch = built.model.eval(), self.batch(built)
+        shown = shown_tokens(batch)
+        unseen = np.setdiff1d(np.arange(batch.num_tokens), shown)
+        if not len(unseen):
+            return
+        before, after = predictions(model, batch), predictions(model, changed(batch, unseen))
+        for term, values in before.items():
+            require(
+                bool(torch.equal(values, after[term])),
+                f"term {term}: predictions change with the content of tokens that no slot shows; something reads the store",
+            )
+
+    @torch.no_grad()
+    def test_tokens_reach_only_slots_that_may_see_them(self) -> None:
+        built = self.built()
+        model, batch = built.model.eval(), self.batch(built)
+        shown = shown_tokens(batch)
+        chosen = shown[np.linspace(0, len(shown) - 1, num=min(6, len(shown))).astype(int)] if len(shown) else shown
+        before, moved = model.predict(batch), False
+        for token in chosen.tolist():
+            after = model.predict(changed(batch, np.array([token])))
+            for part in model.each():
+                allowed = reach(batch.views[part.view], token)
+                features = [results[part.name].encoded.features.data for results in (before, after)]
+                where = f"token {token}, pass {part.name}"
+                self._same_outside(features[0], features[1], allowed.context, f"{where}: encoder features")
+                for term, old in before[part.name].predictions.items():
+                    new = after[part.name].predictions[term]
+                    may = allowed.query if old.stream is batch.views[part.view].query else allowed.context
+                    assert may is not None
+                    rows = may[np.asarray(old.targets.at)[:, 0]]
+                    moved |= self._same_outside(_values(old), _values(new), rows, f"{where}: term {term}")
+        require(moved, "no prediction depends on any token that is shown; does the model read its input?")
+
+    def _same_outside(self, before: Tensor, after: Tensor, may_move: np.ndarray, where: str) -> bool:
+        """Rows that may not move stay within the tolerance; returns whether any other row moved."""
+        fixed = torch.from_numpy(~may_move)
+        difference = float((before[fixed] - after[fixed]).abs().max()) if bool(fixed.any()) else 0.0
+        scale = float(before.abs().max()) if before.numel() else 1.0
+        require(
+            difference <= self.tolerance * max(scale, 1e-12),
+            f"{where}: a slot that must not see this token moves by {difference:.2e}; attention ignores rank, block or the borders "
+            "of sequences",
+        )
+        return not torch.equal(before[~fixed], after[~fixed])
+
+    def test_overfits_one_batch(self) -> None:
+        built = self.built()
+        model, batch = built.model.train(), self.batch(built)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=self.overfit_lr, weight_decay=0.0)
+        losses: list[float] = []
+        for _ in range(self.overfit_steps):
+            optimizer.zero_grad()
+            loss = model(batch).loss
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        require(
+            min(losses[-3:]) <= self.overfit_factor * losses[0],
+            f"the loss of one batch went from {losses[0]:.4f} to {losses[-1]:.4f} in {self.overfit_steps} steps, and should fall "
+            f"below {self.overfit_factor} of its start; give positions, capacity or overfit_steps room, or look for a cut gradient",
+        )
+
+    def test_state_dict_round_trip(self) -> None:
+        built = self.built()
+        model, batch = built.model.eval(), self.batch(built)
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.add_(0.1)
+        before = predictions(model, batch)
+        other.load_state_dict(copy.deepcopy(model.state_dict()), strict=True)
+        after = predictions(other, batch)
+        require(
+            all(torch.equal(values, after[term]) for term, values in before.items()),
+            "a model with a loaded state_dict predicts otherwise; keep everything that is learned in parameters or buffers",
+        )
+
+    def test_counts_need_no_forward(self) -> None:
+        built = self.built()
+        model, batch = built.model, self.batch(built)
+        counts, output = model.counts(batch), model(batch)
+        require(
+            counts.keys() == output.terms.keys(), f"counts names {sorted(counts)}, and the loss has terms {sorted(output.terms)}"
+        )
+        require(any(counts.values()), "the batch asks for nothing; the masker makes no targets")
+
+
+@torch.no_grad()
+def predictions(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
+    """(N, outputs) of every term of every pass."""
+    results = model.predict(batch)
+    return {
+        f"{name}.{term}": _values(prediction) for name, result in results.items() for term, prediction in result.predictions.items()
+    }
+
+
+def _values(prediction: Prediction) -> Tensor:
+    return prediction.head(prediction.features)
+
+
+def step(model: MaskedModel, batches: Sequence[MaskedBatch]) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of one optimiser step over micro-batches, as the loop computes them."""
+    total: dict[str, float] = {}
+    for batch in batches:
+        for term, count in model.counts(batch).items():
+            total[term] = total.get(term, 0.0) + count
+    model.zero_grad(set_to_none=True)
+    loss = torch.zeros((), dtype=torch.float64)
+    for batch in batches:
+        output = model(batch, total)
+        output.loss.backward()
+        loss += output.loss.detach().double()
+    return loss, gradient(model)
+
+
+def shown_tokens(batch: MaskedBatch) -> np.ndarray:
+    """Store coordinates of the tokens whose content some slot of some view shows."""
+    found = []
+    for view in batch.views.values():
+        for stream in (view.context, view.query):
+            if stream is not None:
+                source = np.asarray(stream.source)
+                found.append(source[(source >= 0) & (np.asarray(stream.literal) == CONTENT)])
+    return np.unique(np.concatenate(found))
+
+
+def changed(batch: MaskedBatch, tokens: np.ndarray) -> MaskedBatch:
+    """The batch with other content at store coordinates ``tokens``; everything else, positions and fields too, stays."""
+    store: dict[str, Packed] = {}
+    for name, packed in batch.store.items():
+        rows = tokens[(tokens >= batch.base[name]) & (tokens < batch.base[name] + packed.layout.num_slots)] - batch.base[name]
+        data, index = packed.data.clone(), torch.from_numpy(rows)
+        data[index] = _other(data, index)
+        store[name] = Packed(data, packed.layout)
+    return dataclasses.replace(batch, store=store)
+
+
+def _other(data: Tensor, index: Tensor) -> Tensor:
+    """Other legal content: another id that occurs, inverted bytes, moved numbers."""
+    if data.is_floating_point():
+        noise = torch.linspace(1.0, 2.0, data[0].numel()).reshape(data.shape[1:]) if len(data) else 1.0
+        return data[index] + noise
+    if data.dtype == torch.uint8:
+        return 255 - data[index]
+    known = torch.unique(data)
+    return known[(torch.searchsorted(known, data[index]) + 1) % max(len(known), 1)]

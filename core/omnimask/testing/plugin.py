@@ -1,0 +1,137 @@
+"""What every installed plugin must do."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+import torch
+
+from omnimask.build import build
+from omnimask.data.planner import Cursor
+from omnimask.discovery import GROUP, collect
+from omnimask.recipe import Recipe, load_recipe, shipped_recipes
+from omnimask.registry import Entry, Registry
+from omnimask.signature import options_of
+from omnimask.testing.check import require
+
+
+class PluginContract(ABC):
+    """Subclass with :meth:`plugin`: the name of the entry point in the group ``omnimask``."""
+
+    @abstractmethod
+    def plugin(self) -> str:
+        """Name of the entry point, as ``omnimask plugins`` lists it."""
+
+    def registry(self) -> Registry:
+        """What is installed; :func:`with_module` gives a registry with a module that is not."""
+        return collect(entry_points(group=GROUP))
+
+    def overrides(self, recipe: str) -> Sequence[str]:
+        """``key=value`` for what a shipped recipe leaves open (``data.path=...``), where it is loaded as it stands."""
+        return ("data.path=.",)
+
+    def entries(self) -> list[Entry]:
+        """The plugin's components."""
+        return [entry for entry in self.registry().entries() if entry.plugin.name == self.plugin()]
+
+    def recipes(self) -> list[str]:
+        """Names of the plugin's shipped recipes."""
+        registry = self.registry()
+        mine = {folder.modality for folder in registry.folders if folder.plugin.name == self.plugin()}
+        return [name for name in shipped_recipes(registry) if name.partition("/")[0] in mine]
+
+    def test_registers_without_failure(self) -> None:
+        registry = self.registry()
+        for failure in registry.failures:
+            require(failure.plugin.name != self.plugin(), f"{failure}\n{failure.traceback}")
+        known = [plugin.name for plugin in registry.plugins]
+        require(
+            self.plugin() in known,
+            f"no entry point of the group {GROUP!r} is called {self.plugin()!r}; found {known}. Declare it in pyproject.toml under "
+            f"[project.entry-points.{GROUP}] and install the package (pip install -e .)",
+        )
+
+    def test_no_name_clashes(self) -> None:
+        for claims in self.registry().conflicts():
+            names = {entry.plugin.name for entry in claims}
+            require(
+                self.plugin() not in names,
+                f"{claims[0].kind} {claims[0].name!r} is registered by {', '.join(sorted(names))}; put your own prefix before it",
+            )
+
+    def test_components_load(self) -> None:
+        """Every reference can be imported, and every constructor keeps the rule."""
+        registry = self.registry()
+        for entry in self.entries():
+            registry.load(entry.kind, entry.name)
+
+    def test_components_and_options_are_documented(self) -> None:
+        registry = self.registry()
+        for entry in self.entries():
+            cls = registry.load(entry.kind, entry.name)
+            about = f"{entry.kind} {entry.name}"
+            require(
+                bool((inspect.getdoc(cls) or "").strip()), f"{about}: the class has no docstring; say in a sentence what it does"
+            )
+            for option in options_of(cls).values():
+                require(
+                    bool(option.description.strip()),
+                    f"{about}: option {option.name} is not described; add it to the docstring's Args: or to Field(description=...)",
+                )
+
+    def test_smoke_options_exist(self) -> None:
+        registry = self.registry()
+        for entry in self.entries():
+            cls = registry.load(entry.kind, entry.name)
+            smoke = getattr(cls, "smoke", {})
+            unknown = set() if callable(smoke) else set(smoke) - set(options_of(cls))
+            require(not unknown, f"{entry.kind} {entry.name}: smoke names {sorted(unknown)}, which are none of its options")
+
+    def test_recipes_validate(self) -> None:
+        """Every shipped recipe loads as it stands (with what it leaves open), and says so when smoke data are missing."""
+        registry = self.registry()
+        for name in self.recipes():
+            recipe = load_recipe(name, registry=registry) if _is_complete(name, registry) else self._completed(name, registry)
+            require(bool(recipe.to_yaml()), f"recipe {name} resolves to nothing")
+
+    def _completed(self, name: str, registry: Registry) -> Recipe:
+        return load_recipe(name, self.overrides(name), registry=registry)
+
+    def test_recipes_smoke(self) -> None:
+        """Every shipped recipe, shrunk onto embedded data, trains a few steps with finite losses."""
+        registry = self.registry()
+        for name in self.recipes():
+            train_briefly(load_recipe(name, smoke=True, registry=registry), name)
+
+
+def _is_complete(name: str, registry: Registry) -> bool:
+    try:
+        load_recipe(name, registry=registry)
+    except ValueError:
+        return False
+    return True
+
+
+def train_briefly(recipe: Recipe, name: str, steps: int = 2) -> None:
+    """Loads and trains the first steps of a recipe, without files."""
+    built = build(recipe)
+    optimizer = torch.optim.AdamW(built.model.parameters(), lr=1e-3)
+    loader = built.loader(Cursor(), 0)
+    for loaded in loader:
+        require(bool(loaded.batches), f"recipe {name}: step {loaded.step} has no readable sample: {loaded.bad[:3]}")
+        optimizer.zero_grad()
+        for batch in loaded.batches:
+            loss = built.model(batch).loss
+            require(bool(torch.isfinite(loss)), f"recipe {name}: the loss of step {loaded.step} is {loss.item()}")
+            loss.backward()
+        optimizer.step()
+        if loaded.step + 1 >= steps:
+            break
+
+
+def with_module(name: str, module: str) -> Registry:
+    """What is installed, and one importable module as if it were a plugin's entry point; for tests without an installation."""
+    return collect([*entry_points(group=GROUP), EntryPoint(name=name, value=module, group=GROUP)])

@@ -1,0 +1,62 @@
+"""Made-up tokens and samples of any specification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.interfaces import Draw, Masking, Sample, Tokens, TokenSpec
+
+LENGTHS = (0, 1, 2, 3, 17, 64)
+
+
+def make_tokens(spec: TokenSpec, length: int, draw: Draw) -> Tokens:
+    """Random tokens: ids or content of the right type, positions that count along the grid where there is one, fields of noise.
+
+    A grid that holds fewer places than ``length`` gives no more tokens than it has places.
+    """
+    sizes = [math.inf if size is None else size for size in spec.extent or (None,) * spec.axes]
+    length = int(min(length, math.prod(sizes)))
+    rng = draw.rng("made-up tokens")
+    if spec.width is None:
+        content = rng.integers(0, spec.vocabulary or 1, length)
+    elif np.dtype(spec.dtype).kind in "iu":
+        content = rng.integers(0, 128, (length, *spec.width)).astype(spec.dtype)
+    else:
+        content = rng.normal(size=(length, *spec.width)).astype(spec.dtype)
+    return Tokens(
+        content,
+        _positions(spec, length),
+        {name: _field(f.dtype, f.classes, f.arity, f.shape, length, rng) for name, f in spec.fields.items()},
+    )
+
+
+def _positions(spec: TokenSpec, length: int) -> NDArray[np.float32]:
+    """(length, A), the last axis fastest; the first axis takes the rest."""
+    sizes = [size or max(1, round(length ** (1 / spec.axes))) for size in spec.extent or (None,) * spec.axes]
+    place, columns = np.arange(length), []
+    for size in reversed(sizes[1:]):
+        columns.append(place % size)
+        place = place // size
+    return np.stack([place, *reversed(columns)], axis=1).astype(np.float32)
+
+
+def _field(dtype: str, classes: int | None, arity: int, shape: tuple[int, ...], length: int, rng: np.random.Generator) -> NDArray:
+    full = ((), (length,), (length, length))[arity] + shape
+    values = rng.normal(size=full) if np.dtype(dtype).kind == "f" else rng.integers(0, classes or 2, full)
+    return np.asarray(values).astype(dtype)
+
+
+def make_sample(specs: Mapping[str, TokenSpec], lengths: Mapping[str, int], draw: Draw) -> Sample:
+    """A sample with made-up tokens; modalities that ``lengths`` does not name are absent."""
+    tokens = {name: make_tokens(spec, lengths[name], draw.at(name)) for name, spec in specs.items() if name in lengths}
+    return Sample(tokens, draw, tuple(specs))
+
+
+def make_masking(length: int, ratio: float, draw: Draw) -> Masking:
+    """Every token is hidden, and asked for, with probability ``ratio``; 0 and 1 hide nothing and everything."""
+    is_target = draw.uniform(length, "made-up masking") < ratio
+    return Masking(~is_target, is_target, level=ratio)

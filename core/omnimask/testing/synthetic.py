@@ -1,0 +1,128 @@
+"""Two made-up modalities and a data set, around which single encoders and predictors are tried."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from omnimask.component import Component
+from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
+from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
+from omnimask.training.config import DataOptions, TrainConfig
+
+VOCABULARY = 7
+WIDTH = 4
+
+
+class Vectors:
+    """(L, 4) float32 arrays as they are, one position axis."""
+
+    decoder: ClassVar[str | None] = None
+    embedded: ClassVar[str | None] = None
+    renderer: ClassVar[str | None] = None
+
+    def __init__(self, context: Context) -> None:
+        del context
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(width=(WIDTH,))
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        content = np.asarray(raw, np.float32)
+        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
+
+    def decode(self, tokens: Tokens) -> Any:
+        return np.asarray(tokens.content)
+
+    def count(self, raw: Any) -> int | None:
+        return None if raw is None else len(raw)
+
+
+class Letters:
+    """(L,) ids below 7 as they are."""
+
+    decoder: ClassVar[str | None] = None
+    embedded: ClassVar[str | None] = None
+    renderer: ClassVar[str | None] = None
+
+    def __init__(self, context: Context) -> None:
+        del context
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(vocabulary=VOCABULARY)
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        content = np.asarray(raw, np.int64)
+        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
+
+    def decode(self, tokens: Tokens) -> Any:
+        return np.asarray(tokens.content)
+
+    def count(self, raw: Any) -> int | None:
+        return None if raw is None else len(raw)
+
+
+class Waves:
+    """64 samples, each with ``vectors`` (sampled sines) and ``letters`` (what sign and size they have), 2 to 20 tokens long."""
+
+    def __init__(self, context: Context) -> None:
+        del context
+
+    def __len__(self) -> int:
+        return 64
+
+    def key(self, index: int) -> str:
+        return f"waves/{range(len(self))[index]:02d}"
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = Draw(0, 0, self.key(index)).rng("waves")
+        length = int(rng.integers(2, 21))
+        phase = rng.uniform(0, 6) + 0.7 * np.arange(length)[:, None] + np.arange(WIDTH) / 2
+        vectors = np.sin(phase) + rng.normal(0, 0.1, phase.shape)
+        letters = np.clip(np.floor((vectors[:, 0] + 1) / 2 * VOCABULARY), 0, VOCABULARY - 1)
+        return {"vectors": vectors.astype(np.float32), "letters": letters.astype(np.int64)}
+
+    def fingerprint(self) -> str:
+        return "waves of the conformance kit, 1"
+
+
+TOKENIZERS: dict[str, type] = {"vectors": Vectors, "letters": Letters}
+_POSITION = Component("position", "sincos")
+
+
+def synthetic_recipe(
+    *,
+    encoder: Component[Any] | None = None,
+    predictor: Component[Any] | None = None,
+    corruptor: Component[Any] | None = None,
+    masker: Component[Any] | None = None,
+    modality: str = "letters",
+    layer: int | None = None,
+) -> Recipe:
+    """A recipe around one component, everything else small: BERT's arrangement over made-up letters (or vectors).
+
+    Args:
+        encoder, predictor, corruptor, masker: the component under test; a small standard one where None.
+        modality: ``letters`` (ids) or ``vectors`` (continuous content).
+        layer: the layer that the predictor reads.
+    """
+    target = Component("target", "ids" if modality == "letters" else "patch")
+    encoder = encoder or Component("encoder", "transformer", {"width": 32, "depth": 2, "heads": 2, "position": _POSITION})
+    predictor = predictor or Component("predictor", "in_place", {"target": target})
+    part = ModalityConfig(
+        name=modality,
+        tokenizer=Component("tokenizer", modality, cls=TOKENIZERS[modality]),
+        field=modality,
+        masker=masker or Component("masker", "random", {"ratio": 0.4}),
+        corruptor=corruptor or Component("corruptor", "mask_token"),
+    )
+    return Recipe(
+        modalities={modality: part},
+        encoder=encoder,
+        predictors=(PredictorConfig(predictor, (modality,), layer, 1.0, predictor.name),),
+        data=DataConfig(Component("dataset", "waves", cls=Waves), DataOptions()),
+        train=TrainConfig(steps=1, batch_tokens=256),
+    )

@@ -1,0 +1,204 @@
+"""What every tokenizer must do, and every decoder of bytes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from omnimask.interfaces import Decoder, Draw, Tokenizer, Tokens, TokenSpec
+from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
+
+
+class TokenizerContract(ABC):
+    """Subclass with :meth:`tokenizer` and :meth:`raw_values`; give :meth:`bad_values` too.
+
+    Attributes:
+        tolerance: largest absolute difference after raw -> tokens -> raw (0: equal); None where tokens lose information on purpose.
+    """
+
+    tolerance: ClassVar[float | None] = 0.0
+
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, built as a recipe would: ``MyTokenizer(Context(), ...)``."""
+
+    @abstractmethod
+    def raw_values(self) -> Sequence[Any]:
+        """A few raw values, the shortest legal one among them; those that the round trip must give back."""
+
+    def bad_values(self) -> Mapping[str, Any]:
+        """Raw values that must raise ``ValueError``, by what is wrong with them."""
+        return {}
+
+    def is_same(self, raw: Any, again: Any) -> bool:
+        """Whether a round trip gave a raw value back; override for values that are no arrays, texts or numbers."""
+        if isinstance(raw, str | bytes):
+            return raw == again
+        left, right = np.asarray(raw), np.asarray(again)
+        if left.shape != right.shape and left.size == right.size:
+            left, right = left.squeeze(), right.squeeze()
+        if left.shape != right.shape:
+            return False
+        if left.dtype.kind not in "biuf":
+            return bool(np.array_equal(left, right))
+        return bool(np.all(np.abs(left.astype(np.float64) - right.astype(np.float64)) <= (self.tolerance or 0)))
+
+    def test_round_trip(self) -> None:
+        if self.tolerance is None:
+            return
+        tokenizer = self.tokenizer()
+        for number, raw in enumerate(self.raw_values()):
+            again = tokenizer.decode(tokenizer(raw, DRAW))
+            require(
+                self.is_same(raw, again),
+                f"raw value {number}: decode(tokens) gives {again!r} for {raw!r}; make decode the inverse, raise `tolerance`, or "
+                "set it to None where tokens lose information on purpose",
+            )
+
+    def test_deterministic_per_draw(self) -> None:
+        tokenizer = self.tokenizer()
+        for raw in self.raw_values():
+            first = tokenizer(raw, DRAW)
+            disturb_global_randomness(1)
+            tokenizer(raw, Draw(seed=1, epoch=2, key="another"))
+            require(
+                same(first, tokenizer(raw, DRAW)),
+                "one draw gave two results; take every random number from draw.rng(...) or draw.uniform(...), and keep no state",
+            )
+
+    def test_count_agrees(self) -> None:
+        tokenizer = self.tokenizer()
+        for raw in self.raw_values():
+            length = len(tokenizer(raw, DRAW))
+            for argument, count in (("raw", tokenizer.count(raw)), ("None", tokenizer.count(None))):
+                require(
+                    count is None or count == length,
+                    f"count({argument}) says {count}, and there are {length} tokens; return None where the number is not known",
+                )
+
+    def test_tokens_agree_with_the_spec(self) -> None:
+        tokenizer = self.tokenizer()
+        spec = tokenizer.spec
+        require(
+            (spec.vocabulary is None) != (spec.width is None),
+            "the spec needs either a vocabulary (ids) or a width (continuous content)",
+        )
+        for raw in self.raw_values():
+            check_tokens(tokenizer(raw, DRAW), spec)
+
+    def test_raw_values_are_not_changed(self) -> None:
+        tokenizer = self.tokenizer()
+        for raw, before in zip(self.raw_values(), self.raw_values(), strict=True):
+            tokenizer(raw, DRAW)
+            require(self.is_same(before, raw), "the tokenizer changed its input; work on a copy")
+
+    def test_picklable(self) -> None:
+        tokenizer = self.tokenizer()
+        again = require_picklable(tokenizer, "the tokenizer")
+        for raw in self.raw_values():
+            require(same(tokenizer(raw, DRAW), again(raw, DRAW)), "a pickled tokenizer gives other tokens than the original")
+
+    def test_bad_values_are_value_errors(self) -> None:
+        tokenizer = self.tokenizer()
+        for name, raw in self.bad_values().items():
+            require_value_error(lambda raw=raw: tokenizer(raw, DRAW), f"bad raw value {name!r}")
+
+    def test_declares_what_serves_it(self) -> None:
+        tokenizer = self.tokenizer()
+        for name in ("decoder", "embedded", "renderer"):
+            require(
+                hasattr(type(tokenizer), name), f"the class needs an attribute {name}: the name of a registered {name}, or None"
+            )
+
+
+def check_tokens(tokens: Tokens, spec: TokenSpec) -> None:
+    """Content, positions and fields are what the specification says."""
+    content, positions, length = np.asarray(tokens.content), np.asarray(tokens.positions), len(tokens)
+    if spec.width is None:
+        require(
+            content.shape == (length,) and content.dtype.kind in "iu",
+            f"ids must be integers of shape ({length},), not {content.dtype} {content.shape}",
+        )
+        require(
+            not length or (content.min() >= 0 and content.max() < (spec.vocabulary or 0)),
+            f"ids reach from {content.min(initial=0)} to {content.max(initial=0)}; the spec's vocabulary is {spec.vocabulary}",
+        )
+    else:
+        require(
+            content.shape == (length, *spec.width) and content.dtype == np.dtype(spec.dtype),
+            f"content must be {spec.dtype} {(length, *spec.width)} as the spec says, not {content.dtype} {content.shape}",
+        )
+        require(bool(np.isfinite(content).all()), "content holds NaN or infinity; refuse such values with ValueError")
+    require(
+        positions.shape == (length, spec.axes) and positions.dtype == np.float32,
+        f"positions must be float32 {(length, spec.axes)}, not {positions.dtype} {positions.shape}",
+    )
+    for axis, size in enumerate(spec.extent):
+        inside = size is None or not length or (positions[:, axis].min() >= 0 and positions[:, axis].max() < size)
+        require(bool(inside), f"positions of axis {axis} leave [0, {size}), the extent of the spec")
+    for name, field in spec.fields.items():
+        require(name in tokens.fields, f"the spec declares the field {name!r}, and the tokens have {sorted(tokens.fields)}")
+        array, full = np.asarray(tokens.fields[name]), ((), (length,), (length, length))[field.arity] + field.shape
+        require(
+            array.shape == full and array.dtype == np.dtype(field.dtype),
+            f"field {name!r} must be {field.dtype} {full}, not {array.dtype} {array.shape}",
+        )
+
+
+class DecoderContract(ABC):
+    """Subclass with :meth:`decoder` and :meth:`good_files`: bytes of any origin become a raw value or a ``ValueError``."""
+
+    @abstractmethod
+    def decoder(self) -> Decoder: ...
+
+    @abstractmethod
+    def good_files(self) -> Mapping[str, bytes]:
+        """Contents of readable files, by name."""
+
+    def test_good_files_are_read_the_same_twice(self) -> None:
+        decoder = self.decoder()
+        again = require_picklable(decoder, "the decoder")
+        for name, data in self.good_files().items():
+            require(same(decoder(data), again(data)), f"file {name!r} is read in two ways")
+
+    def test_bad_files_are_value_errors(self) -> None:
+        decoder = self.decoder()
+        for name, data in BAD_FILES.items():
+            require_value_error(lambda data=data: decoder(data), f"bad file {name!r}")
+
+    def test_damaged_files_are_read_or_value_errors(self) -> None:
+        decoder = self.decoder()
+        rng = DRAW.rng("damage")
+        for name, data in self.good_files().items():
+            damaged = {f"cut after {share:.0%}": data[: int(len(data) * share)] for share in (0.01, 0.1, 0.5, 0.9, 0.99)}
+            for number in range(20):
+                changed = bytearray(data)
+                changed[int(rng.integers(len(changed)))] ^= int(rng.integers(1, 256))
+                damaged[f"one byte changed ({number})"] = bytes(changed)
+            for how, damage in damaged.items():
+                try:
+                    decoder(damage)
+                except ValueError:
+                    continue
+                except Exception as error:
+                    raise AssertionError(
+                        f"file {name!r}, {how}: raised {type(error).__name__}: {error}; turn what the reader raises into ValueError"
+                    ) from error
+
+
+BAD_FILES: Mapping[str, bytes] = {
+    "empty": b"",
+    "one byte": b"\x00",
+    "zeros": bytes(4096),
+    "noise": DRAW.rng("bad files").bytes(4096),
+    "text": b"this file holds a sentence\n" * 50,
+    "html": b"<!DOCTYPE html><html><head><title>404 Not Found</title></head></html>\n",
+    "json": b'{"error": "quota exceeded"}',
+    "cut png": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00",
+    "cut jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
+    "cut gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
+}
+"""Files that turn up in real folders under every extension; no decoder of media can read one of them."""

@@ -1,0 +1,52 @@
+"""Which slot may know of which token: the predicate of the interfaces, written as plainly as possible."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.interfaces import CONTENT, Layout, Stream, View
+
+
+def owner(layout: Layout) -> NDArray[np.int64]:
+    """(T,) sequence of every slot."""
+    return np.repeat(np.arange(layout.num_sequences), layout.lengths)
+
+
+def sees(stream: Stream) -> NDArray[np.bool_]:
+    """(T, T) whether slot i (row) sees slot j (column)."""
+    rank, block, sequence = np.asarray(stream.rank), np.asarray(stream.block), owner(stream.layout)
+    earlier = rank[None, :] < rank[:, None]
+    same = (rank[None, :] == rank[:, None]) & (block[None, :] == block[:, None])
+    return (sequence[None, :] == sequence[:, None]) & (earlier | same)
+
+
+def shows(stream: Stream, token: int) -> NDArray[np.bool_]:
+    """(T,) whether a slot shows the content of a token (store or sample coordinates, as the stream's)."""
+    return (np.asarray(stream.source) == token) & (np.asarray(stream.literal) == CONTENT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """(T,) slots of the context and of the query stream that may change when one token's content does."""
+
+    context: NDArray[np.bool_]
+    query: NDArray[np.bool_] | None
+
+
+def reach(view: View, token: int) -> Reach:
+    """Everything that may know of a token: slots that see a slot showing it, and all queries of such a context sequence."""
+    context = _seeing(view.context, token)
+    if view.query is None:
+        return Reach(context, None)
+    sequences = np.zeros(view.context.layout.num_sequences, bool)
+    sequences[owner(view.context.layout)[context]] = True
+    from_context = sequences[np.asarray(view.query.layout.parent)][owner(view.query.layout)]
+    return Reach(context, from_context | _seeing(view.query, token))
+
+
+def _seeing(stream: Stream, token: int) -> NDArray[np.bool_]:
+    """(T,) slots that see a slot of their stream that shows the token."""
+    return np.asarray((sees(stream) & shows(stream, token)[None, :]).any(axis=1))

@@ -1,0 +1,169 @@
+"""The framework's own components keep the contracts that plugins keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from omnimask.component import Component, named
+from omnimask.corruptors.drop import Drop
+from omnimask.corruptors.keep import Keep
+from omnimask.corruptors.mask_token import MaskToken
+from omnimask.corruptors.sentinel_spans import SentinelSpans
+from omnimask.interfaces import Context, Corruptor, Masker, Masking, Sample, TokenSpec
+from omnimask.maskers.none import NoMasker
+from omnimask.maskers.random import RandomMasker
+from omnimask.maskers.span import SpanMasker
+from omnimask.testing import CorruptorContract, EncoderContract, MaskerContract, PluginContract, PredictorContract
+
+IDS = TokenSpec(vocabulary=11)
+OWN_MASK = TokenSpec(vocabulary=11, special_ids={"mask": 3})
+PATCHES = TokenSpec(width=(2, 3), axes=2, extent=(8, 8), dtype="uint8")
+
+
+class TestRandom(MaskerContract):
+    ratio, is_exact = 0.3, True
+
+    def masker(self) -> Masker:
+        return RandomMasker(Context(), ratio=0.3)
+
+
+class TestRandomEverything(TestRandom):
+    ratio = 1.0
+
+    def masker(self) -> Masker:
+        return RandomMasker(Context(), ratio=1.0)
+
+
+class TestSpan(MaskerContract):
+    ratio, is_exact = 0.15, True
+
+    def masker(self) -> Masker:
+        return SpanMasker(Context())
+
+
+class TestManyShortSpans(MaskerContract):
+    ratio, is_exact = 0.9, True
+
+    def masker(self) -> Masker:
+        return SpanMasker(Context(), ratio=0.9, mean_length=1.0)
+
+
+class TestNone(MaskerContract):
+    ratio, is_exact = 0.0, True
+
+    def masker(self) -> Masker:
+        return NoMasker(Context())
+
+
+class TestDrop(CorruptorContract):
+    specs = {"ids": IDS, "patches": PATCHES}
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return Drop(context)
+
+
+class TestMaskToken(CorruptorContract):
+    specs = {"own": OWN_MASK, "patches": PATCHES, "ids": IDS}
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return MaskToken(context)
+
+
+class TestKeep(CorruptorContract):
+    specs = {"ids": IDS, "patches": PATCHES}
+    hides_all_hidden = answers_are_hidden = False
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return Keep(context)
+
+
+class TestSentinelSpans(CorruptorContract):
+    renumber = True
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return SentinelSpans(context, renumber=self.renumber)
+
+
+class TestSentinelSpansInPlace(TestSentinelSpans):
+    renumber = False
+
+
+class TestSentinelSpansOfUnits(TestSentinelSpans):
+    """Adjacent spans, told apart by their units alone."""
+
+    def masking(self, sample: Sample, name: str, ratio: float) -> Masking:
+        masking = super().masking(sample, name, ratio)
+        unit = np.where(masking.is_target, np.arange(len(masking.is_target)) // 2, -1)
+        return Masking(masking.is_visible, masking.is_target, unit, level=masking.level)
+
+
+class TestTransformer(EncoderContract):
+    options: Mapping[str, Any] = {"position": named("position", "sincos")}
+
+    def encoder(self) -> Component[Any]:
+        return Component("encoder", "transformer", {"width": 32, "depth": 2, "heads": 2, **self.options})
+
+
+class TestTransformerRotarySummary(TestTransformer):
+    modality = "vectors"
+    options = {"position": named("position", "rotary"), "summary": 2}
+
+
+class TestTransformerLearned(TestTransformer):
+    modality = "vectors"
+    options = {"position": named("position", "learned", max_length=32)}
+
+
+class TestInPlace(PredictorContract):
+    def predictor(self) -> Component[Any]:
+        return Component("predictor", "in_place", {"target": named("target", "ids")})
+
+
+class TestInPlaceAtAMiddleLayer(PredictorContract):
+    modality, layer = "vectors", 1
+    unused_parameters = ("passes.main.encoder.stack.blocks.1.", "passes.main.encoder.norm.")
+
+    def predictor(self) -> Component[Any]:
+        return Component("predictor", "in_place", {"target": named("target", "patch", normalize=True)})
+
+
+class TestDecoder(PredictorContract):
+    modality = "vectors"
+    position = "sincos"
+
+    def predictor(self) -> Component[Any]:
+        options = {"width": 24, "depth": 1, "heads": 2, "position": named("position", self.position)}
+        return Component("predictor", "decoder", {**options, "target": named("target", "patch")})
+
+    def corruptor(self) -> Component[Any]:
+        return named("corruptor", "drop")
+
+
+class TestDecoderRotary(TestDecoder):
+    position = "rotary"
+
+
+class TestDecoderOfIds(TestDecoder):
+    modality = "letters"
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "decoder", width=24, depth=1, heads=2, target=named("target", "ids"))
+
+
+class TestAutoregressive(PredictorContract):
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "autoregressive", width=24, depth=1, heads=2, target=named("target", "ids"))
+
+    def corruptor(self) -> Component[Any]:
+        return named("corruptor", "sentinel_spans", num_sentinels=10)
+
+    def masker(self) -> Component[Any]:
+        return named("masker", "span", ratio=0.4, mean_length=2.0)
+
+
+class TestCorePlugin(PluginContract):
+    def plugin(self) -> str:
+        return "core"
