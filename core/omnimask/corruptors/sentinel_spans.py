@@ -24,7 +24,7 @@ class SentinelSpans:
     Args:
         num_sentinels: how many sentinels exist; a sample with more spans is an error.
         renumber: positions count the slots of the shortened input (and of the answer); otherwise tokens keep their positions, a
-            sentinel takes that of its span's first token, and an answer's slot that of the token it shows.
+            sentinel takes that of its span's first token, an answer's slot that of the token it shows, and ``start`` has none.
 
     [0] Raffel et al.: Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2019.
     """
@@ -93,17 +93,27 @@ class SentinelSpans:
         source = np.concatenate([[-1], of[:-1]])
         shown = np.concatenate([[start], literal[:-1]])
         count = size + 1
-        positions = np.arange(count)[:, None] if self.renumber else sample.positions[np.maximum(source, 0)]
+        place = source.copy()
+        place[1:][is_sentinel] = order[first]
+        positions = np.arange(count)[:, None] if self.renumber else _positions_at(sample, place)
         return sequence(
             sample,
             source,
             literal=np.where(shown >= 0, shown, CONTENT),
             modality=np.full(count, number),
             positions=positions,
+            has_position=None if self.renumber else place >= 0,
             rank=np.arange(count),
             targets=targets(np.arange(count), of, literal=literal),
             level=level,
         )
+
+
+def _positions_at(sample: Sample, place: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(T, A) positions of the tokens at ``place``, zeros where it is -1."""
+    out = np.zeros((len(place), sample.positions.shape[1]), np.float32)
+    out[place >= 0] = sample.positions[place[place >= 0]]
+    return out
 
 
 def hidden_units(masking: Masking) -> NDArray[np.int64]:
