@@ -124,6 +124,7 @@ def test_a_run_shows_lines_on_stderr_alone(runs, capsys, monkeypatch) -> None:
     runs.trainer(trainer_options={"show": True}).fit()
     captured = capsys.readouterr()
     assert captured.out == "" and "step 12/12  loss " in captured.err
+    assert "step 12/12  validation loss " in captured.err
     assert all(len(line) <= 80 for line in captured.err.splitlines())
 
 

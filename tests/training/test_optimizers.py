@@ -51,6 +51,13 @@ def test_a_declared_name_must_exist() -> None:
         parameter_groups(nn.Sequential(block), 0.1)
 
 
+def test_a_declared_parameter_may_be_absent() -> None:
+    block = Block()
+    block.position = None
+    _, free = parameter_groups(block, 0.1)
+    assert "inner.weight" in names_in(block, free)
+
+
 def test_adamw_moves_as_its_formula_says(context) -> None:
     model = nn.Linear(1, 1, bias=False)
     start = model.weight.item()

@@ -34,6 +34,7 @@ class View(Protocol):
     """Either form of display."""
 
     def show(self, reading: Reading) -> None: ...
+    def validated(self, reading: Reading) -> None: ...
     def message(self, text: str) -> None: ...
     def close(self) -> None: ...
 
@@ -60,6 +61,9 @@ class Bar:
             self._progress.start_task(self._task)
         self._progress.update(self._task, completed=reading.step, total=reading.steps, numbers=reading.numbers)
 
+    def validated(self, reading: Reading) -> None:
+        self.show(reading)
+
     def message(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
 
@@ -69,7 +73,7 @@ class Bar:
 
 
 class Lines:
-    """One line every few seconds, and one for the last step."""
+    """One line every few seconds, one for the last step, and one for every validation."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -83,6 +87,9 @@ class Lines:
         left = "" if reading.seconds_left is None else f"  {duration(reading.seconds_left)} left"
         self.message(f"step {reading.step}/{reading.steps}  {reading.numbers}{left}")
 
+    def validated(self, reading: Reading) -> None:
+        self.message(f"step {reading.step}/{reading.steps}  validation loss {reading.validation_loss:.4f}")
+
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -94,6 +101,9 @@ class Silent:
     """Shows nothing."""
 
     def show(self, reading: Reading) -> None:
+        """Nothing."""
+
+    def validated(self, reading: Reading) -> None:
         """Nothing."""
 
     def message(self, text: str) -> None:

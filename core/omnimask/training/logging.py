@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 from collections.abc import Mapping
@@ -40,6 +41,7 @@ class Journal:
         self._rank = rank
         self._show = show and rank == 0
         self._view: View = open_view(False)
+        self._reading: Reading | None = None
         self._handlers: list[logging.Handler] = []
         self._level = _ROOT.level
         self._tensorboard: Any = None
@@ -74,7 +76,8 @@ class Journal:
         self._window.add(result.tokens, seconds)
         self._session.add(result.tokens, seconds)
         step, steps = self._progress.step, self._config.steps
-        self._view.show(self._reading(result))
+        self._reading = self._read(result)
+        self._view.show(self._reading)
         if step == 1 or step == steps or step % self._config.log_every == 0:
             self._write(self._line(result, seconds))
             self._window = _Window()
@@ -83,6 +86,8 @@ class Journal:
         """After a validation. Raises ``OSError``."""
         named = {f"validation_{name}": value for name, value in terms.items()}
         head = {"step": self._progress.step, "attempt": self._progress.attempt}
+        if self._reading is not None:
+            self._view.validated(dataclasses.replace(self._reading, validation_loss=loss))
         self._write({**head, **named, "validation_loss": loss, "seconds": seconds})
 
     def _line(self, result: StepResult, seconds: float) -> dict[str, Any]:
@@ -112,7 +117,7 @@ class Journal:
             for name in line.keys() - {"step", "attempt"}:
                 self._tensorboard.add_scalar(name, line[name], line["step"])
 
-    def _reading(self, result: StepResult) -> Reading:
+    def _read(self, result: StepResult) -> Reading:
         progress, steps = self._progress, self._config.steps
         per_step = self._session.seconds / self._session.steps
         left = per_step * (steps - progress.step)

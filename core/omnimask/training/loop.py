@@ -307,7 +307,7 @@ def _schedule(config: TrainConfig) -> Schedule:
     try:
         schedule(0, config.steps)
     except ValueError as error:
-        raise UserError(f"train.schedule: {error}") from error
+        raise UserError(f"{getattr(config.schedule, 'where', None) or 'train.schedule'}: {error}") from error
     return schedule
 
 

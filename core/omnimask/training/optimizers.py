@@ -102,7 +102,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def declared_without_decay(module: nn.Module) -> set[int]:
-    """Identities of the parameters that any submodule names in ``no_weight_decay``.
+    """Identities of the parameters that any submodule names in ``no_weight_decay``; a declared one may be absent (None).
 
     Raises:
         ValueError: a declared name is no parameter.
@@ -110,13 +110,12 @@ def declared_without_decay(module: nn.Module) -> set[int]:
     declared: set[int] = set()
     for path, submodule in module.named_modules():
         for name in getattr(submodule, "no_weight_decay", ()):
-            try:
-                declared.add(id(submodule.get_parameter(name)))
-            except AttributeError as error:
-                raise ValueError(
-                    f"{path or type(submodule).__name__} declares no_weight_decay for {name!r}: no parameter"
-                ) from error
-    return declared
+            owner = submodule.get_submodule(name.rpartition(".")[0])
+            parameter = getattr(owner, name.rpartition(".")[2], submodule)
+            if parameter is not None and not isinstance(parameter, nn.Parameter):
+                raise ValueError(f"{path or type(submodule).__name__} declares no_weight_decay for {name!r}: no parameter")
+            declared.add(id(parameter))
+    return declared - {id(None)}
 
 
 def can_fuse(module: nn.Module) -> bool:

@@ -85,7 +85,7 @@ class StepRunner:
 
     def __call__(self, loaded: LoadedStep) -> StepResult:
         """Takes one step; a step that gives no finite update changes neither weights nor optimiser state."""
-        seed_torch(self.seed, "step", loaded.step, self.rank)
+        seed_torch(self.device, self.seed, "step", loaded.step, self.rank)
         lr = self.set_learning_rate(loaded.step)
         tokens = sum(batch.num_tokens for batch in loaded.batches)
         samples = sum(batch.num_samples for batch in loaded.batches)

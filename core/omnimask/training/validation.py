@@ -42,7 +42,7 @@ class Validator:
     @torch.no_grad()
     def __call__(self) -> tuple[float, dict[str, float]]:
         """The weighted loss, and its terms."""
-        seed_torch(self.seed, "validation")
+        seed_torch(self.device, self.seed, "validation")
         self.model.eval()
         denominators = self._counted()
         losses: list[Tensor] = []
