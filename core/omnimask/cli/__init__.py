@@ -1,0 +1,95 @@
+"""The command ``omnimask``: one file per command. Imports no torch; a command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+import omnimask
+from omnimask.cli.components import components
+from omnimask.cli.doctor import doctor
+from omnimask.cli.inspect import inspect
+from omnimask.cli.output import report
+from omnimask.cli.plugins import plugins
+from omnimask.cli.pretrain import pretrain
+from omnimask.cli.reconstruct import reconstruct
+from omnimask.cli.resume import resume
+from omnimask.errors import Interrupted, RunStopped, UserError
+
+__all__ = ["entry", "main"]
+
+DONE, STOPPED, WRONG_INPUT, BUG = 0, 1, 2, 70
+"""Exit codes; a command that a signal ended returns 128 + its number."""
+
+_COMMANDS: Sequence[Callable[..., Any]] = (pretrain, resume, reconstruct, inspect, plugins, components, doctor)
+
+app = typer.Typer(name="omnimask", add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+for _command in _COMMANDS:
+    app.command()(_command)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"omnimask {omnimask.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)] = False,
+) -> None:
+    """Pretrain masked models of any modality, from one recipe, on one loop."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command in this process and returns its exit code.
+
+    0 done; 1 the run stopped for a reason that the message names; 2 the input is wrong, found before anything was written;
+    130, 143 and so on: a signal ended it, after a checkpoint; 70 a bug, with traceback.
+
+    Args:
+        argv: the arguments behind ``omnimask``; those of the process if None.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="omnimask", standalone_mode=False)
+    except UserError as error:
+        return report(WRONG_INPUT, *error.messages)
+    except RunStopped as error:
+        return report(STOPPED, str(error))
+    except Interrupted as error:
+        return report(128 + error.signum, f"{error}; a checkpoint was written before")
+    except (KeyboardInterrupt, typer.Abort):
+        return report(130, "interrupted")
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else STOPPED
+    except Exception as error:
+        if (usage := _usage_message(error)) is not None:
+            return report(WRONG_INPUT, usage)
+        traceback.print_exc()
+        return report(
+            BUG,
+            f"{type(error).__name__}: this is a bug of omnimask or of a plugin, not of your input. "
+            "Please report it with the lines above, the command and the output of `omnimask doctor`",
+        )
+    return code if isinstance(code, int) else DONE
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _usage_message(error: Exception) -> str | None:
+    """What the command line's parser has to say; None for any other error. Its classes differ between versions of typer."""
+    describe = getattr(error, "format_message", None)
+    if describe is None or not hasattr(error, "exit_code"):
+        return None
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", "omnimask")
+    return f"{describe().rstrip('.')}; see {command} --help"

@@ -1,0 +1,121 @@
+"""``omnimask inspect``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omnimask.cli.output import messages, quantity, say, size, write_json, write_pairs, write_text
+
+if TYPE_CHECKING:
+    from omnimask.build import Built
+    from omnimask.interfaces import Sample
+    from omnimask.report.inspection import Inspection
+
+_MEASURED = 4
+"""Samples that operations and activations are measured on."""
+
+FLOPS_RULE = "3 x the forward pass (2 per multiply-add, counted by torch on a few samples) x tokens of a step / tokens measured"
+MEMORY_RULE = (
+    "fp32; activations: what the backward pass needs of a few samples, measured on the CPU, x micro_batch_tokens / tokens "
+    "measured. About half of that in bf16 or fp16; kernels' own buffers come on top"
+)
+
+
+def inspect(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A file, a shipped recipe, or a modality for its quick start.", show_default=False),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.", show_default=False)
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Inspect what --smoke would train.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE", help="Draw samples and what their masks leave.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show a recipe with all its defaults, and what it would cost.
+
+    Counts parameters, tokens, operations and memory, and names the loss terms that are not exact when a step is split. Trains
+    nothing, and writes nothing but the figure.
+    """
+    from omnimask.build import build
+    from omnimask.data.planner import Place
+    from omnimask.recipe import load_recipe
+    from omnimask.report.inspection import inspect as measure
+    from omnimask.run.device import choose_device
+    from omnimask.run.figures import read_samples
+    from omnimask.run.prepare import check_data
+
+    with messages():
+        loaded = load_recipe(recipe, overrides or (), smoke=smoke)
+        device = choose_device(loaded.device).type
+        built = build(loaded)
+        check_data(built)
+        places = [Place(0, 0, index, 0.0) for index in built.train_indices.tolist()]
+        samples = read_samples(built.validation, places, _MEASURED)
+        found = measure(built, samples, device)
+        drawn = [] if figure is None else _draw(built, samples, figure)
+    if as_json:
+        write_json(_json(built, found, device))
+    else:
+        _write(built, found, device)
+    for path in drawn:
+        say(f"masks drawn in {path}")
+
+
+def _draw(built: Built, samples: list[Sample], path: Path) -> list[Path]:
+    from omnimask.report.reconstruct import masked_only
+    from omnimask.run.figures import render
+
+    batch = built.validation.pack(samples)
+    found = masked_only(samples, batch, built.tokenizers, built.specs)
+    return render(built.recipe, found, path, title=f"{built.recipe.name}: masks")
+
+
+def _json(built: Built, found: Inspection, device: str) -> dict[str, Any]:
+    from omnimask.recipe.text import parse
+
+    recipe = parse(built.recipe.to_yaml(), "recipe").data
+    rules = {"flops_rule": FLOPS_RULE, "memory_rule": MEMORY_RULE}
+    return {"name": built.recipe.name, "device": device, "recipe": recipe, **dataclasses.asdict(found), **rules}
+
+
+def _write(built: Built, found: Inspection, device: str) -> None:
+    write_text(built.recipe.to_yaml())
+    total = sum(found.parameters.values())
+    write_pairs({**{name: f"{number:,}" for name, number in found.parameters.items()}, "all": f"{total:,}"}, title="parameters")
+    write_text("")
+    write_pairs(_data(found), title="data")
+    write_text("")
+    steps = built.recipe.train.steps
+    write_pairs(
+        {
+            "one step": f"about {quantity(found.flops)}FLOP, forward and backward",
+            f"all {steps:,} steps": f"about {quantity(found.flops * steps)}FLOP",
+            "how": FLOPS_RULE,
+            "not exact": ", ".join(found.not_exact) or "no loss term: splitting a step changes no gradient",
+        },
+        title="operations",
+    )
+    write_text("")
+    memory = {name: size(number) for name, number in found.memory.items() if number}
+    write_pairs({**memory, "all": size(sum(found.memory.values())), "how": MEMORY_RULE}, title=f"memory on one device ({device})")
+
+
+def _data(found: Inspection) -> dict[str, str]:
+    low, mean, high = found.tokens_per_sample
+    per_sample = f"{low:,}" if low == high else f"{low:,} to {high:,}, {mean:,.1f} on average"
+    return {
+        "samples": f"{found.num_samples:,} to train on, {found.num_held_out:,} held out",
+        "tokens per sample": per_sample,
+        "one step": f"{found.samples_per_step:,} samples, {found.tokens_per_step:,} tokens, in {found.micro_batches:,} "
+        f"micro-batches of up to {found.micro_batch_tokens:,} tokens",
+        "one epoch": f"{found.steps_per_epoch:,.1f} steps",
+        "the run": f"{found.epochs:,.1f} epochs",
+    }

@@ -1,0 +1,98 @@
+"""What commands write: tables and JSON to stdout, everything else to stderr. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_LOGGER = logging.getLogger("omnimask")
+
+
+def report(code: int, *messages: str) -> int:
+    """Writes every message to stderr, ``error: `` before each, and returns the exit code."""
+    for message in messages:
+        print(f"error: {message}", file=sys.stderr)
+    sys.stderr.flush()
+    return code
+
+
+def say(message: str) -> None:
+    """One message to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def write_json(value: Any) -> None:
+    """One JSON document to stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+
+
+def write_text(text: str) -> None:
+    """Text to stdout, as it is."""
+    print(text, flush=True)
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: Sequence[str] = ()) -> None:
+    """A table to stdout; cells wrap to the terminal's width, and nothing in them is markup.
+
+    Args:
+        columns: headings.
+        rows: cells.
+        title: a line above.
+        right: headings of the columns that are flush right.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(file=sys.stdout)
+    if title:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(table)
+    sys.stdout.flush()
+
+
+def write_pairs(pairs: Mapping[str, str], *, title: str = "") -> None:
+    """Names and values below each other, to stdout."""
+    write_table(("", ""), list(pairs.items()), title=title)
+
+
+@contextlib.contextmanager
+def messages() -> Iterator[None]:
+    """Inside the ``with`` block, what the library logs goes to stderr: information as it is, warnings as such."""
+    handler, level = _StderrHandler(), _LOGGER.level
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _LOGGER.setLevel(level)
+        _LOGGER.removeHandler(handler)
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        say(prefix + record.getMessage())
+
+
+def quantity(number: float) -> str:
+    """Three digits and a unit: 950, 12.3k, 4.56M, 1.2G, 3T."""
+    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def size(num_bytes: float) -> str:
+    """Bytes in decimal units: 1.5 MB."""
+    text = quantity(num_bytes)
+    return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"

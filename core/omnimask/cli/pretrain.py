@@ -1,0 +1,100 @@
+"""``omnimask pretrain``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omnimask.cli.output import messages, say
+from omnimask.errors import UserError
+
+if TYPE_CHECKING:
+    from omnimask.recipe import Recipe
+    from omnimask.run.prepare import Run
+
+RUNS = Path("runs")
+"""Where runs live that are given no folder."""
+
+
+def pretrain(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A file, a shipped recipe (image/mae), or a modality for its quick start (image).",
+            show_default=False,
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.", show_default=False),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; default: runs/RECIPE-N.", show_default=False)
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Shrink the recipe onto embedded data; without --run nothing is kept.")
+    ] = False,
+    devices: Annotated[int, typer.Option("--devices", metavar="N", min=1, help="How many devices train together.")] = 1,
+) -> None:
+    """Train a model from a recipe.
+
+    Everything that can be wrong with the input is found before anything is written. An interrupted run continues with `omnimask resume`.
+    """
+    if devices > 1:
+        raise UserError(f"--devices {devices}: training on more than one device is not available yet; leave it out")
+    from omnimask.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or (), smoke=smoke)
+    if smoke and run is None:
+        with tempfile.TemporaryDirectory(prefix="omnimask-smoke-") as folder:
+            summary = _train(loaded, Path(folder) / "run")
+        say(f"{loaded.name}: {_numbers(summary)}. The wiring works; nothing was kept.")
+        return
+    path = run or _free_folder(loaded)
+    summary = _train(loaded, path)
+    say(closing_line(path, summary))
+
+
+def _train(recipe: Recipe, path: Path) -> dict[str, Any]:
+    from omnimask.run.prepare import start
+
+    with messages():
+        ready = start(recipe, path)
+    return finish(ready)
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Trains to the end, draws the figure and returns the summary."""
+    from omnimask.run.finish import finish as finish_run
+
+    return finish_run(run)
+
+
+def closing_line(path: Path, summary: dict[str, Any]) -> str:
+    """What a run came to, and where it lies."""
+    figures = sorted((path / "figures").glob("reconstructions*"))
+    pictures = "".join(f", {figure.relative_to(path)}" for figure in figures)
+    return f"{_numbers(summary)}. It lies in {path}: summary.json, metrics.jsonl{pictures}"
+
+
+def _numbers(summary: dict[str, Any]) -> str:
+    parts = [f"{summary['status']} at step {summary['step']} of {summary['steps']}"]
+    parts += [
+        f"{name.replace('_', ' ')} {summary[name]:.4f}" for name in ("loss", "best_validation_loss") if summary[name] is not None
+    ]
+    if summary["bad_samples"]:
+        parts.append(f"{len(summary['bad_samples'])} unreadable samples left out")
+    return ", ".join(parts)
+
+
+def _free_folder(recipe: Recipe) -> Path:
+    """The first of ``runs/NAME-1``, ``runs/NAME-2``, ... that does not exist."""
+    name = recipe.name.replace("/", "-")
+    number = 1
+    while (path := RUNS / f"{name}-{number}").exists():
+        number += 1
+    return path

@@ -1,0 +1,35 @@
+"""``omnimask resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omnimask.cli.output import messages, say
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="What may change, for example train.workers=4.", show_default=False),
+    ] = None,
+) -> None:
+    """Continue a run exactly where its newest checkpoint is.
+
+    May change: train.steps (more), train.workers, train.log_every, train.validate_every, train.checkpoint_every,
+    train.keep_checkpoints, train.micro_batch_tokens, device, data.path (the same data elsewhere) and data.max_bad. A schedule
+    counts on the number of steps: with more of them, the learning rate follows the longer schedule from here on.
+    """
+    from omnimask.cli.pretrain import closing_line, finish
+    from omnimask.run.resume import is_finished, reopen
+
+    with messages():
+        ready = reopen(run, changes or ())
+    if is_finished(ready):
+        step = ready.trainer.progress.step
+        say(f"{run} is finished at step {step}; train.steps=N with a larger N continues it")
+        return
+    say(closing_line(run, finish(ready)))

@@ -1,0 +1,178 @@
+"""What a recipe would cost, measured on a few of its samples on the CPU; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from omnimask.build import Built
+from omnimask.data.order import StreamOrder
+from omnimask.data.planner import Cursor, Planner, StepPlan
+from omnimask.interfaces import Context, MaskedBatch, Run, Sample
+from omnimask.training.switches import checkpoint_activations
+
+BACKWARD = 3
+"""Operations of forward and backward pass together, as a multiple of the forward pass's."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """``parameters`` by part. ``tokens_per_sample`` (smallest, mean, largest), before masking. Of one optimiser step:
+    ``samples_per_step``, ``tokens_per_step``, ``micro_batches``, ``flops``. ``memory`` in bytes by use, on one device.
+    ``not_exact``: terms whose gradient depends on how a step is cut into micro-batches. ``measured`` names the samples."""
+
+    parameters: Mapping[str, int]
+    num_samples: int
+    num_held_out: int
+    tokens_per_sample: tuple[int, float, int]
+    samples_per_step: int
+    tokens_per_step: int
+    micro_batches: int
+    micro_batch_tokens: int
+    steps_per_epoch: float
+    epochs: float
+    flops: float
+    memory: Mapping[str, int]
+    not_exact: Sequence[str]
+    measured: Sequence[str]
+
+
+def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
+    """Counts and measures.
+
+    Args:
+        built: with the recipe's model on the CPU, whose weights stay as they are.
+        samples: a few training samples, to measure with.
+        device: type of the device that the run would use: it decides what ``micro_batch_tokens: auto`` means.
+    """
+    train = built.recipe.train
+    if train.activation_checkpointing:
+        checkpoint_activations(built.model)
+    batch = built.validation.pack(samples)
+    plan = _first_step(built, device)
+    counts = np.atleast_1d(np.asarray(built.counts))
+    counts = counts if len(counts) == 1 else counts[built.train_indices]
+    sizes = [int(np.broadcast_to(built.counts, len(built.dataset))[place.index]) for place in plan.places]
+    per_token = 1 / max(1, batch.num_tokens)
+    samples_per_epoch = len(built.train_indices)
+    return Inspection(
+        parameters_by_part(built.model),
+        samples_per_epoch,
+        len(built.validation_indices),
+        (int(counts.min()), float(counts.mean()), int(counts.max())),
+        len(plan.places),
+        sum(sizes),
+        len(plan.micro_batches),
+        built.micro_batch_tokens(device),
+        samples_per_epoch / len(plan.places),
+        train.steps * len(plan.places) / samples_per_epoch,
+        BACKWARD * forward_flops(built.model, batch) * per_token * sum(sizes),
+        _memory(built, batch, device),
+        not_exact(built.model, batch),
+        batch.keys,
+    )
+
+
+def _first_step(built: Built, device: str) -> StepPlan:
+    train = built.recipe.train
+    order = StreamOrder(len(built.train_indices), built.recipe.seed, built.train_indices)
+    planner = Planner(order, built.counts, train.batch_tokens, built.micro_batch_tokens(device), train.steps)
+    return planner.step(0, Cursor())
+
+
+def parameters_by_part(model: Any) -> dict[str, int]:
+    """Learned numbers of every embedding, encoder and predictor; one that several parts share counts in the first."""
+    parts: dict[str, nn.Module] = {}
+    several = len(model.each()) > 1
+    for one in model.each():
+        prefix = f"{one.name} " if several else ""
+        parts.update({f"{prefix}embedding {name}": module for name, module in one.embeddings.items()})
+        parts[f"{prefix}encoder"] = one.encoder
+        parts.update({f"{prefix}predictor {name}": module for name, module in one.predictors.items()})
+    seen: set[int] = set()
+    found: dict[str, int] = {}
+    for name, module in parts.items():
+        mine = {id(p): p.numel() for p in module.parameters() if id(p) not in seen}
+        seen |= mine.keys()
+        found[name] = sum(mine.values())
+    return found
+
+
+def forward_flops(model: nn.Module, batch: MaskedBatch) -> float:
+    """Floating-point operations of one forward pass: matrix products and convolutions, 2 per multiplication and addition."""
+    model.train()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(batch)
+    return float(counter.get_total_flops())
+
+
+def activation_bytes(model: nn.Module, batch: MaskedBatch) -> int:
+    """Bytes that the forward pass of a batch keeps for the backward pass in fp32, without parameters."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+    held: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+            held.append(tensor)  # so that its memory is not used again, and counted once, before the end
+        return tensor
+
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(batch).loss
+    del loss
+    return sum(kept.values())
+
+
+def not_exact(model: Any, batch: MaskedBatch) -> list[str]:
+    """Names of the terms that are batch statistics."""
+    with torch.no_grad():
+        results = model.predict(batch)
+        run = Run(batch, results)
+        return [
+            term.name
+            for one in model.each()
+            for predictor, _ in one.each()
+            for term in predictor.losses(
+                {name: results[one.name].predictions[name] for name in predictor.select(batch.views[one.view])}, run
+            )
+            if not term.exact
+        ]
+
+
+def _memory(built: Built, batch: MaskedBatch, device: str) -> dict[str, int]:
+    train = built.recipe.train
+    trained = sum(p.numel() for p in built.model.parameters() if p.requires_grad)
+    total = built.model.num_parameters
+    tokens = max(built.micro_batch_tokens(device), 1)
+    return {
+        "parameters": 4 * total,
+        "gradients": 4 * trained,
+        "optimizer": optimizer_bytes(built.model, train.optimizer),
+        "ema": 4 * trained if train.ema is not None else 0,
+        "activations": round(activation_bytes(built.model, batch) * tokens / max(1, batch.num_tokens)),
+    }
+
+
+def optimizer_bytes(model: nn.Module, component: Any) -> int:
+    """Bytes of the state that an optimiser keeps, measured on parameters of one number each."""
+    probe = nn.Linear(1, 1, bias=False)
+    optimizer: torch.optim.Optimizer = component(Context())(probe)
+    (probe(torch.ones(1, 1))).sum().backward()
+    optimizer.step()
+    numbers = sum(
+        value.numel()
+        for state in optimizer.state.values()
+        for key, value in state.items()
+        if isinstance(value, Tensor) and value.shape == (1, 1)
+    )
+    return 4 * numbers * sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,1 @@
+"""Between a recipe and its run: devices, folders, the trainer's parts, resuming, figures. Commands and Python users call this."""

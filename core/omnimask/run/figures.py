@@ -1,0 +1,132 @@
+"""Pictures (or whatever a modality's renderer makes) of what a trained model fills in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omnimask.build import Built
+from omnimask.component import Component
+from omnimask.data.pipeline import Pipeline
+from omnimask.data.planner import Place
+from omnimask.errors import UserError
+from omnimask.interfaces import Context, MaskedBatch, Reconstruction, Renderer, Sample
+from omnimask.recipe import Recipe
+from omnimask.registry import discover
+from omnimask.report.reconstruct import reconstruct
+from omnimask.training.precision import Precision
+
+COUNT = 6
+"""Samples in a figure, unless more are asked for."""
+
+
+def load_renderers(recipe: Recipe) -> dict[str, type[Renderer]]:
+    """The renderer that each modality's tokenizer names; modalities without one are left out.
+
+    Raises:
+        UserError: a renderer is not installed, or an optional dependency of it.
+    """
+    names = {name: config.tokenizer.load().renderer for name, config in recipe.modalities.items()}
+    return {name: discover().load("renderer", renderer) for name, renderer in names.items() if renderer is not None}
+
+
+def held_out_samples(built: Built, count: int) -> list[Sample]:
+    """The first readable held-out samples, with the masks of validation; training samples where none are held out."""
+    indices = built.validation_indices if len(built.validation_indices) else built.train_indices
+    return read_samples(built.validation, [Place(0, 0, index, 0.0) for index in indices.tolist()], count)
+
+
+def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> list[Sample]:
+    """Up to ``count`` samples that can be read.
+
+    Raises:
+        UserError: none can.
+    """
+    samples: list[Sample] = []
+    reason = "there are none"
+    for place in places:
+        if len(samples) == count:
+            break
+        try:
+            samples.append(pipeline.sample(place))
+        except (OSError, ValueError) as error:
+            reason = f"{pipeline.dataset.key(place.index)}: {error}"
+    if not samples:
+        raise UserError(f"no sample can be read: {reason}")
+    return samples
+
+
+def fill_in(built: Built, samples: Sequence[Sample], precision: Precision) -> dict[str, list[Reconstruction]]:
+    """What the model, with the weights it holds, fills into the samples, by modality."""
+    batch: MaskedBatch = built.validation.pack(samples)
+    return reconstruct(built.model, samples, batch, built.tokenizers, built.specs, precision)
+
+
+def render(recipe: Recipe, found: Mapping[str, Sequence[Reconstruction]], path: Path, *, title: str = "") -> list[Path]:
+    """Draws every modality that has a renderer, and returns the files.
+
+    Args:
+        recipe: whose tokenizers name the renderers.
+        found: by modality.
+        path: of the file; its ending is the renderer's. Where there are several modalities, their names are appended.
+        title: above the drawing.
+
+    Raises:
+        UserError: no modality has a renderer.
+    """
+    renderers = load_renderers(recipe)
+    drawn = [name for name in renderers if found.get(name)]
+    if not drawn:
+        raise UserError(f"none of the modalities {', '.join(recipe.modalities)} has a renderer to draw with")
+    files: list[Path] = []
+    for name in drawn:
+        renderer: Any = Component("renderer", str(recipe.modalities[name].tokenizer.load().renderer))(Context(modalities=(name,)))
+        stem = path.stem if path.suffix == renderer.suffix else path.name
+        whole = stem if len(recipe.modalities) == 1 else f"{stem}-{name}"
+        files.append(renderer(found[name], path.with_name(whole + renderer.suffix), title=title))
+    return files
+
+
+def draw_run(built: Built, precision: Precision, path: Path, *, count: int = COUNT, title: str = "") -> list[Path]:
+    """Held-out samples filled in by the model with the weights it holds; no files where no modality has a renderer."""
+    if not load_renderers(built.recipe):
+        return []
+    found = fill_in(built, held_out_samples(built, count), precision)
+    return render(built.recipe, found, path, title=title)
+
+
+def one_file(built: Built, file: Path, modality: str | None) -> Pipeline:
+    """A pipeline over a single file of the user's, read like one of the data set's.
+
+    Raises:
+        UserError: there is no such file, or it is not said which of several modalities it is.
+    """
+    names = list(built.recipe.modalities)
+    if modality is None and len(names) > 1:
+        raise UserError(f"--input: say which modality {file} is: --modality {' | '.join(names)}")
+    if modality is not None and modality not in names:
+        raise UserError(f"--modality: this run has no {modality!r}; it has {', '.join(names)}")
+    if not file.is_file():
+        raise UserError(f"--input: there is no file {file}")
+    field = built.recipe.modalities[modality or names[0]].field
+    return dataclasses.replace(built.validation, dataset=_OneFile(file, field))
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneFile:
+    file: Path
+    field: str
+
+    def __len__(self) -> int:
+        return 1
+
+    def key(self, index: int) -> str:
+        return self.file.name
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {self.field: self.file.read_bytes()}
+
+    def fingerprint(self) -> str:
+        return str(self.file)

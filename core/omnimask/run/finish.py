@@ -1,0 +1,40 @@
+"""Trains a run to its end and leaves its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omnimask.run.figures import draw_run
+from omnimask.run.prepare import Run
+from omnimask.run.resume import choose_checkpoint, load_checkpoint
+from omnimask.training import files
+
+FIGURE = "reconstructions"
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Trains to the last step, then draws ``figures/reconstructions`` from the best checkpoint; returns the summary.
+
+    Raises:
+        RunStopped: data, numbers or the disk end the run.
+        Interrupted: a signal ended it, after a checkpoint.
+    """
+    summary = run.trainer.fit()
+    draw(run)
+    return summary
+
+
+def draw(run: Run) -> None:
+    """The figure of a finished run; its model then holds the best checkpoint's weights."""
+    directory = run.directory
+    checkpoint = choose_checkpoint(directory.path, "best")
+    load_checkpoint(run.built.model, checkpoint)
+    title = f"{run.recipe.name}: {_kind(run)} samples, {checkpoint.name}"
+    try:
+        draw_run(run.built, run.trainer.precision, directory.figures / FIGURE, title=title)
+    except OSError as error:
+        raise files.stopped(error, directory.figures, directory.path) from error
+
+
+def _kind(run: Run) -> str:
+    return "held-out" if len(run.built.validation_indices) else "training"

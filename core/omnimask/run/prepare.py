@@ -1,0 +1,165 @@
+"""Makes a run's parts from its recipe; everything that can be wrong with the input is found here, before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omnimask.build import Built, build
+from omnimask.component import Component
+from omnimask.data.planner import Place
+from omnimask.errors import RunStopped, UserError
+from omnimask.interfaces import Sample
+from omnimask.recipe import Recipe
+from omnimask.registry import Registry, discover
+from omnimask.run.device import choose_device
+from omnimask.run.figures import load_renderers
+from omnimask.training import files
+from omnimask.training.loop import Trainer
+from omnimask.training.run_directory import RunDirectory
+
+_TRIED = 100
+"""So many samples are tried, until one can be read, before a run begins."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train: its model and data, its folder, and the trainer that joins them."""
+
+    built: Built
+    directory: RunDirectory
+    device: torch.device
+    trainer: Trainer
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.built.recipe
+
+
+def prepare(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
+    """Builds everything that a recipe needs to train in a folder, and writes nothing.
+
+    Args:
+        recipe: resolved.
+        path: the run directory, existing or not.
+        show: whether training shows its progress on stderr.
+
+    Raises:
+        UserError: the parts do not fit, the data are not there or cannot be read, the device is absent.
+    """
+    device = choose_device(recipe.device)
+    built = build(recipe)
+    check_data(built)
+    load_renderers(recipe)
+    directory = RunDirectory(path)
+    trainer = Trainer(
+        built.model,
+        lambda cursor, step: built.loader(cursor, step, device=device.type),
+        (lambda: built.validation_batches(device.type)) if len(built.validation_indices) else None,
+        recipe.train,
+        recipe.seed,
+        directory,
+        device,
+        max_bad=recipe.data.options.max_bad,
+        num_samples=len(built.train_indices),
+        plugins=plugin_versions(recipe),
+        show=show,
+    )
+    return Run(built, directory, device, trainer)
+
+
+def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
+    """A new run: checks all of its input, then makes its folder with ``recipe.yaml`` and ``environment.json``.
+
+    Raises:
+        UserError: something is wrong with the input, or the folder is not empty; nothing was written.
+        RunStopped: the folder cannot be written.
+    """
+    RunDirectory(path).check_new()
+    recipe = _with_absolute_paths(recipe)
+    run = prepare(recipe, path, show=show)
+    run.directory.create(recipe.to_yaml(), plugin_versions(recipe))
+    _write_data(run)
+    return run
+
+
+def first_sample(built: Built) -> Sample:
+    """The first training sample that can be read.
+
+    Raises:
+        UserError: of the first hundred, none can be.
+    """
+    reasons: list[str] = []
+    tried = built.train_indices[:_TRIED].tolist()
+    for index in tried:
+        try:
+            return built.validation.sample(Place(0, 0, index, 0.0))
+        except (OSError, ValueError) as error:
+            reasons.append(f"{built.dataset.key(index)}: {type(error).__name__}: {error}")
+    shown = "".join(f"\n  {reason}" for reason in reasons[:3])
+    count = f"none of the {len(tried)} training samples" if len(tried) < _TRIED else f"none of the first {_TRIED} samples"
+    raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else ""))
+
+
+def check_data(built: Built) -> None:
+    """Reads, masks and packs one sample, and knows how many tokens every sample has.
+
+    Raises:
+        UserError: no sample can be read, or its tokens cannot be masked as the recipe says.
+    """
+    sample = first_sample(built)
+    try:
+        built.validation.pack([sample])
+    except RunStopped as error:
+        raise UserError(str(error)) from error
+    _ = built.counts
+
+
+def data_record(built: Built) -> dict[str, Any]:
+    """What ``environment.json`` keeps under ``data``, so that a resume on other data is refused."""
+    return {"fingerprint": built.dataset.fingerprint(), "samples": len(built.dataset)}
+
+
+def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
+    """Version by name of every distribution whose components take part."""
+    registry = registry or discover()
+    entries = [registry.entry(component.kind, component.name) for component in components_of(recipe)]
+    return {entry.distribution: entry.version for entry in sorted(entries, key=lambda entry: entry.distribution)}
+
+
+def components_of(value: Any) -> Iterator[Component[Any]]:
+    """Every component in a recipe (or a part of one), nested ones included."""
+    if isinstance(value, Component):
+        yield value
+        yield from components_of(value.options)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from components_of([getattr(value, field.name) for field in dataclasses.fields(value)])
+    elif isinstance(value, Mapping):
+        yield from itertools.chain.from_iterable(map(components_of, value.values()))
+    elif isinstance(value, (list, tuple)):
+        yield from itertools.chain.from_iterable(map(components_of, value))
+    elif isinstance(fields := getattr(type(value), "model_fields", None), Mapping):
+        yield from components_of([getattr(value, name) for name in fields])
+
+
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The data's paths no longer depend on the working directory, from which a later command may not be called."""
+    dataset = recipe.data.dataset
+    options = {name: value.expanduser().absolute() if isinstance(value, Path) else value for name, value in dataset.options.items()}
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, dataset=dataclasses.replace(dataset, options=options)))
+
+
+def _write_data(run: Run) -> None:
+    path = run.directory.environment
+    try:
+        environment = json.loads(path.read_text(encoding="utf-8"))
+        files.replace_json(path, {**environment, "data": data_record(run.built)})
+    except OSError as error:
+        raise files.stopped(error, path, run.directory.path) from error
