@@ -642,7 +642,8 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One sample to look at: raw values of the original, of what the network could see, and of the filled-in whole."""
+    """One sample to look at: raw values of the original, of what the network could see, and of the filled-in whole
+    (None where no model filled anything in)."""
 
     key: str
     original: Any

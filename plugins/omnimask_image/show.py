@@ -30,7 +30,7 @@ _LONGEST_KEY = 60
 
 
 class ImageGrid:
-    """A PNG with one row per reconstruction: the original, what the network saw, and the filled-in whole.
+    """A PNG with one row per reconstruction: the original, what the network saw, and the filled-in whole, where there is one.
 
     More than six reconstructions are laid out in several blocks side by side. Small images are enlarged without smoothing.
     """
@@ -61,7 +61,8 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
     height, width, _ = checked(reconstructions[0].original).shape
     cell_width = max(_SIDE * width / max(height, width), _NARROWEST)
     cell_height = _SIDE * height / max(height, width)
-    block_width = len(_COLUMNS) * (cell_width + _GAP) + 3 * _GAP
+    num_columns = sum(values is not None for values in _images(reconstructions[0]))
+    block_width = num_columns * (cell_width + _GAP) + 3 * _GAP
     top = _LINE + (1.5 * _LINE if title else 0.0)
     total_width, total_height = num_blocks * block_width - 2 * _GAP, top + num_rows * (cell_height + _LINE) + _GAP
     figure = Figure(figsize=(total_width, total_height), dpi=_DPI, facecolor="white")
@@ -73,8 +74,7 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
     for number, reconstruction in enumerate(reconstructions):
         block, row = divmod(number, num_rows)
         down = top + row * (cell_height + _LINE)
-        images = (reconstruction.original, reconstruction.visible, reconstruction.filled)
-        for column, values in enumerate(images):
+        for column, values in enumerate(_images(reconstruction)[:num_columns]):
             left = _GAP + block * block_width + column * (cell_width + _GAP)
             bottom = 1 - (down + cell_height) / total_height
             _draw(figure.add_axes((left / total_width, bottom, cell_width / total_width, cell_height / total_height)), values)
@@ -82,6 +82,11 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
                 write(left + cell_width / 2, top - 0.5 * _LINE, _COLUMNS[column], fontsize=8, ha="center")
         write(_GAP + block * block_width, down + cell_height + 0.5 * _LINE, _short(reconstruction.key), fontsize=6, color="0.35")
     return figure
+
+
+def _images(reconstruction: Reconstruction) -> tuple[Any, Any, Any]:
+    """In the order of the columns; the last is None where no model filled anything in."""
+    return reconstruction.original, reconstruction.visible, reconstruction.filled
 
 
 def _draw(axes: Axes, values: Any) -> None:
