@@ -1,0 +1,124 @@
+"""Writes the reference pages of the documentation from the constructors' signatures and docstrings.
+
+``python scripts/write_reference.py`` writes docs/reference/*.md; a test compares them with what this script would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from omnimask.recipe import OptionSchema, describe
+from omnimask.registry import KINDS, Entry, Registry, discover
+from omnimask.training.config import BadSamples, DataOptions, TrainConfig
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+DISTRIBUTION = "omnimask"
+_NOTE = "<!-- Written by scripts/write_reference.py; edit the docstrings instead. -->\n"
+_SECTION = re.compile(r"^(?:Args|Raises|Returns|Yields):$", flags=re.MULTILINE)
+_ROLE = re.compile(r":\w+:`~?([^`]+)`")
+_TRAIN = {
+    "optimizer": OptionSchema("optimizer", "optimizer component", None, "what updates the weights"),
+    "schedule": OptionSchema("schedule", "schedule component", "{name: constant}", "learning rate as a factor of its peak"),
+}
+_DATA = {"max_bad": OptionSchema("max_bad", "mapping", "{fraction: 0.001, at_least: 10}", "unreadable samples tolerated")}
+
+
+def pages(registry: Registry | None = None) -> dict[str, str]:
+    """Text of every reference page by file name."""
+    return {"components.md": components_page(registry or discover()), "recipe-keys.md": keys_page()}
+
+
+def components_page(registry: Registry) -> str:
+    """Every component of this distribution, by kind."""
+    lines = [
+        _NOTE,
+        "# Components",
+        "",
+        "Everything that a recipe can name, as this version ships it. Plugins add to it: `omnimask components` lists what is "
+        "installed, and `omnimask components KIND NAME` shows one. Options without a default are required.",
+    ]
+    for kind in KINDS:
+        entries = [entry for entry in registry.entries(kind) if entry.distribution == DISTRIBUTION]
+        if entries:
+            lines += ["", f"## {kind.replace('_', ' ').capitalize()}"]
+        for entry in entries:
+            lines += ["", *_component(entry, registry.load(kind, entry.name))]
+    return "\n".join(lines) + "\n"
+
+
+def keys_page() -> str:
+    """The keys of `train:` and `data:`."""
+    lines = [
+        _NOTE,
+        "# Recipe keys",
+        "",
+        "The keys that belong to the framework itself; [Recipes](../recipes.md) explains the others.",
+        "",
+        "## train",
+        "",
+        *_table(_TRAIN.get(option.name, option) for option in describe(TrainConfig)),
+        "",
+        "## data",
+        "",
+        "All other keys under `data:` belong to the data set that is named there.",
+        "",
+        *_table(_DATA.get(option.name, option) for option in describe(DataOptions)),
+        "",
+        "## data.max_bad",
+        "",
+        "The larger of the two counts; one unreadable sample more, and the run stops with its last checkpoint intact.",
+        "",
+        *_table(describe(BadSamples)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _component(entry: Entry, cls: type) -> Iterator[str]:
+    yield f"### `{entry.name}` {{ #{entry.kind}-{entry.name.replace('.', '-')} }}"
+    yield ""
+    yield from _prose(inspect.getdoc(cls) or "")
+    options = describe(cls)
+    if options:
+        yield ""
+        yield from _table(options)
+
+
+def _prose(docstring: str) -> Iterator[str]:
+    """A docstring without its sections of options and errors; sources become a list."""
+    text = _ROLE.sub(r"`\1`", docstring)
+    paragraphs = [paragraph for paragraph in re.split(r"\n\s*\n", text) if not _SECTION.match(paragraph)]
+    for number, paragraph in enumerate(paragraphs):
+        if number:
+            yield ""
+        is_list_of_sources = re.match(r"\[\d+\] ", paragraph)
+        yield re.sub(r"(?:^|\s)\[(\d+)\] ", r"\n- [\1] ", paragraph).strip() if is_list_of_sources else paragraph
+
+
+def _table(options: Iterable[OptionSchema]) -> Iterator[str]:
+    yield "| option | type | default | |"
+    yield "|---|---|---|---|"
+    for option in options:
+        default = "required" if option.default is None else _code(option.default)
+        yield f"| `{option.name}` | {_cell(option.type)} | {default} | {_cell(option.description)} |"
+
+
+def _code(text: str) -> str:
+    return f"`{_cell(text)}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> None:
+    """Writes the pages."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
