@@ -209,6 +209,11 @@ class _WrongDefault:
     def __init__(self, context: Any, *, size: int = None) -> None: ...  # noqa: RUF013  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize("label", ["loss", "lr", "validation_loss"])
+def test_a_label_is_no_key_of_the_metrics(refused, text, label: str) -> None:
+    assert f"'{label}' is a key of metrics.jsonl" in refused(text, [f"predictors.0.label={label}"])[0]
+
+
 class _UnwritableAnnotation:
     def __init__(self, context: Any, *, size: SimpleNamespace | None = None) -> None: ...
 

@@ -17,7 +17,7 @@ from omnimask.recipe.problems import Problems
 from omnimask.recipe.text import UNSET
 from omnimask.registry import Registry
 from omnimask.signature import REQUIRED, Option
-from omnimask.training.config import DataOptions, TrainConfig
+from omnimask.training.config import RESERVED_LABELS, DataOptions, TrainConfig
 
 _TOP = {
     "seed": Option("seed", Annotated[int, Field(ge=0)], 0, "decides every random choice of the run"),
@@ -153,6 +153,9 @@ class _Recipes:
         places: dict[str, KeyPath] = {}
         for index, predictor in enumerate(found):
             path = ("predictors", index)
+            if predictor is not None and (predictor.label in RESERVED_LABELS or predictor.label.startswith("validation_")):
+                message = f"{predictor.label!r} is a key of metrics.jsonl; choose another label"
+                self.problems.add(self.document, (*path, "label"), message)
             if predictor is not None and (first := places.setdefault(predictor.label, path)) != path:
                 message = f"{predictor.label!r} is the label of {'.'.join(map(str, first))} too; give each its own, label: ..."
                 self.problems.add(self.document, (*path, "label"), message)

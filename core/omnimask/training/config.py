@@ -6,6 +6,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RESERVED_LABELS = frozenset(
+    {
+        "step",
+        "attempt",
+        "loss",
+        "lr",
+        "grad_norm",
+        "tokens",
+        "samples",
+        "seconds",
+        "tokens_per_second",
+        "total_tokens",
+        "total_samples",
+        "total_seconds",
+        "skipped_steps",
+        "bad_samples",
+    }
+)
+"""Keys of every line of ``metrics.jsonl``; a loss term cannot have their names."""
+
 
 class TrainConfig(BaseModel):
     """Everything the shared loop needs to know; the field descriptions are the reference."""
