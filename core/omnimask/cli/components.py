@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def components(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="tokenizer, masker, ...", show_default=False)] = None,
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A component, to see its options.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A component, to see its options.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """List the installed components, those of one kind, or one component's options."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omnimask.cli.output import messages, say
+from omnimask.cli.summary import closing_line, outcome
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
     from omnimask.recipe import Recipe
-    from omnimask.run.prepare import Run
 
 RUNS = Path("runs")
 """Where runs live that are given no folder."""
@@ -42,7 +42,9 @@ def pretrain(
 ) -> None:
     """Train a model from a recipe.
 
-    Everything that can be wrong with the input is found before anything is written. An interrupted run continues with `omnimask resume`.
+    Everything that can be wrong with the input is found before anything is written.
+
+    An interrupted run continues with `omnimask resume`.
     """
     if devices > 1:
         raise UserError(f"--devices {devices}: training on more than one device is not available yet; leave it out")
@@ -52,7 +54,7 @@ def pretrain(
     if smoke and run is None:
         with tempfile.TemporaryDirectory(prefix="omnimask-smoke-") as folder:
             summary = _train(loaded, Path(folder) / "run")
-        say(f"{loaded.name}: {_numbers(summary)}. The wiring works; nothing was kept.")
+        say(f"{loaded.name}: {outcome(summary)}. The wiring works; nothing was kept.")
         return
     path = run or _free_folder(loaded)
     summary = _train(loaded, path)
@@ -60,35 +62,12 @@ def pretrain(
 
 
 def _train(recipe: Recipe, path: Path) -> dict[str, Any]:
+    from omnimask.run.finish import finish
     from omnimask.run.prepare import start
 
     with messages():
-        ready = start(recipe, path)
-    return finish(ready)
-
-
-def finish(run: Run) -> dict[str, Any]:
-    """Trains to the end, draws the figure and returns the summary."""
-    from omnimask.run.finish import finish as finish_run
-
-    return finish_run(run)
-
-
-def closing_line(path: Path, summary: dict[str, Any]) -> str:
-    """What a run came to, and where it lies."""
-    figures = sorted((path / "figures").glob("reconstructions*"))
-    pictures = "".join(f", {figure.relative_to(path)}" for figure in figures)
-    return f"{_numbers(summary)}. It lies in {path}: summary.json, metrics.jsonl{pictures}"
-
-
-def _numbers(summary: dict[str, Any]) -> str:
-    parts = [f"{summary['status']} at step {summary['step']} of {summary['steps']}"]
-    parts += [
-        f"{name.replace('_', ' ')} {summary[name]:.4f}" for name in ("loss", "best_validation_loss") if summary[name] is not None
-    ]
-    if summary["bad_samples"]:
-        parts.append(f"{len(summary['bad_samples'])} unreadable samples left out")
-    return ", ".join(parts)
+        run = start(recipe, path)
+    return finish(run)
 
 
 def _free_folder(recipe: Recipe) -> Path:

@@ -55,6 +55,6 @@ def reconstruct(
         load_checkpoint(built.model, chosen)
         found = fill_in(built, samples, Precision(recipe.train.precision, device))
         name = f"{'reconstructions' if input is None else input.stem}-{chosen.name}"
-        drawn = render(recipe, found, output or run / "figures" / name, title=f"{run.name}: {chosen.name}")
+        drawn = render(recipe, found, output or run / "figures" / name, title=f"{run.resolve().name}: {chosen.name}")
     for path in drawn:
         write_text(str(path))

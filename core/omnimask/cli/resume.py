@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from omnimask.cli.output import messages, say
+from omnimask.cli.summary import closing_line
 
 
 def resume(
@@ -23,12 +24,14 @@ def resume(
     train.keep_checkpoints, train.micro_batch_tokens, device, data.path (the same data elsewhere) and data.max_bad. A schedule
     counts on the number of steps: with more of them, the learning rate follows the longer schedule from here on.
     """
-    from omnimask.cli.pretrain import closing_line, finish
+    from omnimask.run.finish import FIGURE, draw, finish
     from omnimask.run.resume import is_finished, reopen
 
     with messages():
         ready = reopen(run, changes or ())
     if is_finished(ready):
+        if not any(ready.directory.figures.glob(f"{FIGURE}*")):
+            draw(ready)  # the process ended between the summary and the figure
         step = ready.trainer.progress.step
         say(f"{run} is finished at step {step}; train.steps=N with a larger N continues it")
         return

@@ -29,7 +29,7 @@ def draw(run: Run) -> None:
     directory = run.directory
     checkpoint = choose_checkpoint(directory.path, "best")
     load_checkpoint(run.built.model, checkpoint)
-    title = f"{run.recipe.name}: {_kind(run)} samples, {checkpoint.name}"
+    title = f"{directory.path.resolve().name}: {_kind(run)} samples, {checkpoint.name}"
     try:
         draw_run(run.built, run.trainer.precision, directory.figures / FIGURE, title=title)
     except OSError as error:

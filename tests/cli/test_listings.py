@@ -1,0 +1,116 @@
+"""``omnimask plugins``, ``components`` and ``doctor``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import omnimask as package
+from omnimask import discovery
+from omnimask.registry import discover
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def broken_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A plugin that cannot be imported is installed beside the others."""
+    real = discovery.entry_points
+
+    def points(*, group: str) -> list[EntryPoint]:
+        return [*real(group=group), EntryPoint("broken", "no_such_module_at_all", group)]
+
+    monkeypatch.setattr(discovery, "entry_points", points)
+    discover(refresh=True)
+    yield
+    monkeypatch.undo()
+    discover(refresh=True)
+
+
+def test_version_and_help(omnimask: Command) -> None:
+    assert omnimask("--version").out.strip() == f"omnimask {package.__version__}"
+    assert omnimask().code == 0
+    result = omnimask("--help")
+    assert result.code == 0
+    for command in ("pretrain", "resume", "reconstruct", "inspect", "plugins", "components", "doctor"):
+        assert command in result.out
+        helped = omnimask(command, "--help")
+        assert helped.code == 0
+        assert max(map(len, helped.out.splitlines())) <= 80
+
+
+def test_plugins_are_listed_with_where_they_come_from(omnimask: Command) -> None:
+    found = json.loads(omnimask("plugins", "--json").out)
+    assert [row["plugin"] for row in found["plugins"]] == ["core", "datasets", "image"]
+    assert {row["distribution"] for row in found["plugins"]} == {"omnimask"}
+    assert found["problems"] == []
+    table = omnimask("plugins").out
+    assert all(row["plugin"] in table for row in found["plugins"])
+
+
+def test_plugins_check_loads_everything(omnimask: Command) -> None:
+    result = omnimask("plugins", "--check")
+    assert (result.code, result.errors) == (0, [])
+    assert "every component could be loaded" in result.err
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_a_broken_plugin_is_explained_and_harms_no_other(omnimask: Command, recipe: Path) -> None:
+    listed = omnimask("plugins")
+    assert listed.code == 0
+    assert "'broken'" in listed.errors[0] and "no_such_module_at_all" in listed.errors[0]
+    checked = omnimask("plugins", "--check", traceback=True)
+    assert checked.code == 1
+    assert "ModuleNotFoundError" in checked.err
+    assert omnimask("pretrain", recipe, "train.steps=1").code == 0
+    unknown = omnimask("pretrain", recipe, "encoder={name: broken.encoder}", traceback=True)
+    assert unknown.code == 2
+    assert omnimask("doctor").code == 1
+
+
+def test_components_by_kind_and_one_with_its_options(omnimask: Command) -> None:
+    everything = json.loads(omnimask("components", "--json").out)
+    maskers = json.loads(omnimask("components", "masker", "--json").out)
+    assert [entry for entry in everything if entry["kind"] == "masker"] == maskers
+    assert {"none", "random", "span"} <= {entry["name"] for entry in maskers}
+    assert "random" in omnimask("components", "masker").out
+    one = json.loads(omnimask("components", "masker", "random", "--json").out)
+    assert [(o["name"], o["type"], o["default"]) for o in one["options"]] == [("ratio", "float > 0, <= 1", None)]
+    shown = omnimask("components", "masker", "random").out
+    assert "required" in shown and "share that is hidden" in shown
+    assert max(map(len, omnimask("components", "encoder", "transformer").out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [(["maskr"], "did you mean 'masker'?"), (["masker", "rndom"], "no masker is called 'rndom' (did you mean 'random'?)")],
+)
+def test_unknown_components(omnimask: Command, arguments: list[str], message: str) -> None:
+    result = omnimask("components", *arguments)
+    assert result.code == 2
+    assert message in result.errors[0]
+
+
+def test_doctor_finds_a_working_installation(omnimask: Command) -> None:
+    found = json.loads(omnimask("doctor", "--json").out)
+    assert found["versions"]["omnimask"] == package.__version__
+    assert found["datasets"] in (None, "package")
+    assert {"versions", "cpu", "plugins", "disk", "datasets"} <= {check["name"] for check in found["checks"]}
+    assert "ok" in omnimask("doctor").out
+
+
+def test_doctor_finds_a_folder_that_passes_for_a_package(
+    omnimask: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "datasets").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = omnimask("doctor", "--json")
+    found = json.loads(result.out)
+    assert result.code == 1
+    assert found["datasets"] == str(tmp_path / "datasets")
+    assert [check["name"] for check in found["checks"] if check["status"] == "problem"] == ["datasets"]
