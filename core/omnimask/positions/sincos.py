@@ -17,8 +17,9 @@ class SinCos(Module):
     """Adds sines and cosines of each position axis to the embeddings; nothing is learned [0], [1].
 
     The width is shared out evenly over the A axes, the last axis first, each part holding ``width / (2 A)`` sines and then as many
-    cosines; channels that do not divide evenly stay zero. For two axes (row, column) this is the table of MAE's reference. Where
-    one modality's extents are bounded the table is made once; otherwise it is computed for each slot, for any real position.
+    cosines; channels that do not divide evenly stay zero. For two axes (row, column) this is the table of MAE's reference. Any
+    real position has its waves, places beyond a modality's extent too. On CPU, where sines are slow, one modality with bounded
+    extents has a table that is made once and serves streams that stay on its grid.
 
     Args:
         temperature: the longest wavelength is 2 pi times this.
@@ -53,7 +54,16 @@ class SinCos(Module):
         return torch.nn.functional.pad(table, (0, self.width - table.shape[1]))
 
     def forward(self, stream: Stream) -> Placement:
-        if self.table is None or self.grid is None:
+        if self.table is None or self.grid is None or not self._is_on_grid(stream.positions):
             return Placement(added=self.waves(stream.positions) * stream.has_position[:, None])
         place = grid_place(stream.positions, self.grid)
         return Placement(added=self.table[torch.where(stream.has_position, place, len(self.table) - 1)])
+
+    def _is_on_grid(self, positions: Tensor) -> bool:
+        """Whether the table holds all (T, A) positions; asked on CPU only, since other devices would have to be waited for."""
+        assert self.grid is not None
+        if positions.device.type != "cpu":
+            return False
+        positions = positions[:, : self.axes]
+        inside = (positions >= 0) & (positions < torch.tensor(self.grid)) & (positions == positions.floor())
+        return bool(inside.all())
