@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -15,6 +16,12 @@ from omnimask import discovery
 from omnimask.registry import discover
 
 Command = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def as_the_console_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``python -m pytest`` puts the working directory on the path, as no launch form of the command does."""
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if not (Path(entry) / "datasets" / "omnimask_datasets").is_dir()])
 
 
 @pytest.fixture
