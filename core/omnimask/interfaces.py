@@ -297,7 +297,7 @@ class Reads:
     """Which slots of a stream show tokens or special ids of one modality; host-known, so that embedding never synchronises.
 
     ``slots`` (n,) that show store content, and its row ``index`` (n,) in the modality's store; ``literal_slots`` (k,) that show
-    ``literals`` (k,). ``slots`` is None when all slots, in order, show content.
+    ``literals`` (k,). ``slots`` is None when all slots, in order, show content of the only modality.
     """
 
     index: Array

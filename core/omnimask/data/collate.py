@@ -105,16 +105,17 @@ def _pack(
         positions=positions,
         layout=dataclasses.replace(joint.layout, parent=parent),
         targets=_by_modality(table, joint, specs, base),
-        reads={m: _reads(joint, source, number, base[m]) for number, m in enumerate(specs)},
+        reads={m: _reads(joint, source, number, base[m], is_only=len(specs) == 1) for number, m in enumerate(specs)},
     )
 
 
-def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int) -> Reads:
+def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int, *, is_only: bool) -> Reads:
     is_here = stream.modality == number
     shows_content = is_here & (source >= 0) & (stream.literal == CONTENT)
     slots = np.flatnonzero(shows_content)
     literal_slots = np.flatnonzero(is_here & (stream.literal >= 0))
-    return Reads(source[slots] - base, None if len(slots) == len(source) else slots, stream.literal[literal_slots], literal_slots)
+    fills = is_only and len(slots) == len(source)
+    return Reads(source[slots] - base, None if fills else slots, stream.literal[literal_slots], literal_slots)
 
 
 def _by_modality(table: Targets, stream: Stream, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> Targets:
