@@ -36,7 +36,8 @@ class FileFolder:
         chosen = [(name, size) for name, size in found if PurePosixPath(name).suffix.lower() in self.extensions]
         if not chosen:
             wanted = ", ".join(self.extensions)
-            raise ValueError(f"{self.path} holds no files ending in {wanted}; found {_describe([name for name, _ in found])}")
+            others = describe_endings([name for name, _ in found])
+            raise ValueError(f"{self.path} holds no files ending in {wanted}; found {others}")
         self.names: list[str] = [name for name, _ in chosen]
         self.sizes: list[int] = [size for _, size in chosen]
 
@@ -91,8 +92,8 @@ def _size(entry: os.DirEntry[str]) -> int:
         return -1
 
 
-def _describe(names: Sequence[str]) -> str:
-    """What a folder holds instead, in a few words."""
+def describe_endings(names: Sequence[str]) -> str:
+    """What a folder or an archive holds instead, in a few words."""
     if not names:
         return "no files at all"
     endings = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in names)

@@ -1,10 +1,15 @@
-"""Image files in a folder."""
+"""Image files in a folder or in a zip file."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from omnimask_datasets.archive import ZipArchive
 from omnimask_datasets.folder import FileFolder
+
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"
+)  # fmt: skip
 
 
 class ImageFolder(FileFolder):
@@ -14,7 +19,18 @@ class ImageFolder(FileFolder):
         path: the folder.
     """
 
-    extensions: ClassVar[tuple[str, ...]] = (
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"
-    )  # fmt: skip
+    extensions: ClassVar[tuple[str, ...]] = EXTENSIONS
+    field: ClassVar[str] = "image"
+
+
+class ImageZip(ZipArchive):
+    """The image files in a zip file, read in place; ``label`` is what its table of labels says, or the first folder's name.
+
+    Args:
+        path: the zip file.
+        labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
+            ``labels.csv`` where the archive has it, else folders are the labels.
+    """
+
+    extensions: ClassVar[tuple[str, ...]] = EXTENSIONS
     field: ClassVar[str] = "image"

@@ -1,0 +1,132 @@
+"""Members of a zip file as a data set; nothing is ever extracted, so no member's name can reach the file system."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from omnimask.data.labels import Row, parse_labels, unknown_keys
+from omnimask.errors import UserError
+from omnimask.interfaces import Context
+from omnimask_datasets.folder import describe_endings
+
+LABELS = "labels.csv"
+"""The member that is read for labels unless another is named, where the archive has it."""
+_LARGEST = 2**30
+"""Bytes that one member may unpack to."""
+_ENCRYPTED = 0x1
+
+
+class ZipArchive:
+    """Base of data sets whose samples are the members of a zip file, in the order of their names.
+
+    A sample is ``{field: bytes}`` and, where it has one, ``label``: what the table of labels says, or without a table the name of
+    the first folder. Hidden members are left out. The file is opened once per process, when first read, and stays open. A
+    subclass sets ``extensions`` (lower case, with the dot) and ``field``.
+
+    Args:
+        path: the zip file.
+        labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
+            ``labels.csv`` where the archive has it, else folders are the labels.
+    """
+
+    extensions: ClassVar[tuple[str, ...]] = ()
+    field: ClassVar[str] = "file"
+
+    def __init__(self, context: Context, *, path: Path, labels: str | None = None) -> None:
+        del context
+        self.path = Path(path).expanduser().absolute()
+        self._open: tuple[int, zipfile.ZipFile] | None = None
+        members = self._members()
+        self.names = sorted(name for name in members if self._is_sample(name))
+        if not self.names:
+            wanted = ", ".join(self.extensions)
+            raise ValueError(f"{self.path} holds no members ending in {wanted}; found {describe_endings(list(members))}")
+        self.sizes = [members[name].file_size for name in self.names]
+        self.checksums = [members[name].CRC for name in self.names]
+        self.labels = self._labels(labels, members)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def key(self, index: int) -> str:
+        """The member's name."""
+        return self.names[index]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The member's bytes, and the label where there is one.
+
+        Raises:
+            ValueError: the member is encrypted, damaged, packed in a way that Python cannot unpack, or larger than 1 GiB.
+            OSError: the archive cannot be read.
+        """
+        name = self.names[index]
+        sample: dict[str, Any] = {self.field: self._read(name)}
+        label = self.labels.get(name)
+        return sample if label is None else {**sample, "label": label}
+
+    def fingerprint(self) -> str:
+        """Digest of the members' names, sizes and checksums; where the archive lies does not matter."""
+        digest = blake2b(digest_size=16)
+        for name, size, checksum in zip(self.names, self.sizes, self.checksums, strict=True):
+            digest.update(f"{name}\0{size}\0{checksum}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        """The archive's files by name; of several members of one name the last counts, as for every reader of zip files."""
+        if not self.path.exists():
+            raise ValueError(f"the file {self.path} does not exist (looked in {Path.cwd()})")
+        if not self.path.is_file():
+            raise ValueError(f"{self.path} is a folder; path must be a zip file")
+        try:
+            archive = self._archive()
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise ValueError(f"{self.path} is no readable zip file: {error}") from error
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        return {info.filename: info for info in archive.infolist() if not info.is_dir()}
+
+    def _is_sample(self, name: str) -> bool:
+        parts = PurePosixPath(name).parts
+        is_hidden = any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts
+        return not is_hidden and PurePosixPath(name).suffix.lower() in self.extensions
+
+    def _labels(self, table: str | None, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, str]:
+        if table is None and LABELS not in members:
+            return {name: name.split("/")[0] for name in self.names if "/" in name}
+        name = table or LABELS
+        if name not in members:
+            tables = [member for member in members if member.endswith(".csv")]
+            raise ValueError(f"{self.path} has no member {name!r} with labels; its tables: {', '.join(tables) or 'none'}")
+        source = f"{self.path}:{name}"
+        rows: Mapping[str, Row] = parse_labels(self._read(name), source)
+        if problems := unknown_keys(rows, self.names, source, "member"):
+            raise UserError(*problems)
+        return {key: row.label for key, row in rows.items()}
+
+    def _archive(self) -> zipfile.ZipFile:
+        """The open archive; every process has a file position of its own."""
+        if self._open is None or self._open[0] != os.getpid():
+            self._open = os.getpid(), zipfile.ZipFile(self.path)
+        return self._open[1]
+
+    def _read(self, name: str) -> bytes:
+        try:
+            archive = self._archive()
+            info = archive.getinfo(name)
+            if info.flag_bits & _ENCRYPTED:
+                raise ValueError(f"the member {name} is encrypted")
+            if info.file_size > _LARGEST:
+                raise ValueError(f"the member {name} unpacks to {info.file_size:,} bytes; at most {_LARGEST:,} are read")
+            return archive.read(info)
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError) as error:
+            raise ValueError(f"the member {name} cannot be unpacked: {error}") from error
