@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from omnimask.recipe import OptionSchema, describe
+from omnimask.recipe import OptionSchema, describe, shipped_recipes
 from omnimask.registry import KINDS, Entry, Registry, discover
 from omnimask.training.config import BadSamples, DataOptions, TrainConfig
 
@@ -28,7 +28,8 @@ _DATA = {"max_bad": OptionSchema("max_bad", "mapping", "{fraction: 0.001, at_lea
 
 def pages(registry: Registry | None = None) -> dict[str, str]:
     """Text of every reference page by file name."""
-    return {"components.md": components_page(registry or discover()), "recipe-keys.md": keys_page()}
+    registry = registry or discover()
+    return {"components.md": components_page(registry), "recipe-keys.md": keys_page(), "recipes.md": recipes_page(registry)}
 
 
 def components_page(registry: Registry) -> str:
@@ -47,6 +48,29 @@ def components_page(registry: Registry) -> str:
         for entry in entries:
             lines += ["", *_component(entry, registry.load(kind, entry.name))]
     return "\n".join(lines) + "\n"
+
+
+def recipes_page(registry: Registry) -> str:
+    """The shipped recipes, each under the comment that its file begins with."""
+    own = {folder.path() for folder in registry.folders if folder.plugin.distribution == DISTRIBUTION}
+    files = {name: path for name, path in shipped_recipes(registry).items() if path.parent in own}
+    lines = [
+        _NOTE,
+        "# Shipped recipes",
+        "",
+        "The bare name of a modality (`image`) is its `quickstart`. [Recipes](../recipes.md) explains the keys.",
+    ]
+    for name, path in files.items():
+        comment, rest = _split(path.read_text(encoding="utf-8"))
+        lines += ["", f"## `{name}` {{ #{name.replace('/', '-')} }}", "", comment, "", "```yaml", rest, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The comment at the beginning of a file, as a paragraph, and what follows."""
+    lines = text.strip().splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return " ".join(line.removeprefix("#").strip() for line in lines[:first]), "\n".join(lines[first:])
 
 
 def keys_page() -> str:
