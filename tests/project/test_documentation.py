@@ -47,7 +47,8 @@ def commands() -> Iterator[tuple[str, list[str], bool]]:
 
 
 def recipes() -> Iterator[tuple[str, str]]:
-    for page in PAGES:
+    """Page and text of every whole recipe; the reference shows files that have tests of their own."""
+    for page in (page for page in PAGES if page.parent.name != "reference"):
         for rest, text in blocks(page, "yaml"):
             if text.startswith("omnimask:") and "title=" not in rest:
                 yield page.name, text
