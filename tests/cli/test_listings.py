@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,9 @@ def as_the_console_script(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def broken_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A plugin that cannot be imported is installed beside the others."""
-    real = discovery.entry_points
 
     def points(*, group: str) -> list[EntryPoint]:
-        return [*real(group=group), EntryPoint("broken", "no_such_module_at_all", group)]
+        return [*entry_points(group=group), EntryPoint("broken", "no_such_module_at_all", group)]
 
     monkeypatch.setattr(discovery, "entry_points", points)
     discover(refresh=True)

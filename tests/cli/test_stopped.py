@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,31 @@ def test_a_signal_ends_a_run_after_a_checkpoint(
     assert omnimask("resume", "a").code == 0
     omnimask("pretrain", recipe, "--run", "b")
     assert files_of(tmp_path / "a").losses == files_of(tmp_path / "b").losses
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 900 kB, where this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_really_fills_up(omnimask: Command, recipe: Path, small_disk: Path, files_of: Any) -> None:
+    result = omnimask(
+        "pretrain", recipe, "--run", small_disk / "a", "train.keep_checkpoints=9", "train.steps=40"
+    )
+    assert result.code == 1
+    assert "No space left on device" in result.errors[0] and "lower train.keep_checkpoints" in result.errors[0]
+    assert not list(small_disk.rglob("*.tmp"))
+    checkpoints = sorted((small_disk / "a" / "checkpoints").glob("step-*"))
+    assert checkpoints
+    for checkpoint in checkpoints:
+        verify(checkpoint)
+    result = omnimask("resume", small_disk / "a", "train.keep_checkpoints=2")
+    assert result.code == 0, result.err
+    assert sorted(files_of(small_disk / "a").losses) == list(range(1, 41))

@@ -128,7 +128,7 @@ def plan_kills(kills: int, seed: int) -> list[Kill]:
             number * STEPS_PER_KILL + rng.randint(1 if number == 0 else 10, STEPS_PER_KILL - 10),
             "checkpoint" if number % 2 else "step",
             rng.uniform(0, 0.05),
-            rng.random() < 0.5,
+            number // 2 % 2 == 1,
         )
         for number in range(kills)
     ]

@@ -151,11 +151,12 @@ class _Window:
 
 
 class _ViewHandler(logging.Handler):
-    """Shows warnings above the progress bar."""
+    """Shows warnings above the progress bar; errors are raised too, and whoever started the run shows them."""
 
     def __init__(self, view: View) -> None:
         super().__init__()
         self._view = view
+        self.addFilter(lambda record: record.levelno < logging.ERROR)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._view.message(self.format(record))

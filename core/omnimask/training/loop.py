@@ -168,6 +168,7 @@ class Trainer:
                 metrics.cut(progress.step)
                 self.checkpoints.set_aside(progress.step, progress.attempt)
                 self._point_at_best()
+                self.checkpoints.prune()  # a run that continues with fewer may do so because the disk is full
         self._continues = True
 
     def _point_at_best(self) -> None:
