@@ -35,6 +35,6 @@ def test_component_is_documented(entry: Entry) -> None:
     cls = discover().load(entry.kind, entry.name)
     assert cls.__doc__, f"{cls.__name__} has no docstring"
     summary = (inspect.getdoc(cls) or "").partition("\n")[0]
-    assert summary.endswith((".", ";", ":", "])", "].")), f"the first line of {cls.__name__}'s docstring is no sentence: {summary!r}"
+    assert summary.endswith((".", ";", ":", "])", "].")), f"the docstring of {cls.__name__} begins with no sentence: {summary!r}"
     missing = [option.name for option in describe(cls) if not option.description]
     assert not missing, f"{cls.__name__}: options without a description: {missing}"
