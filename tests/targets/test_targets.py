@@ -67,7 +67,10 @@ def test_loss_is_the_mean_square_of_each_token() -> None:
     target = patch()
     answers, values = target.answers(prediction, run), prediction.head(prediction.features)
     loss = target.loss(prediction, answers)
-    wanted = [sum((float(p) - float(a)) ** 2 for p, a in zip(*rows, strict=True)) / 4 for rows in zip(values, answers, strict=True)]
+    wanted = [
+        sum((float(p) - float(a)) ** 2 for p, a in zip(*rows, strict=True)) / 4
+        for rows in zip(values.detach(), answers, strict=True)
+    ]
     assert loss.tolist() == pytest.approx(wanted, rel=1e-5)
 
 
