@@ -139,9 +139,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_really_fills_up(omnimask: Command, recipe: Path, small_disk: Path, files_of: Any) -> None:
-    result = omnimask(
-        "pretrain", recipe, "--run", small_disk / "a", "train.keep_checkpoints=9", "train.steps=40"
-    )
+    result = omnimask("pretrain", recipe, "--run", small_disk / "a", "train.keep_checkpoints=9", "train.steps=40")
     assert result.code == 1
     assert "No space left on device" in result.errors[0] and "lower train.keep_checkpoints" in result.errors[0]
     assert not list(small_disk.rglob("*.tmp"))

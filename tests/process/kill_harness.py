@@ -126,9 +126,9 @@ def plan_kills(kills: int, seed: int) -> list[Kill]:
             WORKERS[number % 2],
             # a run may fall back by a checkpoint's distance, so targets keep that far from the stretch's begin
             number * STEPS_PER_KILL + rng.randint(1 if number == 0 else 10, STEPS_PER_KILL - 10),
-            "checkpoint" if number % 2 else "step",
+            "checkpoint" if number // 2 % 2 else "step",
             rng.uniform(0, 0.05),
-            number // 2 % 2 == 1,
+            (number + number // 4) % 2 == 1,
         )
         for number in range(kills)
     ]

@@ -22,4 +22,4 @@ def test_killed_and_resumed_four_times(tmp_path: Path) -> None:
     result = json.loads(output.read_text(encoding="utf-8"))
     assert result["is_exact"]
     assert [kill["workers"] for kill in result["kills"]] == [0, 2, 0, 2]
-    assert [kill["is_main_alone"] for kill in result["kills"]] == [False, False, True, True]
+    assert [kill["is_main_alone"] for kill in result["kills"]] == [False, True, False, True]

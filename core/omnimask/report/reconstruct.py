@@ -129,7 +129,8 @@ def _filled(
     tokens: Tokens, spec: TokenSpec, is_visible: NDArray[np.bool_], predicted: NDArray[Any], is_predicted: NDArray[np.bool_]
 ) -> Tokens:
     if spec.vocabulary is not None:  # a head also answers with specials, which stand for no token
-        is_predicted = is_predicted & (predicted < spec.vocabulary)
+        specials = list(spec.special_ids.values())
+        is_predicted = is_predicted & (predicted < spec.vocabulary) & ~np.isin(predicted, specials)
     is_filled = is_predicted & ~is_visible
     content = np.array(tokens.content, predicted.dtype)
     content[is_filled] = predicted[is_filled]
