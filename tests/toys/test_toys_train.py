@@ -64,6 +64,6 @@ def test_signal_dropped_and_decoded(trained: Callable[..., Toy]) -> None:
 @pytest.mark.parametrize("recipe", ["pairs_drop", "pairs_mixed"])
 def test_two_modalities_of_which_one_may_be_absent(trained: Callable[..., Toy], recipe: str) -> None:
     toy = trained(recipe)
-    assert toy.after["signal"] < 0.6 * mean_guess(toy, "signal")
+    assert toy.after["signal"] < 0.7 * mean_guess(toy, "signal")
     assert toy.after["words"] < 0.8 * unigram(toy, "words")
     assert toy.summary["bad_samples"] == {}
