@@ -118,6 +118,11 @@ class AttentionPlan:
         same = (rank[:, :, None] == rank[:, None, :]) & (block[:, :, None] == block[:, None, :])
         return ((rank[:, None, :] < rank[:, :, None]) | same).unsqueeze(1)
 
+    def sequence(self, device: torch.device) -> Tensor:
+        """(T,) sequence of every query slot."""
+        owner = np.repeat(np.arange(self.layout.num_sequences), self.layout.lengths)
+        return self._cached("sequence", device, lambda: index_tensor(owner, device))
+
     def cumulative(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """(S + 1,) int32 offsets of queries and keys, as variable-length kernels want them."""
         return self._cached(

@@ -219,6 +219,7 @@ def build_model(recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapp
         specs=specs,
         modalities=names,
         width=encoder.width,
+        depth=encoder.depth,
         summary=encoder.num_summary,
         embeddings={name: _as_embedding(part) for name, part in embeddings.items()},
     )

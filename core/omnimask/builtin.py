@@ -38,9 +38,11 @@ def _register_model(registry: Registrar) -> None:
     registry.add_position("none", "omnimask.positions.none:NoPosition")
     registry.add_encoder("transformer", "omnimask.encoders.transformer:TransformerEncoder")
     registry.add_predictor("decoder", "omnimask.predictors.decoder:Decoder")
+    registry.add_predictor("cross_decoder", "omnimask.predictors.cross_decoder:CrossDecoder")
     registry.add_predictor("in_place", "omnimask.predictors.in_place:InPlace")
     registry.add_predictor("autoregressive", "omnimask.predictors.autoregressive:Autoregressive")
     registry.add_target("patch", "omnimask.targets.patch:Patch")
+    registry.add_target("frequency", "omnimask.targets.frequency:Frequency")
     registry.add_target("ids", "omnimask.targets.ids:Ids")
 
 

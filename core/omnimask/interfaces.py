@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from omnimask.model import MaskedModel
 
 Array: TypeAlias = Any
 """``numpy.ndarray`` on the host, ``torch.Tensor`` on the device."""
@@ -385,7 +388,7 @@ class Context:
     """The one positional constructor argument of every component; new fields never break a plugin.
 
     ``specs`` of all modalities in the recipe's order; ``modalities`` this component serves; ``labels`` declared by the recipe;
-    ``width`` of the encoder whose features are read (0 on the host); ``summary`` how many summary vectors that encoder gives;
+    ``width`` of the encoder whose features are read (0 on the host), ``depth`` its number of layers, ``summary`` its summary vectors;
     ``embeddings`` by modality, for heads tied to them; ``passes`` widths of the earlier passes; ``layer`` the tap that is read,
     None for the last layer; ``label`` the name of a predictor's loss terms; ``num_heads`` of the attention that a position
     component serves and ``head_width`` the width of one head (0 elsewhere).
@@ -395,6 +398,7 @@ class Context:
     modalities: tuple[str, ...] = ()
     labels: Mapping[str, FieldSpec] = field(default_factory=dict[str, FieldSpec])
     width: int = 0
+    depth: int = 0
     summary: int = 0
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     passes: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -638,6 +642,19 @@ class Predictor(Protocol):
         ...
 
     def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]: ...
+
+
+@runtime_checkable
+class Initializer(Protocol):
+    """Gives a model that was just built the weights that it begins with, from a file of another program."""
+
+    def __call__(self, model: MaskedModel) -> None:
+        """Copies weights into ``model``.
+
+        Raises:
+            ValueError: the file is not there or of a form that is not read, or names or shapes do not fit; it says which.
+        """
+        ...
 
 
 @dataclass(frozen=True)

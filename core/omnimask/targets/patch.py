@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import numpy as np
@@ -10,37 +9,41 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from omnimask.embeddings.content import ContentScale
-from omnimask.interfaces import CONTENT, Context, Module, Prediction, Run, Stream
+from omnimask.interfaces import CONTENT, Context, Prediction, Run, Stream
 from omnimask.packed import index_tensor
+from omnimask.targets.continuous import ContinuousTarget, LossKind, mean_loss
 
 
-class Patch(Module):
-    """Continuous content (pixels of a patch, bins of a spectrogram), by mean squared error in float32.
+class Patch(ContinuousTarget):
+    """Continuous content (pixels of a patch, bins of a spectrogram), by mean squared or absolute error in float32.
 
     Args:
         normalize: the answer is the content minus its own mean, over its own standard deviation (unbiased variance, ``eps`` inside
             the root), as in MAE [0]; otherwise the scaled content.
         eps: added to the variance.
+        loss: ``mse``, ``l1`` (SimMIM [1]) or ``smooth_l1`` (quadratic below a difference of 1), mean over the numbers of a token.
 
     [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021; constants as in the reference implementation.
+    [1] Xie et al.: SimMIM, 2021.
     """
 
-    def __init__(self, context: Context, *, normalize: bool = False, eps: Annotated[float, Field(gt=0)] = 1e-6) -> None:
-        super().__init__()
-        (self.name,) = context.modalities
-        spec = context.specs[self.name]
-        if spec.width is None:
-            raise ValueError(f"target patch needs continuous tokens, and those of {self.name!r} are ids; use ids")
-        if normalize and math.prod(spec.width) < 2:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        normalize: bool = False,
+        eps: Annotated[float, Field(gt=0)] = 1e-6,
+        loss: LossKind = "mse",
+    ) -> None:
+        super().__init__(context, "patch")
+        if normalize and self.num_outputs < 2:
             raise ValueError("normalize needs at least two numbers in a token; set normalize: false")
-        self.width, self.num_outputs = spec.width, math.prod(spec.width)
         self.normalize, self.eps = normalize, eps
-        self.scale = ContentScale(spec)
+        self.kind: LossKind = loss
 
     def _scaled(self, run: Run, index: Tensor) -> Tensor:
         """(n, w) scaled content at store coordinates ``index``."""
-        return self.scale(run.batch.store[self.name].data[index - run.batch.base[self.name]]).flatten(1)
+        return self.scaled(run, index).flatten(1)
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
         content = self._scaled(run, prediction.targets.of)
@@ -54,7 +57,7 @@ class Patch(Module):
         return content.mean(1, keepdim=True), (content.var(1, keepdim=True, unbiased=True) + self.eps).sqrt()
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        return (prediction.head(prediction.features).float() - answers).square().mean(1)
+        return mean_loss(self.kind, prediction.head(prediction.features), answers)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
         """(N, *width) in stored units.

@@ -1,0 +1,82 @@
+"""The layers that blocks are made of, by name. T slots, D width."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+NormKind: TypeAlias = Literal["layer", "rms"]
+MLPKind: TypeAlias = Literal["gelu", "swiglu"]
+
+
+def make_norm(kind: NormKind, width: int, eps: float) -> nn.Module:
+    """``layer``: LayerNorm; ``rms``: RMSNorm, which neither centres nor shifts [0].
+
+    [0] Zhang, Sennrich: Root Mean Square Layer Normalization, 2019.
+    """
+    return nn.LayerNorm(width, eps=eps) if kind == "layer" else nn.RMSNorm(width, eps=eps)
+
+
+def make_mlp(kind: MLPKind, width: int, hidden: int) -> nn.Module:
+    """An MLP with about ``2 * width * hidden`` weights, whatever its kind."""
+    return MLP(width, hidden) if kind == "gelu" else SwiGLU(width, swiglu_width(hidden))
+
+
+def swiglu_width(hidden: int) -> int:
+    """Two thirds of a plain MLP's hidden width, since a gated one has three matrices instead of two [0]; the next multiple of 8.
+
+    [0] Shazeer: GLU Variants Improve Transformer, 2020.
+    """
+    return -(-2 * hidden // 24) * 8
+
+
+class MLP(nn.Sequential):
+    """Linear, GELU (the exact one: it is also the faster one on CPU), linear."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+class SwiGLU(nn.Module):
+    """``out(silu(gate(x)) * value(x))`` [0]; gate and value are one matrix.
+
+    Args:
+        width: D.
+        hidden: width of the gate and of the value.
+
+    [0] Shazeer: GLU Variants Improve Transformer, 2020.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_value = nn.Linear(width, 2 * hidden)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        gate, value = self.gate_value(x_TD).chunk(2, dim=-1)
+        return self.out(functional.silu(gate) * value)
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """Stochastic depth's linear schedule [0]: from 0 in the first block to ``rate`` in the last; one block alone has 0.
+
+    [0] Huang et al.: Deep Networks with Stochastic Depth, 2016.
+    """
+    return [rate * number / max(depth - 1, 1) for number in range(depth)]
+
+
+def draw_kept(rate: float, branches: int, num_sequences: int, sequence: Tensor) -> Tensor:
+    """(branches, T, 1) factors of residual branches: 0 for all slots of a dropped sequence, ``1 / (1 - rate)`` for those of a kept
+    one, so that the expectation stays. Drawn from torch's generator.
+
+    Args:
+        rate: probability that a sequence drops a branch, in [0, 1).
+        branches: residual branches of a block.
+        num_sequences: S.
+        sequence: (T,) sequence of every slot.
+    """
+    kept = torch.rand(branches, num_sequences, device=sequence.device) >= rate
+    return (kept / (1 - rate))[:, sequence, None]
