@@ -1,0 +1,120 @@
+"""``omnimask evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omnimask.cli.output import messages, say, write_json, write_table, write_text
+from omnimask.errors import UserError
+
+if TYPE_CHECKING:
+    from omnimask.evaluation import Evaluation
+    from omnimask.evaluation.curves import Interval, Point
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    probe: Annotated[str, typer.Option("--probe", metavar="NAMES", help="knn, linear, or both with a comma.")] = "knn,linear",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", metavar="KEY=VALUE", help="Other data, for example path=FOLDER; may be given again.", show_default=False
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="CSV with the columns key,label[,split].", show_default=False),
+    ] = None,
+    pool: Annotated[str, typer.Option("--pool", metavar="HOW", help="mean (over tokens), summary, or both.")] = "mean",
+    draws: Annotated[int, typer.Option("--draws", metavar="N", min=2, help="How often few labels are drawn.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=2, help="Most samples of either side of the split.")] = 10_000,
+    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where to write; default: RUN.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Score a trained encoder with few labels, beside the same encoder untrained and beside raw input.
+
+    The weights stay as they are; only probes are fitted. Writes evaluation.json and figures/few_label.png.
+    """
+    from omnimask.evaluation.run import evaluate_run
+
+    with messages():
+        found = evaluate_run(
+            run,
+            probes=[name.strip() for name in probe.split(",") if name.strip()],
+            data=[_data_key(change) for change in data or ()],
+            labels=labels,
+            pool=pool,
+            draws=draws,
+            limit=limit,
+            checkpoint=checkpoint,
+            output=output,
+        )
+    if as_json:
+        write_json(found.record)
+    else:
+        _show(found.evaluation, str(found.record["checkpoint"]))
+    say(f"written: {', '.join(str(path) for path in found.files)}")
+
+
+def _data_key(change: str) -> str:
+    """``path=FOLDER`` and ``data.path=FOLDER`` mean the same; ``data={...}`` stands as it is."""
+    key, separator, _ = change.partition("=")
+    if not separator:
+        raise UserError(f"--data {change}: has the form key=value, for example path=FOLDER")
+    return change if key == "data" or key.startswith("data.") else f"data.{change}"
+
+
+def _show(evaluation: Evaluation, checkpoint: str) -> None:
+    from omnimask.evaluation.scores import PRETRAINED, RANDOM, RAW
+
+    names = (PRETRAINED, RANDOM, RAW)
+    for probe in dict.fromkeys(point.probe for point in evaluation.points):
+        mine = [point for point in evaluation.points if point.probe == probe]
+        rows = [[_per_class(labels), *_cells(mine, labels, names)] for labels in dict.fromkeys(point.labels for point in mine)]
+        write_table(("labels per class", *names), rows, title=f"{probe}, {checkpoint}: accuracy in %", right=names)
+        write_text("")
+        columns = ("labels per class", "against", "difference", "")
+        write_table(
+            columns, _verdicts(evaluation, probe), title=f"{probe}: pretrained minus baseline, in points", right=("difference",)
+        )
+        write_text("")
+    write_text(
+        f"Scored: {evaluation.num_test} samples of {evaluation.num_classes} classes ({evaluation.split_from}),\n"
+        f"  {evaluation.seen} of which were pretrained on, without labels.\n"
+        f"Labels: {evaluation.labels_from}, of {evaluation.num_train} training samples.\n"
+        f"Always naming the most frequent class: {100 * evaluation.chance:.1f} %.\n"
+        f"In brackets 95 % intervals: over {evaluation.draws} draws of labels (Student's t); with all\n"
+        "labels, over the scored samples (Wilson). Differences are paired."
+    )
+    for note in evaluation.notes:
+        write_text(f"Note: {note}.")
+
+
+def _per_class(labels: Any) -> str:
+    return "all" if labels == "all" else str(labels)
+
+
+def _cells(points: Sequence[Point], labels: Any, names: Sequence[str]) -> list[str]:
+    found = {point.features: point.accuracy for point in points if point.labels == labels}
+    return [f"{100 * found[name].mean:.1f} {_brackets(found[name])}" for name in names]
+
+
+def _brackets(interval: Interval) -> str:
+    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _verdicts(evaluation: Evaluation, probe: str) -> list[list[str]]:
+    """One row for each comparison: ``2 | raw input | +6.1 [4.2, 8.0] | better beyond the interval``."""
+    return [
+        [_per_class(each.labels), each.baseline, f"{100 * each.difference.mean:+.1f} {_brackets(each.difference)}", each.verdict]
+        for each in evaluation.differences
+        if each.probe == probe
+    ]

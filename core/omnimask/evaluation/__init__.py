@@ -1,0 +1,7 @@
+"""Scores of trained encoders: features of clean samples, probes with one fixed protocol, few-label curves beside baselines."""
+
+from __future__ import annotations
+
+from omnimask.evaluation.scores import Evaluation, as_json, evaluate
+
+__all__ = ["Evaluation", "as_json", "evaluate"]

@@ -1,0 +1,140 @@
+"""The protocol of all probes, in one place: how features are scaled, which classifiers read them, with which constants. N samples,
+D width, K classes.
+
+Nothing here is tuned per feature set or per data set by hand; every set of features goes through the same steps, so that a
+difference between two of them is a difference between the features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.errors import UserError
+
+Matrix = NDArray[np.float64]
+Classes = NDArray[np.int64]
+
+NEIGHBOURS = 20
+TEMPERATURE = 0.07
+"""kNN of [1, 2]: the 20 nearest by cosine (all, where there are fewer) vote with weight exp(cosine / 0.07)."""
+
+FEW_LABEL_C = 30.0
+"""Inverse strength of the L2 penalty with few labels. Fixed: with 2 to 10 labels per class cross-validation draws its choice from
+a handful of samples, while accuracy hardly changes from C = 10 to 100 once features have one scale (docs/evaluation.md)."""
+
+GRID_C = (0.1, 1.0, 10.0, 100.0)
+FOLDS = 3
+"""With all labels, C is chosen from this grid by stratified cross-validation inside the labelled samples."""
+
+_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Moves features to mean zero and divides all of them by one number, so that the mean squared length is one.
+
+    One number, not one per dimension: dividing every dimension by its own deviation turns almost constant ones (pixels at the
+    border) into noise, which would weaken the raw baseline. Computed over all training samples; it needs no labels.
+    """
+
+    mean: Matrix
+    scale: float
+
+    @classmethod
+    def of(cls, features: NDArray[Any]) -> Scaling:
+        """From (N, D) features of the training part."""
+        mean = features.mean(axis=0, dtype=np.float64)
+        length = float(np.sqrt(np.mean(np.sum((features - mean) ** 2, axis=1, dtype=np.float64))))
+        return cls(mean, length if length > 0 else 1.0)
+
+    def __call__(self, features: NDArray[Any]) -> Matrix:
+        """(N, D) scaled."""
+        return (features - self.mean) / self.scale
+
+
+Probe = Callable[[Matrix, Classes, Matrix, bool], Classes]
+"""(N, D) labelled features, (N,) classes, (M, D) features, whether all labels are used -> (M,) predicted classes."""
+
+
+def knn(train: Matrix, classes: Classes, test: Matrix, is_all: bool = False) -> Classes:
+    """Weighted vote of the nearest labelled samples by cosine [1, 2]; ties go to the lower class.
+
+    [1] Wu et al.: Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018.
+    [2] Caron et al.: Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021.
+    """
+    del is_all
+    count = min(NEIGHBOURS, len(train))
+    similarity = _unit(test) @ _unit(train).T
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+    weight = np.exp(np.take_along_axis(similarity, nearest, axis=1) / TEMPERATURE)
+    votes = np.zeros((len(test), int(classes.max()) + 1))
+    np.add.at(votes, (np.arange(len(test))[:, None], classes[nearest]), weight)
+    return votes.argmax(axis=1)
+
+
+def linear(train: Matrix, classes: Classes, test: Matrix, is_all: bool = False) -> Classes:
+    """Multinomial logistic regression with an L2 penalty (scikit-learn, L-BFGS).
+
+    Where there are more dimensions than labelled samples, features are first rotated into the span of the latter, which changes
+    neither the penalty nor any prediction, only the time.
+    """
+    if len(np.unique(classes)) == 1:
+        return np.full(len(test), classes[0])
+    train, test = _into_span(train, test)
+    strength = _choose(train, classes) if is_all else FEW_LABEL_C
+    return _fitted(train, classes, strength).predict(test)
+
+
+PROBES: Mapping[str, Probe] = {"knn": knn, "linear": linear}
+
+
+def accuracy(predicted: Classes, truth: Classes) -> float:
+    """Share of right answers."""
+    return float(np.mean(predicted == truth))
+
+
+def _unit(features: Matrix) -> Matrix:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _into_span(train: Matrix, test: Matrix) -> tuple[Matrix, Matrix]:
+    """Both in an orthonormal basis of the space that the labelled samples span, if that has fewer dimensions."""
+    if train.shape[1] <= len(train):
+        return train, test
+    basis, _ = np.linalg.qr(train.T)
+    return train @ basis, test @ basis
+
+
+def _choose(train: Matrix, classes: Classes) -> float:
+    """The C of the grid with the best mean accuracy over stratified folds; the strongest penalty of those that tie."""
+    model_selection = _sklearn("sklearn.model_selection")
+    if np.bincount(classes)[np.unique(classes)].min() < FOLDS:
+        return FEW_LABEL_C
+    folds = list(model_selection.StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(train, classes))
+    scores = [
+        np.mean([accuracy(_fitted(train[fit], classes[fit], c).predict(train[held]), classes[held]) for fit, held in folds])
+        for c in GRID_C
+    ]
+    return GRID_C[int(np.argmax(scores))]
+
+
+def _fitted(train: Matrix, classes: Classes, strength: float) -> Any:
+    model = _sklearn("sklearn.linear_model").LogisticRegression(C=strength, max_iter=_ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*failed to converge.*")
+        return model.fit(train, classes)
+
+
+def _sklearn(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError("probes need scikit-learn; install it with: pip install 'omnimask[evaluation]'") from error

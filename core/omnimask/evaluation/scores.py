@@ -1,0 +1,230 @@
+"""Scores of a trained encoder beside the same encoder untrained and beside raw input. N samples, D width."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omnimask.build import Built
+from omnimask.data.labels import Row
+from omnimask.errors import UserError
+from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences
+from omnimask.evaluation.features import (
+    DEFAULT_POOL,
+    Pool,
+    RawContent,
+    check_pool,
+    clean_pipeline,
+    encode,
+    initial_model,
+    read_chunks,
+)
+from omnimask.evaluation.labelled import LIMIT, Label, LabelRecorder, Sides, as_label, check_labels, choose_sides
+from omnimask.evaluation.probe import PROBES
+from omnimask.training.precision import Precision
+
+logger = logging.getLogger(__name__)
+
+PRETRAINED, RANDOM, RAW = "pretrained", "random init", "raw input"
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features (N, D) by name, with the ``keys`` and ``labels`` of the N samples, and which of them are scored (N,)."""
+
+    features: Mapping[str, NDArray[np.float32]]
+    keys: tuple[str, ...]
+    labels: tuple[Label, ...]
+    is_test: NDArray[np.bool_]
+    bad: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, and all that says what they are scores of. ``chance`` is the accuracy of always naming the class that is most
+    frequent among the training labels; ``seen`` how many scored samples were pretrained on (without labels)."""
+
+    pool: Pool
+    draws: int
+    num_train: int
+    num_test: int
+    num_classes: int
+    chance: float
+    seen: int
+    labels_from: str
+    split_from: str
+    notes: tuple[str, ...]
+    points: tuple[Point, ...]
+    differences: tuple[Difference, ...]
+
+
+def evaluate(
+    built: Built,
+    *,
+    probes: Sequence[str] = tuple(PROBES),
+    pool: Pool = DEFAULT_POOL,
+    draws: int = NUM_DRAWS,
+    table: Mapping[str, Row] | None = None,
+    source: str = "the table of labels",
+    pretrained_on: Collection[str] = (),
+    limit: int = LIMIT,
+    device: torch.device | None = None,
+) -> Evaluation:
+    """Few-label curves of the model that ``built`` holds, of the same architecture untrained, and of raw input.
+
+    The protocol is :mod:`omnimask.evaluation.probe` and :mod:`omnimask.evaluation.curves`; every set of features meets the same
+    draws of labels.
+
+    Args:
+        built: with trained weights in ``built.model``, which is moved to ``device``.
+        probes: names in ``PROBES``.
+        pool: how token features become one vector per sample.
+        draws: how often few labels are drawn; at least 2.
+        table: labels by key (:func:`omnimask.data.labels.read_labels`); the field ``label`` of the samples if None.
+        source: names the table in messages.
+        pretrained_on: keys of the samples that the weights were trained on.
+        limit: samples of either side of the split.
+        device: where the encoders run; the processor if None.
+
+    Raises:
+        UserError: there are no labels, or too few; a table that does not fit; a pool that the encoder cannot give.
+    """
+    _check(probes, draws)
+    check_pool(built.model, pool)
+    sides = choose_sides(built, table, source, limit)
+    if table is None:
+        check_labels(built.dataset, sides.train)
+    found = compute_features(built, sides, table, pool, device or torch.device("cpu"))
+    split, names, notes = as_split(found)
+    points = [
+        point for probe in probes for point in curve(found.features, split, found.keys, probe, draws=draws, seed=built.recipe.seed)
+    ]
+    most_frequent = int(np.bincount(split.classes[split.train]).argmax())
+    return Evaluation(
+        pool=pool,
+        draws=draws,
+        num_train=len(split.train),
+        num_test=len(split.test),
+        num_classes=len(names),
+        chance=float(np.mean(split.classes[split.test] == most_frequent)),
+        seen=sum(found.keys[row] in pretrained_on for row in split.test.tolist()),
+        labels_from="the data set's field label" if table is None else source,
+        split_from=sides.split_from,
+        notes=(*sides.notes, *notes),
+        points=tuple(points),
+        differences=tuple(differences(points, PRETRAINED)),
+    )
+
+
+def _check(probes: Sequence[str], draws: int) -> None:
+    unknown = [name for name in probes if name not in PROBES]
+    if unknown or not probes:
+        raise UserError(f"--probe: no probe is called {', '.join(unknown) or 'nothing'}; there are {', '.join(PROBES)}")
+    if draws < 2:
+        raise UserError(f"--draws {draws}: an interval needs at least 2 draws")
+
+
+def compute_features(built: Built, sides: Sides, table: Mapping[str, Row] | None, pool: Pool, device: torch.device) -> FeatureTable:
+    """Features of every labelled sample of both sides, in the data set's order, by the trained and the untrained encoder and
+    from the content alone. Unlabelled and unreadable samples are left out."""
+    recorder = LabelRecorder(built.dataset)
+    precision = Precision(built.recipe.train.precision, device)
+    models = {PRETRAINED: built.model.to(device), RANDOM: initial_model(built).to(device)}
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in models}
+    raw, bad, indices = RawContent(built), dict[int, str](), list[int]()
+    budget = built.micro_batch_tokens(device.type)
+    wanted = sorted({*sides.train, *sides.test})
+    logger.info("computing features of %d samples", len(wanted))
+    for chunk in read_chunks(clean_pipeline(built, recorder), wanted, budget, bad):
+        for name, model in models.items():
+            parts[name].append(encode(model, chunk.batch, pool, precision))
+        raw.add(chunk.samples)
+        indices += chunk.indices
+    if not indices:
+        raise UserError(f"data: none of the {len(wanted)} samples can be read: {next(iter(bad.values()))}")
+    keys = [built.dataset.key(index) for index in indices]
+    labels = [
+        as_label(recorder.labels[index], key) if table is None else table[key].label
+        for index, key in zip(indices, keys, strict=True)
+    ]
+    rows = np.array([row for row, label in enumerate(labels) if label is not None], np.int64)
+    features = {**{name: np.concatenate(found) for name, found in parts.items()}, RAW: raw.features()}
+    return FeatureTable(
+        {name: found[rows] for name, found in features.items()},
+        tuple(keys[row] for row in rows.tolist()),
+        tuple(label for label in labels if label is not None),
+        np.isin(np.array(indices)[rows], np.array(sides.test)),
+        {built.dataset.key(index): reason for index, reason in bad.items()},
+    )
+
+
+def as_split(found: FeatureTable) -> tuple[Split, list[str], list[str]]:
+    """Rows of both sides with numbered classes, the classes' names, and notes on what is odd about them.
+
+    A scored sample whose class has no training label gets class -1, which no probe predicts: it counts as wrong.
+
+    Raises:
+        UserError: a side is empty, there is one class only, or no class has two labels.
+    """
+    train, test = np.flatnonzero(~found.is_test), np.flatnonzero(found.is_test)
+    counts = Counter(str(found.labels[row]) for row in train.tolist())
+    for side, rows in (("training", train), ("held-out", test)):
+        if not len(rows):
+            raise UserError(f"none of the {side} samples has a label and can be read")
+    if len(counts) < 2:
+        raise UserError(f"all training samples have the label {next(iter(counts))!r}; probes need at least two classes")
+    if max(counts.values()) < 2:
+        raise UserError(f"each of the {len(train)} training samples has a label of its own; probes need classes")
+    names = sorted(counts)
+    number = {name: place for place, name in enumerate(names)}
+    classes = np.array([number.get(str(label), -1) for label in found.labels], np.int64)
+    notes = [f"{len(found.bad)} samples could not be read and are left out"] if found.bad else []
+    if unknown := int((classes[test] < 0).sum()):
+        notes.append(f"{unknown} scored samples have a class without training labels and count as wrong")
+    for wanted in PER_CLASS:
+        short = sum(count < wanted for count in counts.values())
+        if short and max(counts.values()) > wanted:
+            notes.append(f"{short} of {len(names)} classes have fewer than {wanted} training labels; they give all they have")
+    return Split(train, test, classes), names, notes
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """What ``evaluation.json`` holds about the scores."""
+    scores = [
+        {
+            "probe": point.probe,
+            "labels_per_class": point.labels,
+            "features": point.features,
+            **_interval(point.accuracy),
+            "draws": list(point.draws),
+        }
+        for point in evaluation.points
+    ]
+    compared = [
+        {
+            "probe": each.probe,
+            "labels_per_class": each.labels,
+            "features": each.features,
+            "baseline": each.baseline,
+            **_interval(each.difference),
+            "verdict": each.verdict,
+        }
+        for each in evaluation.differences
+    ]
+    names = ("pool", "draws", "num_train", "num_test", "num_classes", "chance", "seen", "labels_from", "split_from")
+    about = {name: getattr(evaluation, name) for name in names}
+    return {**about, "notes": list(evaluation.notes), "scores": scores, "differences": compared}
+
+
+def _interval(interval: Interval) -> dict[str, float | None]:
+    """JSON knows no infinity: a side without a bound is null."""
+    low, high = (bound if math.isfinite(bound) else None for bound in (interval.low, interval.high))
+    return {"mean": interval.mean, "low": low, "high": high}
