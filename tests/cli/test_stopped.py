@@ -119,6 +119,10 @@ def test_a_signal_ends_a_run_after_a_checkpoint(
         patch.setattr(files.Appender, "append", signalled)
         result = omnimask("pretrain", recipe, "--run", "a")
     assert result.code == code
+    assert result.err.splitlines()[-2:] == [
+        "continue with: omnimask resume a",
+        f"error: interrupted by signal {signum}; a checkpoint was written before",
+    ]
     assert files_of(tmp_path / "a").summary["status"] == "interrupted"
     assert "step-00000003" in files_of(tmp_path / "a").checkpoints
     assert omnimask("resume", "a").code == 0

@@ -114,8 +114,12 @@ def _data(found: Inspection) -> dict[str, str]:
     return {
         "samples": f"{found.num_samples:,} to train on, {found.num_held_out:,} held out",
         "tokens per sample": per_sample,
-        "one step": f"{found.samples_per_step:,} samples, {found.tokens_per_step:,} tokens, in {found.micro_batches:,} "
-        f"micro-batches of up to {found.micro_batch_tokens:,} tokens",
-        "one epoch": f"{found.steps_per_epoch:,.1f} steps",
-        "the run": f"{found.epochs:,.1f} epochs",
+        "one step": f"{found.samples_per_step:,} samples, {found.tokens_per_step:,} tokens, in "
+        f"{found.micro_batches:,} micro-batch{'es' * (found.micro_batches != 1)} of up to {found.micro_batch_tokens:,} tokens",
+        "one epoch": f"{_few_digits(found.steps_per_epoch)} steps",
+        "the run": f"{_few_digits(found.epochs)} epochs",
     }
+
+
+def _few_digits(number: float) -> str:
+    return f"{number:,.1f}" if number >= 10 else f"{number:.3g}"

@@ -85,14 +85,13 @@ class _StderrHandler(logging.Handler):
 
 
 def quantity(number: float) -> str:
-    """Three digits and a unit: 950, 12.3k, 4.56M, 1.2G, 3T."""
-    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """Three digits and a prefix, to put a unit behind: ``950 ``, ``12.3 k``, ``4.56 M``, up to Z."""
+    for limit, unit in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= limit:
-            return f"{number / limit:.3g}{unit}"
-    return f"{number:.3g}"
+            return f"{number / limit:.3g} {unit}"
+    return f"{number:.3g} "
 
 
 def size(num_bytes: float) -> str:
     """Bytes in decimal units: 1.5 MB."""
-    text = quantity(num_bytes)
-    return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
+    return f"{quantity(num_bytes)}B"

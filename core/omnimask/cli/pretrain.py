@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omnimask.cli.output import messages, say
-from omnimask.cli.summary import closing_line, outcome
+from omnimask.cli.summary import closing_line, outcome, train
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,12 +62,11 @@ def pretrain(
 
 
 def _train(recipe: Recipe, path: Path) -> dict[str, Any]:
-    from omnimask.run.finish import finish
     from omnimask.run.prepare import start
 
     with messages():
         run = start(recipe, path)
-    return finish(run)
+    return train(run)
 
 
 def _free_folder(recipe: Recipe) -> Path:

@@ -45,7 +45,7 @@ def reconstruct(
         recipe = load_run(run)
         chosen = choose_checkpoint(run, checkpoint)
         device = choose_device(recipe.device)
-        built = build(recipe)
+        built = build(recipe, initialise=False)
         if input is None:
             samples = held_out_samples(built, count or COUNT)
         else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from omnimask.cli.output import messages, say
-from omnimask.cli.summary import closing_line
+from omnimask.cli.summary import closing_line, train
 
 
 def resume(
@@ -24,7 +24,7 @@ def resume(
     train.keep_checkpoints, train.micro_batch_tokens, device, data.path (the same data elsewhere) and data.max_bad. A schedule
     counts on the number of steps: with more of them, the learning rate follows the longer schedule from here on.
     """
-    from omnimask.run.finish import FIGURE, draw, finish
+    from omnimask.run.finish import FIGURE, draw
     from omnimask.run.resume import is_finished, reopen
 
     with messages():
@@ -35,4 +35,4 @@ def resume(
         step = ready.trainer.progress.step
         say(f"{run} is finished at step {step}; train.steps=N with a larger N continues it")
         return
-    say(closing_line(run, finish(ready)))
+    say(closing_line(run, train(ready)))

@@ -1,10 +1,27 @@
-"""What a run came to, in one line. Imports no torch."""
+"""Trains a run, and says in one line what it came to. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from omnimask.cli.output import say
+from omnimask.errors import Interrupted
+
+if TYPE_CHECKING:
+    from omnimask.run.prepare import Run
+
+
+def train(run: Run) -> dict[str, Any]:
+    """Trains to the end, draws the figure and returns the summary; an interrupted run is told how to continue."""
+    from omnimask.run.finish import finish
+
+    try:
+        return finish(run)
+    except Interrupted:
+        say(f"continue with: omnimask resume {run.directory.path}")
+        raise
 
 
 def closing_line(path: Path, summary: Mapping[str, Any]) -> str:
