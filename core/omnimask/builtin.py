@@ -22,6 +22,9 @@ def omnimask_register(registry: Registrar) -> None:
 def _register_host(registry: Registrar) -> None:
     registry.add_masker("random", "omnimask.maskers.random:RandomMasker")
     registry.add_masker("span", "omnimask.maskers.span:SpanMasker")
+    registry.add_masker("block", "omnimask.maskers.block:BlockMasker")
+    registry.add_masker("multi_block", "omnimask.maskers.multi_block:MultiBlockMasker")
+    registry.add_masker("grid", "omnimask.maskers.grid:GridMasker")
     registry.add_masker("none", "omnimask.maskers.none:NoMasker")
     registry.add_corruptor("drop", "omnimask.corruptors.drop:Drop")
     registry.add_corruptor("mask_token", "omnimask.corruptors.mask_token:MaskToken")

@@ -228,6 +228,10 @@ class Masking:
 
     ``is_visible`` (L,) appears untouched; ``is_target`` (L,) must be answered; ``unit`` (L,) id of the span, word or block that is
     hidden as one, -1 for none (two adjacent spans stay two); ``weight`` (L,) loss weight, 1 if None; ``level`` the rate drawn.
+
+    ``groups`` (U, L) bool: sets of targets that are answered together, each by itself. They may overlap, may be empty, and their
+    union is ``is_target``. None: all targets are one set. Corruptors that answer in the context ask for every target once, whatever
+    its sets.
     """
 
     is_visible: Array
@@ -235,6 +239,7 @@ class Masking:
     unit: Array | None = None
     weight: Array | None = None
     level: float = 0.0
+    groups: Array | None = None
 
 
 @dataclass(frozen=True)

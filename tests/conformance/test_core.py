@@ -13,12 +13,16 @@ from omnimask.corruptors.keep import Keep
 from omnimask.corruptors.mask_token import MaskToken
 from omnimask.corruptors.sentinel_spans import SentinelSpans
 from omnimask.interfaces import Context, Corruptor, Masker, Masking, Sample, TokenSpec
+from omnimask.maskers.block import BlockMasker
+from omnimask.maskers.grid import GridMasker
+from omnimask.maskers.multi_block import MultiBlockMasker
 from omnimask.maskers.none import NoMasker
 from omnimask.maskers.random import RandomMasker
 from omnimask.maskers.span import SpanMasker
 from omnimask.testing import CorruptorContract, EncoderContract, MaskerContract, PluginContract, PredictorContract
 
 IDS = TokenSpec(vocabulary=11)
+TUBELETS = TokenSpec(width=(2, 3), axes=3, extent=(3, 5, 5), dtype="uint8")
 OWN_MASK = TokenSpec(vocabulary=11, special_ids={"mask": 3})
 PATCHES = TokenSpec(width=(2, 3), axes=2, extent=(8, 8), dtype="uint8")
 
@@ -51,6 +55,59 @@ class TestManyShortSpans(MaskerContract):
         return SpanMasker(Context(), ratio=0.9, mean_length=1.0)
 
 
+class TestBlock(MaskerContract):
+    ratio, is_exact = 0.4, True
+    spec = PATCHES
+
+    def masker(self) -> Masker:
+        return BlockMasker(Context(), ratio=0.4, size=2, max_size=4, aspect=(0.3, 3.3))
+
+
+class TestInverseBlock(MaskerContract):
+    ratio, is_exact = 0.8, True
+    spec = TUBELETS
+
+    def masker(self) -> Masker:
+        return BlockMasker(Context(), ratio=0.8, size=(1, 3, 3), inverse=True)
+
+
+class TestBlockOfOneAxis(MaskerContract):
+    ratio, is_exact = 0.3, True
+
+    def masker(self) -> Masker:
+        return BlockMasker(Context(), ratio=0.3, size=4)
+
+
+class TestGrid(MaskerContract):
+    ratio = 0.75
+    spec = PATCHES
+
+    def masker(self) -> Masker:
+        return GridMasker(Context())
+
+
+class TestGridOfThreeAxes(MaskerContract):
+    ratio = 5 / 6
+    spec = TUBELETS
+
+    def masker(self) -> Masker:
+        return GridMasker(Context(), stride=(1, 2, 3))
+
+
+class TestMultiBlock(MaskerContract):
+    spec = PATCHES
+
+    def masker(self) -> Masker:
+        return MultiBlockMasker(Context(), aspect=(0.75, 1.5))
+
+
+class TestMultiBlockThroughTime(MaskerContract):
+    spec = TUBELETS
+
+    def masker(self) -> Masker:
+        return MultiBlockMasker(Context(), num_targets=8, scale=(0.15, 0.15), full_axes=(0,), together=True)
+
+
 class TestNone(MaskerContract):
     ratio, is_exact = 0.0, True
 
@@ -63,6 +120,23 @@ class TestDrop(CorruptorContract):
 
     def corruptor(self, context: Context) -> Corruptor:
         return Drop(context)
+
+
+class TestDropOfASharedSet(TestDrop):
+    """Two overlapping sets of targets, each asked for by itself."""
+
+    def masking(self, sample: Sample, name: str, ratio: float) -> Masking:
+        masking = super().masking(sample, name, ratio)
+        number = np.cumsum(masking.is_target)
+        groups = masking.is_target & np.stack([number % 3 != 0, number % 3 != 1])
+        return Masking(masking.is_visible, masking.is_target, level=masking.level, groups=groups)
+
+
+class TestDropAskingForHalf(TestDrop):
+    asks_all_targets = False
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return Drop(context, ask=0.5)
 
 
 class TestMaskToken(CorruptorContract):

@@ -130,4 +130,14 @@ def check_masking(masking: Masking, length: int) -> None:
             weight.shape == (length,) and weight.dtype.kind == "f" and bool(np.isfinite(weight).all() and (weight >= 0).all()),
             f"weight must be finite floats ({length},) of at least 0, not {weight.dtype} {weight.shape}",
         )
+    if masking.groups is not None:
+        groups = np.asarray(masking.groups)
+        require(
+            groups.ndim == 2 and groups.shape[1] == length and groups.dtype == np.bool_,
+            f"groups must be bool (sets, {length}), not {groups.dtype} {groups.shape}",
+        )
+        require(
+            bool(np.array_equal(groups.any(axis=0), np.asarray(masking.is_target))),
+            "the sets in groups must hold the targets, every one of them and nothing else",
+        )
     require(bool(np.isfinite(masking.level)), f"level must be a finite number, not {masking.level}")

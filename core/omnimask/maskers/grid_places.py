@@ -1,0 +1,101 @@
+"""Tokens as places of an n-dimensional grid, and blocks of such places. L tokens, A position axes, K blocks."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.interfaces import Context, Tokens
+
+PerAxis: TypeAlias = Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], ...]
+"""One number of tokens for every axis, or one for each."""
+
+
+def grid_places(tokens: Tokens) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(L, A) places counted from the lowest corner of the sample's bounding box, and (A,) the box's sides in tokens.
+
+    Raises:
+        ValueError: a position is no whole number.
+    """
+    positions = np.asarray(tokens.positions)
+    whole = np.rint(positions)
+    if not np.array_equal(whole, positions):
+        bad = positions[(whole != positions).any(axis=1)][0]
+        raise ValueError(
+            f"blocks and grids need tokens at whole-number positions, and one lies at {bad.tolist()}; use the masker random, or "
+            "one made for these tokens"
+        )
+    if not len(tokens):
+        return np.zeros(positions.shape, np.int32), np.zeros(positions.shape[1], np.int32)
+    lowest = whole.min(axis=0)
+    places = (whole - lowest).astype(np.int32)
+    return places, places.max(axis=0) + 1
+
+
+def per_axis(value: int | tuple[int, ...], axes: int, option: str) -> NDArray[np.int32]:
+    """(A,) of an option that is one number for every axis, or one for each.
+
+    Raises:
+        ValueError: it has another number of axes than the tokens.
+    """
+    if isinstance(value, int):
+        return np.full(axes, value, np.int32)
+    if len(value) != axes:
+        raise ValueError(
+            f"{option} has {len(value)} numbers, and the tokens have {axes} position axes; give one for each, or one for all"
+        )
+    return np.array(value, np.int32)
+
+
+def axes_of(context: Context) -> list[int]:
+    """Numbers of position axes of the modalities that a component serves, where the context tells."""
+    return [context.specs[name].axes for name in context.modalities]
+
+
+def check_range(option: str, low: float, high: float) -> None:
+    """Raises ValueError unless ``low`` is at most ``high``."""
+    if low > high:
+        raise ValueError(f"{option} is (smallest, largest), got ({low:g}, {high:g})")
+
+
+def block_sides(
+    tokens: NDArray[np.float64], box: NDArray[np.int32], aspect: NDArray[np.float64] | None = None
+) -> NDArray[np.int32]:
+    """(K, A) sides of blocks of about ``tokens`` (K,) places, none longer than the sides ``box`` (A,) of the grid.
+
+    Sides are as equal as the box allows, or, on two axes, in the ratio ``aspect`` (K,) of the first to the second. A side that
+    would leave the box is cut, and the others are lengthened, so that the number of places stays, up to rounding.
+    """
+    sides = np.ones((len(tokens), len(box)))
+    if aspect is not None:
+        for axis, wanted in ((0, np.sqrt(tokens * aspect)), (1, None), (0, None)):
+            side = tokens / sides[:, 1 - axis] if wanted is None else wanted
+            sides[:, axis] = np.clip(np.rint(side), 1, box[axis])
+        return sides.astype(np.int32)
+    rest = np.array(tokens, np.float64)
+    for rank, axis in enumerate(np.argsort(box, kind="stable").tolist()):
+        sides[:, axis] = np.clip(np.rint(rest ** (1 / (len(box) - rank))), 1, box[axis])
+        rest = rest / sides[:, axis]
+    return sides.astype(np.int32)
+
+
+def starts_inside(uniform: NDArray[np.float64], box: NDArray[np.int32], sides: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(K, A) starts of blocks that lie inside the box, from numbers in [0, 1) (K, A); ``sides`` (K, A) are at most ``box`` (A,)."""
+    return np.floor(uniform * (box - sides + 1)).astype(np.int32)
+
+
+def starts_reaching(uniform: NDArray[np.float64], box: NDArray[np.int32], sides: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(K, A) starts of blocks of which at least one place lies in the box, so that every place is covered equally often."""
+    return np.floor(uniform * (box + sides - 1)).astype(np.int32) - (sides - 1)
+
+
+def in_blocks(places: NDArray[np.int32], starts: NDArray[np.int32], sides: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(L, K) whether the places (L, A) lie in the blocks at ``starts`` (K, A) with ``sides`` (K, A)."""
+    inside = np.ones((len(places), len(starts)), bool)
+    for axis in range(places.shape[1]):
+        offset = places[:, axis, None] - starts[:, axis]
+        inside &= offset.view(np.uint32) < sides[:, axis].astype(np.uint32)  # one comparison: below 0 becomes huge
+    return inside
