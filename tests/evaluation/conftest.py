@@ -1,0 +1,138 @@
+"""Small made-up modalities, one continuous and one discrete, and models over samples that a test made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from omnimask.build import Built, build
+from omnimask.component import Component, named
+from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
+from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
+from omnimask.training.config import DataOptions, TrainConfig
+
+WIDTH = 4
+LENGTH = 8
+
+
+class Rows:
+    """(L, 4) float32 arrays as they are."""
+
+    decoder: ClassVar[str | None] = None
+    embedded: ClassVar[str | None] = None
+    renderer: ClassVar[str | None] = None
+
+    def __init__(self, context: Context) -> None:
+        del context
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(width=(WIDTH,), mean=(1.0,), std=(2.0,))
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        content = np.asarray(raw, np.float32)
+        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
+
+    def decode(self, tokens: Tokens) -> Any:
+        return np.asarray(tokens.content)
+
+    def count(self, raw: Any) -> int | None:
+        return None if raw is None else len(raw)
+
+
+class Letters(Rows):
+    """(L,) ids below 5."""
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(vocabulary=5)
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        content = np.asarray(raw, np.int64)
+        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
+
+
+class Given:
+    """Samples that a test made."""
+
+    def __init__(self, samples: Mapping[str, Mapping[str, Any]]) -> None:
+        self.samples = dict(samples)
+        self.keys = list(self.samples)
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def key(self, index: int) -> str:
+        return self.keys[index]
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        self.reads += 1
+        sample = self.samples[self.keys[index]]
+        if sample.get("broken"):
+            raise ValueError("broken")
+        return sample
+
+    def fingerprint(self) -> str:
+        return "given"
+
+
+def small_recipe(tokenizer: type = Rows, *, validation: float = 0.3, summary: int = 1, **train: Any) -> Recipe:
+    name = tokenizer.__name__.lower()
+    modality = ModalityConfig(
+        name=name,
+        tokenizer=Component("tokenizer", name, cls=tokenizer),
+        field="values",
+        masker=named("masker", "random", ratio=0.5),
+        corruptor=named("corruptor", "drop"),
+    )
+    encoder = named("encoder", "transformer", width=24, depth=2, heads=2, summary=summary)
+    target = named("target", "ids" if issubclass(tokenizer, Letters) else "patch")
+    decoder = named("predictor", "decoder", width=16, depth=1, heads=2, target=target)
+    return Recipe(
+        modalities={name: modality},
+        encoder=encoder,
+        predictors=(PredictorConfig(decoder, (name,), None, 1.0, "decoder"),),
+        data=DataConfig(Component("dataset", "given", cls=_Nothing), DataOptions(validation=validation)),
+        train=TrainConfig(steps=1, batch_tokens=64, **train),
+        device="cpu",
+    )
+
+
+class _Nothing(Given):
+    """Replaced by :func:`built_on`."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__({"nothing": {"values": np.zeros((2, WIDTH), np.float32)}})
+
+
+def built_on(samples: Mapping[str, Mapping[str, Any]], recipe: Recipe | None = None) -> Built:
+    """A recipe's model over samples that a test made."""
+
+    class Samples(Given):
+        def __init__(self, context: Context) -> None:
+            super().__init__(samples)
+
+    recipe = recipe or small_recipe()
+    data = DataConfig(Component("dataset", "given", cls=Samples), recipe.data.options)
+    return build(Recipe(**{**recipe.__dict__, "data": data}))
+
+
+def random_samples(count: int, *, classes: int = 3, lengths: tuple[int, int] = (LENGTH, LENGTH)) -> dict[str, dict[str, Any]]:
+    """Noise around a vector of its class, with a label; keys ``s/000`` and so on."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 1, (classes, WIDTH))
+    samples = {}
+    for number in range(count):
+        length = int(rng.integers(lengths[0], lengths[1] + 1))
+        values = centres[number % classes] + rng.normal(0, 0.5, (length, WIDTH))
+        samples[f"s/{number:03d}"] = {"values": values.astype(np.float32), "label": f"class {number % classes}"}
+    return samples
+
+
+@pytest.fixture
+def samples() -> dict[str, dict[str, Any]]:
+    return random_samples(60)
