@@ -28,6 +28,7 @@ from omnimask.interfaces import (
     Corruptor,
     Dataset,
     Embedding,
+    Initializer,
     JointMasker,
     MaskedBatch,
     Masking,
@@ -127,11 +128,15 @@ def _batch(pipeline: Pipeline, places: Sequence[Place]) -> Iterator[MaskedBatch]
         yield loaded.batch
 
 
-def build(recipe: Recipe) -> Built:
+def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     """Builds a recipe's model (its weights drawn from the recipe's seed) and data; writes nothing.
 
+    Args:
+        recipe: resolved.
+        initialise: whether the recipe's ``init`` then replaces the weights; not where a checkpoint will.
+
     Raises:
-        UserError: components do not fit each other, or the data are not there.
+        UserError: components do not fit each other, or the data are not there, or ``init``'s file does not fit the model.
     """
     parts = {name: _read_part(recipe, name) for name in recipe.modalities}
     raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
@@ -146,6 +151,8 @@ def build(recipe: Recipe) -> Built:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, specs, answers_in)
+    if initialise and recipe.init is not None:
+        _initialise(model, recipe.init, Context(specs=specs, modalities=tuple(specs)))
     return Built(
         recipe,
         model,
@@ -155,6 +162,14 @@ def build(recipe: Recipe) -> Built:
         train,
         validation[: options.max_validation],
     )
+
+
+def _initialise(model: MaskedModel, component: Component[Initializer], context: Context) -> None:
+    initializer = component(context)
+    try:
+        initializer(model)
+    except ValueError as error:
+        raise UserError(f"{component.where or 'init'}: {error}") from error
 
 
 def _read_part(recipe: Recipe, name: str) -> ModalityPipeline:

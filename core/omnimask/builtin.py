@@ -55,6 +55,7 @@ def _register_training(registry: Registrar) -> None:
     registry.add_schedule("cosine", "omnimask.training.schedules:Cosine")
     registry.add_schedule("linear", "omnimask.training.schedules:Linear")
     registry.add_schedule("constant", "omnimask.training.schedules:Constant")
+    registry.add_schedule("step", "omnimask.training.step_schedule:Step")
     registry.add_schedule("warmup_stable_decay", "omnimask.training.schedules:WarmupStableDecay")
 
 

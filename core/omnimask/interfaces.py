@@ -393,7 +393,8 @@ class Context:
     """The one positional constructor argument of every component; new fields never break a plugin.
 
     ``specs`` of all modalities in the recipe's order; ``modalities`` this component serves; ``labels`` declared by the recipe;
-    ``width`` of the encoder whose features are read (0 on the host), ``depth`` its number of layers, ``summary`` its summary vectors;
+    ``width`` of the encoder whose features are read (0 on the host), ``depth`` how many layers and ``summary`` how many summary
+    vectors it has;
     ``embeddings`` by modality, for heads tied to them; ``passes`` widths of the earlier passes; ``layer`` the tap that is read,
     None for the last layer; ``label`` the name of a predictor's loss terms; ``num_heads`` of the attention that a position
     component serves and ``head_width`` the width of one head (0 elsewhere).

@@ -30,6 +30,7 @@ KINDS = (
     "encoder",
     "predictor",
     "target",
+    "initializer",
     "dataset",
     "optimizer",
     "schedule",
@@ -140,6 +141,7 @@ class Registrar:
     add_encoder = partialmethod(add, "encoder")
     add_predictor = partialmethod(add, "predictor")
     add_target = partialmethod(add, "target")
+    add_initializer = partialmethod(add, "initializer")
     add_dataset = partialmethod(add, "dataset")
     add_optimizer = partialmethod(add, "optimizer")
     add_schedule = partialmethod(add, "schedule")

@@ -132,3 +132,37 @@ class TestImagePlugin(PluginContract):
 class TestDatasetsPlugin(PluginContract):
     def plugin(self) -> str:
         return "datasets"
+
+
+class TestCrossMae(RecipeContract):
+    overfit_factor = 0.9
+
+    def recipe(self) -> str:
+        return "image/crossmae"
+
+
+class TestSimMim(RecipeContract):
+    """Stochastic depth is left out: whatever is drawn per batch changes when a batch is split."""
+
+    overfit_factor = 0.9
+    overrides = ("encoder.drop_path=0",)
+
+    def recipe(self) -> str:
+        return "image/simmim"
+
+
+class TestMaskFeat(RecipeContract):
+    overfit_factor = 0.9
+
+    def recipe(self) -> str:
+        return "image/maskfeat"
+
+
+class TestModern(RecipeContract):
+    """Without stochastic depth, as above."""
+
+    overfit_factor = 0.9
+    overrides = ("encoder.drop_path=0",)
+
+    def recipe(self) -> str:
+        return "image/modern"

@@ -132,9 +132,7 @@ def test_the_exif_orientation_is_applied(orientation: int) -> None:
     assert np.array_equal(turned, turns[orientation](plain))
 
 
-@pytest.mark.parametrize(
-    ("kind", "share"), [("PNG", 0.6), ("JPEG", 0.6), ("WEBP", 0.6), ("BMP", 0.6), ("TIFF", 0.6), ("GIF", 0.6)]
-)
+@pytest.mark.parametrize(("kind", "share"), [("PNG", 0.6), ("JPEG", 0.6), ("WEBP", 0.6), ("BMP", 0.6), ("TIFF", 0.6), ("GIF", 0.6)])
 def test_truncated_files_are_errors(kind: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     data = encoded(noise, kind)

@@ -144,9 +144,7 @@ def test_impossible_options_are_refused_with_the_numbers(options: dict[str, Any]
         tokenizer(**options)
 
 
-@pytest.mark.parametrize(
-    ("image_size", "patch_size", "tokens"), [(224, 16, 16), (28, 14, 4), ((48, 96), (16, 8), 12), (8, 2, 16)]
-)
+@pytest.mark.parametrize(("image_size", "patch_size", "tokens"), [(224, 16, 16), (28, 14, 4), ((48, 96), (16, 8), 12), (8, 2, 16)])
 def test_smoke_options_work(image_size: int | tuple[int, int], patch_size: int | tuple[int, int], tokens: int) -> None:
     small = PatchTokenizer.smoke({"image_size": image_size, "patch_size": patch_size})
     assert tokenizer(**small).count(None) == tokens

@@ -87,7 +87,7 @@ def evaluate_run(
     recipe = load_run(path, data) if data else original
     chosen = choose_checkpoint(path, checkpoint)
     device = choose_device(recipe.device)
-    built = build(recipe)
+    built = build(recipe, initialise=False)
     load_checkpoint(built.model, chosen)
     logger.info("%s, on %s", chosen, _data_name(recipe))
     found = evaluate(

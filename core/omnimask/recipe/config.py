@@ -58,7 +58,8 @@ class DataConfig:
 class Recipe:
     """All that a run is made of. ``name`` is ``modality/recipe`` or the file's stem; ``path`` the file it was read from.
 
-    ``masker`` is a joint masker over all modalities, ``corruptor`` serves the modalities without one of their own.
+    ``masker`` is a joint masker over all modalities, ``corruptor`` serves the modalities without one of their own. ``init`` gives
+    the model the weights that it begins with; None: they are drawn from the seed.
     """
 
     modalities: Mapping[str, ModalityConfig]
@@ -68,6 +69,7 @@ class Recipe:
     train: TrainConfig
     masker: Component[Any] | None = None
     corruptor: Component[Any] | None = None
+    init: Component[Any] | None = None
     format: int = 1
     seed: int = 0
     device: Device = "auto"
@@ -80,6 +82,7 @@ class Recipe:
         data["modalities"] = {name: _modality(modality) for name, modality in self.modalities.items()}
         data.update({key: plain(part) for key in ("masker", "corruptor", "encoder") if (part := getattr(self, key)) is not None})
         data["predictors"] = [_predictor(predictor) for predictor in self.predictors]
+        data.update({"init": plain(self.init)} if self.init is not None else {})
         data["data"] = {**plain(self.data.dataset), **plain(self.data.options)}
         data["train"] = plain(self.train)
         return dump(data)

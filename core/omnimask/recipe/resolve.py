@@ -23,7 +23,7 @@ _TOP = {
     "seed": Option("seed", Annotated[int, Field(ge=0)], 0, "decides every random choice of the run"),
     "device": Option("device", Device, "auto", "where the model runs"),
 }
-_SECTIONS = ("omnimask", "extends", "modalities", "masker", "corruptor", "encoder", "predictors", "data", "train")
+_SECTIONS = ("omnimask", "extends", "modalities", "masker", "corruptor", "encoder", "predictors", "init", "data", "train")
 _MODALITY = {
     "tokenizer": "tokenizer",
     "decoder": "decoder",
@@ -68,11 +68,12 @@ class _Recipes:
         shared = {"masker": self._optional("joint_masker", "masker"), "corruptor": self._optional("corruptor", "corruptor")}
         encoder = self._required("encoder")
         predictors = self._predictors(encoder)
+        init = self._init()
         data = self._data(modalities)
         train = self._train()
         if len(self.problems) or encoder is None or data is None or train is None:
             return None
-        return Recipe(modalities, encoder, predictors, data, train, **shared, **top, format=self.data["omnimask"])
+        return Recipe(modalities, encoder, predictors, data, train, **shared, **top, init=init, format=self.data["omnimask"])
 
     def _required(self, kind: str) -> Component[Any] | None:
         return self.resolver.component(kind, self._section(kind), (kind,))
@@ -84,6 +85,15 @@ class _Recipes:
     def _optional(self, kind: str, key: str) -> Component[Any] | None:
         raw = self.data.get(key)
         return None if raw is None else self.resolver.component(kind, raw, (key,))
+
+    def _init(self) -> Component[Any] | None:
+        """What the weights begin with; a smoke run, whose sizes are others, only looks at what is written."""
+        raw = self.data.get("init")
+        if raw is None:
+            return None
+        resolver = Resolver(self.document, self.registry, self.problems, forgive_missing=self.smoke)
+        init = resolver.component("initializer", raw, ("init",))
+        return None if self.smoke else init
 
     # ---- modalities
 

@@ -43,19 +43,20 @@ class Run:
         return self.built.recipe
 
 
-def prepare(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
+def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool = True) -> Run:
     """Builds everything that a recipe needs to train in a folder, and writes nothing.
 
     Args:
         recipe: resolved.
         path: the run directory, existing or not.
         show: whether training shows its progress on stderr.
+        initialise: whether the weights come from the recipe's ``init``, if it has one; not where a checkpoint follows.
 
     Raises:
         UserError: the parts do not fit, the data are not there or cannot be read, the device is absent.
     """
     device = choose_device(recipe.device)
-    built = build(recipe)
+    built = build(recipe, initialise=initialise)
     check_data(built)
     load_renderers(recipe)
     directory = RunDirectory(path)

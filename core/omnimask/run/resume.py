@@ -63,7 +63,7 @@ def reopen(path: Path, changes: Sequence[str] = (), *, show: bool = True) -> Run
     recipe = load_run(path, changes)
     _check_changes(before, recipe, path)
     _check_checkpoints(before, RunDirectory(path))
-    run = prepare(recipe, path, show=show)
+    run = prepare(recipe, path, show=show, initialise=not Checkpoints(RunDirectory(path).checkpoints).paths())
     check_fingerprint(run.directory, run.built)
     try:
         checkpoint = run.trainer.restore()
