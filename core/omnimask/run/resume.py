@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.micro_batch_tokens",
+    "train.activation_checkpointing",
     "device",
     "data.path",
     "data.max_bad",

@@ -17,7 +17,7 @@ from omnimask.data.loader import LoadedStep
 from omnimask.data.planner import Cursor
 from omnimask.errors import Interrupted, RunStopped, UserError
 from omnimask.interfaces import Context, MaskedBatch
-from omnimask.training import files
+from omnimask.training import files, memory
 from omnimask.training.bad_samples import BadSampleGuard
 from omnimask.training.checkpoint import Checkpoints, verify
 from omnimask.training.config import BadSamples, TrainConfig
@@ -31,7 +31,7 @@ from omnimask.training.signals import Signals
 from omnimask.training.state import TrainingState
 from omnimask.training.step import StepResult, StepRunner
 from omnimask.training.summary import summarise
-from omnimask.training.switches import checkpoint_activations, compile_blocks, determinism
+from omnimask.training.switches import checkpoint_activations, compile_blocks, determinism, flushed_denormals
 from omnimask.training.validation import Validator
 
 logger = logging.getLogger(__name__)
@@ -140,8 +140,7 @@ class Trainer:
             Interrupted: a signal ended it, after a checkpoint.
         """
         self.directory.prepare()
-        with self.directory.locked(), determinism(self.config.deterministic):
-            torch.set_flush_denormal(True)  # peaked softmaxes are some 20 times slower with denormal numbers on CPU
+        with self.directory.locked(), determinism(self.config.deterministic), flushed_denormals():
             journal = Journal(self.directory, self.config, self.progress, rank=self.rank, show=self._show)
             self._begin(journal)
             with journal, Signals() as signals:
@@ -200,7 +199,8 @@ class Trainer:
         loaded = next(loaded_steps, None)
         assert loaded is not None and loaded.step == self.progress.step, "the loader's steps are not those of the run"
         guard(loaded.bad)
-        result = self.runner(loaded)
+        with memory.explained(loaded.batches, self.config, self.directory.path, f"step {loaded.step + 1}"):
+            result = self.runner(loaded)
         seconds = time.perf_counter() - begin
         self._count(loaded, result, seconds)
         with self._writing(self.directory.metrics):
@@ -235,7 +235,8 @@ class Trainer:
             return False
         progress, ema = self.progress, self.state.ema
         begin = time.perf_counter()
-        with nullcontext() if ema is None else ema.applied():
+        doing = f"the validation after step {progress.step}"
+        with memory.explained((), self.config, self.directory.path, doing), nullcontext() if ema is None else ema.applied():
             loss, terms = self._validator()
         with self._writing(self.directory.metrics):
             journal.validation(loss, terms, time.perf_counter() - begin)

@@ -1,0 +1,69 @@
+"""Running out of memory ends a run with the knobs that help, and the numbers to set them to."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from omnimask.errors import RunStopped
+from omnimask.interfaces import MaskedBatch
+from omnimask.training.config import TrainConfig
+
+_MESSAGES = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+"""How torch says it where the class of the error does not."""
+
+
+@contextmanager
+def explained(batches: Sequence[MaskedBatch], config: TrainConfig, run: Path, doing: str) -> Generator[None]:
+    """Inside the ``with`` block, running out of memory becomes a ``RunStopped`` that says what to change.
+
+    Args:
+        batches: the micro-batches of a training step; empty for a validation.
+        config: the recipe's ``train:``.
+        run: the run directory.
+        doing: what needs the memory, for the message: ``step 12``.
+
+    Raises:
+        RunStopped: memory was not enough, on the device or on the host.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunStopped(
+            f"out of memory in {doing}: {_remedies(batches, config)}; checkpoints written before are intact, "
+            f"continue with `omnimask resume {run}` and the change. The cause: {reason}"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was short, on the host or on a device; torch has a class of its own for CUDA only."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
+
+
+def _remedies(batches: Sequence[MaskedBatch], config: TrainConfig) -> str:
+    if not batches:
+        return f"lower train.micro_batch_tokens (now {config.micro_batch_tokens}), which changes no result"
+    largest = max(batches, key=lambda batch: batch.num_tokens)
+    remedies: list[str] = []
+    if largest.num_samples > 1:
+        remedies.append(f"train.micro_batch_tokens={max(1, largest.num_tokens // 2)} (gradients stay the same)")
+    if not config.activation_checkpointing:
+        remedies.append("train.activation_checkpointing=true (slower)")
+    held = f"a micro-batch held {largest.num_tokens:,} tokens, {largest.num_samples:,} sample{'s' * (largest.num_samples > 1)}"
+    if remedies:
+        return f"{held}; set {', or '.join(remedies)}"
+    return f"{held}; make the samples or the model smaller, or use a device with more memory"
