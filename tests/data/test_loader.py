@@ -68,9 +68,7 @@ def loader(pipeline: Callable[[Sequence[Place]], LoadedBatch], workers: int, **o
 
 
 def content(steps: Sequence[LoadedStep]) -> list[Any]:
-    return [
-        (s.step, [b.store["toy"].data.tolist() for b in s.batches], [b.keys for b in s.batches], s.bad, s.after) for s in steps
-    ]
+    return [(s.step, [b.store["toy"].data.tolist() for b in s.batches], [b.keys for b in s.batches], s.bad, s.after) for s in steps]
 
 
 def exit_hard() -> None:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omnimask_image.vit_mae import from_vit_mae, load_vit_mae
 from torch import Tensor
 
 from omnimask.build import build
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.interfaces import Draw, Masking, Sample
 from omnimask.recipe import load_recipe
+from omnimask_image.vit_mae import from_vit_mae, load_vit_mae
 
 transformers = pytest.importorskip("transformers")
 
@@ -139,10 +139,10 @@ def test_loss_and_gradients_are_those_of_the_reference(name: str, normalize: boo
 
 def test_a_weight_without_a_place_is_named() -> None:
     state = dict(reference(SIZES["tiny"], True).state_dict())
-    with pytest.raises(ValueError, match="no place in the model.*extra"):
+    with pytest.raises(ValueError, match=r"no place in the model.*extra"):
         from_vit_mae({**state, "extra.weight": torch.zeros(1)})
     del state["decoder.mask_token"]
-    with pytest.raises(ValueError, match="lacks.*mask_token"):
+    with pytest.raises(ValueError, match=r"lacks.*mask_token"):
         from_vit_mae(state)
 
 

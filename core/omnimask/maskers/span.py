@@ -15,8 +15,8 @@ from omnimask.maskers.budget import num_hidden
 class SpanMasker:
     """Hides spans of a given mean length, an exact number of tokens in total (T5's span corruption [0]).
 
-    The hidden tokens are cut into spans at random, and so are the visible ones around them; every split is equally likely. Spans are
-    numbered in ``unit`` from the left. Neighbouring spans keep at least one visible token between them.
+    The hidden tokens are cut into spans at random, and so are the visible ones around them; every split is equally likely. Spans
+    are numbered in ``unit`` from the left. Neighbouring spans keep at least one visible token between them.
 
     Args:
         ratio: share of the tokens that is hidden, in (0, 1], as in the masker ``random``.

@@ -15,8 +15,8 @@ from omnimask.positions.frequencies import frequencies
 class Rotary(Module):
     """Rotates pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
 
-    The channels of a head are paired (i, i + half); pairs are shared out evenly over the position axes, and pairs that do not divide
-    evenly are not rotated. A slot without a position is not rotated, which is what position 0 gives: where positions are withheld,
+    The channels of a head are paired (i, i + half); pairs are shared out evenly over the position axes, and pairs that do not
+    divide evenly are not rotated. A slot without a position is not rotated, which is what position 0 gives: where positions are withheld,
     use ``sincos`` or ``learned``.
 
     Args:

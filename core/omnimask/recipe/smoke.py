@@ -59,8 +59,9 @@ class _Shrinker:
         cls = component.load()
         declared = options_of(cls)
         options = dict(component.options)
-        smoke = getattr(cls, "smoke", {})
-        for name, small in (smoke(options) if callable(smoke) else smoke).items():
+        smoke: Any = getattr(cls, "smoke", {})
+        reduced: Any = smoke(options) if callable(smoke) else smoke
+        for name, small in reduced.items():
             if name not in declared:
                 self.problems.add(self.document, path, f"{cls.__name__}.smoke names {name!r}, which is none of its options")
             elif not self.document.is_override((*path, name)):
@@ -111,6 +112,13 @@ class _Shrinker:
         for kind in ("optimizer", "schedule"):
             changed[kind] = self.component(getattr(recipe.train, kind), ("train", kind))
         return changed
+
+
+def _reduced(cls: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a class's ``smoke`` says of its options: a mapping, or a function of them."""
+    smoke: Any = getattr(cls, "smoke", {})
+    found: Any = smoke(options) if callable(smoke) else smoke
+    return found
 
 
 def _smaller(current: Any, small: Any) -> Any:
