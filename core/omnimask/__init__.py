@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from omnimask.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from omnimask.build import build as build
+    from omnimask.builder import build as build
     from omnimask.recipe import load_recipe as load_recipe
     from omnimask.training.loop import Trainer as Trainer
 
 __version__ = "0.1.0"
 __all__ = ["Trainer", "__version__", "build", "hookimpl", "load_recipe"]
 
-_LAZY = {"build": "omnimask.build", "load_recipe": "omnimask.recipe", "Trainer": "omnimask.training.loop"}
+_LAZY = {"build": "omnimask.builder", "load_recipe": "omnimask.recipe", "Trainer": "omnimask.training.loop"}
 
 
 def __getattr__(name: str) -> Any:

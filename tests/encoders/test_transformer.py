@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.encoders.transformer import TransformerEncoder

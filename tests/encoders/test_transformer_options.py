@@ -11,7 +11,7 @@ from torch import Tensor
 
 from omnimask.attention import AttentionPlan
 from omnimask.blocks import Block, Rows, SelfAttention, Stack, initialise
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.interfaces import Layout

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component, named
 from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe

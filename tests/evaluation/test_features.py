@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.errors import UserError
 from omnimask.evaluation.features import Pool, RawContent, backbone, check_pool, clean_pipeline, encode, initial_model, read_chunks
 from omnimask.interfaces import Encoded

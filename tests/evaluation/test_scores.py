@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.data.labels import Row, parse_labels
 from omnimask.data.split import held_out
 from omnimask.errors import UserError

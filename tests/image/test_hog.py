@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.build import build
+from omnimask.builder import build
 from omnimask.interfaces import Context, Layout, MaskedBatch, Packed, Prediction, Run, Targets, TokenSpec
 from omnimask.recipe import load_recipe
 from omnimask_image.targets import Hog

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnimask.build import build
+from omnimask.builder import build
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.interfaces import Draw, Masking, Sample
 from omnimask.recipe import load_recipe

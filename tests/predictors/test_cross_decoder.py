@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.errors import UserError

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.interfaces import MaskedBatch, Targets

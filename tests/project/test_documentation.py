@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 import omnimask
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.cli import app
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw

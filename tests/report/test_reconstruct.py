@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.data.planner import Place
 from omnimask.discovery import GROUP, collect
 from omnimask.interfaces import Prediction, Reconstruction, Run, Sample

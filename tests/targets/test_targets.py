@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnimask.build import build
+from omnimask.builder import build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.interfaces import CONTENT, Context, MaskedBatch, Prediction, Run, TokenSpec

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.discovery import GROUP, collect
 from omnimask.recipe import load_recipe
 from omnimask.registry import Registry

@@ -11,7 +11,7 @@ import typer
 from omnimask.cli.output import messages, quantity, say, size, write_json, write_pairs, write_text
 
 if TYPE_CHECKING:
-    from omnimask.build import Built
+    from omnimask.builder import Built
     from omnimask.interfaces import Sample
     from omnimask.report.inspection import Inspection
 
@@ -44,7 +44,7 @@ def inspect(
     Counts parameters, tokens, operations and memory, and names the loss terms that are not exact when a step is split. Trains
     nothing, and writes nothing but the figure.
     """
-    from omnimask.build import build
+    from omnimask.builder import build
     from omnimask.data.planner import Place
     from omnimask.recipe import load_recipe
     from omnimask.report.inspection import inspect as measure

@@ -34,7 +34,7 @@ def reconstruct(
 
     Each sample is shown as it is, as the network saw it, and filled in. The paths of the drawings go to stdout.
     """
-    from omnimask.build import build
+    from omnimask.builder import build
     from omnimask.data.planner import Place
     from omnimask.run.device import choose_device
     from omnimask.run.figures import COUNT, fill_in, held_out_samples, one_file, read_samples, render

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.build import Built, build_corruptor, build_model
+from omnimask.builder import Built, build_corruptor, build_model
 from omnimask.corruptors.keep import Keep
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.data.planner import Place

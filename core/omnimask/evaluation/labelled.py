@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.data.labels import Row, unknown_keys
 from omnimask.data.split import held_out
 from omnimask.errors import UserError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component
 from omnimask.data.labels import read_labels
 from omnimask.data.split import held_out

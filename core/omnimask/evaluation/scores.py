@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.data.labels import Row
 from omnimask.errors import UserError
 from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences

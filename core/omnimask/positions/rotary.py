@@ -16,8 +16,8 @@ class Rotary(Module):
     """Rotates pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
 
     The channels of a head are paired (i, i + half); pairs are shared out evenly over the position axes, and pairs that do not
-    divide evenly are not rotated. A slot without a position is not rotated, which is what position 0 gives: where positions are withheld,
-    use ``sincos`` or ``learned``.
+    divide evenly are not rotated. A slot without a position is not rotated, which is what position 0 gives: where positions are
+    withheld, use ``sincos`` or ``learned``.
 
     Args:
         temperature: base of the wavelengths.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.data.order import StreamOrder
 from omnimask.data.planner import Cursor, Planner, StepPlan
 from omnimask.interfaces import Context, MaskedBatch, Run, Sample

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.component import Component
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError

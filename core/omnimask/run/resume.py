@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.errors import RunStopped, UserError
 from omnimask.model import MaskedModel
 from omnimask.recipe import Recipe, load_recipe

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omnimask.build import Built
+from omnimask.builder import Built
 from omnimask.data.planner import Place
 from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample
 from omnimask.model import MaskedModel

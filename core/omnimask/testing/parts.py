@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omnimask.build import Built, build
+from omnimask.builder import Built, build
 from omnimask.component import Component
 from omnimask.recipe import Recipe, load_recipe
 from omnimask.registry import Registry

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import torch
 
-from omnimask.build import build
+from omnimask.builder import build
 from omnimask.data.planner import Cursor
 from omnimask.discovery import GROUP, collect
 from omnimask.recipe import Recipe, load_recipe, shipped_recipes

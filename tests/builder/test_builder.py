@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.build import build
+import omnimask
+from omnimask.builder import build
 from omnimask.component import Component, named
 from omnimask.data.planner import Cursor, Place
 from omnimask.errors import UserError
@@ -143,3 +144,9 @@ def test_bad_samples_are_left_out_and_named() -> None:
         ("waves/05", "ValueError"),
     ]
     assert built.pipeline([Place(0, 0, 0, 0.0)]).batch is None
+
+
+def test_the_package_offers_the_function_however_often_it_is_asked() -> None:
+    for _ in range(2):
+        assert callable(omnimask.build)
+        assert omnimask.build is build
