@@ -683,6 +683,30 @@ class Renderer(Protocol):
     def __call__(self, reconstructions: Sequence[Reconstruction], path: Path, *, title: str = "") -> Path: ...
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """A recipe for a user's folder: ``num_files`` of it are read by ``modality``, ``summary`` says by name what was seen, and
+    ``recipe`` is YAML with comments that say why each number was chosen."""
+
+    modality: str
+    num_files: int
+    summary: Mapping[str, str]
+    recipe: str
+
+
+@runtime_checkable
+class Suggester(Protocol):
+    """Looks at a user's folder and writes a recipe for it; all its constructor's options have defaults."""
+
+    def __call__(self, folder: Path) -> Suggestion | None:
+        """None if the folder, an absolute path, holds nothing of this modality.
+
+        Raises:
+            ValueError: it holds files of this modality, and none of those looked at can be read.
+        """
+        ...
+
+
 class Module(nn.Module):
     """Base of device components: an ``nn.Module`` whose class may declare ``smoke``, its shrunken options for a smoke run.
 

@@ -35,6 +35,7 @@ KINDS = (
     "optimizer",
     "schedule",
     "renderer",
+    "suggester",
 )
 
 
@@ -146,6 +147,7 @@ class Registrar:
     add_optimizer = partialmethod(add, "optimizer")
     add_schedule = partialmethod(add, "schedule")
     add_renderer = partialmethod(add, "renderer")
+    add_suggester = partialmethod(add, "suggester")
 
     def add_recipes(self, modality: str, folder: str | Path) -> None:
         """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` that is a path or a callable giving one."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from omnimask.data.walk import endings, walk
 from omnimask.interfaces import Context
 
 
@@ -32,7 +31,7 @@ class FileFolder:
             raise ValueError(f"the folder {self.path} does not exist (looked in {Path.cwd()})")
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; path must be a folder with files ending in {', '.join(self.extensions)}")
-        found = sorted(_files(self.path))
+        found = sorted(walk(self.path))
         chosen = [(name, size) for name, size in found if PurePosixPath(name).suffix.lower() in self.extensions]
         if not chosen:
             wanted = ", ".join(self.extensions)
@@ -63,38 +62,8 @@ class FileFolder:
         return digest.hexdigest()
 
 
-def _files(root: Path) -> Iterator[tuple[str, int]]:
-    """Relative posix path and size of every file that is not hidden; -1 is the size of a link that leads nowhere."""
-    folders: list[tuple[Path, str, frozenset[Path]]] = [(root, "", frozenset({root.resolve()}))]
-    while folders:
-        folder, prefix, above = folders.pop()
-        for entry in _entries(folder):
-            if entry.name.startswith("."):
-                continue
-            if not entry.is_dir():
-                yield prefix + entry.name, _size(entry)
-            elif (real := Path(entry.path).resolve()) not in above:
-                folders.append((Path(entry.path), f"{prefix}{entry.name}/", above | {real}))
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise ValueError(f"the folder {folder} cannot be listed: {error.strerror}") from error
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except OSError:
-        return -1
-
-
 def describe_endings(names: Sequence[str]) -> str:
     """What a folder or an archive holds instead, in a few words."""
     if not names:
         return "no files at all"
-    endings = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in names)
-    return f"{len(names)} other files: " + ", ".join(f"{number} with {ending}" for ending, number in endings.most_common(5))
+    return f"{len(names)} other files: {endings(names)}"

@@ -8,7 +8,7 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizer, decoder, augmentations, target, initializer, data sets and renderer of images."""
+    """Tokenizer, decoder, augmentations, target, initializer, data sets, renderer and suggester of images."""
     registry.add_tokenizer("image.patch", "omnimask_image.tokenizer:PatchTokenizer", extra="image")
     registry.add_decoder("image.pillow", "omnimask_image.decode:PillowDecoder", extra="image")
     registry.add_augment("image.random_resized_crop", "omnimask_image.augment:RandomResizedCrop", extra="image")
@@ -18,3 +18,4 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_target("image.hog", "omnimask_image.targets:Hog", extra="image")
     registry.add_initializer("image.vit_mae", "omnimask_image.initializers:VitMae", extra="image")
     registry.add_renderer("image.grid", "omnimask_image.show:ImageGrid", extra="image")
+    registry.add_suggester("image.folder", "omnimask_image.suggest:SuggestFolder", extra="image")

@@ -14,6 +14,7 @@ import omnimask
 from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
+from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
 from omnimask.cli.output import report
 from omnimask.cli.plugins import plugins
@@ -27,7 +28,7 @@ __all__ = ["entry", "main"]
 DONE, STOPPED, WRONG_INPUT, BUG = 0, 1, 2, 70
 """Exit codes; a command that a signal ended returns 128 + its number."""
 
-_COMMANDS: Sequence[Callable[..., Any]] = (pretrain, resume, evaluate, reconstruct, inspect, plugins, components, doctor)
+_COMMANDS: Sequence[Callable[..., Any]] = (init, pretrain, resume, evaluate, reconstruct, inspect, plugins, components, doctor)
 
 app = typer.Typer(name="omnimask", add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 for _command in _COMMANDS:

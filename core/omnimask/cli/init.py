@@ -1,0 +1,59 @@
+"""``omnimask init``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from omnimask.cli.output import messages, say, write_pairs
+from omnimask.errors import UserError
+
+if TYPE_CHECKING:
+    from omnimask.interfaces import Suggestion
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with your files.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+) -> None:
+    """Look at a folder and write a recipe for it.
+
+    Its numbers suit the files, and the device of this machine; its comments say why each one was chosen.
+    """
+    _check_output(output, force)
+    from omnimask.run.suggest import suggest
+
+    with messages():
+        suggestion, *others = suggest(path)
+    _write(output, suggestion)
+    write_pairs(suggestion.summary, title=f"{path}: {suggestion.modality}")
+    for other in others:
+        say(f"{other.num_files:,} files of {other.modality} are there too; this recipe leaves them out")
+    recipe = shlex.quote(str(output))
+    figure = shlex.quote(str(output.with_name(f"{output.stem}-masks.png")))
+    say(f"\nwritten: {output}. Next:\n  omnimask inspect {recipe} --figure {figure}\n  omnimask pretrain {recipe}")
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """Raises before anything is looked at, which may take a while."""
+    if output.is_dir():
+        raise UserError(f"--output: {output} is a folder; name a file, for example {output / 'recipe.yaml'}")
+    if output.exists() and not force:
+        raise UserError(f"--output: {output} exists; name another file, or write over it with --force")
+    if not output.parent.is_dir():
+        raise UserError(f"--output: there is no folder {output.parent} to write {output.name} into")
+
+
+def _write(output: Path, suggestion: Suggestion) -> None:
+    from omnimask.training import files
+
+    try:
+        files.replace(output, suggestion.recipe.encode("utf-8"))
+    except OSError as error:
+        raise UserError(f"--output: cannot write {output}: {error.strerror or error}") from error
+    except UnicodeEncodeError as error:
+        raise UserError(f"the folder's name is not UTF-8, and a recipe is: rename it, or link to it ({error})") from error

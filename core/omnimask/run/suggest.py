@@ -1,0 +1,65 @@
+"""Asks every installed suggester for a recipe for a folder of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omnimask.component import Component
+from omnimask.data.walk import endings, walk
+from omnimask.errors import UserError
+from omnimask.hints import listed
+from omnimask.interfaces import Context, Suggestion
+from omnimask.registry import Registry, discover
+
+
+def suggest(folder: Path, registry: Registry | None = None) -> list[Suggestion]:
+    """Suggestions for a folder, the one that understands most files first.
+
+    Args:
+        folder: of the user's.
+        registry: whose suggesters are asked; default: what is installed.
+
+    Raises:
+        UserError: there is no such folder, it is empty, or no suggester understands its files.
+    """
+    folder = folder.expanduser().absolute()
+    registry = registry or discover()
+    names = _names(folder)
+    found: list[Suggestion] = []
+    reasons: list[str] = []
+    for name in registry.names("suggester"):
+        try:
+            component = Component("suggester", name, cls=registry.load("suggester", name))
+            suggestion = component(Context())(folder)
+        except ValueError as error:
+            reasons.append(f"{name}: {error}")
+        else:
+            found += [] if suggestion is None else [suggestion]
+    if not found:
+        raise UserError(_nothing(folder, names, registry), *reasons)
+    return sorted(found, key=lambda suggestion: -suggestion.num_files)
+
+
+def _names(folder: Path) -> list[str]:
+    if not folder.exists():
+        raise UserError(f"there is no folder {folder}")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; give the folder that holds your files")
+    try:
+        names = [name for name, _ in walk(folder)]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not names:
+        raise UserError(f"{folder} is empty: it and its sub-folders hold no file (hidden ones are left out)")
+    return names
+
+
+def _nothing(folder: Path, names: list[str], registry: Registry) -> str:
+    entries = registry.entries("suggester")
+    asked = listed({f"{entry.name} ({entry.plugin.name} of {entry.distribution} {entry.version})" for entry in entries})
+    message = (
+        f"no installed plugin can make a recipe for {folder}: of its {len(names):,} files, {endings(names, 10)}; asked: {asked}"
+    )
+    failures = "".join(f"\n  {failure}" for failure in registry.failures)
+    left_out = f"; left out by OMNIMASK_PLUGINS: {listed(registry.left_out)}" if registry.left_out else ""
+    return f"{message}{left_out}{failures}"
