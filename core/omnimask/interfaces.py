@@ -496,9 +496,26 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Host. Bytes of a file -> raw value. Raises ``ValueError`` for bytes it cannot read."""
+    """Host. Bytes of a file -> raw value. Raises ``ValueError`` for bytes it cannot read. See also :class:`ReadsShape`."""
 
     def __call__(self, data: bytes) -> Any: ...
+
+
+@runtime_checkable
+class ReadsShape(Protocol):
+    """What a decoder may offer: ``shape`` of the array that the bytes decode to, from the file's header.
+
+    Where the decoder reads shapes and the tokenizer is a :class:`CountsShape`, a data set's tokens are counted without decoding.
+    """
+
+    def shape(self, data: bytes) -> tuple[int, ...]: ...
+
+
+@runtime_checkable
+class CountsShape(Protocol):
+    """What a tokenizer may offer: the number of tokens of any array of a shape; ``ValueError`` for a shape that it refuses."""
+
+    def count_of_shape(self, shape: tuple[int, ...]) -> int: ...
 
 
 @runtime_checkable

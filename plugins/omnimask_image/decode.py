@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from omnimask.interfaces import Context
 from omnimask_image.pixels import to_array
 
 _RGB_MODES = ("1", "L", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "P", "RGBX")
 _MAX_16_BIT = 65535
+_SIZE_IN_HEADER = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""Formats whose size does not change when pixels are read (an ICO or a photo CD has several)."""
+_PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Parts of a PNG that may tell an orientation, wherever they stand."""
+_TURNED = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width."""
 
 
 class PillowDecoder:
@@ -33,22 +41,49 @@ class PillowDecoder:
             ValueError: with Pillow's reason, when the bytes are no image, are cut off or broken, or unpack to more pixels than
                 ``PIL.Image.MAX_IMAGE_PIXELS``; also for pixels whose range is unknown (floats, 32-bit integers).
         """
-        if not data:
-            raise ValueError("the file is empty")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(data)) as image:
-                    image.load()
-                    upright = ImageOps.exif_transpose(image)
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
-            raise ValueError(f"not a readable image: {_reason(error)}") from error
-        return to_array(_rgb(upright))
+        with _opened(data) as image:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+        return to_array(_rgb(image))
+
+    def shape(self, data: bytes) -> tuple[int, int, int]:
+        """(H, W, 3) of the array that the bytes decode to, from the file's header where Pillow's reader tells it there.
+
+        Raises:
+            ValueError: the bytes are no image. Damage behind the header is not seen.
+        """
+        with _opened(data) as image:
+            if image.format not in _SIZE_IN_HEADER:
+                return self(data).shape  # pyright: ignore[reportReturnType]
+            width, height = image.size
+            return (width, height, 3) if _is_turned(image, data) else (height, width, 3)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image, its pixels not yet read; what Pillow raises inside becomes a ValueError with its reason."""
+    if not data:
+        raise ValueError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                yield image
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+        raise ValueError(f"not a readable image: {_reason(error)}") from error
+
+
+def _is_turned(image: Image.Image, data: bytes) -> bool:
+    """Whether the EXIF orientation exchanges the sides. Pillow reads a whole PNG to look for it, so its names are sought first."""
+    if image.format == "TIFF" or (image.format == "PNG" and not any(name in data for name in _PNG_ORIENTATION)):
+        return False  # TIFF: the size is that of the turned image already
+    return image.getexif().get(ExifTags.Base.Orientation) in _TURNED
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    """The image as RGB; itself, where it is RGB without a transparent colour."""
     if image.mode.startswith("I"):
         return _from_integers(image)
     if image.has_transparency_data:
@@ -57,7 +92,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.alpha_composite(white, image).convert("RGB")
     if image.mode not in _RGB_MODES:
         raise ValueError(f"pixels of Pillow's mode {image.mode} have no known range; convert the file to 8 or 16 bit")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_integers(image: Image.Image) -> Image.Image:

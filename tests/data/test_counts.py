@@ -80,6 +80,29 @@ def test_a_scan_counts_decoded_values_and_gives_unreadable_samples_one(tmp_path:
     assert counts.tolist() == [3 + 5, 1, 1, 1, 6 + 5]
 
 
+class Header:
+    """Decodes to characters; ``shape`` is in the first byte."""
+
+    def __call__(self, data: bytes) -> str:
+        raise AssertionError("nothing is decoded where shapes are enough")
+
+    def shape(self, data: bytes) -> tuple[int, ...]:
+        if not data[:1].isdigit():
+            raise ValueError("no header")
+        return (int(data[:1]),)
+
+
+class Counter(Text):
+    def count_of_shape(self, shape: tuple[int, ...]) -> int:
+        return 2 * shape[0]
+
+
+def test_a_decoder_that_reads_shapes_and_a_tokenizer_that_counts_them_decode_nothing(tmp_path: Path) -> None:
+    counts = token_counts(Words(b"3ab", b"x", b"7"), None, [Reader("text", Counter("raw"), Header())], cache=tmp_path)
+    assert isinstance(counts, np.ndarray)
+    assert counts.tolist() == [6, 1, 14]
+
+
 def test_a_cached_scan_is_used_until_data_options_or_samples_change(tmp_path: Path) -> None:
     readers = [Reader("text", Text("raw"), decode)]
 

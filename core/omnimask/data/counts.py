@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from omnimask.interfaces import Dataset, Decoder, Draw, Tokenizer
+from omnimask.interfaces import CountsShape, Dataset, Decoder, Draw, ReadsShape, Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +89,14 @@ def _scan(
 
 
 def _count(reader: Reader, raw: Any, key: str) -> int:
-    """Tokens of one raw value of the sample that ``key`` names."""
-    if isinstance(raw, bytes) and reader.decoder is not None:
-        raw = reader.decoder(raw)
-    count = reader.tokenizer.count(raw)
-    return len(reader.tokenizer(raw, Draw(0, 0, key))) if count is None else count
+    """Tokens of one raw value of the sample that ``key`` names; nothing is decoded where its shape is enough."""
+    tokenizer, decoder = reader.tokenizer, reader.decoder
+    if isinstance(raw, bytes) and decoder is not None:
+        if isinstance(decoder, ReadsShape) and isinstance(tokenizer, CountsShape):
+            return tokenizer.count_of_shape(decoder.shape(raw))
+        raw = decoder(raw)
+    count = tokenizer.count(raw)
+    return len(tokenizer(raw, Draw(0, 0, key))) if count is None else count
 
 
 def _cache_key(dataset: Dataset, indices: NDArray[np.int64], options: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from omnimask.interfaces import Decoder, Draw, Tokenizer, Tokens, TokenSpec
+from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Tokenizer, Tokens, TokenSpec
 from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
 
 
@@ -73,7 +73,10 @@ class TokenizerContract(ABC):
         tokenizer = self.tokenizer()
         for raw in self.raw_values():
             length = len(tokenizer(raw, DRAW))
-            for argument, count in (("raw", tokenizer.count(raw)), ("None", tokenizer.count(None))):
+            counts = {"raw": tokenizer.count(raw), "None": tokenizer.count(None)}
+            if isinstance(tokenizer, CountsShape):
+                counts["raw.shape, by count_of_shape"] = tokenizer.count_of_shape(np.shape(raw))
+            for argument, count in counts.items():
                 require(
                     count is None or count == length,
                     f"count({argument}) says {count}, and there are {length} tokens; return None where the number is not known",
@@ -163,6 +166,16 @@ class DecoderContract(ABC):
         again = require_picklable(decoder, "the decoder")
         for name, data in self.good_files().items():
             require(same(decoder(data), again(data)), f"file {name!r} is read in two ways")
+
+    def test_shapes_agree(self) -> None:
+        decoder = self.decoder()
+        if not isinstance(decoder, ReadsShape):
+            return
+        for name, data in self.good_files().items():
+            told, shape = decoder.shape(data), np.shape(decoder(data))
+            require(told == shape, f"file {name!r} decodes to an array of shape {shape}, and shape(data) says {told}")
+        for name, data in BAD_FILES.items():
+            require_value_error(lambda data=data: decoder.shape(data), f"shape of the bad file {name!r}")
 
     def test_bad_files_are_value_errors(self) -> None:
         decoder = self.decoder()
