@@ -74,6 +74,36 @@ class RandomResizedCrop:
         return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
+class RandomCrop:
+    """A random window of at most this size, at the image's own scale; what is smaller stays whole along that side.
+
+    For large images of any size: with ``image.native``, ``max_tokens`` does not reduce a window that has no more patches than that.
+    Validation images are not cropped, and are reduced as a whole.
+
+    Args:
+        size: largest side in pixels, or (height, width).
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"size": 8}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        size: Annotated[Size | tuple[Size, Size], Field(description="largest side in pixels, or (height, width)")],
+    ) -> None:
+        self.size = pair(size)
+
+    def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
+        """(min(H, height), min(W, width), C) uint8 of a (H, W) or (H, W, C) uint8 array."""
+        pixels = checked(raw)
+        height, width, _ = pixels.shape
+        rows, columns = min(height, self.size[0]), min(width, self.size[1])
+        rng = draw.rng("crop")
+        top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+        return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])
+
+
 class Flip:
     """Mirrors the image left to right.
 

@@ -8,11 +8,14 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizer, decoder, augmentations, target, initializer, data sets, renderer and suggester of images."""
+    """Tokenizers, decoder, augmentations, target, initializer, data sets, renderer and suggester of images."""
     registry.add_tokenizer("image.patch", "omnimask_image.tokenizer:PatchTokenizer", extra="image")
+    registry.add_tokenizer("image.native", "omnimask_image.native:NativeTokenizer", extra="image")
     registry.add_decoder("image.pillow", "omnimask_image.decode:PillowDecoder", extra="image")
     registry.add_augment("image.random_resized_crop", "omnimask_image.augment:RandomResizedCrop", extra="image")
+    registry.add_augment("image.random_crop", "omnimask_image.augment:RandomCrop", extra="image")
     registry.add_augment("image.flip", "omnimask_image.augment:Flip", extra="image")
+    registry.add_augment("image.color", "omnimask_image.color:Color", extra="image")
     registry.add_dataset("image.folder", "omnimask_image.data:ImageFolder", extra="image")
     registry.add_dataset("image.zip", "omnimask_image.data:ImageZip", extra="image")
     registry.add_target("image.hog", "omnimask_image.targets:Hog", extra="image")

@@ -33,6 +33,7 @@ class ImageGrid:
     """A PNG with one row per reconstruction: the original, what the network saw, and the filled-in whole, where there is one.
 
     More than six reconstructions are laid out in several blocks side by side. Small images are enlarged without smoothing.
+    Images may differ in size, and each keeps its shape.
     """
 
     suffix: ClassVar[str] = ".png"
@@ -58,30 +59,43 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
     """All lengths are inches: images keep their shape, texts their room."""
     num_blocks = math.ceil(len(reconstructions) / _ROWS)
     num_rows = math.ceil(len(reconstructions) / num_blocks)
-    height, width, _ = checked(reconstructions[0].original).shape
-    cell_width = max(_SIDE * width / max(height, width), _NARROWEST)
-    cell_height = _SIDE * height / max(height, width)
+    sizes = [_size(reconstruction.original) for reconstruction in reconstructions]
+    cell_width = max(_NARROWEST, *(width for _, width in sizes))
     num_columns = sum(values is not None for values in _images(reconstructions[0]))
     block_width = num_columns * (cell_width + _GAP) + 3 * _GAP
     top = _LINE + (1.5 * _LINE if title else 0.0)
-    total_width, total_height = num_blocks * block_width - 2 * _GAP, top + num_rows * (cell_height + _LINE) + _GAP
+    downs = [_place(sizes, number, num_rows) for number in range(len(sizes))]
+    total_width = num_blocks * block_width - 2 * _GAP
+    total_height = top + max(down + height for down, (height, _) in zip(downs, sizes, strict=True)) + _LINE + _GAP
     figure = Figure(figsize=(total_width, total_height), dpi=_DPI, facecolor="white")
 
     def write(left: float, down: float, text: str, **style: Any) -> None:
         figure.text(left / total_width, 1 - down / total_height, text, va="center", parse_math=False, **style)
 
     write(_GAP, 0.8 * _LINE, title, fontsize=9, fontweight="bold")
-    for number, reconstruction in enumerate(reconstructions):
+    for number, (reconstruction, (height, _)) in enumerate(zip(reconstructions, sizes, strict=True)):
         block, row = divmod(number, num_rows)
-        down = top + row * (cell_height + _LINE)
+        down = top + downs[number]
         for column, values in enumerate(_images(reconstruction)[:num_columns]):
             left = _GAP + block * block_width + column * (cell_width + _GAP)
-            bottom = 1 - (down + cell_height) / total_height
-            _draw(figure.add_axes((left / total_width, bottom, cell_width / total_width, cell_height / total_height)), values)
+            bottom = 1 - (down + height) / total_height
+            _draw(figure.add_axes((left / total_width, bottom, cell_width / total_width, height / total_height)), values)
             if row == 0:
                 write(left + cell_width / 2, top - 0.5 * _LINE, _COLUMNS[column], fontsize=8, ha="center")
-        write(_GAP + block * block_width, down + cell_height + 0.5 * _LINE, _short(reconstruction.key), fontsize=6, color="0.35")
+        write(_GAP + block * block_width, down + height + 0.5 * _LINE, _short(reconstruction.key), fontsize=6, color="0.35")
     return figure
+
+
+def _size(values: Any) -> tuple[float, float]:
+    """(height, width) in inches of an image whose longer side has the length of all."""
+    height, width, _ = checked(values).shape
+    return _SIDE * height / max(height, width), _SIDE * width / max(height, width)
+
+
+def _place(sizes: Sequence[tuple[float, float]], number: int, num_rows: int) -> float:
+    """Inches from the first row's upper edge to that of a reconstruction, below those before it in its block."""
+    first = number - number % num_rows
+    return sum(height + _LINE for height, _ in sizes[first:number])
 
 
 def _images(reconstruction: Reconstruction) -> tuple[Any, Any, Any]:

@@ -10,19 +10,13 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
+from omnimask_image.patches import Size, check_not_smaller, cut, joined, per_channel, with_channels
 from omnimask_image.pixels import checked, pair, to_array, to_pillow
-
-Size = Annotated[int, Field(gt=0)]
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-ABSENT = 127
-"""Grey value of patches that are not among the tokens when an image is put together."""
 
 
 class PatchTokenizer:
@@ -57,10 +51,7 @@ class PatchTokenizer:
         self.patch_size = pair(patch_size)
         self.channels = channels
         self.grid = _grid(self.image_size, self.patch_size)
-        self.mean = _per_channel("mean", mean, IMAGENET_MEAN if channels == 3 else (0.5,), channels)
-        self.std = _per_channel("std", std, IMAGENET_STD if channels == 3 else (0.5,), channels)
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be greater than 0, got {self.std}")
+        self.mean, self.std = per_channel(mean, std, channels)
 
     @staticmethod
     def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,39 +73,23 @@ class PatchTokenizer:
         Raises:
             ValueError: the array is no such image, or a side is shorter than a patch.
         """
-        pixels = self._fitted(checked(raw))
-        p, q = self.patch_size
-        return Tokens(np.ascontiguousarray(rearrange(pixels, "(h p) (w q) c -> (h w) p q c", p=p, q=q)), self._positions.copy())
+        return cut(self._fitted(checked(raw)), self.patch_size)
 
     def decode(self, tokens: Tokens) -> NDArray[np.uint8]:
         """(H, W, C) uint8 image of patches in any order; floats are rounded and clipped, absent patches are grey."""
-        content = np.asarray(tokens.content)
-        if content.dtype != np.uint8:
-            content = np.rint(content).clip(0, 255).astype(np.uint8)
-        (h, w), (p, q) = self.grid, self.patch_size
-        patches = np.full((h, w, p, q, self.channels), ABSENT, np.uint8)
-        rows, columns = np.asarray(tokens.positions).astype(np.int64).T
-        patches[rows, columns] = content
-        return rearrange(patches, "h w p q c -> (h p) (w q) c")
+        return joined(tokens, self.grid)
 
     def count(self, raw: Any) -> int:
         """The same for every image."""
         return self.grid[0] * self.grid[1]
 
-    @cached_property
-    def _positions(self) -> NDArray[np.float32]:
-        return rearrange(np.indices(self.grid, np.float32), "a h w -> (h w) a")
-
     def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, C) of this tokenizer's size and channels."""
-        (height, width, channels), (p, q) = pixels.shape, self.patch_size
-        if height < p or width < q:
-            raise ValueError(f"image is {height} x {width}, smaller than one patch of {p} x {q}")
+        height, width, channels = pixels.shape
+        check_not_smaller(height, width, self.patch_size)
         if (height, width) == self.image_size and channels == self.channels:
             return pixels
-        image = to_pillow(pixels)
-        if channels != self.channels:
-            image = image.convert("RGB" if self.channels == 3 else "L")
+        image = with_channels(to_pillow(pixels), self.channels)
         if (height, width) != self.image_size:
             image = ImageOps.fit(image, (self.image_size[1], self.image_size[0]), Image.Resampling.BICUBIC)
         return to_array(image)
@@ -130,10 +105,3 @@ def _grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int
             f"set image_size to {nearest[0]} x {nearest[1]}, or choose a patch_size that divides it"
         )
     return height // p, width // q
-
-
-def _per_channel(name: str, given: tuple[float, ...] | None, default: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    values = default if given is None else tuple(given)
-    if len(values) != channels:
-        raise ValueError(f"{name} needs one value per channel: {channels}, got {len(values)}")
-    return values

@@ -16,6 +16,7 @@ from omnimask.testing import DatasetContract, DecoderContract, PluginContract, R
 from omnimask_datasets.digits import Digits
 from omnimask_image.data import ImageFolder
 from omnimask_image.decode import PillowDecoder
+from omnimask_image.native import NativeTokenizer
 from omnimask_image.tokenizer import PatchTokenizer
 
 
@@ -64,6 +65,24 @@ class TestResizedPatches(TestPatches):
 
     def raw_values(self) -> Sequence[Any]:
         return [noise(4, 8), noise(100, 31, 3), noise(16, 24)]
+
+
+class TestNative(TokenizerContract):
+    def tokenizer(self) -> Tokenizer:
+        return NativeTokenizer(Context(), patch_size=(4, 8), max_tokens=40)
+
+    def raw_values(self) -> Sequence[Any]:
+        return [noise(16, 24, 3), noise(4, 8, 3), noise(4, 160, 3), noise(80, 8, 3)]
+
+    def bad_values(self) -> Mapping[str, Any]:
+        return {**TestPatches().bad_values(), "too long": noise(4, 1000, 3)}
+
+
+class TestResizedNative(TestNative):
+    tolerance = None
+
+    def raw_values(self) -> Sequence[Any]:
+        return [noise(5, 9), noise(100, 31, 3), noise(16, 500)]
 
 
 class TestPillow(DecoderContract):
@@ -156,6 +175,13 @@ class TestMaskFeat(RecipeContract):
 
     def recipe(self) -> str:
         return "image/maskfeat"
+
+
+class TestNativeRecipe(RecipeContract):
+    overfit_factor = 0.9
+
+    def recipe(self) -> str:
+        return "image/native"
 
 
 class TestModern(RecipeContract):

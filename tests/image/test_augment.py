@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from omnimask.interfaces import Augment, Context, Draw
-from omnimask_image.augment import Flip, RandomResizedCrop
+from omnimask_image.augment import Flip, RandomCrop, RandomResizedCrop
 
 
 def crop(**options: Any) -> RandomResizedCrop:
@@ -65,7 +65,7 @@ def test_the_whole_image_at_its_own_size_stays_untouched() -> None:
     assert np.array_equal(crop(scale=(1.0, 1.0), ratio=(1.0, 1.0))(raw, Draw(0, 0, "a")), raw)
 
 
-@pytest.mark.parametrize("augment", [crop(), Flip(Context())])
+@pytest.mark.parametrize("augment", [crop(), RandomCrop(Context(), size=(20, 25)), Flip(Context())])
 def test_the_draw_alone_decides(augment: Augment) -> None:
     assert isinstance(augment, Augment)
     raw = noise(40, 30, 3)
@@ -88,3 +88,21 @@ def test_flips_mirror_left_to_right_with_their_probability() -> None:
 def test_ranges_the_wrong_way_round_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} is \(smallest, largest\), got \(0.9, 0.5\)"):
         crop(**{name: (0.9, 0.5)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((40, 30, 3), (16, 24, 3)), ((10, 90), (10, 24, 1)), ((90, 10, 1), (16, 10, 1)), ((5, 6, 3), (5, 6, 3))]
+)
+def test_windows_have_at_most_their_size_and_keep_pixels(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    window, raw = RandomCrop(Context(), size=(16, 24)), noise(*shape)
+    windows = np.lib.stride_tricks.sliding_window_view(raw.reshape(*shape[:2], -1), expected)[:, :, 0]
+    for draw in draws(5):
+        result = window(raw, draw)
+        assert result.shape == expected
+        assert (windows == result).all((2, 3, 4)).any()
+
+
+def test_windows_lie_anywhere_in_the_image() -> None:
+    places = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    corners = {int(RandomCrop(Context(), size=8)(places, draw)[0, 0, 0]) for draw in draws(200)}
+    assert corners == {row * 10 + column for row in range(3) for column in range(3)}
