@@ -13,12 +13,20 @@ from omnimask.hooks import hookimpl
 if TYPE_CHECKING:
     from omnimask.builder import build as build
     from omnimask.recipe import load_recipe as load_recipe
+    from omnimask.run.api import pretrain as pretrain
+    from omnimask.run.api import resume as resume
     from omnimask.training.loop import Trainer as Trainer
 
 __version__ = "0.1.0"
-__all__ = ["Trainer", "__version__", "build", "hookimpl", "load_recipe"]
+__all__ = ["Trainer", "__version__", "build", "hookimpl", "load_recipe", "pretrain", "resume"]
 
-_LAZY = {"build": "omnimask.builder", "load_recipe": "omnimask.recipe", "Trainer": "omnimask.training.loop"}
+_LAZY = {
+    "build": "omnimask.builder",
+    "load_recipe": "omnimask.recipe",
+    "pretrain": "omnimask.run.api",
+    "resume": "omnimask.run.api",
+    "Trainer": "omnimask.training.loop",
+}
 
 
 def __getattr__(name: str) -> Any:

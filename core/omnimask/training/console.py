@@ -1,4 +1,4 @@
-"""What a person watching a run sees, on stderr: a progress bar on a terminal, plain lines elsewhere."""
+"""What a person watching a run sees, on stderr: a progress bar on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Reading:
 
 
 class View(Protocol):
-    """Either form of display."""
+    """Any form of display."""
 
     def show(self, reading: Reading) -> None: ...
     def validated(self, reading: Reading) -> None: ...
@@ -118,6 +118,10 @@ def open_view(is_wanted: bool = True) -> View:
     if not is_wanted:
         return Silent()
     console = Console(file=sys.stderr)
+    if console.is_jupyter:
+        from omnimask.training.cell import Cell
+
+        return Cell(Console(file=sys.stderr, force_jupyter=False))
     return Bar(console) if console.is_terminal else Lines(console)
 
 

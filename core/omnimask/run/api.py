@@ -1,0 +1,104 @@
+"""What the commands do, as functions, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omnimask.errors import Interrupted
+from omnimask.recipe import Recipe, load_recipe
+from omnimask.run.finish import FIGURE, draw, finish
+from omnimask.run.prepare import Run, start
+from omnimask.run.resume import is_finished, reopen
+
+logger = logging.getLogger(__name__)
+
+_MIME = {".png": "image/png", ".svg": "image/svg+xml", ".html": "text/html"}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run at its end: its folder, what its ``summary.json`` says, and its figures. A notebook shows the first figure."""
+
+    path: Path
+    summary: Mapping[str, Any]
+    figures: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        parts = [f"{self.summary['status']} at step {self.summary['step']}"]
+        parts += [f"{name.replace('_', ' ')} {self.summary[name]:.4f}" for name in _LOSSES if self.summary.get(name) is not None]
+        return f"{self.path}: {', '.join(parts)}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What IPython shows: the first figure that it can show, and the text."""
+        bundle = {"text/plain": repr(self)}
+        for figure in self.figures:
+            kind = _MIME.get(figure.suffix)
+            if kind is not None:
+                data = figure.read_bytes()
+                return {**bundle, kind: base64.b64encode(data).decode() if kind == "image/png" else data.decode("utf-8")}
+        return bundle
+
+
+_LOSSES = ("loss", "best_validation_loss")
+
+
+def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -> Finished:
+    """Trains a recipe from its beginning; ``omnimask pretrain`` as a function.
+
+    Interrupting the cell (or Ctrl-C) ends the run after a checkpoint, and :func:`resume` continues it.
+
+    Args:
+        recipe: a file, a shipped recipe (``image/mae``), a modality for its quick start, or a loaded recipe.
+        run: the run's folder, which must not exist or be empty.
+        changes: ``key=value`` (``["train.steps=100"]``); to a loaded recipe, make them when loading it.
+        show: whether progress is shown.
+
+    Raises:
+        UserError: something is wrong with the input; nothing was written.
+        RunStopped: data, numbers, memory or the disk end the run; its last checkpoint is intact.
+        Interrupted: a signal ended it, after a checkpoint.
+    """
+    if isinstance(recipe, Recipe):
+        if changes:
+            raise TypeError("changes are made when a recipe is loaded: load_recipe(name, changes)")
+        loaded = recipe
+    else:
+        loaded = load_recipe(recipe, changes)
+    return _finish(start(loaded, Path(run), show=show))
+
+
+def resume(run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -> Finished:
+    """Continues a run exactly where its newest checkpoint is; ``omnimask resume`` as a function.
+
+    A run that is finished already is returned as it is.
+
+    Args:
+        run: the run's folder.
+        changes: ``key=value`` for what may change (``["train.steps=200"]``).
+        show: whether progress is shown.
+
+    Raises:
+        UserError: there is nothing to continue, a change is not allowed, or the data are not those of the run.
+        RunStopped, Interrupted: as in :func:`pretrain`.
+    """
+    return _finish(reopen(Path(run), changes, show=show))
+
+
+def _finish(run: Run) -> Finished:
+    try:
+        if not is_finished(run):
+            finish(run)
+        elif not any(run.directory.figures.glob(f"{FIGURE}*")):
+            draw(run)  # the process ended between the summary and the figure
+    except Interrupted:
+        logger.warning("continue with omnimask.resume(%r)", str(run.directory.path))
+        raise
+    summary = json.loads(run.directory.summary.read_text(encoding="utf-8"))
+    figures = tuple(sorted(run.directory.figures.glob(f"{FIGURE}*")))
+    return Finished(run.directory.path, summary, figures)

@@ -1,0 +1,76 @@
+"""What is shown where: a bar on a terminal, lines elsewhere, one line that is written anew in a notebook."""
+
+from __future__ import annotations
+
+import io
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from omnimask.training import cell, console
+from omnimask.training.console import Reading
+
+HALF = Reading(50, 100, 0.5, 1234.0, None, 10.0)
+END = Reading(100, 100, 0.25, 1234.0, 0.125, 0.0)
+
+
+class Handle:
+    """A display of IPython's: every text that it showed."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def update(self, data: dict[str, str], *, raw: bool) -> None:
+        assert raw
+        self.texts.append(data["text/plain"])
+
+
+@pytest.fixture
+def handle(monkeypatch: pytest.MonkeyPatch) -> Handle:
+    """IPython, as a notebook has it."""
+    handle = Handle()
+
+    def display(data: Any, *, raw: bool, display_id: bool) -> Handle:
+        assert display_id and not handle.texts
+        handle.update(data, raw=raw)
+        return handle
+
+    module: Any = ModuleType("IPython.display")
+    module.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return handle
+
+
+def test_a_notebook_gets_one_line_that_is_written_anew(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    view = console.open_view()
+    assert isinstance(view, cell.Cell)
+    view.show(HALF)
+    view.show(HALF)  # too soon
+    view.show(END)
+    view.validated(END)
+    assert handle.texts == [
+        "50/100 ━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌ loss 0.5000  1.23k tokens/s  0:10 left",
+        *["100/100 ━━━━━━━━━━━━━━━━━━━━━━━━ loss 0.2500  val 0.1250  1.23k tokens/s"] * 2,
+    ]
+
+
+def test_messages_of_a_notebook_go_to_stderr(handle: Handle) -> None:
+    file = io.StringIO()
+    view = cell.Cell(Console(file=file))
+    view.message("left out [red]")
+    view.close()
+    assert (file.getvalue(), handle.texts) == ("left out [red]\n", [])
+
+
+def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert isinstance(console.open_view(), console.Lines)
+    assert isinstance(console.open_view(False), console.Silent)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert isinstance(console.open_view(), console.Bar)
