@@ -1,5 +1,6 @@
 """A training step of a masked autoencoder against `transformers`' ViTMAEForPreTraining: same sizes, same batch, same optimiser.
 
+The last row is another method (CrossMAE): its decoder attends to visible features only, and is asked for a third of what is hidden.
 Both sides use the fused AdamW and no dropout; the peer's second row has the optimiser that `torch.optim.AdamW` gives by default.
 The input is noise, which costs the same as pictures; nothing here says what a variant learns.
 """
@@ -85,11 +86,13 @@ def run(width: int = 512, depth: int = 8, heads: int = 16, rounds: int = 7) -> C
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).contiguous()
     decoder = [f"predictors.0.{key}={value}" for key, value in (("width", width), ("depth", depth), ("heads", heads))]
     model, batch = ours("image/mae", images, decoder)
+    cross, third = ours("image/crossmae", images, [*decoder, f"modalities.image.corruptor.ask={1 / 3}"])
     fused, default = peer(width, depth, heads), peer(width, depth, heads)
     calls = {
         "transformers ViTMAE, fused AdamW": step(fused, lambda: fused(pixels).loss),
         "transformers ViTMAE, default AdamW": step(default, lambda: default(pixels).loss, fused=False),
         "omnimask, the same function": step(model, lambda: model(batch).loss),
+        "omnimask, cross-attention, a third asked": step(cross, lambda: cross(third).loss),
     }
     variants = [Variant(name, call, operations(call)) for name, call in calls.items()]
     inputs = {

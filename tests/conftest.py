@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -19,13 +17,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("project")
-
-
-@pytest.fixture(autouse=True)
-def denormal_numbers() -> Iterator[None]:
-    """A run flushes denormal numbers to zero in the whole process; property tests of numbers need them."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 TOY_PLUGINS = Path(__file__).parent / "toys" / "plugins"
