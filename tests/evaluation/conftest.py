@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
 from omnimask.builder import Built, build
 from omnimask.component import Component, named
-from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
+from omnimask.interfaces import Context, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
+from omnimask.testing import synthetic
+from omnimask.testing.synthetic import WIDTH, Vectors
 from omnimask.training.config import DataOptions, TrainConfig
 
-WIDTH = 4
 LENGTH = 8
 
 
-class Rows:
-    """(L, 4) float32 arrays as they are."""
-
-    decoder: ClassVar[str | None] = None
-    embedded: ClassVar[str | None] = None
-    renderer: ClassVar[str | None] = None
-
-    def __init__(self, context: Context) -> None:
-        del context
+class Rows(Vectors):
+    """(L, 4) float32 arrays whose specification scales them."""
 
     @property
     def spec(self) -> TokenSpec:
         return TokenSpec(width=(WIDTH,), mean=(1.0,), std=(2.0,))
 
-    def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        content = np.asarray(raw, np.float32)
-        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
 
-    def decode(self, tokens: Tokens) -> Any:
-        return np.asarray(tokens.content)
-
-    def count(self, raw: Any) -> int | None:
-        return None if raw is None else len(raw)
-
-
-class Letters(Rows):
+class Letters(synthetic.Letters):
     """(L,) ids below 5."""
 
     @property
     def spec(self) -> TokenSpec:
         return TokenSpec(vocabulary=5)
-
-    def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        content = np.asarray(raw, np.int64)
-        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
 
 
 class Given:

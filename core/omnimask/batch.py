@@ -1,0 +1,234 @@
+"""What networks read and what they give: streams, views, packed batches, features, predictions.
+
+P store tokens of a batch (all samples and modalities); T slots and S sequences of a stream; N targets; B samples; D width; A
+position axes.
+
+*Store coordinates*: a batch holds its clean tokens once, modality after modality, and every token has one index in ``[0, P)``.
+Streams point into the store and features scatter back to it, so embedding, teacher targets and latent inputs are all gathers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omnimask.tokens import Array
+
+AttentionKind: TypeAlias = Literal["full", "causal", "ranked"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which slot answers for what.
+
+    ``at`` (N, arity) slots of this stream (arity 0: (N, 1) sequences); ``of`` (N,) store index of the answer or -1; ``literal``
+    (N,) id of an answer that is no token of the store (a sentinel, an end), or -1; ``weight`` (N,) float32; ``index`` (N,) which
+    answer, where one slot has several (n-grams, codebooks). ``spans``: rows ``[start, stop)`` of each modality; rows are sorted by
+    modality when a batch is packed, so that a predictor of one modality takes a slice.
+    """
+
+    at: Array
+    of: Array
+    literal: Array
+    weight: Array
+    index: Array | None = None
+    arity: Literal[0, 1, 2] = 1
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How S sequences lie end to end in a packed array. Always host data: shapes and loops never wait for a device.
+
+    ``lengths`` (S,) int64, 0 is legal; ``parent`` (S,) query -> context sequence, context -> sample. ``attention`` is the
+    visibility inside a sequence, decided on the host: ``full`` (rank 0 everywhere), ``causal`` (rank counts up), ``ranked``.
+    ``modality`` (S,) index of the one modality of a sequence's slots, -1 where it has several; None where nobody asks.
+    """
+
+    lengths: NDArray[np.int64]
+    parent: NDArray[np.int64]
+    attention: AttentionKind = "full"
+    modality: NDArray[np.int64] | None = None
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """(S + 1,) first slot of each sequence, and the total."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths, dtype=np.int64)])
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_slots(self) -> int:
+        return int(self.offsets[-1])
+
+
+@dataclass(frozen=True)
+class Packed:
+    """``data`` (T, ...) of sequences that lie end to end as ``layout`` says."""
+
+    data: Tensor
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Which slots of a stream show tokens or special ids of one modality; host-known, so that embedding never synchronises.
+
+    ``slots`` (n,) that show store content, and its row ``index`` (n,) in the modality's store; ``literal_slots`` (k,) that show
+    ``literals`` (k,). ``slots`` is None when all slots, in order, show content of the only modality.
+    """
+
+    index: Array
+    slots: Array | None
+    literals: Array
+    literal_slots: Array
+
+
+CONTENT, NOTHING = -1, -2
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a network reads: T slots, each pointing to a store token or holding an inserted id.
+
+    Slot i sees slot j iff they lie in one sequence and ``rank[j] < rank[i] or (rank[j] == rank[i] and block[j] == block[i])``:
+    rank 0 everywhere is bidirectional, counting up is causal, 0..0,1,2.. is a prefix, a block of one's own is a query only.
+
+    ``source`` (T,) store index this slot stands for, -1: inserted. ``literal`` (T,) id shown instead of the source's content,
+    -1 (``CONTENT``): content is shown, -2 (``NOTHING``): only the position is. ``modality`` (T,) index into the recipe's
+    modalities. ``positions`` (T, A), ``has_position`` (T,). ``noise`` (T,) float64 uniform, keyed: every discrete choice on the
+    device uses it; None if no component asks. ``kind``, ``level`` (S,) per sequence: branch of a mixture, rate drawn. ``reads`` by
+    modality is filled in when a batch is packed.
+    """
+
+    source: Array
+    literal: Array
+    modality: Array
+    positions: Array
+    has_position: Array
+    rank: Array
+    block: Array
+    layout: Layout
+    targets: Targets
+    kind: Array
+    level: Array
+    noise: Array | None = None
+    reads: Mapping[str, Reads] = field(default_factory=dict[str, Reads])
+
+
+@dataclass(frozen=True)
+class View:
+    """``context`` is read by a pass's encoder, ``query`` by a predictor's decoder (its parents are context sequences).
+
+    ``fields`` are arity-2 fields that this view shows instead of the store's.
+    """
+
+    context: Stream
+    query: Stream | None = None
+    fields: Mapping[str, Array] = field(default_factory=dict[str, Array])
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """The clean tokens of B samples, once, and the views that point into them.
+
+    ``store`` content of each modality (P_m, ...), one sequence per sample (length 0 where absent); ``base`` store index of each
+    modality's first token; ``fields[modality][name]`` (P_m, ...) or (sum L^2, ...); ``labels`` (B, ...); ``views`` by name;
+    ``group`` (B,) samples with one id are never split over micro-batches or ranks; ``keys`` name the samples.
+    """
+
+    store: Mapping[str, Packed]
+    base: Mapping[str, int]
+    views: Mapping[str, View]
+    group: Array
+    keys: tuple[str, ...]
+    fields: Mapping[str, Mapping[str, Array]] = field(default_factory=dict[str, Mapping[str, Array]])
+    labels: Mapping[str, Array] = field(default_factory=dict[str, Array])
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.keys)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens before masking, of all modalities."""
+        return sum(packed.layout.num_slots for packed in self.store.values())
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """``total`` () weighted sum over this micro-batch; ``exact`` False for a batch statistic, which a split changes."""
+
+    name: str
+    total: Tensor
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder gives: ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) of the taps asked for,
+    1 is the output of the first block; ``summary`` (S, R, D) of class or register tokens."""
+
+    features: Packed
+    stream: Stream
+    layers: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
+    summary: Tensor | None = None
+
+    def at(self, layer: int | None) -> Tensor:
+        """(T, D) of a tapped layer, or the last layer's for None."""
+        return self.features.data if layer is None else self.layers[layer]
+
+    def in_store(self, num_tokens: int, layer: int | None = None) -> Tensor:
+        """(P, D) in store coordinates, zeros where the stream has no slot."""
+        features = self.at(layer)
+        held = (self.stream.source >= 0).nonzero().squeeze(1)
+        return features.new_zeros(num_tokens, features.shape[1]).index_copy(0, self.stream.source[held], features[held])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``features`` (N, D') at the targets only; ``head`` maps them to logits or values and may be applied in chunks. ``stream``
+    holds the targets, ``context`` is what the encoder read (the same stream for a head in place)."""
+
+    features: Tensor
+    head: Callable[[Tensor], Tensor]
+    targets: Targets
+    stream: Stream
+    context: Stream
+    modality: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one pass gave: its encoder's features and its predictions by term name."""
+
+    encoded: Encoded
+    predictions: Mapping[str, Prediction]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a component on the device may read: the batch and the results of earlier passes (and of the current one)."""
+
+    batch: MaskedBatch
+    results: Mapping[str, Result]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a position component gives a stream: ``added`` (T, D) to the embeddings, ``rotation`` (cos, sin) each (T, head_width),
+    for queries and keys; either may be None."""
+
+    added: Tensor | None = None
+    rotation: tuple[Tensor, Tensor] | None = None

@@ -1,0 +1,59 @@
+"""Where the randomness of data comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where every random choice about one sample comes from: never from a worker, a rank or what ran before.
+
+    Args:
+        seed: the run's seed.
+        epoch: how often the whole data set was seen before this visit.
+        key: names the sample (its source included).
+        position: place in the epoch's order, for stratified draws.
+        progress: share of the run done at this place, in [0, 1], for schedules; never a step counter.
+        group: keys of the samples that belong together (mismatched pairs, in-batch negatives).
+        stage: prefix of every purpose; each stage of the pipeline has its own (see :meth:`at`).
+    """
+
+    seed: int
+    epoch: int
+    key: str
+    position: int = 0
+    progress: float = 0.0
+    group: tuple[str, ...] = ()
+    stage: tuple[str | int, ...] = ()
+
+    def at(self, *stage: str | int) -> Draw:
+        """The same draw in a stage of its own, so that two stages never share random numbers."""
+        return Draw(self.seed, self.epoch, self.key, self.position, self.progress, self.group, (*self.stage, *stage))
+
+    def _digest(self, purpose: tuple[str | int, ...]) -> bytes:
+        text = repr((self.seed, self.epoch, self.key, self.stage, purpose))
+        return blake2b(text.encode(), digest_size=16).digest()
+
+    def rng(self, *purpose: str | int) -> np.random.Generator:
+        """A generator keyed by (seed, epoch, key, stage, purpose). Costs some 20 microseconds; see :meth:`uniform`."""
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(self._digest(purpose), "little")))
+
+    def uniform(self, count: int, *purpose: str | int) -> NDArray[np.float64]:
+        """(count,) uniform numbers in [0, 1), by a keyed hash (SplitMix64 of a counter), for where speed matters [0].
+
+        [0] Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014.
+        """
+        start = np.uint64(int.from_bytes(self._digest(purpose)[:8], "little"))
+        state = start + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+        state = (state ^ (state >> np.uint64(30))) * _MIX_1
+        state = (state ^ (state >> np.uint64(27))) * _MIX_2
+        return ((state ^ (state >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53

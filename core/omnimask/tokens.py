@@ -1,0 +1,173 @@
+"""What a modality is, and one sample of it on the host: specifications, tokens, samples, maskings.
+
+L tokens of one sample and modality, n of all its modalities; A position axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.draw import Draw
+
+Array: TypeAlias = Any
+"""``numpy.ndarray`` on the host, ``torch.Tensor`` on the device."""
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """Declares a named array that travels with a sample, its tokens, or its pairs of tokens.
+
+    ``arity`` is 0 for one value per sample (a label), 1 per token, 2 per ordered pair of tokens. ``classes`` is the number of
+    classes of an integer field. An absent value is NaN in a float field and -1 in an integer field.
+    """
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+    arity: Literal[0, 1, 2] = 1
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class TokenSpec:
+    """What the tokens of one modality are; the core knows a modality by nothing else.
+
+    Args:
+        vocabulary: ids lie in ``[0, vocabulary)``; None when tokens have continuous content.
+        width: shape of one token's continuous content; None when tokens are ids.
+        axes: A, the number of position axes.
+        extent: the size of each position axis where it is bounded, None where it is not. Empty means all unbounded.
+        dtype: storage type of continuous content; it stays so (``uint8`` say) until the device.
+        mean, std: continuous content becomes ``(content - mean) / std``, in units of the stored content, broadcast over ``width``.
+        special_ids: ids that the tokenizer itself owns, by name (``mask``, ``end``), inside ``[0, vocabulary)``.
+        specials: names that corruptors insert and the tokenizer does not own, set by the builder; ``specials[i]`` has id
+            ``vocabulary + i`` (``i`` for continuous content).
+        answers: how many of ``specials``, from the first, may be answers; a head over ids has ``vocabulary + answers`` outputs.
+        fields: arrays that come with the tokens.
+    """
+
+    vocabulary: int | None = None
+    width: tuple[int, ...] | None = None
+    axes: int = 1
+    extent: tuple[int | None, ...] = ()
+    dtype: str = "float32"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    special_ids: Mapping[str, int] = field(default_factory=dict[str, int])
+    specials: tuple[str, ...] = ()
+    answers: int = 0
+    fields: Mapping[str, FieldSpec] = field(default_factory=dict[str, FieldSpec])
+
+    def __post_init__(self) -> None:
+        if self.vocabulary is not None and self.width is not None:
+            raise ValueError("a TokenSpec has a vocabulary or a width, not both")
+        if self.extent and len(self.extent) != self.axes:
+            raise ValueError(f"extent {self.extent} needs one size per position axis, and there are {self.axes}")
+
+    def id(self, name: str) -> int:
+        """Id of a special token: the tokenizer's own, else one after the vocabulary.
+
+        Raises:
+            KeyError: no component of the recipe reserved ``name``.
+        """
+        if name in self.special_ids:
+            return self.special_ids[name]
+        if name not in self.specials:
+            raise KeyError(f"no special token {name!r} is reserved; reserved: {[*self.special_ids, *self.specials]}")
+        return (self.vocabulary or 0) + self.specials.index(name)
+
+    @property
+    def num_special_rows(self) -> int:
+        """How many learned rows an embedding needs beside the vocabulary."""
+        return len(self.specials)
+
+    @property
+    def num_answers(self) -> int:
+        """Outputs of a head over ids: the vocabulary and the specials that may be answers."""
+        if self.vocabulary is None:
+            raise ValueError("tokens with continuous content have no ids to answer with")
+        return self.vocabulary + self.answers
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One modality of one sample: ``content`` (L,) ids or (L, *width), ``positions`` (L, A) float32, ``fields`` by name."""
+
+    content: Array
+    positions: Array
+    fields: Mapping[str, Array] = field(default_factory=dict[str, Array])
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All modalities of one sample. An absent modality is absent here and has length 0 when packed.
+
+    Tokens have *sample coordinates*: modality after modality in the order of ``tokens``, from 0. ``modalities`` are the recipe's,
+    in order; ``Stream.modality`` counts in them.
+    """
+
+    tokens: Mapping[str, Tokens]
+    draw: Draw
+    modalities: tuple[str, ...]
+    labels: Mapping[str, Array] = field(default_factory=dict[str, Array])
+
+    @cached_property
+    def start(self) -> Mapping[str, int]:
+        """Sample coordinate of each modality's first token."""
+        starts: dict[str, int] = {}
+        total = 0
+        for name, tokens in self.tokens.items():
+            starts[name] = total
+            total += len(tokens)
+        return starts
+
+    @cached_property
+    def modality(self) -> NDArray[np.int64]:
+        """(n,) index of every token's modality."""
+        parts = [np.full(len(tokens), self.modalities.index(name)) for name, tokens in self.tokens.items()]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    @cached_property
+    def positions(self) -> NDArray[np.float32]:
+        """(n, A) of all tokens; modalities with fewer axes than the sample's largest number have zeros in the last ones."""
+        axes = max((tokens.positions.shape[1] for tokens in self.tokens.values()), default=1)
+        out = np.zeros((len(self), axes), np.float32)
+        for name, tokens in self.tokens.items():
+            start = self.start[name]
+            out[start : start + len(tokens), : tokens.positions.shape[1]] = tokens.positions
+        return out
+
+    def __len__(self) -> int:
+        return sum(len(tokens) for tokens in self.tokens.values())
+
+    def only(self, modality: str) -> Sample:
+        """The sample restricted to one modality (coordinates start anew, modality numbers stay)."""
+        return Sample({modality: self.tokens[modality]}, self.draw, self.modalities, self.labels)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What is withheld from one modality and what must be answered; the two are independent.
+
+    ``is_visible`` (L,) appears untouched; ``is_target`` (L,) must be answered; ``unit`` (L,) id of the span, word or block that is
+    hidden as one, -1 for none (two adjacent spans stay two); ``weight`` (L,) loss weight, 1 if None; ``level`` the rate drawn.
+
+    ``groups`` (U, L) bool: sets of targets that are answered together, each by itself. They may overlap, may be empty, and their
+    union is ``is_target``. None: all targets are one set. Corruptors that answer in the context ask for every target once, whatever
+    its sets.
+    """
+
+    is_visible: Array
+    is_target: Array
+    unit: Array | None = None
+    weight: Array | None = None
+    level: float = 0.0
+    groups: Array | None = None
