@@ -8,10 +8,11 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizers, decoder, augmentations, target, initializer, data sets, renderer and suggester of images."""
+    """Tokenizers, decoders, augmentations, target, initializer, data sets, renderer and suggester of images."""
     registry.add_tokenizer("image.patch", "omnimask_image.tokenizer:PatchTokenizer", extra="image")
     registry.add_tokenizer("image.native", "omnimask_image.native:NativeTokenizer", extra="image")
     registry.add_decoder("image.pillow", "omnimask_image.decode:PillowDecoder", extra="image")
+    registry.add_decoder("image.torchvision", "omnimask_image.decode_torchvision:TorchvisionDecoder", extra="torchvision")
     registry.add_augment("image.random_resized_crop", "omnimask_image.augment:RandomResizedCrop", extra="image")
     registry.add_augment("image.random_crop", "omnimask_image.augment:RandomCrop", extra="image")
     registry.add_augment("image.flip", "omnimask_image.augment:Flip", extra="image")
