@@ -1,0 +1,39 @@
+"""The page on performance says what the result files say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+
+def result(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["mae_decoder_512x8", "mae_decoder_256x4", "loop_2ms", "loop_50ms"])
+def test_tables_are_those_of_the_results(name: str) -> None:
+    found = result(name)
+    assert found["rounds"] >= 7
+    for row in found["rows"]:
+        low, high = row["quartiles"]
+        cells = f"| {row['name']} | {1e3 * row['seconds']:.1f} | {row['ratio']:.2f} | {low:.2f}-{high:.2f} |"
+        assert cells in PAGE
+        if row["share_of_peak"] is not None:
+            assert f"{cells} {row['share_of_peak']:.2f} |" in PAGE
+
+
+def test_the_profile_is_that_of_the_result() -> None:
+    for kind, share in result("step_profile")["shares"].items():
+        assert f"| {kind} | {100 * share:.1f} % |" in PAGE
+
+
+def test_every_kill_was_survived() -> None:
+    found = result("kill_and_resume")
+    assert found["is_exact"]
+    assert f"--kills {len(found['kills'])} --seed {found['seed']}" in PAGE
