@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -24,7 +25,7 @@ from omnimask.interfaces import (
 )
 
 
-class PredictorModule(Module):
+class PredictorModule(Module, ABC):
     """Base of predictors: one term per modality served, each with its own target; a plugin writes ``predict`` only.
 
     Args:
@@ -63,8 +64,9 @@ class PredictorModule(Module):
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
         return {term: float(len(table)) for term, table in self.select(view).items()}
 
+    @abstractmethod
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        raise NotImplementedError(f"{type(self).__name__} must say how it predicts")
+        """Predictions by term; reads no answers."""
 
     def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]:
         terms = []

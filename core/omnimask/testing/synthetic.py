@@ -40,15 +40,8 @@ class Vectors:
         return None if raw is None else len(raw)
 
 
-class Letters:
+class Letters(Vectors):
     """(L,) ids below 7 as they are."""
-
-    decoder: ClassVar[str | None] = None
-    embedded: ClassVar[str | None] = None
-    renderer: ClassVar[str | None] = None
-
-    def __init__(self, context: Context) -> None:
-        del context
 
     @property
     def spec(self) -> TokenSpec:
@@ -57,12 +50,6 @@ class Letters:
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
         content = np.asarray(raw, np.int64)
         return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
-
-    def decode(self, tokens: Tokens) -> Any:
-        return np.asarray(tokens.content)
-
-    def count(self, raw: Any) -> int | None:
-        return None if raw is None else len(raw)
 
 
 class Waves:

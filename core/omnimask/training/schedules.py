@@ -8,6 +8,7 @@ the warm-up and would reach its minimum at step ``steps``, so that the last step
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -27,7 +28,26 @@ class Schedule(Protocol):
         ...
 
 
-class Cosine:
+class _Decay(ABC):
+    """A linear warm-up to the peak, then a fall to ``minimum`` in a shape that a subclass gives."""
+
+    smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
+
+    def __init__(self, context: Context, *, warmup: Warmup = 0, minimum: Minimum = 0.0) -> None:
+        self.warmup = warmup
+        self.minimum = minimum
+
+    def __call__(self, step: int, steps: int) -> float:
+        if step < self.warmup:
+            return warmup_factor(step, self.warmup, steps)
+        return self.minimum + (1 - self.minimum) * self.falling(decay_share(step, self.warmup, steps))
+
+    @abstractmethod
+    def falling(self, share: float) -> float:
+        """1 where ``share`` of the decay, in [0, 1], is 0, and 0 where it is 1."""
+
+
+class Cosine(_Decay):
     """Half a cosine from the peak to ``minimum`` after a linear warm-up [0].
 
     [0] Loshchilov, Hutter: SGDR, ICLR 2017 (without restarts).
@@ -37,20 +57,11 @@ class Cosine:
         minimum: factor at the end.
     """
 
-    smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
-
-    def __init__(self, context: Context, *, warmup: Warmup = 0, minimum: Minimum = 0.0) -> None:
-        self.warmup = warmup
-        self.minimum = minimum
-
-    def __call__(self, step: int, steps: int) -> float:
-        if step < self.warmup:
-            return warmup_factor(step, self.warmup, steps)
-        share = decay_share(step, self.warmup, steps)
-        return self.minimum + (1 - self.minimum) * 0.5 * (1 + math.cos(math.pi * share))
+    def falling(self, share: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * share))
 
 
-class Linear:
+class Linear(_Decay):
     """A straight line from the peak to ``minimum`` after a linear warm-up.
 
     Args:
@@ -58,16 +69,8 @@ class Linear:
         minimum: factor at the end.
     """
 
-    smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
-
-    def __init__(self, context: Context, *, warmup: Warmup = 0, minimum: Minimum = 0.0) -> None:
-        self.warmup = warmup
-        self.minimum = minimum
-
-    def __call__(self, step: int, steps: int) -> float:
-        if step < self.warmup:
-            return warmup_factor(step, self.warmup, steps)
-        return 1 - (1 - self.minimum) * decay_share(step, self.warmup, steps)
+    def falling(self, share: float) -> float:
+        return 1 - share
 
 
 class Constant:
