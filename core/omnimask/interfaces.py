@@ -253,7 +253,10 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Target(Protocol):
-    """Inside a predictor: what is the right answer, and which loss measures it? An ``nn.Module`` when it has weights."""
+    """Inside a predictor: what is the right answer, and which loss measures it? An ``nn.Module`` when it has weights.
+
+    A target whose ``content`` is not the prediction's alone says so in an attribute ``content_note``, for pictures.
+    """
 
     num_outputs: int
 
@@ -310,12 +313,13 @@ class Initializer(Protocol):
 @dataclass(frozen=True)
 class Reconstruction:
     """One sample to look at: raw values of the original, of what the network could see, and of the filled-in whole
-    (None where no model filled anything in)."""
+    (None where no model filled anything in). ``note`` says what of ``filled`` is not the model's answer; a renderer shows it."""
 
     key: str
     original: Any
     visible: Any
     filled: Any
+    note: str = ""
 
 
 @runtime_checkable

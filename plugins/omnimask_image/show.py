@@ -63,7 +63,8 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
     cell_width = max(_NARROWEST, *(width for _, width in sizes))
     num_columns = sum(values is not None for values in _images(reconstructions[0]))
     block_width = num_columns * (cell_width + _GAP) + 3 * _GAP
-    top = _LINE + (1.5 * _LINE if title else 0.0)
+    note = reconstructions[0].note
+    top = _LINE + (1.5 * _LINE if title else 0.0) + (_LINE if note else 0.0)
     downs = [_place(sizes, number, num_rows) for number in range(len(sizes))]
     total_width = num_blocks * block_width - 2 * _GAP
     total_height = top + max(down + height for down, (height, _) in zip(downs, sizes, strict=True)) + _LINE + _GAP
@@ -73,6 +74,7 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
         figure.text(left / total_width, 1 - down / total_height, text, va="center", parse_math=False, **style)
 
     write(_GAP, 0.8 * _LINE, title, fontsize=9, fontweight="bold")
+    write(_GAP, (1.9 if title else 0.6) * _LINE, note, fontsize=6.5, color="0.35")
     for number, (reconstruction, (height, _)) in enumerate(zip(reconstructions, sizes, strict=True)):
         block, row = divmod(number, num_rows)
         down = top + downs[number]

@@ -42,7 +42,9 @@ def reconstruct(
         specs: by modality.
         precision: of the forward pass, and the device.
     """
-    return _each(samples, batch, tokenizers, specs, _predicted(model, batch, precision))
+    predicted, notes = _predicted(model, batch, precision)
+    found = _each(samples, batch, tokenizers, specs, predicted)
+    return {name: [dataclasses.replace(one, note="; ".join(notes[name])) for one in each] for name, each in found.items()}
 
 
 def masked_only(
@@ -91,8 +93,11 @@ def _sources(stream: Stream) -> NDArray[np.int64]:
     return source[(source >= 0) & (literal == CONTENT)]
 
 
-def _predicted(model: MaskedModel, batch: MaskedBatch, precision: Precision) -> dict[str, Predicted]:
-    """By modality (P_m, ...) predicted content in stored units, or ids, and (P_m,) where there is any."""
+def _predicted(
+    model: MaskedModel, batch: MaskedBatch, precision: Precision
+) -> tuple[dict[str, Predicted], dict[str, dict[str, None]]]:
+    """By modality: (P_m, ...) predicted content in stored units, or ids, and (P_m,) where there is any; and what the targets say
+    of it."""
     moved = to_device(batch, precision.device)
     was_training = model.training
     model.eval()
@@ -101,6 +106,7 @@ def _predicted(model: MaskedModel, batch: MaskedBatch, precision: Precision) -> 
             results = model.predict(moved)
             run = Run(moved, results)
             found: dict[str, Predicted] = {}
+            notes: dict[str, dict[str, None]] = {name: {} for name in batch.store}
             for name, packed in batch.store.items():
                 content = np.zeros(packed.data.shape, np.int64 if packed.data.ndim == 1 else np.float32)
                 found[name] = content, np.zeros(len(content), bool)
@@ -108,13 +114,15 @@ def _predicted(model: MaskedModel, batch: MaskedBatch, precision: Precision) -> 
                 for predictor, _ in part.each():
                     for term in predictor.select(moved.views[part.view]):
                         prediction = results[part.name].predictions[term]
-                        values = predictor.target(prediction.modality).content(prediction, run)
+                        target = predictor.target(prediction.modality)
+                        values = target.content(prediction, run)
                         if values is not None:
+                            notes[prediction.modality] |= dict.fromkeys(filter(None, [getattr(target, "content_note", "")]))
                             of = prediction.targets.of - moved.base[prediction.modality]
                             _put(found[prediction.modality], of.cpu().numpy(), values.cpu().numpy())
     finally:
         model.train(was_training)
-    return found
+    return found, notes
 
 
 def _put(found: Predicted, of: NDArray[np.int64], values: NDArray[Any]) -> None:

@@ -40,6 +40,7 @@ class Patch(ContinuousTarget):
             raise ValueError("normalize needs at least two numbers in a token; set normalize: false")
         self.normalize, self.eps = normalize, eps
         self.kind: LossKind = loss
+        self.content_note = "mean and contrast of what was hidden: estimated from what the network saw" if normalize else ""
 
     def _scaled(self, run: Run, index: Tensor) -> Tensor:
         """(n, w) scaled content at store coordinates ``index``."""
