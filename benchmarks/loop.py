@@ -71,7 +71,6 @@ class Loop:
                 batch_tokens=1,
                 optimizer=named("optimizer", "adamw", lr=1e-4),
                 schedule=named("schedule", "cosine", warmup=10),
-                clip=1.0,
                 log_every=50,
                 checkpoint_every=10 * self.steps,
             )
@@ -114,7 +113,7 @@ def run(rows: int, width: int, steps: int, rounds: int = 7) -> Comparison:
     ]
     inputs = {"model": f"3 layers of {width} x {width}", "batch": f"{rows} rows, made before", "steps": steps}
     return compare(
-        "Loop overhead (clipping, schedule, finite check, metrics on one side only)",
+        "Loop overhead (schedule, finite check, metrics on one side only)",
         variants,
         inputs=inputs,
         baseline="bare loop",

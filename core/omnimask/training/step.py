@@ -136,7 +136,7 @@ class StepRunner:
         loss_value, norm_value = torch.stack([loss, norm.to(loss)]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             return self._refuse(loss_value, norm_value)
-        if self.clip is not None:
+        if self.clip is not None and norm_value > self.clip:  # the norm is on the host already: a pass over all gradients is spared
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
         if scaler is None:
             self.optimizer.step()
