@@ -92,7 +92,7 @@ def _torch_family() -> Iterator[Finding]:
         remedy = f"install the {name} that belongs to torch {torch.__version__}: pip install --force-reinstall --no-deps {name}"
         try:
             module = importlib.import_module(name)
-            built = getattr(getattr(module, "version", None), "cuda", wanted)
+            built = cuda_name(getattr(getattr(module, "version", None), "cuda", wanted))
         except Exception as error:  # a mismatched binary fails in any way
             yield Finding("problem", name, f"cannot be imported ({type(error).__name__}: {error}); {remedy}")
             continue
@@ -101,6 +101,13 @@ def _torch_family() -> Iterator[Finding]:
             yield Finding("problem", name, f"{version} is built for CUDA {built}, torch for CUDA {wanted}; {remedy}")
         else:
             yield Finding("ok", name, f"{version}, built like torch (CUDA {built or 'none'})")
+
+
+def cuda_name(version: str | int | None) -> str | None:
+    """A CUDA version as torch writes it: 13000, as torchvision may have it, is 13.0, and 12080 is 12.8."""
+    if version is None or not str(version).isdigit() or int(version) < 1000:
+        return None if version is None else str(version)
+    return f"{int(version) // 1000}.{int(version) % 1000 // 10}"
 
 
 def _plugins() -> Finding:

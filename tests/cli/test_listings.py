@@ -13,6 +13,7 @@ import pytest
 
 import omnimask as package
 from omnimask import discovery
+from omnimask.health import cuda_name
 from omnimask.registry import discover
 
 Command = Callable[..., Any]
@@ -108,6 +109,11 @@ def test_doctor_finds_a_working_installation(omnimask: Command) -> None:
     assert found["datasets"] in (None, "package")
     assert {"versions", "cpu", "plugins", "disk", "datasets"} <= {check["name"] for check in found["checks"]}
     assert "ok" in omnimask("doctor").out
+
+
+@pytest.mark.parametrize(("version", "name"), [(13000, "13.0"), ("12080", "12.8"), (11070, "11.7"), ("13.0", "13.0"), (None, None)])
+def test_versions_of_cuda_are_compared_in_one_form(version: str | int | None, name: str | None) -> None:
+    assert cuda_name(version) == name
 
 
 def test_doctor_finds_a_folder_that_passes_for_a_package(
