@@ -37,3 +37,14 @@ def test_every_kill_was_survived() -> None:
     found = result("kill_and_resume")
     assert found["is_exact"]
     assert f"--kills {len(found['kills'])} --seed {found['seed']}" in PAGE
+
+
+def test_few_label_scores_are_those_of_the_result() -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    found = result("few_label")
+    for name in (f"{name}-{seed}" for name in ("eurosat", "objects", "flowers") for seed in range(3)):
+        for labels, scores in found[name]["scores"]["linear"].items():
+            shown = " | ".join(f"{100 * scores[key][0]:.1f}" for key in ("pretrained", "random init", "raw input"))
+            low, high = (100 * value for value in found[name]["differences"]["linear"][labels]["random init"][1:3])
+            assert f"| {name[-1]} | {labels} | {shown} |" in page
+            assert f"[{low:.1f}, {high:.1f}]" in page
