@@ -56,12 +56,6 @@ def joint_attention(kinds: Sequence[AttentionKind]) -> AttentionKind:
     return kinds[0] if len(set(kinds)) == 1 else "ranked"
 
 
-def uniform_length(layout: Layout) -> int | None:
-    """The common length of all sequences, or None if they differ (or there are none)."""
-    lengths = layout.lengths
-    return int(lengths[0]) if len(lengths) and bool(np.all(lengths == lengths[0])) else None
-
-
 def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
     """Pads to (S, longest, ...) for a module that needs dense tensors, with (S, longest) True where a slot is real."""
     layout = packed.layout
@@ -78,11 +72,6 @@ def from_dense(padded: Tensor, layout: Layout) -> Packed:
     is_real = np.arange(padded.shape[1])[None, :] < layout.lengths[:, None]
     place = torch.from_numpy(np.flatnonzero(is_real)).to(padded.device)
     return Packed(padded.flatten(0, 1)[place], layout)
-
-
-def segments(data: Tensor, layout: Layout) -> Sequence[Tensor]:
-    """The sequences as views of ``data``, (length, ...) each."""
-    return data.split(layout.lengths.tolist())
 
 
 def index_tensor(index: NDArray[Any], device: torch.device) -> Tensor:

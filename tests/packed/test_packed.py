@@ -16,9 +16,7 @@ from omnimask.packed import (
     interleave,
     joint_attention,
     ranges,
-    segments,
     to_device,
-    uniform_length,
 )
 
 sizes = st.lists(st.integers(0, 6), max_size=6)
@@ -63,7 +61,7 @@ def test_dense_and_back(lengths: list[int]) -> None:
     assert padded.shape[:2] == is_real.shape == (len(lengths), max(lengths, default=0))
     assert is_real.sum(1).tolist() == lengths
     assert bool((padded[~is_real] == 7.0).all())
-    for row, part in enumerate(segments(packed.data, packed.layout)):
+    for row, part in enumerate(packed.data.split(lengths)):
         assert torch.equal(padded[row, : len(part)], part)
     assert torch.equal(from_dense(padded, packed.layout).data, packed.data)
 
@@ -75,9 +73,7 @@ def test_group_by_parent() -> None:
         group_by_parent(Layout(np.array([2, 3]), np.array([1, 0])), 2)
 
 
-def test_uniform_length_and_joint_attention() -> None:
-    assert uniform_length(layout([3, 3])) == 3
-    assert uniform_length(layout([3, 2])) is uniform_length(layout([])) is None
+def test_joint_attention() -> None:
     assert joint_attention(["causal", "causal"]) == "causal"
     assert joint_attention(["causal", "full"]) == "ranked"
 
