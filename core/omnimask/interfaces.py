@@ -74,6 +74,7 @@ __all__ = [
     "Result",
     "Run",
     "Sample",
+    "Splits",
     "Stream",
     "Suggester",
     "Suggestion",
@@ -182,6 +183,22 @@ class Tokenizer(Protocol):
 
     def count(self, raw: Any) -> int | None:
         """Number of tokens of a raw value, cheaply; ``raw`` is None when nothing was read yet. None: not known before reading."""
+        ...
+
+
+@runtime_checkable
+class Splits(Protocol):
+    """What a tokenizer may offer: a raw value that is too long for one sample is cut into parts, and nothing of it is lost.
+
+    Where the tokenizer of a recipe's only modality splits, the samples of its data set are the parts.
+    """
+
+    def split(self, raw: Any) -> Sequence[tuple[int, int, int]]:
+        """(start, stop, tokens) of the parts, in order, in units of the tokenizer's choice; empty if ``raw`` holds nothing."""
+        ...
+
+    def part(self, raw: Any, start: int, stop: int) -> Any:
+        """The raw value of one part, which becomes ``tokens`` tokens."""
         ...
 
 
