@@ -225,10 +225,25 @@ class Run:
     results: Mapping[str, Result]
 
 
+PairBias: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""What is added to attention's logits: slots that ask (n, L_q) and slots that are seen (n, L_k) -> (n, H, L_q, L_k), or (1, ...)
+where that is the same for all n."""
+
+
 @dataclass(frozen=True)
 class Placement:
-    """What a position component gives a stream: ``added`` (T, D) to the embeddings, ``rotation`` (cos, sin) each (T, head_width),
-    for queries and keys; either may be None."""
+    """What a position component gives a stream; every part may be None.
+
+    ``added`` (T, D) to the embeddings; ``rotation`` (cos, sin) each (T, head_width), for queries and keys; ``bias`` for the logits
+    of pairs of the stream's slots.
+    """
 
     added: Tensor | None = None
     rotation: tuple[Tensor, Tensor] | None = None
+    bias: PairBias | None = None
+
+    def unbiased(self, reader: str) -> Placement:
+        """Itself, for a reader that has no use for a bias. Raises ``ValueError`` where there is one."""
+        if self.bias is not None:
+            raise ValueError(f"{reader} cannot bias its attention; choose another position than one that only biases (alibi)")
+        return self

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from omnimask.attention import AttentionPlan, attend
+from omnimask.attention import attend
+from omnimask.attention_plan import AttentionPlan
 from omnimask.layers import MLPKind, NormKind, draw_kept, drop_path_rates, make_mlp, make_norm
 from omnimask.positions.rotary import rotate
 
@@ -23,6 +24,15 @@ def initialise(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
+    """Matrices from N(0, ``std``) and zero biases for every linear layer below, as BERT does."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
@@ -55,13 +65,16 @@ class SelfAttention(nn.Module):
         heads: H.
         qk_norm: normalises queries and keys, head by head, before they are rotated; None: not at all.
         norm_eps: epsilon of that norm.
+        bias: whether its linear layers have biases.
     """
 
-    def __init__(self, width: int, heads: int, qk_norm: NormKind | None = None, norm_eps: float = 1e-6) -> None:
+    def __init__(
+        self, width: int, heads: int, qk_norm: NormKind | None = None, norm_eps: float = 1e-6, *, bias: bool = True
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.project = nn.Linear(width, width, bias=bias)
         self.norm_query, self.norm_key = _qk_norms(qk_norm, width // heads, norm_eps)
 
     def forward(self, x_TD: Tensor, plan: AttentionPlan, rotation: Rotation | None, rows: Rows | None = None) -> Tensor:
@@ -80,7 +93,8 @@ class SelfAttention(nn.Module):
     def _of_some(self, x_TD: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values of all slots, queries of some."""
         width = self.project.in_features
-        weights, biases = self.qkv.weight.split([width, 2 * width]), self.qkv.bias.split([width, 2 * width])
+        weights = self.qkv.weight.split([width, 2 * width])
+        biases = (None, None) if self.qkv.bias is None else self.qkv.bias.split([width, 2 * width])
         query = rearrange(functional.linear(x_TD[index], weights[0], biases[0]), "t (h d) -> t h d", h=self.heads)
         key, value = rearrange(functional.linear(x_TD, weights[1], biases[1]), "t (n h d) -> n t h d", n=2, h=self.heads)
         return query, key, value
@@ -191,13 +205,14 @@ class Stack(nn.Module):
     """Blocks one after another, with taps at the layers asked for.
 
     Args:
-        blocks: in order.
+        blocks: in order; they take what :class:`Block` takes, and say in ``branches`` how many residual branches they have.
         drop_path: stochastic depth's rate in the last block; the others' grow linearly up to it.
     """
 
-    def __init__(self, blocks: Sequence[Block], drop_path: float = 0.0) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], drop_path: float = 0.0) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
+        self.branches = cast(int, blocks[0].branches) if blocks else 0
         self.rates = drop_path_rates(drop_path, len(blocks))
         self._checkpoints = False
 
@@ -209,7 +224,7 @@ class Stack(nn.Module):
         self,
         x_TD: Tensor,
         plan: AttentionPlan,
-        rotation: Rotation | None = None,
+        rotation: Rotation | list[Rotation | None] | None = None,
         context: Tensor | Sequence[Tensor] | None = None,
         context_plan: AttentionPlan | None = None,
         context_rotation: Rotation | None = None,
@@ -218,14 +233,15 @@ class Stack(nn.Module):
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """The last block's output (at ``rows`` only, if given), and that of the blocks numbered in ``layers`` from 1.
 
-        ``context`` is one for all blocks, or one for each.
+        ``rotation`` and ``context`` are one for all blocks, or one for each.
         """
         taps: dict[int, Tensor] = {}
         for number, (block, rate) in enumerate(zip(self.blocks, self.rates, strict=True), start=1):
             read = context if context is None or isinstance(context, Tensor) else context[number - 1]
             kept = self._draw(rate, plan, x_TD)
             last = rows if number == len(self.blocks) else None
-            arguments = (x_TD, plan, rotation, read, context_plan, context_rotation, kept, last)
+            turn = rotation[number - 1] if isinstance(rotation, list) else rotation
+            arguments = (x_TD, plan, turn, read, context_plan, context_rotation, kept, last)
             x_TD = self._run(block, arguments)
             if number in layers:
                 taps[number] = x_TD
@@ -240,4 +256,4 @@ class Stack(nn.Module):
         """Which sequences keep which branches of a block; None: all of them."""
         if not rate or not self.training:
             return None
-        return draw_kept(rate, Block.branches, plan.layout.num_sequences, plan.sequence(x_TD.device)).to(x_TD.dtype)
+        return draw_kept(rate, self.branches, plan.layout.num_sequences, plan.sequence(x_TD.device)).to(x_TD.dtype)

@@ -37,6 +37,7 @@ from omnimask.interfaces import (
     TokenSpec,
     View,
 )
+from omnimask.maskers.candidates import SPECIAL, Candidates
 from omnimask.maskers.per_modality import PerModality as PerModalityMasker
 from omnimask.model import MaskedModel, Pass, WeightedPredictor
 from omnimask.recipe import PredictorConfig, Recipe
@@ -185,7 +186,12 @@ def _read_part(recipe: Recipe, name: str) -> ModalityPipeline:
 
 
 def build_masker(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> JointMasker:
-    """The recipe's joint masker, or its modalities' own as one."""
+    """The recipe's joint masker, or its modalities' own as one; special tokens are none of its candidates."""
+    masker = _joint_masker(recipe, specs)
+    return Candidates(masker, specs) if any(SPECIAL in spec.fields for spec in specs.values()) else masker
+
+
+def _joint_masker(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> JointMasker:
     if recipe.masker is not None:
         return recipe.masker(Context(specs=specs, modalities=tuple(specs)))
     maskers = {}

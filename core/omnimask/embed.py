@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from omnimask.interfaces import Embedding, MaskedBatch, Stream
+from omnimask.interfaces import Context, Embedding, MaskedBatch, Stream
 
 
 def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding], width: int) -> Tensor:
@@ -29,3 +29,48 @@ def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding
     if out is None:
         raise ValueError("the stream reads no modality")
     return out
+
+
+def field_at(stream: Stream, batch: MaskedBatch, name: str, absent: int = 0) -> Tensor:
+    """(T,) values of a tokens' field at the slots of a stream; ``absent`` where a slot stands for no token, or its modality has
+    no such field."""
+    parts = [
+        batch.fields[modality][name]
+        if name in batch.fields[modality]
+        else stream.source.new_full((packed.layout.num_slots,), absent)
+        for modality, packed in batch.store.items()
+    ]
+    values = torch.cat(parts) if len(parts) > 1 else parts[0]
+    if not len(values):
+        return torch.full_like(stream.source, absent)
+    return torch.where(stream.source >= 0, values[stream.source.clamp(min=0)], absent)
+
+
+class TypeEmbedding(nn.Module):
+    """A learned vector for every value of a tokens' field, to be added to the embeddings; N(0, 0.02).
+
+    Args:
+        context: of the encoder.
+        count: number of vectors.
+        width: D.
+        name: of the field, which must be an integer one.
+    """
+
+    def __init__(self, context: Context, count: int, width: int, name: str) -> None:
+        super().__init__()
+        specs = [context.specs[modality] for modality in context.modalities]
+        if not any(name in spec.fields for spec in specs):
+            known = sorted({field for spec in specs for field in spec.fields})
+            raise ValueError(f"types: {count} need the field {name!r}, and the tokens have {known}; set types: 0 or type_field")
+        self.name = name
+        self.weight = nn.Parameter(torch.randn(count, width) * 0.02)
+        self.no_weight_decay = {"weight"}
+
+    def forward(self, stream: Stream, batch: MaskedBatch) -> Tensor:
+        """(T, D). Raises ``ValueError`` on CPU for a value without a vector."""
+        value = field_at(stream, batch, self.name)
+        if value.device.type == "cpu" and len(value) and int(value.max()) >= len(self.weight):
+            raise ValueError(
+                f"field {self.name!r} reaches {int(value.max())}, and types: {len(self.weight)} end before; raise types"
+            )
+        return nn.functional.embedding(value.clamp(min=0), self.weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
@@ -22,7 +23,7 @@ def make_norm(kind: NormKind, width: int, eps: float) -> nn.Module:
 
 def make_mlp(kind: MLPKind, width: int, hidden: int) -> nn.Module:
     """An MLP with about ``2 * width * hidden`` weights, whatever its kind."""
-    return MLP(width, hidden) if kind == "gelu" else SwiGLU(width, swiglu_width(hidden))
+    return MLP(width, hidden) if kind == "gelu" else GLU(width, swiglu_width(hidden), functional.silu)
 
 
 def swiglu_width(hidden: int) -> int:
@@ -40,24 +41,29 @@ class MLP(nn.Sequential):
         super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
-class SwiGLU(nn.Module):
-    """``out(silu(gate(x)) * value(x))`` [0]; gate and value are one matrix.
+class GLU(nn.Module):
+    """``out(activation(gate(x)) * value(x))`` [0]; gate and value are one matrix. SwiGLU with ``silu``, GeGLU with ``gelu``.
 
     Args:
         width: D.
         hidden: width of the gate and of the value.
+        activation: of the gate.
+        bias: whether ``out`` has a bias; ``gate_bias`` whether gate and value have one.
 
     [0] Shazeer: GLU Variants Improve Transformer, 2020.
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(
+        self, width: int, hidden: int, activation: Callable[[Tensor], Tensor], *, bias: bool = True, gate_bias: bool = True
+    ) -> None:
         super().__init__()
-        self.gate_value = nn.Linear(width, 2 * hidden)
-        self.out = nn.Linear(hidden, width)
+        self.activation = activation
+        self.gate_value = nn.Linear(width, 2 * hidden, bias=gate_bias)
+        self.out = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x_TD: Tensor) -> Tensor:
         gate, value = self.gate_value(x_TD).chunk(2, dim=-1)
-        return self.out(functional.silu(gate) * value)
+        return self.out(self.activation(gate) * value)
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from omnimask.attention import AttentionPlan, attend
+from omnimask.attention import attend
+from omnimask.attention_plan import AttentionPlan
 from omnimask.interfaces import Layout
 from omnimask.testing.visibility import owner
 

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from omnimask.attention import AttentionPlan
+from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Rows, SelfAttention, Stack, initialise
 from omnimask.builder import Built, build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.interfaces import Layout
-from omnimask.layers import SwiGLU, draw_kept, drop_path_rates, make_mlp, swiglu_width
+from omnimask.layers import GLU, draw_kept, drop_path_rates, make_mlp, swiglu_width
 from omnimask.testing.synthetic import synthetic_recipe
 
 LAYOUT = Layout(np.array([3, 0, 5, 3]), np.arange(4))
@@ -44,7 +45,7 @@ def test_a_gated_mlp_has_as_many_weights_as_a_plain_one() -> None:
 
 
 def test_swiglu_is_its_formula() -> None:
-    layer, x = SwiGLU(16, 24), inputs()
+    layer, x = GLU(16, 24, functional.silu), inputs()
     gate, value = x @ layer.gate_value.weight[:24].T, x @ layer.gate_value.weight[24:].T
     gate, value = gate + layer.gate_value.bias[:24], value + layer.gate_value.bias[24:]
     expected = (gate / (1 + (-gate).exp()) * value) @ layer.out.weight.T + layer.out.bias

@@ -11,10 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omnimask.attention import AttentionPlan
+from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Rotation, Stack, check_heads, initialise
 from omnimask.component import Component, named
-from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Module, Packed, Position, Stream
+from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
 
@@ -86,12 +86,12 @@ class TransformerEncoder(Module):
     ) -> Encoded:
         if context is not None:
             raise ValueError("encoder transformer reads no context; an encoder with cross-attention does")
-        placement = self.position(stream)
+        placement: Placement = self.position(stream)
         x_TD = embedded.data if placement.added is None else embedded.data + placement.added
         if self.summary is None and self.registers is None:
-            x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream), placement.rotation, layers=layers)
+            x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers)
             return Encoded(Packed(self.norm(x_TD), stream.layout), stream, taps)
-        return self._with_learned(x_TD, stream, placement.rotation, layers)
+        return self._with_learned(x_TD, stream, placement.unbiased("an encoder with summary tokens or registers").rotation, layers)
 
     def _with_learned(self, x_TD: Tensor, stream: Stream, rotation: Rotation | None, layers: Sequence[int]) -> Encoded:
         """With summary tokens and registers before every sequence."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from omnimask.attention import AttentionPlan
+from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Stack, check_heads, initialise
 from omnimask.component import Component, named
 from omnimask.embed import embed
@@ -67,7 +67,7 @@ class Autoregressive(PredictorModule):
         x_TD = self.adapt(embed(query, run.batch, self.context.embeddings, self.context.width))
         if placement.added is not None:
             x_TD = x_TD + placement.added
-        plan = AttentionPlan.of(query)
+        plan = AttentionPlan.of(query, placement.bias)
         merged = group_by_parent(query.layout, encoded.features.layout.num_sequences)
         cross = AttentionPlan(merged, encoded.features.layout)
         x_TD, _ = self.stack(x_TD, plan, placement.rotation, encoded.at(self.context.layer), cross)

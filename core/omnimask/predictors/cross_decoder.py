@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omnimask.attention import AttentionPlan
+from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Stack, check_heads, initialise
 from omnimask.component import Component, named
 from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
@@ -99,7 +99,7 @@ class CrossDecoder(QueryPredictor):
         visible = encoded.features.layout
         served = self.served(query, visible.num_sequences)
         slots = index_tensor(served.slots, encoded.features.data.device)
-        here, there = self.position(query), self.position(encoded.stream)
+        here, there = (self.position(stream).unbiased("predictor cross_decoder") for stream in (query, encoded.stream))
         x_TD = self.mask_vector.expand(len(slots), -1)
         if here.added is not None:
             x_TD = x_TD + here.added[slots]

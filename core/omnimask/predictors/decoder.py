@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omnimask.attention import AttentionPlan
+from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Rows, Stack, check_heads, initialise
 from omnimask.component import Component, named
 from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
@@ -76,7 +76,7 @@ class Decoder(QueryPredictor):
         """(n, D) of the slots served."""
         device, sequences = encoded.features.data.device, encoded.features.layout.num_sequences
         visible = self.project(encoded.at(self.context.layer))
-        at_visible, at_hidden = self.position(encoded.stream), self.position(query)
+        at_visible, at_hidden = (self.position(stream).unbiased("predictor decoder") for stream in (encoded.stream, query))
         hidden = self.mask_vector.to(visible.dtype).expand(query.layout.num_slots, -1)
         if at_visible.added is not None and at_hidden.added is not None:
             visible, hidden = visible + at_visible.added, hidden + at_hidden.added

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
+from omnimask.heads import TiedHead
 from omnimask.interfaces import Context, Module, Prediction, Run
+from omnimask.targets.cross_entropy import cross_entropy_of, linear_cross_entropy
+
+_PLAIN = (nn.Linear, TiedHead)
+"""Heads that are a matrix and a bias and nothing else; a subclass may compute something else."""
 
 
 class Ids(Module):
@@ -32,7 +36,10 @@ class Ids(Module):
         return torch.where(table.literal >= 0, table.literal, token)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        return functional.cross_entropy(prediction.head(prediction.features).float(), answers, reduction="none")
+        head = prediction.head
+        if isinstance(head, (nn.Linear, TiedHead)) and type(head) in _PLAIN:
+            return linear_cross_entropy(prediction.features, head.weight, head.bias, answers)
+        return cross_entropy_of(prediction.features, head, answers)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
         return prediction.head(prediction.features).argmax(dim=1)

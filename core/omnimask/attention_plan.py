@@ -1,0 +1,191 @@
+"""What of a stream's attention does not depend on its features: which slots see which, in the order that kernels want.
+
+T slots, S sequences, H heads, L slots of one sequence.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omnimask.interfaces import Layout, PairBias, Stream
+from omnimask.packed import index_tensor, ranges
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """``count`` sequences with equal numbers of queries and keys, at these places of the (reordered) packed arrays."""
+
+    count: int
+    queries: slice
+    keys: slice
+
+
+class AttentionPlan:
+    """Everything about one stream's attention that does not depend on the features; made once, used by every layer.
+
+    Args:
+        layout: of the queries.
+        keys: layout of the keys and values; None for self-attention.
+        rank, block: (T,) visibility inside the sequences, needed where ``layout.attention`` is ``ranked``.
+        bias: what is added to the logits of pairs of slots.
+        reach: how many slots to either side a slot sees at most; None for all.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        keys: Layout | None = None,
+        *,
+        rank: Tensor | None = None,
+        block: Tensor | None = None,
+        bias: PairBias | None = None,
+        reach: int | None = None,
+    ) -> None:
+        self.layout = layout
+        self.keys = keys or layout
+        self.kind = layout.attention if keys is None else "full"
+        if self.layout.num_sequences != self.keys.num_sequences:
+            raise ValueError(f"{layout.num_sequences} query sequences meet {self.keys.num_sequences} key sequences")
+        if self.kind == "ranked" and (rank is None or block is None):
+            raise ValueError("a ranked layout needs the rank and the block of every slot")
+        if keys is not None and (bias is not None or reach is not None):
+            raise ValueError("a bias or a reach is a matter of self-attention, and these queries meet the keys of another stream")
+        self.rank, self.block, self.bias, self.reach = rank, block, bias, reach
+        self._device_cache: dict[Any, Any] = {}
+        self._within: dict[int, AttentionPlan] = {}
+
+    @classmethod
+    def of(cls, stream: Stream, bias: PairBias | None = None) -> AttentionPlan:
+        """The plan of a stream's self-attention."""
+        return cls(stream.layout, rank=stream.rank, block=stream.block, bias=bias)
+
+    def within(self, reach: int | None) -> AttentionPlan:
+        """The same plan where a slot sees at most ``reach`` slots to either side; itself where that is no limit."""
+        if reach is None or int(self.layout.lengths.max(initial=0)) <= reach + 1:
+            return self
+        if reach not in self._within:
+            self._within[reach] = AttentionPlan(self.layout, rank=self.rank, block=self.block, bias=self.bias, reach=reach)
+        return self._within[reach]
+
+    @cached_property
+    def _sorted(self) -> NDArray[np.int64]:
+        """Sequences by (queries, keys), so that equal ones lie together; in place where that gains nothing."""
+        pairs = np.stack([self.layout.lengths, self.keys.lengths], axis=1)
+        distinct = len(np.unique(pairs, axis=0))
+        runs = 1 + int(np.any(np.diff(pairs, axis=0) != 0, axis=1).sum()) if len(pairs) else 0
+        identity = np.arange(len(pairs), dtype=np.int64)
+        return identity if distinct == runs else np.lexsort((pairs[:, 1], pairs[:, 0]))
+
+    @cached_property
+    def is_in_order(self) -> bool:
+        return bool(np.all(np.diff(self._sorted) > 0))
+
+    @cached_property
+    def buckets(self) -> list[Bucket]:
+        """Runs of sequences with equal lengths, after the reordering."""
+        queries, keys = self.layout.lengths[self._sorted], self.keys.lengths[self._sorted]
+        change = np.flatnonzero((np.diff(queries) != 0) | (np.diff(keys) != 0)) + 1
+        bounds = [0, *change.tolist(), len(queries)] if len(queries) else [0]
+        first_query = np.concatenate([[0], np.cumsum(queries)]).tolist()
+        first_key = np.concatenate([[0], np.cumsum(keys)]).tolist()
+        return [
+            Bucket(b - a, slice(first_query[a], first_query[b]), slice(first_key[a], first_key[b]))
+            for a, b in itertools.pairwise(bounds)
+        ]
+
+    def _cached(self, name: Any, device: torch.device, make: Any) -> Any:
+        if (name, device) not in self._device_cache:
+            self._device_cache[name, device] = make()
+        return self._device_cache[name, device]
+
+    def query_order(self, device: torch.device) -> Tensor:
+        """(T,) gathers queries into bucket order."""
+        return self._cached("queries", device, lambda: index_tensor(self._slots(self.layout), device))
+
+    def query_return(self, device: torch.device) -> Tensor:
+        """(T,) gathers bucket order back into packed order."""
+        return self._cached("return", device, lambda: index_tensor(np.argsort(self._slots(self.layout)), device))
+
+    def key_order(self, device: torch.device) -> Tensor:
+        """(T_k,) gathers keys into bucket order."""
+        return self._cached("keys", device, lambda: index_tensor(self._slots(self.keys), device))
+
+    def _slots(self, layout: Layout) -> NDArray[np.int64]:
+        return ranges(layout.offsets[:-1][self._sorted], layout.lengths[self._sorted])
+
+    def slots(self, bucket: Bucket, device: torch.device) -> Tensor:
+        """(count, L) packed slots of a bucket of self-attention."""
+        slots = self.query_order(device)[bucket.queries] if not self.is_in_order else None
+        slots = torch.arange(bucket.queries.start, bucket.queries.stop, device=device) if slots is None else slots
+        return slots.unflatten(0, (bucket.count, -1))
+
+    def pairs(self, number: int, device: torch.device) -> Tensor | None:
+        """What kernels take for the pairs of slots of the ``number``-th bucket, made once for all layers.
+
+        (count or 1, H or 1, L, L): whether a slot sees another, or what is added to the logit (-inf for what it does not see); None
+        where the kernel knows by itself. The reach is not in it.
+        """
+        if self.kind != "ranked" and self.bias is None:
+            return None
+        return self._cached(("pairs", number), device, lambda: self._pairs(self.slots(self.buckets[number], device)))
+
+    def _pairs(self, slots: Tensor) -> Tensor | None:
+        seen = self._seen(slots)
+        if self.bias is None:
+            return seen
+        bias = self.bias(slots, slots)
+        return bias if seen is None else bias.masked_fill(~seen, -torch.inf)
+
+    def _seen(self, slots: Tensor) -> Tensor | None:
+        """(count, 1, L, L) by rank and block; None: all."""
+        if self.kind == "full":
+            return None
+        if self.kind == "causal":
+            return torch.ones(slots.shape[1], slots.shape[1], dtype=torch.bool, device=slots.device).tril()[None, None]
+        assert self.rank is not None and self.block is not None
+        rank, block = self.rank[slots], self.block[slots]
+        same = (rank[:, :, None] == rank[:, None, :]) & (block[:, :, None] == block[:, None, :])
+        return ((rank[:, None, :] < rank[:, :, None]) | same).unsqueeze(1)
+
+    def sequence(self, device: torch.device) -> Tensor:
+        """(T,) sequence of every query slot."""
+        owner = np.repeat(np.arange(self.layout.num_sequences), self.layout.lengths)
+        return self._cached("sequence", device, lambda: index_tensor(owner, device))
+
+    def cumulative(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(S + 1,) int32 offsets of queries and keys, as variable-length kernels want them."""
+        return self._cached(
+            "cumulative",
+            device,
+            lambda: (
+                index_tensor(self.layout.offsets.astype(np.int32), device),
+                index_tensor(self.keys.offsets.astype(np.int32), device),
+            ),
+        )
+
+    def block_mask(self, device: torch.device) -> Any:
+        """FlexAttention's block mask (CUDA; built once per stream)."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        rank, block, kind, reach = self.rank, self.block, self.kind, self.reach
+        sequence = self.sequence(device)
+
+        def sees(_batch: Tensor, _head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            allowed = sequence[i] == sequence[j]
+            if kind == "causal":
+                allowed = allowed & (j <= i)
+            if kind == "ranked":
+                assert rank is not None and block is not None
+                allowed = allowed & ((rank[j] < rank[i]) | ((rank[j] == rank[i]) & (block[j] == block[i])))
+            return allowed if reach is None else allowed & ((i - j).abs() <= reach)
+
+        slots = self.layout.num_slots
+        return self._cached("flex", device, lambda: create_block_mask(sees, None, None, slots, slots, device=device))

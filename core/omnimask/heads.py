@@ -1,0 +1,45 @@
+"""Output layers that score every id. N targets, D width, V ids."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from omnimask.interfaces import Embedding
+
+
+class TiedHead(nn.Module):
+    """Scores ids with the rows of the embedding that reads them [0], and a bias of its own.
+
+    Args:
+        embedding: has a ``weight`` (ids, D); the head keeps a reference to it and owns none of it.
+        num_outputs: V, ids from the first on.
+        bias: whether there is one, zero at the beginning.
+
+    Raises:
+        ValueError: the embedding has no table of ids, or a smaller one.
+
+    [0] Press, Wolf: Using the Output Embedding to Improve Language Models, 2017.
+    """
+
+    def __init__(self, embedding: Embedding, num_outputs: int, *, bias: bool = True) -> None:
+        super().__init__()
+        weight = getattr(embedding, "weight", None)
+        if not isinstance(weight, Tensor) or weight.ndim != 2 or len(weight) < num_outputs:
+            raise ValueError(
+                f"a tied head scores {num_outputs} ids by the embedding's table, and {type(embedding).__name__} has no such table; "
+                "set tied: false, or use the embedding table"
+            )
+        self._tied_to = (embedding,)
+        self.out_features = num_outputs
+        self.bias = nn.Parameter(torch.zeros(num_outputs)) if bias else None
+
+    @property
+    def weight(self) -> Tensor:
+        """(V, D) rows of the embedding."""
+        weight: Tensor = self._tied_to[0].weight  # pyright: ignore[reportAttributeAccessIssue]
+        return weight if len(weight) == self.out_features else weight[: self.out_features]
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.linear(features, self.weight, self.bias)
