@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from torch import Tensor, nn
 
+from omnimask.answers import Blank, Candidate, RanksIds, Scores
 from omnimask.batch import (
     CONTENT,
     NOTHING,
@@ -44,6 +45,8 @@ __all__ = [
     "Array",
     "AttentionKind",
     "Augment",
+    "Blank",
+    "Candidate",
     "Context",
     "Corruptor",
     "CountsShape",
@@ -67,6 +70,7 @@ __all__ = [
     "Position",
     "Prediction",
     "Predictor",
+    "RanksIds",
     "Reads",
     "ReadsShape",
     "Reconstruction",
@@ -74,6 +78,7 @@ __all__ = [
     "Result",
     "Run",
     "Sample",
+    "Scores",
     "Splits",
     "Stream",
     "Suggester",
@@ -272,7 +277,8 @@ class Encoder(Protocol):
 class Target(Protocol):
     """Inside a predictor: what is the right answer, and which loss measures it? An ``nn.Module`` when it has weights.
 
-    A target whose ``content`` is not the prediction's alone says so in an attribute ``content_note``, for pictures.
+    A target whose ``content`` is not the prediction's alone says so in an attribute ``content_note``, for pictures. See also
+    :class:`Scores` and :class:`RanksIds`, which it may offer.
     """
 
     num_outputs: int
@@ -330,13 +336,19 @@ class Initializer(Protocol):
 @dataclass(frozen=True)
 class Reconstruction:
     """One sample to look at: raw values of the original, of what the network could see, and of the filled-in whole
-    (None where no model filled anything in). ``note`` says what of ``filled`` is not the model's answer; a renderer shows it."""
+    (None where no model filled anything in). ``note`` says what of ``filled`` is not the model's answer; a renderer shows it.
+
+    Where tokens are ids and their raw value is a text, ``pieces`` is what each token adds to the text (nothing for those that frame
+    it), so that joined they are ``original``. ``blanks`` are the tokens that a model was asked for, in order, where tokens are ids.
+    """
 
     key: str
     original: Any
     visible: Any
     filled: Any
     note: str = ""
+    pieces: tuple[str, ...] = ()
+    blanks: tuple[Blank, ...] = ()
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from omnimask.heads import TiedHead
 from omnimask.interfaces import Context, Module, Prediction, Run
+from omnimask.targets.scores import best_ids, rank_ids, score_ids
 from omnimask.targets.cross_entropy import cross_entropy_of, linear_cross_entropy
 
 _PLAIN = (nn.Linear, TiedHead)
@@ -42,4 +43,10 @@ class Ids(Module):
         return cross_entropy_of(prediction.features, head, answers)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
-        return prediction.head(prediction.features).argmax(dim=1)
+        return best_ids(prediction, self.num_outputs)
+
+    def scores(self, prediction: Prediction, answers: Tensor) -> dict[str, Tensor]:
+        return score_ids(prediction, answers, self.num_outputs)
+
+    def candidates(self, prediction: Prediction, count: int) -> tuple[Tensor, Tensor]:
+        return rank_ids(prediction, count, self.num_outputs)
