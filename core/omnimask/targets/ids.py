@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from omnimask.heads import TiedHead
 from omnimask.interfaces import Context, Module, Prediction, Run
-from omnimask.targets.scores import best_ids, rank_ids, score_ids
 from omnimask.targets.cross_entropy import cross_entropy_of, linear_cross_entropy
+from omnimask.targets.scores import best_ids, rank_ids, score_ids
 
 _PLAIN = (nn.Linear, TiedHead)
 """Heads that are a matrix and a bias and nothing else; a subclass may compute something else."""
