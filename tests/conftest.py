@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +19,49 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("project")
+
+
+Distribution = Callable[..., Path]
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
+    """Puts a distribution on the path, as an installation would, for this test only; returns its metadata folder.
+
+    ``distribution("foo", {"foo": "import omnimask\n..."}, "[omnimask]\nfoo = foo\n")`` writes ``foo.py`` beside
+    ``foo-1.0.dist-info``; a source named ``foo/__init__`` lands in a package.
+    """
+    from omnimask import commands
+    from omnimask.registry import discover
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+
+    def write(
+        name: str, modules: dict[str, str], entry_points: str | bytes, *, version: str = "1.0", requires: Sequence[str] = ()
+    ) -> Path:
+        for module, source in modules.items():
+            (folder / f"{module}.py").parent.mkdir(exist_ok=True)
+            (folder / f"{module}.py").write_text(source, encoding="utf-8")
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        required = "".join(f"Requires-Dist: {one}\n" for one in requires)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}", encoding="utf-8")
+        (info / "entry_points.txt").write_bytes(entry_points.encode() if isinstance(entry_points, str) else entry_points)
+        monkeypatch.syspath_prepend(folder)  # what the path holds is cached
+        commands.find.cache_clear()
+        discover(refresh=True)
+        return info
+
+    yield write
+    monkeypatch.undo()
+    for module in set(sys.modules) - before:
+        if str(getattr(sys.modules[module], "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[module]
+    commands.find.cache_clear()
+    discover(refresh=True)
 
 
 TOY_PLUGINS = Path(__file__).parent / "toys" / "plugins"

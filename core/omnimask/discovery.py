@@ -6,18 +6,19 @@ import functools
 import logging
 import os
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 import pluggy
 
 from omnimask import hooks
+from omnimask.distributions import PLUGINS as GROUP
+from omnimask.distributions import VARIABLE, Damaged, allowed_names, identity, scan
 from omnimask.hints import listed, nearest
-from omnimask.registry import Failure, Plugin, Registrar, Registry, shorten
+from omnimask.references import shorten
+from omnimask.registry import Failure, Plugin, Registrar, Registry
 
 logger = logging.getLogger(__name__)
 
-GROUP = "omnimask"
-VARIABLE = "OMNIMASK_PLUGINS"
 CORE = "core"
 """The entry point of the framework's own components, which no restriction leaves out."""
 
@@ -25,20 +26,23 @@ CORE = "core"
 @functools.cache
 def find() -> Registry:
     """The registry of everything installed, as the environment variable ``OMNIMASK_PLUGINS`` restricts it."""
-    return collect(entry_points(group=GROUP), os.environ.get(VARIABLE))
+    points, damaged = scan(GROUP)
+    return collect(points, os.environ.get(VARIABLE), damaged)
 
 
-def collect(points: Iterable[EntryPoint], allowed: str | None = None) -> Registry:
+def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: Iterable[Damaged] = ()) -> Registry:
     """Load entry points one by one; one that fails is recorded, leaves nothing behind, and touches no other.
 
     Args:
         points: entry points of the group ``omnimask``.
         allowed: names of entry points separated by commas; None or empty allows all. ``core`` is always loaded.
+        damaged: distributions whose entry points cannot be read; they become failures.
     """
     found = sorted(points, key=lambda point: (_plugin(point).distribution, point.name))
-    wanted = [name.strip() for name in (allowed or "").split(",") if name.strip()]
+    wanted = allowed_names(allowed)
     registrars: list[Registrar] = []
-    failures = [_not_installed(name, found) for name in wanted if name not in {point.name for point in found}]
+    failures = [_not_installed(name, found) for name in sorted(wanted - {point.name for point in found})]
+    failures += [Failure(Plugin("?", each.distribution, each.version), each.cause, each.traceback) for each in damaged]
     left_out: list[str] = []
     for point in found:
         if wanted and point.name not in (*wanted, CORE):
@@ -57,11 +61,13 @@ def collect(points: Iterable[EntryPoint], allowed: str | None = None) -> Registr
 
 
 def _plugin(point: EntryPoint) -> Plugin:
-    name, version = (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "?")
+    name, version = identity(point.dist)
     return Plugin(point.name, name, version, point.value)
 
 
 def _register(point: EntryPoint, registrar: Registrar) -> None:
+    if not EntryPoint.pattern.match(point.value):
+        raise ValueError(f"the entry point {point.value!r} names no module; it has the form 'package.module'")
     manager = pluggy.PluginManager("omnimask")
     manager.add_hookspecs(hooks)
     manager.register(point.load(), name=f"{registrar.plugin.distribution}:{point.name}")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import logging
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partialmethod
@@ -14,6 +11,7 @@ from typing import Any
 
 from omnimask.errors import UserError
 from omnimask.hints import listed, nearest
+from omnimask.references import indented, resolve, trace
 from omnimask.signature import options_of
 
 logger = logging.getLogger(__name__)
@@ -86,7 +84,7 @@ class RecipeFolder:
         """The folder. Imports the plugin's module when the reference names one."""
         if isinstance(self.reference, Path):
             return self.reference
-        value: Any = _resolve(self.reference)
+        value: Any = resolve(self.reference)
         return Path(str(value() if callable(value) else value))
 
 
@@ -223,14 +221,14 @@ class Registry:
         for failure in self.failures:
             message += f"\n  {failure}"
             if name in failure.names or name.partition(".")[0] == failure.plugin.name:
-                message += "\n" + _indented(failure.traceback)
+                message += "\n" + indented(failure.traceback)
         return message
 
 
 def _load(entry: Entry) -> type[Any]:
     about = f"{entry.kind} {entry.name!r} of {entry.distribution} {entry.version}"
     try:
-        cls = entry.reference if isinstance(entry.reference, type) else _resolve(entry.reference)
+        cls = entry.reference if isinstance(entry.reference, type) else resolve(entry.reference)
     except Exception as error:
         raise UserError(_import_failure(entry, about, error)) from error
     if not isinstance(cls, type):
@@ -248,25 +246,7 @@ def _import_failure(entry: Entry, about: str, error: Exception) -> str:
         return f"{about} needs {missing}, which is not installed: pip install '{entry.distribution}[{entry.extra}]'"
     if missing:
         return f"{about} cannot be imported from {entry.reference}: {error}"
-    return f"{about} cannot be imported from {entry.reference}: {type(error).__name__}: {error}\n{_indented(_trace(error))}"
-
-
-def _resolve(reference: str) -> Any:
-    module, _, path = reference.partition(":")
-    return functools.reduce(getattr, path.split("."), importlib.import_module(module))
-
-
-def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
-
-
-def shorten(error: BaseException) -> tuple[str, str]:
-    """One line about an error, and its whole traceback."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}", _trace(error)
+    return f"{about} cannot be imported from {entry.reference}: {type(error).__name__}: {error}\n{indented(trace(error))}"
 
 
 def discover(refresh: bool = False) -> Registry:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import omnimask as package
-from omnimask import discovery
 from omnimask.health import cuda_name
-from omnimask.registry import discover
 
 Command = Callable[..., Any]
 
@@ -26,17 +23,9 @@ def as_the_console_script(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def broken_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def broken_plugin(distribution: Callable[..., Path]) -> None:
     """A plugin that cannot be imported is installed beside the others."""
-
-    def points(*, group: str) -> list[EntryPoint]:
-        return [*entry_points(group=group), EntryPoint("broken", "no_such_module_at_all", group)]
-
-    monkeypatch.setattr(discovery, "entry_points", points)
-    discover(refresh=True)
-    yield
-    monkeypatch.undo()
-    discover(refresh=True)
+    distribution("broken-dist", {}, "[omnimask]\nbroken = no_such_module_at_all\n")
 
 
 def test_version_and_help(omnimask: Command) -> None:

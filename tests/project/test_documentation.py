@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer.main
 
 import omnimask
 from omnimask.builder import Built
-from omnimask.cli import app
+from omnimask.cli import root
+from omnimask.cli.extra import OWN, Placeholder
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe
@@ -24,7 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-COMMANDS = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+COMMANDS = {
+    name: command.loaded() if isinstance(command, Placeholder) else command
+    for name, command in root().commands.items()
+    if not isinstance(command, Placeholder) or {claim.distribution for claim in command.claims} == {OWN}
+}
 
 
 def blocks(page: Path, language: str) -> Iterator[tuple[str, str]]:

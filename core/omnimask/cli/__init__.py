@@ -14,6 +14,7 @@ import omnimask
 from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
+from omnimask.cli.extra import extra_commands
 from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
 from omnimask.cli.output import report
@@ -48,6 +49,20 @@ def _root(
     """Pretrain masked models of any modality, from one recipe, on one loop."""
 
 
+def builtin_names() -> tuple[str, ...]:
+    """Names of the commands that are no plugin's."""
+    group: Any = typer.main.get_command(app)
+    return tuple(group.commands)
+
+
+def root() -> Any:
+    """The command with all sub-commands, those of plugins included; nothing of a plugin is imported."""
+    group: Any = typer.main.get_command(app)
+    for command in extra_commands(group.commands):
+        group.add_command(command)
+    return group
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command in this process and returns its exit code.
 
@@ -59,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="omnimask", standalone_mode=False)
+        code = root().main(arguments, prog_name="omnimask", standalone_mode=False)
     except UserError as error:
         return report(WRONG_INPUT, *error.messages)
     except RunStopped as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omnimask.cli.extra import OWN
 from omnimask.cli.output import report, say, write_json, write_table
+from omnimask.commands import clashes, find
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,10 +21,11 @@ def plugins(
     check: Annotated[bool, typer.Option("--check", help="Load every component and recipe folder; exit 1 if one fails.")] = False,
 ) -> None:
     """List the installed plugins, where they come from, and which ones failed."""
+    from omnimask.cli import builtin_names
     from omnimask.registry import discover
 
     registry = discover()
-    problems = _problems(registry, load=check)
+    problems = _problems(registry, builtin_names(), load=check)
     if as_json:
         write_json({"plugins": _rows(registry), "problems": problems, "left_out": list(registry.left_out), "checked": check})
     else:
@@ -50,16 +54,22 @@ def _rows(registry: Registry) -> list[dict[str, str | int]]:
     ]
 
 
-def _problems(registry: Registry, *, load: bool) -> list[str]:
+def _problems(registry: Registry, builtin: Collection[str], *, load: bool) -> list[str]:
     found = [f"{failure}\n{failure.traceback}" if load else str(failure) for failure in registry.failures]
     for entries in registry.conflicts():
         claims = " and ".join(str(entry.plugin) for entry in entries)
         found.append(f"{entries[0].kind} {entries[0].name!r} is registered by {claims}; uninstall one or set OMNIMASK_PLUGINS")
+    found += clashes(find(), builtin, OWN)
     if not load:
         return found
-    clashes = {(entry.kind, entry.name) for entries in registry.conflicts() for entry in entries}
+    for command in find():
+        try:
+            command.load()
+        except UserError as error:
+            found.extend(error.messages)
+    clashing = {(entry.kind, entry.name) for entries in registry.conflicts() for entry in entries}
     for entry in registry.entries():
-        if (entry.kind, entry.name) not in clashes:
+        if (entry.kind, entry.name) not in clashing:
             try:
                 registry.load(entry.kind, entry.name)
             except UserError as error:

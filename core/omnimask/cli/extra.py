@@ -1,0 +1,62 @@
+"""Commands of plugins: in the list without being imported, and replaced by the real ones when they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+from omnimask.commands import Command, ambiguous, find
+from omnimask.errors import UserError
+from omnimask.references import indented, trace
+
+OWN = "omnimask"
+"""The distribution whose commands are listed together with the built-in ones."""
+
+
+def extra_commands(builtin: Collection[str]) -> Iterator[Placeholder]:
+    """The installed plugins' commands; one that has the name of a built-in command stays out, and `plugins` says so."""
+    for name, several in groupby(find(), key=lambda command: command.name):
+        if name not in builtin:
+            yield Placeholder(list(several))
+
+
+class Placeholder(typer.core.TyperCommand):
+    """Stands for a command in the list; calling it imports the plugin's function.
+
+    Args:
+        claims: the commands of this name; more than one is an error when it is called.
+    """
+
+    def __init__(self, claims: Sequence[Command]) -> None:
+        first = claims[0]
+        origin = " and ".join(f"{command.distribution} {command.version}" for command in claims)
+        panel = None if {command.distribution for command in claims} == {OWN} else "Commands of plugins"
+        help_text = first.summary() if len(claims) == 1 else ""
+        super().__init__(name=first.name, help=help_text or f"Of {origin}.", rich_help_panel=panel)
+        self.claims = claims
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """The context of the real command, which is what runs."""
+        return self.loaded().make_context(*args, **options)
+
+    def loaded(self) -> Any:
+        """The real command.
+
+        Raises:
+            UserError: several distributions claim the name, or the function cannot be imported or be made a command.
+        """
+        if len(self.claims) > 1:
+            raise UserError(ambiguous(self.claims))
+        (command,) = self.claims
+        app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+        app.command(name=command.name)(command.load())
+        try:
+            return typer.main.get_command(app)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}\n{indented(trace(error))}"
+            raise UserError(f"{command}: {command.reference} cannot be made a command: {reason}") from error

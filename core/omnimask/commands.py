@@ -1,0 +1,135 @@
+"""Commands that plugins add, through the entry-point group ``omnimask.commands``: listed from metadata, imported when called.
+
+An entry point is ``name = "package.module:function"``. The function's parameters are the command's: plain types, or ``Annotated``
+with ``typer.Argument`` and ``typer.Option``; its docstring is the help.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+from omnimask.distributions import COMMANDS, PLUGINS, VARIABLE, allowed_names, identity, scan
+from omnimask.errors import UserError
+from omnimask.references import indented, resolve, trace
+
+
+@dataclass(frozen=True)
+class Command:
+    """One entry point of the group; ``extras`` are those that it declares (``package.module:function [extra]``)."""
+
+    name: str
+    reference: str
+    distribution: str
+    version: str
+    extras: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"command {self.name!r} of {self.distribution} {self.version}"
+
+    def summary(self) -> str:
+        """First paragraph of the function's docstring, from the source, which is not run; empty if that cannot be found."""
+        module, _, function = self.reference.partition(":")
+        try:
+            source = _source(module)
+            nodes = ast.parse(source.read_bytes()).body if source else []
+        except (OSError, SyntaxError, ValueError, ImportError):
+            return ""
+        found = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == function]
+        return " ".join((ast.get_docstring(found[-1]) or "").partition("\n\n")[0].split()) if found else ""
+
+    def load(self) -> Callable[..., Any]:
+        """The function.
+
+        Raises:
+            UserError: it cannot be imported, or is no function; the message holds the cause.
+        """
+        try:
+            function = resolve(self.reference)
+        except (Exception, SystemExit) as error:
+            raise UserError(self._failure(error)) from error
+        if not callable(function):
+            raise UserError(f"{self}: {self.reference} is no function but {function!r}")
+        return function
+
+    def _failure(self, error: BaseException) -> str:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and not self.reference.startswith(missing) and self.extras:
+            return f"{self} needs {missing}, which is not installed: pip install '{self.distribution}[{','.join(self.extras)}]'"
+        where = f"{self} cannot be imported from {self.reference}"
+        return f"{where}: {type(error).__name__}: {error}\n{indented(trace(error))}"
+
+
+@functools.cache
+def find() -> tuple[Command, ...]:
+    """The commands of the installed plugins, as the environment variable ``OMNIMASK_PLUGINS`` restricts them."""
+    return select(scan(COMMANDS)[0], scan(PLUGINS)[0], os.environ.get(VARIABLE))
+
+
+def select(points: Iterable[EntryPoint], plugins: Iterable[EntryPoint], allowed: str | None) -> tuple[Command, ...]:
+    """Commands by name and distribution.
+
+    Args:
+        points: entry points of the group ``omnimask.commands``.
+        plugins: entry points of the group ``omnimask``.
+        allowed: names of plugins separated by commas; None or empty allows all. A command belongs to the plugins of its
+            distribution that share its top-level package; where none does, to all plugins of its distribution.
+    """
+    wanted, plugins = allowed_names(allowed), list(plugins)
+    chosen = [point for point in points if not wanted or wanted & _owners(point, plugins)]
+    return tuple(sorted(map(_command, chosen), key=lambda command: (command.name, command.distribution)))
+
+
+def clashes(commands: Sequence[Command], builtin: Collection[str], own: str) -> list[str]:
+    """Why commands cannot be used whose names others have: ``own`` is the distribution of the ``builtin`` ones."""
+    found = [
+        f"{command} cannot be used: omnimask itself ({own}) has a command of that name; it is the plugin's to rename"
+        for command in commands
+        if command.name in builtin
+    ]
+    names = sorted({command.name for command in commands} - set(builtin))
+    claims = ([command for command in commands if command.name == name] for name in names)
+    return found + [ambiguous(several) for several in claims if len(several) > 1]
+
+
+def ambiguous(several: Sequence[Command]) -> str:
+    """What to say of a name that several distributions claim."""
+    claims = " and ".join(f"{command.distribution} {command.version}" for command in several)
+    return f"command {several[0].name!r} is ambiguous: {claims} both have it; uninstall one or set {VARIABLE}"
+
+
+def _command(point: EntryPoint) -> Command:
+    name, version = identity(point.dist)
+    reference, _, extras = point.value.partition("[")
+    return Command(
+        point.name, reference.strip(), name, version, tuple(part.strip() for part in extras.rstrip("] ").split(",") if part)
+    )
+
+
+def _owners(point: EntryPoint, plugins: Sequence[EntryPoint]) -> set[str]:
+    mine = [plugin for plugin in plugins if identity(plugin.dist) == identity(point.dist)]
+    close = [plugin for plugin in mine if _package(plugin) == _package(point)]
+    return {plugin.name for plugin in close or mine}
+
+
+def _package(point: EntryPoint) -> str:
+    return point.value.partition(":")[0].partition(".")[0].strip()
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module, found without importing its packages."""
+    path: Any = None
+    spec = None
+    for depth in range(1, module.count(".") + 2):
+        spec = PathFinder.find_spec(".".join(module.split(".")[:depth]), path)
+        path = spec.submodule_search_locations if spec else None
+        if spec is None:
+            return None
+    return Path(spec.origin) if spec and spec.origin else None

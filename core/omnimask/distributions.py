@@ -1,0 +1,81 @@
+"""What the installed distributions declare, read so that a damaged one disturbs no other. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.metadata import Distribution, EntryPoint
+from pathlib import PurePath
+from typing import Any
+
+PLUGINS = "omnimask"
+"""Entry-point group of plugins."""
+COMMANDS = "omnimask.commands"
+"""Entry-point group of the commands that they add."""
+VARIABLE = "OMNIMASK_PLUGINS"
+"""Environment variable with the names of the only plugins that are used, separated by commas."""
+
+
+def allowed_names(allowed: str | None) -> set[str]:
+    """The names in a list separated by commas; empty for no restriction."""
+    return {name.strip() for name in (allowed or "").split(",")} - {""}
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A distribution whose entry points cannot be read: ``cause`` in one line, and the whole ``traceback``."""
+
+    distribution: str
+    version: str
+    cause: str
+    traceback: str
+
+
+def scan(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
+    """Entry points of a group, and the distributions that may hold some and cannot be read."""
+    try:
+        return list(metadata.entry_points(group=group)), []
+    except Exception:  # one distribution with broken metadata; read them one by one to find it
+        return _one_by_one(group)
+
+
+def _one_by_one(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
+    points: list[EntryPoint] = []
+    damaged: list[Damaged] = []
+    seen: set[str] = set()
+    for distribution in metadata.distributions():
+        name, version = identity(distribution)
+        if name.lower().replace("-", "_") in seen:  # the first one on the path is the one that is imported
+            continue
+        seen.add(name.lower().replace("-", "_"))
+        try:
+            points += [point for point in distribution.entry_points if point.group == group]
+        except Exception as error:
+            if f"[{group}" in _raw(distribution):
+                cause = f"its entry_points.txt cannot be read ({type(error).__name__}: {error}); install {name} again"
+                damaged.append(Damaged(name, version, cause, traceback.format_exc()))
+    return points, damaged
+
+
+def identity(distribution: Distribution | None) -> tuple[str, str]:
+    """Name and version; those of the metadata folder where its contents do not say."""
+    name: Any = None
+    version: Any = None
+    with contextlib.suppress(Exception):
+        name = distribution.name if distribution else None
+    with contextlib.suppress(Exception):
+        version = distribution.version if distribution else None
+    if name and version:
+        return str(name), str(version)
+    stem = PurePath(str(getattr(distribution, "_path", ""))).name.removesuffix(".dist-info").removesuffix(".egg-info")
+    return str(name or stem.partition("-")[0] or "an unknown distribution"), str(version or stem.partition("-")[2] or "?")
+
+
+def _raw(distribution: Distribution) -> str:
+    """The text of ``entry_points.txt``, whatever its encoding."""
+    try:
+        return distribution.read_text("entry_points.txt") or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode("utf-8", "replace")
