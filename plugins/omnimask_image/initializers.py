@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from omnimask.interfaces import Context
 from omnimask.model import MaskedModel
+from omnimask.pretrained import read_config, read_weights
 from omnimask_image.vit_mae import load_vit_mae
 
 logger = logging.getLogger(__name__)
@@ -59,54 +57,12 @@ class VitMae:
         self.path, self.modality, self.predictor = path, modality, predictor
 
     def __call__(self, model: MaskedModel) -> None:
-        config, state = read_config(self.path), read_weights(self.path)
+        config, state = read_config(self.path, "vit_mae"), read_weights(self.path)
         main: Any = model.passes["main"]
         if self.predictor not in main.predictors:
             raise ValueError(f"no predictor is labelled {self.predictor!r}; labels: {', '.join(main.predictors)}")
         _check_config(config, main.encoder, main.predictors[self.predictor])
         load_vit_mae(model, with_present_names(state), modality=self.modality, predictor=self.predictor)
-
-
-def read_config(folder: Path) -> Mapping[str, Any]:
-    """``config.json`` of a ViTMAE checkpoint.
-
-    Raises:
-        ValueError: it is not there, not readable, or of another kind of model.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}")
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "vit_mae":
-        raise ValueError(f"{path} describes a model of type {kind!r}, and this initializer reads 'vit_mae'")
-    return config
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """``model.safetensors`` of a checkpoint.
-
-    Raises:
-        ValueError: it is not there or damaged; pickled weights are refused.
-    """
-    path = folder / "model.safetensors"
-    if path.is_file():
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
-    pickled = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth") for file in folder.glob(ending))
-    if pickled:
-        raise ValueError(
-            f"{folder} holds {pickled[0]} and no model.safetensors; pickled weights can run any code and are not read: "
-            "load the model with transformers where you trust the file, and write it again with save_pretrained"
-        )
-    if (folder / "model.safetensors.index.json").is_file():
-        raise ValueError(f"{folder} holds weights in several files; write them as one with save_pretrained(max_shard_size='100GB')")
-    raise ValueError(f"{folder} holds no model.safetensors")
 
 
 def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

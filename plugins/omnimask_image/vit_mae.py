@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from omnimask.model import MaskedModel
+from omnimask.pretrained import gather, load
 
 _FIXED = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
 """Tables of sines and cosines, which are computed here: the encoder's, the decoder's."""
@@ -27,17 +28,8 @@ def from_vit_mae(state: Mapping[str, Tensor], *, modality: str = "image", predic
     Raises:
         ValueError: a key of ``state`` has no place here, or one that is needed is missing.
     """
-    unused = set(state) - set(_FIXED)
-    mapped: dict[str, Tensor] = {}
-    for ours, theirs in _names(state, f"passes.main.embeddings.{modality}", f"passes.main.predictors.{predictor}", modality):
-        missing = [name for name in theirs if name not in state]
-        if missing:
-            raise ValueError(f"the checkpoint lacks {missing}, needed for {ours}")
-        mapped[ours] = _shaped(ours, [state[name] for name in theirs])
-        unused -= set(theirs)
-    if unused:
-        raise ValueError(f"these weights of the checkpoint have no place in the model: {sorted(unused)}")
-    return mapped
+    names = _names(state, f"passes.main.embeddings.{modality}", f"passes.main.predictors.{predictor}", modality)
+    return {ours: _shaped(ours, tensor) for ours, tensor in gather(state, names, ignored=_FIXED).items()}
 
 
 def load_vit_mae(model: MaskedModel, state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> None:
@@ -48,10 +40,7 @@ def load_vit_mae(model: MaskedModel, state: Mapping[str, Tensor], *, modality: s
             (a peer made from a configuration by transformers 5.23 has zeros there).
     """
     mapped = from_vit_mae(state, modality=modality, predictor=predictor)
-    try:
-        model.load_state_dict(mapped, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"the recipe's model is not the checkpoint's: {error}") from error
+    load(model, mapped)
     main: Any = model.passes["main"]
     for name, owner in zip(_FIXED, (main.encoder, main.predictors[predictor]), strict=True):
         table = getattr(owner.position, "table", None)
@@ -88,11 +77,8 @@ def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({name.removeprefix(prefix).split(".")[1] for name in state if name.startswith(f"{prefix}.")})
 
 
-def _shaped(ours: str, parts: list[Tensor]) -> Tensor:
-    """Channels of a patch come last here and first there; query, key and value are one matrix here."""
-    if len(parts) > 1:
-        return torch.cat(parts)
-    (tensor,) = parts
+def _shaped(ours: str, tensor: Tensor) -> Tensor:
+    """Channels of a patch come last here and first there."""
     if tensor.ndim == 4:
         return rearrange(tensor, "d c p q -> d (p q c)")
     if ours.endswith(".summary"):

@@ -1,0 +1,73 @@
+"""Weights of `transformers`' masked language models and of ours, name by name (the names of transformers 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+Pair = tuple[str, tuple[str, ...]]
+
+MAIN = "passes.main"
+
+
+def bert_names(depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
+    """Of ``BertForMaskedLM`` and a recipe with encoder ``bert`` (positions ``learned``) and predictor ``mlm``.
+
+    Args:
+        depth: number of blocks.
+        types: whether the recipe's encoder has token types.
+        modality, predictor: the recipe's name of the text, and the label of its predictor.
+    """
+    encoder, head = f"{MAIN}.encoder", f"{MAIN}.predictors.{predictor}"
+    yield f"{MAIN}.embeddings.{modality}.weight", ("bert.embeddings.word_embeddings.weight",)
+    yield f"{encoder}.position.tables.{modality}", ("bert.embeddings.position_embeddings.weight",)
+    if types:
+        yield f"{encoder}.types.weight", ("bert.embeddings.token_type_embeddings.weight",)
+    yield f"{head}.heads.{modality}.bias", ("cls.predictions.bias",)
+    for part in ("weight", "bias"):
+        yield f"{encoder}.norm.{part}", (f"bert.embeddings.LayerNorm.{part}",)
+        yield f"{head}.dense.{part}", (f"cls.predictions.transform.dense.{part}",)
+        yield f"{head}.norm.{part}", (f"cls.predictions.transform.LayerNorm.{part}",)
+        for number in range(depth):
+            yield from _bert_block(f"{encoder}.stack.blocks.{number}", f"bert.encoder.layer.{number}", part)
+
+
+BERT_TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+"""Second names of tied parameters in the state of ``BertForMaskedLM``."""
+
+
+def _bert_block(ours: str, theirs: str, part: str) -> Iterator[Pair]:
+    yield f"{ours}.attention.qkv.{part}", tuple(f"{theirs}.attention.self.{name}.{part}" for name in ("query", "key", "value"))
+    yield f"{ours}.attention.project.{part}", (f"{theirs}.attention.output.dense.{part}",)
+    yield f"{ours}.norm_attention.{part}", (f"{theirs}.attention.output.LayerNorm.{part}",)
+    yield f"{ours}.mlp.0.{part}", (f"{theirs}.intermediate.dense.{part}",)
+    yield f"{ours}.mlp.2.{part}", (f"{theirs}.output.dense.{part}",)
+    yield f"{ours}.norm_mlp.{part}", (f"{theirs}.output.LayerNorm.{part}",)
+
+
+def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
+    """Of ``ModernBertForMaskedLM`` and a recipe with encoder ``modernbert`` and predictor ``mlm`` (``bias: false``).
+
+    Args:
+        depth: number of blocks.
+        modality, predictor: the recipe's name of the text, and the label of its predictor.
+    """
+    encoder, head = f"{MAIN}.encoder", f"{MAIN}.predictors.{predictor}"
+    yield f"{MAIN}.embeddings.{modality}.weight", ("model.embeddings.tok_embeddings.weight",)
+    yield f"{encoder}.norm_embedding.weight", ("model.embeddings.norm.weight",)
+    yield f"{encoder}.norm.weight", ("model.final_norm.weight",)
+    yield f"{head}.dense.weight", ("head.dense.weight",)
+    yield f"{head}.norm.weight", ("head.norm.weight",)
+    yield f"{head}.heads.{modality}.bias", ("decoder.bias",)
+    for number in range(depth):
+        ours, theirs = f"{encoder}.stack.blocks.{number}", f"model.layers.{number}"
+        if number:
+            yield f"{ours}.norm_attention.weight", (f"{theirs}.attn_norm.weight",)
+        yield f"{ours}.attention.qkv.weight", (f"{theirs}.attn.Wqkv.weight",)
+        yield f"{ours}.attention.project.weight", (f"{theirs}.attn.Wo.weight",)
+        yield f"{ours}.norm_mlp.weight", (f"{theirs}.mlp_norm.weight",)
+        yield f"{ours}.mlp.gate_value.weight", (f"{theirs}.mlp.Wi.weight",)
+        yield f"{ours}.mlp.out.weight", (f"{theirs}.mlp.Wo.weight",)
+
+
+MODERNBERT_TIED = ("decoder.weight",)
+"""Second names of tied parameters in the state of ``ModernBertForMaskedLM``."""
