@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from omnimask.interfaces import Context, Draw, Stream, TokenSpec
 from omnimask.packed import to_tensors
+from omnimask.positions.alibi import Alibi, slopes
 from omnimask.positions.learned import Learned
 from omnimask.positions.rotary import Rotary, rotate
 from omnimask.positions.sincos import SinCos
@@ -147,3 +148,18 @@ def test_learned_refuses_places_beyond_its_table() -> None:
         learned(stream(LINE, [[0.0], [4.0]]))
     with pytest.raises(ValueError, match="raise max_length"):
         learned(stream(LINE, [[-1.0]]))
+
+
+def test_alibi_lowers_logits_by_the_distance() -> None:
+    """Slopes of 8 heads are 1/2, 1/4 ... 1/256; of 3 heads those of 2, then the first of 4 (the published rule)."""
+    assert slopes(8) == [2.0**-n for n in range(1, 9)]
+    assert slopes(3) == [2.0**-4, 2.0**-8, 2.0**-2]
+    places = dataclasses.replace(stream(LINE, [[0], [1], [5]]), has_position=torch.tensor([True, True, True]))
+    bias = Alibi(context(LINE, num_heads=2))(places).bias
+    assert bias is not None
+    slots = torch.arange(3)[None]
+    wanted = torch.tensor([[0, 1, 5], [1, 0, 4], [5, 4, 0]])
+    assert torch.equal(bias(slots, slots), -torch.stack([wanted / 16, wanted / 256])[None])
+    lost = Alibi(context(LINE, num_heads=2))(dataclasses.replace(places, has_position=torch.tensor([True, False, True]))).bias
+    assert lost is not None
+    assert not lost(slots, slots)[:, :, 1].any() and not lost(slots, slots)[:, :, :, 1].any()

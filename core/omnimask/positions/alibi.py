@@ -47,7 +47,7 @@ def distance_bias(positions: Tensor, has_position: Tensor, slope: Tensor) -> Pai
         asking, seen = positions[queries], positions[keys]
         both = has_position[queries][:, :, None] & has_position[keys][:, None, :]
         distance = (asking[:, :, None] - seen[:, None, :]).abs().sum(3) * both
-        if distance.device.type == "cpu" and bool((distance == distance[:1]).all()):
+        if len(distance) > 1 and distance.device.type == "cpu" and bool((distance == distance[:1]).all()):
             distance = distance[:1]
         return -slope[:, None, None] * distance[:, None]
 
