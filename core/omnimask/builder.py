@@ -153,7 +153,8 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, specs, answers_in)
     if initialise and recipe.init is not None:
-        _initialise(model, recipe.init, Context(specs=specs, modalities=tuple(specs)))
+        tokenizers = {name: part.tokenizer for name, part in parts.items()}
+        _initialise(model, recipe.init, Context(specs=specs, modalities=tuple(specs)), tokenizers)
     return Built(
         recipe,
         model,
@@ -165,10 +166,12 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     )
 
 
-def _initialise(model: MaskedModel, component: Component[Initializer], context: Context) -> None:
+def _initialise(
+    model: MaskedModel, component: Component[Initializer], context: Context, tokenizers: Mapping[str, Tokenizer]
+) -> None:
     initializer = component(context)
     try:
-        initializer(model)
+        initializer(model, tokenizers)
     except ValueError as error:
         raise UserError(f"{component.where or 'init'}: {error}") from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -35,10 +35,8 @@ from omnimask.batch import (
     View,
 )
 from omnimask.draw import Draw
+from omnimask.exchange import Exported, Exporter, Initializer, Trained
 from omnimask.tokens import Array, FieldSpec, Masking, Sample, Tokens, TokenSpec
-
-if TYPE_CHECKING:
-    from omnimask.model import MaskedModel
 
 __all__ = [
     "CONTENT",
@@ -57,6 +55,8 @@ __all__ = [
     "Embedding",
     "Encoded",
     "Encoder",
+    "Exported",
+    "Exporter",
     "FieldSpec",
     "Initializer",
     "JointMasker",
@@ -90,6 +90,7 @@ __all__ = [
     "TokenSpec",
     "Tokenizer",
     "Tokens",
+    "Trained",
     "View",
 ]
 
@@ -320,19 +321,6 @@ class Predictor(Protocol):
         ...
 
     def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]: ...
-
-
-@runtime_checkable
-class Initializer(Protocol):
-    """Gives a model that was just built the weights that it begins with, from a file of another program."""
-
-    def __call__(self, model: MaskedModel) -> None:
-        """Copies weights into ``model``.
-
-        Raises:
-            ValueError: the file is not there or of a form that is not read, or names or shapes do not fit; it says which.
-        """
-        ...
 
 
 @dataclass(frozen=True)

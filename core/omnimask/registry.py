@@ -29,6 +29,7 @@ KINDS = (
     "predictor",
     "target",
     "initializer",
+    "exporter",
     "dataset",
     "optimizer",
     "schedule",
@@ -141,6 +142,7 @@ class Registrar:
     add_predictor = partialmethod(add, "predictor")
     add_target = partialmethod(add, "target")
     add_initializer = partialmethod(add, "initializer")
+    add_exporter = partialmethod(add, "exporter")
     add_dataset = partialmethod(add, "dataset")
     add_optimizer = partialmethod(add, "optimizer")
     add_schedule = partialmethod(add, "schedule")

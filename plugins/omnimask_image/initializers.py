@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
-from omnimask.interfaces import Context
+from omnimask.interfaces import Context, Tokenizer
 from omnimask.model import MaskedModel
 from omnimask.pretrained import read_config, read_weights
 from omnimask_image.vit_mae import load_vit_mae
@@ -56,7 +56,8 @@ class VitMae:
             raise ValueError(f"the recipe has no modality {modality!r}; its modalities: {', '.join(context.modalities)}")
         self.path, self.modality, self.predictor = path, modality, predictor
 
-    def __call__(self, model: MaskedModel) -> None:
+    def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
+        del tokenizers  # a place of a patch means the same everywhere
         config, state = read_config(self.path, "vit_mae"), read_weights(self.path)
         main: Any = model.passes["main"]
         if self.predictor not in main.predictors:
