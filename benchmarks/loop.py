@@ -35,7 +35,9 @@ class Perceptron(nn.Module):
     def counts(self, batch: MaskedBatch) -> dict[str, float]:
         return {"loss": float(len(batch.labels["x"]))}
 
-    def forward(self, batch: MaskedBatch, denominators: dict[str, float] | None = None) -> omnimask.model.Output:
+    def forward(
+        self, batch: MaskedBatch, denominators: dict[str, float] | None = None, *, is_scored: bool = False
+    ) -> omnimask.model.Output:
         x: Tensor = batch.labels["x"]
         loss = (self.layers(x) - x).square().mean(1).sum() / (denominators or self.counts(batch))["loss"]
         return omnimask.model.Output(loss, {"loss": loss.detach()})

@@ -12,14 +12,17 @@ from torch import Tensor, nn
 
 from omnimask.embed import embed
 from omnimask.interfaces import Embedding, Encoder, MaskedBatch, Packed, Predictor, Result, Run
+from omnimask.scoring import Score, summed_scores
 
 
 @dataclass(frozen=True)
 class Output:
-    """``loss`` () weighted sum of the terms; ``terms`` each term over its divisor, unweighted, detached."""
+    """``loss`` () weighted sum of the terms; ``terms`` each term over its divisor, unweighted, detached; ``scores`` by term and
+    name, where they were asked for."""
 
     loss: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict[str, Mapping[str, Score]])
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,14 @@ class MaskedModel(nn.Module):
             results[part.name] = part(batch, results)
         return results
 
-    def forward(self, batch: MaskedBatch, denominators: Mapping[str, float] | None = None) -> Output:
+    def forward(self, batch: MaskedBatch, denominators: Mapping[str, float] | None = None, *, is_scored: bool = False) -> Output:
         """The loss of a batch.
 
         Args:
             batch: on the model's device.
             denominators: divisor of every term, of the whole optimiser step; this batch's own counts if None. A term whose divisor
                 is 0 contributes 0.
+            is_scored: whether answers are scored too, by the targets that offer scores.
         """
         denominators = self.counts(batch) if denominators is None else denominators
         results = self.predict(batch)
@@ -133,7 +137,7 @@ class MaskedModel(nn.Module):
                     value = term.total / divisor if divisor else term.total * 0.0
                     loss = loss + weight * value
                     terms[term.name] = value.detach()
-        return Output(loss, terms)
+        return Output(loss, terms, summed_scores(self, run) if is_scored else {})
 
     @property
     def num_parameters(self) -> int:

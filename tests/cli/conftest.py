@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnimask import discovery, distributions
 from omnimask.cli import main
+from omnimask.distributions import Damaged
+from omnimask.registry import discover
 
 TINY = """\
 omnimask: 1
@@ -68,6 +72,22 @@ def omnimask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The toy plugins are installed beside the others."""
+    scan = distributions.scan
+
+    def with_toys(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
+        points, damaged = scan(group)
+        return [*points, *(EntryPoint(name, name, group) for name in ("toy_signal", "toy_grammar", "toy_pairs"))], damaged
+
+    monkeypatch.setattr(discovery, "scan", with_toys)
+    discover(refresh=True)
+    yield
+    monkeypatch.undo()
+    discover(refresh=True)
 
 
 @pytest.fixture

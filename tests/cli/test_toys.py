@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint, entry_points
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from omnimask import discovery
-from omnimask.registry import discover
-
 Command = Callable[..., Any]
 RECIPES = Path(__file__).parents[1] / "toys" / "recipes"
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The toy plugins are installed beside the others."""
-
-    def points(*, group: str) -> list[EntryPoint]:
-        toys = [EntryPoint(name, name, group) for name in ("toy_signal", "toy_grammar", "toy_pairs")]
-        return [*entry_points(group=group), *toys]
-
-    monkeypatch.setattr(discovery, "entry_points", points)
-    discover(refresh=True)
-    yield
-    monkeypatch.undo()
-    discover(refresh=True)
-
+pytestmark = pytest.mark.usefixtures("toys")
 
 SHORT = ("train.steps=4", "train.schedule={name: constant}", "train.validate_every=2", "train.checkpoint_every=2")
 
@@ -58,3 +42,22 @@ def test_a_modality_that_cannot_be_drawn(omnimask: Command, tmp_path: Path) -> N
     Path("file").write_text("abc")
     several = omnimask("reconstruct", "a", "--input", "file")
     assert several.errors == ["--input: say which modality file is: --modality signal | words"]
+
+
+def test_a_run_ends_with_how_often_it_is_right(omnimask: Command, files_of: Any) -> None:
+    result = omnimask("pretrain", RECIPES / "words_sentinels.yaml", "--run", "a", *SHORT)
+    summary = files_of(Path("a")).summary
+    found, unigram = summary["best_validation_scores"]["autoregressive"], summary["baseline_scores"]["autoregressive"]
+    assert found["cross_entropy"] == pytest.approx(summary["best_validation_loss"], rel=1e-5)
+    assert 0 < unigram["accuracy"] < unigram["top5"] < 1
+    loss, perplexity, others = found["cross_entropy"], math.exp(found["cross_entropy"]), math.exp(unigram["cross_entropy"])
+    assert result.err.splitlines()[-1] == (
+        f"held-out: loss {loss:.2f}, perplexity {perplexity:.1f} (unigram: {others:.1f}), "
+        f"accuracy {100 * found['accuracy']:.1f} % (unigram: {100 * unigram['accuracy']:.1f} %)"
+    )
+    assert omnimask("resume", "a", "train.steps=6").err.splitlines()[-1].startswith("held-out: loss ")
+
+
+def test_each_of_several_terms_has_a_line(omnimask: Command) -> None:
+    err = omnimask("pretrain", RECIPES / "words_in_place.yaml", "--run", "a", *SHORT).err.splitlines()
+    assert [line.partition(":")[0] for line in err[-2:]] == ["held-out, in_place", "held-out, early"]

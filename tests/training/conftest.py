@@ -42,6 +42,7 @@ class Batch:
 class Output:
     loss: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class TinyModel(nn.Module):
@@ -62,7 +63,7 @@ class TinyModel(nn.Module):
     def counts(self, batch: Batch) -> dict[str, float]:
         return {"values": float(batch.is_target.sum()), "size": float(batch.num_tokens)}
 
-    def forward(self, batch: Batch, denominators: Mapping[str, float]) -> Output:
+    def forward(self, batch: Batch, denominators: Mapping[str, float], *, is_scored: bool = False) -> Output:
         hidden = self.dropout(self.norm(torch.relu(self.second(torch.relu(self.first(batch.inputs))))))
         error = (self.head(hidden).squeeze(1) - batch.answers).square()[batch.is_target]
         terms = {"values": error.sum() / denominators["values"], "size": hidden.square().sum() / denominators["size"]}

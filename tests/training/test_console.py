@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import sys
 from types import ModuleType
@@ -65,6 +66,22 @@ def test_messages_of_a_notebook_go_to_stderr(handle: Handle) -> None:
     view.message("left out [red]")
     view.close()
     assert (file.getvalue(), handle.texts) == ("left out [red]\n", [])
+
+
+def test_accuracies_stand_beside_the_validation_loss() -> None:
+    file = io.StringIO()
+    lines = console.Lines(Console(file=file))
+    scored = dataclasses.replace(END, validation_accuracy=0.4123)
+    lines.show(scored)
+    lines.validated(scored)
+    lines.validated(dataclasses.replace(scored, baseline_accuracy=0.065))
+    lines.validated(END)
+    assert file.getvalue().splitlines() == [
+        "step 100/100  loss 0.2500  val 0.1250 (41.2 %)  1.23k tokens/s  0:00 left",
+        "step 100/100  validation loss 0.1250, accuracy 41.2 %",
+        "step 100/100  validation loss 0.1250, accuracy 41.2 % (unigram: 6.5 %)",
+        "step 100/100  validation loss 0.1250",
+    ]
 
 
 def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

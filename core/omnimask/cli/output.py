@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -90,6 +91,15 @@ def quantity(number: float) -> str:
         if abs(number) >= limit:
             return f"{number / limit:.3g} {unit}"
     return f"{number:.3g} "
+
+
+def perplexity(cross_entropy: float) -> str:
+    """e to the power of a mean cross-entropy in nats, with three digits or all before the point: ``1.70``, ``24.8``, ``1,234``."""
+    value = math.exp(min(cross_entropy, 700))
+    for limit, form in ((9.995, ".2f"), (99.95, ".1f"), (1e9, ",.0f")):
+        if value < limit:
+            return format(value, form)
+    return f"{value:.3g}"
 
 
 def size(num_bytes: float) -> str:

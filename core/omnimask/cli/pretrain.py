@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omnimask.cli.output import messages, say
-from omnimask.cli.summary import closing_line, outcome, train
+from omnimask.cli.summary import closing_lines, outcome, train
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def pretrain(
         return
     path = run or _free_folder(loaded)
     summary = _train(loaded, path)
-    say(closing_line(path, summary))
+    say("\n".join(closing_lines(path, summary)))
 
 
 def _train(recipe: Recipe, path: Path) -> dict[str, Any]:

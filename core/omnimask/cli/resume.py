@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from omnimask.cli.output import messages, say
-from omnimask.cli.summary import closing_line, train
+from omnimask.cli.summary import closing_lines, train
 
 
 def resume(
@@ -36,4 +36,4 @@ def resume(
         step = ready.trainer.progress.step
         say(f"{run} is finished at step {step}; train.steps=N with a larger N continues it")
         return
-    say(closing_line(run, train(ready)))
+    say("\n".join(closing_lines(run, train(ready))))

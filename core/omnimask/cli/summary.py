@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnimask.cli.output import say
+from omnimask.cli.output import perplexity, say
 from omnimask.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -24,11 +24,44 @@ def train(run: Run) -> dict[str, Any]:
         raise
 
 
+def closing_lines(path: Path, summary: Mapping[str, Any]) -> list[str]:
+    """The outcome of a run and where it lies; then, where answers can be right, how often they are."""
+    return [closing_line(path, summary), *held_out_lines(summary)]
+
+
 def closing_line(path: Path, summary: Mapping[str, Any]) -> str:
     """The outcome of a run, and where it lies."""
     figures = sorted((path / "figures").glob("reconstructions.*")) or sorted((path / "figures").glob("reconstructions-*"))
     pictures = "".join(f", {figure.relative_to(path)}" for figure in figures)
     return f"{outcome(summary)}. It lies in {path}: summary.json, metrics.jsonl{pictures}"
+
+
+def held_out_lines(summary: Mapping[str, Any]) -> list[str]:
+    """One line for each term with an accuracy, at the best validation: ``held-out: loss 3.21, perplexity 24.8, ...``.
+
+    The loss is the cross-entropy, which without weights is the term itself.
+    """
+    scores: Mapping[str, Mapping[str, float]] = summary["best_validation_scores"]
+    shown = [term for term, found in scores.items() if found.get("accuracy") is not None]
+    when = "" if summary["best_step"] == summary["step"] else f" at step {summary['best_step']}"
+    lines: list[str] = []
+    for term in shown:
+        found, baseline = scores[term], summary["baseline_scores"].get(term, {})
+        parts: list[str] = []
+        if found.get("cross_entropy") is not None:
+            beside = _unigram(baseline and perplexity(baseline["cross_entropy"]))
+            parts = [f"loss {found['cross_entropy']:.2f}", f"perplexity {perplexity(found['cross_entropy'])}{beside}"]
+        parts.append(f"accuracy {_percent(found)}{_unigram(baseline and _percent(baseline))}")
+        lines.append(f"held-out{when}{'' if len(shown) == 1 else f', {term}'}: {', '.join(parts)}")
+    return lines
+
+
+def _percent(scores: Mapping[str, float]) -> str:
+    return f"{100 * scores['accuracy']:.1f} %"
+
+
+def _unigram(value: Any) -> str:
+    return f" (unigram: {value})" if value else ""
 
 
 def outcome(summary: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from omnimask.builder import Built, build
 from omnimask.component import Component
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
+from omnimask.evaluation.unigram import unigram_scores
 from omnimask.interfaces import Sample
 from omnimask.recipe import Recipe
 from omnimask.registry import Registry, discover
@@ -71,6 +72,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
         max_bad=recipe.data.options.max_bad,
         num_samples=len(built.train_indices),
         plugins=plugin_versions(recipe),
+        baselines=lambda: unigram_scores(built),
         show=show,
     )
     return Run(built, directory, device, trainer)

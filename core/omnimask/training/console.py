@@ -15,7 +15,8 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @dataclass(frozen=True)
 class Reading:
-    """The numbers to show: ``seconds_left`` is None before a step was timed, ``validation_loss`` before the first validation."""
+    """The numbers to show: ``seconds_left`` is None before a step was timed, ``validation_loss`` before the first validation;
+    ``validation_accuracy`` and its baseline only where answers can be right."""
 
     step: int
     steps: int
@@ -23,10 +24,14 @@ class Reading:
     tokens_per_second: float
     validation_loss: float | None
     seconds_left: float | None
+    validation_accuracy: float | None = None
+    baseline_accuracy: float | None = None
 
     @property
     def numbers(self) -> str:
         validation = "" if self.validation_loss is None else f"  val {self.validation_loss:.4f}"
+        if validation and self.validation_accuracy is not None:
+            validation += f" ({percent(self.validation_accuracy)})"
         return f"loss {self.loss:.4f}{validation}  {short(self.tokens_per_second)} tokens/s"
 
 
@@ -88,7 +93,11 @@ class Lines:
         self.message(f"step {reading.step}/{reading.steps}  {reading.numbers}{left}")
 
     def validated(self, reading: Reading) -> None:
-        self.message(f"step {reading.step}/{reading.steps}  validation loss {reading.validation_loss:.4f}")
+        accuracy = ""
+        if reading.validation_accuracy is not None:
+            accuracy = f", accuracy {percent(reading.validation_accuracy)}"
+            accuracy += "" if reading.baseline_accuracy is None else f" (unigram: {percent(reading.baseline_accuracy)})"
+        self.message(f"step {reading.step}/{reading.steps}  validation loss {reading.validation_loss:.4f}{accuracy}")
 
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -123,6 +132,11 @@ def open_view(is_wanted: bool = True) -> View:
 
         return Cell(Console(file=sys.stderr, force_jupyter=False))
     return Bar(console) if console.is_terminal else Lines(console)
+
+
+def percent(share: float) -> str:
+    """0.4123 -> 41.2 %."""
+    return f"{100 * share:.1f} %"
 
 
 def short(number: float) -> str:

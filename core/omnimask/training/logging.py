@@ -7,8 +7,9 @@ import importlib.util
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
+from omnimask.answers import ACCURACY
 from omnimask.errors import UserError
 from omnimask.training.config import TrainConfig
 from omnimask.training.console import Reading, View, open_view
@@ -16,6 +17,10 @@ from omnimask.training.metrics import MetricsFile
 from omnimask.training.progress import Progress
 from omnimask.training.run_directory import RunDirectory
 from omnimask.training.step import StepResult
+from omnimask.training.validation import Validation
+
+Scores: TypeAlias = Mapping[str, Mapping[str, float]]
+"""By term and name."""
 
 _ROOT = logging.getLogger("omnimask")
 
@@ -82,13 +87,17 @@ class Journal:
             self._write(self._line(result, seconds))
             self._window = _Window()
 
-    def validation(self, loss: float, terms: Mapping[str, float], seconds: float) -> None:
-        """After a validation. Raises ``OSError``."""
-        named = {f"validation_{name}": value for name, value in terms.items()}
+    def validation(self, found: Validation, baselines: Scores, seconds: float) -> None:
+        """After a validation; ``baselines`` of its scores are shown beside them. Raises ``OSError``."""
+        named = {f"validation_{name}": value for name, value in found.terms.items()}
+        for term, scores in found.scores.items():
+            named |= {f"validation_{term}_{name}": value for name, value in scores.items()}
         head = {"step": self._progress.step, "attempt": self._progress.attempt}
         if self._reading is not None:
-            self._view.validated(dataclasses.replace(self._reading, validation_loss=loss))
-        self._write({**head, **named, "validation_loss": loss, "seconds": seconds})
+            accuracy, baseline = accuracies(found.scores, baselines)
+            shown = dataclasses.replace(self._reading, validation_loss=found.loss, validation_accuracy=accuracy)
+            self._view.validated(dataclasses.replace(shown, baseline_accuracy=baseline))
+        self._write({**head, **named, "validation_loss": found.loss, "seconds": seconds})
 
     def _line(self, result: StepResult, seconds: float) -> dict[str, Any]:
         progress = self._progress
@@ -121,7 +130,8 @@ class Journal:
         progress, steps = self._progress, self._config.steps
         per_step = self._session.seconds / self._session.steps
         left = per_step * (steps - progress.step)
-        return Reading(progress.step, steps, result.loss, self._window.rate, progress.validation_loss, left)
+        accuracy, _ = accuracies(progress.validation_scores, {})
+        return Reading(progress.step, steps, result.loss, self._window.rate, progress.validation_loss, left, accuracy)
 
     def _attach(self, handler: logging.Handler, level: int) -> None:
         handler.setLevel(level)
@@ -130,6 +140,14 @@ class Journal:
             handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         _ROOT.addHandler(handler)
         self._handlers.append(handler)
+
+
+def accuracies(scores: Scores, baselines: Scores) -> tuple[float | None, float | None]:
+    """Of the first term that has one, and of its baseline."""
+    for term, found in scores.items():
+        if ACCURACY in found:
+            return found[ACCURACY], baselines.get(term, {}).get(ACCURACY)
+    return None, None
 
 
 class _Window:

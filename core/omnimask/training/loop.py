@@ -22,7 +22,7 @@ from omnimask.training.bad_samples import BadSampleGuard
 from omnimask.training.checkpoint import Checkpoints, verify
 from omnimask.training.config import BadSamples, TrainConfig
 from omnimask.training.ema import Ema
-from omnimask.training.logging import Journal, check_tensorboard
+from omnimask.training.logging import Journal, Scores, check_tensorboard
 from omnimask.training.precision import Precision
 from omnimask.training.progress import Progress
 from omnimask.training.run_directory import RunDirectory, versions
@@ -32,7 +32,7 @@ from omnimask.training.state import TrainingState
 from omnimask.training.step import StepResult, StepRunner
 from omnimask.training.summary import summarise
 from omnimask.training.switches import checkpoint_activations, compile_blocks, determinism, flushed_denormals
-from omnimask.training.validation import Validator
+from omnimask.training.validation import Validation, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ class Trainer:
     """Trains a model from parts; making one checks the configuration and writes nothing.
 
     Args:
-        model: a module with ``counts(batch)`` and ``forward(batch, denominators)`` like ``MaskedModel``; moved to ``device``.
+        model: a module with ``counts(batch)`` and ``forward(batch, denominators, is_scored=...)`` like ``MaskedModel``; moved to
+            ``device``.
         steps: ``(cursor, first step) -> LoadedSteps`` up to the end of the run, the same ones for the same arguments.
         validation: gives the same held-out batches at every call; None for a run without validation.
         config: the recipe's ``train:``.
@@ -56,6 +57,8 @@ class Trainer:
         max_bad: how many unreadable samples are tolerated.
         num_samples: size of the training set, for the share in ``max_bad``.
         plugins: versions by distribution name, recorded with every checkpoint.
+        baselines: scores by term and name that need no model, to stand beside those of validations; called once, after the first
+            validation that gives scores.
         show: whether progress is shown on stderr.
 
     Raises:
@@ -75,6 +78,7 @@ class Trainer:
         max_bad: BadSamples | None = None,
         num_samples: int | None = None,
         plugins: Mapping[str, str] | None = None,
+        baselines: Callable[[], Scores] | None = None,
         show: bool = True,
     ) -> None:
         check_tensorboard(config)
@@ -101,6 +105,8 @@ class Trainer:
         self._max_bad = max_bad or BadSamples()
         self._num_samples = num_samples
         self._versions = versions(plugins)
+        self._make_baselines = baselines
+        self._baselines: Scores | None = None
         self._show = show
         self._continues = False
 
@@ -177,6 +183,7 @@ class Trainer:
             self.checkpoints.mark_best(path, progress.best_loss)
         else:
             progress.best_step = progress.best_loss = None
+            progress.best_scores = {}
             self.checkpoints.forget_best()
 
     def _train(self, journal: Journal, signals: Signals) -> None:
@@ -237,15 +244,24 @@ class Trainer:
         begin = time.perf_counter()
         doing = f"the validation after step {progress.step}"
         with memory.explained((), self.config, self.directory.path, doing), nullcontext() if ema is None else ema.applied():
-            loss, terms = self._validator()
+            found = self._validator()
+        seconds = time.perf_counter() - begin
+        progress.validation_loss = found.loss
+        progress.validation_scores = {term: dict(scores) for term, scores in found.scores.items()}
         with self._writing(self.directory.metrics):
-            journal.validation(loss, terms, time.perf_counter() - begin)
-        logger.info("step %d: validation loss %.6g", progress.step, loss)
-        progress.validation_loss = loss
-        is_best = loss < (float("inf") if progress.best_loss is None else progress.best_loss)  # False for NaN
+            journal.validation(found, self._compared(found), seconds)
+        logger.info("step %d: validation loss %.6g", progress.step, found.loss)
+        is_best = found.loss < (float("inf") if progress.best_loss is None else progress.best_loss)  # False for NaN
         if is_best:
-            progress.best_loss, progress.best_step = loss, progress.step
+            progress.best_loss, progress.best_step = found.loss, progress.step
+            progress.best_scores = progress.validation_scores
         return is_best
+
+    def _compared(self, found: Validation) -> Scores:
+        """The baselines of the scores of a validation."""
+        if self._baselines is None and found.scores and self._make_baselines is not None:
+            self._baselines = self._make_baselines()
+        return self._baselines or {}
 
     def _save(self, journal: Journal, *, is_best: bool = False) -> None:
         """Publishes a checkpoint of the present step, then removes what is no longer kept."""
@@ -265,7 +281,7 @@ class Trainer:
             raise files.stopped(error, path, self.directory.path) from error
 
     def _summarise(self, status: str) -> dict[str, Any]:
-        summary = summarise(self.state, self.config, status, self.checkpoints)
+        summary = summarise(self.state, self.config, status, self.checkpoints, self._baselines or {})
         with self._writing(self.directory.summary):
             files.replace_json(self.directory.summary, summary)
         return summary

@@ -24,7 +24,8 @@ class Progress:
         bad_samples: how often every unreadable sample was met, by key.
         loss: of the last step that was not skipped.
         validation_loss: the last one.
-        best_step, best_loss: the smallest validation loss, and when.
+        validation_scores: of that validation, by term and name.
+        best_step, best_loss, best_scores: the smallest validation loss, when that was, and the scores then.
     """
 
     step: int = 0
@@ -40,6 +41,8 @@ class Progress:
     validation_loss: float | None = None
     best_step: int | None = None
     best_loss: float | None = None
+    validation_scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict[str, dict[str, float]])
+    best_scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict[str, dict[str, float]])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only."""

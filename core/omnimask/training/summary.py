@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from omnimask.training.checkpoint import Checkpoints
@@ -10,7 +11,13 @@ from omnimask.training.config import TrainConfig
 from omnimask.training.state import TrainingState
 
 
-def summarise(state: TrainingState, config: TrainConfig, status: str, checkpoints: Checkpoints) -> dict[str, Any]:
+def summarise(
+    state: TrainingState,
+    config: TrainConfig,
+    status: str,
+    checkpoints: Checkpoints,
+    baselines: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
     """Contents of ``summary.json``; ``status`` is finished, interrupted or stopped. What is not known or not finite is null."""
     progress, paths, best = state.progress, checkpoints.paths(), checkpoints.best()
     return {
@@ -21,6 +28,10 @@ def summarise(state: TrainingState, config: TrainConfig, status: str, checkpoint
         "loss": progress.loss,
         "validation_loss": _finite(progress.validation_loss),
         "best_validation_loss": progress.best_loss,
+        "best_step": progress.best_step,
+        "validation_scores": _all_finite(progress.validation_scores),
+        "best_validation_scores": _all_finite(progress.best_scores),
+        "baseline_scores": _all_finite(baselines),
         "best_checkpoint": None if best is None else best.name,
         "last_checkpoint": paths[-1].name if paths else None,
         "parameters": sum(p.numel() for p in state.model.parameters()),
@@ -31,6 +42,10 @@ def summarise(state: TrainingState, config: TrainConfig, status: str, checkpoint
         "skipped_steps": progress.skipped_steps,
         "bad_samples": dict(progress.bad_samples),
     }
+
+
+def _all_finite(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {term: {name: _finite(value) for name, value in found.items()} for term, found in scores.items()}
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,20 +1,31 @@
-"""The loss on held-out batches, which are the same, masks included, at every validation."""
+"""The loss and the scores on held-out batches, which are the same, masks included, at every validation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
+from omnimask.scoring import Score
 from omnimask.training.precision import Precision
 from omnimask.training.seeding import seed_torch
 
 
+@dataclass(frozen=True)
+class Validation:
+    """``loss`` weighted, its ``terms``, and ``scores`` by term and name, each the mean over the term's targets."""
+
+    loss: float
+    terms: Mapping[str, float]
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+
+
 class Validator:
-    """Mean of every loss term over all held-out batches.
+    """Mean of every loss term and score over all held-out batches.
 
     Args:
         model: evaluated with whatever weights it holds.
@@ -40,21 +51,25 @@ class Validator:
         self._denominators: dict[str, float] | None = None
 
     @torch.no_grad()
-    def __call__(self) -> tuple[float, dict[str, float]]:
-        """The weighted loss, and its terms."""
+    def __call__(self) -> Validation:
         seed_torch(self.device, self.seed, "validation")
         self.model.eval()
         denominators = self._counted()
         losses: list[Tensor] = []
         terms: dict[str, list[Tensor]] = {}
+        scores: dict[str, dict[str, list[Score]]] = {}
         for batch in self.batches():
             moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
             with self.precision.autocast():
-                output = self.model(moved, denominators)
+                output = self.model(moved, denominators, is_scored=True)
             losses.append(output.loss)
             for name, term in output.terms.items():
                 terms.setdefault(name, []).append(term)
-        return total(losses), {name: total(parts) for name, parts in terms.items()}
+            for term, found in output.scores.items():
+                for name, score in found.items():
+                    scores.setdefault(term, {}).setdefault(name, []).append(score)
+        means = {term: {name: mean(parts) for name, parts in found.items()} for term, found in scores.items()}
+        return Validation(total(losses), {name: total(parts) for name, parts in terms.items()}, means)
 
     def _counted(self) -> dict[str, float]:
         if self._denominators is None:
@@ -69,3 +84,8 @@ class Validator:
 def total(parts: list[Tensor]) -> float:
     """Sum of () tensors, in float64 on the host; they are fetched together."""
     return torch.stack(parts).cpu().double().sum().item() if parts else float("nan")
+
+
+def mean(parts: list[Score]) -> float:
+    """Mean over all targets."""
+    return total([part.total for part in parts]) / sum(part.count for part in parts)

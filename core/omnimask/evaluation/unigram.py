@@ -1,0 +1,103 @@
+"""What can be answered without looking: how often each id was the right answer in training. N targets, V ids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.answers import ACCURACY, CROSS_ENTROPY, TOP5, RanksIds
+from omnimask.builder import Built
+from omnimask.evaluation.features import read_chunks
+from omnimask.interfaces import Draw, MaskedBatch, Predictor
+from omnimask.scoring import asked_ids
+
+logger = logging.getLogger(__name__)
+
+SAMPLES, TOKENS = 4_000, 500_000
+"""Answers are counted in so many training samples at most, and no more are read once they hold so many tokens."""
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """A model of answers that knows their frequencies and nothing else.
+
+    ``counts`` (V,) how often each id was the right answer in ``num_samples`` training samples, masked as the recipe says: a masker
+    that asks for some kinds of tokens only has the frequencies of these.
+
+    Probabilities are frequencies, from which the share of answers that were seen once is taken (one more, of two more, so that it
+    is never 0 or 1) and given to the ids that were never seen, evenly: what Good and Turing estimate for them [0].
+
+    [0] Good: The Population Frequencies of Species and the Estimation of Population Parameters, 1953.
+    """
+
+    counts: NDArray[np.int64]
+    num_samples: int
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(V,), each above 0, of sum 1."""
+        total, unseen = int(self.counts.sum()), int((self.counts == 0).sum())
+        if not total:
+            return np.full(len(self.counts), 1 / len(self.counts))
+        missing = (int((self.counts == 1).sum()) + 1) / (total + 2) if unseen else 0.0
+        return np.where(self.counts > 0, (1 - missing) * self.counts / total, missing / max(unseen, 1))
+
+    def scores(self, ids: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """(N,) each, for the right answers ``ids``: as :func:`omnimask.targets.scores.score_ids` gives them for a model."""
+        first = np.argsort(-self.counts, kind="stable")[:5]
+        return {
+            ACCURACY: (ids == first[0]).astype(np.float64),
+            TOP5: np.isin(ids, first).astype(np.float64),
+            CROSS_ENTROPY: -np.log(self.probabilities[ids]),
+        }
+
+
+def has_ids(built: Built) -> bool:
+    """Whether any predictor of the model answers with ids."""
+    labelled = {label: predictor for part in built.model.each() for label, predictor in part.predictors.items()}
+    return any(
+        isinstance(cast(Predictor, labelled[config.label]).target(modality), RanksIds)
+        for config in built.recipe.predictors
+        for modality in config.of
+    )
+
+
+def count_answers(built: Built) -> dict[str, Unigram]:
+    """The frequencies of answers in training samples, by term, masked with fixed masks; samples are drawn by the recipe's seed.
+
+    At most ``SAMPLES`` samples are read, and no more once they hold ``TOKENS`` tokens.
+    """
+    order = Draw(built.recipe.seed, 0, "samples", stage=("unigram",)).rng("order").permutation(len(built.train_indices))
+    counts: dict[str, NDArray[np.int64]] = {}
+    samples = tokens = 0
+    for chunk in read_chunks(built.validation, built.train_indices[order[:SAMPLES]].tolist(), built.micro_batch_tokens("cpu"), {}):
+        for term, asked in asked_ids(built.model, chunk.batch).items():
+            found = np.bincount(asked.ids, minlength=built.specs[asked.modality].num_answers)
+            counts[term] = counts[term] + found if term in counts else found
+        samples, tokens = samples + len(chunk.samples), tokens + chunk.batch.num_tokens
+        if tokens >= TOKENS:
+            break
+    logger.info("the unigram baseline was counted in %d of %d training samples", samples, len(built.train_indices))
+    return {term: Unigram(found, samples) for term, found in counts.items()}
+
+
+def unigram_scores(built: Built) -> dict[str, dict[str, float]]:
+    """The unigram's mean scores on the held-out targets, by term and name; empty where no predictor answers with ids."""
+    return mean_scores(built, count_answers(built), built.validation_batches()) if has_ids(built) else {}
+
+
+def mean_scores(built: Built, unigrams: Mapping[str, Unigram], batches: Iterable[MaskedBatch]) -> dict[str, dict[str, float]]:
+    """Means over all targets of some batches, by term and name."""
+    parts: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
+    for batch in batches:
+        for term, asked in asked_ids(built.model, batch).items():
+            if term in unigrams:
+                for name, values in unigrams[term].scores(asked.ids).items():
+                    parts.setdefault(term, {}).setdefault(name, []).append(values)
+    return {term: {name: float(np.concatenate(values).mean()) for name, values in found.items()} for term, found in parts.items()}
