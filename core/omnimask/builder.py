@@ -16,12 +16,14 @@ from torch import nn
 
 from omnimask.component import Component, named
 from omnimask.corruptors.per_modality import PerModality as PerModalityCorruptor
+from omnimask.data.cache import code_digest
 from omnimask.data.counts import token_counts
 from omnimask.data.loader import Loader
 from omnimask.data.order import StreamOrder
+from omnimask.data.parts import Parts, list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline, ViewPlan
 from omnimask.data.planner import Cursor, Place, Planner
-from omnimask.data.split import held_out
+from omnimask.data.split import held_out, whole_keys
 from omnimask.errors import UserError
 from omnimask.interfaces import (
     Context,
@@ -33,6 +35,7 @@ from omnimask.interfaces import (
     MaskedBatch,
     Masking,
     Sample,
+    Splits,
     Tokenizer,
     TokenSpec,
     View,
@@ -41,6 +44,8 @@ from omnimask.maskers.candidates import SPECIAL, Candidates
 from omnimask.maskers.per_modality import PerModality as PerModalityMasker
 from omnimask.model import MaskedModel, Pass, WeightedPredictor
 from omnimask.recipe import PredictorConfig, Recipe
+from omnimask.recipe.options import plain
+from omnimask.recipe.text import inline
 
 AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
 """Tokens per forward pass when a recipe says ``auto``, by device type."""
@@ -80,8 +85,10 @@ class Built:
     @cached_property
     def counts(self) -> int | NDArray[np.int64]:
         """Tokens per sample before masking, by data set index."""
-        options = "\n".join(f"{m.name} {m.field} {m.tokenizer} {m.decoder}" for m in self.recipe.modalities.values())
-        return token_counts(self.dataset, None, tuple(self.pipeline.modalities.values()), options=options)
+        if isinstance(self.dataset, Parts):
+            return self.dataset.counts
+        readers = self.pipeline.modalities
+        return token_counts(self.dataset, None, tuple(readers.values()), options=_reading(self.recipe, readers))
 
     def micro_batch_tokens(self, device: str) -> int:
         """Tokens per forward pass on a device type."""
@@ -139,14 +146,12 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     Raises:
         UserError: components do not fit each other, or the data are not there, or ``init``'s file does not fit the model.
     """
-    parts = {name: _read_part(recipe, name) for name in recipe.modalities}
+    parts = {name: read_part(recipe, name) for name in recipe.modalities}
     raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
     specs, corruptor, answers_in = build_corruptor(recipe, raw_specs)
-    dataset: Dataset = recipe.data.dataset(Context(specs=specs, modalities=tuple(specs)))
-    if not len(dataset):
-        raise UserError(f"{recipe.data.dataset.where or 'data'}: the data set is empty")
+    dataset = build_dataset(recipe, specs, parts)
     options = recipe.data.options
-    train, validation = held_out((dataset.key(i) for i in range(len(dataset))), options.validation, recipe.seed)
+    train, validation = held_out(whole_keys(dataset), options.validation, recipe.seed)
     views = {_MAIN: ViewPlan(build_masker(recipe, specs), corruptor)}
     plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
     with torch.random.fork_rng(devices=[]):
@@ -176,7 +181,35 @@ def _initialise(
         raise UserError(f"{component.where or 'init'}: {error}") from error
 
 
-def _read_part(recipe: Recipe, name: str) -> ModalityPipeline:
+def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mapping[str, ModalityPipeline]) -> Dataset:
+    """A recipe's data set; where the tokenizer of its only modality splits, the samples are the parts.
+
+    Raises:
+        UserError: the data are not there, or empty.
+    """
+    component = recipe.data.dataset
+    dataset: Dataset = component(Context(specs=specs, modalities=tuple(specs)))
+    where = component.where or "data"
+    if not len(dataset):
+        raise UserError(f"{where}: the data set is empty")
+    only = next(iter(readers.values()))
+    if len(readers) > 1 or not isinstance(only.tokenizer, Splits):
+        return dataset
+    parts = Parts(dataset, only, list_parts(dataset, only, options=_reading(recipe, readers)))
+    if not len(parts):
+        raise UserError(f"{where}: empty corpus: none of the {len(dataset)} samples holds anything")
+    return parts
+
+
+def _reading(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
+    """What decides how samples are read, beside the data set, as text."""
+    options = [inline(plain([m.name, m.field, m.tokenizer, m.decoder])) for m in recipe.modalities.values()]
+    components = [part for reader in readers.values() for part in (reader.tokenizer, reader.decoder) if part is not None]
+    return "\n".join([*options, code_digest(*components)])
+
+
+def read_part(recipe: Recipe, name: str) -> ModalityPipeline:
+    """How one modality of a recipe is read."""
     config = recipe.modalities[name]
     context = Context(modalities=(name,))
     tokenizer = config.tokenizer(context)

@@ -10,3 +10,4 @@ from omnimask.registry import Registrar
 def omnimask_register(registry: Registrar) -> None:
     """The embedded data sets."""
     registry.add_dataset("digits", "omnimask_datasets.digits:Digits", extra="image")
+    registry.add_dataset("english", "omnimask_datasets.english:English")

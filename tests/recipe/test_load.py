@@ -47,6 +47,14 @@ def test_schedule_is_constant_unless_given(load, text) -> None:
     assert recipe.train.schedule == Component("schedule", "constant")
 
 
+def test_a_modality_reads_one_field_or_several(load, refused, text) -> None:
+    assert load(text, ["modalities.image.field=[pixels, box]"]).modalities["image"].field == ("pixels", "box")
+    assert load(text, ["modalities.image.field=pixels"]).modalities["image"].field == "pixels"
+    assert "names no field; leave it out for the field of the modality's name" in refused(text, ["modalities.image.field=[]"])[0]
+    assert "names a field twice" in refused(text, ["modalities.image.field=[a, a]"])[0]
+    assert "should be" in refused(text, ["modalities.image.field=7"])[0]
+
+
 def test_nested_components_in_mappings_lists_and_optionals(load, text) -> None:
     overrides = [
         "encoder.extra={a: {name: sincos, levels: [7]}}",

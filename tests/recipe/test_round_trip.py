@@ -19,7 +19,7 @@ SINCOS = st.fixed_dictionaries(
 OVERRIDES = {
     "seed": st.integers(0, 2**80),
     "device": st.sampled_from(["auto", "cpu", "cuda"]),
-    "modalities.image.field": TEXT,
+    "modalities.image.field": TEXT | st.lists(TEXT, min_size=1, max_size=3, unique=True),
     "modalities.image.masker": st.sampled_from([{"name": "span"}, {"name": "span", "mean_length": 2}, {"name": "random"}]),
     "modalities.image.embedding": st.sampled_from([None, {"name": "linear"}]),
     "modalities.image.augment": st.lists(st.sampled_from([{"name": "flip"}, {"name": "crop", "scale": [0, 1]}]), max_size=3),

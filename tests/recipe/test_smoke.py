@@ -45,6 +45,13 @@ def test_embedded_data_takes_the_place_of_data_that_is_missing(load, text) -> No
     load(text.replace("data: {name: folder, path: images, validation: 0.1}\n", ""), smoke=True)
 
 
+def test_fields_of_other_data_are_not_looked_for_in_embedded_data(load, text) -> None:
+    own = text.replace("  image:\n", "  image:\n    field: [pixels, box]\n")
+    assert load(own).modalities["image"].field == ("pixels", "box")
+    assert load(own, smoke=True).modalities["image"].field == "image"
+    assert load(own, ["data={name: digits}"], smoke=True).modalities["image"].field == ("pixels", "box")
+
+
 def test_mistakes_in_data_are_found_all_the_same(refused, text) -> None:
     assert "did you mean 'suffixes'?" in refused(text, ["data.sufixes=[a]"], smoke=True)[0]
     assert "did you mean 'folder'?" in refused(text, ["data.name=foldr"], smoke=True)[0]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,18 +12,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from omnimask.data.cache import cache_folder, keep_array, kept_array
+from omnimask.data.fields import FieldNames, decoded, raw_value
 from omnimask.interfaces import CountsShape, Dataset, Decoder, Draw, ReadsShape, Tokenizer
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
+_SECONDS = 10.0
+"""Between two lines about the progress of a scan."""
 
 
 class Reader(Protocol):
-    """How one modality is read: the data set's field, its decoder (for ``bytes``) and its tokenizer."""
+    """How one modality is read: the data set's field or fields, its decoder (for ``bytes``) and its tokenizer."""
 
     @property
-    def field(self) -> str: ...
+    def field(self) -> FieldNames: ...
     @property
     def tokenizer(self) -> Tokenizer: ...
     @property
@@ -53,17 +56,23 @@ def token_counts(
         return sum(known)
     chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
     file = (cache or cache_folder()) / "counts" / f"{_cache_key(dataset, chosen, options)}.npy"
-    counts = _load(file, len(dataset))
+    counts = kept_array(file, lambda array: array.shape == (len(dataset),), "token counts")
     if counts is None:
         counts = _scan(dataset, chosen, readers, constants)
-        _save(file, counts)
+        keep_array(file, counts, "token counts")
     return counts
 
 
-def cache_folder() -> Path:
-    """Where scans are kept: ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``."""
-    folder = os.environ.get("OMNIMASK_CACHE")
-    return Path(folder) if folder else Path.home() / ".cache" / "omnimask"
+def watched(indices: Sequence[int], doing: str) -> Iterator[int]:
+    """The indices, with a line in the log every ten seconds: ``doing``, how many are done, and how long the others will take."""
+    begun = last = time.monotonic()
+    for number, index in enumerate(indices):
+        now = time.monotonic()
+        if number and now - last >= _SECONDS:
+            last = now
+            left = (now - begun) / number * (len(indices) - number)
+            logger.info("%s: %d of %d, about %d seconds left", doing, number, len(indices), round(left))
+        yield index
 
 
 def _scan(
@@ -72,14 +81,11 @@ def _scan(
     logger.info("counting the tokens of %d samples; later runs reuse the counts", len(indices))
     counts = np.ones(len(dataset), np.int64)
     num_bad = 0
-    for index in indices.tolist():
+    for index in watched(indices.tolist(), "counting tokens"):
         try:
             sample, key = dataset[index], dataset.key(index)
-            counts[index] = sum(
-                known if known is not None else _count(reader, sample[reader.field], key)
-                for reader, known in zip(readers, constants, strict=True)
-                if sample.get(reader.field) is not None
-            )
+            values = [(reader, known, raw_value(sample, reader.field)) for reader, known in zip(readers, constants, strict=True)]
+            counts[index] = sum(_known_or_counted(values, key))
         except (OSError, ValueError) as error:
             num_bad += 1
             logger.debug("sample %s cannot be read: %s", dataset.key(index), error)
@@ -88,13 +94,18 @@ def _scan(
     return counts
 
 
+def _known_or_counted(values: Iterable[tuple[Reader, int | None, Any]], key: str) -> Iterator[int]:
+    for reader, known, raw in values:
+        if raw is not None:
+            yield _count(reader, raw, key) if known is None else known
+
+
 def _count(reader: Reader, raw: Any, key: str) -> int:
     """Tokens of one raw value of the sample that ``key`` names; nothing is decoded where its shape is enough."""
     tokenizer, decoder = reader.tokenizer, reader.decoder
-    if isinstance(raw, bytes) and decoder is not None:
-        if isinstance(decoder, ReadsShape) and isinstance(tokenizer, CountsShape):
-            return tokenizer.count_of_shape(decoder.shape(raw))
-        raw = decoder(raw)
+    if isinstance(raw, bytes) and isinstance(decoder, ReadsShape) and isinstance(tokenizer, CountsShape):
+        return tokenizer.count_of_shape(decoder.shape(raw))
+    raw = decoded(raw, decoder)
     count = tokenizer.count(raw)
     return len(tokenizer(raw, Draw(0, 0, key))) if count is None else count
 
@@ -103,33 +114,3 @@ def _cache_key(dataset: Dataset, indices: NDArray[np.int64], options: str) -> st
     digest = blake2b(repr((_FORMAT, dataset.fingerprint(), len(dataset), options)).encode(), digest_size=16)
     digest.update(indices.tobytes())
     return digest.hexdigest()
-
-
-def _load(file: Path, num_samples: int) -> NDArray[np.int64] | None:
-    try:
-        counts = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, EOFError) as error:
-        logger.warning("cached token counts %s cannot be read (%s) and are counted anew", file, error)
-        return None
-    if counts.shape != (num_samples,) or counts.dtype != np.int64:
-        logger.warning("cached token counts %s do not fit the data set and are counted anew", file)
-        return None
-    return counts
-
-
-def _save(file: Path, counts: NDArray[np.int64]) -> None:
-    """Complete or absent: written beside the file, then renamed."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                np.save(stream, counts, allow_pickle=False)
-            Path(part).replace(file)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        logger.warning("token counts are not cached: %s", error)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omnimask.data.collate import collate
+from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
 from omnimask.data.loader import BadSample, LoadedBatch
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped
@@ -28,16 +29,16 @@ from omnimask.interfaces import (
 
 @dataclass(frozen=True)
 class ModalityPipeline:
-    """How one modality's raw value becomes tokens."""
+    """How one modality's raw value becomes tokens. Of several fields the raw value is the mapping, the main one first."""
 
-    field: str
+    field: FieldNames
     tokenizer: Tokenizer
     decoder: Decoder | None = None
     augment: tuple[Augment, ...] = ()
 
     def decoded(self, raw: Any) -> Any:
-        """The raw value, decoded if it is bytes."""
-        return self.decoder(raw) if isinstance(raw, bytes) and self.decoder is not None else raw
+        """The raw value, with what is bytes in it decoded."""
+        return decoded(raw, self.decoder)
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
         value = self.decoded(raw)
@@ -98,13 +99,11 @@ class Pipeline:
         """
         draw = Draw(self.seed, place.epoch, self.dataset.key(place.index), place.position, place.progress, stage=(self.stage,))
         raw = self.dataset[place.index]
-        tokens = {
-            name: part(raw[part.field], draw.at(name)) for name, part in self.modalities.items() if raw.get(part.field) is not None
-        }
+        values = {name: raw_value(raw, part.field) for name, part in self.modalities.items()}
+        tokens = {name: self.modalities[name](value, draw.at(name)) for name, value in values.items() if value is not None}
         if not any(len(part) for part in tokens.values()):
-            raise ValueError(
-                f"it holds none of the fields {[part.field for part in self.modalities.values()]}; it has {sorted(raw)}"
-            )
+            fields = [name for part in self.modalities.values() for name in names_of(part.field)]
+            raise ValueError(f"it holds none of the fields {fields}; it has {sorted(raw)}")
         return Sample(tokens, draw, tuple(self.modalities))
 
     def pack(self, samples: Sequence[Sample]) -> MaskedBatch:

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.interfaces import Dataset
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """What a data set may offer whose samples are parts of something: the key of the whole that a sample belongs to."""
+
+    def whole(self, index: int) -> str: ...
+
+
+def whole_keys(dataset: Dataset) -> Iterator[str]:
+    """By sample, the key that decides on which side of a split it lies, and that a table of labels names: the whole's where
+    samples are parts, else its own."""
+    return (whole_key(dataset, index) for index in range(len(dataset)))
+
+
+def whole_key(dataset: Dataset, index: int) -> str:
+    """One of :func:`whole_keys`."""
+    return dataset.whole(index) if isinstance(dataset, Whole) else dataset.key(index)
+
 
 def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Splits samples by a keyed hash of their keys.
+    """Splits samples by a keyed hash of their keys; samples of one key stay together.
 
-    A sample stays on its side when others are added or removed, except where one side would be empty: with at least two samples
-    and ``fraction > 0`` each side has at least one.
+    A sample stays on its side when others are added or removed, except where one side would be empty: with at least two keys and
+    ``fraction > 0`` each side has at least one.
 
     Args:
         keys: of the samples, in the data set's order.
@@ -31,10 +52,10 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
     secret = blake2b(str(seed).encode(), digest_size=16).digest()
     scores = np.array([_score(key, secret) for key in keys], np.float64)
     is_held_out = scores < fraction
-    if fraction > 0 and len(scores) >= 2 and not is_held_out.any():
-        is_held_out[scores.argmin()] = True
+    if fraction > 0 and len(scores) and scores.min() < scores.max() and not is_held_out.any():
+        is_held_out = scores == scores.min()
     if len(scores) and is_held_out.all():
-        is_held_out[scores.argmax()] = False
+        is_held_out = scores < scores.max()
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 

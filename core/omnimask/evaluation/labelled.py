@@ -10,7 +10,7 @@ import numpy as np
 
 from omnimask.builder import Built
 from omnimask.data.labels import Row, unknown_keys
-from omnimask.data.split import held_out
+from omnimask.data.split import held_out, whole_key, whole_keys
 from omnimask.errors import UserError
 from omnimask.interfaces import Dataset, Draw
 
@@ -62,14 +62,14 @@ def choose_sides(built: Built, table: Mapping[str, Row] | None, source: str, lim
 
     Args:
         built: whose data set, seed and share of held-out samples count.
-        table: labels by key, with or without a split.
+        table: labels by key, with or without a split; where samples are parts of something, by the key of the whole.
         source: names the table in messages.
         limit: samples of either side; which ones follows from the recipe's seed.
 
     Raises:
         UserError: the table names unknown samples, or one side has no samples.
     """
-    keys = [built.dataset.key(index) for index in range(len(built.dataset))]
+    keys = list(whole_keys(built.dataset))
     if table is not None and (problems := unknown_keys(table, keys, source, "sample")):
         raise UserError(*problems)
     if table is not None and any(row.split for row in table.values()):
@@ -81,7 +81,9 @@ def choose_sides(built: Built, table: Mapping[str, Row] | None, source: str, lim
     else:
         sides, split_from = _by_hash(built, keys, None if table is None else set(table)), "the run's held-out samples"
     notes = (
-        [f"{len(keys) - len(table)} samples have no row in {source} and are left out"] if table and len(table) < len(keys) else []
+        [f"{unlabelled} samples have no row in {source} and are left out"]
+        if table and (unlabelled := sum(key not in table for key in keys))
+        else []
     )
     notes += [f"{len(found)} {side} samples were there; {limit} were taken" for side, found in sides.items() if len(found) > limit]
     return Sides(_limited(sides["train"], limit, built), _limited(sides["test"], limit, built), split_from, tuple(notes))
@@ -117,7 +119,7 @@ def check_labels(dataset: Dataset, indices: Sequence[int]) -> None:
     if not found:
         raise UserError(
             f"the samples have no field {FIELD!r}, and probes need labels; give them with --labels FILE.csv, "
-            f"whose columns are key,label (keys look like {dataset.key(indices[0])!r})"
+            f"whose columns are key,label (keys look like {whole_key(dataset, indices[0])!r})"
         )
 
 

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from omnimask.builder import Built, build
+from omnimask.builder import Built, build, build_dataset, read_part
 from omnimask.component import Component
 from omnimask.data.labels import read_labels
-from omnimask.data.split import held_out
+from omnimask.data.split import held_out, whole_keys
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.curves import CONFIDENCE, PER_CLASS
 from omnimask.evaluation.features import Pool
 from omnimask.evaluation.figure import check_matplotlib, draw
 from omnimask.evaluation.probe import FEW_LABEL_C, FOLDS, GRID_C, NEIGHBOURS, TEMPERATURE
 from omnimask.evaluation.scores import Evaluation, as_json, evaluate
-from omnimask.interfaces import Context
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
@@ -126,13 +125,12 @@ def _pretrained_on(original: Recipe, built: Built) -> frozenset[str]:
         dataset = built.dataset
     else:
         try:
-            dataset = original.data.dataset(Context(specs=built.specs, modalities=tuple(built.specs)))
+            dataset = build_dataset(original, built.specs, {name: read_part(original, name) for name in original.modalities})
         except UserError as error:
             logger.warning("the run's own data cannot be listed, so scored samples are not compared with them: %s", error)
             return frozenset()
-    keys = [dataset.key(index) for index in range(len(dataset))]
-    train, _ = held_out(keys, original.data.options.validation, original.seed)
-    return frozenset(keys[index] for index in train.tolist())
+    train, _ = held_out(whole_keys(dataset), original.data.options.validation, original.seed)
+    return frozenset(dataset.key(index) for index in train.tolist())
 
 
 def _write(directory: RunDirectory, record: dict[str, Any], picture: bytes) -> tuple[Path, ...]:

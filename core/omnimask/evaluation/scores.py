@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from omnimask.builder import Built
 from omnimask.data.labels import Row
+from omnimask.data.split import whole_key
 from omnimask.errors import UserError
 from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences
 from omnimask.evaluation.features import (
@@ -152,7 +153,7 @@ def compute_features(built: Built, sides: Sides, table: Mapping[str, Row] | None
         raise UserError(f"data: none of the {len(wanted)} samples can be read: {next(iter(bad.values()))}")
     keys = [built.dataset.key(index) for index in indices]
     labels = [
-        as_label(recorder.labels[index], key) if table is None else table[key].label
+        as_label(recorder.labels[index], key) if table is None else table[whole_key(built.dataset, index)].label
         for index, key in zip(indices, keys, strict=True)
     ]
     rows = np.array([row for row, label in enumerate(labels) if label is not None], np.int64)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from omnimask.component import Component
+from omnimask.data.fields import FieldNames
 from omnimask.recipe.options import plain
 from omnimask.recipe.text import dump
 from omnimask.training.config import DataOptions, TrainConfig
@@ -17,7 +18,8 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True)
 class ModalityConfig:
-    """The host components of one modality; ``field`` is the data set's field that its raw values come from.
+    """The host components of one modality; ``field`` is the data set's field that its raw values come from, or several, whose
+    mapping is the raw value.
 
     ``decoder`` is the one that the tokenizer names, unless the recipe gives another; None where values arrive decoded. ``masker``
     is None when the recipe's joint masker serves the modality, ``corruptor`` when the recipe's own does, ``embedding`` when the
@@ -26,7 +28,7 @@ class ModalityConfig:
 
     name: str
     tokenizer: Component[Any]
-    field: str
+    field: FieldNames
     decoder: Component[Any] | None = None
     augment: tuple[Component[Any], ...] = ()
     masker: Component[Any] | None = None

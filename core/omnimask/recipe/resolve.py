@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
 from omnimask.component import Component
+from omnimask.data.fields import FieldNames
 from omnimask.hints import listed, nearest
 from omnimask.recipe.config import DataConfig, Device, ModalityConfig, PredictorConfig, Recipe
 from omnimask.recipe.document import Document, KeyPath
@@ -70,6 +72,8 @@ class _Recipes:
         predictors = self._predictors(encoder)
         init = self._init()
         data = self._data(modalities)
+        if self.smoke and data is not None and data.dataset.name != self._section("data").get("name"):
+            modalities = {name: self._embedded_field(modality) for name, modality in modalities.items()}
         train = self._train()
         if len(self.problems) or encoder is None or data is None or train is None:
             return None
@@ -121,13 +125,22 @@ class _Recipes:
         self._served(raw, path)
         tokenizer = self.resolver.component("tokenizer", raw.get("tokenizer") or {}, (*path, "tokenizer"))
         parts = {key: self._part(kind, raw, (*path, key)) for key, kind in _MODALITY.items() if key != "tokenizer"}
-        field = self.resolver.option(Option("field", str, name, "field of the data set"), raw, path, "modalities")
+        field = self._field(name, raw, path)
         augment = self._augment(raw, path)
         if tokenizer is None:
             return None
         if raw.get("decoder") is None and (reader := getattr(tokenizer.cls, "decoder", None)) is not None:
             parts["decoder"] = self.resolver.component("decoder", {"name": reader}, (*path, "tokenizer"))
         return ModalityConfig(name, tokenizer, field, augment=augment, **parts)
+
+    def _field(self, name: str, raw: Mapping[str, Any], path: KeyPath) -> FieldNames:
+        """One field of the data set, or several of them."""
+        option = Option("field", str | tuple[str, ...], name, "field of the data set, or several")
+        value = self.resolver.option(option, raw, path, "modalities")
+        if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
+            fault = "names a field twice" if value else "names no field; leave it out for the field of the modality's name"
+            self.problems.add(self.document, (*path, "field"), fault)
+        return value
 
     def _part(self, kind: str, raw: Mapping[str, Any], path: KeyPath) -> Component[Any] | None:
         value = raw.get(str(path[-1]))
@@ -232,6 +245,11 @@ class _Recipes:
         if current is not None and current.name == embedded:
             return current
         return self.resolver.component("dataset", {"name": embedded}, ("data",))
+
+    def _embedded_field(self, modality: ModalityConfig) -> ModalityConfig:
+        """An embedded data set names its fields after modalities, whatever the recipe's own has."""
+        is_override = self.document.is_override(("modalities", modality.name, "field"))
+        return modality if is_override else replace(modality, field=modality.name)
 
     def _train(self) -> TrainConfig | None:
         raw = self._section("train")

@@ -9,10 +9,11 @@ from typing import Any
 
 from omnimask.builder import Built
 from omnimask.component import Component
+from omnimask.data.parts import Parts, scan_parts
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, MaskedBatch, Reconstruction, Renderer, Sample
+from omnimask.interfaces import Context, Dataset, MaskedBatch, Reconstruction, Renderer, Sample
 from omnimask.recipe import Recipe
 from omnimask.registry import discover
 from omnimask.report.reconstruct import reconstruct
@@ -110,8 +111,17 @@ def one_file(built: Built, file: Path, modality: str | None) -> Pipeline:
         raise UserError(f"--modality: this run has no {modality!r}; it has {', '.join(names)}")
     if not file.is_file():
         raise UserError(f"--input: there is no file {file}")
-    field = built.recipe.modalities[modality or names[0]].field
-    return dataclasses.replace(built.validation, dataset=_OneFile(file, field))
+    name = modality or names[0]
+    field = built.recipe.modalities[name].field
+    if not isinstance(field, str):
+        raise UserError(f"--input: samples of this run have the fields {', '.join(field)}, and a file holds one value")
+    dataset: Dataset = _OneFile(file, field)
+    if isinstance(built.dataset, Parts):
+        reader = built.pipeline.modalities[name]
+        dataset = Parts(dataset, reader, scan_parts(dataset, reader))
+        if not len(dataset):
+            raise UserError(f"--input: {file} holds nothing")
+    return dataclasses.replace(built.validation, dataset=dataset)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""What was once worked out about data, kept in files that are complete or absent. Imports no torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where it is kept: ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``."""
+    folder = os.environ.get("OMNIMASK_CACHE")
+    return Path(folder) if folder else Path.home() / ".cache" / "omnimask"
+
+
+def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> None:
+    """Lets ``write`` fill a file beside ``file``, then renames it; where that fails, a warning says that ``what`` is not kept."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                write(stream)
+            Path(part).replace(file)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        logger.warning("%s are not cached: %s", what, error)
+
+
+def keep_array(file: Path, array: NDArray[np.int64], what: str) -> None:
+    """Keeps an array as an ``.npy`` file."""
+    keep(file, lambda stream: np.save(stream, array, allow_pickle=False), what)
+
+
+def kept_array(file: Path, fits: Callable[[NDArray[np.int64]], bool], what: str) -> NDArray[np.int64] | None:
+    """The int64 array of a file; None, with a warning, where there is one that is damaged or does not fit."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        logger.warning("cached %s %s cannot be read (%s) and are worked out anew", what, file, error)
+        return None
+    if array.dtype != np.int64 or not fits(array):
+        logger.warning("cached %s %s do not fit the data set and are worked out anew", what, file)
+        return None
+    return array
+
+
+def code_digest(*components: Any) -> str:
+    """Digest of what decides how components read data beside their options: the Python files in the folders that their classes
+    come from, and their ``fingerprint()`` where they offer one (a vocabulary in a file, say)."""
+    digest = blake2b(digest_size=16)
+    for component in components:
+        module = sys.modules.get(type(component).__module__)
+        file = getattr(module, "__file__", None)
+        for path in sorted(Path(file).parent.glob("*.py")) if file else ():
+            digest.update(f"{path.name}\0".encode() + path.read_bytes())
+        offered = getattr(component, "fingerprint", None)
+        digest.update(str(offered()).encode() if callable(offered) else b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,114 @@
+"""Reads the prose out of Python's own documentation: topics of ``help()`` and docstrings, found without importing any module."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+import sys
+import sysconfig
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+logger = logging.getLogger(__name__)
+
+Documents: TypeAlias = dict[str, str]
+"""Texts by key, in a fixed order."""
+
+_TOPICS = "pydoc_data/topics.py"
+_LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
+"""Folders of the library that are tests, or not the library."""
+_IS_CODE = re.compile(r"^\s*>>>|::=", re.MULTILINE)
+"""Interactive examples and rules of grammar."""
+
+
+def library() -> Path:
+    """The folder, or the zip file, that this Python's standard library lies in.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    folder = Path(sysconfig.get_path("stdlib"))
+    if folder.is_dir() and any(folder.glob("*.py")):
+        return folder
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    for entry in sys.path:
+        if Path(entry).name == archive and zipfile.is_zipfile(entry):
+            return Path(entry)
+    raise ValueError(f"this Python has no standard library in {folder} nor in a file {archive}; {_REMEDY}")
+
+
+def collect(source: Path) -> Documents:
+    """One document for every topic and every module of the library at ``source`` that has any prose.
+
+    A paragraph that an earlier document has is left out.
+
+    Raises:
+        ValueError: the library is there without sources, as in builds that hold compiled files only.
+    """
+    documents: Documents = {}
+    seen: set[str] = set()
+    files = sorted(name for name in _names(source) if _is_source(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (SyntaxWarning, DeprecationWarning))
+        for key, pieces in [*_topics(source, files), *((f"modules/{name}", _docstrings(source, name)) for name in files)]:
+            if paragraphs := [paragraph for piece in pieces for paragraph in _new_paragraphs(piece, seen)]:
+                documents[key] = "\n\n".join(paragraphs)
+    if not documents:
+        raise ValueError(f"the standard library in {source} has no sources to read; {_REMEDY}")
+    return documents
+
+
+def _names(source: Path) -> Iterator[str]:
+    if source.is_dir():
+        return (path.relative_to(source).as_posix() for path in source.rglob("*.py"))
+    with zipfile.ZipFile(source) as archive:
+        return iter(archive.namelist())
+
+
+def _is_source(name: str) -> bool:
+    return name.endswith(".py") and not _LEFT_OUT & set(PurePosixPath(name).parts)
+
+
+def _tree(source: Path, name: str) -> ast.Module | None:
+    """A module's syntax tree; None, with a line in the log, if it cannot be read or parsed."""
+    try:
+        if source.is_dir():
+            return ast.parse((source / name).read_bytes())
+        with zipfile.ZipFile(source) as archive:
+            return ast.parse(archive.read(name))
+    except (OSError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
+        logger.debug("%s of the standard library is left out: %s", name, error)
+        return None
+
+
+def _topics(source: Path, files: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """The topics' texts, by name: the one literal mapping of a module."""
+    tree = _tree(source, _TOPICS) if _TOPICS in files else None
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Dict):
+            for name, text in sorted(ast.literal_eval(node).items()):
+                yield f"topics/{name}", [text]
+
+
+def _docstrings(source: Path, name: str) -> Iterator[str]:
+    """Those of a module, its classes and functions, in the order of the file."""
+    tree = _tree(source, name)
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(tree) if isinstance(node, kinds)] if tree else []
+    for node in sorted(found, key=lambda node: getattr(node, "lineno", 0)):
+        yield ast.get_docstring(node) or ""
+
+
+def _new_paragraphs(text: str, seen: set[str]) -> Iterator[str]:
+    for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
+        words = " ".join(paragraph.split())
+        if words and words not in seen and not _IS_CODE.search(paragraph):
+            seen.add(words)
+            yield paragraph.rstrip()
+
+
+_REMEDY = "the data set english is read from it; install Python with its sources"

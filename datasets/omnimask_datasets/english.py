@@ -1,0 +1,90 @@
+"""English that ships with Python: its language reference and the documentation in its standard library; needs no download."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+from hashlib import blake2b
+from pathlib import Path
+
+from omnimask.data.cache import cache_folder, keep
+from omnimask.interfaces import Context
+from omnimask_datasets.documentation import Documents, collect, library
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+class English:
+    """About 2 million characters of English prose about Python: one document per topic of ``help()`` and per module of the
+    standard library, whose docstrings it joins.
+
+    Gives ``text``. Paragraphs that occur twice are kept once, and examples and rules of grammar, which are no English, are left
+    out. The text is that of the Python that runs, so it differs between versions of Python (and builds that leave modules out):
+    the log names its hash, which a result should be quoted with, and a run does not continue on another text.
+    """
+
+    def __init__(self, context: Context) -> None:
+        del context
+        documents = _kept_or_collected()
+        self.names, self.texts = list(documents), list(documents.values())
+        logger.info(
+            "english: %d documents with %d characters, hash %s, from Python %s",
+            len(self.texts),
+            sum(map(len, self.texts)),
+            self.fingerprint(),
+            platform.python_version(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def key(self, index: int) -> str:
+        """``topics/assert``, ``modules/email/parser.py``."""
+        return self.names[index]
+
+    def __getitem__(self, index: int) -> dict[str, str]:
+        """``text``."""
+        return {"text": self.texts[index]}
+
+    def fingerprint(self) -> str:
+        """BLAKE2 hash of all keys and texts."""
+        return _digest(dict(zip(self.names, self.texts, strict=True)))
+
+
+def _kept_or_collected() -> Documents:
+    """The documents, which are collected once for every Python that is installed."""
+    source = library()
+    identity = repr((_FORMAT, sys.version, str(source)))
+    name = f"{platform.python_version()}-{blake2b(identity.encode(), digest_size=8).hexdigest()}.json"
+    file = cache_folder() / "english" / name
+    documents = _kept(file)
+    if documents is None:
+        documents = collect(source)
+        record = json.dumps({"hash": _digest(documents), "documents": documents}, ensure_ascii=False)
+        keep(file, lambda stream: stream.write(record.encode()), "the texts of the data set english")
+    return documents
+
+
+def _kept(file: Path) -> Documents | None:
+    try:
+        record = json.loads(file.read_bytes())
+        documents: Documents = record["documents"]
+        if _digest(documents) == record["hash"]:
+            return documents
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.debug("%s: %s", file, error)
+    logger.warning("%s is damaged, and its texts are collected anew", file)
+    return None
+
+
+def _digest(documents: Documents) -> str:
+    digest = blake2b(digest_size=16)
+    for key, text in documents.items():
+        digest.update(f"{key}\0{text}\0".encode())
+    return digest.hexdigest()

@@ -1,0 +1,232 @@
+"""Long samples as parts: nothing is lost, keys are unique, unreadable and empty samples, the cache, memory, labels."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnimask.data.parts import Parts, list_parts
+from omnimask.data.pipeline import ModalityPipeline as Reader
+from omnimask.data.split import held_out, whole_key, whole_keys
+from omnimask.interfaces import Dataset, Draw, Splits, Tokens, TokenSpec
+from omnimask.testing import DatasetContract
+
+LONGEST = 5
+
+
+class Documents:
+    """Texts by key; an exception in place of a text is raised."""
+
+    def __init__(self, documents: Mapping[str, Any]) -> None:
+        self.documents = dict(documents)
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def key(self, index: int) -> str:
+        return list(self.documents)[index]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.reads += 1
+        found = self.documents[self.key(index)]
+        if isinstance(found, Exception):
+            raise found
+        return {"letters": found, "label": self.key(index)[:1]}
+
+    def fingerprint(self) -> str:
+        return repr(self.documents)
+
+
+class Pages:
+    """Characters as ids, five to a part; a text may be in a mapping, beside marks that are cut with it."""
+
+    decoder: ClassVar[str | None] = None
+    embedded: ClassVar[str | None] = None
+    renderer: ClassVar[str | None] = None
+    spec = TokenSpec(vocabulary=256)
+
+    def __call__(self, raw: str, draw: Draw) -> Tokens:
+        return Tokens(np.frombuffer(raw.encode("latin-1"), np.uint8), np.arange(len(raw), dtype=np.float32)[:, None])
+
+    def decode(self, tokens: Tokens) -> str:
+        return bytes(np.asarray(tokens.content, np.uint8)).decode("latin-1")
+
+    def count(self, raw: Any) -> int | None:
+        return None if raw is None else len(raw)
+
+    def split(self, raw: Any) -> Sequence[tuple[int, int, int]]:
+        text = raw["letters"] if isinstance(raw, Mapping) else raw
+        return [
+            (start, min(start + LONGEST, len(text)), len(text[start : start + LONGEST])) for start in range(0, len(text), LONGEST)
+        ]
+
+    def part(self, raw: Any, start: int, stop: int) -> Any:
+        return {name: value[start:stop] for name, value in raw.items()} if isinstance(raw, Mapping) else raw[start:stop]
+
+
+def decode(data: bytes) -> str:
+    return data.decode("ascii")
+
+
+def reader(field: str | tuple[str, ...] = "letters") -> Reader:
+    return Reader(field, Pages(), decode)
+
+
+def parts_of(documents: Mapping[str, Any] | Dataset, cache: Path) -> Parts:
+    dataset = documents if isinstance(documents, Dataset) else Documents(documents)
+    return Parts(dataset, reader(), list_parts(dataset, reader(), cache=cache))
+
+
+TEXTS = {"a": "once upon a time", "b": b"short", "c": "", "d": "there was a model"}
+
+
+class TestParts(DatasetContract):
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path) -> None:
+        self.cache = tmp_path
+
+    def dataset(self) -> Dataset:
+        return parts_of(TEXTS, self.cache)
+
+    def changed(self) -> Dataset:
+        return parts_of({**TEXTS, "b": b"shorter"}, self.cache)
+
+    def damaged(self) -> tuple[Dataset, list[int]]:
+        return parts_of({"a": "abc", "b": b"\xff", "c": OSError("broken disk")}, self.cache), [1, 2]
+
+
+def test_the_toy_splits() -> None:
+    assert isinstance(Pages(), Splits)
+
+
+def test_parts_have_the_keys_labels_and_counts(tmp_path: Path) -> None:
+    parts = parts_of(TEXTS, tmp_path)
+    assert [parts.key(index) for index in range(len(parts))] == ["a#0", "a#5", "a#10", "a#15", "b", "d#0", "d#5", "d#10", "d#15"]
+    assert parts[1] == {"letters": "upon ", "label": "a"}
+    assert parts[4] == {"letters": "short", "label": "b"}
+    assert parts.counts.tolist() == [5, 5, 5, 1, 5, 5, 5, 5, 2]
+    assert list(whole_keys(parts)) == ["a"] * 4 + ["b"] + ["d"] * 4
+    assert whole_key(parts, 8) == "d"
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=4), st.text("xyz ", max_size=40), max_size=8))
+def test_parts_cover_their_samples_in_order(tmp_path: Path, documents: dict[str, str]) -> None:
+    parts = parts_of(documents, tmp_path)
+    samples = [parts[index] for index in range(len(parts))]
+    joined = dict.fromkeys(documents, "")
+    for index, sample in enumerate(samples):
+        joined[parts.whole(index)] += sample["letters"]
+    assert joined == documents
+    assert [len(sample["letters"]) for sample in samples] == parts.counts.tolist()
+    keys = [parts.key(index) for index in range(len(parts))]
+    assert len(set(keys)) == len(keys)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("abcdef", min_size=1, max_size=6), st.integers(1, 5)), min_size=1, max_size=30, unique_by=lambda p: p[0]
+    ),
+    st.floats(0, 0.9),
+    st.integers(0, 5),
+)
+def test_no_part_of_a_held_out_sample_is_trained_on(documents: list[tuple[str, int]], fraction: float, seed: int) -> None:
+    keys = [key for key, count in documents for _ in range(count)]
+    train, test = held_out(keys, fraction, seed)
+    assert sorted([*train, *test]) == list(range(len(keys)))
+    assert not {keys[index] for index in train} & {keys[index] for index in test}
+    assert len(train)
+    assert bool(len(test)) == (fraction > 0 and len(documents) > 1)
+    alone, _ = held_out([key for key, _ in documents], fraction, seed)
+    assert {documents[index][0] for index in alone} == {keys[index] for index in train}
+
+
+def test_several_fields_are_cut_together(tmp_path: Path) -> None:
+    class Marked(Documents):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return {"letters": b"abcdefg", "mark": [1, 2, 3, 4, 5, 6, 7], "label": "x"}
+
+    dataset, both = Marked({"a": ""}), reader(("letters", "mark"))
+    parts = Parts(dataset, both, list_parts(dataset, both, cache=tmp_path))
+    assert parts[1] == {"letters": "fg", "mark": [6, 7], "label": "x"}
+
+
+def test_samples_that_hold_nothing_have_no_parts_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert len(parts_of({"a": "", "b": b""}, tmp_path)) == 0
+    assert "2 of 2 samples hold nothing and are left out" in caplog.text
+
+
+def test_an_unreadable_sample_is_one_bad_sample_that_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = Documents({"a": b"\xff", "b": "abc", "c": OSError("broken disk"), "d": None})
+    parts = parts_of(dataset, tmp_path)
+    assert "3 of 4 samples could not be read while parts were listed" in caplog.text
+    assert [parts.key(index) for index in range(len(parts))] == ["a", "b", "c", "d"]
+    with pytest.raises(ValueError, match="can't decode byte 0xff"):
+        parts[0]
+    with pytest.raises(OSError, match="broken disk"):
+        parts[2]
+    with pytest.raises(ValueError, match=r"it has no field 'letters'; it has \['label', 'letters'\]"):
+        parts[3]
+    dataset.documents["c"] = "readable again"
+    with pytest.raises(ValueError, match="could not be read when its parts were listed, and can be read now"):
+        parts[2]
+
+
+def test_the_list_is_cached_until_data_or_options_change(tmp_path: Path) -> None:
+    def reads(documents: Mapping[str, Any], options: str = "") -> int:
+        dataset = Documents(documents)
+        list_parts(dataset, reader(), options=options, cache=tmp_path)
+        return dataset.reads
+
+    assert reads(TEXTS) == 4
+    assert reads(TEXTS) == 0
+    assert reads(TEXTS, "longer parts") == 4
+    assert reads({**TEXTS, "d": "other"}) == 4
+    assert reads({"a": b"\xff"}) == 1
+    assert reads({"a": b"\xff"}) == 0  # damage stays
+    assert reads({"a": OSError("no network")}) == 1
+    assert reads({"a": OSError("no network")}) == 1  # a fault of the disk may pass
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "rubbish", "beyond", "shape"])
+def test_a_damaged_cache_is_listed_anew(tmp_path: Path, damage: str) -> None:
+    before = parts_of(TEXTS, tmp_path)
+    (file,) = tmp_path.rglob("*.npy")
+    if damage in ("cut", "rubbish"):
+        file.write_bytes(file.read_bytes()[:40] if damage == "cut" else b"rubbish")
+    else:
+        array = np.load(file)
+        np.save(file, array + 9 if damage == "beyond" else array[:2])
+    assert parts_of(TEXTS, tmp_path).fingerprint() == before.fingerprint()
+
+
+def test_other_parts_of_the_same_samples_have_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = parts_of(TEXTS, tmp_path / "a").fingerprint()
+    monkeypatch.setattr(f"{__name__}.LONGEST", 6)
+    assert parts_of(TEXTS, tmp_path / "b").fingerprint() != before
+
+
+def test_a_long_sample_is_read_once_while_it_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Documents({key: key * 50 for key in "abc"})
+    parts = parts_of(dataset, tmp_path)
+    dataset.reads = 0
+    for index in itertools.chain(range(len(parts)), range(len(parts))):
+        parts[index]
+    assert dataset.reads == 3
+    assert pickle.loads(pickle.dumps(parts))._kept == {}  # noqa: S301
+    parts = pickle.loads(pickle.dumps(parts))  # noqa: S301
+    monkeypatch.setattr("omnimask.data.parts.KEPT_BYTES", 1)
+    for index in (0, 1, 10, 11, 0):
+        parts[index]
+    assert len(parts._kept) == 1
