@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 Pair = tuple[str, tuple[str, ...]]
 
@@ -31,8 +31,11 @@ def bert_names(depth: int, *, types: bool = True, modality: str = "text", predic
             yield from _bert_block(f"{encoder}.stack.blocks.{number}", f"bert.encoder.layer.{number}", part)
 
 
-BERT_TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
-"""Second names of tied parameters in the state of ``BertForMaskedLM``."""
+BERT_TIED: Mapping[str, str] = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+"""Second names of tied parameters in the state of ``BertForMaskedLM``, and their first ones."""
 
 
 def _bert_block(ours: str, theirs: str, part: str) -> Iterator[Pair]:
@@ -42,6 +45,28 @@ def _bert_block(ours: str, theirs: str, part: str) -> Iterator[Pair]:
     yield f"{ours}.mlp.0.{part}", (f"{theirs}.intermediate.dense.{part}",)
     yield f"{ours}.mlp.2.{part}", (f"{theirs}.output.dense.{part}",)
     yield f"{ours}.norm_mlp.{part}", (f"{theirs}.output.LayerNorm.{part}",)
+
+
+def roberta_names(depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
+    """Of ``RobertaForMaskedLM`` and a recipe like BERT's; its table of positions begins with rows that no position has."""
+    for ours, theirs in bert_names(depth, types=types, modality=modality, predictor=predictor):
+        yield ours, tuple(_roberta_name(name) for name in theirs)
+
+
+def _roberta_name(name: str) -> str:
+    for part, other in _OTHER_HEAD:
+        name = name.replace(part, other)
+    return name.replace("bert.", "roberta.", 1) if name.startswith("bert.") else name
+
+
+_OTHER_HEAD = (
+    ("cls.predictions.transform.dense", "lm_head.dense"),
+    ("cls.predictions.transform.LayerNorm", "lm_head.layer_norm"),
+    ("cls.predictions", "lm_head"),
+)
+
+ROBERTA_TIED: Mapping[str, str] = {_roberta_name(second): _roberta_name(first) for second, first in BERT_TIED.items()}
+"""As :data:`BERT_TIED`, of ``RobertaForMaskedLM``."""
 
 
 def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
@@ -69,5 +94,5 @@ def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "ml
         yield f"{ours}.mlp.out.weight", (f"{theirs}.mlp.Wo.weight",)
 
 
-MODERNBERT_TIED = ("decoder.weight",)
-"""Second names of tied parameters in the state of ``ModernBertForMaskedLM``."""
+MODERNBERT_TIED: Mapping[str, str] = {"decoder.weight": "model.embeddings.tok_embeddings.weight"}
+"""As :data:`BERT_TIED`, of ``ModernBertForMaskedLM``."""

@@ -1,0 +1,95 @@
+"""Subwords by the library ``tokenizers``, whatever its model: WordPiece, BPE, unigram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from omnimask_text.characters import white_space, word_numbers
+from omnimask_text.scheme import Frame, Ints, Pieces
+
+USES = {
+    "mask": ("[MASK]", "<mask>"),
+    "cls": ("[CLS]", "<cls>"),
+    "sep": ("[SEP]", "<sep>"),
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "bos": ("[BOS]", "<s>", "<bos>"),
+    "eos": ("[EOS]", "</s>", "<eos>", "<|endoftext|>"),
+}
+"""Contents of special tokens by use, where no configuration tells them."""
+
+
+class Subwords:
+    """A scheme that runs a tokenizer of the library ``tokenizers``.
+
+    Args:
+        backend: the tokenizer; its padding and truncation are switched off.
+        special_ids: special tokens by use; None: what is recognised among the tokenizer's own.
+    """
+
+    def __init__(self, backend: Tokenizer, special_ids: Mapping[str, int] | None = None) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        self.backend = backend
+        self.vocabulary = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.special_ids: Mapping[str, int] = dict(_recognised(backend) if special_ids is None else special_ids)
+        added = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
+        self.frame_ids = np.array(sorted(added - {self.special_ids.get("unk", -1)}), np.int64)
+        self.frame = _frame(backend)
+        probe = backend.encode("one two", add_special_tokens=False)
+        self._has_words = len(set(probe.word_ids)) > 1
+        self._has_spaces = any(start == 3 for start, _ in probe.offsets)
+
+    def encode(self, text: str) -> Pieces:
+        """The pieces of a text, without special tokens around it."""
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        count = len(encoding)
+        offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * count).reshape(count, 2)
+        if self._has_spaces:
+            offsets = _without_spaces(text, offsets)
+        return Pieces(np.array(encoding.ids, np.int64), offsets, self._words(text, encoding, offsets))
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Number of pieces of each text, several at a time."""
+        return [len(encoding) for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Ints) -> str:
+        """The text that pieces stand for, as the tokenizer joins them; special tokens are written out."""
+        return self.backend.decode(ids.tolist(), skip_special_tokens=False)
+
+    def _words(self, text: str, encoding: Encoding, offsets: Ints) -> Ints:
+        """Words as the tokenizer splits them; where it does not, runs of letters and digits, and each other character."""
+        if self._has_words:
+            words = encoding.word_ids
+            return np.array([-1 if word is None else word for word in words] if None in words else words, np.int64)
+        return word_numbers(text, offsets)
+
+
+def _without_spaces(text: str, offsets: Ints) -> Ints:
+    """Offsets that begin behind the white space before a word, which some tokenizers make part of its first piece."""
+    is_space = white_space(text)
+    starts, stops = offsets[:, 0].copy(), offsets[:, 1]
+    while (behind := (starts < stops - 1) & is_space[np.minimum(starts, len(text) - 1)]).any():
+        starts += behind
+    return np.stack((starts, stops), axis=1)
+
+
+def _recognised(backend: Tokenizer) -> dict[str, int]:
+    added = {token.content: number for number, token in backend.get_added_tokens_decoder().items()}
+    return {use: added[content] for use, contents in USES.items() for content in contents[::-1] if content in added}
+
+
+def _frame(backend: Tokenizer) -> Frame:
+    """What the tokenizer puts around one text and between two."""
+    pair = backend.encode("a", "a")
+    parts = pair.sequence_ids
+    first = [number for number, part in enumerate(parts) if part == 0]
+    second = [number for number, part in enumerate(parts) if part == 1]
+    ids = np.array(pair.ids, np.int64)
+    if not first or not second:
+        return Frame(ids[:0], ids[:0], ids[:0])
+    return Frame(ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :])

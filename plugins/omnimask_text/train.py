@@ -1,0 +1,193 @@
+"""Trains tokenizers: byte-level BPE [0], WordPiece [1] and unigram [2], each the same for the same corpus.
+
+[0] Radford et al.: Language Models are Unsupervised Multitask Learners, 2019.
+[1] Devlin et al.: BERT, NAACL 2019.
+[2] Kudo: Subword Regularization, ACL 2018.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+Algorithm: TypeAlias = Literal["bpe", "wordpiece", "unigram"]
+
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""Special tokens of every tokenizer that is trained here, with ids from 0."""
+CONFIG: Mapping[str, Any] = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+    "clean_up_tokenization_spaces": False,
+}
+"""``tokenizer_config.json``, with which ``transformers`` knows the special tokens' uses."""
+
+_PREFIX = "##"
+_DIGITS = 4
+"""Decimals of a unigram piece's log probability: sums in another order differ behind the twelfth."""
+
+
+def train(
+    corpus: Callable[[], Iterable[str]],
+    algorithm: Algorithm,
+    vocabulary: int,
+    *,
+    lowercase: bool = False,
+    characters: str = "",
+) -> Tokenizer:
+    """A tokenizer that frames texts as ``[CLS] a [SEP]`` and pairs as ``[CLS] a [SEP] b [SEP]``.
+
+    Args:
+        corpus: called for an iterator over the texts, twice; both give the same.
+        algorithm: ``bpe`` works on bytes and knows every text; ``wordpiece`` and ``unigram`` know the corpus's characters.
+        vocabulary: number of ids, the five special tokens included.
+        lowercase: no capitals; ``wordpiece`` also drops accents then, as BERT does.
+        characters: that it knows besides the corpus's.
+
+    Raises:
+        ValueError: the corpus holds no text, or has too few words or too many characters for the vocabulary.
+    """
+    tokenizer = _untrained(algorithm, lowercase)
+    found = _characters(tokenizer, corpus())
+    if not found:
+        raise ValueError("the corpus holds no text")
+    singles = sorted(found | set(characters))
+    least = _smallest(algorithm, singles)
+    if vocabulary < least:
+        raise ValueError(
+            f"a vocabulary of {vocabulary:,} is too small: {len(SPECIALS)} special tokens and the single characters take "
+            f"{least:,}; ask for more (8,192 suits a small corpus, 32,768 a large one)"
+        )
+    with _one_thread():
+        tokenizer.train_from_iterator(corpus(), _trainer(algorithm, vocabulary, singles))
+    finished = _finished(tokenizer, algorithm)
+    if (reached := finished.get_vocab_size()) < vocabulary:
+        raise ValueError(f"the corpus is too small for a vocabulary of {vocabulary:,}: it gives {reached:,}; ask for at most that")
+    return finished
+
+
+def files(tokenizer: Tokenizer) -> Mapping[str, str]:
+    """Contents by file name of a folder that ``AutoTokenizer.from_pretrained`` reads."""
+    compact = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
+    return {"tokenizer.json": compact + "\n", "tokenizer_config.json": json.dumps(CONFIG, indent=2) + "\n"}
+
+
+def _untrained(algorithm: Algorithm, lowercase: bool) -> Tokenizer:
+    match algorithm:
+        case "bpe":
+            tokenizer = Tokenizer(models.BPE())
+            steps: list[Any] = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            tokenizer.decoder = decoders.ByteLevel()
+        case "wordpiece":
+            tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+            steps = [normalizers.BertNormalizer(lowercase=lowercase)]
+            tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+            tokenizer.decoder = decoders.WordPiece(prefix=_PREFIX)
+        case "unigram":
+            tokenizer = Tokenizer(models.Unigram())
+            spaces = normalizers.Replace(Regex(r"\s+"), " ")
+            steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else []), spaces]
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+            tokenizer.decoder = decoders.Metaspace()
+    tokenizer.normalizer = steps[0] if len(steps) == 1 else normalizers.Sequence(steps)
+    return tokenizer
+
+
+def _characters(tokenizer: Tokenizer, corpus: Iterable[str]) -> set[str]:
+    """The characters that the model will see."""
+    found: set[str] = set()
+    pieces: set[str] = set()
+    for text in corpus:
+        pieces.update(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)))
+        if len(pieces) > 100_000:
+            found.update(*pieces)
+            pieces.clear()
+    return found.union(*pieces)
+
+
+def _smallest(algorithm: Algorithm, characters: list[str]) -> int:
+    match algorithm:
+        case "bpe":
+            return len(SPECIALS) + 256
+        case "wordpiece":
+            return len(SPECIALS) + 2 * len(characters)
+        case "unigram":
+            return len(SPECIALS) + len(characters)
+
+
+def _trainer(algorithm: Algorithm, vocabulary: int, characters: list[str]) -> Any:
+    """A trainer with all single characters in a fixed order, without which ids depend on the order of a hash table."""
+    specials = list(SPECIALS)
+    match algorithm:
+        case "bpe":
+            alphabet = pre_tokenizers.ByteLevel.alphabet()
+            return trainers.BpeTrainer(
+                vocab_size=vocabulary, initial_alphabet=alphabet, special_tokens=specials, show_progress=False
+            )
+        case "wordpiece":
+            singles = [*characters, *(_PREFIX + character for character in characters)]
+            return trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=[*specials, *singles], show_progress=False)
+        case "unigram":
+            return trainers.UnigramTrainer(
+                vocab_size=vocabulary,
+                initial_alphabet=characters,
+                special_tokens=specials,
+                unk_token="[UNK]",
+                show_progress=False,
+            )
+
+
+def _finished(trained: Tokenizer, algorithm: Algorithm) -> Tokenizer:
+    """The trained vocabulary in a tokenizer without the trainer's traces, and with frames around texts."""
+    model: Any = json.loads(trained.to_str())["model"]
+    match algorithm:
+        case "bpe":
+            finished = Tokenizer(trained.model)
+        case "wordpiece":
+            finished = Tokenizer(models.WordPiece(model["vocab"], unk_token="[UNK]"))
+        case "unigram":
+            finished = Tokenizer(models.Unigram(_settled(model["vocab"]), unk_id=model["unk_id"]))
+    finished.normalizer, finished.pre_tokenizer, finished.decoder = trained.normalizer, trained.pre_tokenizer, trained.decoder
+    finished.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIALS])
+    finished.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, finished.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return finished
+
+
+def _settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Unigram pieces in an order, and with scores, that do not depend on the order in which the trainer met the words.
+
+    The trainer appends characters that it had pruned, in any order, each with a score a little below the last one.
+    """
+    specials, scored = pieces[: len(SPECIALS)], [(piece, score) for piece, score in pieces[len(SPECIALS) :]]
+    lowest = min(score for piece, score in scored if len(piece) > 1)
+    kept = [(piece, round(score, _DIGITS)) for piece, score in scored if len(piece) > 1 or score > lowest]
+    appended = sorted(piece for piece, score in scored if len(piece) == 1 and score <= lowest)
+    kept += [(piece, round(lowest - 1e-4 * (number + 1), _DIGITS)) for number, piece in enumerate(appended)]
+    return [(str(piece), float(score)) for piece, score in specials] + sorted(kept, key=lambda one: (-one[1], one[0]))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Trainers add floats in the order of their threads."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
