@@ -1,4 +1,4 @@
-"""Writes examples/omnimask-timeseries from the page that builds it.
+"""Writes examples/omnimask-waves from the page that builds it.
 
 ``python scripts/write_example.py`` takes every titled block of docs/writing-a-plugin.md as a file; a test compares them.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "writing-a-plugin.md"
-FOLDER = ROOT / "examples" / "omnimask-timeseries"
+FOLDER = ROOT / "examples" / "omnimask-waves"
 _BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
 
 

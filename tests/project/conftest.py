@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "omnimask-timeseries"
+EXAMPLE = ROOT / "examples" / "omnimask-waves"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -82,7 +82,7 @@ def test_commands_exist(arguments: list[str], fails: bool, photos: Path) -> None
     known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     assert {word for word in rest if word.startswith("-")} <= known
     changes = [word for word in rest if "=" in word]
-    if name in ("pretrain", "inspect") and rest[0] != "timeseries":
+    if name in ("pretrain", "inspect") and rest[0] != "waves":
         if fails:
             with pytest.raises(UserError):
                 load_recipe(rest[0], changes)

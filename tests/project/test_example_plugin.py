@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "omnimask-timeseries"
+EXAMPLE = ROOT / "examples" / "omnimask-waves"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -34,10 +34,10 @@ def test_conformance_tests_pass(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_quick_start_trains_and_draws(run: Run, tmp_path: Path) -> None:
-    done = run("omnimask", "pretrain", "timeseries", "--smoke", "--run", "run", cwd=tmp_path)
+    done = run("omnimask", "pretrain", "waves", "--smoke", "--run", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "figures" / "reconstructions.png").stat().st_size > 10_000
-    wrong = run("omnimask", "pretrain", "timeseries", "modalities.timeseries.masker.least=0.9", "--run", "other", cwd=tmp_path)
+    wrong = run("omnimask", "pretrain", "waves", "modalities.waves.masker.least=0.9", "--run", "other", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "least (0.9) is greater than most (0.5)" in wrong.stderr
     assert not (tmp_path / "other").exists()

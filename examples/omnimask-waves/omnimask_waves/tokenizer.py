@@ -13,8 +13,8 @@ class WindowTokenizer:
     """Cuts a series into windows that lie end to end; what does not fill the last window is left out."""
 
     decoder: ClassVar[str | None] = None  # values arrive as arrays; the name of a decoder if they were bytes of files
-    embedded: ClassVar[str | None] = "timeseries.waves"  # the data set of smoke runs
-    renderer: ClassVar[str | None] = "timeseries.plot"
+    embedded: ClassVar[str | None] = "waves.sines"  # the data set of smoke runs
+    renderer: ClassVar[str | None] = "waves.plot"
 
     def __init__(self, context: Context, *, window: Annotated[int, Field(gt=0, description="values in a token")] = 8) -> None:
         self.window = window

@@ -20,12 +20,12 @@ class Waves:
         return f"waves/{range(len(self))[index]}"
 
     def __getitem__(self, index: int) -> dict[str, NDArray[np.float64]]:
-        """``timeseries`` (n,)."""
+        """``waves`` (n,)."""
         rng = Draw(0, 0, self.key(index)).rng("waves")
         time = np.arange(rng.integers(96, 161))
         periods, phases = rng.choice([12.0, 20.0, 32.0, 48.0], 2, replace=False), rng.uniform(0, 2 * np.pi, 2)
         waves = np.sin(2 * np.pi * time[:, None] / periods + phases).sum(axis=1)
-        return {"timeseries": waves + rng.normal(0, 0.05, len(time))}
+        return {"waves": waves + rng.normal(0, 0.05, len(time))}
 
     def fingerprint(self) -> str:
         """Changes when the data do: a run does not resume on other data."""

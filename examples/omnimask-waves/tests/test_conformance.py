@@ -4,9 +4,9 @@ import numpy as np
 
 from omnimask.interfaces import Context
 from omnimask.testing import DatasetContract, MaskerContract, PluginContract, RecipeContract, TokenizerContract
-from omnimask_timeseries.data import Waves
-from omnimask_timeseries.maskers import ForecastMasker
-from omnimask_timeseries.tokenizer import WindowTokenizer
+from omnimask_waves.data import Waves
+from omnimask_waves.maskers import ForecastMasker
+from omnimask_waves.tokenizer import WindowTokenizer
 
 
 class TestWindowTokenizer(TokenizerContract):
@@ -34,9 +34,9 @@ class TestWaves(DatasetContract):
 
 class TestQuickstart(RecipeContract):
     def recipe(self):
-        return "timeseries/quickstart"
+        return "waves/quickstart"
 
 
 class TestPlugin(PluginContract):
     def plugin(self):
-        return "timeseries"
+        return "waves"
