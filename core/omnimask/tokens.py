@@ -163,6 +163,9 @@ class Masking:
     ``groups`` (U, L) bool: sets of targets that are answered together, each by itself. They may overlap, may be empty, and their
     union is ``is_target``. None: all targets are one set. Corruptors that answer in the context ask for every target once, whatever
     its sets.
+
+    ``kind`` is the number of the branch where a sample draws one of several maskings. ``entry`` (L,) is the id of a hidden token's
+    unit, where units have ids, and -1 elsewhere: a unit of one token has that token's, and others have ids after the vocabulary.
     """
 
     is_visible: Array
@@ -171,3 +174,5 @@ class Masking:
     weight: Array | None = None
     level: float = 0.0
     groups: Array | None = None
+    kind: int = 0
+    entry: Array | None = None

@@ -21,6 +21,7 @@ from omnimask.maskers.grid_places import (
     per_axis,
     starts_reaching,
 )
+from omnimask.scheduled import Ratio, value_at
 
 Positive = Annotated[float, Field(gt=0)]
 _FIRST_BLOCKS = 16
@@ -52,7 +53,8 @@ class BlockMasker:
     (n + s - 1), which for side 3 is 11/6 as much at the end of an axis as in its middle.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], as in the masker ``random``, also with ``inverse``.
+        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it, as in the masker ``random``, also with
+            ``inverse``.
         size: side of a block in tokens, one for all axes or one for each. Blocks may be larger than the grid, which cuts them.
         max_size: largest side; sides are then uniform from ``size`` to it, each axis by itself. None: ``size`` is the side.
         aspect: smallest and largest side along the first axis in units of the second, for two axes. The number of tokens of a block
@@ -70,7 +72,7 @@ class BlockMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[float, Field(gt=0, le=1, description="share that is hidden")],
+        ratio: Annotated[Ratio, Field(description="share that is hidden")],
         size: Annotated[PerAxis, Field(description="side of a block in tokens, for all axes or for each")],
         max_size: Annotated[PerAxis | None, Field(description="largest side; none: size is the side")] = None,
         aspect: Annotated[
@@ -87,10 +89,11 @@ class BlockMasker:
 
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
         length = len(tokens)
-        hidden = num_hidden(length, self.ratio, draw)
+        ratio = value_at(self.ratio, draw)
+        hidden = num_hidden(length, ratio, draw)
         is_covered = self._covered(tokens, length - hidden if self.inverse else hidden, draw)
         is_visible = is_covered if self.inverse else ~is_covered
-        return Masking(is_visible, ~is_visible, level=self.ratio)
+        return Masking(is_visible, ~is_visible, level=ratio)
 
     def _covered(self, tokens: Tokens, budget: int, draw: Draw) -> NDArray[np.bool_]:
         """(L,) the first ``budget`` tokens that blocks cover; the last block's are drawn from."""

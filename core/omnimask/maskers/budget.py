@@ -1,6 +1,9 @@
-"""How many tokens a ratio means."""
+"""How many tokens a ratio means, and which units spend them."""
 
 from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from omnimask.interfaces import Draw
 
@@ -13,3 +16,27 @@ def num_hidden(length: int, ratio: float, draw: Draw) -> int:
     exact = round(ratio * length, 9)
     whole = int(exact)
     return whole + bool(exact > whole and draw.uniform(1, "rounding")[0] < exact - whole)
+
+
+def pick(count: int, number: int, draw: Draw) -> NDArray[np.bool_]:
+    """(count,) a uniformly drawn subset of ``number``, of all if that is more."""
+    is_picked = np.zeros(count, bool)
+    is_picked[np.argsort(draw.uniform(count, "order"), kind="stable")[:number]] = True
+    return is_picked
+
+
+def pick_units(size: NDArray[np.int64], budget: float, draw: Draw) -> NDArray[np.bool_]:
+    """(U,) units in random order until they hold ``budget`` tokens; ``size`` (U,) is how many each holds.
+
+    The unit that would exceed the budget is taken with the probability that makes the expected number of tokens exact. Where all
+    units together hold less, all are taken.
+    """
+    order = np.argsort(draw.uniform(len(size), "order"), kind="stable")
+    total = np.cumsum(size[order])
+    taken = int(np.searchsorted(total, budget + 1e-9, side="right"))
+    is_picked = np.zeros(len(size), bool)
+    is_picked[order[:taken]] = True
+    if taken < len(order):
+        missing = budget - (int(total[taken - 1]) if taken else 0)
+        is_picked[order[taken]] = draw.uniform(1, "last")[0] < missing / size[order[taken]]
+    return is_picked

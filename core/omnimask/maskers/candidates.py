@@ -52,10 +52,14 @@ def take(tokens: Tokens, index: NDArray[np.int64], spec: TokenSpec) -> Tokens:
 
 
 def put_back(masking: Masking, index: NDArray[np.int64], length: int) -> Masking:
-    """A masking of the tokens at ``index`` as one of all, in which the others are visible and not asked for."""
+    """A masking of the tokens at ``index`` as one of all, in which the others are visible and not asked for.
+
+    A unit of neighbours between which one of the others stands is cut there; its pieces have no entry.
+    """
+    masking = _cut(masking, np.diff(index) > 1)
     is_visible, is_target = np.ones(length, bool), np.zeros(length, bool)
     is_visible[index], is_target[index] = masking.is_visible, masking.is_target
-    unit = weight = groups = None
+    unit = weight = groups = entry = None
     if masking.unit is not None:
         unit = np.full(length, -1, np.int64)
         unit[index] = masking.unit
@@ -65,4 +69,31 @@ def put_back(masking: Masking, index: NDArray[np.int64], length: int) -> Masking
     if masking.groups is not None:
         groups = np.zeros((len(masking.groups), length), bool)
         groups[:, index] = masking.groups
-    return dataclasses.replace(masking, is_visible=is_visible, is_target=is_target, unit=unit, weight=weight, groups=groups)
+    if masking.entry is not None:
+        entry = np.full(length, -1, np.int64)
+        entry[index] = masking.entry
+    return dataclasses.replace(
+        masking, is_visible=is_visible, is_target=is_target, unit=unit, weight=weight, groups=groups, entry=entry
+    )
+
+
+def _cut(masking: Masking, is_gap: NDArray[np.bool_]) -> Masking:
+    """``is_gap`` (L - 1,) whether something stands between a token and the next; numbers count from the left where one is cut."""
+    if masking.unit is None or not is_gap.any():
+        return masking
+    unit = np.asarray(masking.unit, np.int64)
+    is_inside = (unit[1:] == unit[:-1]) & (unit[1:] >= 0)
+    size = np.bincount(unit[unit >= 0], minlength=1)
+    num_pieces = size - np.bincount(unit[1:][is_inside], minlength=len(size))
+    crossing = np.unique(unit[1:][is_inside & is_gap])
+    is_cut = np.isin(unit, crossing[num_pieces[crossing] == 1])  # what was in pieces before is no stretch of neighbours
+    if not is_cut.any():
+        return masking
+    held = np.flatnonzero(unit >= 0)
+    stretch = np.where(is_cut, np.concatenate([[0], np.cumsum(is_gap)]), 0)
+    key = unit[held] * (stretch.max() + 1) + stretch[held]
+    _, first, number = np.unique(key, return_index=True, return_inverse=True)
+    renumbered = np.full(len(unit), -1, np.int64)
+    renumbered[held] = np.argsort(np.argsort(first))[number]
+    entry = None if masking.entry is None else np.where(is_cut, -1, masking.entry)
+    return dataclasses.replace(masking, unit=renumbered, entry=entry)

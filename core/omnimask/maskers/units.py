@@ -8,6 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.maskers.budget import pick_units
+from omnimask.maskers.fields import check_field
+from omnimask.scheduled import Ratio, value_at
 
 
 class UnitMasker:
@@ -17,7 +20,7 @@ class UnitMasker:
     probability that makes the expected number of tokens exact. Tokens without a unit (a negative number) stay visible.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1]; of all tokens, those without a unit included.
+        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it; of all tokens, those without a unit included.
         field: integer field of the tokens.
 
     [0] Devlin et al.: BERT, whole-word masking models, 2019; Cui et al.: Pre-Training with Whole Word Masking for Chinese BERT,
@@ -28,27 +31,17 @@ class UnitMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[float, Field(gt=0, le=1, description="share that is hidden")],
+        ratio: Annotated[Ratio, Field(description="share that is hidden")],
         field: Annotated[str, Field(description="numbers the units")] = "word",
     ) -> None:
         self.ratio, self.field = ratio, field
-        for name in context.modalities:
-            if field not in context.specs[name].fields:
-                known = sorted(context.specs[name].fields) or "none"
-                raise ValueError(f"masker units needs the field {field!r}, and the tokens of {name!r} have {known}")
+        check_field(context, "units", field)
 
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
         number = np.asarray(tokens.fields[self.field], np.int64)
-        names, unit = np.unique(np.maximum(number, -1), return_inverse=True)
-        size = np.bincount(unit, minlength=len(names))
-        order = np.argsort(draw.uniform(len(names), "order"), kind="stable")
-        order = order[names[order] >= 0]
-        total, budget = np.cumsum(size[order]), self.ratio * len(number)
-        taken = int(np.searchsorted(total, budget + 1e-9, side="right"))
-        is_hidden = np.zeros(len(names), bool)
-        is_hidden[order[:taken]] = True
-        if taken < len(order):
-            missing = budget - (int(total[taken - 1]) if taken else 0)
-            is_hidden[order[taken]] = draw.uniform(1, "last")[0] < missing / size[order[taken]]
-        is_target = is_hidden[unit]
-        return Masking(~is_target, is_target, np.where(is_target, number, -1), level=self.ratio)
+        ratio = value_at(self.ratio, draw)
+        is_unit = number >= 0
+        names, unit = np.unique(number[is_unit], return_inverse=True)
+        is_target = np.zeros(len(number), bool)
+        is_target[is_unit] = pick_units(np.bincount(unit, minlength=len(names)), ratio * len(number), draw)[unit]
+        return Masking(~is_target, is_target, np.where(is_target, number, -1), level=ratio)

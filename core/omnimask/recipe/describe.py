@@ -92,6 +92,8 @@ def readable(annotation: Any) -> str:
         return "null"
     if arguments:
         return _container(origin, arguments)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"{{{', '.join(options_of_model(annotation))}}}"
     return getattr(annotation, "__name__", str(annotation)).replace("Path", "path").replace("str", "text")
 
 

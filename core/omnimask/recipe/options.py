@@ -158,11 +158,12 @@ class Resolver:
 
 
 def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:
-    """The fields of a pydantic model as options."""
+    """The fields of a pydantic model as options, under the names that a recipe writes."""
     hints = typing.get_type_hints(model, include_extras=True)
     return {
-        name: Option(name, hints[name], REQUIRED if field.is_required() else field.get_default(), field.description or "")
+        key: Option(key, hints[name], REQUIRED if field.is_required() else field.get_default(), field.description or "")
         for name, field in model.model_fields.items()
+        for key in (field.serialization_alias or name,)
     }
 
 
@@ -171,7 +172,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Component):
         return {"name": value.name, **plain(value.options)}
     if isinstance(value, BaseModel):
-        return plain({name: getattr(value, name) for name in type(value).model_fields})
+        return plain({field.serialization_alias or name: getattr(value, name) for name, field in type(value).model_fields.items()})
     if isinstance(value, Mapping):
         return {str(to_jsonable_python(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,0 +1,60 @@
+"""Numbers that change over a run, as a share of it. Imports no torch.
+
+Three systems that need them: BIOptimus raises the rate of masking in a curriculum; masking-ratio decay (Yang et al., 2022) lowers
+it along a line or a cosine; data2vec 2.0's decay of the teacher grows until a quarter of the run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+if TYPE_CHECKING:
+    from omnimask.draw import Draw
+
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+
+
+class ValueSchedule(BaseModel):
+    """``{schedule: linear, from: 0.15, to: 0.3, until: 0.5}``: a number that goes from one value to another, and stays there.
+
+    In Python the keys ``from`` and ``to`` are ``start`` and ``end``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    schedule: Annotated[Literal["linear", "cosine", "constant"], Field(description="the way; constant: a jump at `until`")]
+    start: float = Field(validation_alias="from", serialization_alias="from", description="the value at the beginning of the run")
+    end: float = Field(validation_alias="to", serialization_alias="to", description="the value from `until` on")
+    until: Share = Field(1.0, description="share of the run at which `to` is reached")
+
+    def at(self, progress: float) -> float:
+        """The value at a share of the run, in [0, 1]."""
+        share = min(1.0, progress / self.until)
+        if self.schedule == "constant":
+            share = float(share >= 1.0)
+        elif self.schedule == "cosine":
+            share = 0.5 - 0.5 * math.cos(math.pi * share)
+        return self.start + share * (self.end - self.start)
+
+
+class RatioSchedule(ValueSchedule):
+    """A schedule of a share in (0, 1]."""
+
+    start: Share = Field(validation_alias="from", serialization_alias="from", description="the share at the beginning of the run")
+    end: Share = Field(validation_alias="to", serialization_alias="to", description="the share from `until` on")
+
+
+def _form(value: object) -> str:
+    return "a schedule" if isinstance(value, dict | RatioSchedule) else "a number"
+
+
+Ratio: TypeAlias = Annotated[Annotated[Share, Tag("a number")] | Annotated[RatioSchedule, Tag("a schedule")], Discriminator(_form)]
+"""A share in (0, 1], or a schedule of one; what is wrong with a value is said of the form that it has."""
+
+
+def value_at(value: float | ValueSchedule, draw: Draw) -> float:
+    """The number that an option stands for at a sample's place in the run."""
+    return value.at(draw.progress) if isinstance(value, ValueSchedule) else value
