@@ -8,9 +8,14 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizers, decoder, and renderer of texts."""
+    """Tokenizers, decoder, data sets and renderer of texts."""
     registry.add_tokenizer("text.huggingface", "omnimask_text.huggingface:HuggingFaceTokenizer", extra="text")
     registry.add_tokenizer("text.english", "omnimask_text.english:EnglishTokenizer", extra="text")
     registry.add_tokenizer("text.bytes", "omnimask_text.byte:BytesTokenizer")
     registry.add_decoder("text.utf8", "omnimask_text.decode:Utf8Decoder")
+    registry.add_dataset("text.files", "omnimask_text.data:TextFiles")
+    registry.add_dataset("text.zip", "omnimask_text.data:TextZip")
     registry.add_renderer("text.lines", "omnimask_text.show:Lines")
+    registry.add_initializer("text.bert", "omnimask_text.initializers:Bert", extra="text")
+    registry.add_initializer("text.roberta", "omnimask_text.initializers:Roberta", extra="text")
+    registry.add_initializer("text.modernbert", "omnimask_text.initializers:ModernBert", extra="text")
