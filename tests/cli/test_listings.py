@@ -42,7 +42,7 @@ def test_version_and_help(omnimask: Command) -> None:
 
 def test_plugins_are_listed_with_where_they_come_from(omnimask: Command) -> None:
     found = json.loads(omnimask("plugins", "--json").out)
-    assert [row["plugin"] for row in found["plugins"]] == ["core", "datasets", "image"]
+    assert {"core", "datasets", "image"} <= {row["plugin"] for row in found["plugins"]}
     assert {row["distribution"] for row in found["plugins"]} == {"omnimask"}
     assert found["problems"] == []
     table = omnimask("plugins").out

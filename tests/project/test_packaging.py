@@ -27,6 +27,8 @@ def test_wheel_holds_packages_and_recipes_and_nothing_else(wheel: Path) -> None:
     recipes = {str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("*.yaml")}
     assert {name.removeprefix("omnimask/configs/") for name in names if name.startswith("omnimask/configs/")} == recipes
     assert "omnimask/py.typed" in names
+    templates = {str(path.relative_to(ROOT / "core")) for path in (ROOT / "core" / "omnimask" / "scaffold").rglob("*.template")}
+    assert templates and templates <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

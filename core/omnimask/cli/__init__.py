@@ -17,6 +17,7 @@ from omnimask.cli.evaluate import evaluate
 from omnimask.cli.extra import extra_commands
 from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
+from omnimask.cli.new_plugin import new_plugin
 from omnimask.cli.output import report
 from omnimask.cli.plugins import plugins
 from omnimask.cli.pretrain import pretrain
@@ -29,7 +30,18 @@ __all__ = ["entry", "main"]
 DONE, STOPPED, WRONG_INPUT, BUG = 0, 1, 2, 70
 """Exit codes; a command that a signal ended returns 128 + its number."""
 
-_COMMANDS: Sequence[Callable[..., Any]] = (init, pretrain, resume, evaluate, reconstruct, inspect, plugins, components, doctor)
+_COMMANDS: Sequence[Callable[..., Any]] = (
+    init,
+    pretrain,
+    resume,
+    evaluate,
+    reconstruct,
+    inspect,
+    plugins,
+    components,
+    doctor,
+    new_plugin,
+)
 
 app = typer.Typer(name="omnimask", add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 for _command in _COMMANDS:

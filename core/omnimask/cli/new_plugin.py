@@ -1,0 +1,28 @@
+"""``omnimask new-plugin``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omnimask.cli.output import say, write_text
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the modality or the masker: seismic.", show_default=False)],
+    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="modality or masker.")] = "modality",
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the package's folder is made.")] = Path(),
+) -> None:
+    """Write a package that adds to omnimask: it passes its own tests and trains at once.
+
+    Makes the folder omnimask-NAME and prints its path.
+    """
+    from omnimask import scaffold
+
+    folder = scaffold.new_plugin(name, kind, out)
+    write_text(str(folder))
+    where = shlex.quote(str(folder))
+    say(f"\nNext:\n  cd {where}\n  pip install -e '.[test]'\n  pytest\n  omnimask pretrain {name}")
