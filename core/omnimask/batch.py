@@ -95,6 +95,19 @@ class Reads:
     literal_slots: Array
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The slots of a stream that its targets ask, each once: what the last layer of a network must compute.
+
+    ``slots`` (R,) ascending; ``row`` (T,) their number for those slots, -1 for the others; ``layout`` of the R slots, sequence by
+    sequence of the stream.
+    """
+
+    slots: Array
+    row: Array
+    layout: Layout
+
+
 CONTENT, NOTHING = -1, -2
 
 
@@ -109,7 +122,7 @@ class Stream:
     -1 (``CONTENT``): content is shown, -2 (``NOTHING``): only the position is. ``modality`` (T,) index into the recipe's
     modalities. ``positions`` (T, A), ``has_position`` (T,). ``noise`` (T,) float64 uniform, keyed: every discrete choice on the
     device uses it; None if no component asks. ``kind``, ``level`` (S,) per sequence: branch of a mixture, rate drawn. ``reads`` by
-    modality is filled in when a batch is packed.
+    modality and ``asked`` (of targets at single slots) are filled in when a batch is packed.
     """
 
     source: Array
@@ -125,6 +138,7 @@ class Stream:
     level: Array
     noise: Array | None = None
     reads: Mapping[str, Reads] = field(default_factory=dict[str, Reads])
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True)
@@ -178,16 +192,26 @@ class LossTerm:
 @dataclass(frozen=True)
 class Encoded:
     """What an encoder gives: ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) of the taps asked for,
-    1 is the output of the first block; ``summary`` (S, R, D) of class or register tokens."""
+    1 is the output of the first block; ``summary`` (S, R, D) of class or register tokens.
+
+    With ``only_asked``, ``features`` are those of the stream's asked slots alone; see :meth:`at_slots`."""
 
     features: Packed
     stream: Stream
     layers: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
     summary: Tensor | None = None
+    only_asked: bool = False
 
     def at(self, layer: int | None) -> Tensor:
         """(T, D) of a tapped layer, or the last layer's for None."""
         return self.features.data if layer is None else self.layers[layer]
+
+    def at_slots(self, slots: Tensor, layer: int | None = None) -> Tensor:
+        """(N, D) at slots (N,) of the stream, which targets ask."""
+        if layer is not None or not self.only_asked:
+            return self.at(layer)[slots]
+        assert self.stream.asked is not None
+        return self.features.data[self.stream.asked.row[slots]]
 
     def in_store(self, num_tokens: int, layer: int | None = None) -> Tensor:
         """(P, D) in store coordinates, zeros where the stream has no slot."""

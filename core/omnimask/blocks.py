@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from omnimask.attention import attend
 from omnimask.attention_plan import AttentionPlan
+from omnimask.interfaces import Encoded, Packed, Stream
 from omnimask.layers import MLPKind, NormKind, draw_kept, drop_path_rates, make_mlp, make_norm
 from omnimask.positions.rotary import rotate
 
@@ -55,6 +56,20 @@ class Rows:
 
     index: Tensor
     plan: AttentionPlan
+
+
+def asked_rows(stream: Stream, wanted: bool) -> Rows | None:
+    """The asked slots of a stream with full attention, for its last block; None: all slots are computed."""
+    if not wanted or stream.asked is None or stream.layout.attention != "full":
+        return None
+    return Rows(stream.asked.slots, AttentionPlan(stream.asked.layout, stream.layout))
+
+
+def encoded(x_TD: Tensor, stream: Stream, taps: Mapping[int, Tensor], rows: Rows | None) -> Encoded:
+    """An encoder's result; ``x_TD`` are the features of ``rows`` only, if there are any."""
+    if rows is None:
+        return Encoded(Packed(x_TD, stream.layout), stream, taps)
+    return Encoded(Packed(x_TD, rows.plan.layout), stream, taps, only_asked=True)
 
 
 class SelfAttention(nn.Module):
@@ -240,6 +255,8 @@ class Stack(nn.Module):
             read = context if context is None or isinstance(context, Tensor) else context[number - 1]
             kept = self._draw(rate, plan, x_TD)
             last = rows if number == len(self.blocks) else None
+            if kept is not None and last is not None:
+                kept = kept[:, last.index]
             turn = rotation[number - 1] if isinstance(rotation, list) else rotation
             arguments = (x_TD, plan, turn, read, context_plan, context_rotation, kept, last)
             x_TD = self._run(block, arguments)

@@ -18,6 +18,7 @@ from omnimask.answers import Blank, Candidate, RanksIds, Scores
 from omnimask.batch import (
     CONTENT,
     NOTHING,
+    Asked,
     AttentionKind,
     Encoded,
     Layout,
@@ -42,6 +43,7 @@ __all__ = [
     "CONTENT",
     "NOTHING",
     "Array",
+    "Asked",
     "AttentionKind",
     "Augment",
     "Blank",
@@ -265,7 +267,12 @@ class Position(Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Device, ``nn.Module``: a view -> features. ``width`` D, ``depth`` its number of layers, ``num_summary`` R."""
+    """Device, ``nn.Module``: a view -> features. ``width`` D, ``depth`` its number of layers, ``num_summary`` R.
+
+    An encoder may take one more keyword, ``only_asked``: where that is True, it may give the last layer's features of the stream's
+    asked slots alone (:class:`Asked`), and then says so in :class:`Encoded`. It is asked to where all predictors of its pass read
+    nothing else.
+    """
 
     width: int
     depth: int
@@ -301,7 +308,11 @@ class Target(Protocol):
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Device, ``nn.Module``: decoder, head and target. ``reads`` says in which stream of a view it answers."""
+    """Device, ``nn.Module``: decoder, head and target. ``reads`` says in which stream of a view it answers.
+
+    A predictor with an attribute ``reads_asked`` that is True reads the encoder's last layer at the slots that its targets ask, by
+    :meth:`Encoded.at_slots`, and nothing else of it.
+    """
 
     reads: ClassVar[Literal["context", "query"]]
     layers: Sequence[int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,17 +64,22 @@ class Pass(nn.Module):
         self.weights = {label: part.weight for label, part in predictors.items()}
         taps = {layer for part in predictors.values() for layer in part.predictor.layers}
         self.layers = tuple(sorted(taps))
+        self.needs_asked_only = "only_asked" in inspect.signature(encoder.forward).parameters and all(
+            getattr(part.predictor, "reads_asked", False) for part in predictors.values()
+        )
 
     def each(self) -> Sequence[tuple[Predictor, float]]:
         """Predictors with their weights."""
         return [(cast(Predictor, self.predictors[label]), weight) for label, weight in self.weights.items()]
 
-    def forward(self, batch: MaskedBatch, earlier: Mapping[str, Result]) -> Result:
+    def forward(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Result:
+        """Features and predictions; with ``only_asked``, nothing is computed that its predictors do not read."""
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
             view = batch.views[self.view]
             encoder = cast(Encoder, self.encoder)
             embedded = embed(view.context, batch, cast(Mapping[str, Embedding], self.embeddings), encoder.width)
-            encoded = encoder(Packed(embedded, view.context.layout), view.context, batch, layers=self.layers)
+            asked: Any = {"only_asked": True} if only_asked and self.needs_asked_only else {}
+            encoded = encoder(Packed(embedded, view.context.layout), view.context, batch, layers=self.layers, **asked)
             result = Result(encoded, {})
             for predictor, _ in self.each():
                 run = Run(batch, {**earlier, self.name: result})
@@ -108,11 +114,14 @@ class MaskedModel(nn.Module):
                 found.update(predictor.counts(batch, batch.views[part.view]))
         return found
 
-    def predict(self, batch: MaskedBatch) -> dict[str, Result]:
-        """Features and predictions of every pass; no answer is read."""
+    def predict(self, batch: MaskedBatch, *, only_asked: bool = False) -> dict[str, Result]:
+        """Features and predictions of every pass; no answer is read.
+
+        With ``only_asked``, a model of one pass leaves out features that its predictors do not read.
+        """
         results: dict[str, Result] = {}
         for part in self.each():
-            results[part.name] = part(batch, results)
+            results[part.name] = part(batch, results, only_asked=only_asked and len(self.passes) == 1)
         return results
 
     def forward(self, batch: MaskedBatch, denominators: Mapping[str, float] | None = None, *, is_scored: bool = False) -> Output:
@@ -125,7 +134,7 @@ class MaskedModel(nn.Module):
             is_scored: whether answers are scored too, by the targets that offer scores.
         """
         denominators = self.counts(batch) if denominators is None else denominators
-        results = self.predict(batch)
+        results = self.predict(batch, only_asked=True)
         run = Run(batch, results)
         loss: Any = 0.0
         terms: dict[str, Tensor] = {}

@@ -79,7 +79,7 @@ def padded(batch: MaskedBatch) -> dict[str, Tensor]:
     return rows
 
 
-def bert() -> tuple[Any, MaskedModel, list[Any], tuple[str, ...]]:
+def bert() -> tuple[Any, MaskedModel, list[Any], Any]:
     config = transformers.BertConfig(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
@@ -95,7 +95,7 @@ def bert() -> tuple[Any, MaskedModel, list[Any], tuple[str, ...]]:
     return transformers.BertForMaskedLM(config), ours, list(bert_names(DEPTH)), BERT_TIED
 
 
-def modernbert() -> tuple[Any, MaskedModel, list[Any], tuple[str, ...]]:
+def modernbert() -> tuple[Any, MaskedModel, list[Any], Any]:
     """Windows of 8 slots, so that most texts are longer."""
     config = transformers.ModernBertConfig(
         vocab_size=VOCABULARY,
@@ -177,3 +177,24 @@ def test_packed_is_one_by_one(family: str) -> None:
         first = int(together.layout.offsets[number])
         alone = model.predict(batch_of_texts(number))["main"].encoded.features.data
         assert torch.allclose(together.data[first : first + length], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_what_is_asked_is_computed(family: str) -> None:
+    """The loss reads the asked slots of the last block and no others; the gradient is that of the whole block."""
+    _, model, _, _ = FAMILIES[family]()
+    with_noise(model)
+    batch = batch_of_texts()
+    (part,) = model.each()
+    assert part.needs_asked_only
+    features = model.predict(batch, only_asked=True)["main"].encoded
+    asked = len(np.unique(batch.views["main"].context.targets.at))
+    assert len(features.features.data) == (asked if features.only_asked else batch.num_tokens)
+    assert features.only_asked == (family == "bert")  # the last block of this small modernbert has a window
+    gradients = []
+    for is_whole in (False, True):
+        part.needs_asked_only = not is_whole
+        model.zero_grad()
+        model(batch).loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    compare(gradients[0], gradients[1])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import CONTENT, Layout, MaskedBatch, Packed, Reads, Sample, Stream, Targets, TokenSpec, View
+from omnimask.interfaces import CONTENT, Asked, Layout, MaskedBatch, Packed, Reads, Sample, Stream, Targets, TokenSpec, View
 from omnimask.packed import ranges, to_tensors
 from omnimask.streams import stack
 
@@ -99,14 +99,25 @@ def _pack(
     source = to_store(joint.source, slot_owner)
     table = dataclasses.replace(joint.targets, of=to_store(joint.targets.of, row_owner))
     positions = np.pad(joint.positions, ((0, 0), (0, axes - joint.positions.shape[1])))
+    layout = dataclasses.replace(joint.layout, parent=parent)
+    table = _by_modality(table, joint, specs, base)
     return dataclasses.replace(
         joint,
         source=source,
         positions=positions,
-        layout=dataclasses.replace(joint.layout, parent=parent),
-        targets=_by_modality(table, joint, specs, base),
+        layout=layout,
+        targets=table,
+        asked=_asked(table, layout) if table.arity == 1 else None,
         reads={m: _reads(joint, source, number, base[m], is_only=len(specs) == 1) for number, m in enumerate(specs)},
     )
+
+
+def _asked(table: Targets, layout: Layout) -> Asked:
+    slots = np.unique(table.at[:, 0])
+    row = np.full(layout.num_slots, -1)
+    row[slots] = np.arange(len(slots))
+    lengths = np.diff(np.searchsorted(slots, layout.offsets))
+    return Asked(slots, row, Layout(lengths, np.arange(layout.num_sequences)))
 
 
 def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int, *, is_only: bool) -> Reads:

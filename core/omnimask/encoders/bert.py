@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omnimask.attention_plan import AttentionPlan
-from omnimask.blocks import Rotation, Rows, SelfAttention, Stack, check_heads, initialise_normal
+from omnimask.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.component import Component, named
 from omnimask.embed import TypeEmbedding
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
@@ -110,15 +110,23 @@ class BertEncoder(Module):
         self.position = position(dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width))
 
     def forward(
-        self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
+        self,
+        embedded: Packed,
+        stream: Stream,
+        batch: MaskedBatch,
+        *,
+        context: Encoded | None = None,
+        layers: Sequence[int] = (),
+        only_asked: bool = False,
     ) -> Encoded:
         if context is not None:
             raise ValueError("encoder bert reads no context; an encoder with cross-attention does")
         placement: Placement = self.position(stream)
         x_TD = embedded.data if self.types is None else embedded.data + self.types(stream, batch)
         x_TD = self.dropout(self.norm(x_TD if placement.added is None else x_TD + placement.added))
-        x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers)
-        return Encoded(Packed(x_TD, stream.layout), stream, taps)
+        rows = asked_rows(stream, only_asked and placement.bias is None)
+        x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)
+        return encoded(x_TD, stream, taps, rows)
 
 
 def _geglu(width: int, hidden: int) -> GLU:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omnimask.attention_plan import AttentionPlan
-from omnimask.blocks import Rotation, Rows, SelfAttention, Stack, check_heads, initialise_normal
+from omnimask.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.component import Component, named
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import GLU
@@ -115,7 +115,14 @@ class ModernBertEncoder(Module):
         self.local_position = local_position(inner) if any(self.reaches) else None
 
     def forward(
-        self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
+        self,
+        embedded: Packed,
+        stream: Stream,
+        batch: MaskedBatch,
+        *,
+        context: Encoded | None = None,
+        layers: Sequence[int] = (),
+        only_asked: bool = False,
     ) -> Encoded:
         if context is not None:
             raise ValueError("encoder modernbert reads no context; an encoder with cross-attention does")
@@ -123,8 +130,11 @@ class ModernBertEncoder(Module):
         x_TD = self.norm_embedding(embedded.data if placement.added is None else embedded.data + placement.added)
         local = placement.rotation if self.local_position is None else self._rotation(self.local_position(stream))
         rotations = [placement.rotation if reach is None else local for reach in self.reaches]
-        x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), rotations, layers=layers)
-        return Encoded(Packed(self.norm(x_TD), stream.layout), stream, taps)
+        plan = AttentionPlan.of(stream, placement.bias)
+        is_global = plan.within(self.reaches[-1]) is plan
+        rows = asked_rows(stream, only_asked and placement.bias is None and is_global)
+        x_TD, taps = self.stack(x_TD, plan, rotations, layers=layers, rows=rows)
+        return encoded(self.norm(x_TD), stream, taps, rows)
 
     @staticmethod
     def _rotation(placement: Placement) -> Rotation | None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from omnimask.attention_plan import AttentionPlan
-from omnimask.blocks import Block, Rotation, Stack, check_heads, initialise
+from omnimask.blocks import Block, Rotation, Stack, asked_rows, check_heads, encoded, initialise
 from omnimask.component import Component, named
 from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import MLPKind, NormKind, make_norm
@@ -82,15 +82,23 @@ class TransformerEncoder(Module):
         self.no_weight_decay = {"summary", "registers"}
 
     def forward(
-        self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
+        self,
+        embedded: Packed,
+        stream: Stream,
+        batch: MaskedBatch,
+        *,
+        context: Encoded | None = None,
+        layers: Sequence[int] = (),
+        only_asked: bool = False,
     ) -> Encoded:
         if context is not None:
             raise ValueError("encoder transformer reads no context; an encoder with cross-attention does")
         placement: Placement = self.position(stream)
         x_TD = embedded.data if placement.added is None else embedded.data + placement.added
         if self.summary is None and self.registers is None:
-            x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers)
-            return Encoded(Packed(self.norm(x_TD), stream.layout), stream, taps)
+            rows = asked_rows(stream, only_asked and placement.bias is None)
+            x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)
+            return encoded(self.norm(x_TD), stream, taps, rows)
         return self._with_learned(x_TD, stream, placement.unbiased("an encoder with summary tokens or registers").rotation, layers)
 
     def _with_learned(self, x_TD: Tensor, stream: Stream, rotation: Rotation | None, layers: Sequence[int]) -> Encoded:

@@ -34,6 +34,7 @@ class PredictorModule(Module, ABC):
     """
 
     reads: ClassVar[Literal["context", "query"]]
+    reads_asked: bool = False
 
     def __init__(self, context: Context, target: Component[Target]) -> None:
         super().__init__()

@@ -27,17 +27,17 @@ class InPlace(PredictorModule):
 
     def __init__(self, context: Context, *, target: Component[Target], norm: bool | None = None) -> None:
         super().__init__(context, target)
+        self.reads_asked = context.layer is None
         needs_norm = context.layer is not None if norm is None else norm
         self.norm = nn.LayerNorm(context.width, eps=1e-6) if needs_norm else nn.Identity()
         self.heads = nn.ModuleDict({m: nn.Linear(context.width, self.target(m).num_outputs) for m in context.modalities})
         initialise(self)
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        features = encoded.at(self.context.layer)
         selected = self.select(view)
         return {
             self.term(m): Prediction(
-                self.norm(features[selected[self.term(m)].at[:, 0]]),
+                self.norm(encoded.at_slots(selected[self.term(m)].at[:, 0], self.context.layer)),
                 self.heads[m],
                 selected[self.term(m)],
                 encoded.stream,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from omnimask.blocks import initialise_normal
@@ -42,7 +42,7 @@ class MaskedLM(PredictorModule):
         norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
     ) -> None:
         super().__init__(context, target)
-        width = context.width
+        width, self.reads_asked = context.width, context.layer is None
         self.dense = nn.Linear(width, width, bias=bias)
         self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
         outputs = {m: self.target(m).num_outputs for m in context.modalities}
@@ -52,10 +52,10 @@ class MaskedLM(PredictorModule):
         initialise_normal(self)
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        features = encoded.at(self.context.layer)
         selected = self.select(view)
-        return {self.term(m): self._answer(features, selected[self.term(m)], encoded, m) for m in self.context.modalities}
+        return {self.term(m): self._answer(selected[self.term(m)], encoded, m) for m in self.context.modalities}
 
-    def _answer(self, features: Tensor, table: Targets, encoded: Encoded, modality: str) -> Prediction:
-        transformed = self.norm(functional.gelu(self.dense(features[table.at[:, 0]])))
+    def _answer(self, table: Targets, encoded: Encoded, modality: str) -> Prediction:
+        features = encoded.at_slots(table.at[:, 0], self.context.layer)
+        transformed = self.norm(functional.gelu(self.dense(features)))
         return Prediction(transformed, self.heads[modality], table, encoded.stream, encoded.stream, modality)

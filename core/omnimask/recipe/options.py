@@ -33,11 +33,14 @@ class Resolver:
         registry: where names are looked up.
         problems: collects what is wrong.
         forgive_missing: required options that are not given are no problem (data that a smoke run replaces).
+        smoke: required options that are not given take what their class's ``smoke`` says.
     """
 
-    def __init__(self, document: Document, registry: Registry, problems: Problems, *, forgive_missing: bool = False) -> None:
+    def __init__(
+        self, document: Document, registry: Registry, problems: Problems, *, forgive_missing: bool = False, smoke: bool = False
+    ) -> None:
         self.document, self.registry, self.problems = document, registry, problems
-        self.forgive_missing = forgive_missing
+        self.forgive_missing, self.smoke = forgive_missing, smoke
 
     def component(self, kind: str, raw: Any, path: KeyPath, *, apart: Sequence[str] = ()) -> Component[Any] | None:
         """A component from ``{name: ..., ...options}``; None when it was reported.
@@ -64,6 +67,8 @@ class Resolver:
             return None
         given = {key: value for key, value in raw.items() if key != "name" and key not in apart}
         declared = options_of(cls)
+        if self.smoke:
+            given = {**_stand_ins(cls, declared), **given}
         if taken := [option for option in declared if option in apart]:
             message = f"{cls.__qualname__} declares {listed(taken)}, which {path[0]} uses itself; the class must rename it"
             self.problems.add(self.document, (*path, "name"), message)
@@ -155,6 +160,16 @@ class Resolver:
                 f"{'.'.join(map(str, path))}='{{name: ...}}'"
             )
         return f"{owner} has no option {key!r}{nearest(key, known)}; options: {listed(known)}"
+
+
+def _stand_ins(cls: type, declared: Mapping[str, Option]) -> Mapping[str, Any]:
+    """What a class gives a smoke run for options without a default (a file of its own, say)."""
+    smoke: Any = getattr(cls, "smoke", {})
+    return (
+        {}
+        if callable(smoke)
+        else {name: plain(smoke[name]) for name, option in declared.items() if option.is_required and name in smoke}
+    )
 
 
 def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:

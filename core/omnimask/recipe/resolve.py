@@ -58,7 +58,7 @@ class _Recipes:
     def __init__(self, document: Document, registry: Registry, problems: Problems, smoke: bool) -> None:
         self.document, self.registry, self.problems, self.smoke = document, registry, problems, smoke
         self.data: Mapping[str, Any] = document.data
-        self.resolver = Resolver(document, registry, problems)
+        self.resolver = Resolver(document, registry, problems, smoke=smoke)
 
     def resolve(self) -> Recipe | None:
         for key in self.data:
