@@ -16,8 +16,8 @@ Names: TypeAlias = Iterable[tuple[str, Collection[str]]]
 """Of each of our parameters, its names elsewhere: several where it is theirs one after another, along the first axis."""
 
 
-def read_config(folder: Path, kind: str) -> Mapping[str, Any]:
-    """``config.json`` of a checkpoint whose ``model_type`` is ``kind``.
+def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
+    """``config.json`` of a checkpoint whose ``model_type`` is one of ``kinds``.
 
     Raises:
         ValueError: it is not there, not readable, or of another kind of model.
@@ -30,8 +30,8 @@ def read_config(folder: Path, kind: str) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     found = config.get("model_type") if isinstance(config, dict) else None
-    if found != kind:
-        raise ValueError(f"{path} describes a model of type {found!r}, and this initializer reads {kind!r}")
+    if found not in kinds:
+        raise ValueError(f"{path} describes a model of type {found!r}, and this initializer reads {' or '.join(map(repr, kinds))}")
     return config
 
 

@@ -100,18 +100,18 @@ def _same(mine: Vocabulary, theirs: Vocabulary, size: int) -> dict[int, int]:
     if mine.kind == theirs.kind:
         ids = {token: number for number, token in theirs.tokens.items()}
         return {number: ids[token] for number, token in mine.tokens.items() if token in ids}
-    surfaces = {surface: number for number, surface in sorted(theirs.surfaces.items(), reverse=True)}
-    found = {number: _found(surface, surfaces) for number, surface in mine.surfaces.items()}
-    return {number: old for number, old in found.items() if old is not None}
+    ids = {surface: number for number, surface in sorted(theirs.surfaces.items(), reverse=True)}
+    forms = {number: _forms(surface, mine.kind, theirs.kind) for number, surface in mine.surfaces.items()}
+    return {number: ids[known[0]] for number, each in forms.items() if (known := [form for form in each if form in ids])}
 
 
-def _found(surface: bytes, ids: Mapping[bytes, int]) -> int | None:
-    """The id of a surface; a sign may have a space or lack it, which is the tokenizer's habit and no meaning."""
-    if surface in ids:
-        return ids[surface]
+def _forms(surface: bytes, mine: str, theirs: str) -> tuple[bytes, ...]:
+    """Under what a surface is sought. WordPiece makes every sign a word; the others write most of them without a space."""
     bare = surface.strip()
     is_sign = bare and not any(map(str.isalnum, bare.decode("utf-8", "replace")))
-    return ids.get(bare, ids.get(b" " + bare)) if is_sign else None
+    if not is_sign or "WordPiece" not in (mine, theirs):
+        return (surface,)
+    return (b" " + bare, bare) if theirs == "WordPiece" else (bare, b" " + bare)
 
 
 @dataclass(frozen=True)

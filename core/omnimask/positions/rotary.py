@@ -34,7 +34,7 @@ class Rotary(Module):
             raise ValueError(
                 f"rotary positions pair channels, and a head has {context.head_width}; choose heads so that width / heads is even"
             )
-        self.pairs = context.head_width // 2
+        self.pairs, self.temperature = context.head_width // 2, temperature
         self.register_buffer("frequency", frequencies(self.pairs // self.axes, temperature).float(), persistent=False)
 
     def forward(self, stream: Stream) -> Placement:
