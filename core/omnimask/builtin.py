@@ -26,6 +26,11 @@ def _register_host(registry: Registrar) -> None:
     registry.add_masker("multi_block", "omnimask.maskers.multi_block:MultiBlockMasker")
     registry.add_masker("grid", "omnimask.maskers.grid:GridMasker")
     registry.add_masker("units", "omnimask.maskers.units:UnitMasker")
+    registry.add_masker("ngram", "omnimask.maskers.ngram:NGramMasker")
+    registry.add_masker("annotated", "omnimask.maskers.annotated:AnnotatedMasker")
+    registry.add_masker("scored", "omnimask.maskers.scored:ScoredMasker")
+    registry.add_masker("scheduled", "omnimask.maskers.scheduled:ScheduledMasker")
+    registry.add_masker("choose", "omnimask.maskers.choose:ChooseMasker")
     registry.add_masker("none", "omnimask.maskers.none:NoMasker")
     registry.add_corruptor("drop", "omnimask.corruptors.drop:Drop")
     registry.add_corruptor("mask_token", "omnimask.corruptors.mask_token:MaskToken")
@@ -53,6 +58,8 @@ def _register_model(registry: Registrar) -> None:
     registry.add_target("patch", "omnimask.targets.patch:Patch")
     registry.add_target("frequency", "omnimask.targets.frequency:Frequency")
     registry.add_target("ids", "omnimask.targets.ids:Ids")
+    registry.add_initializer("exported", "omnimask.export.weights:FromExported")
+    registry.add_exporter("safetensors", "omnimask.export.weights:Safetensors")
 
 
 def _register_training(registry: Registrar) -> None:

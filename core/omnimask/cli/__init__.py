@@ -14,6 +14,7 @@ import omnimask
 from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
+from omnimask.cli.export import export
 from omnimask.cli.extra import extra_commands
 from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
@@ -36,6 +37,7 @@ _COMMANDS: Sequence[Callable[..., Any]] = (
     resume,
     evaluate,
     reconstruct,
+    export,
     inspect,
     plugins,
     components,

@@ -49,7 +49,7 @@ def evaluate(
         found = evaluate_run(
             run,
             probes=[name.strip() for name in probe.split(",") if name.strip()],
-            data=[_data_key(change) for change in data or ()],
+            data=[data_key(change) for change in data or ()],
             labels=labels,
             pool=pool,
             draws=draws,
@@ -64,7 +64,7 @@ def evaluate(
     say(f"written: {', '.join(str(path) for path in found.files)}")
 
 
-def _data_key(change: str) -> str:
+def data_key(change: str) -> str:
     """``path=FOLDER`` and ``data.path=FOLDER`` mean the same; ``data={...}`` stands as it is."""
     key, separator, _ = change.partition("=")
     if not separator:

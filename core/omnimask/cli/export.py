@@ -1,0 +1,36 @@
+"""``omnimask export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omnimask.cli.evaluate import data_key
+from omnimask.cli.output import messages, say, write_text
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, which must not exist.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="transformers, safetensors, or one that a plugin adds.")],
+    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", metavar="KEY=VALUE", help="Where the data are now, path=FOLDER; may be given again.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write a trained model for another program.
+
+    What was written is read back, and its outputs are compared with the model's on held-out samples before it counts. The folder
+    goes to stdout.
+    """
+    from omnimask.export import export_run
+
+    with messages():
+        written = export_run(run, to, out, checkpoint=checkpoint, changes=[data_key(change) for change in data or ()])
+    say(str(written))
+    write_text(str(written.path))

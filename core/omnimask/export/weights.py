@@ -1,0 +1,121 @@
+"""A model as its weights and the recipe that builds it: written, read back, and read to begin another run with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from torch import Tensor
+
+from omnimask.builder import build_corruptor, build_model
+from omnimask.errors import UserError
+from omnimask.interfaces import Context, Exported, MaskedBatch, Tokenizer, TokenSpec, Trained
+from omnimask.model import MaskedModel
+from omnimask.pretrained import load
+from omnimask.recipe import Recipe, load_recipe
+from omnimask.training.files import DurableWriter
+from omnimask.training.state import MODEL, read_weights, write_weights
+
+RECIPE = "recipe.yaml"
+
+
+class Safetensors:
+    """All weights, under the names that they have in omnimask, and the resolved recipe: ``model.safetensors``, ``recipe.yaml``.
+
+    Any model can be written so. ``omnimask.export.load_exported`` makes the model of the folder again, and a recipe begins with its
+    weights by ``init: {name: exported}``. The outputs are bit for bit the same.
+    """
+
+    format: ClassVar[str] = "safetensors"
+    tolerance: ClassVar[float] = 0.0
+
+    def __init__(self, context: Context) -> None:
+        del context
+
+    def __call__(self, trained: Trained, folder: Path) -> Exported:
+        (folder / RECIPE).write_text(trained.recipe, encoding="utf-8")
+        with DurableWriter(folder / MODEL) as file:
+            write_weights(trained.model, file)
+        return difference(outputs(trained.model, trained.batch), outputs(load_exported(folder).model, trained.batch))
+
+
+class FromExported:
+    """Begins with the weights of a model that ``omnimask export --to safetensors`` wrote.
+
+    Every weight must have its place in the recipe's model and the other way round. What has no weights may differ: data, masks,
+    lengths, the wavelengths of rotary positions; so the later phases of a pretraining are recipes that begin so.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, context: Context, *, path: Annotated[Path, Field(description="folder that export wrote")]) -> None:
+        del context
+        self.path = path
+
+    def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
+        del tokenizers  # weights without a vocabulary of their own: ids mean what they meant
+        load(model, _read(self.path))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An exported model, in evaluation mode on the CPU, with its recipe, and what makes its batches, by modality."""
+
+    recipe: Recipe
+    model: MaskedModel
+    tokenizers: Mapping[str, Tokenizer]
+    specs: Mapping[str, TokenSpec]
+
+
+def load_exported(folder: Path) -> Loaded:
+    """The model of a folder that ``omnimask export --to safetensors`` wrote; needs no data set.
+
+    Raises:
+        UserError: the folder is no such one, or a component of its recipe is not installed.
+    """
+    if not (folder / RECIPE).is_file():
+        raise UserError(f"{folder} holds no {RECIPE}; omnimask export --to safetensors writes one")
+    recipe = load_recipe(folder / RECIPE)
+    tokenizers = {name: config.tokenizer(Context(modalities=(name,))) for name, config in recipe.modalities.items()}
+    specs, _, answers_in = build_corruptor(recipe, {name: tokenizer.spec for name, tokenizer in tokenizers.items()})
+    model = build_model(recipe, specs, answers_in)
+    try:
+        load(model, _read(folder))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return Loaded(recipe, model.eval(), tokenizers, specs)
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    try:
+        return read_weights(folder)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{folder / MODEL} cannot be read: {error}") from error
+
+
+def outputs(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
+    """Features and predictions of every pass of a model."""
+    with torch.inference_mode():
+        return dict(_outputs(model, batch))
+
+
+def _outputs(model: MaskedModel, batch: MaskedBatch) -> Iterator[tuple[str, Tensor]]:
+    for name, result in model.predict(batch).items():
+        yield f"{name}: features", result.encoded.features.data
+        for term, prediction in result.predictions.items():
+            yield f"{name}: {term}", prediction.head(prediction.features)
+
+
+def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str = "features and predictions") -> Exported:
+    """The largest difference of two models' outputs of the same names and shapes."""
+    pairs = [(tensor, found[name]) for name, tensor in expected.items()]
+    largest = max((float((mine - theirs).abs().max()) for mine, theirs in pairs if mine.numel()), default=0.0)
+    return Exported(what, largest, max((float(mine.abs().max()) for mine, _ in pairs if mine.numel()), default=0.0))

@@ -1,0 +1,168 @@
+"""Writes a run's model in the format of another program: complete and compared with the run's own, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from omnimask.builder import build
+from omnimask.component import Component
+from omnimask.errors import RunStopped, UserError
+from omnimask.hints import listed, nearest
+from omnimask.interfaces import Context, Exported, Exporter, Trained
+from omnimask.registry import Registry, discover
+from omnimask.run.figures import held_out_samples
+from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
+from omnimask.training import files
+
+logger = logging.getLogger(__name__)
+
+NUM_SAMPLES = 6
+"""Held-out samples on which the outputs of both models are compared."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """An exported model: the folder, the exporter's name, the checkpoint's, and what was measured."""
+
+    path: Path
+    exporter: str
+    checkpoint: str
+    measured: Exported
+    tolerance: float
+
+    def __str__(self) -> str:
+        measured = self.measured
+        equality = "equal bit for bit"
+        if measured.difference:
+            equality = f"at most {measured.difference:.2g} apart (the largest is {measured.scale:.3g})"
+        return f"{self.path}: {self.checkpoint}, written by {self.exporter}; {measured.outputs} of what was read back: {equality}"
+
+
+def export_run(
+    run: Path,
+    format: str,
+    out: Path,
+    *,
+    checkpoint: str = "best",
+    changes: Sequence[str] = (),
+    registry: Registry | None = None,
+) -> Written:
+    """Exports a run's model with the installed exporter of a format that accepts it; ``omnimask export`` as a function.
+
+    Args:
+        run: the run's folder.
+        format: what exporters call it: ``transformers``, ``safetensors``.
+        out: the folder to write, which must not exist; its parent must.
+        checkpoint: ``best``, ``last`` or the name of one.
+        changes: ``key=value`` for the run's recipe, where its data have moved.
+        registry: whose exporters are asked; default: what is installed.
+
+    Raises:
+        UserError: there is no such run, checkpoint or format, ``out`` exists, or every exporter refuses the model; it says why.
+        RunStopped: a file cannot be written, or what was read back is another model; nothing is left.
+    """
+    _check_output(out)
+    exporters = _exporters(format, registry or discover())
+    trained, chosen = _trained(run, checkpoint, changes)
+    reasons: list[str] = []
+    for name, component in exporters:
+        try:
+            measured, tolerance = _write(component, trained, out)
+        except ValueError as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        return Written(out, name, chosen.name, measured, tolerance)
+    raise UserError(f"this model cannot be written for {format}", *reasons)
+
+
+def _check_output(out: Path) -> None:
+    """Raises before anything is loaded, which may take a while."""
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists, and an export writes over nothing; name another folder")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {out.parent} to write {out.name} into")
+
+
+def _exporters(format: str, registry: Registry) -> list[tuple[str, Component[Exporter]]]:
+    """The exporters of a format by name; those that cannot be loaded matter only where no other has it."""
+    found: list[tuple[str, Component[Exporter]]] = []
+    formats: set[str] = set()
+    failures: list[str] = []
+    for name in registry.names("exporter"):
+        try:
+            cls: type[Exporter] = registry.load("exporter", name)
+        except UserError as error:
+            failures += error.messages
+            continue
+        formats.add(cls.format)
+        if cls.format == format:
+            found.append((name, Component("exporter", name, cls=cls)))
+    if not found:
+        known = f"--to: nothing installed writes {format!r}{nearest(format, sorted(formats))}; formats: {listed(sorted(formats))}"
+        raise UserError(known, *failures)
+    return found
+
+
+def _trained(run: Path, checkpoint: str, changes: Sequence[str]) -> tuple[Trained, Path]:
+    """The model of a checkpoint, and the checkpoint."""
+    recipe = load_run(run, changes)
+    chosen = choose_checkpoint(run, checkpoint)
+    built = build(recipe, initialise=False)
+    load_checkpoint(built.model, chosen)
+    batch = built.validation.pack(held_out_samples(built, NUM_SAMPLES))
+    return Trained(built.model.eval(), built.tokenizers, built.specs, recipe.to_yaml(), batch), chosen
+
+
+def _write(component: Component[Exporter], trained: Trained, out: Path) -> tuple[Exported, float]:
+    """Writes and compares in a folder beside ``out``, which then gets its name."""
+    specs = trained.specs
+    exporter = component(Context(specs=specs, modalities=tuple(specs)))
+    try:
+        with _beside(out) as folder:
+            measured = exporter(trained, folder)
+            if not measured.difference <= exporter.tolerance * measured.scale:
+                raise RunStopped(_another_model(component.name, measured, exporter.tolerance))
+            _make_last(folder)
+            _check_output(out)
+            files.rename(folder, out)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        free = f"{shutil.disk_usage(files.nearest_existing(out)).free / 1e6:,.1f} MB free there"
+        raise RunStopped(f"cannot write {out}: {reason} ({free}); nothing is left of the export") from error
+    return measured, exporter.tolerance
+
+
+def _another_model(name: str, measured: Exported, tolerance: float) -> str:
+    return (
+        f"exporter {name}: {measured.outputs} of what was read back differ by {measured.difference:.3g}, and at most "
+        f"{tolerance * measured.scale:.3g} is allowed ({tolerance:g} of the largest, {measured.scale:.3g}); nothing was written"
+    )
+
+
+@contextlib.contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A new folder on the same disk that is gone at the end, unless it was renamed."""
+    folder = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_last(folder: Path) -> None:
+    """Syncs every file and folder below."""
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir():
+            files.sync_directory(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
