@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from omnimask.interfaces import Context
 from omnimask_datasets.ranges import Scan, by_blank_line, by_line, find_ranges
-from omnimask_datasets.sources import PACKED, digest_of, find_sources, label_of
+from omnimask_datasets.sources import digest_of, find_sources, label_of
 
 _SCANS: Mapping[str, Scan] = {"blank_line": by_blank_line, "line": by_line}
 _LARGEST = 2**30
@@ -58,7 +58,7 @@ class DocumentFiles:
         if self.ranges is None:
             source = self.sources[index]
             data = source.path.read_bytes()
-            data = _unpack(data) if source.name.lower().endswith(PACKED) else data
+            data = _unpack(data) if source.is_packed else data
         else:
             source, data = self.ranges.source(index), self.ranges.read(index)
         label = label_of(source.name)

@@ -8,6 +8,9 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """The embedded data sets."""
+    """The embedded data sets, and those of rows."""
     registry.add_dataset("digits", "omnimask_datasets.digits:Digits", extra="image")
     registry.add_dataset("english", "omnimask_datasets.english:English")
+    registry.add_dataset("jsonl", "omnimask_datasets.jsonl:Jsonl")
+    registry.add_dataset("csv", "omnimask_datasets.comma:Csv")
+    registry.add_dataset("parquet", "omnimask_datasets.parquet:Parquet", extra="parquet")

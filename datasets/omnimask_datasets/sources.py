@@ -27,6 +27,10 @@ class Source:
     path: Path
     size: int
 
+    @property
+    def is_packed(self) -> bool:
+        return self.path.name.lower().endswith(PACKED)
+
 
 def find_sources(path: Path, extensions: Sequence[str]) -> list[Source]:
     """The file at ``path``, whatever it ends in; or those of the folder and its sub-folders that end in one of ``extensions``
@@ -72,7 +76,7 @@ def unpacked(source: Source) -> Source:
     Raises:
         ValueError: it is damaged, cannot be read, or the cache cannot be written.
     """
-    if not source.name.lower().endswith(PACKED):
+    if not source.is_packed:
         return source
     try:
         status = source.path.stat()

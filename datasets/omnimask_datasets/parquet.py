@@ -1,0 +1,157 @@
+"""Parquet files as a data set."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from omnimask.interfaces import Context
+from omnimask_datasets.rows import Rows, check_column
+from omnimask_datasets.sources import Source, find_sources
+
+logger = logging.getLogger(__name__)
+
+KEPT_BYTES = 128 * 2**20
+"""Decoded row groups that a process keeps."""
+LARGE_GROUP = 32 * 2**20
+"""Bytes of a row group that is too large for random order."""
+
+
+class Parquet(Rows):
+    """The rows of a file, or of the files of a folder that end in .parquet; all have the same columns.
+
+    Gives the row's values by column: lists, mappings, ``bytes`` or None, as the file's types say. A file is read by whole row
+    groups, the last of which stay in memory, so that random order is fast where they are small (a thousand rows, not a million).
+
+    Args:
+        path: a folder, or one file, whatever it ends in.
+        columns: which are read; null: all.
+        key: the column whose values name the samples; null: they are named by file and row.
+        labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
+    """
+
+    extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        path: Path,
+        columns: list[str] | None = None,
+        key: str | None = None,
+        labels: str | None = None,
+    ) -> None:
+        del context
+        self.sources = find_sources(path, self.extensions)
+        files = [_metadata(source) for source in self.sources]
+        self.columns = _chosen(self.sources, files, columns, key, labels)
+        self.groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
+        sizes = [files[number].row_group(group).num_rows for number, group in self.groups]
+        self.first = np.cumsum([0, *sizes])
+        self.first_of_file = np.cumsum([0, *(file.num_rows for file in files)])
+        if not len(self):
+            raise ValueError(f"{path} has no rows")
+        self._digest = _digest(self.sources, files)
+        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
+        _warn_of_large_groups(files, self.columns)
+        super().__init__(key, labels)
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def place(self, index: int) -> str:
+        """``file:row``, rows counted from 1."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} samples, and no number {index}")
+        file = int(np.searchsorted(self.first_of_file, index, side="right")) - 1
+        return f"{self.sources[file].name}:{index - self.first_of_file[file] + 1}"
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Values by column."""
+        place = self.place(index)
+        number = int(np.searchsorted(self.first, index, side="right")) - 1
+        try:
+            return self._group(number).slice(index - int(self.first[number]), 1).to_pylist()[0]
+        except (pa.ArrowException, ValueError) as error:
+            raise ValueError(f"{place}: {error}") from error
+
+    def digest(self) -> str:
+        return self._digest
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": OrderedDict()}
+
+    def _values(self, column: str) -> Iterator[Any]:
+        """Of every row, one row group after the other."""
+        for number, group in self.groups:
+            try:
+                with pq.ParquetFile(self.sources[number].path) as opened:
+                    table = opened.read_row_group(group, columns=[column], use_threads=False)
+            except (OSError, pa.ArrowException) as error:
+                raise ValueError(f"{self.sources[number].name}: the column {column} cannot be read: {error}") from error
+            yield from table.column(0).to_pylist()
+
+    def _group(self, number: int) -> pa.Table:
+        if number not in self._kept:
+            file, group = self.groups[number]
+            with pq.ParquetFile(self.sources[file].path) as opened:
+                self._kept[number] = opened.read_row_group(group, columns=self.columns, use_threads=False)
+            total = sum(table.nbytes for table in self._kept.values())
+            while total > KEPT_BYTES and len(self._kept) > 1:
+                total -= self._kept.popitem(last=False)[1].nbytes
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+
+def _metadata(source: Source) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(source.path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{source.path} cannot be read as Parquet: {error}") from error
+
+
+def _chosen(
+    sources: Sequence[Source], files: Sequence[pq.FileMetaData], columns: list[str] | None, *others: str | None
+) -> list[str]:
+    """The columns that are read: those that are asked for, else all."""
+    asked = [*(columns or ()), *(other for other in others if other is not None)]
+    names = list(files[0].schema.to_arrow_schema().names)
+    for source, file in zip(sources, files, strict=True):
+        found = list(file.schema.to_arrow_schema().names)
+        for column in asked or names:
+            check_column(column, found, source.name)
+        if doubled := sorted({name for name in found if found.count(name) > 1}):
+            raise ValueError(f"{source.name}: the column {doubled[0]!r} comes twice")
+    return names if columns is None else list(dict.fromkeys(asked))
+
+
+def _digest(sources: Sequence[Source], files: Sequence[pq.FileMetaData]) -> str:
+    """Of names, sizes, and what the files' footers say of every column's chunks."""
+    digest = blake2b(digest_size=16)
+    for source, file in zip(sources, files, strict=True):
+        digest.update(repr((source.name, source.size, file.to_dict())).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _warn_of_large_groups(files: Sequence[pq.FileMetaData], columns: Sequence[str]) -> None:
+    largest, rows, total = 0, 0, 0
+    for file in files:
+        for group in (file.row_group(number) for number in range(file.num_row_groups)):
+            chunks = [group.column(number) for number in range(group.num_columns)]
+            size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+            largest, rows, total = *max((largest, rows), (size, group.num_rows)), total + size
+    if largest > LARGE_GROUP and total > KEPT_BYTES:
+        logger.warning(
+            "row groups have up to %d rows with %d MB, and a sample that is read at random unpacks a whole one; write the files "
+            "with smaller ones: pyarrow.parquet.write_table(..., row_group_size=1000)",
+            rows,
+            largest // 10**6,
+        )
