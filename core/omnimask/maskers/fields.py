@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from omnimask.interfaces import Context
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.interfaces import Context, Tokens
 
 
 def check_field(context: Context, masker: str, field: str) -> None:
@@ -11,3 +16,30 @@ def check_field(context: Context, masker: str, field: str) -> None:
         if field not in context.specs[name].fields:
             known = sorted(context.specs[name].fields) or "none"
             raise ValueError(f"masker {masker} needs the field {field!r}, and the tokens of {name!r} have {known}")
+
+
+def spans_of(tokens: Tokens, fields: Sequence[str], classes: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
+    """(L,) number of the span that a token lies in, in any of the fields, the first of them first; -1 for none.
+
+    Args:
+        tokens: with the fields.
+        fields: integer fields number their spans, negative for none; in float fields stretches of equal values are spans.
+        classes: by field, the classes that count; the field ``NAME.class`` holds the class of every token.
+    """
+    span, count = np.full(len(tokens), -1, np.int64), 0
+    for field in fields:
+        number = _numbers(np.asarray(tokens.fields[field]))
+        is_new = (number >= 0) & (span < 0)
+        if field in classes:
+            is_new &= np.isin(np.asarray(tokens.fields[f"{field}.class"]), classes[field])
+        names, index = np.unique(number[is_new], return_inverse=True)
+        span[is_new] = index + count
+        count += len(names)
+    return span
+
+
+def _numbers(values: NDArray) -> NDArray[np.int64]:
+    if values.dtype.kind != "f":
+        return values.astype(np.int64)
+    changes = np.concatenate([np.zeros(min(len(values), 1), bool), values[1:] != values[:-1]])
+    return np.where(np.isnan(values), -1, np.cumsum(changes))

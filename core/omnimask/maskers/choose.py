@@ -1,0 +1,54 @@
+"""One of several maskers for every sample."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.component import Component
+from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens
+
+Weights = list[Annotated[float, Field(gt=0)]]
+
+
+class ChooseMasker:
+    """Draws one of several maskers for every sample (the mixture of UL2 [0]).
+
+    The number of the masker is the masking's ``kind``, which the network's stream carries on.
+
+    Args:
+        maskers: to choose from.
+        weights: of each, in proportion; none: all are equally likely.
+
+    [0] Tay et al.: UL2: Unifying Language Learning Paradigms, 2022.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        maskers: Annotated[list[Component[Masker]], Field(min_length=1, description="to choose from")],
+        weights: Annotated[Weights | None, Field(description="of each, in proportion; none: equal")] = None,
+    ) -> None:
+        self.shares = shares_of(len(maskers), weights, "maskers")
+        self.maskers = [masker(context) for masker in maskers]
+
+    def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
+        branch = int(np.searchsorted(self.shares, draw.uniform(1, "branch")[0], side="right"))
+        return dataclasses.replace(self.maskers[branch](tokens, draw.at(branch)), kind=branch)
+
+
+def shares_of(count: int, weights: list[float] | None, what: str) -> NDArray[np.float64]:
+    """(count,) cumulative shares, the last of which is 1.
+
+    Raises:
+        ValueError: there are more or fewer weights.
+    """
+    if weights is not None and len(weights) != count:
+        raise ValueError(f"{count} {what} need as many weights, and there are {len(weights)}")
+    total = np.cumsum(np.ones(count) if weights is None else np.asarray(weights, np.float64))
+    return total / total[-1]

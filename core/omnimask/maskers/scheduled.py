@@ -1,0 +1,53 @@
+"""One masker after another in the course of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from bisect import bisect_right
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field
+
+from omnimask.component import Component
+from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens
+
+Until = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ScheduledMasker:
+    """Masks with one masker up to a share of the run, and then with the next (the curriculum of BIOptimus [0]).
+
+    The number of the masker is the masking's ``kind``. Ratios that change gradually are the maskers' own business: they may be
+    schedules. Validation is masked as at the beginning of the run.
+
+    Args:
+        maskers: in their order.
+        until: shares of the run at which each masker but the last gives way to the next, rising.
+
+    [0] Pavlova, Makhlouf: BIOptimus: Pre-training an Optimal Biomedical Language Model with Curriculum Learning for Named Entity
+    Recognition, 2023.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        maskers: Annotated[list[Component[Masker]], Field(min_length=1, description="in their order")],
+        until: Annotated[list[Until], Field(description="shares of the run at which all but the last give way")],
+    ) -> None:
+        check_stages(len(maskers), until, "maskers")
+        self.maskers = [masker(context) for masker in maskers]
+        self.until = until
+
+    def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
+        stage = bisect_right(self.until, draw.progress)
+        return dataclasses.replace(self.maskers[stage](tokens, draw.at(stage)), kind=stage)
+
+
+def check_stages(count: int, until: list[float], what: str) -> None:
+    """Raises ``ValueError`` unless ``until`` says when each of ``count`` components but the last gives way."""
+    if len(until) != count - 1:
+        raise ValueError(f"{count} {what} need {count - 1} shares in until, the last one lasts to the end; it has {len(until)}")
+    if any(left >= right for left, right in pairwise(until)):
+        raise ValueError(f"until must rise from one share to the next, and is {until}")
