@@ -19,7 +19,7 @@ from omnimask.corruptors.per_modality import PerModality as PerModalityCorruptor
 from omnimask.data.cache import code_digest
 from omnimask.data.counts import token_counts
 from omnimask.data.loader import Loader
-from omnimask.data.order import StreamOrder
+from omnimask.data.order import stream_order
 from omnimask.data.parts import Parts, list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline, ViewPlan
 from omnimask.data.planner import Cursor, Place, Planner
@@ -95,14 +95,18 @@ class Built:
         wanted = self.recipe.train.micro_batch_tokens
         return min(self.recipe.train.batch_tokens, AUTO_MICRO_BATCH.get(device, 16_384)) if wanted == "auto" else wanted
 
+    def planner(self, device: str = "cpu") -> Planner:
+        """Cuts the training samples into steps, and into micro-batches for a device type."""
+        train, window = self.recipe.train, self.recipe.data.options.window
+        order = stream_order(self.dataset, self.train_indices, self.recipe.seed, window)
+        return Planner(order, self.counts, train.batch_tokens, self.micro_batch_tokens(device), train.steps)
+
     def loader(self, start: Cursor, first_step: int, *, device: str = "cpu", rank: int = 0, world: int = 1) -> Loader:
         """The training steps from ``first_step``, whose data start at ``start``."""
         train = self.recipe.train
-        order = StreamOrder(len(self.train_indices), self.recipe.seed, self.train_indices)
-        planner = Planner(order, self.counts, train.batch_tokens, self.micro_batch_tokens(device), train.steps)
         return Loader(
             self.pipeline,
-            planner,
+            self.planner(device),
             workers=train.workers,
             start=start,
             first_step=first_step,

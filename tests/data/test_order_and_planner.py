@@ -76,21 +76,6 @@ def test_budgets_hold_and_are_used_up(planner: Planner) -> None:
             assert tokens(planner, (*part, after[0])) > planner.micro_batch_tokens
 
 
-@fixed
-@given(planners(), st.integers(1, 4))
-def test_ranks_share_out_a_step_without_loss_or_overlap(planner: Planner, world: int) -> None:
-    plan = planner.step(0, Cursor())
-    if len(plan.micro_batches) < world:
-        with pytest.raises(ValueError, match=r"micro-batches for \d devices; lower train.micro_batch_tokens"):
-            plan.share(0, world)
-        return
-    shares = [plan.share(rank, world) for rank in range(world)]
-    assert all(shares)
-    assert sorted((p for share in shares for part in share for p in part), key=lambda p: p.position + 1000 * p.epoch) == list(
-        plan.places
-    )
-
-
 def test_epochs_differ_and_seeds_differ() -> None:
     order = StreamOrder(100, seed=1)
     assert not np.array_equal(order.epoch(0), order.epoch(1))
@@ -107,12 +92,12 @@ def test_only_two_epochs_are_kept_in_memory() -> None:
     order = StreamOrder(10, seed=0)
     for epoch in range(5):
         order.epoch(epoch)
-    assert list(order._epochs) == [3, 4]
+    assert list(order._epochs.kept) == [3, 4]
 
 
 def test_a_part_of_a_data_set_is_permuted_by_its_own_indices() -> None:
     order = StreamOrder(3, seed=0, indices=[5, 9, 2])
-    assert sorted(order.index(4, position) for position in range(3)) == [2, 5, 9]
+    assert sorted(order.take(4, 0, 3)) == [2, 5, 9]
     planner = Planner(order, np.full(10, 7), batch_tokens=21, micro_batch_tokens=7, steps=1)
     assert len(planner.step(0, Cursor()).micro_batches) == 3
     with pytest.raises(ValueError, match="counts has 9 entries, but the order visits data set index 9"):

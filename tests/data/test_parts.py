@@ -230,3 +230,13 @@ def test_a_long_sample_is_read_once_while_it_fits_into_memory(tmp_path: Path, mo
     for index in (0, 1, 10, 11, 0):
         parts[index]
     assert len(parts._kept) == 1
+
+
+def test_groups_of_samples_are_groups_of_parts(tmp_path: Path) -> None:
+    """Groups without parts vanish; a data set without groups has none as parts."""
+    documents = Documents({"a": "", "b": "x" * 12, "c": "y", "d": "", "e": "z" * 6, "f": ""})
+    parts = Parts(documents, reader(), list_parts(documents, reader(), cache=tmp_path))
+    assert parts.group_starts is None
+    documents.group_starts = np.array([0, 1, 3, 4, 5])  # pyright: ignore[reportAttributeAccessIssue]
+    assert parts.group_starts is not None
+    assert parts.group_starts.tolist() == [0, 4]

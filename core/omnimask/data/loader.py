@@ -103,14 +103,14 @@ class Loader:
         self.pin_memory = pin_memory
 
     def __iter__(self) -> Iterator[LoadedStep]:
-        planned: deque[StepPlan] = deque()
+        planned: deque[tuple[StepPlan, int]] = deque()
         iterator = self._start(self._micro_batches(planned))
         processes = list(getattr(iterator, "_workers", []))
         try:
             for _ in range(self.first_step, self.last_step + 1):
                 first = _checked(next(iterator))
-                plan = planned.popleft()
-                loaded = [first, *(_checked(next(iterator)) for _ in plan.share(self.rank, self.world)[1:])]
+                plan, num_micro_batches = planned.popleft()
+                loaded = [first, *(_checked(next(iterator)) for _ in range(num_micro_batches - 1))]
                 batches = [item.batch for item in loaded if item.batch is not None]
                 yield LoadedStep(plan.step, batches, tuple(bad for item in loaded for bad in item.bad), plan.after)
         except RunStopped:
@@ -126,12 +126,14 @@ class Loader:
         finally:
             _stop(iterator, processes)
 
-    def _micro_batches(self, planned: deque[StepPlan]) -> Iterator[tuple[Place, ...]]:
+    def _micro_batches(self, planned: deque[tuple[StepPlan, int]]) -> Iterator[tuple[Place, ...]]:
+        """The places of every micro-batch of this rank; what was planned is remembered with its number of micro-batches."""
         cursor = self.start
         for step in range(self.first_step, self.last_step + 1):
             plan = self.planner.step(step, cursor)
-            planned.append(plan)
-            yield from plan.share(self.rank, self.world)
+            share = plan.share(self.rank, self.world)
+            planned.append((plan, len(share)))
+            yield from share
             cursor = plan.after
 
     def _start(self, micro_batches: Iterator[tuple[Place, ...]]) -> Iterator[LoadedBatch | RunStopped]:

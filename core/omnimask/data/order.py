@@ -1,18 +1,66 @@
-"""The order in which a run visits its samples: one endless stream, a pure function of the seed."""
+"""The order in which a run visits its samples: one endless stream, a pure function of the seed.
+
+N samples of an epoch, G groups of samples that lie together (shards).
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_KEPT_EPOCHS = 2
+AUTO_WINDOW = 65_536
+"""Samples that are permuted together where a recipe says ``auto`` and the data set offers groups."""
+
+_KEPT = 2
+"""Epochs, or windows, that stay in memory: a step may lie across the border between two."""
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """What a data set may offer whose samples lie in groups that are cheap to read together, one after the other: shards, say."""
+
+    @property
+    def group_starts(self) -> NDArray[np.int64] | None:
+        """(G,) index of the first sample of every group, ascending from 0; no group is empty. None: there are no groups."""
+        ...
+
+
+class Order(Protocol):
+    """Which sample lies at a position of an epoch; ``indices`` (N,) are the data set indices that every epoch visits once."""
+
+    num_samples: int
+    indices: NDArray[np.int64]
+
+    def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """(stop - start,) data set indices at the positions ``[start, stop)`` of an epoch; both count from 0."""
+        ...
+
+
+def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window: int | Literal["auto"] = "auto") -> Order:
+    """The order of a data set's samples.
+
+    Args:
+        dataset: if it is :class:`Grouped` and has more samples than a window, groups are permuted, and
+            samples within windows; else all samples are.
+        indices: (N,) ascending indices that are visited, the training part of a split say.
+        seed: the run's seed.
+        window: samples that are permuted together.
+    """
+    size = AUTO_WINDOW if window == "auto" else window
+    starts = dataset.group_starts if isinstance(dataset, Grouped) else None
+    if starts is not None and len(indices) > size:
+        return WindowOrder(indices, starts, seed, size)
+    return StreamOrder(len(indices), seed, indices)
 
 
 class StreamOrder:
-    """Which sample lies at a position of an epoch: every epoch is a permutation of its own, keyed by (seed, epoch).
+    """Every epoch is a permutation of all samples, keyed by (seed, epoch).
 
     Args:
         num_samples: samples per epoch, more than 0.
@@ -23,30 +71,104 @@ class StreamOrder:
 
     def __init__(self, num_samples: int, seed: int, indices: ArrayLike | None = None) -> None:
         self.indices: NDArray[np.int64] = np.arange(num_samples) if indices is None else np.array(indices, np.int64)
-        if num_samples < 1:
-            raise ValueError("there are no samples to put in order; is the data set empty, or all of it held out?")
+        _check_not_empty(num_samples)
         if self.indices.shape != (num_samples,):
             raise ValueError(f"num_samples is {num_samples}, but indices has shape {self.indices.shape}")
         self.num_samples = num_samples
         self.seed = seed
-        self._epochs: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
+        self._epochs: _Last[NDArray[np.int64]] = _Last()
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """(num_samples,) data set indices in the order of one epoch, which starts from 0."""
-        if epoch < 0:
-            raise ValueError(f"epochs count from 0, got {epoch}")
-        if epoch not in self._epochs:
-            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed % 2**64, epoch))))
-            self._epochs[epoch] = self.indices[generator.permutation(self.num_samples)]
-            while len(self._epochs) > _KEPT_EPOCHS:
-                self._epochs.popitem(last=False)
-        return self._epochs[epoch]
+        return self._epochs(epoch, lambda: self.indices[_generator(self.seed, epoch).permutation(self.num_samples)])
 
-    def index(self, epoch: int, position: int) -> int:
-        """Data set index of the sample at ``position``, in ``[0, num_samples)``, of an epoch."""
-        if not 0 <= position < self.num_samples:
-            raise ValueError(f"position {position} lies outside an epoch of {self.num_samples} samples")
-        return int(self.epoch(epoch)[position])
+    def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """(stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
+        _check_range(start, stop, self.num_samples)
+        return self.epoch(epoch)[start:stop]
+
+
+class WindowOrder:
+    """Every epoch permutes the groups, then the samples inside windows of the sequence that the groups make, end to end.
+
+    Samples that are visited together so come from few groups, and no epoch is ever held in memory: a window is computed from
+    (seed, epoch, window) alone.
+
+    Args:
+        indices: (N,) ascending data set indices that are visited.
+        group_starts: (G,) ascending index of the first sample of every group of the data set, beginning with 0.
+        seed: the run's seed.
+        window: samples in a window.
+    """
+
+    def __init__(self, indices: ArrayLike, group_starts: ArrayLike, seed: int, window: int) -> None:
+        self.indices: NDArray[np.int64] = np.array(indices, np.int64)
+        self.num_samples = len(self.indices)
+        self.seed, self.window = seed, window
+        _check_not_empty(self.num_samples)
+        if window < 1:
+            raise ValueError(f"a window holds at least one sample, got {window}")
+        if (np.diff(self.indices) <= 0).any():
+            raise ValueError("the indices must ascend")
+        group = np.searchsorted(np.asarray(group_starts, np.int64), self.indices, side="right")
+        self._first = np.flatnonzero(np.diff(group, prepend=-1))
+        self._size = np.diff(self._first, append=self.num_samples)
+        self._groups: _Last[tuple[NDArray[np.int64], NDArray[np.int64]]] = _Last()
+        self._windows: _Last[NDArray[np.int64]] = _Last()
+
+    def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """(stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
+        _check_range(start, stop, self.num_samples)
+        numbers = range(start // self.window, (stop - 1) // self.window + 1) if stop > start else range(0)
+        parts = [self._permuted(epoch, number) for number in numbers]
+        skipped = start - start // self.window * self.window
+        return np.concatenate([np.zeros(0, np.int64), *parts])[skipped : skipped + stop - start]
+
+    def _permuted(self, epoch: int, number: int) -> NDArray[np.int64]:
+        return self._windows((epoch, number), lambda: self._make_window(epoch, number))
+
+    def _make_window(self, epoch: int, number: int) -> NDArray[np.int64]:
+        order, ends = self._groups(epoch, lambda: self._permuted_groups(epoch))
+        positions = np.arange(number * self.window, min((number + 1) * self.window, self.num_samples))
+        place = np.searchsorted(ends, positions, side="right")
+        group = order[place]
+        within = positions - (ends[place] - self._size[group])
+        return self.indices[_generator(self.seed, epoch, 2, number).permutation(self._first[group] + within)]
+
+    def _permuted_groups(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(G,) groups in the order of an epoch, and the position at which each ends."""
+        order = _generator(self.seed, epoch, 1).permutation(len(self._size))
+        return order, np.cumsum(self._size[order])
+
+
+class _Last(Generic[T]):
+    """What was computed last, by key; it is left out when it is pickled."""
+
+    def __init__(self) -> None:
+        self.kept: OrderedDict[Hashable, T] = OrderedDict()
+
+    def __call__(self, key: Hashable, make: Callable[[], T]) -> T:
+        if key not in self.kept:
+            self.kept[key] = make()
+            while len(self.kept) > _KEPT:
+                self.kept.popitem(last=False)
+        return self.kept[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_epochs": OrderedDict()}
+        return {"kept": OrderedDict()}
+
+
+def _generator(seed: int, epoch: int, *stage: int) -> np.random.Generator:
+    if epoch < 0:
+        raise ValueError(f"epochs count from 0, got {epoch}")
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed % 2**64, epoch), spawn_key=stage)))
+
+
+def _check_not_empty(num_samples: int) -> None:
+    if num_samples < 1:
+        raise ValueError("there are no samples to put in order; is the data set empty, or all of it held out?")
+
+
+def _check_range(start: int, stop: int, num_samples: int) -> None:
+    if not 0 <= start <= stop <= num_samples:
+        raise ValueError(f"positions {start} to {stop} lie outside an epoch of {num_samples} samples")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from omnimask.data.cache import cache_folder, keep_array, kept_array
 from omnimask.data.counts import Reader, watched
 from omnimask.data.fields import decoded, names_of, raw_value
+from omnimask.data.order import Grouped
 from omnimask.interfaces import Dataset, Splits
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,15 @@ class Parts:
     def counts(self) -> NDArray[np.int64]:
         """(N,) tokens of every part."""
         return self.index.tokens
+
+    @property
+    def group_starts(self) -> NDArray[np.int64] | None:
+        """(G,) first part of every group of samples that has parts, where the data set below offers groups."""
+        starts = self.dataset.group_starts if isinstance(self.dataset, Grouped) else None
+        if starts is None:
+            return None
+        first = np.unique(np.searchsorted(self.index.sample, starts))
+        return first[first < len(self)]
 
     def key(self, index: int) -> str:
         """The sample's key, and where the part starts if it is not the only one."""

@@ -1,14 +1,21 @@
-"""Cuts the endless stream of samples into optimiser steps and micro-batches, before anything is decoded."""
+"""Cuts the endless stream of samples into optimiser steps, ranks' shares and micro-batches, before anything is decoded.
+
+n samples of one step.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.order import StreamOrder
+from omnimask.data.order import Order
+
+_FIRST_GUESS = 256
+"""Samples that are looked at first where their sizes differ; later steps guess what the last one had."""
 
 
 @dataclass(frozen=True)
@@ -36,33 +43,69 @@ class Cursor:
     position: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepPlan:
-    """The samples of one optimiser step, cut into micro-batches; ``after`` is where the next step starts."""
+    """The samples of one optimiser step, in the order of the stream.
+
+    Args:
+        step: counts from 0.
+        epochs, positions, indices: (n,) of the visits, as in :class:`Place`.
+        sizes: (n,) tokens, at least 1 each.
+        micro_batch_tokens: tokens that a micro-batch may have.
+        progress: share of the run done, in [0, 1).
+        after: where the next step starts.
+    """
 
     step: int
-    micro_batches: tuple[tuple[Place, ...], ...]
+    epochs: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    micro_batch_tokens: int
+    progress: float
     after: Cursor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StepPlan) and (self.micro_batches, self.after) == (other.micro_batches, other.after)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """All visits of this step, in the order of the stream."""
-        return tuple(place for micro_batch in self.micro_batches for place in micro_batch)
+        """All visits of this step."""
+        return self._places(0, len(self))
+
+    @property
+    def micro_batches(self) -> tuple[tuple[Place, ...], ...]:
+        """The micro-batches that a single rank computes."""
+        return self.share(0, 1)
 
     def share(self, rank: int, world: int) -> tuple[tuple[Place, ...], ...]:
-        """The micro-batches that one of ``world`` ranks computes: every ``world``-th one.
+        """The micro-batches that one of ``world`` ranks computes.
+
+        Every rank has a contiguous range of the step, all about equally many tokens: the share of a rank differs from the mean by
+        less than the largest sample. Every rank has as many micro-batches as the one with most, wherever it has so many samples.
 
         Raises:
             ValueError: a rank would have nothing to do.
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} does not exist among {world}")
-        if len(self.micro_batches) < world:
+        if len(self) < world:
             raise ValueError(
-                f"step {self.step} has {len(self.micro_batches)} micro-batches for {world} devices; "
-                "lower train.micro_batch_tokens, raise train.batch_tokens, or use fewer devices"
+                f"step {self.step} has {len(self)} samples for {world} devices; raise train.batch_tokens, or use fewer devices"
             )
-        return self.micro_batches[rank::world]
+        bounds = balanced(self.sizes, world)
+        parts = [_cut(self.sizes, start, stop, self.micro_batch_tokens) for start, stop in pairwise(bounds)]
+        chosen = _divided(parts[rank], max(map(len, parts)))
+        return tuple(self._places(start, stop) for start, stop in chosen)
+
+    def _places(self, start: int, stop: int) -> tuple[Place, ...]:
+        epochs, positions, indices = (column[start:stop].tolist() for column in (self.epochs, self.positions, self.indices))
+        return tuple(Place(*visit, self.progress) for visit in zip(epochs, positions, indices, strict=True))
 
 
 class Planner:
@@ -80,7 +123,7 @@ class Planner:
     """
 
     def __init__(
-        self, order: StreamOrder, counts: int | NDArray[np.integer], batch_tokens: int, micro_batch_tokens: int, steps: int
+        self, order: Order, counts: int | NDArray[np.integer], batch_tokens: int, micro_batch_tokens: int, steps: int
     ) -> None:
         if min(batch_tokens, micro_batch_tokens, steps) < 1:
             raise ValueError(
@@ -93,40 +136,88 @@ class Planner:
         self.batch_tokens = batch_tokens
         self.micro_batch_tokens = micro_batch_tokens
         self.steps = steps
+        self._guess = _FIRST_GUESS if isinstance(counts, np.ndarray) else batch_tokens // max(1, int(counts)) + 1
 
     def step(self, step: int, cursor: Cursor) -> StepPlan:
         """The plan of one step, in ``[0, steps)``, that starts at ``cursor``."""
         if not 0 <= step < self.steps:
             raise ValueError(f"step {step} lies outside a run of {self.steps} steps")
-        places: list[Place] = []
-        sizes: list[int] = []
-        total, progress = 0, step / self.steps
-        epoch, position = cursor.epoch, cursor.position
-        while True:
-            index = self.order.index(epoch, position)
-            size = self._size(index)
-            if places and total + size > self.batch_tokens:
-                return StepPlan(step, _cut(places, sizes, self.micro_batch_tokens), Cursor(epoch, position))
-            places.append(Place(epoch, position, index, progress))
-            sizes.append(size)
-            total += size
-            position += 1
-            if position == self.order.num_samples:
-                epoch, position = epoch + 1, 0
+        found = self._look(cursor, self._guess)
+        while found[3].sum() <= self.batch_tokens:
+            found = self._look(cursor, 2 * len(found[3]))
+        epochs, positions, indices, sizes = found
+        count = max(1, int(np.searchsorted(np.cumsum(sizes), self.batch_tokens, side="right")))
+        self._guess = count + count // 8 + 2
+        epoch, position = int(epochs[count - 1]), int(positions[count - 1]) + 1
+        after = Cursor(epoch, position) if position < self.order.num_samples else Cursor(epoch + 1, 0)
+        columns = (column[:count] for column in (epochs, positions, indices, sizes))
+        return StepPlan(step, *columns, self.micro_batch_tokens, step / self.steps, after)
 
-    def _size(self, index: int) -> int:
-        """Tokens of a sample; at least 1, so that every step ends even where samples are empty."""
-        return max(1, int(self.counts if isinstance(self.counts, int | np.integer) else self.counts[index]))
+    def check_world(self, world: int) -> None:
+        """Whether every rank has work at every step, whatever the order.
+
+        Raises:
+            ValueError: a step could have fewer samples than there are ranks.
+        """
+        largest = max(1, int(self.counts if isinstance(self.counts, int | np.integer) else self.counts[self.order.indices].max()))
+        if self.batch_tokens // largest < world:
+            raise ValueError(
+                f"the largest sample has {largest} tokens, so that a step of {self.batch_tokens} tokens may hold only "
+                f"{max(1, self.batch_tokens // largest)} samples for {world} devices; raise train.batch_tokens to "
+                f"{largest * world}, or use fewer devices"
+            )
+
+    def _look(self, cursor: Cursor, count: int) -> tuple[NDArray[np.int64], ...]:
+        """Epochs, positions, indices and sizes of the ``count`` visits from a cursor on, (count,) each."""
+        num_samples = self.order.num_samples
+        flat = cursor.position + np.arange(count)
+        epochs, positions = cursor.epoch + flat // num_samples, flat % num_samples
+        indices = np.concatenate([self.order.take(*part) for part in _by_epoch(cursor, count, num_samples)])
+        sizes = np.full(count, self.counts) if isinstance(self.counts, int | np.integer) else self.counts[indices]
+        return epochs, positions, indices, np.maximum(1, sizes.astype(np.int64))
 
 
-def _cut(places: Sequence[Place], sizes: Sequence[int], budget: int) -> tuple[tuple[Place, ...], ...]:
-    """Contiguous parts, each with as many samples as fit into ``budget``, at least one."""
-    parts: list[list[Place]] = [[]]
-    total = 0
-    for place, size in zip(places, sizes, strict=True):
-        if parts[-1] and total + size > budget:
-            parts.append([])
-            total = 0
-        parts[-1].append(place)
-        total += size
-    return tuple(map(tuple, parts))
+def balanced(sizes: NDArray[np.int64], parts: int) -> list[int]:
+    """(parts + 1,) bounds of contiguous ranges that are about equally large, none empty; there are at least ``parts`` sizes."""
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    wanted = ends[-1] * np.arange(parts + 1) / parts
+    after = np.searchsorted(ends, wanted).clip(1)
+    bounds = np.where(wanted - ends[after - 1] <= ends[after] - wanted, after - 1, after)
+    number = np.arange(parts + 1)
+    bounds = np.maximum.accumulate(bounds - number) + number
+    return np.minimum(bounds, len(sizes) - parts + number).tolist()
+
+
+def _by_epoch(cursor: Cursor, count: int, num_samples: int) -> list[tuple[int, int, int]]:
+    """(epoch, start, stop) of the ranges that make up the ``count`` visits from a cursor on."""
+    ranges: list[tuple[int, int, int]] = []
+    epoch, position = cursor.epoch, cursor.position
+    while count:
+        taken = min(count, num_samples - position)
+        ranges.append((epoch, position, position + taken))
+        count, epoch, position = count - taken, epoch + 1, 0
+    return ranges
+
+
+def _cut(sizes: NDArray[np.int64], start: int, stop: int, budget: int) -> list[tuple[int, int]]:
+    """Contiguous parts of ``[start, stop)``, each with as many samples as fit into ``budget``, at least one."""
+    ends = np.cumsum(sizes[start:stop])
+    parts: list[tuple[int, int]] = []
+    first, used = 0, 0
+    while first < len(ends):
+        last = max(first + 1, int(np.searchsorted(ends, used + budget, side="right")))
+        parts.append((start + first, start + last))
+        first, used = last, int(ends[last - 1])
+    return parts
+
+
+def _divided(parts: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """``count`` parts, made by halving those with most samples; fewer if no part has two."""
+    found = list(parts)
+    while len(found) < count:
+        start, stop = found[number := max(range(len(found)), key=lambda n: found[n][1] - found[n][0])]
+        if stop - start < 2:
+            break
+        middle = (start + stop) // 2
+        found[number : number + 1] = [(start, middle), (middle, stop)]
+    return found

@@ -13,8 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from omnimask.builder import Built
-from omnimask.data.order import StreamOrder
-from omnimask.data.planner import Cursor, Planner, StepPlan
+from omnimask.data.planner import Cursor, StepPlan
 from omnimask.interfaces import Context, MaskedBatch, Run, Sample
 from omnimask.training.switches import checkpoint_activations
 
@@ -81,10 +80,7 @@ def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
 
 
 def _first_step(built: Built, device: str) -> StepPlan:
-    train = built.recipe.train
-    order = StreamOrder(len(built.train_indices), built.recipe.seed, built.train_indices)
-    planner = Planner(order, built.counts, train.batch_tokens, built.micro_batch_tokens(device), train.steps)
-    return planner.step(0, Cursor())
+    return built.planner(device).step(0, Cursor())
 
 
 def parameters_by_part(model: Any) -> dict[str, int]:

@@ -75,4 +75,8 @@ class DataOptions(BaseModel):
         0.05
     )
     max_validation: Annotated[int, Field(gt=0, description="at most this many held-out samples are used per validation")] = 2048
+    window: Annotated[
+        Annotated[int, Field(gt=0)] | Literal["auto"],
+        Field(description="samples that are permuted together where they lie in shards, which are permuted first; auto: 65536"),
+    ] = "auto"
     max_bad: Annotated[BadSamples, Field(description="unreadable samples tolerated")] = BadSamples()
