@@ -69,8 +69,7 @@ class ScoredMasker:
             score[values < 0] = np.nan
         if (self.pick == "sampled" or self.weighted) and np.any(score < 0):
             raise ValueError(
-                f"field {self.field!r} holds the score {np.nanmin(score):g}; with pick: sampled or weighted: true scores must be at "
-                "least 0"
+                f"field {self.field!r} holds the score {np.nanmin(score):g}; pick: sampled and weighted: true need scores from 0 on"
             )
         return score
 
