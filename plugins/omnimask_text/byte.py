@@ -14,7 +14,7 @@ from pydantic import Field
 from omnimask.interfaces import Context
 from omnimask_text.annotations import Kind
 from omnimask_text.characters import word_numbers
-from omnimask_text.scheme import Frame, Ints, Pieces
+from omnimask_text.scheme import CONTENT_USES, Frame, Ints, Pieces
 from omnimask_text.tokenizer import TextTokenizer
 
 _NUM_BYTES = 256
@@ -28,7 +28,7 @@ class ByteScheme:
     def __init__(self) -> None:
         self.vocabulary = _NUM_BYTES + len(_SPECIALS)
         self.special_ids: Mapping[str, int] = _SPECIALS
-        self.frame_ids = np.array(sorted(_SPECIALS.values()), np.int64)
+        self.frame_ids = np.array([number for use, number in _SPECIALS.items() if use not in CONTENT_USES], np.int64)
         before, after = (np.array([_SPECIALS[use]], np.int64) for use in ("cls", "sep"))
         self.frame = Frame(before, after, after)
 

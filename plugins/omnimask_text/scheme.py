@@ -42,9 +42,13 @@ class Frame:
 NO_FRAME = Frame(*(np.zeros(0, np.int64),) * 3)
 
 
+CONTENT_USES = ("unk", "mask")
+"""Special tokens that stand for text: they are asked for and shown like any other token."""
+
+
 class Scheme(Protocol):
     """Picklable. ``vocabulary`` is one more than the largest id; ``special_ids`` are special tokens by use (mask, cls, sep, pad,
-    unk, bos, eos); ``frame_ids`` (m,) ids that carry no text, those of unknown pieces excepted; ``frame`` stands around texts."""
+    unk, bos, eos); ``frame_ids`` (m,) those of special tokens that stand for no text; ``frame`` stands around texts."""
 
     vocabulary: int
     special_ids: Mapping[str, int]

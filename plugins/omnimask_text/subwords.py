@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from omnimask_text.characters import white_space, word_numbers
-from omnimask_text.scheme import Frame, Ints, Pieces
+from omnimask_text.scheme import CONTENT_USES, Frame, Ints, Pieces
 
 USES = {
     "mask": ("[MASK]", "<mask>"),
@@ -38,7 +38,8 @@ class Subwords:
         self.vocabulary = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self.special_ids: Mapping[str, int] = dict(_recognised(backend) if special_ids is None else special_ids)
         added = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
-        self.frame_ids = np.array(sorted(added - {self.special_ids.get("unk", -1)}), np.int64)
+        content = {self.special_ids.get(use) for use in CONTENT_USES}
+        self.frame_ids = np.array(sorted(added - content), np.int64)
         self.frame = _frame(backend)
         probe = backend.encode("one two", add_special_tokens=False)
         self._has_words = len(set(probe.word_ids)) > 1

@@ -30,9 +30,9 @@ CONFIG: Mapping[str, Any] = {
 }
 """``tokenizer_config.json``, with which ``transformers`` knows the special tokens' uses."""
 
-_PREFIX = "##"
+_PREFIX, _SPACE = "##", "▁"
 _DIGITS = 4
-"""Decimals of a unigram piece's log probability: sums in another order differ behind the twelfth."""
+"""Decimals of a unigram piece's log probability, enough for the trainer's own steps; sums in another order differ far behind."""
 
 
 def train(
@@ -59,12 +59,13 @@ def train(
     found = _characters(tokenizer, corpus())
     if not found:
         raise ValueError("the corpus holds no text")
-    singles = sorted(found | set(characters))
+    singles = sorted(found | set(characters) | ({_SPACE} if algorithm == "unigram" else set()))
     least = _smallest(algorithm, singles)
     if vocabulary < least:
         raise ValueError(
-            f"a vocabulary of {vocabulary:,} is too small: {len(SPECIALS)} special tokens and the single characters take "
-            f"{least:,}; ask for more (8,192 suits a small corpus, 32,768 a large one)"
+            f"a vocabulary of {vocabulary:,} is too small for {algorithm}: {len(SPECIALS)} special tokens and single characters "
+            f"take {least:,}; ask for more (8,192 suits a small corpus, 32,768 a large one)"
+            + ("" if algorithm == "bpe" else ", or take bpe, which needs 261 for any corpus")
         )
     with _one_thread():
         tokenizer.train_from_iterator(corpus(), _trainer(algorithm, vocabulary, singles))
@@ -103,15 +104,11 @@ def _untrained(algorithm: Algorithm, lowercase: bool) -> Tokenizer:
 
 
 def _characters(tokenizer: Tokenizer, corpus: Iterable[str]) -> set[str]:
-    """The characters that the model will see."""
+    """The characters that the model will see, without white space."""
     found: set[str] = set()
-    pieces: set[str] = set()
     for text in corpus:
-        pieces.update(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)))
-        if len(pieces) > 100_000:
-            found.update(*pieces)
-            pieces.clear()
-    return found.union(*pieces)
+        found.update(tokenizer.normalizer.normalize_str(text))
+    return {character for character in found if not character.isspace()}
 
 
 def _smallest(algorithm: Algorithm, characters: list[str]) -> int:
@@ -169,14 +166,15 @@ def _finished(trained: Tokenizer, algorithm: Algorithm) -> Tokenizer:
 def _settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """Unigram pieces in an order, and with scores, that do not depend on the order in which the trainer met the words.
 
-    The trainer appends characters that it had pruned, in any order, each with a score a little below the last one.
+    Characters that it had pruned come back in any order, each with a score one step above the one before, from the lowest on.
     """
-    specials, scored = pieces[: len(SPECIALS)], [(piece, score) for piece, score in pieces[len(SPECIALS) :]]
-    lowest = min(score for piece, score in scored if len(piece) > 1)
-    kept = [(piece, round(score, _DIGITS)) for piece, score in scored if len(piece) > 1 or score > lowest]
-    appended = sorted(piece for piece, score in scored if len(piece) == 1 and score <= lowest)
-    kept += [(piece, round(lowest - 1e-4 * (number + 1), _DIGITS)) for number, piece in enumerate(appended)]
-    return [(str(piece), float(score)) for piece, score in specials] + sorted(kept, key=lambda one: (-one[1], one[0]))
+    specials = [(piece, float(score)) for piece, score in pieces[: len(SPECIALS)]]
+    scored = {piece: round(score, _DIGITS) for piece, score in pieces[len(SPECIALS) :]}
+    lowest, step = min(scored.values()), 10**-_DIGITS
+    singles = sorted(piece for piece in scored if len(piece) == 1)
+    returned = [piece for piece in singles if scored[piece] <= lowest + step * (len(singles) + 1)]
+    scored |= {piece: round(lowest + step * number, _DIGITS) for number, piece in enumerate(returned)}
+    return specials + sorted(scored.items(), key=lambda one: (-one[1], one[0]))
 
 
 @contextmanager

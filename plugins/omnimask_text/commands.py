@@ -1,0 +1,97 @@
+"""``omnimask train-tokenizer``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omnimask.cli.output import say, write_pairs
+from omnimask.errors import UserError
+
+_SAMPLE = 60
+"""Characters of the corpus that are shown as tokens."""
+
+
+class Algorithm(StrEnum):
+    """How pieces of words are chosen."""
+
+    bpe = "bpe"
+    wordpiece = "wordpiece"
+    unigram = "unigram"
+
+
+def train_tokenizer(
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="A text file in UTF-8, or a folder with such files.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, which must not exist.", show_default=False)],
+    algorithm: Annotated[Algorithm, typer.Option("--algorithm", help="How pieces of words are chosen.")] = Algorithm.bpe,
+    vocabulary: Annotated[int, typer.Option("--vocabulary", metavar="N", help="Number of tokens, special ones included.")] = 8192,
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="Make capitals small; wordpiece drops accents too.")] = False,
+) -> None:
+    """Train a tokenizer on your own text.
+
+    OUT becomes a folder that the tokenizer text.huggingface reads, and transformers' AutoTokenizer. The same corpus gives the same
+    tokenizer. Of a folder, files ending in .txt, .text, .md and .rst are read, those of sub-folders too.
+    """
+    _check_out(out)
+    from omnimask_text.corpus import find_corpus
+    from omnimask_text.train import files, train
+
+    try:
+        texts = find_corpus(corpus)
+        say(f"training {algorithm.value} on {_described(len(texts.files), sum(file.stat().st_size for file in texts.files))}")
+        tokenizer = train(texts, algorithm.value, vocabulary, lowercase=lowercase)
+        sample = _sample(texts())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{corpus}: {error}" if str(corpus) not in str(error) else str(error)) from error
+    _write(out, files(tokenizer))
+    tokens: Any = tokenizer.encode(sample).tokens
+    write_pairs({"tokens": f"{tokenizer.get_vocab_size():,}", "text": sample, "becomes": " ".join(tokens)}, title=str(out))
+    say(f"\nwritten: {out}. In a recipe:\n  tokenizer: {{name: text.huggingface, path: {out}}}")
+
+
+def _check_out(out: Path) -> None:
+    """Raises before anything is trained, which may take a while."""
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists; name another folder, or remove it first")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {out.absolute().parent} to write {out.name} into")
+
+
+def _write(out: Path, contents: Mapping[str, str]) -> None:
+    """The folder with its files; complete or absent."""
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
+        try:
+            part.chmod(0o755)
+            for name, text in contents.items():
+                (part / name).write_text(text, encoding="utf-8")
+            part.rename(out)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _sample(chunks: Iterable[str]) -> str:
+    """The beginning of the first line that is long enough; of the longest one, if none is."""
+    lines = (" ".join(line.split()) for chunk in chunks for line in chunk.splitlines())
+    found = ""
+    for line in lines:
+        found = max(found, line, key=len)
+        if len(found) >= _SAMPLE:
+            break
+    return found if len(found) <= _SAMPLE else found[:_SAMPLE].rpartition(" ")[0] or found[:_SAMPLE]
+
+
+def _described(num_files: int, size: int) -> str:
+    unit, scale = ("MB", 1e6) if size >= 1e6 else ("kB", 1e3)
+    return f"{num_files} file{'s' if num_files > 1 else ''} with {size / scale:,.1f} {unit}"
