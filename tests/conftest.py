@@ -31,8 +31,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
     ``distribution("foo", {"foo": "import omnimask\n..."}, "[omnimask]\nfoo = foo\n")`` writes ``foo.py`` beside
     ``foo-1.0.dist-info``; a source named ``foo/__init__`` lands in a package.
     """
-    from omnimask import commands
-    from omnimask.registry import discover
+    from omnimask import commands, discovery
 
     folder = tmp_path / "site"
     folder.mkdir()
@@ -52,7 +51,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
         (info / "entry_points.txt").write_bytes(entry_points.encode() if isinstance(entry_points, str) else entry_points)
         monkeypatch.syspath_prepend(folder)  # what the path holds is cached
         commands.find.cache_clear()
-        discover(refresh=True)
+        discovery.find.cache_clear()
         return info
 
     yield write
@@ -61,7 +60,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
         if str(getattr(sys.modules[module], "__file__", None) or "").startswith(str(folder)):
             del sys.modules[module]
     commands.find.cache_clear()
-    discover(refresh=True)
+    discovery.find.cache_clear()
 
 
 TOY_PLUGINS = Path(__file__).parent / "toys" / "plugins"

@@ -16,20 +16,26 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from omnimask.distributions import COMMANDS, PLUGINS, VARIABLE, allowed_names, identity, scan
+from omnimask import __version__
+from omnimask.distributions import COMMANDS, PLUGINS, VARIABLE, allowed_names, identity, incompatible, scan
 from omnimask.errors import UserError
 from omnimask.references import indented, resolve, trace
 
 
 @dataclass(frozen=True)
 class Command:
-    """One entry point of the group; ``extras`` are those that it declares (``package.module:function [extra]``)."""
+    """One entry point of the group.
+
+    ``extras`` are those that it declares (``package.module:function [extra]``); ``refusal`` says why its distribution does not
+    work with this version of omnimask.
+    """
 
     name: str
     reference: str
     distribution: str
     version: str
     extras: tuple[str, ...] = ()
+    refusal: str | None = None
 
     def __str__(self) -> str:
         return f"command {self.name!r} of {self.distribution} {self.version}"
@@ -51,6 +57,8 @@ class Command:
         Raises:
             UserError: it cannot be imported, or is no function; the message holds the cause.
         """
+        if self.refusal is not None:
+            raise UserError(f"{self}: {self.refusal}")
         try:
             function = resolve(self.reference)
         except (Exception, SystemExit) as error:
@@ -108,9 +116,8 @@ def ambiguous(several: Sequence[Command]) -> str:
 def _command(point: EntryPoint) -> Command:
     name, version = identity(point.dist)
     reference, _, extras = point.value.partition("[")
-    return Command(
-        point.name, reference.strip(), name, version, tuple(part.strip() for part in extras.rstrip("] ").split(",") if part)
-    )
+    names = tuple(part.strip() for part in extras.rstrip("] ").split(",") if part)
+    return Command(point.name, reference.strip(), name, version, names, incompatible(point.dist, __version__))
 
 
 def _owners(point: EntryPoint, plugins: Sequence[EntryPoint]) -> set[str]:

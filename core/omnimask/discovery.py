@@ -10,9 +10,9 @@ from importlib.metadata import EntryPoint
 
 import pluggy
 
-from omnimask import hooks
+from omnimask import __version__, hooks
 from omnimask.distributions import PLUGINS as GROUP
-from omnimask.distributions import VARIABLE, Damaged, allowed_names, identity, scan
+from omnimask.distributions import VARIABLE, Damaged, allowed_names, identity, incompatible, scan
 from omnimask.hints import listed, nearest
 from omnimask.references import shorten
 from omnimask.registry import Failure, Plugin, Registrar, Registry
@@ -49,6 +49,9 @@ def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: I
             left_out.append(point.name)
             continue
         registrar = Registrar(_plugin(point))
+        if (refusal := incompatible(point.dist, __version__)) is not None:
+            failures.append(Failure(registrar.plugin, refusal, refusal))
+            continue
         try:
             _register(point, registrar)
         except (Exception, SystemExit) as error:
@@ -68,12 +71,15 @@ def _plugin(point: EntryPoint) -> Plugin:
 def _register(point: EntryPoint, registrar: Registrar) -> None:
     if not EntryPoint.pattern.match(point.value):
         raise ValueError(f"the entry point {point.value!r} names no module; it has the form 'package.module'")
+    module = point.load()
     manager = pluggy.PluginManager("omnimask")
     manager.add_hookspecs(hooks)
-    manager.register(point.load(), name=f"{registrar.plugin.distribution}:{point.name}")
+    manager.register(module, name=f"{registrar.plugin.distribution}:{point.name}")
     manager.check_pending()
     if not manager.hook.omnimask_register.get_hookimpls():
         raise ValueError(f"{point.value} has no function omnimask_register(registry) marked with @omnimask.hookimpl")
+    registrar.hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
+    registrar.module = module
     manager.hook.omnimask_register(registry=registrar)
 
 

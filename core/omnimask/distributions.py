@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+OWN = "omnimask"
+"""The framework's own distribution."""
 PLUGINS = "omnimask"
 """Entry-point group of plugins."""
 COMMANDS = "omnimask.commands"
@@ -71,6 +76,34 @@ def identity(distribution: Distribution | None) -> tuple[str, str]:
         return str(name), str(version)
     stem = PurePath(str(getattr(distribution, "_path", ""))).name.removesuffix(".dist-info").removesuffix(".egg-info")
     return str(name or stem.partition("-")[0] or "an unknown distribution"), str(version or stem.partition("-")[2] or "?")
+
+
+def incompatible(distribution: Distribution | None, own: str) -> str | None:
+    """Why a distribution cannot work with omnimask ``own``, by the versions of omnimask that it requires; None if it can."""
+    wanted: list[str] = []
+    with contextlib.suppress(Exception):  # metadata that cannot be read forbid nothing
+        wanted = [text for text in (distribution.requires if distribution else None) or [] if text.startswith(OWN)]
+    for text in wanted:
+        specifier = _specifier(text)
+        if specifier is not None and not specifier.contains(own, prereleases=True):
+            name, version = identity(distribution)
+            return (
+                f"{name} {version} requires {OWN}{specifier}, and this is {OWN} {own}: install a version of {OWN} that it "
+                f"works with (pip install '{OWN}{specifier}'), or another version of {name}"
+            )
+    return None
+
+
+def _specifier(text: str) -> SpecifierSet | None:
+    """The versions of omnimask that a requirement allows; None if it is of another package, or does not apply here."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(text)
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    except (InvalidRequirement, ValueError):
+        return None
+    return requirement.specifier if requirement.name == OWN and applies else None
 
 
 def _raw(distribution: Distribution) -> str:

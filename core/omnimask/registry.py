@@ -107,6 +107,8 @@ class Registrar:
 
     def __init__(self, plugin: Plugin) -> None:
         self.plugin = plugin
+        self.module: Any = None
+        self.hooks: tuple[str, ...] = ()
         self.entries: list[Entry] = []
         self.folders: list[RecipeFolder] = []
 
@@ -161,12 +163,16 @@ class Registry:
         registrars: what the plugins registered, in the order that decides nothing but listings.
         failures: the plugins that could not be used.
         left_out: names of installed plugins that ``OMNIMASK_PLUGINS`` leaves out.
+
+    Attributes:
+        implementations: of every plugin, its module and the names of the hooks that it implements.
     """
 
     def __init__(
         self, registrars: Sequence[Registrar] = (), failures: Sequence[Failure] = (), left_out: Sequence[str] = ()
     ) -> None:
         self.plugins = tuple(registrar.plugin for registrar in registrars)
+        self.implementations = tuple((each.plugin, each.module, each.hooks) for each in registrars)
         self.failures = tuple(failures)
         self.left_out = tuple(left_out)
         self.folders = tuple(folder for registrar in registrars for folder in registrar.folders)

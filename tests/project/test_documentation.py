@@ -12,7 +12,8 @@ import pytest
 import omnimask
 from omnimask.builder import Built
 from omnimask.cli import root
-from omnimask.cli.extra import OWN, Placeholder
+from omnimask.cli.extra import Placeholder
+from omnimask.distributions import OWN
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe

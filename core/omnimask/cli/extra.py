@@ -11,11 +11,9 @@ import typer.core
 import typer.main
 
 from omnimask.commands import Command, ambiguous, find
+from omnimask.distributions import OWN
 from omnimask.errors import UserError
 from omnimask.references import indented, trace
-
-OWN = "omnimask"
-"""The distribution whose commands are listed together with the built-in ones."""
 
 
 def extra_commands(builtin: Collection[str]) -> Iterator[Placeholder]:

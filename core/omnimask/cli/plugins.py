@@ -2,82 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omnimask.cli.extra import OWN
 from omnimask.cli.output import report, say, write_json, write_table
-from omnimask.commands import clashes, find
-from omnimask.errors import UserError
 
 if TYPE_CHECKING:
-    from omnimask.registry import Registry
+    from omnimask.inventory import PluginRow
+
+_COLUMNS = ("plugin", "distribution", "version", "components", "recipes", "hooks", "commands")
 
 
 def plugins(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Load every component and recipe folder; exit 1 if one fails.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Load every component, command and recipe folder; exit 1 if one fails.")
+    ] = False,
 ) -> None:
     """List the installed plugins, where they come from, and which ones failed."""
     from omnimask.cli import builtin_names
+    from omnimask.commands import find
+    from omnimask.inventory import problems, rows
     from omnimask.registry import discover
 
-    registry = discover()
-    problems = _problems(registry, builtin_names(), load=check)
+    registry, commands = discover(), find()
+    found = rows(registry, commands)
+    wrong = problems(registry, commands, builtin_names(), load=check)
     if as_json:
-        write_json({"plugins": _rows(registry), "problems": problems, "left_out": list(registry.left_out), "checked": check})
+        record = {"plugins": [dataclasses.asdict(row) for row in found], "problems": wrong}
+        write_json({**record, "left_out": list(registry.left_out), "checked": check})
     else:
-        columns = ("plugin", "distribution", "version", "components", "recipes")
-        write_table(columns, [[str(row[column]) for column in columns] for row in _rows(registry)], right=columns[3:])
+        write_table(_COLUMNS, _cells(found), right=_COLUMNS[3:])
         if registry.left_out:
             say(f"left out by OMNIMASK_PLUGINS: {', '.join(registry.left_out)}")
-        if problems:
-            report(1, *problems)
+        if wrong:
+            report(1, *wrong)
         elif check:
             say("every component could be loaded")
-    if problems and check:
+    if wrong and check:
         raise typer.Exit(1)
 
 
-def _rows(registry: Registry) -> list[dict[str, str | int]]:
+def _cells(found: Sequence[PluginRow]) -> list[list[str]]:
+    """Names, and how many of each kind; a plugin that failed has brought nothing."""
     return [
-        {
-            "plugin": plugin.name,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "components": sum(entry.plugin == plugin for entry in registry.entries()),
-            "recipes": sum(folder.plugin == plugin for folder in registry.folders),
-        }
-        for plugin in registry.plugins
+        [row.plugin, row.distribution, row.version]
+        + (
+            [str(len(many)) for many in (row.components, row.recipes, row.hooks, row.commands)]
+            if row.failure is None
+            else ["failed", "", "", ""]
+        )
+        for row in found
     ]
-
-
-def _problems(registry: Registry, builtin: Collection[str], *, load: bool) -> list[str]:
-    found = [f"{failure}\n{failure.traceback}" if load else str(failure) for failure in registry.failures]
-    for entries in registry.conflicts():
-        claims = " and ".join(str(entry.plugin) for entry in entries)
-        found.append(f"{entries[0].kind} {entries[0].name!r} is registered by {claims}; uninstall one or set OMNIMASK_PLUGINS")
-    found += clashes(find(), builtin, OWN)
-    if not load:
-        return found
-    for command in find():
-        try:
-            command.load()
-        except UserError as error:
-            found.extend(error.messages)
-    clashing = {(entry.kind, entry.name) for entries in registry.conflicts() for entry in entries}
-    for entry in registry.entries():
-        if (entry.kind, entry.name) not in clashing:
-            try:
-                registry.load(entry.kind, entry.name)
-            except UserError as error:
-                found.extend(error.messages)
-    for folder in registry.folders:
-        try:
-            if not folder.path().is_dir():
-                found.append(f"recipes of {folder.plugin}: there is no folder {folder.path()}")
-        except Exception as error:  # whatever the plugin's code does
-            found.append(f"recipes of {folder.plugin}: {folder.reference}: {type(error).__name__}: {error}")
-    return found

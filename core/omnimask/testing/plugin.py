@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 import torch
 
 from omnimask.builder import build
 from omnimask.data.planner import Cursor
 from omnimask.discovery import GROUP, collect
+from omnimask.distributions import scan
 from omnimask.recipe import Recipe, load_recipe, shipped_recipes
 from omnimask.registry import Entry, Registry
 from omnimask.signature import options_of
@@ -27,7 +28,7 @@ class PluginContract(ABC):
 
     def registry(self) -> Registry:
         """What is installed; :func:`with_module` gives a registry with a module that is not."""
-        return collect(entry_points(group=GROUP))
+        return collect(scan(GROUP)[0])
 
     def overrides(self, recipe: str) -> Sequence[str]:
         """``key=value`` for what a shipped recipe leaves open (``data.path=...``), where it is loaded as it stands."""
@@ -134,4 +135,4 @@ def train_briefly(recipe: Recipe, name: str, steps: int = 2) -> None:
 
 def with_module(name: str, module: str) -> Registry:
     """What is installed, and one importable module as if it were a plugin's entry point; for tests without an installation."""
-    return collect([*entry_points(group=GROUP), EntryPoint(name=name, value=module, group=GROUP)])
+    return collect([*scan(GROUP)[0], EntryPoint(name=name, value=module, group=GROUP)])

@@ -1,0 +1,125 @@
+"""What is installed: every plugin with what it brings, why those that failed did, and everything that cannot be used.
+
+Imports no torch; only :func:`problems` with ``load`` imports components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from omnimask.commands import Command, clashes
+from omnimask.distributions import OWN
+from omnimask.errors import UserError
+from omnimask.recipe.shipped import SUFFIXES
+from omnimask.registry import Entry, Plugin, RecipeFolder, Registry
+
+
+@dataclass(frozen=True)
+class ComponentRow:
+    """A registered component; ``reference`` is ``module:Class``."""
+
+    kind: str
+    name: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class FailureRow:
+    """Why a plugin could not be used, in a line and as a traceback."""
+
+    cause: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class PluginRow:
+    """One plugin; ``entry_point`` is its module, ``hooks`` are those of run time. One that failed has a ``failure`` alone."""
+
+    plugin: str
+    distribution: str
+    version: str
+    entry_point: str
+    components: tuple[ComponentRow, ...] = ()
+    recipes: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    failure: FailureRow | None = None
+
+
+def rows(registry: Registry, commands: Sequence[Command]) -> list[PluginRow]:
+    """The plugins that work, then those that failed."""
+    failed = [
+        PluginRow(*_head(failure.plugin), failure=FailureRow(failure.cause, failure.traceback)) for failure in registry.failures
+    ]
+    return [_row(plugin, hooks, registry, commands) for plugin, _, hooks in registry.implementations] + failed
+
+
+def problems(registry: Registry, commands: Sequence[Command], builtin: Collection[str], *, load: bool) -> list[str]:
+    """Everything that cannot be used, in words.
+
+    Args:
+        registry: of the installed plugins.
+        commands: that they add.
+        builtin: names of the commands that are no plugin's.
+        load: import every component, command and recipe folder, and give tracebacks.
+    """
+    found = [f"{failure}\n{failure.traceback}" if load else str(failure) for failure in registry.failures]
+    for entries in registry.conflicts():
+        claims = " and ".join(str(entry.plugin) for entry in entries)
+        found.append(f"{entries[0].kind} {entries[0].name!r} is registered by {claims}; uninstall one or set OMNIMASK_PLUGINS")
+    found += clashes(commands, builtin, OWN)
+    return found + _unloadable(registry, commands) if load else found
+
+
+def _unloadable(registry: Registry, commands: Sequence[Command]) -> list[str]:
+    found: list[str] = []
+    clashing = {(entry.kind, entry.name) for entries in registry.conflicts() for entry in entries}
+    for entry in registry.entries():
+        if (entry.kind, entry.name) not in clashing:
+            try:
+                registry.load(entry.kind, entry.name)
+            except UserError as error:
+                found.extend(error.messages)
+    for command in commands:
+        try:
+            command.load()
+        except UserError as error:
+            found.extend(error.messages)
+    for folder in registry.folders:
+        try:
+            if not folder.path().is_dir():
+                found.append(f"recipes of {folder.plugin}: there is no folder {folder.path()}")
+        except Exception as error:  # whatever the plugin's code does
+            found.append(f"recipes of {folder.plugin}: {folder.reference}: {type(error).__name__}: {error}")
+    return found
+
+
+def _row(plugin: Plugin, hooks: tuple[str, ...], registry: Registry, commands: Sequence[Command]) -> PluginRow:
+    components = [_component(entry) for entry in registry.entries() if entry.plugin == plugin]
+    recipes = [name for folder in registry.folders if folder.plugin == plugin for name in _recipes(folder)]
+    mine = [command.name for command in commands if _belongs(command, plugin)]
+    run_time = tuple(hook for hook in hooks if hook != "omnimask_register")
+    return PluginRow(*_head(plugin), tuple(components), tuple(sorted(recipes)), run_time, tuple(mine))
+
+
+def _head(plugin: Plugin) -> tuple[str, str, str, str]:
+    return plugin.name, plugin.distribution, plugin.version, plugin.module
+
+
+def _component(entry: Entry) -> ComponentRow:
+    reference = entry.reference if isinstance(entry.reference, str) else f"{entry.reference.__module__}:{entry.reference.__name__}"
+    return ComponentRow(entry.kind, entry.name, reference)
+
+
+def _recipes(folder: RecipeFolder) -> list[str]:
+    try:
+        return [f"{folder.modality}/{path.stem}" for path in folder.path().iterdir() if path.suffix in SUFFIXES]
+    except Exception:  # `problems` says what is wrong with it
+        return []
+
+
+def _belongs(command: Command, plugin: Plugin) -> bool:
+    """Whether a command comes from the plugin's distribution and package."""
+    package = command.reference.partition(":")[0].partition(".")[0]
+    return command.distribution == plugin.distribution and package == plugin.module.partition(".")[0]
