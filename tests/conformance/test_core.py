@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -241,3 +241,6 @@ class TestAutoregressive(PredictorContract):
 class TestCorePlugin(PluginContract):
     def plugin(self) -> str:
         return "core"
+
+    def overrides(self, recipe: str) -> Sequence[str]:
+        return ("data.path=.", *(["modalities.text.tokenizer.path=."] if recipe.startswith("text/") else []))

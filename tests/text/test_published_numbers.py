@@ -1,0 +1,99 @@
+"""The numbers of the shipped text recipes, written down a second time with their sources.
+
+BERT: Devlin et al. 2018, appendix A.2, and run_pretraining.py (Adam's epsilon). RoBERTa: Liu et al. 2019, table 9. ModernBERT: Warner
+et al. 2024, tables 3 and 4, and the reference's modernbert-base-pretrain.yaml. MosaicBERT: Portes et al. 2023, and the reference's
+mosaic-bert-base-uncased.yaml (its decoupled decay per step is given here as a share of the learning rate).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from omnimask.recipe import Recipe, load_recipe, shipped_recipes
+
+OURS = {"quickstart"}
+"""Recipes that reproduce no publication."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """``context`` in tokens, ``batch`` in sequences; ``warmup`` in steps."""
+
+    context: int
+    batch: int
+    steps: int
+    hidden: float
+    lr: float
+    warmup: int
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    schedule: str
+    encoder: dict[str, Any]
+    vocabulary: int | None = None
+    minimum: float = 0.0
+
+
+BASE = {"width": 768, "depth": 12, "heads": 12}
+TABLE = {
+    "bert": Published(
+        512, 256, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear",
+        {**BASE, "name": "bert", "types": 2, "dropout": 0.1, "norm_eps": 1e-12, "mlp_width": None, "position": "learned"},
+    ),
+    "roberta": Published(
+        512, 8192, 500_000, 0.15, 6e-4, 24_000, (0.9, 0.98), 1e-6, 0.01, "linear",
+        {**BASE, "name": "bert", "types": 0, "dropout": 0.1, "norm_eps": 1e-5, "mlp_width": None, "position": "learned"},
+    ),
+    "modernbert": Published(
+        1024, 4608, round(1.719e12 / (4608 * 1024)), 0.3, 8e-4, round(3e9 / (4608 * 1024)), (0.9, 0.98), 1e-6, 1e-5, "constant",
+        {
+            "name": "modernbert", "width": 768, "depth": 22, "heads": 12, "mlp_width": 1152, "global_every": 3, "window": 128,
+            "norm_eps": 1e-5, "position": "rotary",
+        },
+        vocabulary=50_368,
+    ),
+    "mosaicbert": Published(
+        128, 4096, 286_720_000 // 4096, 0.3, 5e-4, round(0.06 * 70_000), (0.9, 0.98), 1e-6, 1e-5 / 5e-4, "linear",
+        {**BASE, "name": "bert", "types": 2, "mlp": "geglu", "mlp_width": 3072, "dropout": 0.1, "position": "alibi"},
+        vocabulary=30_528,
+        minimum=0.02,
+    ),
+}  # fmt: skip
+
+
+def recipe_of(name: str) -> Recipe:
+    return load_recipe(f"text/{name}", ["data.path=.", "modalities.text.tokenizer.path=."])
+
+
+def test_every_published_recipe_has_its_row() -> None:
+    assert {name.removeprefix("text/") for name in shipped_recipes() if name.startswith("text/")} - OURS == TABLE.keys()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_masking_and_sizes(name: str) -> None:
+    published, recipe = TABLE[name], recipe_of(name)
+    text = recipe.modalities["text"]
+    assert text.tokenizer.options["max_length"] == published.context
+    assert text.tokenizer.options["vocabulary"] == published.vocabulary
+    assert text.masker is not None and text.corruptor is not None
+    assert text.masker.options["ratio"] == published.hidden
+    assert (text.corruptor.name, text.corruptor.options) == ("bert", {"mask": 0.8, "random": 0.1})
+    encoder = {**recipe.encoder.options, "name": recipe.encoder.name, "position": recipe.encoder.options["position"].name}
+    assert {key: encoder[key] for key in published.encoder} == published.encoder
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_training(name: str) -> None:
+    published, train = TABLE[name], recipe_of(name).train
+    assert train.steps == published.steps
+    assert train.batch_tokens == published.batch * published.context
+    options = train.optimizer.options
+    assert options["lr"] == published.lr
+    assert tuple(options["betas"]) == published.betas
+    assert (options["eps"], options["weight_decay"]) == (published.eps, pytest.approx(published.weight_decay))
+    assert train.schedule.name == published.schedule
+    assert train.schedule.options["warmup"] == published.warmup
+    assert train.schedule.options.get("minimum", 0.0) == published.minimum
