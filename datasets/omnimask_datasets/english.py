@@ -13,7 +13,7 @@ from omnimask.data.cache import cache_folder, keep
 from omnimask.interfaces import Context
 from omnimask_datasets.documentation import Documents, collect, library
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 _FORMAT = 1
 

@@ -12,24 +12,24 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from omnimask.interfaces import Context
 from omnimask_datasets.rows import Rows, check_column
 from omnimask_datasets.sources import Source, find_sources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 KEPT_BYTES = 128 * 2**20
 """Decoded row groups that a process keeps."""
-LARGE_GROUP = 32 * 2**20
-"""Bytes of a row group that is too large for random order."""
 
 
 class Parquet(Rows):
     """The rows of a file, or of the files of a folder that end in .parquet; all have the same columns.
 
     Gives the row's values by column: lists, mappings, ``bytes`` or None, as the file's types say. A file is read by whole row
-    groups, the last of which stay in memory, so that random order is fast where they are small (a thousand rows, not a million).
+    groups, the last of which stay in memory (up to 128 MB of them). Data that are larger are visited in windows of the row groups
+    in random order (``data.window``), which is fast where two groups fit into memory: a thousand rows each, not a million.
 
     Args:
         path: a folder, or one file, whatever it ends in.
@@ -61,7 +61,7 @@ class Parquet(Rows):
             raise ValueError(f"{path} has no rows")
         self._digest = _digest(self.sources, files)
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
-        _warn_of_large_groups(files, self.columns)
+        self._is_kept_whole = _total(files, self.columns) <= KEPT_BYTES
         super().__init__(key, labels)
 
     def __len__(self) -> int:
@@ -85,6 +85,11 @@ class Parquet(Rows):
 
     def digest(self) -> str:
         return self._digest
+
+    @property
+    def group_starts(self) -> NDArray[np.int64] | None:
+        """(G,) first row of every row group, which are read one after the other; None where all fit into memory."""
+        return None if self._is_kept_whole else np.unique(self.first[:-1][np.diff(self.first) > 0])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": OrderedDict()}
@@ -141,17 +146,19 @@ def _digest(sources: Sequence[Source], files: Sequence[pq.FileMetaData]) -> str:
     return digest.hexdigest()
 
 
-def _warn_of_large_groups(files: Sequence[pq.FileMetaData], columns: Sequence[str]) -> None:
+def _total(files: Sequence[pq.FileMetaData], columns: Sequence[str]) -> int:
+    """Bytes of all row groups when they are unpacked, about; a warning says where a single one is too large."""
     largest, rows, total = 0, 0, 0
     for file in files:
         for group in (file.row_group(number) for number in range(file.num_row_groups)):
             chunks = [group.column(number) for number in range(group.num_columns)]
             size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
             largest, rows, total = *max((largest, rows), (size, group.num_rows)), total + size
-    if largest > LARGE_GROUP and total > KEPT_BYTES:
+    if largest > KEPT_BYTES // 2 and total > KEPT_BYTES:
         logger.warning(
             "row groups have up to %d rows with %d MB, and a sample that is read at random unpacks a whole one; write the files "
             "with smaller ones: pyarrow.parquet.write_table(..., row_group_size=1000)",
             rows,
             largest // 10**6,
         )
+    return total

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from omnimask.data.cache import cache_folder, keep
 from omnimask_datasets.sources import Source, unpacked
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 Scan: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[int, int, int]]]
 """From the lines of a file, ends included, to (start, stop, line): bytes and the number, from 1, of the line that they begin in."""

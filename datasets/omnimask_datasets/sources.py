@@ -14,7 +14,7 @@ from typing import BinaryIO
 from omnimask.data.cache import cache_folder, keep
 from omnimask.data.walk import endings, walk
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 PACKED = ".gz"
 

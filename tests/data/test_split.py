@@ -39,3 +39,9 @@ def test_the_share_is_about_the_fraction() -> None:
 def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\)"):
         held_out(["a"], fraction, seed=0)
+
+
+def test_parts_of_one_sample_are_all_trained_on_which_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    train, held = held_out(["novel"] * 3, 0.5, 0)
+    assert (train.tolist(), held.tolist()) == ([0, 1, 2], [])
+    assert "all 3 samples are parts of one, so none is held out" in caplog.text

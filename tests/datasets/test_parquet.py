@@ -103,6 +103,18 @@ def test_a_row_group_is_unpacked_once_while_it_fits_into_memory(tmp_path: Path, 
     assert len(fresh._kept) == 1
 
 
+def test_rows_that_do_not_fit_into_memory_lie_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.parquet", {"n": list(range(5))})
+    write(tmp_path / "b.parquet", {"n": pa.array([], pa.int64())})  # pyright: ignore[reportArgumentType]
+    write(tmp_path / "c.parquet", {"n": [5]})
+    assert rows(tmp_path).group_starts is None
+    monkeypatch.setattr("omnimask_datasets.parquet.KEPT_BYTES", 1)
+    starts = rows(tmp_path).group_starts
+    assert starts is not None
+    assert starts.tolist() == [0, 2, 4, 5]
+    assert [rows(tmp_path).key(index) for index in (4, 5)] == ["a.parquet:5", "c.parquet:1"]
+
+
 def test_large_row_groups_are_said_to_be_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,7 +122,6 @@ def test_large_row_groups_are_said_to_be_slow(
     rows(path)
     assert not caplog.records
     monkeypatch.setattr("omnimask_datasets.parquet.KEPT_BYTES", 1)
-    monkeypatch.setattr("omnimask_datasets.parquet.LARGE_GROUP", 1)
     with caplog.at_level(logging.WARNING):
         rows(path)
     assert "row groups have up to 50 rows" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Protocol, runtime_checkable
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.interfaces import Dataset
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -52,10 +55,13 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
     secret = blake2b(str(seed).encode(), digest_size=16).digest()
     scores = np.array([_score(key, secret) for key in keys], np.float64)
     is_held_out = scores < fraction
-    if fraction > 0 and len(scores) and scores.min() < scores.max() and not is_held_out.any():
+    is_one = not len(scores) or scores.min() == scores.max()
+    if fraction > 0 and not is_one and not is_held_out.any():
         is_held_out = scores == scores.min()
     if len(scores) and is_held_out.all():
         is_held_out = scores < scores.max()
+    if fraction > 0 and is_one and len(scores) > 1:
+        logger.warning("all %d samples are parts of one, so none is held out for validation; divide it", len(scores))
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
