@@ -22,7 +22,7 @@ from omnimask.evaluation.labelled import choose_sides
 from omnimask.interfaces import Context
 from omnimask.recipe import Recipe
 from omnimask.report.reconstruct import reconstruct
-from omnimask.run.figures import one_file
+from omnimask.run.given import one_file
 from omnimask.run.prepare import check_data, data_record
 from omnimask.testing import synthetic_recipe
 from omnimask.testing.synthetic import VOCABULARY, Letters

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,23 +12,14 @@ from torch import Tensor
 
 from omnimask.builder import Built, build
 from omnimask.data.planner import Place
-from omnimask.discovery import GROUP, collect
-from omnimask.interfaces import Prediction, Reconstruction, Run, Sample
+from omnimask.interfaces import Prediction, Run
 from omnimask.recipe import load_recipe
 from omnimask.report.reconstruct import masked_only, reconstruct
 from omnimask.targets.ids import Ids
 from omnimask.targets.patch import Patch
 from omnimask.training.precision import Precision
 
-RECIPES = Path(__file__).parents[1] / "toys" / "recipes"
-CPU = Precision("fp32", torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def built() -> Callable[[str], Built]:
-    toys = [EntryPoint(name=module, value=module, group=GROUP) for module in ("toy_signal", "toy_grammar", "toy_pairs")]
-    registry = collect([*entry_points(group=GROUP), *toys])
-    return lambda name: build(load_recipe(RECIPES / f"{name}.yaml", registry=registry))
+from .conftest import look
 
 
 def perfect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,12 +31,6 @@ def perfect(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Patch, "content", tokens)
     monkeypatch.setattr(Ids, "content", Ids.answers)
-
-
-def look(built: Built, count: int = 12) -> tuple[list[Sample], dict[str, list[Reconstruction]]]:
-    samples = [built.validation.sample(Place(0, 0, index, 0.0)) for index in range(count)]
-    batch = built.validation.pack(samples)
-    return samples, reconstruct(built.model, samples, batch, built.tokenizers, built.specs, CPU)
 
 
 def test_ids_that_are_hidden_are_left_out_and_filled_in(built: Callable[[str], Built], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,13 @@ from omnimask.cli.output import messages, write_text
 def reconstruct(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
     input: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="A file to fill in, instead of held-out samples.", show_default=False),
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="FILE|TEXT",
+            help="A file to fill in, instead of held-out samples; or a text that shows the tokenizer's mask token.",
+            show_default=False,
+        ),
     ] = None,
     checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
     count: Annotated[
@@ -30,14 +35,17 @@ def reconstruct(
         typer.Option("--modality", metavar="NAME", help="What the file is, where a run has several.", show_default=False),
     ] = None,
 ) -> None:
-    """Draw what a trained model fills in.
+    """Show what a trained model fills in.
 
-    Each sample is shown as it is, as the network saw it, and filled in. The paths of the drawings go to stdout.
+    Each sample is drawn as it is, as the network saw it, and filled in. Where tokens are ids, as words are, stdout shows the
+    hidden ones and the model's first five choices for each. The paths of the drawings go to stdout, too.
     """
     from omnimask.builder import build
-    from omnimask.data.planner import Place
+    from omnimask.cli.blanks import write_blanks
+    from omnimask.errors import RunStopped, UserError
     from omnimask.run.device import choose_device
-    from omnimask.run.figures import COUNT, fill_in, held_out_samples, one_file, read_samples, render
+    from omnimask.run.figures import COUNT, fill_in, held_out_samples, load_renderers, render
+    from omnimask.run.given import TYPED, Given, given_samples
     from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
     from omnimask.training.precision import Precision
 
@@ -47,14 +55,18 @@ def reconstruct(
         device = choose_device(recipe.device)
         built = build(recipe, initialise=False)
         if input is None:
-            samples = held_out_samples(built, count or COUNT)
+            given = Given(held_out_samples(built, count or COUNT), built.validation, False)
         else:
-            places = [Place(epoch, 0, 0, 0.0) for epoch in range(count or 1)]
-            samples = read_samples(one_file(built, input, modality), places, len(places))
+            given = given_samples(built, input, modality, count or 1)
         built.model.to(device)
         load_checkpoint(built.model, chosen)
-        found = fill_in(built, samples, Precision(recipe.train.precision, device))
-        name = f"{'reconstructions' if input is None else input.stem}-{chosen.name}"
-        drawn = render(recipe, found, output or run / "figures" / name, title=f"{run.resolve().name}: {chosen.name}")
+        try:
+            found = fill_in(built, given.samples, Precision(recipe.train.precision, device), given.pipeline)
+        except RunStopped as error:  # nothing runs here: samples cannot be masked as they were given
+            raise UserError(str(error)) from error
+        is_shown = write_blanks(found, has_all=input is not None)
+        stem = "reconstructions" if input is None else Path(input).stem if given.is_file else TYPED
+        place, title = output or run / "figures" / f"{stem}-{chosen.name}", f"{run.resolve().name}: {chosen.name}"
+        drawn = [] if is_shown and not load_renderers(recipe) else render(recipe, found, place, title=title)
     for path in drawn:
         write_text(str(path))

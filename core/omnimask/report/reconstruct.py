@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from omnimask.interfaces import CONTENT, MaskedBatch, Reconstruction, Run, Sample, Stream, Tokenizer, Tokens, TokenSpec
+from omnimask.interfaces import (
+    CONTENT,
+    MaskedBatch,
+    Prediction,
+    RanksIds,
+    Reconstruction,
+    Run,
+    Sample,
+    Stream,
+    Target,
+    Tokenizer,
+    Tokens,
+    TokenSpec,
+)
 from omnimask.model import MaskedModel
 from omnimask.packed import to_device
+from omnimask.report.blanks import Ranking, asked_in_store, columns_of, describe, no_ranking, shown_in_store
 from omnimask.training.precision import Precision
 
 Predicted: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
 """(P_m, ...) content in stored units or ids, and (P_m,) where there is any."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says for the tokens of a batch, by modality: content, the ``ranking`` of ids (where tokens are ids), and
+    ``notes`` of the targets on what of it is not the model's answer."""
+
+    predicted: Mapping[str, Predicted]
+    ranking: Mapping[str, Ranking]
+    notes: Mapping[str, dict[str, None]]
 
 
 @torch.no_grad()
@@ -32,7 +58,7 @@ def reconstruct(
 
     In ``filled`` visible tokens stay as they are, and hidden ones are what the first predictor that predicts content says. A hidden
     token that no predictor answers for looks like one in ``visible``: the modality's mean where content is continuous, left out
-    where it is ids.
+    where it is ids. Ids have ``blanks`` with the candidates of the first predictor that ranks ids.
 
     Args:
         model: on ``precision.device``; evaluated with the weights it holds, and left in the mode it was in.
@@ -42,15 +68,15 @@ def reconstruct(
         specs: by modality.
         precision: of the forward pass, and the device.
     """
-    predicted, notes = _predicted(model, batch, precision)
-    found = _each(samples, batch, tokenizers, specs, predicted)
-    return {name: [dataclasses.replace(one, note="; ".join(notes[name])) for one in each] for name, each in found.items()}
+    answers = _answers(model, batch, specs, precision)
+    found = _each(samples, batch, tokenizers, specs, answers)
+    return {name: [dataclasses.replace(one, note="; ".join(answers.notes[name])) for one in each] for name, each in found.items()}
 
 
 def masked_only(
     samples: Sequence[Sample], batch: MaskedBatch, tokenizers: Mapping[str, Tokenizer], specs: Mapping[str, TokenSpec]
 ) -> dict[str, list[Reconstruction]]:
-    """Like :func:`reconstruct` without a model: ``filled`` is None."""
+    """Like :func:`reconstruct` without a model: ``filled`` is None, and blanks have no candidates."""
     return _each(samples, batch, tokenizers, specs, None)
 
 
@@ -59,22 +85,29 @@ def _each(
     batch: MaskedBatch,
     tokenizers: Mapping[str, Tokenizer],
     specs: Mapping[str, TokenSpec],
-    predicted: Mapping[str, Predicted] | None,
+    answers: Answers | None,
 ) -> dict[str, list[Reconstruction]]:
     found: dict[str, list[Reconstruction]] = {name: [] for name in tokenizers}
     for name, tokenizer in tokenizers.items():
-        is_visible = visible_in_store(batch, name)
-        offsets = batch.store[name].layout.offsets
+        spec = specs[name]
+        is_visible, shown, is_asked = visible_in_store(batch, name), shown_in_store(batch, name), asked_in_store(batch, name)
+        offsets = batch.store[name].layout.offsets.tolist()
+        ranking = no_ranking(offsets[-1], spec) if answers is None else answers.ranking[name]
         for number, sample in enumerate(samples):
             if name in sample.tokens and len(sample.tokens[name]):
-                part = slice(int(offsets[number]), int(offsets[number + 1]))
-                tokens, spec = sample.tokens[name], specs[name]
+                part = slice(offsets[number], offsets[number + 1])
+                tokens = sample.tokens[name]
                 visible = tokenizer.decode(_shown(tokens, spec, is_visible[part]))
                 filled = None
-                if predicted is not None:
-                    content, is_known = predicted[name]
+                if answers is not None:
+                    content, is_known = answers.predicted[name]
                     filled = tokenizer.decode(_filled(tokens, spec, is_visible[part], content[part], is_known[part]))
-                found[name].append(Reconstruction(sample.draw.key, tokenizer.decode(tokens), visible, filled))
+                one = Reconstruction(sample.draw.key, tokenizer.decode(tokens), visible, filled)
+                if spec.vocabulary is not None:
+                    ranked = ranking.part(part.start, part.stop)
+                    pieces, blanks = describe(tokens, tokenizer, spec, shown[part], is_asked[part], ranked)
+                    one = dataclasses.replace(one, pieces=pieces, blanks=blanks)
+                found[name].append(one)
     return found
 
 
@@ -93,36 +126,43 @@ def _sources(stream: Stream) -> NDArray[np.int64]:
     return source[(source >= 0) & (literal == CONTENT)]
 
 
-def _predicted(
-    model: MaskedModel, batch: MaskedBatch, precision: Precision
-) -> tuple[dict[str, Predicted], dict[str, dict[str, None]]]:
-    """By modality: (P_m, ...) predicted content in stored units, or ids, and (P_m,) where there is any; and what the targets say
-    of it."""
+def _answers(model: MaskedModel, batch: MaskedBatch, specs: Mapping[str, TokenSpec], precision: Precision) -> Answers:
     moved = to_device(batch, precision.device)
     was_training = model.training
     model.eval()
+    found = Answers(
+        {name: _nothing(packed.data) for name, packed in batch.store.items()},
+        {name: no_ranking(packed.layout.num_slots, specs[name]) for name, packed in batch.store.items()},
+        {name: {} for name in batch.store},
+    )
     try:
         with precision.autocast():
-            results = model.predict(moved)
-            run = Run(moved, results)
-            found: dict[str, Predicted] = {}
-            notes: dict[str, dict[str, None]] = {name: {} for name in batch.store}
-            for name, packed in batch.store.items():
-                content = np.zeros(packed.data.shape, np.int64 if packed.data.ndim == 1 else np.float32)
-                found[name] = content, np.zeros(len(content), bool)
+            run = Run(moved, model.predict(moved))
             for part in model.each():
                 for predictor, _ in part.each():
                     for term in predictor.select(moved.views[part.view]):
-                        prediction = results[part.name].predictions[term]
-                        target = predictor.target(prediction.modality)
-                        values = target.content(prediction, run)
-                        if values is not None:
-                            notes[prediction.modality] |= dict.fromkeys(filter(None, [getattr(target, "content_note", "")]))
-                            of = prediction.targets.of - moved.base[prediction.modality]
-                            _put(found[prediction.modality], of.cpu().numpy(), values.cpu().numpy())
+                        prediction = run.results[part.name].predictions[term]
+                        _add(found, prediction, predictor.target(prediction.modality), run, specs)
     finally:
         model.train(was_training)
-    return found, notes
+    return found
+
+
+def _nothing(data: Tensor) -> Predicted:
+    return np.zeros(data.shape, np.int64 if data.ndim == 1 else np.float32), np.zeros(len(data), bool)
+
+
+def _add(found: Answers, prediction: Prediction, target: Target, run: Run, specs: Mapping[str, TokenSpec]) -> None:
+    """Puts in what one prediction says."""
+    name = prediction.modality
+    of = (prediction.targets.of - run.batch.base[name]).cpu().numpy()
+    values = target.content(prediction, run)
+    if values is not None:
+        found.notes[name].update(dict.fromkeys(filter(None, [getattr(target, "content_note", "")])))
+        _put(found.predicted[name], of, values.cpu().numpy())
+    if isinstance(target, RanksIds):
+        ids, probabilities = target.candidates(prediction, columns_of(specs[name]))
+        found.ranking[name].put(of, ids.cpu().numpy(), probabilities.cpu().numpy())
 
 
 def _put(found: Predicted, of: NDArray[np.int64], values: NDArray[Any]) -> None:

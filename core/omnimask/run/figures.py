@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omnimask.builder import Built
 from omnimask.component import Component
-from omnimask.data.parts import Parts, scan_parts
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, Dataset, MaskedBatch, Reconstruction, Renderer, Sample
+from omnimask.interfaces import Context, MaskedBatch, Reconstruction, Renderer, Sample
 from omnimask.recipe import Recipe
 from omnimask.registry import discover
 from omnimask.report.reconstruct import reconstruct
@@ -59,9 +57,16 @@ def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> lis
     return samples
 
 
-def fill_in(built: Built, samples: Sequence[Sample], precision: Precision) -> dict[str, list[Reconstruction]]:
-    """What the model, with the weights it holds, fills into the samples, by modality."""
-    batch: MaskedBatch = built.validation.pack(samples)
+def fill_in(
+    built: Built, samples: Sequence[Sample], precision: Precision, pipeline: Pipeline | None = None
+) -> dict[str, list[Reconstruction]]:
+    """What the model, with the weights it holds, fills into the samples, by modality; ``pipeline`` masks them, that of validation
+    if None.
+
+    Raises:
+        RunStopped: a masker or a corruptor refuses a sample.
+    """
+    batch: MaskedBatch = (pipeline or built.validation).pack(samples)
     return reconstruct(built.model, samples, batch, built.tokenizers, built.specs, precision)
 
 
@@ -96,47 +101,3 @@ def draw_run(built: Built, precision: Precision, path: Path, *, count: int = COU
         return []
     found = fill_in(built, held_out_samples(built, count), precision)
     return render(built.recipe, found, path, title=title)
-
-
-def one_file(built: Built, file: Path, modality: str | None) -> Pipeline:
-    """A pipeline over a single file of the user's, read like one of the data set's.
-
-    Raises:
-        UserError: there is no such file, or it is not said which of several modalities it is.
-    """
-    names = list(built.recipe.modalities)
-    if modality is None and len(names) > 1:
-        raise UserError(f"--input: say which modality {file} is: --modality {' | '.join(names)}")
-    if modality is not None and modality not in names:
-        raise UserError(f"--modality: this run has no {modality!r}; it has {', '.join(names)}")
-    if not file.is_file():
-        raise UserError(f"--input: there is no file {file}")
-    name = modality or names[0]
-    field = built.recipe.modalities[name].field
-    if not isinstance(field, str):
-        raise UserError(f"--input: samples of this run have the fields {', '.join(field)}, and a file holds one value")
-    dataset: Dataset = _OneFile(file, field)
-    if isinstance(built.dataset, Parts):
-        reader = built.pipeline.modalities[name]
-        dataset = Parts(dataset, reader, scan_parts(dataset, reader))
-        if not len(dataset):
-            raise UserError(f"--input: {file} holds nothing")
-    return dataclasses.replace(built.validation, dataset=dataset)
-
-
-@dataclasses.dataclass(frozen=True)
-class _OneFile:
-    file: Path
-    field: str
-
-    def __len__(self) -> int:
-        return 1
-
-    def key(self, index: int) -> str:
-        return self.file.name
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {self.field: self.file.read_bytes()}
-
-    def fingerprint(self) -> str:
-        return str(self.file)

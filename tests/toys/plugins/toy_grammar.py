@@ -12,10 +12,12 @@ from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
 from omnimask.registry import Registrar
 
 WORDS = "abcdefgh"
+HIDDEN = "_"
+"""How a sentence shows the tokenizer's mask id."""
 
 
 class WordTokenizer:
-    """One id per letter of a text over ``a`` to ``h``; its own mask id comes after them."""
+    """One id per letter of a text over ``a`` to ``h``; its own mask id comes after them, and a text shows it as ``_``."""
 
     decoder: ClassVar[str | None] = None
     embedded: ClassVar[str | None] = "toy.sentences"
@@ -29,14 +31,14 @@ class WordTokenizer:
         return TokenSpec(vocabulary=len(WORDS) + 1, special_ids={"mask": len(WORDS)})
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        if not isinstance(raw, str) or not raw or set(raw) - set(WORDS):
+        if not isinstance(raw, str) or not raw or set(raw) - set(WORDS + HIDDEN):
             raise ValueError(f"a sentence is a text over {WORDS!r} that is not empty, not {raw!r}")
-        content = np.array([WORDS.index(word) for word in raw], np.int64)
+        content = np.array([(WORDS + HIDDEN).index(word) for word in raw], np.int64)
         return Tokens(content, np.arange(len(raw), dtype=np.float32)[:, None])
 
     def decode(self, tokens: Tokens) -> str:
         order = np.argsort(np.asarray(tokens.positions)[:, 0], kind="stable")
-        return "".join(WORDS[number] for number in np.asarray(tokens.content)[order])
+        return "".join((WORDS + HIDDEN)[number] for number in np.asarray(tokens.content)[order])
 
     def count(self, raw: Any) -> int | None:
         return None if raw is None else len(raw)

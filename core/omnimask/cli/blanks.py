@@ -1,0 +1,125 @@
+"""Filled-in texts on a terminal: what was hidden, what the model puts there, and what else it would. Imports no torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from omnimask.interfaces import Blank, Candidate, Reconstruction
+
+ROWS = 12
+"""So many of a sample's tokens are listed with their candidates, unless all are wanted."""
+
+_HIDDEN, _RIGHT, _WRONG = "yellow", "green", "red"
+_INDENT = 2
+
+
+def write_blanks(found: Mapping[str, Sequence[Reconstruction]], *, has_all: bool = False) -> bool:
+    """Writes every sample that has blanks to stdout, and returns whether there were any.
+
+    Args:
+        found: by modality.
+        has_all: whether all blanks are listed, and not the first ``ROWS`` of a sample only.
+    """
+    console = Console(file=sys.stdout, highlight=False)
+    shown = [(name, one) for name, each in found.items() for one in each if one.blanks]
+    for name, one in shown:
+        title = one.key if len(found) == 1 else f"{one.key}, {name}"
+        console.print(Text(title, style="bold"), soft_wrap=True)
+        for part in _parts(one, None if has_all else ROWS):
+            console.print(Padding(part, (0, 0, 0, _INDENT), expand=False))
+        console.print()
+    if shown:
+        console.print(Text("In brackets: what was asked for. = is the token that was there. Shares are of all tokens."))
+        console.print()
+    sys.stdout.flush()
+    return bool(shown)
+
+
+def _parts(one: Reconstruction, limit: int | None) -> Iterator[RenderableType]:
+    is_filled = any(blank.candidates for blank in one.blanks)
+    if one.pieces:
+        yield _labelled("text", _marked(one, lambda blank: (blank.truth or "?", _HIDDEN)))
+        if is_filled:
+            yield _labelled("filled", _marked(one, _answer))
+    if is_filled:
+        yield Text()
+        yield _table(one.blanks[:limit])
+        if limit is not None and len(one.blanks) > limit:
+            yield Text(f"... and {len(one.blanks) - limit} more")
+
+
+def _labelled(label: str, text: Text) -> Table:
+    """A text whose lines begin below each other, behind a word that says what it is."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=6)
+    table.add_column(overflow="fold")
+    table.add_row(Text(label), text)
+    return table
+
+
+def _marked(one: Reconstruction, show: Callable[[Blank], tuple[str, str]]) -> Text:
+    """The sample's text with its blanks as ``show`` gives them: a text, and its style."""
+    blanks = {blank.at: blank for blank in one.blanks}
+    text = Text()
+    for at, piece in enumerate(one.pieces):
+        if at not in blanks:
+            text.append(piece)
+            continue
+        shown, style = show(blanks[at])
+        before = len(shown) - len(shown.lstrip())
+        # Where the input itself shows a mask, the space before it is the first candidate's.
+        text.append(shown[:before] or _space(blanks[at], text))
+        text.append(f"[{shown[before:]}]", style)
+    text.rstrip()
+    return text
+
+
+def _space(blank: Blank, text: Text) -> str:
+    is_open = blank.truth is None and blank.candidates and blank.candidates[0].shown[:1].isspace()
+    return " " if is_open and not text.plain.endswith((" ", "\n")) else ""
+
+
+def _answer(blank: Blank) -> tuple[str, str]:
+    if not blank.candidates:
+        return blank.truth or "?", _HIDDEN
+    shown = blank.candidates[0].shown
+    return shown, _HIDDEN if blank.truth is None else _RIGHT if shown == blank.truth else _WRONG
+
+
+def _table(blanks: Sequence[Blank]) -> Table:
+    """One row per blank: what was there, and the model's choices."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    most = max(len(blank.candidates) for blank in blanks)
+    for name in ("asked for", *(f"choice {number}" for number in range(1, most + 1))):
+        table.add_column(name, overflow="fold")
+    for blank in blanks:
+        table.add_row(_asked(blank), *([_candidate(candidate, blank) for candidate in blank.candidates] or [Text("not asked")]))
+    return table
+
+
+def _asked(blank: Blank) -> Text:
+    """What was there, and what the network read instead, where that is not nothing."""
+    truth = "?" if blank.truth is None else visible(blank.truth)
+    if blank.seen is None:
+        return Text(truth)
+    return Text(f"{truth} (it read {'this' if blank.seen == blank.truth else visible(blank.seen)})")
+
+
+def _candidate(candidate: Candidate, blank: Blank) -> Text:
+    is_right = candidate.shown == blank.truth
+    shown = f"{'= ' if is_right else ''}{visible(candidate.shown)} {100 * candidate.probability:.1f} %"
+    return Text(shown, _RIGHT if is_right else "")
+
+
+def visible(piece: str) -> str:
+    """A piece of text without the spaces around it; one that is nothing else, or that no terminal shows, as Python writes it."""
+    bare = piece.strip()
+    return bare if bare and bare.isprintable() else repr(piece)
