@@ -17,6 +17,7 @@ from torch import nn
 from omnimask.component import Component, named
 from omnimask.corruptors.per_modality import PerModality as PerModalityCorruptor
 from omnimask.data.cache import code_digest
+from omnimask.data.corpus import TrainingTokens
 from omnimask.data.counts import token_counts
 from omnimask.data.loader import Loader
 from omnimask.data.order import stream_order
@@ -27,6 +28,7 @@ from omnimask.data.split import held_out, whole_keys
 from omnimask.errors import UserError
 from omnimask.interfaces import (
     Context,
+    Corpus,
     Corruptor,
     Dataset,
     Embedding,
@@ -156,8 +158,10 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     dataset = build_dataset(recipe, specs, parts)
     options = recipe.data.options
     train, validation = held_out(whole_keys(dataset), options.validation, recipe.seed)
-    views = {_MAIN: ViewPlan(build_masker(recipe, specs), corruptor)}
     plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
+    reading = _reading(recipe, parts)
+    corpora = {name: TrainingTokens(dataset, part, train, reading) for name, part in plain.items()}
+    views = {_MAIN: ViewPlan(build_masker(recipe, specs, corpora), corruptor)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, specs, answers_in)
@@ -225,19 +229,19 @@ def read_part(recipe: Recipe, name: str) -> ModalityPipeline:
 # ---- masking --------------------------------------------------------------------------------------------------------------------
 
 
-def build_masker(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> JointMasker:
+def build_masker(recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapping[str, Corpus]) -> JointMasker:
     """The recipe's joint masker, or its modalities' own as one; special tokens are none of its candidates."""
-    masker = _joint_masker(recipe, specs)
+    masker = _joint_masker(recipe, specs, corpora)
     return Candidates(masker, specs) if any(SPECIAL in spec.fields for spec in specs.values()) else masker
 
 
-def _joint_masker(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> JointMasker:
+def _joint_masker(recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapping[str, Corpus]) -> JointMasker:
     if recipe.masker is not None:
-        return recipe.masker(Context(specs=specs, modalities=tuple(specs)))
+        return recipe.masker(Context(specs=specs, modalities=tuple(specs), corpora=corpora))
     maskers = {}
     for name, config in recipe.modalities.items():
         assert config.masker is not None
-        maskers[name] = config.masker(Context(specs=specs, modalities=(name,)))
+        maskers[name] = config.masker(Context(specs=specs, modalities=(name,), corpora=corpora))
     return PerModalityMasker(maskers)
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omnimask.hooks import hookimpl
 from omnimask.registry import Registrar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from omnimask.training.observers import RunInfo
 
 
 @hookimpl
@@ -19,6 +26,29 @@ def omnimask_register(registry: Registrar) -> None:
         registry.add_recipes(modality.name, modality)
 
 
+@hookimpl
+def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> None:
+    """Weight decay where it belongs."""
+    from omnimask.training.weight_decay import exempt
+
+    exempt(model, groups)
+
+
+@hookimpl
+def omnimask_run_begin(run: RunInfo) -> Sequence[object]:
+    """What is shown on stderr, and events for TensorBoard."""
+    observers: list[object] = []
+    if run.show:
+        from omnimask.training.display import Display
+
+        observers.append(Display())
+    if run.config.tensorboard and run.rank == 0:
+        from omnimask.training.tensorboard import TensorBoard
+
+        observers.append(TensorBoard(run))
+    return observers
+
+
 def _register_host(registry: Registrar) -> None:
     registry.add_masker("random", "omnimask.maskers.random:RandomMasker")
     registry.add_masker("span", "omnimask.maskers.span:SpanMasker")
@@ -27,6 +57,7 @@ def _register_host(registry: Registrar) -> None:
     registry.add_masker("grid", "omnimask.maskers.grid:GridMasker")
     registry.add_masker("units", "omnimask.maskers.units:UnitMasker")
     registry.add_masker("ngram", "omnimask.maskers.ngram:NGramMasker")
+    registry.add_masker("lexicon", "omnimask.maskers.lexicon:LexiconMasker")
     registry.add_masker("annotated", "omnimask.maskers.annotated:AnnotatedMasker")
     registry.add_masker("scored", "omnimask.maskers.scored:ScoredMasker")
     registry.add_masker("scheduled", "omnimask.maskers.scheduled:ScheduledMasker")

@@ -7,7 +7,7 @@ dataclasses are the same. Every dataclass is frozen: nothing mutates its input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -49,6 +49,7 @@ __all__ = [
     "Blank",
     "Candidate",
     "Context",
+    "Corpus",
     "Corruptor",
     "CountsShape",
     "Dataset",
@@ -102,6 +103,7 @@ class Context:
     """The one positional constructor argument of every component; new fields never break a plugin.
 
     ``specs`` of all modalities in the recipe's order; ``modalities`` this component serves; ``labels`` declared by the recipe;
+    ``corpora`` of the training samples by modality, for maskers;
     ``width`` of the encoder whose features are read (0 on the host), ``depth`` how many layers and ``summary`` how many summary
     vectors it has;
     ``embeddings`` by modality, for heads tied to them; ``passes`` widths of the earlier passes; ``layer`` the tap that is read,
@@ -115,6 +117,7 @@ class Context:
     width: int = 0
     depth: int = 0
     summary: int = 0
+    corpora: Mapping[str, Corpus] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     passes: Mapping[str, int] = field(default_factory=dict[str, int])
     layer: int | None = None
@@ -138,6 +141,19 @@ class Dataset(Protocol):
 
     def fingerprint(self) -> str:
         """Digest of what the order depends on (keys, sizes), so that a resume on other data is refused."""
+        ...
+
+
+class Corpus(Protocol):
+    """Host: the tokens of one modality in all training samples, for components that learn from them before training.
+
+    Iterating reads the samples, without augmentation, in an order that is a fair sample of them from its beginning; what cannot be
+    read is left out. What is learnt belongs into a cache, under a key that holds the fingerprint.
+    """
+
+    def __iter__(self) -> Iterator[Tokens]: ...
+    def fingerprint(self) -> str:
+        """Digest of what the tokens depend on."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,26 @@ class Candidates:
 
 
 def take(tokens: Tokens, index: NDArray[np.int64], spec: TokenSpec) -> Tokens:
-    """Some of the tokens, with their fields (of pairs: those of pairs of them)."""
-    fields: dict[str, Array] = {}
-    for name, values in tokens.fields.items():
-        arity = spec.fields[name].arity if name in spec.fields else 1
-        fields[name] = values[np.ix_(index, index)] if arity == 2 else values if arity == 0 else values[index]
-    return Tokens(tokens.content[index], tokens.positions[index], fields)
+    """Some of the tokens, with their fields (of pairs: those of pairs of them), which are cut when somebody reads them."""
+    return Tokens(tokens.content[index], tokens.positions[index], _SomeFields(tokens.fields, index, spec))
+
+
+class _SomeFields(Mapping[str, Array]):
+    def __init__(self, fields: Mapping[str, Array], index: NDArray[np.int64], spec: TokenSpec) -> None:
+        self._fields, self._index, self._spec = fields, index, spec
+
+    def __getitem__(self, name: str) -> Array:
+        values, spec = self._fields[name], self._spec.fields.get(name)
+        arity = 1 if spec is None else spec.arity
+        if arity == 0:
+            return values
+        return values[self._index] if arity == 1 else values[np.ix_(self._index, self._index)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 def put_back(masking: Masking, index: NDArray[np.int64], length: int) -> Masking:

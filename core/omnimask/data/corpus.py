@@ -1,0 +1,49 @@
+"""The tokens of the training samples, for components that learn from them before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.data.fields import raw_value
+from omnimask.data.pipeline import ModalityPipeline
+from omnimask.interfaces import Dataset, Draw, Tokens
+
+
+@dataclass(frozen=True)
+class TrainingTokens:
+    """One modality of the training samples, each once, in an order that is a fair sample of them from its beginning.
+
+    Samples that cannot be read, or lack the modality, are left out.
+
+    Args:
+        dataset: where raw values come from.
+        reader: how they are read; without augmentation.
+        indices: of the training samples.
+        options: what decides how samples are read, beside the data set, as text.
+    """
+
+    dataset: Dataset
+    reader: ModalityPipeline
+    indices: NDArray[np.int64]
+    options: str
+
+    def __iter__(self) -> Iterator[Tokens]:
+        order = np.random.Generator(np.random.Philox(0)).permutation(len(self.indices))
+        for index in self.indices[order].tolist():
+            try:
+                raw = raw_value(self.dataset[index], self.reader.field)
+                if raw is not None:
+                    yield self.reader(raw, Draw(0, 0, self.dataset.key(index), stage=("corpus",)))
+            except (OSError, ValueError):
+                continue
+
+    def fingerprint(self) -> str:
+        """Digest of what the tokens depend on."""
+        digest = blake2b(repr((self.dataset.fingerprint(), self.reader.field, self.options)).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.indices).tobytes())
+        return digest.hexdigest()
