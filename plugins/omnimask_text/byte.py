@@ -49,6 +49,10 @@ class ByteScheme:
         parts = [bytes([number]) if number < _NUM_BYTES else _NAMES.get(number, "").encode() for number in ids.tolist()]
         return b"".join(parts).decode("utf-8", "replace")
 
+    def fingerprint(self) -> str:
+        """There is one such scheme."""
+        return "bytes"
+
 
 class BytesTokenizer(TextTokenizer):
     """The bytes of a text in UTF-8, and four special ids: [PAD] 256, [CLS] 257, [SEP] 258, [MASK] 259.

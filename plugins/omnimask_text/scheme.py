@@ -66,3 +66,7 @@ class Scheme(Protocol):
     def decode(self, ids: Ints) -> str:
         """The text that pieces stand for."""
         ...
+
+    def fingerprint(self) -> str:
+        """Changes with what texts become: the vocabulary and its rules, wherever they were read from."""
+        ...

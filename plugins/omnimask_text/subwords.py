@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from itertools import chain
 
 import numpy as np
@@ -61,6 +62,10 @@ class Subwords:
     def decode(self, ids: Ints) -> str:
         """The text that pieces stand for, as the tokenizer joins them; special tokens are written out."""
         return self.backend.decode(ids.tolist(), skip_special_tokens=False)
+
+    def fingerprint(self) -> str:
+        """Digest of the tokenizer's file as the library would write it."""
+        return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
 
     def _words(self, text: str, encoding: Encoding, offsets: Ints) -> Ints:
         """Words as the tokenizer splits them; where it does not, runs of letters and digits, and each other character."""

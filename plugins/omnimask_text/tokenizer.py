@@ -130,6 +130,10 @@ class TextTokenizer:
         spans = {name: shifted(raw[name], start, stop) for name in self.annotations if raw.get(name) is not None}
         return {**raw, main_key(raw): text[start:stop], **spans}
 
+    def fingerprint(self) -> str:
+        """What the options do not tell: the vocabulary, which lies in a file. Counts and parts that are cached depend on it."""
+        return self.scheme.fingerprint()
+
     def _pieces(self, text: str) -> Pieces:
         pieces = self.scheme.encode(text)
         if self._is_frame[pieces.ids].all():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omnimask.data.cache import code_digest
 from omnimask.data.parts import Parts, list_parts
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.split import held_out, whole_keys
@@ -19,6 +20,8 @@ from omnimask_datasets.comma import Csv
 from omnimask_text.byte import BytesTokenizer
 from omnimask_text.data import TextFiles, TextZip
 from omnimask_text.decode import Utf8Decoder
+from omnimask_text.english import FOLDER
+from omnimask_text.huggingface import HuggingFaceTokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +71,18 @@ def test_a_zip_file_of_texts(tmp_path: Path) -> None:
         archive.writestr("x/a.txt", "A text.")
         archive.writestr("index.csv", "file,title\nx/a.txt,A\n")
     assert TextZip(Context(), path=tmp_path / "a.zip")[0] == {"text": b"A text.", "label": "x"}
+
+
+def test_another_vocabulary_in_the_same_file_is_noticed(tmp_path: Path) -> None:
+    def digest() -> str:
+        return code_digest(HuggingFaceTokenizer(Context(), path=str(tmp_path / "tokenizer.json")))
+
+    text = (FOLDER / "tokenizer.json").read_text(encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
+    before = digest()
+    assert digest() == before
+    (tmp_path / "tokenizer.json").write_text(text.replace('"the"', '"thx"'), encoding="utf-8")
+    assert digest() != before
 
 
 needs_data = pytest.mark.skipif("OMNIMASK_DATA" not in os.environ, reason="needs the texts in $OMNIMASK_DATA/text")
