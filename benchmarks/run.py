@@ -8,11 +8,14 @@ from pathlib import Path
 
 import loop
 import mae
+import texts
 from protocol import Comparison
 
 BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "mae_decoder_512x8": lambda: mae.run(512, 8, 16),
     "mae_decoder_256x4": lambda: mae.run(256, 4, 8),
+    "text_step": texts.run,
+    "text_masking": texts.masking,
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
 }

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+_STEPS = _GOLDEN * np.arange(1, 4097, dtype=np.uint64)
+"""What is added to the state for the first numbers, which most samples need no more of."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class Draw:
         [0] Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014.
         """
         start = np.uint64(int.from_bytes(self._digest(purpose)[:8], "little"))
-        state = start + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
-        state = (state ^ (state >> np.uint64(30))) * _MIX_1
-        state = (state ^ (state >> np.uint64(27))) * _MIX_2
-        return ((state ^ (state >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        state = _STEPS[:count] + start if count <= len(_STEPS) else start + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+        for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+            state ^= state >> np.uint64(shift)
+            state *= factor
+        state ^= state >> np.uint64(31)
+        state >>= np.uint64(11)
+        return state.astype(np.float64) * 2.0**-53

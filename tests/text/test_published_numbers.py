@@ -1,8 +1,8 @@
 """The numbers of the shipped text recipes, written down a second time with their sources.
 
-BERT: Devlin et al. 2018, appendix A.2, and run_pretraining.py (Adam's epsilon). RoBERTa: Liu et al. 2019, table 9. ModernBERT: Warner
-et al. 2024, tables 3 and 4, and the reference's modernbert-base-pretrain.yaml. MosaicBERT: Portes et al. 2023, and the reference's
-mosaic-bert-base-uncased.yaml (its decoupled decay per step is given here as a share of the learning rate).
+BERT: Devlin et al. 2018, appendix A.2, and run_pretraining.py (Adam's epsilon). RoBERTa: Liu et al. 2019, table 9. ModernBERT:
+Warner et al. 2024, tables 3 and 4, and the reference's modernbert-base-pretrain.yaml. MosaicBERT: Portes et al. 2023, and the
+reference's mosaic-bert-base-uncased.yaml (its decoupled decay per step is given here as a share of the learning rate).
 """
 
 from __future__ import annotations

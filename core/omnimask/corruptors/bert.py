@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -34,7 +35,7 @@ class Bert:
     num_answers = 0
 
     def __init__(self, context: Context, *, mask: Share = 0.8, random: Share = 0.1) -> None:
-        self.specs, self.mask, self.random = context.specs, mask, random
+        self.specs, self.served, self.mask, self.random = context.specs, context.modalities, mask, random
         if mask + random > 1 + 1e-9:
             raise ValueError(f"mask {mask} and random {random} are shares of the hidden tokens, and sum to more than 1")
         for name in context.modalities:
@@ -43,18 +44,24 @@ class Bert:
                     f"corruptor bert draws random ids, and the tokens of {name!r} have continuous content; use mask_token"
                 )
 
+    @cached_property
+    def _ids(self) -> NDArray[np.int64]:
+        """Mask token of every modality; 0 of those that this corruptor does not serve."""
+        return np.array([spec.id("mask") if name in self.served else 0 for name, spec in self.specs.items()], np.int64)
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.array([spec.vocabulary or 0 for spec in self.specs.values()], np.int64)
+
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        is_hidden = ~joint_visible(sample, masking)
-        fate = sample.draw.uniform(len(sample), "fate")
-        masked, swapped = is_hidden & (fate < self.mask), is_hidden & (fate >= self.mask) & (fate < self.mask + self.random)
-        literal = np.full(len(sample), CONTENT, np.int64)
-        literal[masked] = self._each(sample, [self.specs[m].id("mask") for m in sample.modalities])[masked]
-        sizes = self._each(sample, [self.specs[m].vocabulary or 0 for m in sample.modalities])
-        literal[swapped] = np.floor(sample.draw.uniform(len(sample), "id") * sizes)[swapped]
+        count = len(sample)
+        hidden = np.flatnonzero(~joint_visible(sample, masking))
+        fate, place = sample.draw.uniform(2 * len(hidden), "fate").reshape(2, -1)
+        number = sample.modality[hidden]
+        masked, swapped = fate < self.mask, (fate >= self.mask) & (fate < self.mask + self.random)
+        ids = np.where(masked, self._ids[number], np.where(swapped, np.floor(place * self._sizes[number]), CONTENT))
+        literal = np.full(count, CONTENT, np.int64)
+        literal[hidden] = ids
         asked = np.flatnonzero(joint_targets(sample, masking))
         table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
-        return View(sequence(sample, np.arange(len(sample)), literal=literal, targets=table, level=level_of(masking)))
-
-    def _each(self, sample: Sample, values: list[int]) -> NDArray[np.int64]:
-        """(n,) a modality's value for each of its tokens."""
-        return np.array(values, np.int64)[sample.modality]
+        return View(sequence(sample, np.arange(count), literal=literal, targets=table, level=level_of(masking)))
