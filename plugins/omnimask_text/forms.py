@@ -179,4 +179,4 @@ def modernbert_read(config: Mapping[str, Any]) -> Settings:
 
 def _check_class(found: Any, wanted: type, remedy: str) -> None:
     if not isinstance(found, wanted):
-        raise ValueError(f"the model has a {type(found).__name__} where this needs {remedy}")
+        raise ValueError(f"the model has {type(found).__name__} where this needs {remedy}")

@@ -93,17 +93,19 @@ class _MaskedLM:
     def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
         config, state = read_config(self.path, *self.kinds), self._renamed(read_weights(self.path))
         parts = parts_of(model, self.encoder, self.encoder_name)
-        self._check(config, parts)
+        self._check(config, parts, state)
         names = list(self._names(parts))
         self._check_tied(state)
-        mapped = gather(state, names, ignored=[*self.tied, *self._left_out(state)])
+        mapped = gather(state, names, ignored=[*self.tied, *self._left_out(state, parts)])
         self._adjust(mapped, parts, config, state)
         self._fit(mapped, parts, tokenizers[parts.modality], self.specs[parts.modality])
         load(model, mapped)
 
     # ---- what differs from one family to the next
 
-    def _settings(self, config: Mapping[str, Any], parts: Parts) -> tuple[Settings, Settings, Settings]:
+    def _settings(
+        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
+    ) -> tuple[Settings, Settings, Settings]:
         """The checkpoint's settings, the recipe's, and what the checkpoint's configuration must say beside."""
         raise NotImplementedError
 
@@ -120,9 +122,9 @@ class _MaskedLM:
         former = {"gamma": "weight", "beta": "bias"}
         return {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda m: former[m[1]], name): value for name, value in state.items()}
 
-    def _check(self, config: Mapping[str, Any], parts: Parts) -> None:
+    def _check(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> None:
         """What the sizes of weights do not tell, and what they tell without a remedy."""
-        theirs, ours, plain = self._settings(config, parts)
+        theirs, ours, plain = self._settings(config, parts, state)
         strange = [f"{key}: {config[key]!r}" for key, value in plain.items() if config.get(key, value) != value]
         if strange:
             raise ValueError(f"{self.path / 'config.json'} says {', '.join(strange)}; only the published form is read")
@@ -147,7 +149,7 @@ class _MaskedLM:
             if second in state and first in state and not torch.equal(state[second], state[first]):
                 raise ValueError(f"the checkpoint's {second} is not its {first}; a matrix of its own for the scores is not read")
 
-    def _left_out(self, state: Mapping[str, Tensor]) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
         found = sorted(name for name in self.unused if name in state)
         if found:
             logger.info("%s: left out, since a masked language model has no use for it: %s", self.path, ", ".join(found))
@@ -197,9 +199,9 @@ class Bert(_MaskedLM):
 
     The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint (also one of
     ``BertForPreTraining``, whose classifier of sentence pairs is left out): ``config.json`` and ``model.safetensors``; pickled
-    weights are never read. The recipe has one modality, the encoder ``bert`` of the same size with ``types: 2`` and learned
-    positions, and the predictor ``mlm``. Its tokenizer may be another than the checkpoint's: rows go to the tokens that they belong
-    to, and new tokens begin as ``new_rows`` says.
+    weights are never read. The recipe has one modality, the encoder ``bert`` of the same size with learned positions and
+    ``types: 2`` (or none, where the checkpoint's are zero), and the predictor ``mlm``. Its tokenizer may be another than the
+    checkpoint's: rows go to the tokens that they belong to, and new tokens begin as ``new_rows`` says.
     """
 
     kinds = ("bert",)
@@ -215,13 +217,23 @@ class Bert(_MaskedLM):
         "cls.seq_relationship.weight",
     )
 
-    def _settings(self, config: Mapping[str, Any], parts: Parts) -> tuple[Settings, Settings, Settings]:
-        return bert_read(config), bert_settings(parts), _PLAIN
+    def _settings(
+        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
+    ) -> tuple[Settings, Settings, Settings]:
+        theirs = bert_read(config)
+        is_nothing = parts.encoder.types is None and _BERT_TYPES in state and not state[_BERT_TYPES].any()
+        return {**theirs, "type_vocab_size": 0} if is_nothing else theirs, bert_settings(parts), _PLAIN
+
+    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
+        return [*super()._left_out(state, parts), *([_BERT_TYPES] if parts.encoder.types is None else [])]
 
     def _names(self, parts: Parts) -> Iterable[Pair]:
         return bert_names(
             parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
         )
+
+
+_BERT_TYPES = "bert.embeddings.token_type_embeddings.weight"
 
 
 class Roberta(_MaskedLM):
@@ -238,7 +250,9 @@ class Roberta(_MaskedLM):
     epsilon = "layer_norm_eps"
     unused = ("roberta.embeddings.position_ids", "roberta.pooler.dense.bias", "roberta.pooler.dense.weight")
 
-    def _settings(self, config: Mapping[str, Any], parts: Parts) -> tuple[Settings, Settings, Settings]:
+    def _settings(
+        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
+    ) -> tuple[Settings, Settings, Settings]:
         theirs = bert_read(config, _first_position(config))
         is_folded = parts.encoder.types is None
         return {**theirs, "type_vocab_size": 0} if is_folded else theirs, bert_settings(parts), _PLAIN
@@ -248,10 +262,10 @@ class Roberta(_MaskedLM):
             parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
         )
 
-    def _left_out(self, state: Mapping[str, Tensor]) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
         if _ROBERTA_TYPES not in state:
             raise ValueError(f"the checkpoint lacks {_ROBERTA_TYPES}")
-        return [*super()._left_out(state), _ROBERTA_TYPES]
+        return [*super()._left_out(state, parts), _ROBERTA_TYPES]
 
     def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
         name = f"{MAIN}.encoder.position.tables.{parts.modality}"
@@ -283,7 +297,9 @@ class ModernBert(_MaskedLM):
     tied = MODERNBERT_TIED
     epsilon = "norm_eps"
 
-    def _settings(self, config: Mapping[str, Any], parts: Parts) -> tuple[Settings, Settings, Settings]:
+    def _settings(
+        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
+    ) -> tuple[Settings, Settings, Settings]:
         return modernbert_read(config), modernbert_settings(parts), _PLAIN_MODERN
 
     def _names(self, parts: Parts) -> Iterable[Pair]:

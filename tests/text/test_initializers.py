@@ -335,6 +335,7 @@ def test_refusals_name_the_remedy(corpus: Path, tmp_path: Path) -> None:
     for remedy in ("encoder.depth: 3", "encoder.heads: 4", "encoder.types: 2"):
         assert f"set {remedy}" in message
     assert "set encoder.position.max_length: 40" in refusal("bert", corpus, folder, "encoder.position.max_length=64")
+    assert "set encoder.types: 2" in refusal("bert", corpus, folder, "encoder.types=0")
     assert "mlp: gelu" in refusal("bert", corpus, folder, "encoder.mlp=geglu")
     assert "tied: true" in refusal("bert", corpus, folder, "predictors.0.tied=false")
     assert "position: {name: learned}" in refusal("bert", corpus, folder, "encoder.position={name: rotary}")

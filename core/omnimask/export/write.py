@@ -159,10 +159,12 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _make_last(folder: Path) -> None:
-    """Syncs every file and folder below."""
+    """Syncs everything below; whoever may read the folder may read its files, which some libraries make their owner's alone."""
+    readers = folder.stat().st_mode & 0o666
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir():
             files.sync_directory(path)
-        else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            continue
+        path.chmod(readers)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,100 @@
+"""Whether a model and a tokenizer that were written and read back are those of the recipe. n tokens of a text, V ids."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omnimask.data.collate import collate
+from omnimask.interfaces import Draw, Exported, MaskedBatch, Sample, Tokenizer, Tokens, TokenSpec, Trained, View
+from omnimask.streams import sequence, targets
+from omnimask_text.forms import Parts
+
+_EVERY = 7
+"""One token of so many is shown as the mask token where outputs are compared."""
+
+
+def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: Parts) -> None:
+    """Compares the ids of the batch's texts, each cut to its half so that none is too long.
+
+    Raises:
+        ValueError: they differ.
+    """
+    for tokens in texts(trained.batch, parts.modality):
+        decoded = mine.decode(_first(tokens, (len(tokens) + 1) // 2))
+        for text in [decoded] if isinstance(decoded, str) else decoded:
+            if not text.strip():
+                continue
+            expected = np.asarray(mine(text, Draw(0, 0, "")).content).tolist()
+            found = theirs(text)["input_ids"]
+            if expected != found:
+                raise ValueError(f"the tokenizer does not survive: {text[:60]!r} becomes {expected[:8]}, and there {found[:8]}")
+
+
+def compare(trained: Trained, parts: Parts, peer: Any, *, reads_types: bool) -> Exported:
+    """Logits of all tokens of texts of different lengths, some of them masked; the peer reads the texts padded."""
+    spec = trained.specs[parts.modality]
+    found = list(texts(trained.batch, parts.modality))
+    cut = [_first(tokens, -(-len(tokens) * (number + 1) // len(found))) for number, tokens in enumerate(found)]
+    shown = [_masked(tokens, spec) for tokens in cut]
+    with torch.inference_mode():
+        expected = _logits(trained, parts, shown, spec)
+        rows = _padded(shown, peer.config.type_vocab_size if reads_types else 0)
+        logits: Tensor = peer(**rows).logits
+    again = torch.cat([row[: len(tokens)] for row, tokens in zip(logits, shown, strict=True)])[:, : expected.shape[1]]
+    outputs = f"the {expected.numel():,} logits of {len(shown)} texts with {len(expected):,} tokens"
+    return Exported(outputs, float((again - expected).abs().max()), float(expected.abs().max()))
+
+
+def texts(batch: MaskedBatch, modality: str) -> Iterator[Tokens]:
+    """The tokens of each sample of a batch, on the host."""
+    store = batch.store[modality]
+    for start, stop in pairwise(store.layout.offsets.tolist()):
+        if stop > start:
+            fields = {name: np.asarray(field[start:stop]) for name, field in batch.fields[modality].items()}
+            places = np.arange(stop - start, dtype=np.float32)[:, None]
+            yield Tokens(np.asarray(store.data[start:stop]), places, fields)
+
+
+def _first(tokens: Tokens, count: int) -> Tokens:
+    fields = {name: field[:count] for name, field in tokens.fields.items()}
+    return Tokens(tokens.content[:count], tokens.positions[:count], fields)
+
+
+def _masked(tokens: Tokens, spec: TokenSpec) -> Tokens:
+    if "mask" not in (*spec.special_ids, *spec.specials):
+        return tokens
+    shown = np.array(tokens.content)
+    shown[_EVERY // 2 :: _EVERY] = spec.id("mask")
+    return dataclasses.replace(tokens, content=shown)
+
+
+def _logits(trained: Trained, parts: Parts, shown: list[Tokens], spec: TokenSpec) -> Tensor:
+    """(sum of n, V) of the recipe's model, asked for every token."""
+    (part,) = trained.model.each()
+    samples = [Sample({parts.modality: tokens}, Draw(0, 0, str(number)), (parts.modality,)) for number, tokens in enumerate(shown)]
+    every = [np.arange(len(tokens)) for tokens in shown]
+    views = [
+        {part.view: View(sequence(sample, places, targets=targets(places, places)))}
+        for sample, places in zip(samples, every, strict=True)
+    ]
+    batch = collate(samples, views, {parts.modality: spec})
+    (prediction,) = trained.model.predict(batch)[part.name].predictions.values()
+    return prediction.head(prediction.features)
+
+
+def _padded(shown: list[Tokens], num_types: int) -> dict[str, Tensor]:
+    """What `transformers`' models take; a model without types has some here that are zero, whatever their number."""
+    columns = {
+        "input_ids": [torch.as_tensor(tokens.content) for tokens in shown],
+        "attention_mask": [torch.ones(len(tokens), dtype=torch.long) for tokens in shown],
+    }
+    if num_types:
+        columns["token_type_ids"] = [torch.as_tensor(tokens.fields["document"]).clamp(max=num_types - 1) for tokens in shown]
+    return {name: torch.nn.utils.rnn.pad_sequence(rows, batch_first=True) for name, rows in columns.items()}
