@@ -23,7 +23,8 @@ class Scores(Protocol):
     """What a target may offer: how good each answer is, in numbers that a person can read."""
 
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
-        """(N,) by name; the mean over targets is shown and logged. ``answers`` are the target's own."""
+        """(n,) by name, of the targets that a score applies to: all N, or some (cells of one kind, say). Their mean is shown and
+        logged. ``answers`` are the target's own."""
         ...
 
 

@@ -262,11 +262,26 @@ def changed(batch: MaskedBatch, tokens: np.ndarray) -> MaskedBatch:
 
 
 def _other(data: Tensor, index: Tensor) -> Tensor:
-    """Other legal content: another id that occurs, inverted bytes, moved numbers."""
+    """Other legal content: another id that occurs, inverted bytes, the next token's numbers that differ."""
     if data.is_floating_point():
-        noise = torch.linspace(1.0, 2.0, data[0].numel()).reshape(data.shape[1:]) if len(data) else 1.0
-        return data[index] + noise
+        return _next_different(data, index)
     if data.dtype == torch.uint8:
         return 255 - data[index]
     known = torch.unique(data)
     return known[(torch.searchsorted(known, data[index]) + 1) % max(len(known), 1)]
+
+
+def _next_different(data: Tensor, index: Tensor) -> Tensor:
+    """Content that occurs stays legal where numbers have meanings; moved numbers, where all tokens are alike."""
+    found = data[index]
+    is_open = torch.ones(len(index), dtype=torch.bool)
+    for shift in range(1, len(data)):
+        candidate = data[(index + shift) % len(data)]
+        differs = is_open & (candidate != data[index]).flatten(1).any(1)
+        found[differs] = candidate[differs]
+        is_open &= ~differs
+        if not bool(is_open.any()):
+            break
+    if bool(is_open.any()):
+        found[is_open] += torch.linspace(1.0, 2.0, data[0].numel()).reshape(data.shape[1:])
+    return found

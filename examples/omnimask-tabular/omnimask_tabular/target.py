@@ -1,0 +1,80 @@
+"""The value of a hidden cell. N targets, V categories of all columns."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from omnimask.interfaces import Context, Module, Prediction, Run
+from omnimask_tabular.schema import FIRST_CATEGORY, NUMBER
+from omnimask_tabular.tokenizer import FIRST, SIZE, num_categories
+
+
+class Cell(Module):
+    """Cross-entropy among the categories of the cell's column, or the squared error of the scaled number.
+
+    The head has one output for numbers and one for every category; those of other columns take no part. Every cell that is asked
+    for counts the same.
+
+    Args:
+        category_weight: weight of a category's cross-entropy against a number's squared error.
+    """
+
+    def __init__(self, context: Context, *, category_weight: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        super().__init__()
+        (self.name,) = context.modalities
+        self.num_outputs = 1 + num_categories(context.specs[self.name], "target tabular.cell")
+        self.category_weight = category_weight
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        """(N, 4): the scaled number, the id that says what the cell is, and the column's first category and size."""
+        row = prediction.targets.of - run.batch.base[self.name]
+        content = run.batch.store[self.name].data[row].float()
+        return torch.cat([content, self._columns(prediction, run)], dim=1)
+
+    def _columns(self, prediction: Prediction, run: Run) -> Tensor:
+        """(N, 2) first category and size of the columns, which says nothing of the values."""
+        row = prediction.targets.of - run.batch.base[self.name]
+        fields = run.batch.fields[self.name]
+        return torch.stack([fields[FIRST][row], fields[SIZE][row]], dim=1).float()
+
+    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        """(N,)."""
+        number, logits = self._outputs(prediction, answers[:, 2:])
+        squared = (number - answers[:, 0]).square()
+        if not logits.shape[1]:
+            return squared
+        right = (answers[:, 1].long() - FIRST_CATEGORY).clamp(min=0)
+        is_number = answers[:, 3] == 0
+        entropy = functional.cross_entropy(logits, torch.where(is_number, 0, right), reduction="none")
+        return torch.where(is_number, squared, self.category_weight * entropy)
+
+    def _outputs(self, prediction: Prediction, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) numbers and (N, V) logits, which are -inf for categories of other columns (0 everywhere where there are none)."""
+        outputs = prediction.head(prediction.features).float()
+        first, size = columns[:, :1], columns[:, 1:]
+        category = torch.arange(outputs.shape[1] - 1, device=outputs.device)
+        is_own = (category >= first) & (category < first + size)
+        return outputs[:, 0], torch.where(size > 0, outputs[:, 1:].masked_fill(~is_own, -torch.inf), 0.0)
+
+    def content(self, prediction: Prediction, run: Run) -> Tensor:
+        """(N, 2) scaled numbers and the most probable categories."""
+        columns = self._columns(prediction, run)
+        number, logits = self._outputs(prediction, columns)
+        is_number = columns[:, 1] == 0
+        if not logits.shape[1]:
+            return torch.stack([number, torch.full_like(number, NUMBER)], dim=1)
+        kind = torch.where(is_number, NUMBER, FIRST_CATEGORY + logits.argmax(1))
+        return torch.stack([torch.where(is_number, number, 0), kind.float()], dim=1)
+
+    def scores(self, prediction: Prediction, answers: Tensor) -> dict[str, Tensor]:
+        """``accuracy`` of the cells with categories, ``squared_error`` of those with numbers: 1 is what the column's mean gives."""
+        number, logits = self._outputs(prediction, answers[:, 2:])
+        is_number = answers[:, 3] == 0
+        found = {"squared_error": (number - answers[:, 0]).square()[is_number]}
+        if logits.shape[1] and not is_number.all():
+            right = logits.argmax(1) == answers[:, 1].long() - FIRST_CATEGORY
+            found["accuracy"] = right[~is_number].float()
+        return {name: values for name, values in found.items() if len(values)}
