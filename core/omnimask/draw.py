@@ -54,7 +54,10 @@ class Draw:
 
         [0] Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014.
         """
-        start = np.uint64(int.from_bytes(self._digest(purpose)[:8], "little"))
+        first = int.from_bytes(self._digest(purpose)[:8], "little")
+        if count == 1:
+            return np.array([_mixed(first)])
+        start = np.uint64(first)
         state = _STEPS[:count] + start if count <= len(_STEPS) else start + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
         for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
             state ^= state >> np.uint64(shift)
@@ -62,3 +65,14 @@ class Draw:
         state ^= state >> np.uint64(31)
         state >>= np.uint64(11)
         return state.astype(np.float64) * 2.0**-53
+
+
+def _mixed(start: int) -> float:
+    """The first of the numbers, without arrays."""
+    state = (start + int(_GOLDEN)) & _WORD
+    state = ((state ^ (state >> 30)) * int(_MIX_1)) & _WORD
+    state = ((state ^ (state >> 27)) * int(_MIX_2)) & _WORD
+    return ((state ^ (state >> 31)) >> 11) * 2.0**-53
+
+
+_WORD = (1 << 64) - 1

@@ -62,13 +62,14 @@ def sequence(
     """
     source = np.asarray(source, np.int64)
     count, is_token = len(source), source >= 0
+    has_tokens_only = bool(is_token.all())
     if modality is None:
-        if not is_token.all():
+        if not has_tokens_only:
             raise ValueError("inserted slots need a modality")
         modality = sample.modality[source]
     if positions is None:
         has_position = is_token if has_position is None else has_position
-        positions = np.where(is_token[:, None], sample.positions[np.maximum(source, 0)], 0) if len(sample) else np.zeros((count, 1))
+        positions = sample.positions[source] if has_tokens_only else _where_tokens(sample, source, is_token)
     return Stream(
         source=source,
         literal=np.full(count, CONTENT, np.int64) if literal is None else np.asarray(literal, np.int64),
@@ -84,6 +85,13 @@ def sequence(
         kind=np.array([kind]),
         level=np.array([level]),
     )
+
+
+def _where_tokens(sample: Sample, source: NDArray[np.int64], is_token: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(T, A) the source's positions, zeros where a slot was inserted."""
+    out = np.zeros((len(source), sample.positions.shape[1]), np.float32)
+    out[is_token] = sample.positions[source[is_token]]
+    return out
 
 
 def no_sequences() -> Stream:
@@ -103,7 +111,7 @@ def attention_kind(rank: NDArray[np.int64] | None, block: NDArray[np.int64] | No
 
 
 def _one_modality(modality: NDArray[np.int64]) -> int:
-    return int(modality[0]) if len(modality) and np.all(modality == modality[0]) else -1
+    return int(modality[0]) if len(modality) and bool((modality == modality[0]).all()) else -1
 
 
 def move(stream: Stream, tokens: int) -> Stream:
