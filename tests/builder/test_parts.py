@@ -18,7 +18,9 @@ from omnimask.data.parts import Parts
 from omnimask.data.planner import Cursor, Place
 from omnimask.errors import UserError
 from omnimask.evaluation import evaluate
+from omnimask.evaluation.features import clean_pipeline, encode, read_chunks
 from omnimask.evaluation.labelled import choose_sides
+from omnimask.evaluation.table import compute_features
 from omnimask.interfaces import Context
 from omnimask.recipe import Recipe
 from omnimask.report.reconstruct import reconstruct
@@ -168,10 +170,34 @@ def test_a_file_of_the_users_is_cut_too(built: Built, tmp_path: Path) -> None:
         one_file(built, file, None)
 
 
-def test_labels_of_books_are_those_of_their_parts(built: Built) -> None:
+def test_books_are_probed_not_their_parts(built: Built) -> None:
     found = evaluate(built, probes=["knn"], draws=2)
-    assert found.num_test == len(built.validation_indices) - ("books/10" in _keys(built, built.validation_indices))
-    assert found.num_train == len(built.train_indices) - ("books/10" in _keys(built, built.train_indices))
+    assert found.num_test == len({key.partition("#")[0] for key in _keys(built, built.validation_indices)} - {"books/10"})
+    assert found.num_train == len({key.partition("#")[0] for key in _keys(built, built.train_indices)} - {"books/10"})
+    assert found.num_train + found.num_test < len(built.dataset) - 40
+
+
+def test_features_of_a_book_are_the_mean_over_all_of_its_letters(built: Built) -> None:
+    sides = choose_sides(built, None, "")
+    table = compute_features(built, sides, None, "mean", torch.device("cpu"))
+    key = next(key for key in table.keys if len([name for name in _keys(built, sides.train) if name.startswith(f"{key}#")]) > 2)
+    parts = [index for index in range(len(built.dataset)) if built.dataset.key(index).startswith(f"{key}#")]
+    precision = Precision("fp32", torch.device("cpu"))
+    (chunk,) = read_chunks(clean_pipeline(built, built.dataset), parts, 10_000, {})
+    means, sizes = encode(built.model, chunk.batch, "mean", precision), [len(sample) for sample in chunk.samples]
+    assert len(set(sizes)) > 1
+    expected = np.average(means, axis=0, weights=sizes)
+    np.testing.assert_allclose(table.features["pretrained"][table.keys.index(key)], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_limit_counts_books(built: Built) -> None:
+    sides = choose_sides(built, None, "", limit=3)
+    for indices in (sides.train, sides.test):
+        chosen = {key.partition("#")[0] for key in _keys(built, indices)}
+        assert len(chosen) == 3
+        everything = range(len(built.dataset))
+        assert set(indices) == {index for index in everything if built.dataset.key(index).partition("#")[0] in chosen}
+    assert any(note.endswith("train samples were there; 3 were taken") for note in sides.notes)
 
 
 def test_a_table_of_labels_names_books(built: Built) -> None:
@@ -183,7 +209,7 @@ def test_a_table_of_labels_names_books(built: Built) -> None:
     sides = choose_sides(built, table, "labels.csv")
     assert {key.partition("#")[0] for key in _keys(built, sides.test)} == {f"books/{number}" for number in range(30, 40)}
     found = evaluate(built, probes=["knn"], draws=2, table=table)
-    assert found.num_test == len(sides.test)
+    assert found.num_test == len({key.partition("#")[0] for key in _keys(built, sides.test)})
     with pytest.raises(UserError, match="there is no sample 'books/99'"):
         choose_sides(built, {"books/99": Row("1", None, 2)}, "labels.csv")
 

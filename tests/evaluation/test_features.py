@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import torch
 
 from omnimask.builder import Built
 from omnimask.errors import UserError
-from omnimask.evaluation.features import Pool, RawContent, backbone, check_pool, clean_pipeline, encode, initial_model, read_chunks
-from omnimask.interfaces import Encoded
+from omnimask.evaluation.features import Pool, backbone, check_pool, clean_pipeline, encode, initial_model, read_chunks
+from omnimask.interfaces import Draw, Encoded, FieldSpec, Tokens, TokenSpec
 from omnimask.training.precision import Precision
 
-from .conftest import LENGTH, WIDTH, Letters, built_on, random_samples, small_recipe
+from .conftest import LENGTH, Letters, built_on, random_samples, small_recipe
 
 FP32 = Precision("fp32", torch.device("cpu"))
 
@@ -24,7 +25,7 @@ def features(built: Built, pool: Pool = "mean", budget: int = 64, model: Any = N
     return np.concatenate([encode(model or built.model, chunk.batch, pool, FP32) for chunk in chunks])
 
 
-@pytest.mark.parametrize("pool", ["mean", "summary", "both"])
+@pytest.mark.parametrize("pool", ["mean", "summary", "both", "first"])
 @pytest.mark.parametrize("lengths", [(LENGTH, LENGTH), (2, 9)])
 def test_features_are_the_same_for_any_split_into_batches(pool: Pool, lengths: tuple[int, int]) -> None:
     built = built_on(random_samples(30, lengths=lengths))
@@ -56,6 +57,32 @@ def test_the_mean_is_over_a_samples_own_tokens() -> None:
     by_hand = [encoded.features.data[offsets[i] : offsets[i + 1]].mean(0) for i in range(5)]
     both = torch.cat([torch.stack(by_hand), encoded.summary[:, 0]], dim=1).numpy()
     np.testing.assert_allclose(found, both, atol=1e-6)
+
+
+class Framed(Letters):
+    """The first and the last id frame the others."""
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(vocabulary=5, fields={"special": FieldSpec("bool")})
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        tokens = super().__call__(raw, draw)
+        place = np.arange(len(tokens))
+        return dataclasses.replace(tokens, fields={"special": (place == 0) | (place == len(tokens) - 1)})
+
+
+def test_special_tokens_count_in_no_mean_and_may_be_the_first() -> None:
+    ids = {"a": {"values": [3, 0, 1, 2, 4]}, "b": {"values": [3, 1, 4]}, "c": {"values": [3, 4]}}
+    built = built_on(ids, small_recipe(Framed))
+    (chunk,) = read_chunks(clean_pipeline(built, built.dataset), range(3), 10_000, {})
+    seen: list[Encoded] = []
+    hook = backbone(built.model).encoder.register_forward_hook(lambda module, given, result: seen.append(result))
+    mean, first = (encode(built.model, chunk.batch, pool, FP32) for pool in ("mean", "first"))
+    hook.remove()
+    data = seen[0].features.data.numpy()
+    np.testing.assert_allclose(mean, [data[1:4].mean(0), data[6], np.zeros_like(data[0])], atol=1e-6)
+    np.testing.assert_array_equal(first, data[[0, 5, 8]])
 
 
 def test_the_model_keeps_its_mode() -> None:
@@ -93,31 +120,3 @@ def test_unreadable_samples_are_noted() -> None:
     chunks = list(read_chunks(clean_pipeline(built, built.dataset), range(6), 10_000, bad))
     assert [chunk.indices for chunk in chunks] == [(0, 1, 3, 4, 5)]
     assert bad == {2: "ValueError: broken"}
-
-
-def raw(built: Built) -> np.ndarray:
-    content = RawContent(built)
-    for chunk in read_chunks(clean_pipeline(built, built.dataset), range(len(built.dataset)), 20, {}):
-        content.add(chunk.samples)
-    return content.features()
-
-
-def test_raw_content_is_scaled_and_laid_end_to_end() -> None:
-    samples = random_samples(3)
-    expected = np.stack([(sample["values"].reshape(-1) - 1) / 2 for sample in samples.values()])
-    np.testing.assert_allclose(raw(built_on(samples)), expected, rtol=1e-6)
-
-
-def test_raw_content_of_differing_lengths_is_mean_and_deviation() -> None:
-    samples = random_samples(3, lengths=(2, 9))
-    scaled = [(sample["values"] - 1) / 2 for sample in samples.values()]
-    expected = np.stack([np.concatenate([values.mean(0), values.std(0)]) for values in scaled])
-    found = raw(built_on(samples))
-    assert found.shape == (3, 2 * WIDTH)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_raw_ids_are_counted() -> None:
-    samples = {"a": {"values": [0, 3, 3, 0]}, "b": {"values": [4, 4]}, "c": {"values": [0]}}
-    found = raw(built_on(samples, small_recipe(Letters)))
-    np.testing.assert_allclose(found, [[0.5, 0.5, 0], [0, 0, 1], [1, 0, 0]])

@@ -16,7 +16,7 @@ from omnimask.errors import UserError
 from omnimask.evaluation import as_json, evaluate
 from omnimask.evaluation.curves import Interval
 from omnimask.evaluation.features import backbone
-from omnimask.evaluation.scores import PRETRAINED, RANDOM, RAW
+from omnimask.evaluation.table import PRETRAINED, RANDOM, RAW
 from omnimask.interfaces import TokenSpec
 
 from .conftest import Letters, built_on, random_samples, small_recipe

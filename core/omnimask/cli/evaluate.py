@@ -73,7 +73,7 @@ def data_key(change: str) -> str:
 
 
 def _show(evaluation: Evaluation, checkpoint: str) -> None:
-    from omnimask.evaluation.scores import PRETRAINED, RANDOM, RAW
+    from omnimask.evaluation.table import PRETRAINED, RANDOM, RAW
 
     names = (PRETRAINED, RANDOM, RAW)
     for probe in dict.fromkeys(point.probe for point in evaluation.points):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from omnimask.evaluation.probe import PROBES, Classes, Matrix, Scaling
+from omnimask.evaluation.probe import LINEAR, PROBES, Classes, Matrix, Scaling
 from omnimask.interfaces import Draw
 
 PER_CLASS = (2, 5, 10)
@@ -56,6 +56,26 @@ def wilson_interval(is_right: NDArray[np.bool_]) -> Interval:
     count, right = len(is_right), int(is_right.sum())
     found = stats.binomtest(right, count).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(right / count, float(found.low), float(found.high))
+
+
+def ratio_interval(totals: ArrayLike, counts: ArrayLike) -> Interval:
+    """Mean over items that come in groups, whose items are not independent: Student's t interval of a ratio estimate [0].
+
+    Args:
+        totals: (G,) sum over the items of each group.
+        counts: (G,) their number.
+
+    [0] Cochran: Sampling Techniques, 1977, section 6.
+    """
+    from scipy import stats
+
+    totals, counts = np.asarray(totals, np.float64), np.asarray(counts, np.float64)
+    groups, mean = len(totals), float(totals.sum() / counts.sum())
+    if groups < 2:
+        return Interval(mean, -np.inf, np.inf)
+    error = float(np.sqrt(groups / (groups - 1) * np.square(totals - mean * counts).sum()) / counts.sum())
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, groups - 1) * error)
+    return Interval(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -123,7 +143,7 @@ def label_counts(split: Split) -> tuple[Labels, ...]:
 
 
 def curve(
-    features: Mapping[str, NDArray[np.float32]],
+    features: Mapping[str, Any],
     split: Split,
     keys: Sequence[str],
     probe: str,
@@ -134,14 +154,17 @@ def curve(
     """All points of one probe, for every set of features.
 
     Args:
-        features: (N, D) by name.
+        features: (N, D) by name, arrays or sparse ones.
         split: rows that give labels, rows that are scored.
         keys: of all rows.
         probe: a name in ``PROBES``.
         draws: how often few labels are drawn.
         seed: of the draws.
     """
-    scaled: dict[str, Matrix] = {name: Scaling.of(found[split.train])(found) for name, found in features.items()}
+    scaled: dict[str, Matrix] = {}
+    for name, found in features.items():
+        scaling = Scaling.of(found[split.train])
+        scaled[name] = scaling.without_shift(found) if probe == LINEAR else scaling(found)
     points: list[Point] = []
     for labels in label_counts(split):
         rows = [split.train] if labels == ALL else [draw_labels(split, keys, labels, draw, seed) for draw in range(draws)]

@@ -1,11 +1,11 @@
-"""One vector per sample: from the backbone's encoder over the clean view, and from the content alone. N samples, D width."""
+"""One vector per sample from the backbone's encoder over the clean view. N samples, T slots, D width."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -18,15 +18,17 @@ from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.data.planner import Place
 from omnimask.embed import embed
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, Dataset, Embedding, Encoded, Encoder, MaskedBatch, Packed, Sample
+from omnimask.interfaces import Context, Dataset, Embedding, Encoded, Encoder, MaskedBatch, Packed, Sample, Stream
+from omnimask.maskers.candidates import SPECIAL
 from omnimask.maskers.none import NoMasker
 from omnimask.maskers.per_modality import PerModality
 from omnimask.model import MaskedModel, Pass
 from omnimask.packed import to_device
 from omnimask.training.precision import Precision
 
-Pool: TypeAlias = Literal["mean", "summary", "both"]
-"""How token features become one vector: their ``mean``; the ``summary`` tokens side by side; ``both`` side by side."""
+Pool: TypeAlias = Literal["mean", "summary", "both", "first"]
+"""How token features become one vector: their ``mean``, without special tokens; the ``summary`` vectors that the encoder adds, side
+by side; ``both`` side by side; or those of the ``first`` token, which a tokenizer may have put there for that ([CLS])."""
 
 DEFAULT_POOL: Pool = "mean"
 """Every encoder has it, and masked training moves token features directly; a class token's only by way of attention."""
@@ -90,7 +92,7 @@ def _packed(pipeline: Pipeline, pending: Sequence[tuple[int, Sample]]) -> Chunk:
 
 def check_pool(model: MaskedModel, pool: Pool) -> None:
     """Raises ``UserError`` where the encoder has no summary tokens and the pool asks for them."""
-    if pool != "mean" and not cast(Encoder, backbone(model).encoder).num_summary:
+    if pool in ("summary", "both") and not cast(Encoder, backbone(model).encoder).num_summary:
         raise UserError(f"--pool {pool}: this encoder has no summary tokens; use --pool mean")
 
 
@@ -116,75 +118,47 @@ def encode(model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precis
             encoded = encoder(Packed(embedded, context.layout), context, moved)
     finally:
         model.train(was_training)
-    parts = {"mean": [_mean], "summary": [_summary], "both": [_mean, _summary]}[pool]
-    return torch.cat([take(encoded) for take in parts], dim=1).cpu().numpy()
+    if pool == "first":
+        return _first(encoded).cpu().numpy()
+    parts: list[Tensor] = []
+    if pool != "summary":
+        parts.append(_mean(encoded, is_content(batch, batch.views[part.view].context)))
+    if pool != "mean":
+        parts.append(_summary(encoded))
+    return torch.cat(parts, dim=1).cpu().numpy()
 
 
-def _mean(encoded: Encoded) -> Tensor:
-    """(B, D) mean over the tokens of each sequence; a sample has one, as the clean view hides nothing."""
+def is_content(batch: MaskedBatch, stream: Stream) -> NDArray[np.bool_]:
+    """(T,) whether a slot stands for a token that is not special; ``batch`` on the host."""
+    source = np.asarray(stream.source)
+    found = np.ones(len(source), bool)
+    for name, fields in batch.fields.items():
+        if SPECIAL in fields:
+            of = source - batch.base[name]
+            is_here = (of >= 0) & (of < batch.store[name].layout.num_slots)
+            found[is_here] = ~np.asarray(fields[SPECIAL])[of[is_here]]
+    return found
+
+
+def _mean(encoded: Encoded, counts: NDArray[np.bool_]) -> Tensor:
+    """(B, D) mean over those slots of each sequence that count, zeros where none does; a sample has one sequence, as the clean
+    view hides nothing."""
     layout = encoded.features.layout
     data = encoded.features.data.float()
-    owner = torch.from_numpy(np.repeat(np.arange(layout.num_sequences), layout.lengths)).to(data.device)
-    total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, owner, data)
-    return total / torch.from_numpy(layout.lengths).to(data.device, torch.float32).clamp(min=1)[:, None]
+    slots, owner = np.flatnonzero(counts), np.repeat(np.arange(layout.num_sequences), layout.lengths)[counts]
+    number = np.bincount(owner, minlength=layout.num_sequences)
+    chosen = data if len(slots) == len(data) else data[torch.from_numpy(slots).to(data.device)]
+    total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, torch.from_numpy(owner).to(data.device), chosen)
+    return total / torch.from_numpy(number).to(data.device, torch.float32).clamp(min=1)[:, None]
+
+
+def _first(encoded: Encoded) -> Tensor:
+    """(B, D) of the first slot of each sequence, none of which is empty."""
+    data = encoded.features.data.float()
+    return data[torch.from_numpy(encoded.features.layout.offsets[:-1]).to(data.device)]
 
 
 def _summary(encoded: Encoded) -> Tensor:
     """(B, R * D) summary tokens side by side."""
     assert encoded.summary is not None
     return encoded.summary.float().flatten(1)
-
-
-# ---- without a network -----------------------------------------------------------------------------------------------------------
-
-
-class RawContent:
-    """Gathers what a probe can see without any network, sample by sample.
-
-    Continuous content is scaled as its specification says and laid end to end; where samples differ in length, it is the mean and
-    the standard deviation over the tokens instead. Ids are counted: a bag of ids, as shares of the sample's tokens. Modalities
-    stand side by side; an absent one is zeros.
-    """
-
-    def __init__(self, built: Built) -> None:
-        self.specs = built.specs
-        self._content: dict[str, list[NDArray[Any] | None]] = {name: [] for name in built.specs}
-
-    def add(self, samples: Sequence[Sample]) -> None:
-        """Appends samples."""
-        for sample in samples:
-            for name, found in self._content.items():
-                tokens = sample.tokens.get(name)
-                found.append(np.asarray(tokens.content) if tokens is not None and len(tokens) else None)
-
-    def features(self) -> NDArray[np.float32]:
-        """(N, D) of all samples appended."""
-        parts = [self._ids(name) if spec.width is None else self._continuous(name) for name, spec in self.specs.items()]
-        return np.concatenate(parts, axis=1)
-
-    def _ids(self, name: str) -> NDArray[np.float32]:
-        present = [content for content in self._content[name] if content is not None]
-        used = np.unique(np.concatenate(present)) if present else np.zeros(0, np.int64)
-        out = np.zeros((len(self._content[name]), len(used)), np.float32)
-        for row, content in zip(out, self._content[name], strict=True):
-            if content is not None:
-                ids, counts = np.unique(content, return_counts=True)
-                row[np.searchsorted(used, ids)] = counts / len(content)
-        return out
-
-    def _continuous(self, name: str) -> NDArray[np.float32]:
-        spec = self.specs[name]
-        mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
-        found = self._content[name]
-        is_uniform = len({len(content) for content in found if content is not None}) <= 1
-        rows = [None if content is None else _row((content.astype(np.float32) - mean) / std, is_uniform) for content in found]
-        width = next((len(row) for row in rows if row is not None), 0)
-        return np.stack([np.zeros(width, np.float32) if row is None else row for row in rows])
-
-
-def _row(content: NDArray[np.float32], is_uniform: bool) -> NDArray[np.float32]:
-    """(D,) of one sample's content (L, *width)."""
-    if is_uniform:
-        return content.reshape(-1)
-    flat = content.reshape(len(content), -1)
-    return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])

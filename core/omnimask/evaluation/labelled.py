@@ -24,10 +24,14 @@ _ABSENT = -1
 Label: TypeAlias = int | str
 
 
+class NoLabels(UserError):
+    """The samples have no labels, and none were given."""
+
+
 @dataclass(frozen=True)
 class Sides:
-    """Ascending data set indices of the samples that may give labels and of those that may be scored; ``split_from`` says in
-    words where the split comes from, ``notes`` what was left out."""
+    """Ascending data set indices of the samples that may give labels and of those that may be scored, all parts of each;
+    ``split_from`` says in words where the split comes from, ``notes`` what was left out."""
 
     train: tuple[int, ...]
     test: tuple[int, ...]
@@ -64,7 +68,7 @@ def choose_sides(built: Built, table: Mapping[str, Row] | None, source: str, lim
         built: whose data set, seed and share of held-out samples count.
         table: labels by key, with or without a split; where samples are parts of something, by the key of the whole.
         source: names the table in messages.
-        limit: samples of either side; which ones follows from the recipe's seed.
+        limit: samples (wholes, where they are parts) of either side; which ones follows from the recipe's seed.
 
     Raises:
         UserError: the table names unknown samples, or one side has no samples.
@@ -85,8 +89,10 @@ def choose_sides(built: Built, table: Mapping[str, Row] | None, source: str, lim
         if table and (unlabelled := sum(key not in table for key in keys))
         else []
     )
-    notes += [f"{len(found)} {side} samples were there; {limit} were taken" for side, found in sides.items() if len(found) > limit]
-    return Sides(_limited(sides["train"], limit, built), _limited(sides["test"], limit, built), split_from, tuple(notes))
+    number = {side: len({keys[index] for index in found}) for side, found in sides.items()}
+    notes += [f"{count} {side} samples were there; {limit} were taken" for side, count in number.items() if count > limit]
+    taken = {side: _limited(found, keys, limit, built.recipe.seed) for side, found in sides.items()}
+    return Sides(taken["train"], taken["test"], split_from, tuple(notes))
 
 
 def _by_hash(built: Built, keys: Sequence[str], wanted: Collection[str] | None) -> dict[str, list[int]]:
@@ -105,19 +111,22 @@ def _by_hash(built: Built, keys: Sequence[str], wanted: Collection[str] | None) 
     return sides
 
 
-def _limited(indices: Sequence[int], limit: int, built: Built) -> tuple[int, ...]:
-    if len(indices) <= limit:
+def _limited(indices: Sequence[int], keys: Sequence[str], limit: int, seed: int) -> tuple[int, ...]:
+    """All samples of at most ``limit`` keys."""
+    there = list(dict.fromkeys(keys[index] for index in indices))
+    if len(there) <= limit:
         return tuple(indices)
-    order = Draw(built.recipe.seed, 0, "samples", stage=("evaluation",)).rng("limit").permutation(len(indices))
-    return tuple(sorted(indices[place] for place in order[:limit]))
+    order = Draw(seed, 0, "samples", stage=("evaluation",)).rng("limit").permutation(len(there))
+    chosen = {there[place] for place in order[:limit]}
+    return tuple(index for index in indices if keys[index] in chosen)
 
 
 def check_labels(dataset: Dataset, indices: Sequence[int]) -> None:
-    """Reads a few samples and raises ``UserError`` if none has a label that probes can use."""
+    """Reads a few samples and raises :class:`NoLabels` if none has a label that probes can use."""
     places = np.unique(np.linspace(0, len(indices) - 1, min(_TRIED, len(indices))).astype(int)).tolist()
     found = [label for label in _read(dataset, [indices[place] for place in places]) if label is not None]
     if not found:
-        raise UserError(
+        raise NoLabels(
             f"the samples have no field {FIELD!r}, and probes need labels; give them with --labels FILE.csv, "
             f"whose columns are key,label (keys look like {whole_key(dataset, indices[0])!r})"
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from omnimask.errors import UserError
 
 Matrix = NDArray[np.float64]
+"""(N, D). Counts of ids come as sparse arrays (CSR) and stay so in the linear probe."""
 Classes = NDArray[np.int64]
 
 NEIGHBOURS = 20
@@ -48,15 +49,28 @@ class Scaling:
     scale: float
 
     @classmethod
-    def of(cls, features: NDArray[Any]) -> Scaling:
+    def of(cls, features: Any) -> Scaling:
         """From (N, D) features of the training part."""
-        mean = features.mean(axis=0, dtype=np.float64)
-        length = float(np.sqrt(np.mean(np.sum((features - mean) ** 2, axis=1, dtype=np.float64))))
+        if is_sparse(features):
+            mean = np.asarray(features.mean(axis=0, dtype=np.float64)).reshape(-1)
+            length = float(np.sqrt(max(features.power(2).sum(dtype=np.float64) / features.shape[0] - mean @ mean, 0.0)))
+        else:
+            mean = features.mean(axis=0, dtype=np.float64)
+            length = float(np.sqrt(np.mean(np.sum((features - mean) ** 2, axis=1, dtype=np.float64))))
         return cls(mean, length if length > 0 else 1.0)
 
-    def __call__(self, features: NDArray[Any]) -> Matrix:
-        """(N, D) scaled."""
-        return (features - self.mean) / self.scale
+    def __call__(self, features: Any) -> Matrix:
+        """(N, D) scaled, no longer sparse."""
+        return ((features.toarray() if is_sparse(features) else features) - self.mean) / self.scale
+
+    def without_shift(self, features: Any) -> Matrix:
+        """(N, D) scaled for the linear probe, whose intercept takes up the mean: sparse features stay sparse."""
+        return features.astype(np.float64) / self.scale if is_sparse(features) else self(features)
+
+
+def is_sparse(features: Any) -> bool:
+    """Whether features are one of scipy's sparse arrays."""
+    return not isinstance(features, np.ndarray)
 
 
 Probe = Callable[[Matrix, Classes, Matrix, bool], Classes]
@@ -86,13 +100,14 @@ def linear(train: Matrix, classes: Classes, test: Matrix, is_all: bool = False) 
     neither the penalty nor any prediction, only the time.
     """
     if len(np.unique(classes)) == 1:
-        return np.full(len(test), classes[0])
+        return np.full(test.shape[0], classes[0])
     train, test = _into_span(train, test)
     strength = _choose(train, classes) if is_all else FEW_LABEL_C
     return _fitted(train, classes, strength).predict(test)
 
 
-PROBES: Mapping[str, Probe] = {"knn": knn, "linear": linear}
+LINEAR = "linear"
+PROBES: Mapping[str, Probe] = {"knn": knn, LINEAR: linear}
 
 
 def accuracy(predicted: Classes, truth: Classes) -> float:
@@ -106,9 +121,9 @@ def _unit(features: Matrix) -> Matrix:
 
 def _into_span(train: Matrix, test: Matrix) -> tuple[Matrix, Matrix]:
     """Both in an orthonormal basis of the space that the labelled samples span, if that has fewer dimensions."""
-    if train.shape[1] <= len(train):
+    if train.shape[1] <= train.shape[0]:
         return train, test
-    basis, _ = np.linalg.qr(train.T)
+    basis, _ = np.linalg.qr((train.toarray() if is_sparse(train) else train).T)  # pyright: ignore[reportAttributeAccessIssue]
     return train @ basis, test @ basis
 
 

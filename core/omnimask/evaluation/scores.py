@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -11,41 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from omnimask.builder import Built
 from omnimask.data.labels import Row
-from omnimask.data.split import whole_key
 from omnimask.errors import UserError
 from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences
-from omnimask.evaluation.features import (
-    DEFAULT_POOL,
-    Pool,
-    RawContent,
-    check_pool,
-    clean_pipeline,
-    encode,
-    initial_model,
-    read_chunks,
-)
-from omnimask.evaluation.labelled import LIMIT, Label, LabelRecorder, Sides, as_label, check_labels, choose_sides
+from omnimask.evaluation.features import DEFAULT_POOL, Pool, check_pool
+from omnimask.evaluation.labelled import LIMIT, check_labels, choose_sides
 from omnimask.evaluation.probe import PROBES
-from omnimask.training.precision import Precision
-
-logger = logging.getLogger(__name__)
-
-PRETRAINED, RANDOM, RAW = "pretrained", "random init", "raw input"
-
-
-@dataclass(frozen=True)
-class FeatureTable:
-    """Features (N, D) by name, with the ``keys`` and ``labels`` of the N samples, and which of them are scored (N,)."""
-
-    features: Mapping[str, NDArray[np.float32]]
-    keys: tuple[str, ...]
-    labels: tuple[Label, ...]
-    is_test: NDArray[np.bool_]
-    bad: Mapping[str, str]
+from omnimask.evaluation.table import PRETRAINED, FeatureTable, compute_features
 
 
 @dataclass(frozen=True)
@@ -91,7 +64,7 @@ def evaluate(
         draws: how often few labels are drawn; at least 2.
         table: labels by key (:func:`omnimask.data.labels.read_labels`); the field ``label`` of the samples if None.
         source: names the table in messages.
-        pretrained_on: keys of the samples that the weights were trained on.
+        pretrained_on: keys of the samples that the weights were trained on; of the wholes, where samples are parts.
         limit: samples of either side of the split.
         device: where the encoders run; the processor if None.
 
@@ -100,9 +73,9 @@ def evaluate(
     """
     _check(probes, draws)
     check_pool(built.model, pool)
-    sides = choose_sides(built, table, source, limit)
     if table is None:
-        check_labels(built.dataset, sides.train)
+        check_labels(built.dataset, range(len(built.dataset)))
+    sides = choose_sides(built, table, source, limit)
     found = compute_features(built, sides, table, pool, device or torch.device("cpu"))
     split, names, notes = as_split(found)
     points = [
@@ -131,40 +104,6 @@ def _check(probes: Sequence[str], draws: int) -> None:
         raise UserError(f"--probe: no probe is called {', '.join(unknown) or 'nothing'}; there are {', '.join(PROBES)}")
     if draws < 2:
         raise UserError(f"--draws {draws}: an interval needs at least 2 draws")
-
-
-def compute_features(built: Built, sides: Sides, table: Mapping[str, Row] | None, pool: Pool, device: torch.device) -> FeatureTable:
-    """Features of every labelled sample of both sides, in the data set's order, by the trained and the untrained encoder and
-    from the content alone. Unlabelled and unreadable samples are left out."""
-    recorder = LabelRecorder(built.dataset)
-    precision = Precision(built.recipe.train.precision, device)
-    models = {PRETRAINED: built.model.to(device), RANDOM: initial_model(built).to(device)}
-    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in models}
-    raw, bad, indices = RawContent(built), dict[int, str](), list[int]()
-    budget = built.micro_batch_tokens(device.type)
-    wanted = sorted({*sides.train, *sides.test})
-    logger.info("computing features of %d samples", len(wanted))
-    for chunk in read_chunks(clean_pipeline(built, recorder), wanted, budget, bad):
-        for name, model in models.items():
-            parts[name].append(encode(model, chunk.batch, pool, precision))
-        raw.add(chunk.samples)
-        indices += chunk.indices
-    if not indices:
-        raise UserError(f"data: none of the {len(wanted)} samples can be read: {next(iter(bad.values()))}")
-    keys = [built.dataset.key(index) for index in indices]
-    labels = [
-        as_label(recorder.labels[index], key) if table is None else table[whole_key(built.dataset, index)].label
-        for index, key in zip(indices, keys, strict=True)
-    ]
-    rows = np.array([row for row, label in enumerate(labels) if label is not None], np.int64)
-    features = {**{name: np.concatenate(found) for name, found in parts.items()}, RAW: raw.features()}
-    return FeatureTable(
-        {name: found[rows] for name, found in features.items()},
-        tuple(keys[row] for row in rows.tolist()),
-        tuple(label for label in labels if label is not None),
-        np.isin(np.array(indices)[rows], np.array(sides.test)),
-        {built.dataset.key(index): reason for index, reason in bad.items()},
-    )
 
 
 def as_split(found: FeatureTable) -> tuple[Split, list[str], list[str]]:

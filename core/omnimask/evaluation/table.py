@@ -1,0 +1,115 @@
+"""Features of labelled samples, by the encoder trained and untrained and from the content alone. N samples, D width."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omnimask.builder import Built
+from omnimask.data.labels import Row
+from omnimask.data.split import whole_key
+from omnimask.errors import UserError
+from omnimask.evaluation.features import Pool, clean_pipeline, encode, initial_model, read_chunks
+from omnimask.evaluation.labelled import Label, LabelRecorder, Sides, as_label
+from omnimask.evaluation.raw import RawContent
+from omnimask.interfaces import Sample
+from omnimask.maskers.candidates import SPECIAL
+from omnimask.training.precision import Precision
+
+logger = logging.getLogger(__name__)
+
+PRETRAINED, RANDOM, RAW = "pretrained", "random init", "raw input"
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features (N, D) by name, with the ``keys`` and ``labels`` of the N samples, and which of them are scored (N,). ``bad`` says
+    by key why samples could not be read."""
+
+    features: Mapping[str, Any]
+    keys: tuple[str, ...]
+    labels: tuple[Label, ...]
+    is_test: NDArray[np.bool_]
+    bad: Mapping[str, str]
+
+
+def compute_features(built: Built, sides: Sides, table: Mapping[str, Row] | None, pool: Pool, device: torch.device) -> FeatureTable:
+    """Features of every labelled sample of both sides, in the data set's order. Unlabelled and unreadable samples are left out.
+
+    Where samples are parts of something, that is one sample: its features are the mean over its parts, each weighted by its number
+    of tokens, so that the mean over tokens is one over all of them.
+    """
+    recorder = LabelRecorder(built.dataset)
+    precision = Precision(built.recipe.train.precision, device)
+    models = {PRETRAINED: built.model.to(device), RANDOM: initial_model(built).to(device)}
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in models}
+    raw, bad, indices, sizes = RawContent(built.specs), dict[int, str](), list[int](), list[int]()
+    wanted = sorted({*sides.train, *sides.test})
+    logger.info("computing features of %d samples", len(wanted))
+    for chunk in read_chunks(clean_pipeline(built, recorder), wanted, built.micro_batch_tokens(device.type), bad):
+        for name, model in models.items():
+            parts[name].append(encode(model, chunk.batch, pool, precision))
+        raw.add(chunk.samples, [whole_key(built.dataset, index) for index in chunk.indices])
+        indices += chunk.indices
+        sizes += map(_num_tokens, chunk.samples)
+    if not indices:
+        raise UserError(f"data: none of the {len(wanted)} samples can be read: {next(iter(bad.values()))}")
+    wholes = Wholes.of([whole_key(built.dataset, index) for index in indices], sizes)
+    is_test = np.isin(np.array(indices)[wholes.first], np.array(sides.test))
+    features = {name: wholes.mean(np.concatenate(found)) for name, found in parts.items()}
+    labels = [
+        as_label(recorder.labels[indices[first]], key) if table is None else table[key].label
+        for first, key in zip(wholes.first.tolist(), wholes.keys, strict=True)
+    ]
+    rows = np.array([row for row, label in enumerate(labels) if label is not None], np.int64)
+    return FeatureTable(
+        {name: found[rows] for name, found in {**features, RAW: raw.features(~is_test)}.items()},
+        tuple(wholes.keys[row] for row in rows.tolist()),
+        tuple(label for label in labels if label is not None),
+        is_test[rows],
+        {built.dataset.key(index): reason for index, reason in bad.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Wholes:
+    """What n samples are parts of: the ``keys`` in the order in which they come, the row of the ``first`` part of each, and for
+    every sample the number of its whole (n,) and the ``weight`` (n,) of the part in it, which sum to 1."""
+
+    keys: tuple[str, ...]
+    first: NDArray[np.int64]
+    number: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, keys: Sequence[str], sizes: Sequence[int]) -> Wholes:
+        """From the key of what each sample belongs to, and the sizes of the samples."""
+        numbers: dict[str, int] = {}
+        number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+        _, first = np.unique(number, return_index=True)
+        size = np.asarray(sizes, np.float64)
+        return cls(tuple(numbers), first, number, size / np.bincount(number, weights=size)[number])
+
+    def mean(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, D) of the parts -> (N, D) of the wholes."""
+        if len(self.keys) == len(features):
+            return features
+        out = np.zeros((len(self.keys), features.shape[1]))
+        np.add.at(out, self.number, features * self.weight[:, None])
+        return out.astype(np.float32)
+
+
+def _num_tokens(sample: Sample) -> int:
+    """Tokens that are not special; at least 1, so that every part counts."""
+    return max(1, sum(_content_tokens(sample)))
+
+
+def _content_tokens(sample: Sample) -> Iterator[int]:
+    for tokens in sample.tokens.values():
+        yield int((~np.asarray(tokens.fields[SPECIAL], bool)).sum()) if SPECIAL in tokens.fields else len(tokens)
