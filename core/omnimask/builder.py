@@ -24,7 +24,7 @@ from omnimask.data.order import stream_order
 from omnimask.data.parts import Parts, list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline, ViewPlan
 from omnimask.data.planner import Cursor, Place, Planner
-from omnimask.data.split import held_out, whole_keys
+from omnimask.data.split import held_out, spread, whole_keys
 from omnimask.errors import UserError
 from omnimask.interfaces import (
     Context,
@@ -175,7 +175,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
         Pipeline(dataset, parts, views, specs, recipe.seed),
         Pipeline(dataset, plain, views, specs, recipe.seed, stage="validation"),
         train,
-        validation[: options.max_validation],
+        spread(validation, options.max_validation),
     )
 
 

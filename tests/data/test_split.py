@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnimask.data.split import held_out
+from omnimask.data.split import held_out, spread
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -45,3 +45,10 @@ def test_parts_of_one_sample_are_all_trained_on_which_is_said(caplog: pytest.Log
     train, held = held_out(["novel"] * 3, 0.5, 0)
     assert (train.tolist(), held.tolist()) == ([0, 1, 2], [])
     assert "all 3 samples are parts of one, so none is held out" in caplog.text
+
+
+def test_a_part_of_the_held_out_samples_comes_from_everywhere() -> None:
+    indices = np.arange(100, 200)
+    assert spread(indices, 100).tolist() == spread(indices, 1000).tolist() == indices.tolist()
+    assert spread(indices, 4).tolist() == [100, 125, 150, 175]
+    assert len(set(spread(indices, 77).tolist())) == 77

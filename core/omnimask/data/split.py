@@ -65,6 +65,13 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
+def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the indices, from everywhere among them: neighbours are often alike (a folder, a long document)."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.arange(most) * len(indices) // most]
+
+
 def _score(key: str, secret: bytes) -> float:
     """Uniform in [0, 1)."""
     digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest()
