@@ -8,7 +8,7 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizers, decoders, augmentations, target, initializer, data sets, renderer and suggester of images."""
+    """Tokenizers, decoders, augmentations, target, initializer, exporter, data sets, renderer and suggester of images."""
     registry.add_tokenizer("image.patch", "omnimask_image.tokenizer:PatchTokenizer", extra="image")
     registry.add_tokenizer("image.native", "omnimask_image.native:NativeTokenizer", extra="image")
     registry.add_decoder("image.pillow", "omnimask_image.decode:PillowDecoder", extra="image")
@@ -21,5 +21,6 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_dataset("image.zip", "omnimask_image.data:ImageZip", extra="image")
     registry.add_target("image.hog", "omnimask_image.targets:Hog", extra="image")
     registry.add_initializer("image.vit_mae", "omnimask_image.initializers:VitMae", extra="image")
+    registry.add_exporter("image.vit_mae", "omnimask_image.exporters:VitMae", extra="text")
     registry.add_renderer("image.grid", "omnimask_image.show:ImageGrid", extra="image")
     registry.add_suggester("image.folder", "omnimask_image.suggest:SuggestFolder", extra="image")

@@ -10,9 +10,9 @@ from einops import rearrange
 from torch import Tensor
 
 from omnimask.model import MaskedModel
-from omnimask.pretrained import gather, load
+from omnimask.pretrained import gather, load, scatter
 
-_FIXED = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
+POSITIONS = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
 """Tables of sines and cosines, which are computed here: the encoder's, the decoder's."""
 
 
@@ -28,8 +28,33 @@ def from_vit_mae(state: Mapping[str, Tensor], *, modality: str = "image", predic
     Raises:
         ValueError: a key of ``state`` has no place here, or one that is needed is missing.
     """
-    names = _names(state, f"passes.main.embeddings.{modality}", f"passes.main.predictors.{predictor}", modality)
-    return {ours: _shaped(ours, tensor) for ours, tensor in gather(state, names, ignored=_FIXED).items()}
+    names = _names(_depth(state, "vit.layers"), _depth(state, "decoder.decoder_layers"), modality, predictor)
+    return {ours: _shaped(ours, tensor) for ours, tensor in gather(state, names, ignored=POSITIONS).items()}
+
+
+def to_vit_mae(
+    state: Mapping[str, Tensor], depths: tuple[int, int], patch: tuple[int, int, int], *, modality: str, predictor: str
+) -> dict[str, Tensor]:
+    """The way back: a state dict for ``ViTMAEForPreTraining``, but for its tables of positions.
+
+    Args:
+        state: of a :class:`MaskedModel`.
+        depths: of its encoder and its decoder.
+        patch: height, width and channels.
+        modality, predictor: the recipe's names.
+
+    Raises:
+        ValueError: a weight has no place there, or one that is needed is missing.
+    """
+    theirs = scatter(state, _names(*depths, modality, predictor))
+    projection = "vit.embeddings.patch_embeddings.projection.weight"
+    height, width, channels = patch
+    back = {
+        projection: rearrange(theirs[projection], "d (p q c) -> d c p q", p=height, q=width, c=channels).contiguous(),
+        "vit.embeddings.cls_token": theirs["vit.embeddings.cls_token"][None],
+        "decoder.mask_token": theirs["decoder.mask_token"][None, None],
+    }
+    return {**theirs, **back}
 
 
 def load_vit_mae(model: MaskedModel, state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> None:
@@ -42,14 +67,14 @@ def load_vit_mae(model: MaskedModel, state: Mapping[str, Tensor], *, modality: s
     mapped = from_vit_mae(state, modality=modality, predictor=predictor)
     load(model, mapped)
     main: Any = model.passes["main"]
-    for name, owner in zip(_FIXED, (main.encoder, main.predictors[predictor]), strict=True):
+    for name, owner in zip(POSITIONS, (main.encoder, main.predictors[predictor]), strict=True):
         table = getattr(owner.position, "table", None)
         if table is None or table.shape != state[name][0].shape or not torch.allclose(state[name][0, 1:], table[:-1], atol=1e-5):
             raise ValueError(f"{name} holds other positions than the recipe's {type(owner.position).__name__}")
 
 
-def _names(state: Mapping[str, Tensor], embedding: str, predictor: str, modality: str) -> Iterator[tuple[str, list[str]]]:
-    encoder = "passes.main.encoder"
+def _names(depth: int, decoder_depth: int, modality: str, label: str) -> Iterator[tuple[str, list[str]]]:
+    encoder, embedding, predictor = "passes.main.encoder", f"passes.main.embeddings.{modality}", f"passes.main.predictors.{label}"
     for part in ("weight", "bias"):
         yield f"{embedding}.project.{part}", [f"vit.embeddings.patch_embeddings.projection.{part}"]
         yield f"{encoder}.norm.{part}", [f"vit.layernorm.{part}"]
@@ -58,8 +83,8 @@ def _names(state: Mapping[str, Tensor], embedding: str, predictor: str, modality
         yield f"{predictor}.heads.{modality}.{part}", [f"decoder.decoder_pred.{part}"]
     yield f"{encoder}.summary", ["vit.embeddings.cls_token"]
     yield f"{predictor}.mask_vector", ["decoder.mask_token"]
-    for ours, theirs in ((encoder, "vit.layers"), (predictor, "decoder.decoder_layers")):
-        for number in range(_depth(state, theirs)):
+    for ours, theirs, count in ((encoder, "vit.layers", depth), (predictor, "decoder.decoder_layers", decoder_depth)):
+        for number in range(count):
             yield from _block(f"{ours}.stack.blocks.{number}", f"{theirs}.{number}")
 
 

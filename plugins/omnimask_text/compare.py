@@ -16,8 +16,8 @@ from omnimask.interfaces import Draw, Exported, MaskedBatch, Sample, Tokenizer, 
 from omnimask.streams import sequence, targets
 from omnimask_text.forms import Parts
 
-_EVERY = 7
-"""One token of so many is shown as the mask token where outputs are compared."""
+_EVERY, _LONGEST = 7, 512
+"""Where outputs are compared: one token of so many is shown as the mask token, and texts are cut to so many tokens."""
 
 
 def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: Parts) -> None:
@@ -41,7 +41,7 @@ def compare(trained: Trained, parts: Parts, peer: Any, *, reads_types: bool) -> 
     """Logits of all tokens of texts of different lengths, some of them masked; the peer reads the texts padded."""
     spec = trained.specs[parts.modality]
     found = list(texts(trained.batch, parts.modality))
-    cut = [_first(tokens, -(-len(tokens) * (number + 1) // len(found))) for number, tokens in enumerate(found)]
+    cut = [_first(tokens, -(-min(len(tokens), _LONGEST) * (number + 1) // len(found))) for number, tokens in enumerate(found)]
     shown = [_masked(tokens, spec) for tokens in cut]
     with torch.inference_mode():
         expected = _logits(trained, parts, shown, spec)

@@ -24,7 +24,7 @@ from omnimask.training import files
 
 logger = logging.getLogger(__name__)
 
-NUM_SAMPLES = 6
+NUM_SAMPLES = 4
 """Held-out samples on which the outputs of both models are compared."""
 
 
