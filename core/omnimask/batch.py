@@ -29,8 +29,10 @@ class Targets:
 
     ``at`` (N, arity) slots of this stream (arity 0: (N, 1) sequences); ``of`` (N,) store index of the answer or -1; ``literal``
     (N,) id of an answer that is no token of the store (a sentinel, an end), or -1; ``weight`` (N,) float32; ``index`` (N,) which
-    answer, where one slot has several (n-grams, codebooks). ``spans``: rows ``[start, stop)`` of each modality; rows are sorted by
-    modality when a batch is packed, so that a predictor of one modality takes a slice.
+    answer, where one slot has several (n-grams, codebooks); it is negative where the answer is for a whole unit of tokens, and then
+    ``literal`` is an id of the units' own. ``spans``: rows ``[start, stop)`` of each modality; rows are sorted by modality when a
+    batch is packed, so that a predictor of one modality takes a slice. Rows for whole units lie behind all others, and their spans
+    are named ``<modality>.unit``.
     """
 
     at: Array

@@ -254,12 +254,14 @@ def build_corruptor(
     Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved.
     """
     served: dict[str, Component[Corruptor]] = {}
+    answers_in: dict[str, AnswerStream] = {}
     for name, config in recipe.modalities.items():
         component = config.corruptor or recipe.corruptor
         assert component is not None
         served[name] = component
-        specs = {**specs, name: _with_specials(specs[name], component(Context(specs=specs, modalities=(name,))))}
-    answers_in: dict[str, AnswerStream] = {name: component.load().answers_in for name, component in served.items()}
+        corruptor = component(Context(specs=specs, modalities=(name,)))
+        answers_in[name] = corruptor.answers_in
+        specs = {**specs, name: _with_specials(specs[name], corruptor)}
     if recipe.corruptor is not None and all(component is recipe.corruptor for component in served.values()):
         return specs, recipe.corruptor(Context(specs=specs, modalities=tuple(specs))), answers_in
     built = {name: component(Context(specs=specs, modalities=(name,))) for name, component in served.items()}

@@ -36,6 +36,13 @@ def _register_host(registry: Registrar) -> None:
     registry.add_corruptor("drop", "omnimask.corruptors.drop:Drop")
     registry.add_corruptor("mask_token", "omnimask.corruptors.mask_token:MaskToken")
     registry.add_corruptor("bert", "omnimask.corruptors.bert:Bert")
+    registry.add_corruptor("substitute", "omnimask.corruptors.substitute:Substitute")
+    registry.add_corruptor("cluster_substitute", "omnimask.corruptors.cluster_substitute:ClusterSubstitute")
+    registry.add_corruptor("swap", "omnimask.corruptors.swap:Swap")
+    registry.add_corruptor("unit_token", "omnimask.corruptors.unit_token:UnitToken")
+    registry.add_corruptor("sketch", "omnimask.corruptors.sketch:Sketch")
+    registry.add_corruptor("scheduled", "omnimask.corruptors.scheduled:ScheduledCorruptor")
+    registry.add_corruptor("by_kind", "omnimask.corruptors.by_kind:ByKind")
     registry.add_corruptor("keep", "omnimask.corruptors.keep:Keep")
     registry.add_corruptor("sentinel_spans", "omnimask.corruptors.sentinel_spans:SentinelSpans")
 

@@ -192,9 +192,11 @@ def _join(streams: Sequence[Stream], name: str) -> NDArray[Any]:
 
 def _join_targets(tables: Sequence[Targets]) -> Targets:
     filled = [table for table in tables if len(table)] or [tables[0]]
-    if len({(table.arity, table.index is None) for table in filled}) > 1:
-        raise ValueError("targets of one stream must agree in their arity, and in whether they have an index")
-    index = None if filled[0].index is None else np.concatenate([np.asarray(table.index) for table in filled])
+    if len({table.arity for table in filled}) > 1:
+        raise ValueError("targets of one stream must agree in their arity")
+    index = None
+    if any(table.index is not None for table in filled):  # a table without one has one answer at each slot, the first
+        index = np.concatenate([np.zeros(len(t), np.int64) if t.index is None else np.asarray(t.index) for t in filled])
     return Targets(
         np.concatenate([table.at for table in filled]),
         np.concatenate([table.of for table in filled]),

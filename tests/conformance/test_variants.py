@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from omnimask.component import named
-from omnimask.interfaces import Context, Draw, FieldSpec, Masker, Tokens, TokenSpec
+from omnimask.corruptors.by_kind import ByKind
+from omnimask.corruptors.cluster_substitute import ClusterSubstitute
+from omnimask.corruptors.scheduled import ScheduledCorruptor
+from omnimask.corruptors.sketch import Sketch
+from omnimask.corruptors.substitute import Substitute
+from omnimask.corruptors.swap import Swap
+from omnimask.corruptors.unit_token import UnitToken
+from omnimask.interfaces import Context, Corruptor, Draw, FieldSpec, Masker, Masking, Sample, Tokens, TokenSpec
 from omnimask.maskers.annotated import AnnotatedMasker
 from omnimask.maskers.choose import ChooseMasker
 from omnimask.maskers.ngram import NGramMasker
@@ -14,7 +23,7 @@ from omnimask.maskers.scored import ScoredMasker
 from omnimask.maskers.span import SpanMasker
 from omnimask.maskers.units import UnitMasker
 from omnimask.scheduled import RatioSchedule
-from omnimask.testing import MaskerContract, make_tokens
+from omnimask.testing import CorruptorContract, MaskerContract, make_tokens
 
 FIELDS = {
     "word": FieldSpec("int64"),
@@ -138,3 +147,93 @@ class TestChoose(OfAChain):
     def masker(self) -> Masker:
         maskers = [named("masker", "random", ratio=0.3), named("masker", "ngram", ratio=0.7)]
         return ChooseMasker(CONTEXT, maskers=maskers, weights=[1, 3])
+
+
+RESERVED_RESIDUES = TokenSpec(vocabulary=20, special_ids={"mask": 3, "end": 5})
+
+
+class OfIds(CorruptorContract):
+    """What the network sees of hidden tokens is another id."""
+
+    specs = {"chain": TokenSpec(vocabulary=20), "own": RESERVED_RESIDUES}
+
+
+class TestSubstitute(OfIds):
+    def corruptor(self, context: Context) -> Corruptor:
+        return Substitute(context)
+
+
+class TestSubstituteAskingForAll(OfIds):
+    """Visible tokens are asked for too, and see themselves."""
+
+    answers_are_hidden = asks_all_targets = False
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return Substitute(context, ask="all")
+
+
+class TestClusterSubstitute(OfIds):
+    def corruptor(self, context: Context) -> Corruptor:
+        return ClusterSubstitute(context, clusters="random", num_clusters=4, ask="targets")
+
+
+class TestSwap(OfIds):
+    def corruptor(self, context: Context) -> Corruptor:
+        return Swap(context)
+
+
+class TestUnitToken(CorruptorContract):
+    renumber = True
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return UnitToken(context, renumber=self.renumber)
+
+
+class TestUnitTokenWithEntries(TestUnitToken):
+    """Pairs of neighbours are units of their own, with ids behind the vocabulary."""
+
+    renumber = False
+
+    def masking(self, sample: Sample, name: str, ratio: float) -> Masking:
+        masking = super().masking(sample, name, ratio)
+        unit = np.where(masking.is_target, np.arange(len(masking.is_target)) // 2, -1)
+        return Masking(masking.is_visible, masking.is_target, unit, level=ratio, entry=np.where(unit >= 0, 50 + unit, -1))
+
+
+class TestUnitTokenOfPatches(TestUnitToken):
+    specs = {"patches": TokenSpec(width=(2, 3), axes=2)}
+    renumber = False
+
+
+class TestSketch(CorruptorContract):
+    """The whole sample is written, what is visible as well."""
+
+    answers_are_hidden = asks_all_targets = False
+    renumber = True
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return Sketch(context, renumber=self.renumber)
+
+
+class TestSketchInPlace(TestSketch):
+    renumber = False
+
+
+class TestScheduledCorruptors(OfIds):
+    """Contracts draw at the beginning of the run."""
+
+    def corruptor(self, context: Context) -> Corruptor:
+        corruptors = [named("corruptor", "mask_token"), named("corruptor", "bert")]
+        return ScheduledCorruptor(context, corruptors=corruptors, until=[0.5])
+
+
+class TestByKind(CorruptorContract):
+    """Kinds of one length or another, with different special tokens."""
+
+    asks_all_targets = answers_are_hidden = False
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return ByKind(context, corruptors=[named("corruptor", "sentinel_spans", num_sentinels=64), named("corruptor", "sketch")])
+
+    def masking(self, sample: Sample, name: str, ratio: float) -> Masking:
+        return dataclasses.replace(super().masking(sample, name, ratio), kind=int(ratio > 0.5))

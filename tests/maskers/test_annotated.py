@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnimask.component import named
-from omnimask.corruptors.sentinel_spans import hidden_units
+from omnimask.corruptors.shortened import hidden_units
 from omnimask.interfaces import Masking
 from omnimask.maskers.annotated import AnnotatedMasker
 

@@ -1,4 +1,4 @@
-"""Maskings of several modalities seen as one, in sample coordinates. n tokens of the sample."""
+"""What corruptors share: maskings of several modalities seen as one, in sample coordinates. n tokens of the sample."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Masking, Sample
+from omnimask.interfaces import Context, Masking, Sample
+from omnimask.maskers.candidates import SPECIAL
 
 
 def joint_visible(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.bool_]:
@@ -32,6 +33,42 @@ def joint_weight(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.f
 def level_of(masking: Mapping[str, Masking]) -> float:
     """The rate drawn: the largest of the modalities'."""
     return max((m.level for m in masking.values()), default=0.0)
+
+
+def kind_of(masking: Mapping[str, Masking]) -> int:
+    """The branch drawn: the largest of the modalities'."""
+    return max((m.kind for m in masking.values()), default=0)
+
+
+def all_but_special(sample: Sample) -> NDArray[np.bool_]:
+    """(n,) tokens that do not only frame the sample."""
+    parts = [~np.asarray(t.fields[SPECIAL], bool) if SPECIAL in t.fields else np.ones(len(t), bool) for t in sample.tokens.values()]
+    return _concatenate(parts, bool)
+
+
+def only_modality(sample: Sample, corruptor: str) -> str:
+    """The name of the sample's one modality.
+
+    Raises:
+        ValueError: it has several.
+    """
+    if len(sample.tokens) != 1:
+        raise ValueError(f"{corruptor} serves one modality, not {list(sample.tokens)}; name it under each modality")
+    return next(iter(sample.tokens))
+
+
+def check_ids(context: Context, corruptor: str) -> None:
+    """Raises ``ValueError`` where tokens of a modality that a corruptor serves are no ids."""
+    for name in context.modalities:
+        if context.specs[name].vocabulary is None:
+            raise ValueError(f"{corruptor} needs ids, and the tokens of {name!r} have continuous content; use drop or mask_token")
+
+
+def check_one_axis(context: Context) -> None:
+    """Raises ``ValueError`` where slots cannot be counted along the one position axis."""
+    for name in context.modalities:
+        if context.specs[name].axes != 1:
+            raise ValueError(f"renumber needs one position axis, and {name!r} has {context.specs[name].axes}; set renumber: false")
 
 
 def _concatenate(parts: list[NDArray], dtype: type) -> NDArray:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.corruptors.base import joint_targets, joint_visible, joint_weight, level_of
+from omnimask.corruptors.base import joint_targets, joint_visible, joint_weight, kind_of, level_of
 from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
 from omnimask.streams import sequence, targets
 
@@ -64,4 +64,5 @@ class Bert:
         literal[hidden] = ids
         asked = np.flatnonzero(joint_targets(sample, masking))
         table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
-        return View(sequence(sample, np.arange(count), literal=literal, targets=table, level=level_of(masking)))
+        level, kind = level_of(masking), kind_of(masking)
+        return View(sequence(sample, np.arange(count), literal=literal, targets=table, level=level, kind=kind))

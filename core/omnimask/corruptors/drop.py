@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.corruptors.base import joint_visible, joint_weight, level_of
+from omnimask.corruptors.base import joint_visible, joint_weight, kind_of, level_of
 from omnimask.interfaces import NOTHING, Context, Draw, Masking, Sample, View
 from omnimask.maskers.budget import num_hidden
 from omnimask.streams import no_sequences, sequence, stack, targets
@@ -45,14 +45,15 @@ class Drop:
         self.ask = ask
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        weight, level = joint_weight(sample, masking), level_of(masking)
-        context = sequence(sample, np.flatnonzero(joint_visible(sample, masking)), level=level)
+        weight, level, kind = joint_weight(sample, masking), level_of(masking), kind_of(masking)
+        context = sequence(sample, np.flatnonzero(joint_visible(sample, masking)), level=level, kind=kind)
         queries = []
         for name in sample.tokens:
             for asked in self._asked(masking[name], sample.draw.at("ask", name)):
                 asked = sample.start[name] + asked
                 table = targets(np.arange(len(asked)), asked, weight=weight[asked])
-                queries.append(sequence(sample, asked, literal=np.full(len(asked), NOTHING), targets=table, level=level))
+                nothing = np.full(len(asked), NOTHING)
+                queries.append(sequence(sample, asked, literal=nothing, targets=table, level=level, kind=kind))
         return View(context, stack(queries) if queries else no_sequences())
 
     def _asked(self, masking: Masking, draw: Draw) -> Iterator[NDArray[np.int64]]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from omnimask.corruptors.base import joint_targets, joint_weight
+from omnimask.corruptors.base import joint_targets, joint_weight, kind_of, level_of
 from omnimask.interfaces import Context, Masking, Sample, View
 from omnimask.streams import sequence, targets
 
@@ -25,4 +25,5 @@ class Keep:
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         asked = np.flatnonzero(joint_targets(sample, masking))
         table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
-        return View(sequence(sample, np.arange(len(sample)), targets=table))
+        level, kind = level_of(masking), kind_of(masking)
+        return View(sequence(sample, np.arange(len(sample)), targets=table, level=level, kind=kind))

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from omnimask.corruptors.base import joint_targets, joint_visible, joint_weight, level_of
+from omnimask.corruptors.base import joint_targets, joint_visible, joint_weight, kind_of, level_of
 from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
 from omnimask.streams import sequence, targets
 
@@ -33,4 +33,5 @@ class MaskToken:
         asked = np.flatnonzero(joint_targets(sample, masking))
         table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
         literal = np.where(joint_visible(sample, masking), CONTENT, ids[sample.modality])
-        return View(sequence(sample, np.arange(len(sample)), literal=literal, targets=table, level=level_of(masking)))
+        level, kind = level_of(masking), kind_of(masking)
+        return View(sequence(sample, np.arange(len(sample)), literal=literal, targets=table, level=level, kind=kind))

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.corruptors.base import level_of
-from omnimask.interfaces import CONTENT, Context, Masking, Sample, Stream, View
-from omnimask.streams import sequence, targets
+from omnimask.corruptors.base import check_ids, check_one_axis, only_modality
+from omnimask.corruptors.shortened import Ints, context_of, hidden_units, shorten, written
+from omnimask.interfaces import Context, Masking, Sample, Stream, View
 
 
 class SentinelSpans:
@@ -39,90 +38,41 @@ class SentinelSpans:
         renumber: Annotated[bool, Field(description="positions count slots instead of tokens")] = True,
     ) -> None:
         self.specs, self.num_sentinels, self.renumber = context.specs, num_sentinels, renumber
-        for name in context.modalities:
-            spec = context.specs[name]
-            if spec.vocabulary is None:
-                raise ValueError(
-                    f"sentinel_spans needs ids, and the tokens of {name!r} have continuous content; use drop or mask_token"
-                )
-            if renumber and spec.axes != 1:
-                raise ValueError(f"renumber needs one position axis, and {name!r} has {spec.axes}; set renumber: false")
+        check_ids(context, "sentinel_spans")
+        if renumber:
+            check_one_axis(context)
         self.specials = (*(f"sentinel_{i}" for i in range(num_sentinels)), "end", "start")
         self.num_answers = num_sentinels + 1
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        if len(sample.tokens) != 1:
-            raise ValueError(f"sentinel_spans serves one modality, not {list(sample.tokens)}; name it under each modality")
-        (name,) = sample.tokens
-        spec, number = self.specs[name], sample.modalities.index(name)
+        name = only_modality(sample, "sentinel_spans")
+        spec = self.specs[name]
         unit = hidden_units(masking[name])
         spans = np.unique(unit[unit >= 0])
         if len(spans) > self.num_sentinels:
             raise ValueError(f"{len(spans)} spans need as many sentinels, and num_sentinels is {self.num_sentinels}")
         sentinel = np.array([spec.id(f"sentinel_{i}") for i in range(len(spans))], np.int64)
-        is_target = np.asarray(masking[name].is_target, bool)
-        if np.any(is_target != (unit >= 0)):
+        if np.any(np.asarray(masking[name].is_target, bool) != (unit >= 0)):
             raise ValueError(
                 "sentinel_spans answers exactly the hidden tokens; this masker hides tokens that are no targets, or asks others"
             )
-        context = self._context(sample, number, unit, sentinel, level_of(masking))
-        return View(context, self._query(sample, number, unit, sentinel, spec.id("start"), spec.id("end"), level_of(masking)))
+        short = shorten(unit, "sentinel_spans")
+        shown = sentinel[np.searchsorted(spans, unit[short.kept][short.is_unit])]
+        context = context_of(sample, masking, short, shown, renumber=self.renumber)
+        return View(context, self._query(sample, masking, name, unit, sentinel))
 
-    def _context(self, sample: Sample, number: int, unit: NDArray, sentinel: NDArray, level: float) -> Stream:
-        is_first = (unit >= 0) & (np.concatenate([[-1], unit[:-1]]) != unit)
-        if int(is_first.sum()) != len(sentinel):
-            raise ValueError("sentinel_spans needs spans of neighbouring tokens; a unit of this masker lies in several pieces")
-        kept = np.flatnonzero((unit < 0) | is_first)
-        hidden = unit[kept] >= 0
-        literal = np.full(len(kept), CONTENT, np.int64)
-        literal[hidden] = sentinel[np.searchsorted(np.unique(unit[unit >= 0]), unit[kept][hidden])]
-        positions = np.arange(len(kept))[:, None] if self.renumber else sample.positions[kept]
-        modality = np.full(len(kept), number)
-        return sequence(sample, np.where(hidden, -1, kept), literal=literal, modality=modality, positions=positions, level=level)
-
-    def _query(self, sample: Sample, number: int, unit: NDArray, sentinel: NDArray, start: int, end: int, level: float) -> Stream:
+    def _query(self, sample: Sample, masking: Mapping[str, Masking], name: str, unit: Ints, sentinel: Ints) -> Stream:
+        spec = self.specs[name]
         order = np.argsort(np.where(unit >= 0, unit, len(unit)), kind="stable")[: int((unit >= 0).sum())]
-        first = np.concatenate([[True], np.diff(unit[order]) != 0]) if len(order) else np.zeros(0, bool)
+        is_first = np.concatenate([[True], np.diff(unit[order]) != 0]) if len(order) else np.zeros(0, bool)
         size = len(order) + len(sentinel)
         is_sentinel = np.zeros(size, bool)
-        is_sentinel[np.flatnonzero(first) + np.arange(len(sentinel))] = True
+        is_sentinel[np.flatnonzero(is_first) + np.arange(len(sentinel))] = True
         of, literal = np.full(size + 1, -1, np.int64), np.full(size + 1, -1, np.int64)
         of[:size][~is_sentinel] = order
         literal[:size][is_sentinel] = sentinel
-        literal[size] = end
-        source = np.concatenate([[-1], of[:-1]])
-        shown = np.concatenate([[start], literal[:-1]])
-        count = size + 1
-        place = source.copy()
-        place[1:][is_sentinel] = order[first]
-        positions = np.arange(count)[:, None] if self.renumber else _positions_at(sample, place)
-        return sequence(
-            sample,
-            source,
-            literal=np.where(shown >= 0, shown, CONTENT),
-            modality=np.full(count, number),
-            positions=positions,
-            has_position=None if self.renumber else place >= 0,
-            rank=np.arange(count),
-            targets=targets(np.arange(count), of, literal=literal),
-            level=level,
-        )
-
-
-def _positions_at(sample: Sample, place: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(T, A) positions of the tokens at ``place``, zeros where it is -1."""
-    out = np.zeros((len(place), sample.positions.shape[1]), np.float32)
-    out[place >= 0] = sample.positions[place[place >= 0]]
-    return out
-
-
-def hidden_units(masking: Masking) -> NDArray[np.int64]:
-    """(L,) number of the hidden span each token belongs to, -1 for visible tokens."""
-    is_hidden = ~np.asarray(masking.is_visible, bool)
-    if masking.unit is not None:
-        unit = np.asarray(masking.unit, np.int64)
-        if np.any(is_hidden & (unit < 0)):
-            raise ValueError("a masking with units must give every hidden token one")
-        return np.where(is_hidden, unit, -1)
-    starts = is_hidden & ~np.concatenate([[False], is_hidden[:-1]])
-    return np.where(is_hidden, np.cumsum(starts) - 1, -1)
+        literal[size] = spec.id("end")
+        place = np.concatenate([[-1], of[:-1]])
+        place[1:][is_sentinel] = order[is_first]
+        number = sample.modalities.index(name)
+        return written(sample, masking, number, of, literal, spec.id("start"), place=None if self.renumber else place)

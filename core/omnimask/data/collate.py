@@ -130,15 +130,18 @@ def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int, *,
 
 
 def _by_modality(table: Targets, stream: Stream, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> Targets:
-    """Rows sorted by the modality of their answer (of their slot, where the answer is no token), with each modality's span."""
-    if len(specs) == 1:
+    """Rows sorted by the modality of their answer (of their slot, where the answer is no token), with each modality's span; rows
+    for whole units behind the others, with spans of their own."""
+    is_unit = np.zeros(len(table), bool) if table.index is None else table.index < 0
+    if len(specs) == 1 and not is_unit.any():
         return dataclasses.replace(table, spans={next(iter(specs)): (0, len(table))})
     # Of several modalities that start at one index, searching from the right finds the last: the only one with tokens there.
     of_token = np.searchsorted(np.array(list(base.values())), table.of, side="right") - 1
     of_slot = stream.modality[table.at[:, 0]] if table.arity else np.zeros(len(table), np.int64)
-    number = np.where(table.of >= 0, of_token, of_slot)
+    number = np.where(table.of >= 0, of_token, of_slot) + len(specs) * is_unit
     order = np.argsort(number, kind="stable")
-    bounds = np.searchsorted(number[order], np.arange(len(specs) + 1)).tolist()
+    names = [*specs, *(f"{m}.unit" for m in specs if is_unit.any())]
+    bounds = np.searchsorted(number[order], np.arange(len(names) + 1)).tolist()
     index = None if table.index is None else table.index[order]
-    spans = {m: (bounds[i], bounds[i + 1]) for i, m in enumerate(specs)}
+    spans = {name: (bounds[i], bounds[i + 1]) for i, name in enumerate(names)}
     return Targets(table.at[order], table.of[order], table.literal[order], table.weight[order], index, table.arity, spans)

@@ -31,7 +31,7 @@ def exact_corruptor(built: Built) -> SampleCorruptor:
     for name, config in recipe.modalities.items():
         component = config.corruptor or recipe.corruptor
         assert component is not None
-        if component.load().answers_in == "context":
+        if component(Context(specs=specs, modalities=(name,))).answers_in == "context":
             in_place.append(name)
             if MASK not in (*specs[name].special_ids, *specs[name].specials):
                 raise UserError(

@@ -227,8 +227,9 @@ def _check_targets(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec
     if table.arity == 1:
         limits = np.array([(specs[n].vocabulary or 0) + specs[n].answers for n in sample.modalities])
         allowed = limits[np.asarray(stream.modality)[at[:, 0]]]
+        is_unit = np.zeros(len(of), bool) if table.index is None else np.asarray(table.index) < 0
         require(
-            bool(np.all(literal < allowed)),
+            bool(np.all((literal < allowed) | is_unit)),
             f"{where}: a literal answer lies beyond the outputs of the head; put answers first in `specials` and count them in "
             "`num_answers`",
         )

@@ -1,0 +1,57 @@
+"""Sets of ids from which other ids are drawn. V ids of a vocabulary, M members of all pools, n ids in question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.interfaces import TokenSpec
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """``members`` (M,) pool after pool; of every id (V,) the ``begin`` and ``size`` of its pool in them, and its own ``place`` in
+    that pool, -1 where it is no member."""
+
+    members: Ints
+    begin: Ints
+    size: Ints
+    place: Ints
+
+    @classmethod
+    def of(cls, pool: Ints, modality: str) -> Pools:
+        """From the number of every id's pool (V,), -1 for ids that are never drawn.
+
+        Ids of no pool, and those that have a pool of their own, draw from all pools.
+
+        Raises:
+            ValueError: there are fewer than two ids to draw.
+        """
+        members = np.argsort(pool, kind="stable")[np.count_nonzero(pool < 0) :]
+        if len(members) < 2:
+            raise ValueError(f"of the ids of {modality!r} {len(members)} may be drawn, and drawing another one needs two")
+        _, first, index, count = np.unique(pool[members], return_index=True, return_inverse=True, return_counts=True)
+        begin, size, place = np.zeros(len(pool), np.int64), np.full(len(pool), len(members)), np.full(len(pool), -1)
+        place[members] = np.arange(len(members))
+        has_others = count[index] > 1
+        inside = members[has_others]
+        begin[inside], size[inside] = first[index][has_others], count[index][has_others]
+        place[inside] -= begin[inside]
+        return cls(members, begin, size, place)
+
+    def other(self, ids: Ints, uniform: NDArray[np.float64]) -> Ints:
+        """(n,) for each id another one of its pool, all equally likely; ``uniform`` (n,) in [0, 1)."""
+        place = self.place[ids]
+        drawn = np.floor(uniform * (self.size[ids] - (place >= 0))).astype(np.int64)
+        return self.members[self.begin[ids] + drawn + ((place >= 0) & (drawn >= place))]
+
+
+def drawable(spec: TokenSpec) -> NDArray[np.bool_]:
+    """(V,) ids that stand for content: all but the tokenizer's own special ones."""
+    is_drawable = np.ones(spec.vocabulary or 0, bool)
+    is_drawable[list(spec.special_ids.values())] = False
+    return is_drawable
