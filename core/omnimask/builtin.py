@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omnimask.hooks import hookimpl
 from omnimask.registry import Registrar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from omnimask.training.observers import RunInfo
 
 
 @hookimpl
@@ -17,6 +24,29 @@ def omnimask_register(registry: Registrar) -> None:
     folder = configs_folder()
     for modality in sorted(path for path in folder.iterdir() if path.is_dir()):
         registry.add_recipes(modality.name, modality)
+
+
+@hookimpl
+def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> None:
+    """Weight decay where it belongs."""
+    from omnimask.training.weight_decay import exempt
+
+    exempt(model, groups)
+
+
+@hookimpl
+def omnimask_run_begin(run: RunInfo) -> Sequence[object]:
+    """What is shown on stderr, and events for TensorBoard."""
+    observers: list[object] = []
+    if run.show:
+        from omnimask.training.display import Display
+
+        observers.append(Display())
+    if run.config.tensorboard and run.rank == 0:
+        from omnimask.training.tensorboard import TensorBoard
+
+        observers.append(TensorBoard(run))
+    return observers
 
 
 def _register_host(registry: Registrar) -> None:

@@ -8,8 +8,6 @@ import os
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint
 
-import pluggy
-
 from omnimask import __version__, hooks
 from omnimask.distributions import PLUGINS as GROUP
 from omnimask.distributions import VARIABLE, Damaged, allowed_names, identity, incompatible, scan
@@ -72,13 +70,12 @@ def _register(point: EntryPoint, registrar: Registrar) -> None:
     if not EntryPoint.pattern.match(point.value):
         raise ValueError(f"the entry point {point.value!r} names no module; it has the form 'package.module'")
     module = point.load()
-    manager = pluggy.PluginManager("omnimask")
-    manager.add_hookspecs(hooks)
-    manager.register(module, name=f"{registrar.plugin.distribution}:{point.name}")
-    manager.check_pending()
-    if not manager.hook.omnimask_register.get_hookimpls():
-        raise ValueError(f"{point.value} has no function omnimask_register(registry) marked with @omnimask.hookimpl")
+    manager = hooks.manager(f"{registrar.plugin.distribution}:{point.name}", module)
     registrar.hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
+    if not registrar.hooks:
+        raise ValueError(
+            f"{point.value} has no function omnimask_register(registry) marked with @omnimask.hookimpl, nor another hook"
+        )
     registrar.module = module
     manager.hook.omnimask_register(registry=registrar)
 

@@ -181,6 +181,11 @@ class Registry:
         for entry in (entry for registrar in registrars for entry in registrar.entries):
             self._entries.setdefault((entry.kind, entry.name), []).append(entry)
 
+    def implementing(self, *hooks: str) -> list[tuple[Plugin, Any]]:
+        """The plugins that implement any of these hooks, and their modules: the core first, then by distribution and name."""
+        found = [(plugin, module) for plugin, module, names in self.implementations if set(names) & set(hooks)]
+        return sorted(found, key=lambda each: each[0].name != "core")
+
     def entries(self, kind: str | None = None) -> list[Entry]:
         """Everything registered (of one kind), by kind and name; an ambiguous name appears once for each plugin."""
         found = [entry for entries in self._entries.values() for entry in entries if kind in (None, entry.kind)]

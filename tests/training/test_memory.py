@@ -65,7 +65,7 @@ def test_one_sample_cannot_be_cut_further(runs, tiny, stream) -> None:
 def test_where_no_knob_is_left(runs, tiny, stream, monkeypatch) -> None:
     model = tiny()
     model.poison = fail_at(1, MemoryError(), micro=8)
-    monkeypatch.setattr("omnimask.training.loop.checkpoint_activations", lambda model: None)
+    monkeypatch.setattr("omnimask.training.setup.checkpoint_activations", lambda model: None)
     with pytest.raises(RunStopped, match="make the samples or the model smaller"):
         runs.trainer(model=model, stream=stream(12, micro=8), activation_checkpointing=True).fit()
 

@@ -17,6 +17,7 @@ from omnimask.component import Component
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.unigram import unigram_scores
+from omnimask.hooks import RUN_TIME
 from omnimask.interfaces import Sample
 from omnimask.recipe import Recipe
 from omnimask.registry import Registry, discover
@@ -131,10 +132,11 @@ def data_record(built: Built) -> dict[str, Any]:
 
 
 def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
-    """Version by name of every distribution whose components take part."""
+    """Version by name of every distribution whose components take part, or whose hooks are called."""
     registry = registry or discover()
-    entries = [registry.entry(component.kind, component.name) for component in components_of(recipe)]
-    return {entry.distribution: entry.version for entry in sorted(entries, key=lambda entry: entry.distribution)}
+    plugins = [registry.entry(component.kind, component.name).plugin for component in components_of(recipe)]
+    plugins += [plugin for plugin, _ in registry.implementing(*RUN_TIME)]
+    return {plugin.distribution: plugin.version for plugin in sorted(plugins, key=lambda plugin: plugin.distribution)}
 
 
 def components_of(value: Any) -> Iterator[Component[Any]]:

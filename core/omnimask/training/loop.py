@@ -16,22 +16,23 @@ from torch import nn
 from omnimask.data.loader import LoadedStep
 from omnimask.data.planner import Cursor
 from omnimask.errors import Interrupted, RunStopped, UserError
-from omnimask.interfaces import Context, MaskedBatch
+from omnimask.interfaces import MaskedBatch
+from omnimask.registry import Registry
 from omnimask.training import files, memory
 from omnimask.training.bad_samples import BadSampleGuard
 from omnimask.training.checkpoint import Checkpoints, verify
 from omnimask.training.config import BadSamples, TrainConfig
-from omnimask.training.ema import Ema
-from omnimask.training.logging import Journal, Scores, check_tensorboard
+from omnimask.training.logging import Journal, Scores
+from omnimask.training.observers import Observers, RunInfo
 from omnimask.training.precision import Precision
 from omnimask.training.progress import Progress
 from omnimask.training.run_directory import RunDirectory, versions
-from omnimask.training.schedules import Constant, Schedule
+from omnimask.training.setup import prepare, schedule_of
 from omnimask.training.signals import Signals
-from omnimask.training.state import TrainingState
 from omnimask.training.step import StepResult, StepRunner
 from omnimask.training.summary import summarise
-from omnimask.training.switches import checkpoint_activations, compile_blocks, determinism, flushed_denormals
+from omnimask.training.switches import determinism, flushed_denormals
+from omnimask.training.tensorboard import check_tensorboard
 from omnimask.training.validation import Validation, Validator
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Trainer:
         baselines: scores by term and name that need no model, to stand beside those of validations; called once, after the first
             validation that gives scores.
         show: whether progress is shown on stderr.
+        registry: whose plugins' hooks are called; default: what is installed.
 
     Raises:
         UserError: the configuration cannot work.
@@ -80,6 +82,7 @@ class Trainer:
         plugins: Mapping[str, str] | None = None,
         baselines: Callable[[], Scores] | None = None,
         show: bool = True,
+        registry: Registry | None = None,
     ) -> None:
         check_tensorboard(config)
         self.rank = this_rank()
@@ -87,11 +90,11 @@ class Trainer:
         self.directory = directory
         self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints)
         self.precision = Precision(config.precision, device)
-        self.state = _prepare(model, config, device, self.precision)
+        self.state = prepare(model, config, device, self.precision)
         self.runner = StepRunner(
             model,
             self.state.optimizer,
-            _schedule(config),
+            schedule_of(config),
             self.precision,
             steps=config.steps,
             clip=config.clip,
@@ -108,6 +111,7 @@ class Trainer:
         self._make_baselines = baselines
         self._baselines: Scores | None = None
         self._show = show
+        self._registry = registry
         self._continues = False
 
     @property
@@ -147,11 +151,14 @@ class Trainer:
         """
         self.directory.prepare()
         with self.directory.locked(), determinism(self.config.deterministic), flushed_denormals():
-            journal = Journal(self.directory, self.config, self.progress, rank=self.rank, show=self._show)
+            info = self._info()
+            journal = Journal(info, Observers(info, self._registry))
             self._begin(journal)
             with journal, Signals() as signals:
                 try:
-                    self._train(journal, signals)
+                    with journal.observers:
+                        self._train(journal, signals)
+                        return self._summarise("finished")
                 except Interrupted:
                     self._try_to_summarise("interrupted")
                     raise
@@ -159,7 +166,12 @@ class Trainer:
                     logger.error("%s", reason)
                     self._try_to_summarise("stopped")
                     raise
-                return self._summarise("finished")
+
+    def _info(self) -> RunInfo:
+        state, show = self.state, self._show and self.rank == 0
+        return RunInfo(
+            self.directory, self.config, state.progress, state.model, state.optimizer, self.runner.device, self.rank, show
+        )
 
     def _begin(self, journal: Journal) -> None:
         """Makes the directory agree with the step that the run continues from."""
@@ -272,6 +284,7 @@ class Trainer:
                 self.checkpoints.mark_best(path, self.progress.best_loss or 0.0)
             self.checkpoints.prune()
         logger.info("checkpoint %s%s", path, " (best)" if is_best else "")
+        journal.observers.checkpoint_saved(path, is_best)
 
     @contextmanager
     def _writing(self, path: Path) -> Generator[None]:
@@ -302,31 +315,6 @@ def this_rank() -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("training on more than one process is not available yet; start one process")
     return int(os.environ.get("RANK", "0"))
-
-
-def _prepare(model: nn.Module, config: TrainConfig, device: torch.device, precision: Precision) -> TrainingState:
-    """The model on its device with its switches set, and its optimiser."""
-    if config.optimizer is None:
-        raise UserError("train.optimizer is missing, for example {name: adamw, lr: 1e-3}")
-    if not any(p.requires_grad for p in model.parameters()):
-        raise UserError("the model has no trainable parameter")
-    model.to(device)
-    if config.activation_checkpointing:
-        checkpoint_activations(model)
-    if config.compile:
-        compile_blocks(model)
-    optimizer = config.optimizer(Context())(model)
-    ema = None if config.ema is None else Ema(model, config.ema)
-    return TrainingState(model, optimizer, ema, precision.scaler, Progress())
-
-
-def _schedule(config: TrainConfig) -> Schedule:
-    schedule: Schedule = Constant(Context()) if config.schedule is None else config.schedule(Context())
-    try:
-        schedule(0, config.steps)
-    except ValueError as error:
-        raise UserError(f"{getattr(config.schedule, 'where', None) or 'train.schedule'}: {error}") from error
-    return schedule
 
 
 @contextmanager

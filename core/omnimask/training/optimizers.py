@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import Field
 from torch import nn
 
+from omnimask.errors import UserError
+from omnimask.hooks import manager
 from omnimask.interfaces import Context
+from omnimask.registry import discover
+from omnimask.training.observers import attributed
 
 LearningRate = Annotated[float, Field(gt=0, description="peak learning rate; the schedule gives a factor of it")]
 WeightDecay = Annotated[float, Field(ge=0, description="decoupled weight decay of matrices; none on vectors and declared names")]
+HOOK = "omnimask_parameter_groups"
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
 
@@ -86,36 +92,36 @@ class SGD:
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: with weight decay and without; an empty group is left out.
+    """Trainable parameters in groups, as the hook ``omnimask_parameter_groups`` makes them; an empty group is left out.
 
-    Without are parameters with at most one axis (biases, norms), and those that a module of the model names in its attribute
-    ``no_weight_decay`` (a set of its parameters' names, dotted below it), however many modules share them.
+    The core's own implementation puts into a group without weight decay what :func:`omnimask.training.weight_decay.exempt` says.
+
+    Raises:
+        UserError: a plugin's hook fails, or leaves a parameter in no group or in two.
     """
-    exempt = declared_without_decay(module)
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for parameter in module.parameters():
-        if parameter.requires_grad:
-            (free if parameter.ndim <= 1 or id(parameter) in exempt else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for parameter in module.parameters() if parameter.requires_grad], "weight_decay": weight_decay}
+    ]
+    for plugin, implementation in discover().implementing(HOOK):
+        with attributed(plugin, HOOK, UserError):
+            manager(plugin.name, implementation).hook.omnimask_parameter_groups(model=module, groups=groups)
+            _check_groups(module, groups)
     return [group for group in groups if group["params"]]
 
 
-def declared_without_decay(module: nn.Module) -> set[int]:
-    """Identities of the parameters that any submodule names in ``no_weight_decay``; a declared one may be absent (None).
-
-    Raises:
-        ValueError: a declared name is no parameter.
-    """
-    declared: set[int] = set()
-    for path, submodule in module.named_modules():
-        for name in getattr(submodule, "no_weight_decay", ()):
-            owner = submodule.get_submodule(name.rpartition(".")[0])
-            parameter = getattr(owner, name.rpartition(".")[2], submodule)
-            if parameter is not None and not isinstance(parameter, nn.Parameter):
-                raise ValueError(f"{path or type(submodule).__name__} declares no_weight_decay for {name!r}: no parameter")
-            declared.add(id(parameter))
-    return declared - {id(None)}
+def _check_groups(module: nn.Module, groups: list[dict[str, Any]]) -> None:
+    """Raises ``ValueError`` unless every trainable parameter is in exactly one group."""
+    names = {id(parameter): name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    found = Counter(id(parameter) for group in groups for parameter in group["params"])
+    missing = [name for key, name in names.items() if not found[key]]
+    if missing:
+        raise ValueError(
+            f"no group holds {missing[0]} ({len(missing)} in all); what shall not be trained needs requires_grad_(False)"
+        )
+    if several := [names.get(key, "?") for key, count in found.items() if count > 1]:
+        raise ValueError(f"several groups hold {several[0]} ({len(several)} in all)")
+    if strangers := found.keys() - names.keys():
+        raise ValueError(f"the groups hold {len(strangers)} tensors that are no trainable parameters of the model")
 
 
 def can_fuse(module: nn.Module) -> bool:

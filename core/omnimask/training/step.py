@@ -100,11 +100,11 @@ class StepRunner:
         return StepResult(values.loss, values.grad_norm, lr, tokens, samples, terms, values.skipped, values.is_failure)
 
     def set_learning_rate(self, step: int) -> float:
-        """Sets the rate of every group for a step and returns the first one's."""
+        """Sets the rate of every group for a step, times its ``lr_scale`` if it has one; returns the first one's, unscaled."""
         factor = self.schedule(step, self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        return self.optimizer.param_groups[0]["lr"]
+            group["lr"] = group["initial_lr"] * factor * group.get("lr_scale", 1.0)
+        return self.optimizer.param_groups[0]["initial_lr"] * factor
 
     def accumulate(self, batches: Sequence[MaskedBatch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Gradients of the whole step, however it is cut into micro-batches; its loss () and terms () on the device."""

@@ -1,0 +1,85 @@
+"""Shows a run on stderr: progress, validations and warnings."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+
+from omnimask.answers import ACCURACY
+from omnimask.hooks import hookimpl
+from omnimask.training.console import Reading, View, open_view
+from omnimask.training.observers import RunInfo
+from omnimask.training.rate import Rate
+from omnimask.training.step import StepResult
+from omnimask.training.validation import Validation
+
+_ROOT = logging.getLogger("omnimask")
+
+
+class Display:
+    """Observes one attempt of a run; the framework's warnings appear above the progress.
+
+    Errors do not: they are raised too, and whoever started the run shows them.
+    """
+
+    def __init__(self) -> None:
+        self._view: View = open_view()
+        self._reading: Reading | None = None
+        self._recent, self._session = Rate(), Rate()
+        self._handler = _ViewHandler(self._view)
+        if not _is_configured():  # an application that configured logging keeps its own display
+            _ROOT.addHandler(self._handler)
+
+    @hookimpl
+    def omnimask_step_end(self, run: RunInfo, result: StepResult, seconds: float, line: object) -> None:
+        """The rate is that since the last line of the metrics; what is left is told by the whole attempt."""
+        self._recent.add(result.tokens, seconds)
+        self._session.add(result.tokens, seconds)
+        progress, steps = run.progress, run.config.steps
+        left = self._session.seconds / self._session.steps * (steps - progress.step)
+        rate, (accuracy, _) = self._recent.tokens_per_second, accuracies(progress.validation_scores, {})
+        self._reading = Reading(progress.step, steps, result.loss, rate, progress.validation_loss, left, accuracy)
+        self._view.show(self._reading)
+        if line is not None:
+            self._recent = Rate()
+
+    @hookimpl
+    def omnimask_validated(self, result: Validation, baselines: Mapping[str, Mapping[str, float]]) -> None:
+        """The loss, and the share of right answers beside that of a baseline."""
+        if self._reading is not None:
+            accuracy, baseline = accuracies(result.scores, baselines)
+            shown = dataclasses.replace(self._reading, validation_loss=result.loss, validation_accuracy=accuracy)
+            self._view.validated(dataclasses.replace(shown, baseline_accuracy=baseline))
+
+    @hookimpl
+    def omnimask_run_end(self) -> None:
+        """The terminal is as it was."""
+        _ROOT.removeHandler(self._handler)
+        self._view.close()
+
+
+def accuracies(
+    scores: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]]
+) -> tuple[float | None, float | None]:
+    """Of the first term that has one, and of its baseline."""
+    for term, found in scores.items():
+        if ACCURACY in found:
+            return found[ACCURACY], baselines.get(term, {}).get(ACCURACY)
+    return None, None
+
+
+def _is_configured() -> bool:
+    """Whether logging goes anywhere but to the log file of the run."""
+    return bool(logging.getLogger().handlers) or not all(isinstance(each, logging.FileHandler) for each in _ROOT.handlers)
+
+
+class _ViewHandler(logging.Handler):
+    def __init__(self, view: View) -> None:
+        super().__init__(logging.WARNING)
+        self._view = view
+        self.addFilter(lambda record: record.levelno < logging.ERROR)
+        self.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._view.message(self.format(record))

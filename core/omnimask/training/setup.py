@@ -1,0 +1,50 @@
+"""What a run needs before its first step: the model on its device, the optimiser, the schedule."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from omnimask.errors import UserError
+from omnimask.interfaces import Context
+from omnimask.training.config import TrainConfig
+from omnimask.training.ema import Ema
+from omnimask.training.precision import Precision
+from omnimask.training.progress import Progress
+from omnimask.training.schedules import Constant, Schedule
+from omnimask.training.state import TrainingState
+from omnimask.training.switches import checkpoint_activations, compile_blocks
+
+
+def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precision: Precision) -> TrainingState:
+    """The model on its device with its switches set, and its optimiser.
+
+    Raises:
+        UserError: the recipe names no optimiser, or the model has nothing to train or no part that a switch concerns.
+    """
+    if config.optimizer is None:
+        raise UserError("train.optimizer is missing, for example {name: adamw, lr: 1e-3}")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError("the model has no trainable parameter")
+    model.to(device)
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
+    if config.compile:
+        compile_blocks(model)
+    optimizer = config.optimizer(Context())(model)
+    ema = None if config.ema is None else Ema(model, config.ema)
+    return TrainingState(model, optimizer, ema, precision.scaler, Progress())
+
+
+def schedule_of(config: TrainConfig) -> Schedule:
+    """The recipe's schedule; constant without one.
+
+    Raises:
+        UserError: it does not fit the length of the run.
+    """
+    schedule: Schedule = Constant(Context()) if config.schedule is None else config.schedule(Context())
+    try:
+        schedule(0, config.steps)
+    except ValueError as error:
+        raise UserError(f"{getattr(config.schedule, 'where', None) or 'train.schedule'}: {error}") from error
+    return schedule
