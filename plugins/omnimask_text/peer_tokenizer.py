@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import transformers
-from tokenizers import AddedToken
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from omnimask.interfaces import Tokenizer, TokenSpec
+from omnimask_text.byte import ByteScheme
 from omnimask_text.subwords import Subwords
 from omnimask_text.tokenizer import TextTokenizer
+from omnimask_text.vocabulary import BYTES
 
 MASK = "[MASK]"
 
@@ -26,12 +28,10 @@ def peer_tokenizer(tokenizer: Tokenizer, spec: TokenSpec, inputs: Sequence[str])
         inputs: what the model takes of it: ``input_ids``, ``token_type_ids``, ``attention_mask``.
 
     Raises:
-        ValueError: the tokenizer is none of subwords, or special tokens were appended to it that cannot have their ids there.
+        ValueError: the tokenizer is none of text, or special tokens were appended to it that cannot have their ids there.
     """
-    if not isinstance(tokenizer, TextTokenizer) or not isinstance(tokenizer.scheme, Subwords):
-        raise ValueError(
-            f"a {type(tokenizer).__name__} is no tokenizer of subwords, and transformers has no other; write safetensors instead"
-        )
+    if not isinstance(tokenizer, TextTokenizer):
+        raise ValueError(f"a {type(tokenizer).__name__} is no tokenizer of subwords or bytes; write safetensors instead")
     backend = _copy(tokenizer)
     uses = dict(tokenizer.scheme.special_ids)
     if spec.specials:
@@ -47,12 +47,31 @@ def peer_tokenizer(tokenizer: Tokenizer, spec: TokenSpec, inputs: Sequence[str])
 
 
 def _copy(tokenizer: TextTokenizer) -> Backend:
-    """The tokenizer of subwords as the recipe uses it: without its frame where the recipe wants none."""
-    assert isinstance(tokenizer.scheme, Subwords)
-    content = json.loads(tokenizer.scheme.backend.to_str())
+    """The tokenizer as the recipe uses it: without its frame where the recipe wants none."""
+    if isinstance(tokenizer.scheme, Subwords):
+        content = json.loads(tokenizer.scheme.backend.to_str())
+    elif isinstance(tokenizer.scheme, ByteScheme):
+        content = json.loads(_of_bytes(tokenizer.scheme).to_str())
+    else:
+        raise ValueError(f"pieces by {type(tokenizer.scheme).__name__} are no subwords or bytes; write safetensors instead")
     if not len(tokenizer.frame):
         content["post_processor"] = None
     return Backend.from_str(json.dumps(content))
+
+
+def _of_bytes(scheme: ByteScheme) -> Backend:
+    """A byte-level BPE without merges, whose ids are the bytes' values."""
+    backend = Backend(models.BPE(vocab=dict(BYTES), merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    names = {use: f"[{use.upper()}]" for use in sorted(scheme.special_ids, key=scheme.special_ids.__getitem__)}
+    backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names.values()])
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return backend
 
 
 def _append_mask(backend: Backend, spec: TokenSpec) -> int:

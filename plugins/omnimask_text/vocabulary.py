@@ -244,8 +244,8 @@ def _parts(decoder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _surface(token: str, kind: str) -> bytes:
-    if kind == "ByteLevel" and all(character in _BYTES for character in token):
-        return bytes(_BYTES[character] for character in token)
+    if kind == "ByteLevel" and all(character in BYTES for character in token):
+        return bytes(BYTES[character] for character in token)
     if kind == "WordPiece":
         return (token[2:] if token.startswith("##") and len(token) > 2 else f" {token}").encode()
     return (token.replace("▁", " ") if kind == "Metaspace" else token).encode()
@@ -267,4 +267,5 @@ def _byte_characters() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + number): byte for number, byte in enumerate(others)}
 
 
-_BYTES = _byte_characters()
+BYTES: Mapping[str, int] = _byte_characters()
+"""Bytes by the characters with which byte-level tokenizers write them."""

@@ -169,6 +169,16 @@ def test_the_english_tokenizer(tmp_path: Path) -> None:
     assert tokenizer("The encoder.")["input_ids"] == transformers.AutoTokenizer.from_pretrained(FOLDER)("The encoder.")["input_ids"]
 
 
+def test_bytes(tmp_path: Path) -> None:
+    """A byte-level tokenizer without merges has the bytes' values as ids, and special tokens behind them."""
+    run = trained(tmp_path, "bert", *LONG, tokenizer="{name: text.bytes, max_length: 120}")
+    export_run(run, "transformers", tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer("Ä  b\n")["input_ids"] == [257, *"Ä  b\n".encode(), 258]
+    assert tokenizer("a", "b")["input_ids"] == [257, 97, 258, 98, 258] and tokenizer("[MASK]")["input_ids"][1] == 259
+    assert tokenizer.decode([*"Ä  b\n".encode()]) == "Ä  b\n"
+
+
 def without_mask(folder: Path) -> Path:
     """A tokenizer that has no mask token; its last id is its largest."""
     folder.mkdir()
@@ -237,8 +247,3 @@ def test_models_that_the_format_has_no_name_for(family: str, change: str, reason
 
 
 MANY_TYPES = {"encoder.type_field=sentence": ("encoder.types=9",)}
-
-
-def test_bytes_are_no_subwords(tmp_path: Path) -> None:
-    run = trained(tmp_path, "bert", *LONG, tokenizer="{name: text.bytes, max_length: 120}")
-    assert "is no tokenizer of subwords" in refusal(run, tmp_path)
