@@ -1,0 +1,1 @@
+"""A state-space encoder for omnimask."""
