@@ -42,7 +42,7 @@ def test_shares() -> None:
 
 
 def test_random_ids_are_uniform_over_the_vocabulary() -> None:
-    stream = Bert(context(m=SPEC), mask=0, random=1)(
+    stream = Bert(context(m=SPEC), masked=0, random=1)(
         sample_of(), {"m": Masking(np.zeros(LENGTH, bool), np.ones(LENGTH, bool))}
     ).context
     counts = np.bincount(stream.literal, minlength=50)
@@ -93,6 +93,6 @@ def test_several_modalities_show_ids_of_their_own() -> None:
 
 def test_options_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="sum to more than 1"):
-        Bert(context(m=SPEC), mask=0.8, random=0.3)
+        Bert(context(m=SPEC), masked=0.8, random=0.3)
     with pytest.raises(ValueError, match="continuous content; use mask_token"):
         Bert(context(m=TokenSpec(width=(2,))))

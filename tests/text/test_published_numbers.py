@@ -80,7 +80,7 @@ def test_masking_and_sizes(name: str) -> None:
     assert text.tokenizer.options["vocabulary"] == published.vocabulary
     assert text.masker is not None and text.corruptor is not None
     assert text.masker.options["ratio"] == published.hidden
-    assert (text.corruptor.name, text.corruptor.options) == ("bert", {"mask": 0.8, "random": 0.1})
+    assert (text.corruptor.name, text.corruptor.options) == ("bert", {"masked": 0.8, "random": 0.1})
     encoder = {**recipe.encoder.options, "name": recipe.encoder.name, "position": recipe.encoder.options["position"].name}
     assert {key: encoder[key] for key in published.encoder} == published.encoder
 

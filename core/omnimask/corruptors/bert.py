@@ -24,7 +24,7 @@ class Bert:
     reference. For modalities whose tokens are ids.
 
     Args:
-        mask: share of the hidden tokens that shows the mask token.
+        masked: share of the hidden tokens that shows the mask token.
         random: share that shows a random id; the rest is kept.
 
     [0] Devlin et al.: BERT, 2018, section 3.1.
@@ -34,10 +34,10 @@ class Bert:
     specials: tuple[str, ...] = ("mask",)
     num_answers = 0
 
-    def __init__(self, context: Context, *, mask: Share = 0.8, random: Share = 0.1) -> None:
-        self.specs, self.served, self.mask, self.random = context.specs, context.modalities, mask, random
-        if mask + random > 1 + 1e-9:
-            raise ValueError(f"mask {mask} and random {random} are shares of the hidden tokens, and sum to more than 1")
+    def __init__(self, context: Context, *, masked: Share = 0.8, random: Share = 0.1) -> None:
+        self.specs, self.served, self.masked, self.random = context.specs, context.modalities, masked, random
+        if masked + random > 1 + 1e-9:
+            raise ValueError(f"masked {masked} and random {random} are shares of the hidden tokens, and sum to more than 1")
         for name in context.modalities:
             if context.specs[name].vocabulary is None:
                 raise ValueError(
@@ -58,7 +58,7 @@ class Bert:
         hidden = np.flatnonzero(~joint_visible(sample, masking))
         fate, place = sample.draw.uniform(2 * len(hidden), "fate").reshape(2, -1)
         number = sample.modality[hidden]
-        masked, swapped = fate < self.mask, (fate >= self.mask) & (fate < self.mask + self.random)
+        masked, swapped = fate < self.masked, (fate >= self.masked) & (fate < self.masked + self.random)
         ids = np.where(masked, self._ids[number], np.where(swapped, np.floor(place * self._sizes[number]), CONTENT))
         literal = np.full(count, CONTENT, np.int64)
         literal[hidden] = ids
