@@ -35,7 +35,7 @@ def test_weights_and_recipe(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["export", str(run), str(out), "--to", "safetensors"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out}\n"
-    assert "features and predictions of what was read back: equal bit for bit" in captured.err
+    assert "written by safetensors and read back; features and predictions are equal bit for bit" in captured.err
     assert sorted(path.name for path in out.iterdir()) == ["model.safetensors", "recipe.yaml"]
     loaded = load_exported(out)
     assert loaded.recipe == load_recipe(run / "recipe.yaml") and not loaded.model.training

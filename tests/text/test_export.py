@@ -247,3 +247,12 @@ def test_models_that_the_format_has_no_name_for(family: str, change: str, reason
 
 
 MANY_TYPES = {"encoder.type_field=sentence": ("encoder.types=9",)}
+
+
+def test_the_page_shows_the_real_messages(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    shown = page.split("```text\n")[1].split("```")[0].splitlines()
+    run = trained(tmp_path, "bert", "encoder.mlp=geglu", tokenizer="{name: text.english, max_length: 40}")
+    with pytest.raises(UserError) as info:
+        export_run(run, "transformers", tmp_path / "out")
+    assert [f"error: {message}" for message in info.value.messages] == shown

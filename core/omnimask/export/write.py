@@ -43,7 +43,7 @@ class Written:
         equality = "equal bit for bit"
         if measured.difference:
             equality = f"at most {measured.difference:.2g} apart (the largest is {measured.scale:.3g})"
-        return f"{self.path}: {self.checkpoint}, written by {self.exporter}; {measured.outputs} of what was read back: {equality}"
+        return f"{self.path}: {self.checkpoint}, written by {self.exporter} and read back; {measured.outputs} are {equality}"
 
 
 def export_run(
@@ -142,7 +142,7 @@ def _write(component: Component[Exporter], trained: Trained, out: Path) -> tuple
 
 def _another_model(name: str, measured: Exported, tolerance: float) -> str:
     return (
-        f"exporter {name}: {measured.outputs} of what was read back differ by {measured.difference:.3g}, and at most "
+        f"exporter {name}: after reading back, {measured.outputs} differ by {measured.difference:.3g}, and at most "
         f"{tolerance * measured.scale:.3g} is allowed ({tolerance:g} of the largest, {measured.scale:.3g}); nothing was written"
     )
 
