@@ -96,6 +96,7 @@ def _register_model(registry: Registrar) -> None:
     registry.add_target("patch", "omnimask.targets.patch:Patch")
     registry.add_target("frequency", "omnimask.targets.frequency:Frequency")
     registry.add_target("ids", "omnimask.targets.ids:Ids")
+    registry.add_target("was_replaced", "omnimask.targets.was_replaced:WasReplaced")
     registry.add_initializer("exported", "omnimask.export.weights:FromExported")
     registry.add_exporter("safetensors", "omnimask.export.weights:Safetensors")
 

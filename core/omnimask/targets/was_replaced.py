@@ -1,0 +1,51 @@
+"""Whether a slot shows another token than the one it stands for. N targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from omnimask.interfaces import Context, Module, Prediction, Run
+
+
+class WasReplaced(Module):
+    """One logit for each slot: does it show something else than the token it stands for? By binary cross-entropy (ELECTRA [0],
+    random token substitution [1]).
+
+    A slot that shows an id is compared with its token; for modalities whose tokens are ids. A mask token counts as replaced. A
+    replacement that happens to be the token itself does not. The score ``accuracy`` counts answers on the right side of a half.
+
+    [0] Clark et al.: ELECTRA, 2020. [1] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders,
+    2022.
+    """
+
+    num_outputs = 1
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        (self.name,) = context.modalities
+        if context.specs[self.name].vocabulary is None:
+            raise ValueError(f"target was_replaced compares ids, and the tokens of {self.name!r} have continuous content")
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        """(N,) bool."""
+        table, content = prediction.targets, run.batch.store[self.name].data
+        shown = prediction.stream.literal[table.at[:, 0]]
+        if not len(content):
+            return torch.zeros_like(shown, dtype=torch.bool)
+        return (shown >= 0) & (shown != content[(table.of - run.batch.base[self.name]).clamp(min=0)])
+
+    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        logits = prediction.head(prediction.features).squeeze(1).float()
+        return functional.binary_cross_entropy_with_logits(logits, answers.float(), reduction="none")
+
+    def content(self, prediction: Prediction, run: Run) -> None:
+        """None: a judgement is no content."""
+
+    def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
+        """``accuracy`` (N,)."""
+        logits = prediction.head(prediction.features).squeeze(1)
+        return {"accuracy": ((logits > 0) == answers).float()}
