@@ -50,7 +50,7 @@ def train_tokenizer(
         tokenizer = train(texts, algorithm.value, vocabulary, lowercase=lowercase)
         sample = _sample(texts())
     except (ValueError, OSError) as error:
-        raise UserError(f"{corpus}: {error}" if str(corpus) not in str(error) else str(error)) from error
+        raise UserError(str(error)) from error
     _write(out, files(tokenizer))
     tokens: Any = tokenizer.encode(sample).tokens
     write_pairs({"tokens": f"{tokenizer.get_vocab_size():,}", "text": sample, "becomes": " ".join(tokens)}, title=str(out))

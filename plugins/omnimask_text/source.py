@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ PATIENCE = 5.0
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _FILES = ("tokenizer.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "tekken.json")
 """Files of which a tokenizer's folder has at least one; ``transformers`` makes an empty tokenizer of a folder without."""
+_PATTERNS = ("*token*", "vocab*", "merges*", "*.model", "tekken.json", "config.json")
+"""What is taken from the hub."""
 _USES = ("mask", "cls", "sep", "pad", "unk", "bos", "eos")
 
 
@@ -38,13 +41,13 @@ def load(path: str) -> tuple[Tokenizer, Mapping[str, int]]:
     if local.is_file():
         return _from_file(local), {}
     if local.is_dir():
-        if not any(True for pattern in _FILES for _ in local.glob(pattern)):
+        if not _holds_tokenizer(local):
             held = ", ".join(sorted(entry.name for entry in local.iterdir())[:5]) or "nothing"
             raise ValueError(f"the folder {local} holds no tokenizer ({' or '.join(_FILES)}); it holds {held}")
-        return _converted(_read(str(local), is_local=True), path)
+        return _from_folder(local, str(local))
     if not _NAME.fullmatch(path):
         raise ValueError(f"the folder {local} does not exist (looked in {Path.cwd()})")
-    return _converted(_from_hub(path), path)
+    return _from_folder(_from_hub(path), path)
 
 
 def _from_file(path: Path) -> Tokenizer:
@@ -54,39 +57,45 @@ def _from_file(path: Path) -> Tokenizer:
         raise ValueError(f"{path} is no tokenizer that the library tokenizers can read: {error}") from error
 
 
-def _from_hub(name: str) -> Any:
-    """By name from the local cache, else from the hub."""
-    try:
-        return _read(name, is_local=True)
-    except OSError:
-        pass
+def _holds_tokenizer(folder: Path) -> bool:
+    return any(True for pattern in _FILES for _ in folder.glob(pattern))
+
+
+def _from_hub(name: str) -> Path:
+    """The folder of the local cache that holds a tokenizer of the hub, downloaded where it is not there yet."""
+    from huggingface_hub import snapshot_download
+
+    with suppress(Exception):
+        if _holds_tokenizer(folder := Path(snapshot_download(name, local_files_only=True))):
+            return folder
+    missing = f"there is no folder {name} in {Path.cwd()}, and"
     if (trouble := _unreachable()) is not None:
         raise ValueError(
-            f"there is no folder {name} in {Path.cwd()}, no such tokenizer in the local cache of the hub, and {trouble}. "
-            f"Where there is a network, run: {_download(name)}; then bring FOLDER here and give it as path"
+            f"{missing} no such tokenizer in the local cache of the hub, and {trouble}. Where there is a network, run: "
+            f"{_download(name)}; then bring FOLDER here and give it as path"
         )
     try:
-        return _read(name, is_local=False)
-    except OSError as error:
-        reason = f"there is no folder {name} in {Path.cwd()}, and the hub has no such tokenizer"
-        raise ValueError(f"{reason}: {_first(error)}") from error
+        folder = Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
+    except Exception as error:
+        raise ValueError(f"{missing} the hub does not give a tokenizer of that name: {_first(error)}") from error
+    if not _holds_tokenizer(folder):
+        raise ValueError(f"{missing} {name} on the hub holds no tokenizer ({' or '.join(_FILES)})")
+    return folder
 
 
 def _download(name: str) -> str:
-    patterns = " ".join(f"--include '{pattern}'" for pattern in ("*token*", "vocab*", "merges*", "*.model", "config.json"))
+    patterns = " ".join(f"--include '{pattern}'" for pattern in _PATTERNS)
     return f"hf download {name} {patterns} --local-dir FOLDER"
 
 
-def _read(path: str, *, is_local: bool) -> Any:
-    """What ``AutoTokenizer`` makes of a folder or name. Raises ``OSError`` where files are missing."""
-    auto = _auto_tokenizer()
+def _from_folder(folder: Path, name: str) -> tuple[Tokenizer, Mapping[str, int]]:
+    """What ``AutoTokenizer`` makes of a folder."""
     try:
-        return auto.from_pretrained(path, local_files_only=is_local, trust_remote_code=False)
-    except OSError:
-        raise
+        found = _auto_tokenizer().from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         reason = "it needs code of its own to run, which is never trusted" if "trust_remote_code" in str(error) else _first(error)
-        raise ValueError(f"the tokenizer {path} cannot be read: {reason}") from error
+        raise ValueError(f"the tokenizer {name} cannot be read: {reason}") from error
+    return _converted(found, name)
 
 
 def _auto_tokenizer() -> Any:

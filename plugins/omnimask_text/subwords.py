@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -29,15 +30,15 @@ class Subwords:
 
     Args:
         backend: the tokenizer; its padding and truncation are switched off.
-        special_ids: special tokens by use; None: what is recognised among the tokenizer's own.
+        special_ids: special tokens by use; others are recognised among the tokenizer's own by their names.
     """
 
-    def __init__(self, backend: Tokenizer, special_ids: Mapping[str, int] | None = None) -> None:
+    def __init__(self, backend: Tokenizer, special_ids: Mapping[str, int] = MappingProxyType({})) -> None:
         backend.no_padding()
         backend.no_truncation()
         self.backend = backend
         self.vocabulary = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        self.special_ids: Mapping[str, int] = dict(_recognised(backend) if special_ids is None else special_ids)
+        self.special_ids: Mapping[str, int] = {**_recognised(backend), **special_ids}
         added = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
         content = {self.special_ids.get(use) for use in CONTENT_USES}
         self.frame_ids = np.array(sorted(added - content), np.int64)
