@@ -1,0 +1,276 @@
+"""What is known of a shard without reading it again. N samples, M members, in the order of the file.
+
+An index is a file ``NAME.tar.index``: arrays in an uncompressed archive of NumPy, which holds no objects.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask_datasets.shards.names import is_refused, split_name
+from omnimask_datasets.shards.tar import Member, Problem, Walk
+
+FORMAT = 1
+SUFFIX = ".index"
+_CHUNK = 2**20
+_ARRAYS = {
+    "keys": np.uint8,
+    "key_ends": np.int64,
+    "member_ends": np.int64,
+    "offsets": np.int64,
+    "sizes": np.int64,
+    "endings": np.int16,
+    "hashes": np.uint64,
+    "checksums": np.uint32,
+    "tokens": np.int64,
+}
+
+
+class DamagedShard(ValueError):
+    """A shard that cannot be used; ``problem`` says where and why."""
+
+    def __init__(self, name: str, problem: Problem) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """Where the samples of a shard lie.
+
+    Args:
+        size, mtime: bytes of the tar file and nanoseconds of its last change; 0 where that means nothing (on a server).
+        headers: digest of all headers of the tar file.
+        names: endings of members, in lower case; ``endings`` are numbers of this list.
+        keys, key_ends: bytes of all keys, UTF-8, end to end; (N,) where each ends.
+        member_ends: (N,) number of the first member behind each sample.
+        offsets, sizes, endings: (M,) where the bytes of each member lie, and its ending.
+        hashes: (N,) of the keys, to find equal ones.
+        sha256: of the tar file; empty if it was never read as a whole.
+        checksums: (M,) CRC-32 of the members' bytes; empty if they were never read.
+        tokens: (N,) tokens of each sample as ``reading`` counts them; empty if they were not counted.
+    """
+
+    size: int
+    mtime: int
+    headers: str
+    names: tuple[str, ...]
+    keys: NDArray[np.uint8]
+    key_ends: NDArray[np.int64]
+    member_ends: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    endings: NDArray[np.int16]
+    hashes: NDArray[np.uint64]
+    sha256: str = ""
+    reading: str = ""
+    checksums: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.key_ends)
+
+    def key(self, sample: int) -> str:
+        """The key of a sample, counted from 0."""
+        start = self.key_ends[sample - 1] if sample else 0
+        return self._text[start : self.key_ends[sample]].decode("utf-8", "surrogateescape")
+
+    def members(self, sample: int) -> range:
+        """Numbers of a sample's members."""
+        return range(int(self.member_ends[sample - 1]) if sample else 0, int(self.member_ends[sample]))
+
+    @cached_property
+    def _text(self) -> bytes:
+        return self.keys.tobytes()
+
+    def to_bytes(self) -> bytes:
+        """The content of an index file."""
+        meta = {name: getattr(self, name) for name in ("size", "mtime", "headers", "names", "sha256", "reading")}
+        stream = io.BytesIO()
+        about = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
+        np.savez(stream, allow_pickle=False, meta=about, **{name: getattr(self, name) for name in _ARRAYS})
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ShardIndex:
+        """Reads the content of an index file and checks that it hangs together.
+
+        Raises:
+            ValueError: it does not, or it is of another format.
+        """
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                    raise ValueError("it is compressed")
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                meta: dict[str, Any] = json.loads(stored["meta"].tobytes())
+                arrays = {name: stored[name] for name in _ARRAYS}
+            if meta.pop("format") != FORMAT:
+                raise ValueError(f"it has another format than {FORMAT}")
+            index = cls(**{**meta, "names": tuple(meta["names"])}, **arrays)
+            index._check()
+        except (zipfile.BadZipFile, KeyError, TypeError, EOFError, OSError, MemoryError) as error:
+            raise ValueError(f"it cannot be read: {type(error).__name__}: {error}") from error
+        return index
+
+    def _check(self) -> None:
+        num_samples, num_members = len(self.key_ends), len(self.offsets)
+        is_sound = (
+            all(getattr(self, name).dtype == dtype and getattr(self, name).ndim == 1 for name, dtype in _ARRAYS.items())
+            and len(self.member_ends) == len(self.hashes) == num_samples
+            and len(self.sizes) == len(self.endings) == num_members
+            and len(self.checksums) in (0, num_members)
+            and len(self.tokens) in (0, num_samples)
+            and _ascends(self.key_ends, len(self.keys))
+            and _ascends(self.member_ends, num_members)
+            and bool((self.sizes >= 0).all() and (self.offsets >= 0).all())
+            and bool((self.offsets <= self.size - self.sizes).all())
+            and bool((self.endings >= 0).all() and (self.endings < len(self.names)).all())
+        )
+        if not is_sound:
+            raise ValueError("its numbers contradict each other")
+        if refused := [name for name in self.names if is_refused(name)]:
+            raise ValueError(f"it lists members ending in .{refused[0]}, which are refused")
+
+
+def read_index(path: Path) -> ShardIndex | None:
+    """The index in a file; None if there is no such file.
+
+    Raises:
+        ValueError: it is damaged, or of another format.
+        OSError: it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return ShardIndex.from_bytes(data)
+    except ValueError as error:
+        raise ValueError(f"the index {path} cannot be used: {error}") from error
+
+
+def make_index(path: Path, name: str) -> ShardIndex:
+    """One pass over the headers of a shard.
+
+    Args:
+        path: the tar file.
+        name: of the shard, for messages.
+
+    Raises:
+        DamagedShard: it is cut off or damaged, has members that are refused, or samples that are not in one piece.
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        walk, builder = Walk(descriptor), IndexBuilder()
+        for found in walk:
+            problem = found if isinstance(found, Problem) else builder.add(found)
+            if problem is not None:
+                raise DamagedShard(name, problem)
+        return builder.index(walk.size, os.fstat(descriptor).st_mtime_ns, walk.headers)
+    finally:
+        os.close(descriptor)
+
+
+class IndexBuilder:
+    """Collects members into samples. ``num_ignored`` members belonged to none."""
+
+    def __init__(self) -> None:
+        self.num_ignored = 0
+        self._keys: dict[str, None] = {}
+        self._member_ends: list[int] = []
+        self._members: list[tuple[int, int, int]] = []
+        self._names: dict[str, int] = {}
+        self._last = ""
+        self._here: set[str] = set()
+
+    def add(self, member: Member) -> Problem | None:
+        """Takes the next member, or says what is wrong with it."""
+        split = split_name(member.name)
+        if split is None:
+            self.num_ignored += 1
+            return None
+        key, ending = split
+        if is_refused(ending):
+            reason = "it may hold a pickle, which runs code when it is read; write the data again in another form"
+            return Problem("refused member", member.offset, f"{member.name}: {reason}")
+        if key != self._last and key in self._keys:
+            message = f"{member.name}: sample {key} began earlier, and other samples lie between its members"
+            return Problem("interleaved", member.offset, message)
+        if key == self._last and ending in self._here:
+            return Problem("duplicate", member.offset, f"{member.name}: sample {key} has such a member already")
+        if key != self._last:
+            self._keys[key] = None
+            self._last, self._here = key, set()
+            self._member_ends.append(len(self._members))
+        self._here.add(ending)
+        self._members.append((member.offset, member.size, self._names.setdefault(ending, len(self._names))))
+        self._member_ends[-1] = len(self._members)
+        return None
+
+    def index(self, size: int, mtime: int, headers: str) -> ShardIndex:
+        """What was collected; ``size``, ``mtime`` and ``headers`` are those of the tar file."""
+        keys = [key.encode("utf-8", "surrogateescape") for key in self._keys]
+        offsets, sizes, endings = np.array(self._members, np.int64).reshape(-1, 3).T
+        return ShardIndex(
+            size=size,
+            mtime=mtime,
+            headers=headers,
+            names=tuple(self._names),
+            keys=np.frombuffer(b"".join(keys), np.uint8),
+            key_ends=np.cumsum([len(key) for key in keys], dtype=np.int64),
+            member_ends=np.array(self._member_ends, np.int64),
+            offsets=np.ascontiguousarray(offsets),
+            sizes=np.ascontiguousarray(sizes),
+            endings=endings.astype(np.int16),
+            hashes=np.array([_hash(key) for key in keys], np.uint64),
+        )
+
+
+def with_content(index: ShardIndex, path: Path) -> ShardIndex:
+    """The index with ``sha256`` and ``checksums``, for which the tar file is read as a whole."""
+    digest, checksums = sha256(), np.zeros(len(index.offsets), np.uint32)
+    with path.open("rb") as file:
+        for number, (offset, size) in enumerate(zip(index.offsets.tolist(), index.sizes.tolist(), strict=True)):
+            for chunk in _chunks(file, offset - file.tell()):
+                digest.update(chunk)
+            checksum = 0
+            for chunk in _chunks(file, size):
+                digest.update(chunk)
+                checksum = zlib.crc32(chunk, checksum)
+            checksums[number] = checksum
+        for chunk in _chunks(file, index.size - file.tell()):
+            digest.update(chunk)
+    return replace(index, sha256=digest.hexdigest(), checksums=checksums)
+
+
+def _chunks(file: Any, size: int) -> Iterator[bytes]:
+    while size > 0:
+        chunk = file.read(min(size, _CHUNK))
+        if not chunk:
+            raise ValueError(f"{file.name} became shorter while it was read")
+        size -= len(chunk)
+        yield chunk
+
+
+def _ascends(ends: NDArray[np.int64], last: int) -> bool:
+    """Whether the numbers ascend from 0 on and end at ``last``."""
+    return bool((np.diff(ends, prepend=0) >= 0).all()) and (int(ends[-1]) if len(ends) else 0) == last
+
+
+def _hash(key: bytes) -> int:
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")

@@ -1,0 +1,71 @@
+"""Names of members: which sample, which field, and how its bytes become a value. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+REFUSED = frozenset({"pyd", "pickle", "pkl", "pck", "pt", "pth", "joblib", "dill", "cloudpickle"})
+"""Endings of pickles: reading one runs whatever it holds."""
+
+FIELDS: Mapping[str, Sequence[str]] = {
+    "image": ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "img"),
+    "audio": ("flac", "wav", "mp3", "ogg", "opus", "m4a", "aac"),
+    "video": ("mp4", "mkv", "webm", "avi", "mov", "mpg", "mpeg", "m4v"),
+    "text": ("txt", "text", "md"),
+    "label": ("cls",),
+}
+"""The field that an ending stands for, where a recipe does not say; any other ending is its own field."""
+
+LABEL = "label"
+_NUMBER = "cls"
+_MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", flags=re.DOTALL)
+_META = re.compile(r"__[^/]*__(\..*)?")
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """Key and ending of a member; None for one that belongs to no sample: hidden, without an ending, or ``__about the shard__``.
+
+    The ending is all that follows the first dot of the file's name, in lower case: ``a/1.left.JPG`` is ``left.jpg`` of ``a/1``.
+    """
+    found = _MEMBER.fullmatch(name.removeprefix("./"))
+    if found is None or _META.fullmatch(name):
+        return None
+    return found[1], found[2].lower()
+
+
+def is_refused(ending: str) -> bool:
+    """Whether a member of this ending holds a pickle, compressed or not."""
+    return not REFUSED.isdisjoint(ending.split("."))
+
+
+def field_of(ending: str) -> str:
+    """The field that an ending stands for: ``left`` for ``left.jpg``, else what :data:`FIELDS` says, else the ending."""
+    first, dot, _ = ending.partition(".")
+    if dot:
+        return first
+    return next((field for field, endings in FIELDS.items() if ending in endings), ending)
+
+
+def value_of(ending: str, data: bytes) -> Any:
+    """A number, a JSON value or an array by the last part of the ending; everything else stays ``bytes``, for a decoder.
+
+    Raises:
+        ValueError: the bytes are not what the ending says.
+    """
+    kind = ending.rpartition(".")[2]
+    try:
+        if kind == _NUMBER:
+            return int(data)
+        if kind == "json":
+            return json.loads(data)
+        if kind == "npy":
+            return np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, RecursionError) as error:
+        raise ValueError(f"a member ending in .{ending} cannot be read: {error}") from error
+    return data
