@@ -38,7 +38,7 @@ def train_tokenizer(
     """Train a tokenizer on your own text.
 
     OUT becomes a folder that the tokenizer text.huggingface reads, and transformers' AutoTokenizer. The same corpus gives the same
-    tokenizer. Of a folder, files ending in .txt, .text, .md and .rst are read, those of sub-folders too.
+    tokenizer. Of a folder, the files that the data set text.files knows are read (.txt, .md, ..., .gz), those of sub-folders too.
     """
     _check_out(out)
     from omnimask_text.corpus import find_corpus

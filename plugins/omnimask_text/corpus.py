@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from omnimask.data.walk import endings, walk
 
-EXTENSIONS = (".txt", ".text", ".md", ".rst")
-"""Endings of the files in a folder that are text."""
+EXTENSIONS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+"""Endings of text files."""
+_PACKED = ".gz"
 _CHUNK = 1 << 16
 """Characters that are held at once; a chunk ends with a line where lines are shorter."""
 
@@ -31,7 +37,7 @@ class Corpus:
 
 
 def find_corpus(path: Path) -> Corpus:
-    """One file of any name, or the text files of a folder and its sub-folders.
+    """One file of any name, or the text files of a folder and its sub-folders; those ending in ``.gz`` are unpacked.
 
     Raises:
         ValueError: there is no such file or folder, or the folder holds no text files.
@@ -42,7 +48,7 @@ def find_corpus(path: Path) -> Corpus:
     if not path.is_dir():
         raise ValueError(f"there is no file or folder {path} (looked in {Path.cwd()})")
     names = sorted(name for name, _ in walk(path))
-    chosen = [name for name in names if PurePosixPath(name).suffix.lower() in EXTENSIONS]
+    chosen = [name for name in names if PurePosixPath(name.lower().removesuffix(_PACKED)).suffix in EXTENSIONS]
     if not chosen:
         others = f"found {len(names)} other files: {endings(names)}" if names else "it holds no files"
         raise ValueError(f"the folder {path} holds no files ending in {', '.join(EXTENSIONS)}; {others}")
@@ -51,19 +57,28 @@ def find_corpus(path: Path) -> Corpus:
 
 def _chunks(file: Path) -> Iterator[str]:
     try:
-        with file.open(encoding="utf-8-sig", newline=None) as stream:
-            while text := stream.read(_CHUNK):
-                yield text + stream.readline(_CHUNK)
+        with _opened(file) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline=None) as lines:
+            while text := lines.read(_CHUNK):
+                yield text + lines.readline(_CHUNK)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8: {_place(file)} ({error.reason}); convert it first") from error
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"{file} is not UTF-8: byte {_place(file)} ({error.reason}); convert it first") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _place(file: Path) -> str:
-    """The first byte that is not UTF-8; a stream counts from the beginning of a buffer."""
-    try:
-        file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"byte {error.start}"
-    return "a byte"
+def _opened(file: Path) -> IO[bytes]:
+    return gzip.open(file) if file.suffix.lower() == _PACKED else file.open("rb")  # pyright: ignore[reportReturnType]
+
+
+def _place(file: Path) -> int:
+    """The first byte that is not UTF-8; the error of a stream counts from the beginning of its buffer."""
+    decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
+    with _opened(file) as stream:
+        while data := stream.read(_CHUNK):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(data)
+            except UnicodeDecodeError as error:
+                return place - pending + error.start
+            place += len(data)
+    return place

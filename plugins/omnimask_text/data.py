@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from omnimask_datasets.archive import ZipArchive
 from omnimask_datasets.documents import DocumentFiles
-
-EXTENSIONS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+from omnimask_text.corpus import EXTENSIONS
 
 
 class TextFiles(DocumentFiles):

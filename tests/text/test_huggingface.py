@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -133,6 +134,17 @@ def test_padding_and_truncation_of_the_file_are_switched_off(tmp_path: Path) -> 
     backend.save(str(tmp_path / "tokenizer.json"))
     tokenizer = HuggingFaceTokenizer(Context(), path=str(tmp_path / "tokenizer.json"))
     assert len(tokenizer("a list of names and their values is returned by the function", DRAW)) == 14
+
+
+def test_another_vocabulary_has_another_fingerprint(tmp_path: Path) -> None:
+    english(tmp_path)
+    first = HuggingFaceTokenizer(Context(), path=str(tmp_path)).fingerprint()
+    assert first == HuggingFaceTokenizer(Context(), path=str(tmp_path)).fingerprint()
+    data = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = data["model"]["vocab"]
+    vocabulary["the"], vocabulary["of"] = vocabulary["of"], vocabulary["the"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    assert HuggingFaceTokenizer(Context(), path=str(tmp_path)).fingerprint() != first
 
 
 def test_vocabulary_is_padded_for_a_checkpoint() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -109,7 +110,10 @@ def test_command(
         (["corpus", "out", "--vocabulary", "100"], "error: a vocabulary of 100 is too small for bpe"),
         (["corpus", "out", "--vocabulary", "60000"], "error: the corpus is too small for a vocabulary of 60,000"),
         (["corpus", "out", "--algorithm", "morse"], "morse"),
-        (["pictures", "out"], "holds no files ending in .txt, .text, .md, .rst; found 1 other files: 1 with .png"),
+        (
+            ["pictures", "out"],
+            ".markdown, .rst, .tex, .org, .adoc; found 1 other files: 1 with .png",
+        ),
         (["blank.txt", "out"], "error: the corpus holds no text"),
         (["latin.txt", "out"], "latin.txt is not UTF-8: byte 70003 (invalid continuation byte); convert it first"),
     ],
@@ -150,6 +154,18 @@ def test_chunks_are_whole_lines(tmp_path: Path) -> None:
     assert len(chunks) > 3
     assert "".join(chunks).split("\n") == lines
     assert all(chunk.endswith("\n") for chunk in chunks[:-1])
+
+
+def test_packed_files(corpus: Path, tmp_path: Path) -> None:
+    with gzip.open(corpus / "c.txt.gz", "wt", encoding="utf-8") as stream:
+        stream.write("packed ä\n" * 20_000)
+    assert [path.name for path in find_corpus(corpus).files] == ["b.txt", "c.txt.gz", "a.md"]
+    assert "".join(find_corpus(corpus / "c.txt.gz")()) == "packed ä\n" * 20_000
+    data = (corpus / "c.txt.gz").read_bytes()
+    for name, damaged in {"cut.gz": data[:-20], "none.gz": b"plain", "bits.gz": data[:30] + b"\0" * 9 + data[39:]}.items():
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{name} cannot be read: |{name} is not UTF-8"):
+            list(find_corpus(tmp_path / name)())
 
 
 def test_listing_commands_imports_nothing_heavy() -> None:
