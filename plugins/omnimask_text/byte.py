@@ -50,10 +50,6 @@ class ByteScheme:
         return b"".join(parts).decode("utf-8", "replace")
 
     def fingerprint(self) -> str:
-        """There is only one such scheme."""
-        return "bytes"
-
-    def fingerprint(self) -> str:
         """There is one such scheme."""
         return "bytes"
 

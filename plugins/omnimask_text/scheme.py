@@ -68,9 +68,5 @@ class Scheme(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """Changes when the scheme does, its vocabulary included."""
-        ...
-
-    def fingerprint(self) -> str:
         """Changes with what texts become: the vocabulary and its rules, wherever they were read from."""
         ...

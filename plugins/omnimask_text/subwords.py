@@ -68,10 +68,6 @@ class Subwords:
         """Digest of the tokenizer's file as the library would write it."""
         return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
 
-    def fingerprint(self) -> str:
-        """Digest of the whole tokenizer."""
-        return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
-
     def _words(self, text: str, encoding: Encoding, offsets: Ints) -> Ints:
         """Words as the tokenizer splits them; where it does not, runs of letters and digits, and each other character."""
         if self._has_words:

@@ -134,10 +134,6 @@ class TextTokenizer:
         """What the options do not tell: the vocabulary, which lies in a file. Counts and parts that are cached depend on it."""
         return self.scheme.fingerprint()
 
-    def fingerprint(self) -> str:
-        """Changes when the vocabulary does: what was counted with another one is counted anew."""
-        return self.scheme.fingerprint()
-
     def _pieces(self, text: str) -> Pieces:
         pieces = self.scheme.encode(text)
         if self._is_frame[pieces.ids].all():
