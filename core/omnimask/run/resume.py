@@ -33,6 +33,8 @@ MAY_CHANGE = (
     "train.activation_checkpointing",
     "device",
     "data.path",
+    "data.url",
+    "data.cache",
     "data.max_bad",
 )
 """What a resumed run may do differently: how long, how fast, where; never what it learns from which samples."""

@@ -16,6 +16,9 @@ from omnimask.interfaces import Context
 from omnimask_datasets.shards.local import LocalShards
 from omnimask_datasets.shards.names import LABEL, field_of, is_refused, value_of
 from omnimask_datasets.shards.reader import Reader, ShardFiles
+from omnimask_datasets.shards.remote import Cache, RemoteShards
+
+_CACHE = Cache()
 
 
 class _Wanted(NamedTuple):
@@ -38,6 +41,10 @@ class Shards:
 
     Args:
         path: a folder with tar files and, if it has one, their ``manifest.json``; or one tar file.
+        url: instead of a path, what ``fsspec`` reads: a folder on a server (``https://host/folder``, ``s3://bucket/folder``) that
+            has a ``manifest.json`` or lists its files, or tar files (``https://host/a-{000..123}.tar``). Shards are copied into a
+            cache when they are first read; those without an index beside them, at the start.
+        cache: where the copies lie, and how patiently they are fetched.
         fields: endings of each field, the first of which that a sample has is read; nothing else is. null: every member is read,
             and the endings are those that are known.
         keys: ``sample``: the keys in the shards, which no two shards may share. ``shard``: the shard's name comes before them, for
@@ -49,7 +56,9 @@ class Shards:
         self,
         context: Context,
         *,
-        path: Path,
+        path: Path | None = None,
+        url: str | None = None,
+        cache: Cache = _CACHE,
         fields: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None,
         keys: Literal["sample", "shard"] = "sample",
         check: bool = True,
@@ -57,7 +66,9 @@ class Shards:
         del context
         self.fields = None if fields is None else {name: _endings(name, wanted) for name, wanted in fields.items()}
         self.keys = keys
-        self.files: ShardFiles = LocalShards(path)
+        if (path is None) == (url is None):
+            raise ValueError("a set of shards has either a path, for files here, or a url, for those of a server")
+        self.files: ShardFiles = LocalShards(path) if path is not None else RemoteShards(url or "", cache)
         self.starts = np.cumsum([0, *(len(index) for index in self.files.indexes)])
         if keys == "sample":
             _check_unique(self.files, self.starts)

@@ -164,26 +164,31 @@ def read_index(path: Path) -> ShardIndex | None:
 
 
 def make_index(path: Path, name: str) -> ShardIndex:
+    """:func:`index_of_open` for the shard at a path."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return index_of_open(descriptor, name)
+    finally:
+        os.close(descriptor)
+
+
+def index_of_open(descriptor: int, name: str) -> ShardIndex:
     """One pass over the headers of a shard.
 
     Args:
-        path: the tar file.
+        descriptor: of the open tar file.
         name: of the shard, for messages.
 
     Raises:
         DamagedShard: it is cut off or damaged, has members that are refused, or samples that are not in one piece.
         OSError: it cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        walk, builder = Walk(descriptor), IndexBuilder()
-        for found in walk:
-            problem = found if isinstance(found, Problem) else builder.add(found)
-            if problem is not None:
-                raise DamagedShard(name, problem)
-        return builder.index(walk.size, os.fstat(descriptor).st_mtime_ns, walk.headers)
-    finally:
-        os.close(descriptor)
+    walk, builder = Walk(descriptor), IndexBuilder()
+    for found in walk:
+        problem = found if isinstance(found, Problem) else builder.add(found)
+        if problem is not None:
+            raise DamagedShard(name, problem)
+    return builder.index(walk.size, os.fstat(descriptor).st_mtime_ns, walk.headers)
 
 
 class IndexBuilder:

@@ -1,0 +1,155 @@
+"""A folder of bounded size with the files that were used last, shared by the processes of one machine.
+
+A file is there as a whole or not at all. One process loads it, the others wait for it; locks are the system's, so that a process
+that dies leaves none behind. Opened files stay readable when they are removed to make room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_LOCK, _PART = ".lock", ".part"
+_ROOM = "room"
+_POLL = 0.05
+_TRIES = 5
+
+
+class FileCache:
+    """Files by name, the least recently used removed first.
+
+    Args:
+        folder: on a disk of this machine; made when it is needed.
+        size: bytes that all files together may have, those being loaded included.
+        patience: seconds to wait for another process that loads a file and gets on with it no further.
+    """
+
+    def __init__(self, folder: Path, size: int, patience: float) -> None:
+        self.folder, self.size, self.patience = folder, size, patience
+
+    def open(self, name: str, size: int, load: Callable[[Path], None]) -> int:
+        """A descriptor of a file, which ``load`` writes if it is not there.
+
+        Args:
+            name: of the file; no path.
+            size: bytes that it will have.
+            load: writes the file at the path that it is given.
+
+        Raises:
+            ValueError: the file is larger than the cache.
+            OSError: it cannot be loaded or written; ``TimeoutError`` if another process took too long over it.
+        """
+        path = self.folder / name
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_RDONLY)
+                if os.fstat(descriptor).st_size == size:
+                    os.utime(descriptor)
+                    return descriptor
+                os.close(descriptor)
+                path.unlink()
+            self._load(path, size, load)
+        raise OSError(
+            f"{name} was removed from {self.folder} {_TRIES} times before it could be opened; data.cache.size is too small"
+        )
+
+    def _load(self, path: Path, size: int, load: Callable[[Path], None]) -> None:
+        if size > self.size:
+            raise ValueError(f"{path.name} has {size:,} bytes, and the cache {self.size:,}; raise data.cache.size")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked(path.name) as lock:
+            if path.exists():
+                return
+            self._remove_parts(path.name)
+            part = path.with_name(path.name + _PART)
+            try:
+                os.truncate(lock, 0)
+                os.pwrite(lock, str(size).encode(), 0)
+                with self._locked(_ROOM):
+                    self._make_room(size, path.name)
+                load(part)
+                part.replace(path)
+            finally:
+                os.truncate(lock, 0)
+                self._remove_parts(path.name)
+
+    def _make_room(self, size: int, name: str) -> None:
+        """Removes files until ``size`` bytes fit; what other processes are loading counts."""
+        files: list[tuple[float, int, Path]] = []
+        reserved = 0
+        for entry in self.folder.iterdir():
+            if entry.suffix == _LOCK:
+                reserved += self._reserved(entry) if entry.stem not in (name, _ROOM) else 0
+            elif entry.suffix != _PART and entry.is_file():
+                with contextlib.suppress(FileNotFoundError):
+                    stat = entry.stat()
+                    files.append((stat.st_mtime, stat.st_size, entry))
+        total = reserved + sum(file_size for _, file_size, _ in files)
+        for _, file_size, path in sorted(files):
+            if total + size <= self.size:
+                break
+            logger.debug("removed from the cache: %s", path)
+            path.unlink(missing_ok=True)
+            total -= file_size
+
+    def _reserved(self, lock: Path) -> int:
+        """Bytes that a process is loading; what one left that died is removed."""
+        text = lock.read_bytes()
+        if not text:
+            return 0
+        descriptor = os.open(lock, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return int(text)
+        else:
+            self._remove_parts(lock.stem)
+            os.truncate(descriptor, 0)
+            return 0
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[int]:
+        descriptor = os.open(self.folder / f"{name}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._wait_for(descriptor, name)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _wait_for(self, descriptor: int, name: str) -> None:
+        """Takes a lock; whoever holds it must make progress."""
+        loaded, last = self._loaded(name), time.monotonic()
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() - last > self.patience:
+                    if (now := self._loaded(name)) == loaded:
+                        reason = f"another process has been loading {name} for {self.patience:g} seconds without progress"
+                        raise TimeoutError(reason) from error
+                    loaded, last = now, time.monotonic()
+                time.sleep(_POLL)
+
+    def _parts(self, name: str) -> list[Path]:
+        """What has been loaded of a file, over all attempts."""
+        return [path for path in self.folder.iterdir() if path.name.startswith(name + _PART)]
+
+    def _remove_parts(self, name: str) -> None:
+        for part in self._parts(name):
+            part.unlink(missing_ok=True)
+
+    def _loaded(self, name: str) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
+        for part in self._parts(name):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((part.name, part.stat().st_size))
+        return sorted(found)

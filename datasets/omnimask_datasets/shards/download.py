@@ -1,0 +1,192 @@
+"""Files of other machines, by ``fsspec``: nothing waits for ever, and what fails is tried again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_POLL = 0.05
+_LONGEST_PAUSE = 30.0
+
+
+class Remote:
+    """The file system behind a URL, with a limit for every wait.
+
+    Args:
+        url: of a file or a folder there.
+        timeout: seconds without a byte, or without an answer, after which an attempt has failed.
+        retries: attempts after the first; before each the pause doubles.
+
+    Raises:
+        ValueError: the URL has another form, or its protocol needs a package that is not installed.
+    """
+
+    def __init__(self, url: str, *, timeout: float, retries: int) -> None:
+        check_url(url)
+        self.url, self.timeout, self.retries = url, timeout, retries
+        self._made: tuple[int, Any] | None = None
+        _ = self._files
+
+    @property
+    def patience(self) -> float:
+        """Seconds that all attempts at a file that sends nothing take together."""
+        pauses = sum(_pause(attempt) for attempt in range(1, self.retries + 1))
+        return (self.retries + 1) * self.timeout + pauses
+
+    def names(self, url: str) -> list[str]:
+        """URLs of what lies in a folder."""
+        found = self._tried(f"the list of {url}", lambda: self._waited(lambda: self._files.ls(url, detail=False), url))
+        return [self._files.unstrip_protocol(name) for name in found]
+
+    def size(self, url: str) -> int:
+        """Bytes of a file.
+
+        Raises:
+            OSError: it is not there, or nobody answers.
+            ValueError: the server does not say.
+        """
+        size = self._tried(url, lambda: self._waited(lambda: self._files.info(url), url)).get("size")
+        if not isinstance(size, int):
+            raise ValueError(f"the server does not say how many bytes {url} has; write the shards with `omnimask shard`")
+        return size
+
+    def read(self, url: str) -> bytes:
+        """A small file."""
+        return self._tried(url, lambda: self._waited(lambda: self._files.cat_file(url), url))
+
+    def load(self, url: str, target: Path, *, size: int, sha256: str = "") -> None:
+        """Copies a file.
+
+        Args:
+            url: of the file.
+            target: where to; the attempts are written beside it.
+            size: bytes that it must have.
+            sha256: digest that it must have, if it is known.
+
+        Raises:
+            OSError: it is not there, or no attempt succeeded.
+        """
+        self._tried(url, lambda: self._load(url, target, size, sha256))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}
+
+    @property
+    def _files(self) -> Any:
+        """The file system of this process: connections do not survive a fork."""
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = os.getpid(), _file_system(self.url, self.timeout)
+        return self._made[1]
+
+    def _tried(self, what: str, action: Callable[[], T]) -> T:
+        for attempt in range(self.retries + 1):
+            if attempt:
+                time.sleep(_pause(attempt))
+            try:
+                return action()
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception as error:  # every protocol has errors of its own
+                reason = f"{type(error).__name__}: {error}"
+                if attempt == self.retries:
+                    raise OSError(f"{what} could not be loaded in {attempt + 1} attempts; the last one: {reason}") from error
+                logger.warning("%s: attempt %d of %d failed: %s", what, attempt + 1, self.retries + 1, reason)
+        raise AssertionError("there is at least one attempt")
+
+    def _waited(self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0) -> T:
+        """The result of an action in a thread of its own; one that makes no progress is abandoned."""
+        call = _Call(action)
+        call.start()
+        last, seen = time.monotonic(), progress()
+        while call.is_alive():
+            call.join(_POLL)
+            if (now := progress()) != seen:
+                last, seen = time.monotonic(), now
+            elif call.is_alive() and time.monotonic() - last > self.timeout:
+                raise TimeoutError(f"no answer from {what} for {self.timeout:g} seconds, after {seen:,} bytes")
+        return call.result()
+
+    def _load(self, url: str, target: Path, size: int, sha256: str) -> None:
+        part = target.with_name(f"{target.name}.{time.monotonic_ns()}.part")  # an abandoned attempt may still write to its own
+        try:
+            self._waited(lambda: self._files.get_file(url, str(part)), url, lambda: part.stat().st_size if part.exists() else 0)
+            found = part.stat().st_size
+            if found != size:
+                raise ValueError(f"it has {found:,} bytes instead of {size:,}")
+            if sha256 and _digest(part) != sha256:
+                raise ValueError("it is damaged: its sha256 is another one")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class _Call(threading.Thread):
+    """Runs an action, and keeps what it returns or raises."""
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        super().__init__(daemon=True, name="download")
+        self._action = action
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._value = self._action()
+        except BaseException as error:  # raised again by the thread that waits
+            self._error = error
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def check_url(url: str) -> None:
+    """Refuses what is no URL of one protocol.
+
+    Raises:
+        ValueError: it is a command (``pipe:``), a path, or a chain of protocols.
+    """
+    protocol, separator, rest = url.partition("://")
+    if url.startswith("pipe:"):
+        raise ValueError(f"data.url: {url!r} is a command; nothing that data name is ever run")
+    if not separator or not protocol.replace("+", "").isalnum() or "::" in url or not rest:
+        raise ValueError(
+            f"data.url: should be like https://host/folder or s3://bucket/folder, for files here use path (got {url!r})"
+        )
+
+
+def _file_system(url: str, timeout: float) -> Any:
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise ValueError("data.url needs fsspec, which is not installed: pip install 'omnimask[shards]'") from error
+    options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    if url.startswith(("http://", "https://")):
+        import aiohttp
+
+        # the default would end every download after five minutes
+        options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)}
+    try:
+        return url_to_fs(url, **options)[0]
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"data.url: {url} cannot be opened: {error}") from error
+
+
+def _pause(attempt: int) -> float:
+    return min(_LONGEST_PAUSE, 0.5 * 2**attempt)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,170 @@
+"""Shards on a server: listed and indexed at the start, copied into a bounded cache when they are first read."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from omnimask.data.cache import cache_folder
+from omnimask_datasets.shards import manifest
+from omnimask_datasets.shards.cache import FileCache
+from omnimask_datasets.shards.download import Remote, check_url
+from omnimask_datasets.shards.index import SUFFIX, ShardIndex, index_of_open, read_index
+from omnimask_datasets.shards.local import TAR, write_index
+from omnimask_datasets.shards.manifest import Entry, Manifest
+
+_THREADS = 16
+_FORGIVEN = 60.0
+"""Seconds after which a shard that could not be loaded is tried again: its other samples need not wait as well."""
+
+
+class Cache(BaseModel):
+    """Where copies of shards of a server lie, and how patiently they are fetched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Annotated[Path | None, Field(description="on a disk of this machine; null: a folder in omnimask's cache")] = None
+    size: Annotated[int, Field(gt=0, description="bytes that all copies together may have; those used last stay")] = 20 * 10**9
+    timeout: Annotated[float, Field(gt=0, description="seconds without a byte after which an attempt has failed")] = 60.0
+    retries: Annotated[int, Field(ge=0, description="attempts after the first; the pauses between them double")] = 4
+
+
+class RemoteShards:
+    """The shards that a URL names: a folder with a manifest or with a list of its files, one tar file, or a pattern with braces.
+
+    Raises:
+        ValueError: the URL is refused, nothing can be found there, or what is there is damaged or hostile.
+    """
+
+    def __init__(self, url: str, cache: Cache) -> None:
+        check_url(url)
+        self.remote = Remote(_urls(url)[0], timeout=cache.timeout, retries=cache.retries)
+        folder = cache.folder or cache_folder() / "shards"
+        self.cache = FileCache(folder / "tars", cache.size, self.remote.patience)
+        try:
+            self.urls, entries = self._find(url)
+            self.names = _short(self.urls)
+            with ThreadPoolExecutor(_THREADS) as pool:
+                self.indexes = list(
+                    pool.map(lambda pair: self._index(folder / "indexes", *pair), zip(self.urls, entries, strict=True))
+                )
+        except OSError as error:
+            raise ValueError(f"data.url: {error}") from error
+        self._failed: dict[int, tuple[float, str]] = {}
+
+    def open(self, number: int) -> int:
+        """A descriptor of the copy of a shard, which is made if there is none.
+
+        Raises:
+            OSError: it cannot be loaded; asked again soon, it is not tried again.
+            ValueError: it is larger than the cache.
+        """
+        until, reason = self._failed.get(number, (0.0, ""))
+        if time.monotonic() < until:
+            raise OSError(reason)
+        try:
+            return self._open(self.urls[number], self.indexes[number].size, self.indexes[number].sha256)
+        except OSError as failure:
+            self._failed[number] = time.monotonic() + _FORGIVEN, str(failure)
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_failed": {}}
+
+    def _find(self, url: str) -> tuple[list[str], Sequence[Entry | None]]:
+        """URLs of the shards, and what a manifest says of them."""
+        urls = _urls(url)
+        if len(urls) > 1 or _path(url).endswith(TAR):
+            return urls, [None] * len(urls)
+        place = f"{url.rstrip('/')}/{manifest.NAME}"
+        try:
+            listed = Manifest.from_bytes(self.remote.read(place), place)
+        except FileNotFoundError:
+            below = f"{url.rstrip('/')}/"  # a list may hold links to other places
+            found = sorted(name for name in self.remote.names(url) if name.startswith(below) and _path(name).endswith(TAR))
+            if not found:
+                raise ValueError(f"data.url: {url} has neither a {manifest.NAME} nor files ending in {TAR} in its list") from None
+            return found, [None] * len(found)
+        return [f"{url.rstrip('/')}/{entry.name}" for entry in listed.shards], listed.shards
+
+    def _index(self, folder: Path, url: str, entry: Entry | None) -> ShardIndex:
+        """The index of a shard: the one kept here, or the one beside the shard, or made from a copy of the shard."""
+        size = self.remote.size(url) if entry is None else entry.size
+        kept = folder / f"{_digest(url)}{SUFFIX}"
+        try:
+            index = read_index(kept)
+        except ValueError:
+            index = None
+        if index is not None and _fits(index, size, entry):
+            return index
+        index = self._beside(url) or self._made(url, size, entry)
+        if not _fits(index, size, entry):
+            index = self._made(url, size, entry)
+        if not _fits(index, size, entry):
+            raise ValueError(f"data.url: {url} is not the shard that {manifest.NAME} describes: it has other members")
+        write_index(kept, index)
+        return index
+
+    def _beside(self, url: str) -> ShardIndex | None:
+        try:
+            return ShardIndex.from_bytes(self.remote.read(url + SUFFIX))
+        except (OSError, ValueError):
+            return None  # then the shard itself says where its samples lie
+
+    def _made(self, url: str, size: int, entry: Entry | None) -> ShardIndex:
+        descriptor = self._open(url, size, entry.sha256 if entry else "")
+        try:
+            index = index_of_open(descriptor, _path(url))
+        finally:
+            os.close(descriptor)
+        return dataclasses.replace(index, mtime=0, sha256=entry.sha256 if entry else "")
+
+    def _open(self, url: str, size: int, sha256: str) -> int:
+        name = f"{_digest(url)}-{re.sub(r'[^A-Za-z0-9._-]', '_', PurePosixPath(_path(url)).name)[-80:]}"
+        return self.cache.open(name, size, lambda target: self.remote.load(url, target, size=size, sha256=sha256))
+
+
+def _urls(url: str) -> list[str]:
+    """What a pattern with braces stands for: ``a-{000..002}.tar``."""
+    if "{" not in url:
+        return [url]
+    try:
+        from braceexpand import braceexpand
+    except ImportError as error:
+        raise ValueError("braces in data.url need a package that is not installed: pip install 'omnimask[shards]'") from error
+    try:
+        return list(braceexpand(url))
+    except ValueError as error:
+        raise ValueError(f"data.url: the braces of {url} do not match: {error}") from error
+
+
+def _short(urls: Sequence[str]) -> list[str]:
+    """The URLs' paths without the folders that they share."""
+    parts = [_path(url).split("/") for url in urls]
+    folders = [path[:-1] for path in parts]
+    shared = next((n for n, names in enumerate(zip(*folders, strict=False)) if len(set(names)) > 1), min(map(len, folders)))
+    return ["/".join(path[shared:]) for path in parts]
+
+
+def _path(url: str) -> str:
+    """A URL's host and path, without what follows a question mark."""
+    split = urlsplit(url)
+    return split.netloc + split.path
+
+
+def _fits(index: ShardIndex, size: int, entry: Entry | None) -> bool:
+    return index.size == size and (entry is None or index.headers == entry.headers)
+
+
+def _digest(url: str) -> str:
+    return blake2b(url.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
