@@ -147,12 +147,14 @@ class Stream:
 class View:
     """``context`` is read by a pass's encoder, ``query`` by a predictor's decoder (its parents are context sequences).
 
-    ``fields`` are arity-2 fields that this view shows instead of the store's.
+    ``fields`` are arity-2 fields that this view shows instead of the store's. ``hidden`` says by modality how many tokens its
+    masker hid, and of how many that could be; always host data.
     """
 
     context: Stream
     query: Stream | None = None
     fields: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    hidden: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
 
 @dataclass(frozen=True)

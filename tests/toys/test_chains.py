@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -189,3 +190,26 @@ def test_rates_follow_the_run(built) -> None:
             total += len(sample) - 2
             count += len(run.pipeline.views["main"](sample).context.targets)
         assert count / total == pytest.approx(share, abs=0.01)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_curriculum_is_visible_in_the_metrics(built, tmp_path: Path) -> None:
+    """Four steps: a rate that rises from 10 % to 50 % until the middle; then another strategy from the middle on."""
+    train(built(MASKERS["rate over the run"]), tmp_path / "rate")
+    shares = [line["mask_ratio"] for line in lines(tmp_path / "rate") if "mask_ratio" in line]
+    assert shares == pytest.approx([0.1, 0.3, 0.5, 0.5], abs=0.02)
+    train(built(MASKERS["strategy over the run"]), tmp_path / "strategy")
+    found = [line for line in lines(tmp_path / "strategy") if "lr" in line]
+    assert [line.get("mask_kind.1") for line in found] == [None, None, 1.0, 1.0]
+    assert all(line["mask_ratio"] == pytest.approx(0.15, abs=0.03) for line in found)
+
+
+def test_a_mixture_is_visible_in_the_metrics(built, tmp_path: Path) -> None:
+    """Two to one, over some 80 samples in all."""
+    train(built(MASKERS["mixture"]), tmp_path)
+    found = [line for line in lines(tmp_path) if "lr" in line]
+    assert all(line["mask_kind.0"] + line["mask_kind.1"] == pytest.approx(1.0) for line in found)
+    assert np.mean([line["mask_kind.0"] for line in found]) == pytest.approx(2 / 3, abs=0.15)

@@ -32,6 +32,7 @@ class Batch:
     answers: Tensor
     is_target: Tensor
     num_samples: int
+    views: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:

@@ -74,12 +74,18 @@ def _pack_view(views: Sequence[View], to_store: _StoreCoordinates, specs: Mappin
     contexts = [view.context for view in views]
     context = _pack(contexts, np.arange(len(views)), to_store, specs, base)
     queries = [view.query for view in views if view.query is not None]
+    hidden = {name: _total([view.hidden.get(name, (0, 0)) for view in views]) for name in specs}
     if not queries:
-        return View(context)
+        return View(context, hidden=hidden)
     if len(queries) < len(views):
         raise ValueError("a corruptor must give every sample a query stream (an empty one, if need be), or none")
     first = np.cumsum([0, *(stream.layout.num_sequences for stream in contexts[:-1])])
-    return View(context, _pack(queries, first, to_store, specs, base))
+    return View(context, _pack(queries, first, to_store, specs, base), hidden=hidden)
+
+
+def _total(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    hidden, candidates = zip(*counts, strict=True)
+    return sum(hidden), sum(candidates)
 
 
 def _pack(

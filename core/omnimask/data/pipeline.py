@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from omnimask.data.collate import collate
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
@@ -20,11 +23,13 @@ from omnimask.interfaces import (
     MaskedBatch,
     Masking,
     Sample,
+    Splits,
     Tokenizer,
     Tokens,
     TokenSpec,
     View,
 )
+from omnimask.maskers.candidates import SPECIAL
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,15 @@ class ModalityPipeline:
         value = self.decoded(raw)
         for number, augment in enumerate(self.augment):
             value = augment(value, draw.at("augment", number))
+        if self.augment and isinstance(self.tokenizer, Splits):
+            value = _first_part(self.tokenizer, value)
         return self.tokenizer(value, draw.at("tokenizer"))
+
+
+def _first_part(tokenizer: Splits, value: Any) -> Any:
+    """What of a value that became too long by augmentation fits."""
+    parts = tokenizer.split(value)
+    return tokenizer.part(value, *parts[0][:2]) if len(parts) > 1 else value
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,16 @@ class ViewPlan:
     def __call__(self, sample: Sample) -> View:
         masked = Sample(sample.tokens, sample.draw.at("masker"), sample.modalities, sample.labels)
         corrupted = Sample(sample.tokens, sample.draw.at("corruptor"), sample.modalities, sample.labels)
-        return self.corruptor(corrupted, self.masker(masked))
+        masking = self.masker(masked)
+        view = self.corruptor(corrupted, masking)
+        return dataclasses.replace(view, hidden={name: _hidden(tokens, masking[name]) for name, tokens in sample.tokens.items()})
+
+
+def _hidden(tokens: Tokens, masking: Masking) -> tuple[int, int]:
+    """How many tokens are hidden, and how many could be."""
+    special = tokens.fields.get(SPECIAL)
+    candidates = len(tokens) - (0 if special is None else int(np.count_nonzero(special)))
+    return len(tokens) - int(np.count_nonzero(masking.is_visible)), candidates
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ RESERVED_LABELS = frozenset(
         "total_seconds",
         "skipped_steps",
         "bad_samples",
+        "mask_ratio",
     }
 )
 """Keys of every line of ``metrics.jsonl``; a loss term cannot have their names."""

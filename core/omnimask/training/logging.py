@@ -90,6 +90,7 @@ class Journal:
             "total_seconds": progress.seconds,
             "skipped_steps": progress.skipped_steps,
             "bad_samples": len(progress.bad_samples),
+            **result.masking,
         }
 
     def _write(self, line: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from omnimask.data.loader import LoadedStep
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
 from omnimask.training.ema import Ema
+from omnimask.training.masking import mask_shares
 from omnimask.training.precision import Precision
 from omnimask.training.schedules import Schedule
 from omnimask.training.seeding import seed_torch
@@ -26,7 +27,8 @@ class StepResult:
     """What a step gave.
 
     ``terms`` () each stay on the device until they are logged. ``skipped`` says why the weights were not touched, None if they
-    were. ``is_failure``: a number was not finite, and not just because an fp16 loss scale is still being found.
+    were. ``is_failure``: a number was not finite, and not just because an fp16 loss scale is still being found. ``masking`` are
+    :func:`omnimask.training.masking.mask_shares`.
     """
 
     loss: float
@@ -37,6 +39,7 @@ class StepResult:
     terms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     skipped: Skipped | None = None
     is_failure: bool = False
+    masking: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class StepRunner:
@@ -97,7 +100,8 @@ class StepRunner:
             values = self._update(loss)
         finally:
             self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(values.loss, values.grad_norm, lr, tokens, samples, terms, values.skipped, values.is_failure)
+        masking = mask_shares(loaded.batches)
+        return StepResult(values.loss, values.grad_norm, lr, tokens, samples, terms, values.skipped, values.is_failure, masking)
 
     def set_learning_rate(self, step: int) -> float:
         """Sets the rate of every group for a step, times its ``lr_scale`` if it has one; returns the first one's, unscaled."""
