@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint
 
 from omnimask import __version__, hooks
-from omnimask.distributions import PLUGINS as GROUP
-from omnimask.distributions import VARIABLE, Damaged, allowed_names, identity, incompatible, scan
+from omnimask.distributions import PLUGINS, VARIABLE, Damaged, allowed_names, identity, incompatible, scan
 from omnimask.hints import listed, nearest
 from omnimask.references import shorten
 from omnimask.registry import Failure, Plugin, Registrar, Registry
 
 logger = logging.getLogger(__name__)
 
+GROUP = PLUGINS
+"""Entry-point group of plugins."""
 CORE = "core"
 """The entry point of the framework's own components, which no restriction leaves out."""
 

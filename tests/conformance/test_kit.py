@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from omnimask.component import Component, named
+from omnimask import testing as kit
 from omnimask.corruptors.mask_token import MaskToken
-from omnimask.encoders.transformer import TransformerEncoder
 from omnimask.interfaces import (
     Context,
     Corruptor,
     Draw,
-    Encoded,
-    MaskedBatch,
     Masker,
     Masking,
-    Packed,
-    Run,
     Sample,
-    Stream,
     Tokens,
     View,
 )
 from omnimask.maskers.random import RandomMasker
-from omnimask.predictors.in_place import InPlace
+from omnimask.registry import Registry
 from omnimask.streams import sequence
 from omnimask.testing import (
+    AugmentContract,
     CorruptorContract,
     DatasetContract,
     DecoderContract,
-    EncoderContract,
     MaskerContract,
     PluginContract,
-    PredictorContract,
+    RendererContract,
     TokenizerContract,
+    with_module,
 )
 from omnimask.testing.synthetic import Letters, Waves
 
@@ -208,75 +203,6 @@ def test_corruptor_contract(fault: str, test: str, message: str) -> None:
     finds(Contract(), test, message)
 
 
-# ---- models
-
-
-class Leaky(TransformerEncoder):
-    """Mixes what it must not mix, after the blocks."""
-
-    fault: ClassVar[str]
-
-    def forward(
-        self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
-    ) -> Encoded:
-        encoded = super().forward(embedded, stream, batch, layers=layers)
-        x = encoded.features.data
-        if self.fault == "mixes samples":
-            x = x + 0.01 * x.mean(0)
-        if self.fault == "batch norm":
-            x = nn.functional.batch_norm(x, None, None, training=True)
-        if self.fault == "reads the store":
-            x = x + 0.01 * batch.store["letters"].data[stream.source].float()[:, None]
-        if self.fault == "reads nothing":
-            x = x * 0 + torch.arange(len(x))[:, None]
-        if self.fault == "detached":
-            x = x.detach()
-        if self.fault == "not finite":
-            x = x * torch.inf
-        return dataclasses.replace(encoded, features=Packed(x, stream.layout))
-
-
-@pytest.mark.parametrize(
-    ("fault", "test", "message"),
-    [
-        ("mixes samples", "test_packed_equals_one_by_one", "samples influence each other"),
-        ("mixes samples", "test_tokens_reach_only_slots_that_may_see_them", "a slot that must not see this token moves"),
-        ("batch norm", "test_packed_equals_one_by_one", "samples influence each other"),
-        ("batch norm", "test_micro_batches_give_the_same_gradient", "differs by"),
-        ("reads the store", "test_hidden_content_is_not_read", "tokens that no slot shows"),
-        ("reads nothing", "test_tokens_reach_only_slots_that_may_see_them", "does the model read its input"),
-        ("detached", "test_loss_and_gradients_are_finite", "got no gradient"),
-        ("not finite", "test_loss_and_gradients_are_finite", "the loss of the first batch is"),
-        ("reads nothing", "test_overfits_one_batch", "should fall below"),
-    ],
-)
-def test_encoder_contract(fault: str, test: str, message: str) -> None:
-    class Contract(EncoderContract):
-        overfit_steps = 5
-
-        def encoder(self) -> Component[Any]:
-            options = {"width": 16, "depth": 1, "heads": 2, "position": named("position", "sincos")}
-            return Component("encoder", "leaky", options, cls=type("Leaky", (Leaky,), {"fault": fault}))
-
-    finds(Contract(), test, message)
-
-
-class MeanLoss(InPlace):
-    """A mean over the micro-batch, whose divisor a split changes."""
-
-    def losses(self, predictions: Mapping[str, Any], run: Run) -> Any:
-        terms = super().losses(predictions, run)
-        return [dataclasses.replace(t, total=t.total / len(p.targets)) for t, p in zip(terms, predictions.values(), strict=True)]
-
-
-def test_predictor_contract() -> None:
-    class Contract(PredictorContract):
-        def predictor(self) -> Component[Any]:
-            return Component("predictor", "mean", {"target": named("target", "ids")}, cls=MeanLoss)
-
-    finds(Contract(), "test_micro_batches_give_the_same_gradient", "the loss differs by")
-
-
 # ---- data sets and plugins
 
 
@@ -333,3 +259,117 @@ def test_plugin_contract_names_what_is_missing() -> None:
             return "imagery"
 
     finds(Contract(), "test_registers_without_failure", "no entry point of the group 'omnimask' is called 'imagery'")
+
+
+# ---- augmentations, renderers, splitting
+
+
+class Jitter:
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def __call__(self, raw: Any, draw: Draw) -> Any:
+        if self.fault == "global randomness":
+            return raw + np.random.random(raw.shape)  # noqa: NPY002
+        if self.fault == "in place":
+            raw += 1
+        return raw + (0 if self.fault == "constant" else draw.rng("jitter").random(raw.shape))
+
+
+@pytest.mark.parametrize(
+    ("fault", "test", "message"),
+    [
+        ("global randomness", "test_deterministic_per_draw", "one draw gave two results"),
+        ("constant", "test_samples_are_changed_differently", "twenty draws gave one result"),
+        ("in place", "test_raw_values_are_not_changed", "work on a copy"),
+    ],
+)
+def test_augment_contract(fault: str, test: str, message: str) -> None:
+    class Contract(AugmentContract):
+        def augment(self) -> Any:
+            return Jitter(fault)
+
+        def raw_values(self) -> Sequence[Any]:
+            return [np.zeros(5)]
+
+    finds(Contract(), test, message)
+
+
+class Writer:
+    def __init__(self, fault: str) -> None:
+        self.suffix = "txt" if fault == "no dot" else ".txt"
+        self.fault = fault
+
+    def __call__(self, reconstructions: Sequence[Any], path: Path, *, title: str = "") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{random.random()}" if self.fault == "random" else title)
+        return path.parent if self.fault == "folder" else path
+
+
+@pytest.mark.parametrize(
+    ("fault", "test", "message"),
+    [
+        ("no dot", "test_draws_a_file_where_it_is_told_to", "with its dot"),
+        ("folder", "test_draws_a_file_where_it_is_told_to", "make the folder, write the file, and return its path"),
+        ("random", "test_draws_the_same_twice", "draw no random numbers"),
+    ],
+)
+def test_renderer_contract(fault: str, test: str, message: str, tmp_path: Path) -> None:
+    class Contract(RendererContract):
+        def renderer(self) -> Any:
+            return Writer(fault)
+
+        def raw_values(self) -> Sequence[Any]:
+            return [np.zeros(5)]
+
+    with pytest.raises(AssertionError, match=message):
+        getattr(Contract(), test)(tmp_path)
+
+
+class Cutting(Letters):
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def split(self, raw: Any) -> list[tuple[int, int, int]]:
+        parts = [(start, min(start + 16, len(raw)), min(16, len(raw) - start)) for start in range(0, len(raw), 16)]
+        return parts[::-1] if self.fault == "order" else [(start, stop, 16) for start, stop, _ in parts]
+
+    def part(self, raw: Any, start: int, stop: int) -> Any:
+        return raw[start:stop]
+
+
+@pytest.mark.parametrize(("fault", "message"), [("order", "are not in order"), ("count", "has 8 tokens, and split says 16")])
+def test_tokenizer_contract_on_parts(fault: str, message: str) -> None:
+    class Contract(TokenizerContract):
+        def tokenizer(self) -> Any:
+            return Cutting(fault)
+
+        def raw_values(self) -> Sequence[Any]:
+            return [np.arange(40) % 7]
+
+    finds(Contract(), "test_parts_are_what_they_say", message)
+
+
+def test_plugin_contract_finds_heavy_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heavy_plugin.py").write_text(
+        "import sklearn\nimport omnimask\n\n@omnimask.hookimpl\ndef omnimask_register(registry): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Contract(PluginContract):
+        def plugin(self) -> str:
+            return "heavy"
+
+        def registry(self) -> Registry:
+            return with_module("heavy", "heavy_plugin")
+
+    finds(Contract(), "test_registering_imports_nothing_heavy", "importing heavy_plugin imports .*sklearn; register references")
+
+
+def test_every_contract_has_a_test_that_shows_it_fail() -> None:
+    """And every contract of the kit is in the documentation."""
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_kit*.py"))
+    page = (Path(__file__).resolve().parents[2] / "docs" / "writing-a-plugin.md").read_text(encoding="utf-8")
+    for name in (name for name in kit.__all__ if name.endswith("Contract")):
+        assert f"`{name}`" in page, f"{name} is missing from docs/writing-a-plugin.md"
+        assert f"({name})" in source or name == "ModelContract", f"no test shows {name} fail"

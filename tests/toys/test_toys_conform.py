@@ -104,5 +104,6 @@ class TestToyPlugins:
 
     @pytest.mark.parametrize("test", [name for name in dir(PluginContract) if name.startswith("test_")])
     def test_plugin(self, name: str, test: str) -> None:
-        contract = type("Contract", (PluginContract,), {"plugin": lambda self: name, "registry": lambda self: toy_registry()})
+        members = {"plugin": lambda self: name, "registry": lambda self: toy_registry(), "is_light": False}
+        contract = type("Contract", (PluginContract,), members)
         getattr(contract(), test)()

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from omnimask import hooks
+from omnimask.builder import build
 from omnimask.cli import main
 from omnimask.errors import RunStopped, UserError
 from omnimask.hooks import RUN_TIME, hookimpl
 from omnimask.registry import Plugin, Registrar, Registry, discover
+from omnimask.testing import synthetic_recipe
 from omnimask.training.observers import RunInfo
 from omnimask.training.optimizers import AdamW, parameter_groups
 from omnimask.training.state import TrainingState
@@ -100,16 +101,16 @@ def test_the_plugin_of_the_page_works(
     copied = {path.name for path in (tmp_path / "backup" / "run").iterdir()}
     assert summary["best_checkpoint"] in copied
     monkeypatch.setenv("LAB_LAYER_DECAY", "0.5")
-    model = nn.ModuleDict({"encoder": nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])})})
-    model["head"] = nn.Linear(2, 2)
+    model = build(synthetic_recipe()).model
     scales = {
         name: group["lr_scale"]
         for group in parameter_groups(model, 0.1)
         for name, parameter in model.named_parameters()
         if any(parameter is other for other in group["params"])
     }
-    assert scales["head.weight"] == 1 and scales["encoder.blocks.2.bias"] == 1
-    assert scales["encoder.blocks.0.weight"] == 0.25 and scales["encoder.blocks.1.bias"] == 0.5
+    layers = {number: {scale for name, scale in scales.items() if f"blocks.{number}." in name} for number in (0, 1)}
+    assert layers == {0: {0.5}, 1: {1.0}}
+    assert {scale for name, scale in scales.items() if "blocks." not in name} == {1.0}
 
 
 # ---- what is called when

@@ -47,6 +47,8 @@ class Frequency(ContinuousTarget):
 
     def spectrum(self, scaled: Tensor) -> Tensor:
         """(n, *width) scaled content -> (n, num_outputs)."""
+        if not len(scaled):  # no transform takes nothing
+            return scaled.new_zeros(0, self.num_outputs)
         spectrum = torch.fft.rfftn(scaled, dim=self.axes, norm="ortho")
         if self.representation == "log_amplitude":
             return spectrum.abs().log1p().flatten(1)

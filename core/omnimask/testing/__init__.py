@@ -37,34 +37,43 @@ the kit itself imports neither pytest nor anything private. A complete test file
         def plugin(self):
             return "timeseries"
 
-Also: :class:`DecoderContract` (bytes of files), :class:`DatasetContract`, :class:`CorruptorContract`, :class:`EncoderContract` and
-:class:`PredictorContract`. A failing test says what to change. Contracts that need another shape of data have attributes and
-methods to override; their docstrings list them.
+Also: :class:`DecoderContract` (bytes of files), :class:`AugmentContract`, :class:`DatasetContract`, :class:`RendererContract`,
+:class:`CorruptorContract`, :class:`EmbeddingContract`, :class:`PositionContract`, :class:`EncoderContract`,
+:class:`PredictorContract` and :class:`TargetContract`. A failing test says what to change. Contracts that need another shape of
+data have attributes and methods to override; their docstrings list them.
 """
 
 from __future__ import annotations
 
 from omnimask.testing.corruptor import CorruptorContract
 from omnimask.testing.dataset import DatasetContract
+from omnimask.testing.host import AugmentContract, RendererContract
 from omnimask.testing.masker import MaskerContract
 from omnimask.testing.model import ModelContract
-from omnimask.testing.parts import EncoderContract, PredictorContract, RecipeContract
+from omnimask.testing.parts import EmbeddingContract, EncoderContract, PredictorContract, RecipeContract
 from omnimask.testing.plugin import PluginContract, train_briefly, with_module
+from omnimask.testing.position import PositionContract
 from omnimask.testing.samples import make_masking, make_sample, make_tokens
 from omnimask.testing.synthetic import synthetic_recipe
+from omnimask.testing.target import TargetContract
 from omnimask.testing.tokenizer import BAD_FILES, DecoderContract, TokenizerContract
 
 __all__ = [
     "BAD_FILES",
+    "AugmentContract",
     "CorruptorContract",
     "DatasetContract",
     "DecoderContract",
+    "EmbeddingContract",
     "EncoderContract",
     "MaskerContract",
     "ModelContract",
     "PluginContract",
+    "PositionContract",
     "PredictorContract",
     "RecipeContract",
+    "RendererContract",
+    "TargetContract",
     "TokenizerContract",
     "make_masking",
     "make_sample",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -73,14 +74,15 @@ def require_value_error(action: Callable[[], Any], what: str) -> None:
 
 def disturb_global_randomness(seed: int) -> None:
     """Moves the generators that no component may use."""
+    random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
 def distance(left: Tensor, right: Tensor) -> float:
     """Norm of the difference over the norm of ``right`` (or 1 where that is 0)."""
-    scale = float(right.double().norm())
-    return float((left.double() - right.double()).norm()) / (scale or 1.0)
+    left, right = left.detach().double(), right.detach().double()
+    return float((left - right).norm()) / (float(right.norm()) or 1.0)
 
 
 def gradient(model: nn.Module) -> Tensor:

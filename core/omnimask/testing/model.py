@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from omnimask.builder import Built
 from omnimask.data.planner import Place
 from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample
 from omnimask.model import MaskedModel
-from omnimask.testing.check import distance, gradient, parts, require
+from omnimask.testing.check import distance, disturb_global_randomness, gradient, parts, require
 from omnimask.testing.visibility import reach
 
 TOLERANCE = 1e-6
@@ -194,12 +195,39 @@ class ModelContract(ABC):
             for parameter in other.parameters():
                 parameter.add_(0.1)
         before = predictions(model, batch)
-        other.load_state_dict(copy.deepcopy(model.state_dict()), strict=True)
+        other.load_state_dict(stored(model.state_dict()), strict=True)
         after = predictions(other, batch)
         require(
             all(torch.equal(values, after[term]) for term, values in before.items()),
             "a model with a loaded state_dict predicts otherwise; keep everything that is learned in parameters or buffers",
         )
+
+    def test_torch_seeds_decide(self) -> None:
+        """A training step is a function of the batch and of torch's generators, which the loop seeds."""
+        built = self.built()
+        model, batch, losses = built.model.train(), self.batch(built), []
+        for number in range(2):
+            disturb_global_randomness(number)
+            torch.manual_seed(0)
+            losses.append(model(batch).loss.item())
+        require(
+            losses[0] == losses[1],
+            f"the same batch under the same torch seed gave the losses {losses[0]:.6f} and {losses[1]:.6f}; draw random numbers "
+            "from torch's generators or from Stream.noise, not from NumPy's or Python's, and keep no state from step to step",
+        )
+
+    def test_half_precision_is_finite(self) -> None:
+        """``train.precision: bf16`` and, on most devices, ``auto`` run under autocast."""
+        built = self.built()
+        with torch.autocast("cpu", torch.bfloat16):
+            output = built.model(self.batch(built))
+        output.loss.backward()
+        require(
+            output.loss.dtype == torch.float32 and bool(torch.isfinite(output.loss)),
+            f"under bfloat16 autocast the loss is {output.loss.item()} in {output.loss.dtype}; compute losses in float32: "
+            "prediction.head(...).float()",
+        )
+        require(bool(torch.isfinite(gradient(built.model)).all()), "under bfloat16 autocast a gradient is not finite")
 
     def test_counts_need_no_forward(self) -> None:
         built = self.built()
@@ -212,9 +240,9 @@ class ModelContract(ABC):
 
 
 @torch.no_grad()
-def predictions(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
+def predictions(model: MaskedModel, batch: MaskedBatch, *, only_asked: bool = False) -> dict[str, Tensor]:
     """(N, outputs) of every term of every pass."""
-    results = model.predict(batch)
+    results = model.predict(batch, only_asked=only_asked)
     return {
         f"{name}.{term}": _values(prediction) for name, result in results.items() for term, prediction in result.predictions.items()
     }
@@ -222,6 +250,20 @@ def predictions(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
 
 def _values(prediction: Prediction) -> Tensor:
     return prediction.head(prediction.features)
+
+
+def stored(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state_dict after a trip to a file of plain tensors, as checkpoints are read."""
+    file = io.BytesIO()
+    try:
+        torch.save(dict(state), file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+    except Exception as error:
+        raise AssertionError(
+            f"the state_dict cannot be stored as plain tensors ({type(error).__name__}: {error}); get_extra_state may return "
+            "tensors, numbers, texts, lists and dictionaries only"
+        ) from error
 
 
 def step(model: MaskedModel, batches: Sequence[MaskedBatch]) -> tuple[Tensor, Tensor]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import torch
 
 from omnimask.builder import build
+from omnimask.commands import find
 from omnimask.data.planner import Cursor
 from omnimask.discovery import GROUP, collect
 from omnimask.distributions import scan
+from omnimask.inventory import rows
 from omnimask.recipe import Recipe, load_recipe, shipped_recipes
 from omnimask.registry import Entry, Registry
 from omnimask.signature import options_of
@@ -20,7 +25,13 @@ from omnimask.testing.check import require
 
 
 class PluginContract(ABC):
-    """Subclass with :meth:`plugin`: the name of the entry point in the group ``omnimask``."""
+    """Subclass with :meth:`plugin`: the name of the entry point in the group ``omnimask``.
+
+    Attributes:
+        is_light: importing the plugin's module brings no heavy package along.
+    """
+
+    is_light: ClassVar[bool] = True
 
     @abstractmethod
     def plugin(self) -> str:
@@ -62,6 +73,26 @@ class PluginContract(ABC):
                 self.plugin() not in names,
                 f"{claims[0].kind} {claims[0].name!r} is registered by {', '.join(sorted(names))}; put your own prefix before it",
             )
+
+    def test_registering_imports_nothing_heavy(self) -> None:
+        """`omnimask --help` and `omnimask plugins` import every plugin's module: it must not bring torch and the like along."""
+        if not self.is_light:
+            return
+        modules = {plugin.module.partition(":")[0] for plugin in self.registry().plugins if plugin.name == self.plugin()}
+        for module in modules:
+            heavy = _imported_with(module)
+            require(
+                not heavy,
+                f"importing {module} imports {', '.join(heavy)}; register references ('package.module:Class') and import what is "
+                "heavy in the modules that they name",
+            )
+
+    def test_commands_load(self) -> None:
+        """Those that the plugin's package adds through the group ``omnimask.commands``."""
+        own = next((row for row in rows(self.registry(), find()) if row.plugin == self.plugin()), None)
+        for command in find():
+            if own is not None and command.distribution == own.distribution and command.name in own.commands:
+                command.load()
 
     def test_components_load(self) -> None:
         """Every reference can be imported, and every constructor keeps the rule."""
@@ -106,6 +137,17 @@ class PluginContract(ABC):
         registry = self.registry()
         for name in self.recipes():
             train_briefly(load_recipe(name, smoke=True, registry=registry), name)
+
+
+_HEAVY = ("torch", "tensorflow", "jax", "transformers", "sklearn", "scipy", "pandas", "matplotlib")
+
+
+def _imported_with(module: str) -> list[str]:
+    """Heavy packages that importing a module brings along, tried in a process of its own."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print(*sys.modules.keys() & {set(_HEAVY)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    require(done.returncode == 0, f"importing {module} by itself fails:\n{done.stderr}")
+    return sorted(done.stdout.split())
 
 
 def _is_complete(name: str, registry: Registry) -> bool:

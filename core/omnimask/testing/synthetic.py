@@ -86,18 +86,23 @@ def synthetic_recipe(
     predictor: Component[Any] | None = None,
     corruptor: Component[Any] | None = None,
     masker: Component[Any] | None = None,
+    embedding: Component[Any] | None = None,
+    position: Component[Any] | None = None,
+    target: Component[Any] | None = None,
     modality: str = "letters",
     layer: int | None = None,
 ) -> Recipe:
     """A recipe around one component, everything else small: BERT's arrangement over made-up letters (or vectors).
 
     Args:
-        encoder, predictor, corruptor, masker: the component under test; a small standard one where None.
+        encoder, predictor, corruptor, masker, embedding: the component under test; a small standard one where None.
+        position, target: parts of the standard encoder and predictor.
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         layer: the layer that the predictor reads.
     """
-    target = Component("target", "ids" if modality == "letters" else "patch")
-    encoder = encoder or Component("encoder", "transformer", {"width": 32, "depth": 2, "heads": 2, "position": _POSITION})
+    target = target or Component("target", "ids" if modality == "letters" else "patch")
+    options = {"width": 32, "depth": 2, "heads": 2, "position": position or _POSITION}
+    encoder = encoder or Component("encoder", "transformer", options)
     predictor = predictor or Component("predictor", "in_place", {"target": target})
     part = ModalityConfig(
         name=modality,
@@ -105,6 +110,7 @@ def synthetic_recipe(
         field=modality,
         masker=masker or Component("masker", "random", {"ratio": 0.4}),
         corruptor=corruptor or Component("corruptor", "mask_token"),
+        embedding=embedding,
     )
     return Recipe(
         modalities={modality: part},

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Tokenizer, Tokens, TokenSpec
+from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Splits, Tokenizer, Tokens, TokenSpec
 from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
 
 
@@ -108,6 +108,22 @@ class TokenizerContract(ABC):
         tokenizer = self.tokenizer()
         for name, raw in self.bad_values().items():
             require_value_error(lambda raw=raw: tokenizer(raw, DRAW), f"bad raw value {name!r}")
+
+    def test_parts_are_what_they_say(self) -> None:
+        """Where the tokenizer splits long values: the parts follow each other, and have the tokens that it says."""
+        tokenizer = self.tokenizer()
+        if not isinstance(tokenizer, Splits):
+            return
+        for number, raw in enumerate(self.raw_values()):
+            parts = list(tokenizer.split(raw))
+            ends = [stop for _, stop, _ in parts]
+            require(
+                all(start < stop for start, stop, _ in parts) and ends == sorted(set(ends)),
+                f"raw value {number}: the parts {parts} are not in order",
+            )
+            for start, stop, count in parts:
+                length = len(tokenizer(tokenizer.part(raw, start, stop), DRAW))
+                require(length == count, f"raw value {number}: part ({start}, {stop}) has {length} tokens, and split says {count}")
 
     def test_declares_what_serves_it(self) -> None:
         tokenizer = self.tokenizer()

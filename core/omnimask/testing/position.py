@@ -1,0 +1,102 @@
+"""What every position component must do."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from omnimask.builder import Built, build
+from omnimask.component import Component
+from omnimask.interfaces import Context, MaskedBatch, Placement, Position, Stream
+from omnimask.testing.check import distance, require
+from omnimask.testing.model import ModelContract, predictions
+from omnimask.testing.synthetic import synthetic_recipe
+
+WIDTH, HEADS = 16, 2
+
+
+class PositionContract(ModelContract):
+    """Subclass with :meth:`position`: a small transformer over made-up letters uses it.
+
+    Attributes:
+        modality: ``letters`` (ids) or ``vectors`` (continuous content).
+        is_used: whether predictions depend on positions at all.
+    """
+
+    modality: ClassVar[str] = "letters"
+    is_used: ClassVar[bool] = True
+
+    @abstractmethod
+    def position(self) -> Component[Any]:
+        """The component: ``named("position", "my", scale=2.0)``, or ``Component("position", "my", {...}, cls=MyPosition)``."""
+
+    def built(self) -> Built:
+        return build(synthetic_recipe(position=self.position(), modality=self.modality))
+
+    def alone(self, built: Built) -> Position:
+        """The component itself, for a width of 16 and two heads."""
+        context = Context(specs=built.specs, modalities=tuple(built.specs), width=WIDTH, num_heads=HEADS, head_width=WIDTH // HEADS)
+        return self.position()(context)
+
+    def test_placement_fits_the_stream(self) -> None:
+        built = self.built()
+        stream = self.batch(built).views["main"].context
+        placement, slots = self.alone(built)(stream), stream.layout.num_slots
+        require(isinstance(placement, Placement), f"a position gives a Placement, not {type(placement).__name__}")
+        parts: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {"added": (placement.added, (slots, WIDTH))}
+        if placement.rotation is not None:
+            cosine, sine = placement.rotation
+            parts |= {"rotation[0]": (cosine, (slots, WIDTH // HEADS)), "rotation[1]": (sine, (slots, WIDTH // HEADS))}
+        if placement.bias is not None:
+            rows = torch.arange(2)[None]
+            parts["bias(queries, keys)"] = (placement.bias(rows, rows), (1, HEADS, 2, 2))
+        for name, (value, shape) in parts.items():
+            if value is not None:
+                require(tuple(value.shape) == shape, f"{name} must have shape {shape}, not {tuple(value.shape)}")
+                require(bool(torch.isfinite(value).all()), f"{name} is not finite")
+
+    def test_positions_matter(self) -> None:
+        built = self.built()
+        batch = self.batch(built)
+        moved = _with_context(batch, lambda stream: dataclasses.replace(stream, positions=stream.positions.flip(0)))
+        same = _is_same(built, batch, moved)
+        require(
+            same != self.is_used,
+            "predictions do not change with the positions; use stream.positions, or set is_used = False"
+            if self.is_used
+            else "predictions change with the positions; is_used = False says that they do not",
+        )
+
+    def test_slots_without_a_position_get_nothing(self) -> None:
+        """What stands in ``positions`` where ``has_position`` is False is read by nobody."""
+        built = self.built()
+        batch = self.batch(built)
+
+        def hidden(fill: float) -> Callable[[Stream], Stream]:
+            def change(stream: Stream) -> Stream:
+                has = stream.has_position.clone()
+                has[::3] = False
+                return dataclasses.replace(stream, has_position=has, positions=torch.where(has[:, None], stream.positions, fill))
+
+            return change
+
+        require(
+            _is_same(built, _with_context(batch, hidden(0.0)), _with_context(batch, hidden(3.0))),
+            "predictions change with the positions of slots that have none; look at stream.has_position",
+        )
+
+
+def _with_context(batch: MaskedBatch, change: Callable[[Stream], Stream]) -> MaskedBatch:
+    views = {name: dataclasses.replace(view, context=change(view.context)) for name, view in batch.views.items()}
+    return dataclasses.replace(batch, views=views)
+
+
+def _is_same(built: Built, left: MaskedBatch, right: MaskedBatch) -> bool:
+    model = built.model.eval()
+    before, after = predictions(model, left), predictions(model, right)
+    return all(distance(values, after[term]) < 1e-6 for term, values in before.items())
