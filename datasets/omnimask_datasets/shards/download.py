@@ -44,9 +44,10 @@ class Remote:
         return (self.retries + 1) * self.timeout + pauses
 
     def names(self, url: str) -> list[str]:
-        """URLs of what lies in a folder."""
+        """URLs of what lies in a folder; its list may hold links to other places, which are left out."""
         found = self._tried(f"the list of {url}", lambda: self._waited(lambda: self._files.ls(url, detail=False), url))
-        return [self._files.unstrip_protocol(name) for name in found]
+        below = self._files._strip_protocol(url).rstrip("/") + "/"
+        return [self._files.unstrip_protocol(name) for name in found if self._files._strip_protocol(name).startswith(below)]
 
     def size(self, url: str) -> int:
         """Bytes of a file.

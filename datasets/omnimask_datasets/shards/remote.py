@@ -90,8 +90,7 @@ class RemoteShards:
         try:
             listed = Manifest.from_bytes(self.remote.read(place), place)
         except FileNotFoundError:
-            below = f"{url.rstrip('/')}/"  # a list may hold links to other places
-            found = sorted(name for name in self.remote.names(url) if name.startswith(below) and _path(name).endswith(TAR))
+            found = sorted(name for name in self.remote.names(url) if _path(name).endswith(TAR))
             if not found:
                 raise ValueError(f"data.url: {url} has neither a {manifest.NAME} nor files ending in {TAR} in its list") from None
             return found, [None] * len(found)

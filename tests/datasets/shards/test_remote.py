@@ -148,6 +148,14 @@ def test_patterns_and_single_files(tars: Any, folder: Path, server: Server) -> N
         tars.open(url=f"{server.url}/s-{{0..2.tar")
 
 
+def test_links_to_other_places_are_not_followed(tars: Any, folder: Path, server: Server) -> None:
+    links = "".join(f'<a href="{link}">x</a>' for link in ("s-0.tar", "http://elsewhere.invalid/a.tar", "/c.tar"))
+    (folder / "sub").mkdir()
+    (folder / "s-0.tar").rename(folder / "sub" / "s-0.tar")
+    (folder / "sub" / "index.html").write_text(links)
+    assert list(tars.open(url=f"{server.url}/sub").files.names) == ["s-0.tar"]
+
+
 def test_with_a_manifest_no_shard_is_loaded_before_it_is_read(tars: Any, indexed: Path, server: Server) -> None:
     dataset = tars.open(url=server.url)
     assert server.gets(".tar") == 0
