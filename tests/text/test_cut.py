@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -129,6 +130,17 @@ def test_several_texts_are_one_part() -> None:
 def test_a_character_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(ValueError, match="'😀' has 4 pieces, and at most 3 fit"):
         BytesTokenizer(Context(), max_length=5).split("a 😀")
+
+
+@pytest.mark.parametrize(
+    "strange", ["." * 300_000, " " * 600_000, "\n" * 300_000, ". " * 100_000, ".'" * 100_000, "\n \t" * 99_000]
+)
+def test_strange_texts_take_no_longer(strange: str) -> None:
+    text = f"Begin. {strange} End."
+    start = time.process_time()
+    parts = EnglishTokenizer(Context(), max_length=512).split(text)
+    assert time.process_time() - start < 10
+    assert text[parts[0][0] :].startswith("Begin.") and text[: parts[-1][1]].endswith("End.")
 
 
 def test_a_word_without_end_is_cut_anywhere() -> None:
