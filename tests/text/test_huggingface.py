@@ -13,6 +13,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from omnimask.component import Component
+from omnimask.corruptors.mask_token import MaskToken
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe
@@ -257,3 +258,11 @@ def test_trained_ones_are_read_by_transformers(tmp_path: Path) -> None:
         for text in TEXTS:
             assert ours(text, DRAW).content.tolist() == theirs(text).input_ids
         assert ours(TEXTS[:2], DRAW).content.tolist() == theirs(*TEXTS[:2]).input_ids
+
+
+def test_a_tokenizer_without_a_mask_token(tmp_path: Path) -> None:
+    """The corruptor asks for an id of its own, behind the vocabulary."""
+    gpt2(tmp_path)
+    spec = HuggingFaceTokenizer(Context(), path=str(tmp_path)).spec
+    assert "mask" not in spec.special_ids
+    assert MaskToken(Context(specs={"text": spec}, modalities=("text",))).specials == ("mask",)
