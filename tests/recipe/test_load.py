@@ -217,6 +217,13 @@ class _WrongDefault:
     def __init__(self, context: Any, *, size: int = None) -> None: ...  # noqa: RUF013  # pyright: ignore[reportArgumentType]
 
 
+def test_labels_and_modalities_have_no_dots(refused, text) -> None:
+    """They are names of modules and parts of the names of terms."""
+    assert "predictors.0.label: 'a.b' has a dot" in refused(text, ["predictors.0.label=a.b"])[0]
+    messages = refused(text.replace("  image:", "  an.image:", 1), [])
+    assert any("'an.image' has a dot; names of modalities have none" in message for message in messages)
+
+
 @pytest.mark.parametrize("label", ["loss", "lr", "validation_loss"])
 def test_a_label_is_no_key_of_the_metrics(refused, text, label: str) -> None:
     assert f"'{label}' is a key of metrics.jsonl" in refused(text, [f"predictors.0.label={label}"])[0]

@@ -37,7 +37,7 @@ _WIRING = {
     "of": Option("of", str | list[str] | None, None, "modalities it answers for; default: all"),
     "layer": Option("layer", PositiveInt | None, None, "encoder layer it reads, from 1; default: the last"),
     "weight": Option("weight", Annotated[float, Field(gt=0)], 1.0, "weight of its loss"),
-    "label": Option("label", str | None, None, "name of its loss; default: the component's name"),
+    "label": Option("label", str | None, None, "name of its loss, without dots; default: the component's name with _ for each dot"),
 }
 _TRAIN_COMPONENTS = {"optimizer": REQUIRED, "schedule": {"name": "constant"}}
 
@@ -108,6 +108,9 @@ class _Recipes:
                 self.document, ("modalities",), "what the samples are made of, by name: {image: {tokenizer: ...}}"
             )
             return {}
+        for name in raw:
+            if "." in str(name):
+                self.problems.add(self.document, ("modalities", name), f"{name!r} has a dot; names of modalities have none")
         found = {name: self._modality(name, value, ("modalities", name)) for name, value in raw.items()}
         return {name: modality for name, modality in found.items() if modality is not None}
 
@@ -179,6 +182,8 @@ class _Recipes:
             if predictor is not None and (predictor.label in RESERVED_LABELS or predictor.label.startswith("validation_")):
                 message = f"{predictor.label!r} is a key of metrics.jsonl; choose another label"
                 self.problems.add(self.document, (*path, "label"), message)
+            if predictor is not None and "." in predictor.label:
+                self.problems.add(self.document, (*path, "label"), f"{predictor.label!r} has a dot; labels of losses have none")
             if predictor is not None and (first := places.setdefault(predictor.label, path)) != path:
                 message = f"{predictor.label!r} is the label of {'.'.join(map(str, first))} too; give each its own, label: ..."
                 self.problems.add(self.document, (*path, "label"), message)
@@ -196,7 +201,7 @@ class _Recipes:
             self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers, and there is no layer {layer}")
         if component is None or of is None or INVALID in (layer, wiring["weight"], label):
             return None
-        return PredictorConfig(component, of, layer, wiring["weight"], label or component.name)
+        return PredictorConfig(component, of, layer, wiring["weight"], label or component.name.replace(".", "_"))
 
     def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
         section = self.data.get("modalities")

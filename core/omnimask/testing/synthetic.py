@@ -115,7 +115,7 @@ def synthetic_recipe(
     return Recipe(
         modalities={modality: part},
         encoder=encoder,
-        predictors=(PredictorConfig(predictor, (modality,), layer, 1.0, predictor.name),),
+        predictors=(PredictorConfig(predictor, (modality,), layer, 1.0, predictor.name.replace(".", "_")),),
         data=DataConfig(Component("dataset", "waves", cls=Waves), DataOptions()),
         train=TrainConfig(steps=1, batch_tokens=256),
     )
