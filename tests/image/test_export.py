@@ -49,7 +49,7 @@ def test_transformers_reads_it(run: Path, tmp_path: Path, capsys: pytest.Capture
     """Measured: at most 7e-7 of the largest prediction apart."""
     out = tmp_path / "out"
     assert main(["export", str(run), str(out), "--to", "transformers"]) == 0
-    assert "written by image.vit_mae; the 48 predicted patches of 4 images" in capsys.readouterr().err
+    assert "written by image.vit_mae and read back; the 48 predicted patches of 4 images" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors", "preprocessor_config.json"]
     peer = transformers.AutoModelForPreTraining.from_pretrained(out)
     config = peer.config

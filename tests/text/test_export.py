@@ -135,7 +135,7 @@ def test_a_smoke_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["pretrain", "text/bert", "--smoke", "--run", str(run)]) == 0
     assert main(["export", str(run), str(out), "--to", "transformers"]) == 0
     captured = capsys.readouterr()
-    assert "written by text.bert; the " in captured.err and captured.out.endswith(f"{out}\n")
+    assert "written by text.bert and read back; the " in captured.err and captured.out.endswith(f"{out}\n")
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= {p.name for p in out.iterdir()}
     assert all(path.stat().st_mode & 0o444 == out.stat().st_mode & 0o444 for path in out.iterdir())
 
