@@ -114,7 +114,7 @@ def test_colours_keep_to_no_color(omnimask: Command, run: Path, monkeypatch: pyt
 
 
 def test_what_was_read_instead_is_said(omnimask: Command, tmp_path: Path, run: Any) -> None:
-    corruptor = "modalities.words.corruptor={name: bert, mask: 0.0, random: 0.5}"
+    corruptor = "modalities.words.corruptor={name: bert, masked: 0.0, random: 0.5}"
     assert omnimask("pretrain", RECIPES / "words_in_place.yaml", "--run", "other", *SHORT, corruptor).code == 0
     out = omnimask("reconstruct", "other", "--count", "4").out
     assert "(it read this)" in out

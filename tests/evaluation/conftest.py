@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from omnimask.builder import Built, build
 from omnimask.component import Component, named
+from omnimask.evaluation.features import backbone
 from omnimask.interfaces import Context, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
 from omnimask.testing import synthetic
@@ -99,6 +102,28 @@ def built_on(samples: Mapping[str, Mapping[str, Any]], recipe: Recipe | None = N
     recipe = recipe or small_recipe()
     data = DataConfig(Component("dataset", "given", cls=Samples), recipe.data.options)
     return build(Recipe(**{**recipe.__dict__, "data": data}))
+
+
+def answering(
+    samples: Mapping[str, Mapping[str, Any]], shares: Sequence[float], tokenizer: type | None = None, **corruptor: Any
+) -> Built:
+    """A model of ids whose head gives every id its share, whatever it reads: BERT's arrangement on samples that a test made.
+
+    ``corruptor`` is a name with options; ``mask_token`` if there is none.
+    """
+    recipe = small_recipe(tokenizer or Letters, summary=0)
+    ((name, modality),) = recipe.modalities.items()
+    corruptor = corruptor or {"name": "mask_token"}
+    options = {key: value for key, value in corruptor.items() if key != "name"}
+    modality = dataclasses.replace(modality, corruptor=named("corruptor", corruptor["name"], **options))
+    head = PredictorConfig(named("predictor", "in_place", target=named("target", "ids")), (name,), None, 1.0, "in_place")
+    built = built_on(samples, dataclasses.replace(recipe, modalities={name: modality}, predictors=(head,)))
+    (predictor,) = backbone(built.model).predictors.values()
+    with torch.no_grad():
+        layer: Any = predictor.get_submodule(f"heads.{name}")
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor(shares).log())
+    return built
 
 
 def random_samples(count: int, *, classes: int = 3, lengths: tuple[int, int] = (LENGTH, LENGTH)) -> dict[str, dict[str, Any]]:

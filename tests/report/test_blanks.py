@@ -66,7 +66,7 @@ def test_without_a_model_there_are_no_candidates(constant: Callable[[str], Built
 
 def test_what_was_read_instead_of_a_token(constant: Callable[..., Built]) -> None:
     """80-10-10: most show the mask, some another letter, some themselves."""
-    _, found = look(constant("words_in_place", ["modalities.words.corruptor={name: bert, mask: 0.4, random: 0.3}"]), 60)
+    _, found = look(constant("words_in_place", ["modalities.words.corruptor={name: bert, masked: 0.4, random: 0.3}"]), 60)
     blanks = [blank for one in found["words"] for blank in one.blanks]
     hidden = [blank for blank in blanks if blank.seen is None]
     kept = [blank for blank in blanks if blank.seen == blank.truth]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from omnimask.cli.answers import write_answers
 from omnimask.cli.output import messages, say, write_json, write_table, write_text
 from omnimask.errors import UserError
 
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
-    probe: Annotated[str, typer.Option("--probe", metavar="NAMES", help="knn, linear, or both with a comma.")] = "knn,linear",
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            "--probe",
+            metavar="NAMES",
+            help="knn, linear, or both with a comma; none. Default: both, if there are labels.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -29,9 +39,17 @@ def evaluate(
         Path | None,
         typer.Option("--labels", metavar="FILE", help="CSV with the columns key,label[,split].", show_default=False),
     ] = None,
-    pool: Annotated[str, typer.Option("--pool", metavar="HOW", help="mean (over tokens), summary, or both.")] = "mean",
+    pool: Annotated[
+        str, typer.Option("--pool", metavar="HOW", help="mean (over tokens), summary, both, or first (the first token).")
+    ] = "mean",
     draws: Annotated[int, typer.Option("--draws", metavar="N", min=2, help="How often few labels are drawn.")] = 20,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=2, help="Most samples of either side of the split.")] = 10_000,
+    pseudo_perplexity: Annotated[
+        bool, typer.Option("--pseudo-perplexity", help="Also hide every token of some held-out samples alone.")
+    ] = False,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", metavar="N", min=1, help="Of pseudo-perplexity; each costs a forward pass.")
+    ] = 2_000,
     checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
     output: Annotated[
         Path | None,
@@ -39,29 +57,48 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Score a trained encoder with few labels, beside the same encoder untrained and beside raw input.
+    """Score a trained model: how often it fills in masked ids, and what probes find in its features with few labels.
 
-    The weights stay as they are; only probes are fitted. Writes evaluation.json and figures/few_label.png.
+    Masked ids are scored on held-out samples, beside the frequencies of ids; features beside those of the same encoder
+    untrained and beside raw input. The weights stay as they are; only probes are fitted. Writes evaluation.json and
+    figures/few_label.png.
     """
     from omnimask.evaluation.run import evaluate_run
 
     with messages():
         found = evaluate_run(
             run,
-            probes=[name.strip() for name in probe.split(",") if name.strip()],
+            probes=_probes(probe),
             data=[data_key(change) for change in data or ()],
             labels=labels,
             pool=pool,
             draws=draws,
             limit=limit,
+            max_tokens=max_tokens if pseudo_perplexity else None,
             checkpoint=checkpoint,
             output=output,
         )
     if as_json:
         write_json(found.record)
     else:
-        _show(found.evaluation, str(found.record["checkpoint"]))
+        write_answers(found.answers, found.pseudo, str(found.record["checkpoint"]))
+        if found.answers:
+            write_text("")
+        if found.evaluation is not None:
+            _show(found.evaluation, str(found.record["checkpoint"]))
+        else:
+            write_text(textwrap.fill(f"No probes: {found.no_probes}.", 79, break_long_words=False))
     say(f"written: {', '.join(str(path) for path in found.files)}")
+
+
+def _probes(names: str | None) -> list[str] | None:
+    """None where nothing is said, an empty list for ``none``."""
+    if names is None:
+        return None
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found:
+        raise UserError("--probe: no probe is called nothing; there are knn, linear, none")
+    return [] if found == ["none"] else found
 
 
 def data_key(change: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +17,14 @@ _MARKERS = ("o", "s", "^")
 _DPI = 120
 
 
-def check_matplotlib() -> None:
-    """Raises ``UserError`` where matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError("figures need matplotlib; install it with: pip install 'omnimask[evaluation]'") from error
+def check_installed(*, has_figure: bool = True) -> None:
+    """Raises ``UserError`` where scipy, or for a figure matplotlib, is not installed."""
+    needed = {"scipy": "intervals need scipy", **({"matplotlib": "figures need matplotlib"} if has_figure else {})}
+    for module, reason in needed.items():
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"{reason}; install it with: pip install 'omnimask[evaluation]'") from error
 
 
 def draw(evaluation: Evaluation, title: str) -> bytes:

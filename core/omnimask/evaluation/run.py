@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
+
+import torch
 
 from omnimask.builder import Built, build, build_dataset, read_part
 from omnimask.component import Component
 from omnimask.data.labels import read_labels
 from omnimask.data.split import held_out, whole_keys
 from omnimask.errors import RunStopped, UserError
+from omnimask.evaluation.answers import AnswerScores, score_answers
 from omnimask.evaluation.curves import CONFIDENCE, PER_CLASS
 from omnimask.evaluation.features import Pool
-from omnimask.evaluation.figure import check_matplotlib, draw
-from omnimask.evaluation.probe import FEW_LABEL_C, FOLDS, GRID_C, NEIGHBOURS, TEMPERATURE
-from omnimask.evaluation.scores import Evaluation, as_json, evaluate
+from omnimask.evaluation.figure import check_installed, draw
+from omnimask.evaluation.labelled import NoLabels
+from omnimask.evaluation.probe import FEW_LABEL_C, FOLDS, GRID_C, NEIGHBOURS, PROBES, TEMPERATURE
+from omnimask.evaluation.pseudo import pseudo_perplexity
+from omnimask.evaluation.raw import MOST_IDS
+from omnimask.evaluation.scores import Evaluation, answers_as_json, as_json, evaluate
+from omnimask.evaluation.unigram import count_answers, has_ids
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
-from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
+from omnimask.run.resume import check_fingerprint, choose_checkpoint, load_checkpoint, load_run
 from omnimask.training import files
+from omnimask.training.precision import Precision
 from omnimask.training.run_directory import RunDirectory, versions
 
 logger = logging.getLogger(__name__)
@@ -30,7 +38,8 @@ FORMAT = 1
 RESULT, FIGURE = "evaluation.json", "few_label.png"
 
 PROTOCOL = {
-    "features": "encoder over the clean view: no augmentation, nothing masked",
+    "features": "encoder over the clean view: no augmentation, nothing masked; without special tokens; documents, not their parts",
+    "raw_ids": f"tf-idf: log(1 + count) x (1 + log((1 + N) / (1 + n))), length 1; up to {MOST_IDS} ids",
     "scaling": "mean of the training part removed, then divided by one number (root mean square length)",
     "knn": {"neighbours": NEIGHBOURS, "similarity": "cosine", "temperature": TEMPERATURE},
     "linear": {"few_label_c": FEW_LABEL_C, "grid_c": list(GRID_C), "folds": FOLDS, "penalty": "l2"},
@@ -42,9 +51,14 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """The scores, the ``record`` that ``evaluation.json`` holds, and the ``files`` that were written."""
+    """What was found: scores of ``answers`` that are ids, with masks (none where the model has no such) and one by one (none unless
+    wanted); of probes in ``evaluation``, None with the reason in ``no_probes``. ``record`` is what ``evaluation.json`` holds, and
+    ``files`` were written."""
 
-    evaluation: Evaluation
+    answers: tuple[AnswerScores, ...]
+    pseudo: tuple[AnswerScores, ...]
+    evaluation: Evaluation | None
+    no_probes: str
     record: dict[str, Any]
     files: tuple[Path, ...]
 
@@ -52,23 +66,25 @@ class EvaluatedRun:
 def evaluate_run(
     path: Path,
     *,
-    probes: Sequence[str],
+    probes: Sequence[str] | None = None,
     data: Sequence[str] = (),
     labels: Path | None = None,
     pool: str = "mean",
     draws: int = 20,
     limit: int = 10_000,
+    max_tokens: int | None = None,
     checkpoint: str = "best",
     output: Path | None = None,
 ) -> EvaluatedRun:
-    """Scores a run's checkpoint and writes ``evaluation.json`` and ``figures/few_label.png``.
+    """Scores a run's checkpoint and writes ``evaluation.json`` and, where there were probes, ``figures/few_label.png``.
 
     Args:
         path: the run directory.
-        probes: names of probes.
+        probes: names of probes, none of them to leave probes out; None: all, if there are labels.
         data: changes to the recipe's ``data``, ``data.path=...``, to score on other samples.
         labels: a CSV table; None: the data set's own labels.
         pool, draws, limit: see :func:`omnimask.evaluation.evaluate`.
+        max_tokens: of pseudo-perplexity; None: it is not computed.
         checkpoint: ``best``, ``last`` or a name.
         output: folder of the results; the run directory if None.
 
@@ -80,37 +96,110 @@ def evaluate_run(
         raise UserError(f"--pool: {pool!r} is none of {', '.join(get_args(Pool))}")
     if output is not None and output.exists() and not output.is_dir():
         raise UserError(f"--output: {output} is a file; the results need a folder")
-    check_matplotlib()
+    check_installed(has_figure=probes is None or len(probes) > 0)
     table = None if labels is None else read_labels(labels)
-    original = load_run(path)
-    recipe = load_run(path, data) if data else original
-    chosen = choose_checkpoint(path, checkpoint)
-    device = choose_device(recipe.device)
-    built = build(recipe, initialise=False)
-    load_checkpoint(built.model, chosen)
-    logger.info("%s, on %s", chosen, _data_name(recipe))
-    found = evaluate(
-        built,
-        probes=probes,
-        pool=cast(Pool, pool),
-        draws=draws,
-        table=table,
-        source=str(labels),
-        pretrained_on=_pretrained_on(original, built),
-        limit=limit,
-        device=device,
-    )
+    opened = _open(path, data, checkpoint)
+    has_answers = _check_answers(opened.built, probes, max_tokens)
+    options: dict[str, Any] = {"pool": pool, "draws": draws, "limit": limit, "table": table, "source": str(labels)}
+    found, no_probes = _probe(opened, probes, has_answers, options)
+    answers, pseudo = _answers(opened, max_tokens) if has_answers else ((), ())
     record = {
         "format": FORMAT,
         "run": path.resolve().name,
-        "checkpoint": chosen.name,
-        "data": {"name": recipe.data.dataset.name, "fingerprint": built.dataset.fingerprint(), "changes": list(data)},
+        "checkpoint": opened.checkpoint,
+        "data": {
+            "name": opened.recipe.data.dataset.name,
+            "fingerprint": opened.built.dataset.fingerprint(),
+            "changes": list(data),
+        },
         "versions": versions(),
-        "protocol": PROTOCOL,
-        **as_json(found),
+        **({"answers": [answers_as_json(each) for each in answers]} if answers else {}),
+        **({"pseudo_perplexity": [answers_as_json(each) for each in pseudo]} if pseudo else {}),
+        **({"protocol": PROTOCOL, **as_json(found)} if found else {}),
     }
-    title = f"{path.resolve().name}, {chosen.name}, on {_data_name(recipe)}"
-    return EvaluatedRun(found, record, _write(RunDirectory(output or path), record, draw(found, title)))
+    title = f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}"
+    files = _write(RunDirectory(output or path), record, draw(found, title) if found else None)
+    return EvaluatedRun(answers, pseudo, found, no_probes, record, files)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run with a checkpoint's weights, on the data to score; ``seen`` keys of the samples that it was trained on."""
+
+    recipe: Recipe
+    built: Built
+    checkpoint: str
+    device: torch.device
+    seen: frozenset[str]
+
+
+def _open(path: Path, data: Sequence[str], checkpoint: str) -> _Opened:
+    original = load_run(path)
+    recipe = load_run(path, [_place(change, original) for change in data]) if data else original
+    chosen = choose_checkpoint(path, checkpoint)
+    device = choose_device(recipe.device)
+    built = build(recipe, initialise=False)
+    if not data:
+        _warn_of_other_data(RunDirectory(path), built)
+    load_checkpoint(built.model, chosen)
+    logger.info("%s, on %s", chosen, _data_name(recipe))
+    return _Opened(recipe, built, chosen.name, device, _pretrained_on(original, built))
+
+
+def _place(change: str, recipe: Recipe) -> str:
+    """The field that a run's only modality is read from belongs to the data, though a recipe has it elsewhere."""
+    key, separator, value = change.partition("=")
+    if key != "data.field":
+        return change
+    if len(recipe.modalities) > 1:
+        raise UserError(f"--data field={value}: this run has several modalities, {', '.join(recipe.modalities)}, each with a field")
+    return f"modalities.{next(iter(recipe.modalities))}.field{separator}{value}"
+
+
+def _warn_of_other_data(directory: RunDirectory, built: Built) -> None:
+    """Held-out samples of data that changed may be ones that were trained on."""
+    try:
+        check_fingerprint(directory, built)
+    except UserError as error:
+        logger.warning("%s", str(error).partition(", so it cannot")[0] + "; what is held out now may have been trained on")
+
+
+def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int | None) -> bool:
+    """Whether there are answers with ids on held-out samples; raises where something is wanted that needs them."""
+    why = "" if has_ids(built) else "no predictor of this run answers with ids"
+    if not why and not len(built.validation_indices):
+        why = "no samples are held out; hold some out, for example with --data validation=0.1"
+    if why and max_tokens is not None:
+        raise UserError(f"--pseudo-perplexity: {why}")
+    if why and probes is not None and not probes:
+        raise UserError(f"--probe none: nothing else can be scored: {why}")
+    return not why
+
+
+def _probe(
+    opened: _Opened, probes: Sequence[str] | None, has_answers: bool, options: Mapping[str, Any]
+) -> tuple[Evaluation | None, str]:
+    """Scores of probes, or None and why there are none: where nobody asked for them, samples may lack labels."""
+    if probes is not None and not probes:
+        return None, "none are wanted"
+    names = tuple(PROBES) if probes is None else probes
+    try:
+        return evaluate(opened.built, probes=names, pretrained_on=opened.seen, device=opened.device, **options), ""
+    except NoLabels as error:
+        if probes is not None or not has_answers:
+            raise
+        return None, str(error)
+
+
+def _answers(opened: _Opened, max_tokens: int | None) -> tuple[tuple[AnswerScores, ...], tuple[AnswerScores, ...]]:
+    """With the masks of validation, and one by one where that is wanted."""
+    built, seen = opened.built, opened.seen
+    built.model.to(opened.device)
+    precision, unigrams = Precision(opened.recipe.train.precision, opened.device), count_answers(built)
+    answers = score_answers(built, unigrams, precision, seen)
+    if max_tokens is None:
+        return tuple(answers), ()
+    return tuple(answers), tuple(pseudo_perplexity(built, unigrams, precision, max_tokens=max_tokens, pretrained_on=seen))
 
 
 def _data_name(recipe: Recipe) -> str:
@@ -120,7 +209,7 @@ def _data_name(recipe: Recipe) -> str:
 
 
 def _pretrained_on(original: Recipe, built: Built) -> frozenset[str]:
-    """Keys of the run's own training samples, wherever they can still be listed."""
+    """Keys of the run's own training samples (of the wholes, where they are parts), wherever they can still be listed."""
     if original == built.recipe:
         dataset = built.dataset
     else:
@@ -129,17 +218,20 @@ def _pretrained_on(original: Recipe, built: Built) -> frozenset[str]:
         except UserError as error:
             logger.warning("the run's own data cannot be listed, so scored samples are not compared with them: %s", error)
             return frozenset()
-    train, _ = held_out(whole_keys(dataset), original.data.options.validation, original.seed)
-    return frozenset(dataset.key(index) for index in train.tolist())
+    keys = list(whole_keys(dataset))
+    train, _ = held_out(keys, original.data.options.validation, original.seed)
+    return frozenset(keys[index] for index in train.tolist())
 
 
-def _write(directory: RunDirectory, record: dict[str, Any], picture: bytes) -> tuple[Path, ...]:
+def _write(directory: RunDirectory, record: dict[str, Any], picture: bytes | None) -> tuple[Path, ...]:
     """Each file complete or as it was before."""
     result, figure = directory.path / RESULT, directory.figures / FIGURE
     try:
-        directory.figures.mkdir(parents=True, exist_ok=True)
-        files.replace(figure, picture)
+        directory.path.mkdir(parents=True, exist_ok=True)
+        if picture is not None:
+            directory.figures.mkdir(exist_ok=True)
+            files.replace(figure, picture)
         files.replace_json(result, record)
     except OSError as error:
         raise RunStopped(f"the scores cannot be written to {directory.path}: {error.strerror or error}; choose --output") from error
-    return result, figure
+    return (result,) if picture is None else (result, figure)

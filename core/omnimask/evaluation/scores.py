@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from omnimask.answers import CROSS_ENTROPY
 from omnimask.builder import Built
 from omnimask.data.labels import Row
 from omnimask.errors import UserError
+from omnimask.evaluation.answers import AnswerScores
 from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences
 from omnimask.evaluation.features import DEFAULT_POOL, Pool, check_pool
 from omnimask.evaluation.labelled import LIMIT, check_labels, choose_sides
@@ -162,6 +164,25 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     names = ("pool", "draws", "num_train", "num_test", "num_classes", "chance", "seen", "labels_from", "split_from")
     about = {name: getattr(evaluation, name) for name in names}
     return {**about, "notes": list(evaluation.notes), "scores": scores, "differences": compared}
+
+
+def answers_as_json(scores: AnswerScores) -> dict[str, Any]:
+    """What ``evaluation.json`` holds about one term's answers."""
+    about = {name: getattr(scores, name) for name in ("term", "num_targets", "num_samples", "unigram_samples", "seen")}
+    return {**about, "model": _by_name(scores.model), "unigram": _by_name(scores.unigram)}
+
+
+def _by_name(scores: Mapping[str, Interval]) -> dict[str, Any]:
+    """Every score with its interval; and e to the power of the cross-entropy."""
+    found = {name: _interval(interval) for name, interval in scores.items()}
+    if CROSS_ENTROPY in scores:
+        found["perplexity"] = _interval(perplexity(scores[CROSS_ENTROPY]))
+    return found
+
+
+def perplexity(cross_entropy: Interval) -> Interval:
+    """e to the power of a mean in nats, and of its bounds."""
+    return Interval(*(math.exp(min(value, 700.0)) for value in (cross_entropy.mean, cross_entropy.low, cross_entropy.high)))
 
 
 def _interval(interval: Interval) -> dict[str, float | None]:

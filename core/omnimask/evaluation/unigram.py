@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
 
@@ -28,7 +28,7 @@ class Unigram:
     """A model of answers that knows their frequencies and nothing else.
 
     ``counts`` (V,) how often each id was the right answer in ``num_samples`` training samples, masked as the recipe says: a masker
-    that asks for some kinds of tokens only has the frequencies of these.
+    that asks for some kinds of tokens only has the frequencies of these. ``modality`` is the one that the ids are of.
 
     Probabilities are frequencies, from which the share of answers that were seen once is taken (one more, of two more, so that it
     is never 0 or 1) and given to the ids that were never seen, evenly: what Good and Turing estimate for them [0].
@@ -38,6 +38,7 @@ class Unigram:
 
     counts: NDArray[np.int64]
     num_samples: int
+    modality: str = ""
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -47,6 +48,10 @@ class Unigram:
             return np.full(len(self.counts), 1 / len(self.counts))
         missing = (int((self.counts == 1).sum()) + 1) / (total + 2) if unseen else 0.0
         return np.where(self.counts > 0, (1 - missing) * self.counts / total, missing / max(unseen, 1))
+
+    def among(self, count: int) -> Unigram:
+        """The frequencies among the first ``count`` ids: those of tokens, without literal answers."""
+        return replace(self, counts=self.counts[:count])
 
     def scores(self, ids: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """(N,) each, for the right answers ``ids``: as :func:`omnimask.targets.scores.score_ids` gives them for a model."""
@@ -75,16 +80,18 @@ def count_answers(built: Built) -> dict[str, Unigram]:
     """
     order = Draw(built.recipe.seed, 0, "samples", stage=("unigram",)).rng("order").permutation(len(built.train_indices))
     counts: dict[str, NDArray[np.int64]] = {}
+    modalities: dict[str, str] = {}
     samples = tokens = 0
     for chunk in read_chunks(built.validation, built.train_indices[order[:SAMPLES]].tolist(), built.micro_batch_tokens("cpu"), {}):
         for term, asked in asked_ids(built.model, chunk.batch).items():
             found = np.bincount(asked.ids, minlength=built.specs[asked.modality].num_answers)
             counts[term] = counts[term] + found if term in counts else found
+            modalities[term] = asked.modality
         samples, tokens = samples + len(chunk.samples), tokens + chunk.batch.num_tokens
         if tokens >= TOKENS:
             break
     logger.info("the unigram baseline was counted in %d of %d training samples", samples, len(built.train_indices))
-    return {term: Unigram(found, samples) for term, found in counts.items()}
+    return {term: Unigram(found, samples, modalities[term]) for term, found in counts.items()}
 
 
 def unigram_scores(built: Built) -> dict[str, dict[str, float]]:
