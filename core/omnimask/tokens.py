@@ -24,13 +24,15 @@ class FieldSpec:
     """Declares a named array that travels with a sample, its tokens, or its pairs of tokens.
 
     ``arity`` is 0 for one value per sample (a label), 1 per token, 2 per ordered pair of tokens. ``classes`` is the number of
-    classes of an integer field. An absent value is NaN in a float field and -1 in an integer field.
+    classes of an integer field, and ``names`` are theirs, where they have any. An absent value is NaN in a float field and -1 in an
+    integer field.
     """
 
     dtype: str
     shape: tuple[int, ...] = ()
     arity: Literal[0, 1, 2] = 1
     classes: int | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

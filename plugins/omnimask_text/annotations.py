@@ -48,7 +48,7 @@ def field_specs(kinds: Mapping[str, Kind]) -> dict[str, FieldSpec]:
     for name, kind in kinds.items():
         found[name] = FieldSpec("float32" if kind == "number" else "int64")
         if isinstance(kind, list):
-            found[f"{name}.class"] = FieldSpec("int64", classes=len(kind))
+            found[f"{name}.class"] = FieldSpec("int64", classes=len(kind), names=tuple(kind))
     return found
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -15,8 +18,10 @@ from omnimask.corruptors.substitute import Substitute
 from omnimask.corruptors.swap import Swap
 from omnimask.corruptors.unit_token import UnitToken
 from omnimask.interfaces import Context, Corruptor, Draw, FieldSpec, Masker, Masking, Sample, Tokens, TokenSpec
+from omnimask.lexicon import Lexicon
 from omnimask.maskers.annotated import AnnotatedMasker
 from omnimask.maskers.choose import ChooseMasker
+from omnimask.maskers.lexicon import LexiconMasker
 from omnimask.maskers.ngram import NGramMasker
 from omnimask.maskers.scheduled import ScheduledMasker
 from omnimask.maskers.scored import ScoredMasker
@@ -80,6 +85,19 @@ class TestNGramOfVectors(MaskerContract):
 
     def masker(self) -> Masker:
         return NGramMasker(Context(), ratio=0.4)
+
+
+class TestLexicon(OfAChain):
+    """Every n-gram of a third of the residues is in the lexicon, so that units of up to three are common."""
+
+    ratio = 0.3
+
+    def masker(self) -> Masker:
+        ngrams = [ngram for length in (2, 3) for ngram in itertools.product(range(0, 20, 3), repeat=length)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "lexicon.txt"
+            Lexicon(20, tuple(ngrams), (1.0,) * len(ngrams)).save(path)
+            return LexiconMasker(CONTEXT, ratio=0.3, lexicon=path)
 
 
 class TestAnnotated(OfAChain):

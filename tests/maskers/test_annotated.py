@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from omnimask.component import named
 from omnimask.corruptors.shortened import hidden_units
-from omnimask.interfaces import Masking
+from omnimask.interfaces import Context, Masking
 from omnimask.maskers.annotated import AnnotatedMasker
 
 from .fakes import CONTEXT, chain, draw_of, numbers, tokens_of
@@ -67,6 +69,20 @@ def test_expected_numbers(per_span, share_of, expected: float) -> None:
 def test_only_some_classes() -> None:
     masker = AnnotatedMasker(CONTEXT, fields=["entity"], ratio=1.0, classes={"entity": [1, 2]})
     assert np.array_equal(masker(TOKENS, draw_of(0)).is_target, np.isin(KINDS, [1, 2]))
+
+
+def test_classes_by_name() -> None:
+    spec = replace(CONTEXT.specs["chain"].fields["entity.class"], names=("person", "place", "work"))
+    fields = {**CONTEXT.specs["chain"].fields, "entity.class": spec}
+    context = Context(specs={"chain": replace(CONTEXT.specs["chain"], fields=fields)}, modalities=("chain",))
+    masker = AnnotatedMasker(context, fields=["entity"], ratio=1.0, classes={"entity": ["work", 0]})
+    assert np.array_equal(masker(TOKENS, draw_of(0)).is_target, np.isin(KINDS, [0, 2]))
+    with pytest.raises(ValueError, match="the field 'entity' has no class 'city'; classes: person, place, work"):
+        AnnotatedMasker(context, fields=["entity"], ratio=1.0, classes={"entity": ["city"]})
+    with pytest.raises(ValueError, match="has no class 'city'; classes: only numbers"):
+        AnnotatedMasker(CONTEXT, fields=["entity"], ratio=1.0, classes={"entity": ["city"]})
+    with pytest.raises(ValueError, match="has no class 3; it has 3, counted from 0"):
+        AnnotatedMasker(CONTEXT, fields=["entity"], ratio=1.0, classes={"entity": [3]})
 
 
 def test_several_fields_and_numbers() -> None:

@@ -192,6 +192,16 @@ def test_rates_follow_the_run(built) -> None:
         assert count / total == pytest.approx(share, abs=0.01)
 
 
+def test_a_smoke_run_needs_no_files(chains: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIMASK_CACHE", str(tmp_path / "cache"))
+    masker = "{name: lexicon, lexicon: phrases.txt, sizes: [100000], min_count: 50}"
+    corruptor = "{name: cluster_substitute, embeddings: model.safetensors}"
+    text = RECIPE.replace("MASKER", masker).replace("CORRUPTOR", corruptor).replace("PREDICTOR", IN_PLACE)
+    (tmp_path / "chains.yaml").write_text(text, encoding="utf-8")
+    recipe = load_recipe(tmp_path / "chains.yaml", registry=chains, smoke=True)
+    assert samples(build(recipe), 3)
+
+
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 

@@ -13,10 +13,10 @@ from omnimask.component import Component
 from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens, TokenSpec
 from omnimask.maskers.budget import pick_units
 from omnimask.maskers.candidates import put_back, take
-from omnimask.maskers.fields import check_field, spans_of
+from omnimask.maskers.fields import check_field, class_number, spans_of
 from omnimask.scheduled import Ratio, value_at
 
-Class = Annotated[int, Field(ge=0)]
+Class = Annotated[int, Field(ge=0)] | str
 
 
 class AnnotatedMasker:
@@ -27,7 +27,8 @@ class AnnotatedMasker:
     Args:
         fields: integer fields that number spans (a negative number: no span), or float fields whose stretches of equal values are
             spans (NaN: none).
-        classes: only spans of these classes, by field; the field ``NAME.class`` holds the class of every token of NAME.
+        classes: only spans of these classes, by field; the field ``NAME.class`` holds the class of every token of NAME. A class is
+            its number, or its name where the tokenizer gives names.
         ratio: share that is hidden, in (0, 1], or a schedule of it. The expected number is exact.
         share_of: the ratio is one of the ``candidates`` (with ``per_span: one`` of the spans, else of their tokens), or of all
             ``tokens`` of the sample; then all candidates are hidden where they are fewer.
@@ -61,12 +62,13 @@ class AnnotatedMasker:
         rest: Annotated[Component[Masker] | None, Field(description="a masker of the tokens that are no candidates")] = None,
         fallback: Annotated[Component[Masker] | None, Field(description="a masker of samples without a candidate")] = None,
     ) -> None:
-        self.fields, self.ratio, self.classes = fields, ratio, dict(classes)
+        self.fields, self.ratio = fields, ratio
         self.share_of, self.per_span, self.inverse = share_of, per_span, inverse
         if unknown := [name for name in classes if name not in fields]:
             raise ValueError(f"classes are given for {unknown}, and fields are {fields}")
         for name in (*fields, *(f"{name}.class" for name in classes)):
             check_field(context, "annotated", name)
+        self.classes = {field: [class_number(context, field, one) for one in chosen] for field, chosen in classes.items()}
         self.spec = context.specs[context.modalities[0]] if context.modalities else TokenSpec()
         self.rest = None if rest is None else rest(context)
         self.fallback = None if fallback is None else fallback(context)

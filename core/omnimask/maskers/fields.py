@@ -18,6 +18,23 @@ def check_field(context: Context, masker: str, field: str) -> None:
             raise ValueError(f"masker {masker} needs the field {field!r}, and the tokens of {name!r} have {known}")
 
 
+def class_number(context: Context, field: str, given: int | str) -> int:
+    """The number of a class of the field ``NAME.class``.
+
+    Raises:
+        ValueError: the field has no class of this name or number.
+    """
+    specs = [context.specs[name].fields[f"{field}.class"] for name in context.modalities]
+    known = specs[0].names if specs else ()
+    if isinstance(given, str):
+        if given not in known:
+            raise ValueError(f"the field {field!r} has no class {given!r}; classes: {', '.join(known) or 'only numbers'}")
+        return known.index(given)
+    if any(spec.classes is not None and given >= spec.classes for spec in specs):
+        raise ValueError(f"the field {field!r} has no class {given}; it has {specs[0].classes}, counted from 0")
+    return given
+
+
 def spans_of(tokens: Tokens, fields: Sequence[str], classes: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
     """(L,) number of the span that a token lies in, in any of the fields, the first of them first; -1 for none.
 

@@ -140,4 +140,12 @@ def check_masking(masking: Masking, length: int) -> None:
             bool(np.array_equal(groups.any(axis=0), np.asarray(masking.is_target))),
             "the sets in groups must hold the targets, every one of them and nothing else",
         )
+    if masking.entry is not None:
+        entry = np.asarray(masking.entry)
+        require(
+            entry.shape == (length,) and entry.dtype.kind == "i" and bool((entry >= -1).all()),
+            f"entry must be integers ({length},), -1 for none, not {entry.dtype} {entry.shape}",
+        )
+        require(masking.unit is not None, "a masking that says what its units are must number them in unit")
+    require(masking.kind >= 0, f"kind is the number of a branch, from 0, not {masking.kind}")
     require(bool(np.isfinite(masking.level)), f"level must be a finite number, not {masking.level}")
