@@ -90,7 +90,7 @@ class Built:
         if isinstance(self.dataset, Parts):
             return self.dataset.counts
         readers = self.pipeline.modalities
-        return token_counts(self.dataset, None, tuple(readers.values()), options=_reading(self.recipe, readers))
+        return token_counts(self.dataset, None, tuple(readers.values()), options=reading_options(self.recipe, readers))
 
     def micro_batch_tokens(self, device: str) -> int:
         """Tokens per forward pass on a device type."""
@@ -159,7 +159,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     options = recipe.data.options
     train, validation = held_out(whole_keys(dataset), options.validation, recipe.seed)
     plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
-    reading = _reading(recipe, parts)
+    reading = reading_options(recipe, parts)
     corpora = {name: TrainingTokens(dataset, part, train, reading) for name, part in plain.items()}
     views = {_MAIN: ViewPlan(build_masker(recipe, specs, corpora), corruptor)}
     with torch.random.fork_rng(devices=[]):
@@ -203,13 +203,13 @@ def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mappi
     only = next(iter(readers.values()))
     if len(readers) > 1 or not isinstance(only.tokenizer, Splits):
         return dataset
-    parts = Parts(dataset, only, list_parts(dataset, only, options=_reading(recipe, readers)))
+    parts = Parts(dataset, only, list_parts(dataset, only, options=reading_options(recipe, readers)))
     if not len(parts):
         raise UserError(f"{where}: empty corpus: none of the {len(dataset)} samples holds anything")
     return parts
 
 
-def _reading(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
+def reading_options(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
     """What decides how samples are read, beside the data set, as text."""
     options = [inline(plain([m.name, m.field, m.tokenizer, m.decoder])) for m in recipe.modalities.values()]
     components = [part for reader in readers.values() for part in (reader.tokenizer, reader.decoder) if part is not None]

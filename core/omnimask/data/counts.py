@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,20 @@ class Reader(Protocol):
     def decoder(self) -> Decoder | None: ...
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """What a data set may offer whose samples were counted when it was written."""
+
+    def known_counts(self, reading: str) -> NDArray[np.int64] | None:
+        """(data set length,) tokens by index, if they were counted as ``reading`` (:func:`reading_digest`) says."""
+        ...
+
+
+def reading_digest(options: str) -> str:
+    """Names how samples are counted: the tokenizers' and decoders' names and options, as text."""
+    return blake2b(repr((_FORMAT, options)).encode(), digest_size=16).hexdigest()
+
+
 def token_counts(
     dataset: Dataset, indices: ArrayLike | None, readers: Sequence[Reader], *, options: str = "", cache: Path | None = None
 ) -> int | NDArray[np.int64]:
@@ -54,6 +68,9 @@ def token_counts(
     known = [count for count in constants if count is not None]
     if len(known) == len(readers):
         return sum(known)
+    known_before = dataset.known_counts(reading_digest(options)) if isinstance(dataset, Counted) else None
+    if known_before is not None:
+        return known_before
     chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
     file = (cache or cache_folder()) / "counts" / f"{_cache_key(dataset, chosen, options)}.npy"
     counts = kept_array(file, lambda array: array.shape == (len(dataset),), "token counts")

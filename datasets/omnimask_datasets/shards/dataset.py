@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omnimask.interfaces import Context
+from omnimask_datasets.shards.index import same_keys
 from omnimask_datasets.shards.local import LocalShards
 from omnimask_datasets.shards.names import LABEL, field_of, is_refused, value_of
 from omnimask_datasets.shards.reader import Reader, ShardFiles
@@ -71,7 +72,7 @@ class Shards:
         self.files: ShardFiles = LocalShards(path) if path is not None else RemoteShards(url or "", cache)
         self.starts = np.cumsum([0, *(len(index) for index in self.files.indexes)])
         if keys == "sample":
-            _check_unique(self.files, self.starts)
+            _check_unique(self.files)
         self.reader = Reader(self.files, check=check)
         self._firsts: list[int] = self.starts.tolist()
         self._plans: dict[tuple[int, bytes], list[_Wanted]] = {}
@@ -112,6 +113,13 @@ class Shards:
             values |= {LABEL: folder} if slash else {}
         return values
 
+    def known_counts(self, reading: str) -> NDArray[np.int64] | None:
+        """(N,) tokens of the samples, if all shards were written with them."""
+        indexes = self.files.indexes
+        if any(index.reading != reading for index in indexes):
+            return None
+        return np.concatenate([index.tokens for index in indexes])
+
     def fingerprint(self) -> str:
         """Digest of the shards' headers, in their order; where they lie does not matter."""
         digest = blake2b(repr((self.keys, self.fields)).encode(), digest_size=16)
@@ -148,18 +156,10 @@ def _endings(name: str, wanted: Sequence[str]) -> list[str]:
     return endings
 
 
-def _check_unique(files: ShardFiles, starts: NDArray[np.int64]) -> None:
+def _check_unique(files: ShardFiles) -> None:
     """Raises if two shards share a key."""
-    hashes = np.concatenate([np.zeros(0, np.uint64), *(index.hashes for index in files.indexes)])
-    order = np.argsort(hashes, kind="stable")
-    for pair in np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]]).tolist():
-        samples = order[pair : pair + 2]
-        shards: list[int] = (np.searchsorted(starts, samples, side="right") - 1).tolist()
-        first, second = (
-            files.indexes[shard].key(int(sample - starts[shard])) for shard, sample in zip(shards, samples, strict=True)
+    for key, first, second in same_keys(files.indexes):
+        raise ValueError(
+            f"there is a sample {key} in {files.names[first]} and in {files.names[second]}; if shards count their samples anew "
+            "each, set data.keys: shard, else remove one of the two"
         )
-        if first == second:
-            raise ValueError(
-                f"there is a sample {first} in {' and in '.join(files.names[shard] for shard in shards)}; if shards count their "
-                "samples anew each, set data.keys: shard, else remove one of the two"
-            )

@@ -10,7 +10,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b, sha256
@@ -261,6 +261,19 @@ def with_content(index: ShardIndex, path: Path) -> ShardIndex:
         for chunk in _chunks(file, index.size - file.tell()):
             digest.update(chunk)
     return replace(index, sha256=digest.hexdigest(), checksums=checksums)
+
+
+def same_keys(indexes: Sequence[ShardIndex]) -> Iterator[tuple[str, int, int]]:
+    """Keys that several shards have, each with two of the shards' numbers, the lower first."""
+    starts = np.cumsum([0, *map(len, indexes)])
+    hashes = np.concatenate([np.zeros(0, np.uint64), *(index.hashes for index in indexes)])
+    order = np.argsort(hashes, kind="stable")
+    for pair in np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]]).tolist():
+        samples = order[pair : pair + 2]
+        shards: list[int] = (np.searchsorted(starts, samples, side="right") - 1).tolist()
+        keys = [indexes[shard].key(int(sample - starts[shard])) for shard, sample in zip(shards, samples, strict=True)]
+        if keys[0] == keys[1]:
+            yield keys[0], shards[0], shards[1]
 
 
 def _chunks(file: Any, size: int) -> Iterator[bytes]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from omnimask.discovery import GROUP, collect
 from omnimask.interfaces import Context
 from omnimask_datasets.shards.dataset import Shards
 
@@ -61,6 +63,24 @@ class Tars:
     def content(dataset: Shards) -> dict[str, Mapping[str, Any]]:
         """All samples by key."""
         return {dataset.key(index): dataset[index] for index in range(len(dataset))}
+
+
+class Toys:
+    """The toy plugins and their recipes."""
+
+    def __init__(self) -> None:
+        names = ("toy_signal", "toy_grammar", "toy_pairs")
+        toys = [EntryPoint(name=name, value=name, group=GROUP) for name in names]
+        self.registry = collect([*entry_points(group=GROUP), *toys])
+
+    @staticmethod
+    def recipe(name: str) -> Path:
+        return Path(__file__).parents[2] / "toys" / "recipes" / f"{name}.yaml"
+
+
+@pytest.fixture(scope="session")
+def toys() -> Toys:
+    return Toys()
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""Values of samples as members of a tar file, such that reading them gives the values again."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from omnimask_datasets.shards.names import FIELDS, LABEL, field_of, is_refused, split_name
+
+_KNOWN = frozenset(ending for endings in FIELDS.values() for ending in endings)
+_DECODED = frozenset({"json", "cls", "npy"})
+_OPAQUE = "bin"
+
+
+def encode(key: str, sample: Mapping[str, Any]) -> dict[str, bytes]:
+    """Bytes by ending of a sample's fields; those that are None are left out.
+
+    ``bytes`` keep the ending of the key (``cat/1.jpg``) where that is the field's, else it follows the field's name; a whole number
+    that is a label becomes ``cls``, text of the field that ``txt`` stands for stays text, arrays become ``npy``, and everything
+    else JSON.
+
+    Raises:
+        ValueError: a value is of another kind, or a field has a name that a file cannot end in.
+    """
+    members: dict[str, bytes] = {}
+    for field, value in sample.items():
+        if value is None:
+            continue
+        if not re.fullmatch(r"[a-z0-9_-]+", field):
+            raise ValueError(f"the field {field!r} cannot be the ending of a file; its name must be of a to z, 0 to 9, _ and -")
+        ending, data = _member(key, field, value)
+        if is_refused(ending):
+            raise ValueError(
+                f"the field {field!r} has the name of files that may hold pickles, which shards may not contain; rename it"
+            )
+        members[ending] = data
+    if not members:
+        raise ValueError("it has no fields that can be written")
+    return members
+
+
+def key_in_shard(key: str) -> str:
+    """A sample's key as members can have it: without its ending, if that is one of a known kind of file, and without other dots.
+
+    Raises:
+        ValueError: nothing is left of it.
+    """
+    *folders, name = key.split("/")
+    stem, dot, ending = name.rpartition(".")
+    name = (stem if dot and stem and ending.lower() in _KNOWN else name).replace(".", "_")
+    parts = [re.sub(r"[\x00-\x1f\\]", "_", "_" if part in (".", "..") else part) for part in (*folders, name) if part]
+    found = "/".join(parts)
+    if split_name(f"{found}.x") != (found, "x"):
+        raise ValueError(f"the key {key!r} cannot be the name of a member of a tar file")
+    return found
+
+
+def _member(key: str, field: str, value: Any) -> tuple[str, bytes]:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        return _ending_of_bytes(key, field), value
+    if isinstance(value, str) and field_of("txt") == field:
+        return "txt", value.encode("utf-8")
+    if isinstance(value, int) and not isinstance(value, bool) and field == LABEL:
+        return "cls", b"%d" % value
+    if isinstance(value, np.ndarray):
+        stream = io.BytesIO()
+        np.save(stream, value, allow_pickle=False)
+        return f"{field}.npy", stream.getvalue()
+    try:
+        return f"{field}.json", json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the field {field!r} holds a {type(value).__name__} that cannot be written: {error}") from error
+
+
+def _ending_of_bytes(key: str, field: str) -> str:
+    ending = PurePosixPath(key).suffix.lower().removeprefix(".")
+    if ending in _KNOWN and ending not in _DECODED and field_of(ending) == field:
+        return ending
+    return f"{field}.{_OPAQUE}"

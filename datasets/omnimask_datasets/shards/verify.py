@@ -1,0 +1,137 @@
+"""Looks at every byte of shards, and says all that is wrong with them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnimask_datasets.shards import manifest
+from omnimask_datasets.shards.index import IndexBuilder, ShardIndex, read_index, same_keys, with_content
+from omnimask_datasets.shards.local import beside, find_shards, read_manifest
+from omnimask_datasets.shards.manifest import Entry
+from omnimask_datasets.shards.tar import Problem, Walk
+
+logger = logging.getLogger(__name__)
+
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong: in which shard, of which kind, at which byte (None: of the whole), and what."""
+
+    shard: str
+    kind: str
+    byte: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was looked at, and what was found."""
+
+    shards: int
+    samples: int
+    bytes: int
+    findings: Sequence[Finding]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON can say it."""
+        return asdict(self)
+
+
+def verify(path: Path, *, may_share_keys: bool = False) -> Report:
+    """Reads all shards of a folder, or one shard.
+
+    Args:
+        path: the folder, or a tar file.
+        may_share_keys: whether two shards may have samples of one key.
+
+    Raises:
+        ValueError: there are no shards, or the manifest cannot be read.
+    """
+    listed = read_manifest(path)
+    entries = {} if listed is None else {entry.name: entry for entry in listed.shards}
+    paths = find_shards(path) if not entries or any(path.rglob("*.tar")) else {}
+    findings = [Finding(name, "missing shard", None, f"{manifest.NAME} lists it") for name in entries if name not in paths]
+    indexes: dict[str, ShardIndex] = {}
+    last = time.monotonic()
+    for name, place in paths.items():
+        try:
+            found, indexes[name] = _look_at(place, name, entries.get(name), has_manifest=listed is not None)
+            findings += found
+        except OSError as error:
+            findings.append(Finding(name, "unreadable", None, error.strerror or str(error)))
+        if time.monotonic() - last >= _SECONDS:
+            last = time.monotonic()
+            logger.info("%d of %d shards are read", len(indexes), len(paths))
+    if not may_share_keys:
+        findings += shared_keys(indexes)
+    samples, size = sum(map(len, indexes.values())), sum(index.size for index in indexes.values())
+    return Report(len(paths), samples, size, findings)
+
+
+def shared_keys(indexes: Mapping[str, ShardIndex]) -> list[Finding]:
+    """Samples whose key is one in an earlier shard too."""
+    names = list(indexes)
+    return [
+        Finding(names[second], "duplicate across shards", None, f"sample {key} is in {names[first]} too")
+        for key, first, second in same_keys(list(indexes.values()))
+    ]
+
+
+def _look_at(path: Path, name: str, entry: Entry | None, *, has_manifest: bool) -> tuple[list[Finding], ShardIndex]:
+    """What is wrong with one shard, and where the samples lie that can be found."""
+    problems, index = _walk(path)
+    findings = [Finding(name, problem.kind, problem.offset, problem.message) for problem in problems]
+    index = with_content(index, path)
+    if entry is None and has_manifest:
+        findings.append(Finding(name, "foreign shard", None, f"{manifest.NAME} does not list it"))
+    elif entry is not None and index.size != entry.size:
+        findings.append(Finding(name, "other size", None, f"it has {index.size:,} bytes, {manifest.NAME} says {entry.size:,}"))
+    elif entry is not None and index.sha256 != entry.sha256:
+        findings.append(Finding(name, "other content", None, f"its sha256 is not that of {manifest.NAME}"))
+    return findings + _compared(name, index, beside(path)), index
+
+
+def _walk(path: Path) -> tuple[list[Problem], ShardIndex]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        walk, builder = Walk(descriptor), IndexBuilder()
+        found = [item if isinstance(item, Problem) else builder.add(item) for item in walk]
+        problems = [item for item in found if item is not None]
+        return problems, builder.index(walk.size, os.fstat(descriptor).st_mtime_ns, walk.headers)
+    finally:
+        os.close(descriptor)
+
+
+def _compared(name: str, index: ShardIndex, place: Path) -> list[Finding]:
+    """What the index beside a shard contradicts."""
+    try:
+        before = read_index(place)
+    except (OSError, ValueError) as error:
+        return [Finding(name, "damaged index", None, str(error))]
+    if before is None:
+        return []
+    if before.headers != index.headers:
+        return [Finding(name, "other index", None, "the index beside it is of other members; delete it, and it is made anew")]
+    if not len(before.checksums):
+        return []
+    damaged = np.flatnonzero(before.checksums != index.checksums).tolist()
+    owner = np.searchsorted(index.member_ends, damaged, side="right").tolist()
+    return [
+        Finding(
+            name,
+            "damaged member",
+            int(index.offsets[number]),
+            f"{index.key(sample)}.{index.names[index.endings[number]]}: its checksum is not that of the index",
+        )
+        for number, sample in zip(damaged, owner, strict=True)
+    ]

@@ -1,0 +1,235 @@
+"""Writes shards: into a folder beside the final one, which is renamed when all is there; what was cut short goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.errors import RunStopped, UserError
+from omnimask_datasets.shards import manifest
+from omnimask_datasets.shards.index import ShardIndex, make_index, read_index, with_content
+from omnimask_datasets.shards.local import beside, write_index
+from omnimask_datasets.shards.manifest import Entry, Manifest
+from omnimask_datasets.shards.sources import Source
+
+logger = logging.getLogger(__name__)
+
+_PARTIAL = ".partial"
+_PLAN, _LOCK = "plan.json", "lock"
+_NAME = "shard-%06d.tar"
+_SECONDS = 10.0
+_END = 2 * tarfile.BLOCKSIZE
+
+Counter = Callable[[Path, Sequence[ShardIndex]], Sequence[ShardIndex]]
+"""Adds the tokens of samples to the indexes of the shards in a folder."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one shard: bytes of the tar file, unless a single sample is larger, and samples. ``seed`` of the order; None: as it is."""
+
+    most_bytes: int
+    most_samples: int
+    seed: int | None
+
+
+def write_shards(source: Source, out: Path, limits: Limits, count: Counter | None = None) -> Manifest:
+    """Writes all samples of a source; the folder ``out`` is complete or absent.
+
+    What is already written when it is cut short lies in ``out.partial``: the same call goes on behind the last whole shard.
+
+    Raises:
+        UserError: ``out`` exists, or ``out.partial`` is of other samples or in use.
+        RunStopped: a sample cannot be read, or the disk not be written.
+    """
+    check_out(out)
+    partial = out.with_name(out.name + _PARTIAL)
+    plan = {"format": manifest.FORMAT, "source": source.fingerprint(), "samples": len(source), **asdict(limits)}
+    try:
+        partial.mkdir(exist_ok=True)
+        with _locked(partial):
+            _check_plan(partial, plan)
+            indexes = _finished(partial)
+            order = _order(len(source), limits.seed)
+            indexes += _write_rest(source, partial, order, limits, indexes)
+            if count is not None:
+                indexes = list(count(partial, indexes))
+            listed = Manifest(
+                [_entry(number, index) for number, index in enumerate(indexes)], {**source.about, "seed": limits.seed}
+            )
+            _publish(partial, out, listed)
+    except OSError as error:
+        raise RunStopped(
+            f"the shards cannot be written: {error}. Whole ones lie in {partial}; repair the cause, and the same command goes on"
+        ) from error
+    return listed
+
+
+def check_out(out: Path) -> None:
+    """Raises ``UserError`` if the folder exists, or cannot be made."""
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists; name another folder, or remove it first")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {out.absolute().parent} to write {out.name} into")
+
+
+def _check_plan(partial: Path, plan: Mapping[str, Any]) -> None:
+    place = partial / _PLAN
+    if not place.exists():
+        place.write_text(json.dumps(plan), encoding="utf-8")
+    try:
+        before = json.loads(place.read_text(encoding="utf-8"))
+    except ValueError:
+        before = None
+    if before != plan:
+        raise UserError(
+            f"{partial} holds shards that were begun with other data or options; give those again to go on, or remove the folder"
+        )
+
+
+def _finished(partial: Path) -> list[ShardIndex]:
+    """The whole shards of an earlier attempt; what is not whole is removed."""
+    for path in (*partial.glob("*.tmp"), *partial.glob(".*")):
+        path.unlink()
+    indexes: list[ShardIndex] = []
+    while (path := partial / (_NAME % len(indexes))).exists():
+        try:
+            index = read_index(beside(path))
+        except ValueError:
+            index = None
+        if index is None:
+            path.unlink()
+            break
+        indexes.append(index)
+    if indexes:
+        logger.info("%d shards are there already, with %d samples", len(indexes), sum(map(len, indexes)))
+    return indexes
+
+
+def _order(num_samples: int, seed: int | None) -> NDArray[np.int64]:
+    if seed is None:
+        return np.arange(num_samples)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed))).permutation(num_samples)
+
+
+def _write_rest(
+    source: Source, partial: Path, order: NDArray[np.int64], limits: Limits, before: Sequence[ShardIndex]
+) -> list[ShardIndex]:
+    indexes: list[ShardIndex] = []
+    samples = _Samples(source, order[sum(map(len, before)) :].tolist())
+    while samples.is_left:
+        path = partial / (_NAME % (len(before) + len(indexes)))
+        part = path.with_suffix(".tmp")
+        with part.open("wb") as file:
+            _write_shard(file, samples, limits)
+            file.flush()
+            os.fsync(file.fileno())
+        index = with_content(make_index(part, path.name), part)
+        part.replace(path)
+        write_index(beside(path), index)
+        indexes.append(index)
+    return indexes
+
+
+class _Samples:
+    """The samples that are left, one ahead."""
+
+    def __init__(self, source: Source, order: Sequence[int]) -> None:
+        self._source, self._order, self._last = source, order, time.monotonic()
+        self._done = 0
+        self.next = self._read()
+
+    @property
+    def is_left(self) -> bool:
+        return self.next is not None
+
+    def advance(self) -> None:
+        self._done += 1
+        self.next = self._read()
+        if time.monotonic() - self._last >= _SECONDS:
+            self._last = time.monotonic()
+            logger.info("%d of %d samples are written", self._done, len(self._order))
+
+    def _read(self) -> tuple[str, Mapping[str, bytes]] | None:
+        if self._done == len(self._order):
+            return None
+        index = self._order[self._done]
+        key = self._source.key(index)
+        try:
+            members = self._source.members(index)
+        except (OSError, ValueError) as error:
+            raise RunStopped(
+                f"sample {key} cannot be read: {error}. Repair it and give the same command, which goes on behind the last whole "
+                "shard; or remove it, and begin anew"
+            ) from error
+        return key, members
+
+
+def _write_shard(file: Any, samples: _Samples, limits: Limits) -> None:
+    with _writer(file) as writer:
+        count, size = 0, 0
+        while samples.next is not None and count < limits.most_samples:
+            key, members = samples.next
+            added = sum(_size(f"{key}.{ending}", len(data)) for ending, data in members.items())
+            if count and _rounded(size + added + _END) > limits.most_bytes:
+                break
+            writer.write({"__key__": key, **members})
+            count, size = count + 1, size + added
+            samples.advance()
+
+
+def _writer(file: Any) -> Any:
+    try:
+        from webdataset.writer import TarWriter
+    except ImportError as error:
+        raise UserError("writing shards needs webdataset, which is not installed: pip install 'omnimask[shards]'") from error
+    return TarWriter(file, encoder=False, user="", group="", mtime=0)
+
+
+def _size(name: str, size: int) -> int:
+    """Bytes that a member takes in a tar file."""
+    header = len(tarfile.TarInfo(name).tobuf(tarfile.DEFAULT_FORMAT))
+    return header + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _rounded(size: int) -> int:
+    return -(-size // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+
+
+def _entry(number: int, index: ShardIndex) -> Entry:
+    return Entry(_NAME % number, index.size, len(index), index.sha256, index.headers)
+
+
+def _publish(partial: Path, out: Path, listed: Manifest) -> None:
+    (partial / manifest.NAME).write_bytes(listed.to_bytes())
+    for path in (*partial.iterdir(), partial):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    partial.rename(out)
+    for name in (_PLAN, _LOCK):
+        (out / name).unlink()
+
+
+@contextlib.contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    with (partial / _LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process writes into {partial}; wait for it, or stop it") from error
+        yield

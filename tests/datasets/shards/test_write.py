@@ -1,0 +1,256 @@
+"""Shards are complete or absent, within their limits, the same bytes each time; what was cut short goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnimask.errors import RunStopped, UserError
+from omnimask_datasets.shards import write
+from omnimask_datasets.shards.encode import encode, key_in_shard
+from omnimask_datasets.shards.names import field_of, value_of
+from omnimask_datasets.shards.sources import DatasetSource, FolderSource
+from omnimask_datasets.shards.write import Limits, write_shards
+
+pytest.importorskip("webdataset")
+
+
+class Numbers:
+    """A data set in memory; samples in ``broken`` cannot be read."""
+
+    def __init__(self, count: int = 30, *, size: int = 10, broken: int = -1) -> None:
+        self.count, self.size, self.broken = count, size, broken
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def key(self, index: int) -> str:
+        return f"numbers/{index:03d}"
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.reads.append(index)
+        if index == self.broken:
+            raise ValueError("its bytes are gone")
+        return {"text": f"{index} " * self.size, "label": index % 3, "wave": np.arange(index, dtype=np.float32)}
+
+    def fingerprint(self) -> str:
+        return f"{self.count} {self.size}"
+
+
+def limits(most_bytes: int = 10**9, most_samples: int = 10**9, seed: int | None = 0) -> Limits:
+    return Limits(most_bytes, most_samples, seed)
+
+
+def source(numbers: Numbers) -> DatasetSource:
+    return DatasetSource(numbers, "numbers")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(".index")}
+
+
+def test_what_is_written_is_read_again(tars: Any, tmp_path: Path) -> None:
+    write_shards(source(Numbers()), tmp_path / "out", limits(most_samples=7))
+    dataset = tars.open(tmp_path / "out")
+    assert [len(index) for index in dataset.files.indexes] == [7, 7, 7, 7, 2]
+    found = tars.content(dataset)
+    assert sorted(found) == [f"numbers/{n:03d}" for n in range(30)]
+    sample = found["numbers/004"]
+    assert (sample["text"], sample["label"], sample["wave"].tolist()) == (b"4 " * 10, 1, [0, 1, 2, 3])
+    assert all(len(index.checksums) and index.sha256 for index in dataset.files.indexes)
+    assert list(found) != sorted(found), "written in a random order"
+
+
+@pytest.mark.parametrize("most_bytes", [10_240, 20_480, 35_000, 10**6])
+def test_no_shard_is_larger_than_the_limit(tars: Any, tmp_path: Path, most_bytes: int) -> None:
+    listed = write_shards(source(Numbers(size=100)), tmp_path / "out", limits(most_bytes))
+    assert all((tmp_path / "out" / entry.name).stat().st_size == entry.size <= most_bytes for entry in listed.shards)
+    assert sum(entry.samples for entry in listed.shards) == 30
+    if most_bytes == 35_000:
+        assert all(entry.size > most_bytes - 10_240 for entry in listed.shards[:-1]), "the limit is made use of"
+
+
+def test_a_sample_larger_than_a_shard_gets_its_own(tmp_path: Path) -> None:
+    listed = write_shards(source(Numbers(3, size=20_000)), tmp_path / "out", limits(10_240))
+    assert [entry.samples for entry in listed.shards] == [1, 1, 1]
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1), ("d", None)):
+        write_shards(source(Numbers()), tmp_path / name, limits(most_samples=8, seed=seed))
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert files(tmp_path / "a") != files(tmp_path / "c")
+    with tarfile.open(tmp_path / "d" / "shard-000000.tar") as tar:
+        assert tar.getnames()[:3] == ["numbers/000.cls", "numbers/000.txt", "numbers/000.wave.npy"]
+
+
+def test_a_command_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shards(source(Numbers()), tmp_path / "whole", limits(most_samples=7))
+    real, written = write.with_content, 0
+
+    def die(*args: Any) -> Any:
+        nonlocal written
+        written += 1
+        if written == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(write, "with_content", die)
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(source(Numbers()), tmp_path / "out", limits(most_samples=7))
+    assert not (tmp_path / "out").exists()
+    numbers = Numbers()
+    write_shards(source(numbers), tmp_path / "out", limits(most_samples=7))
+    assert len(numbers.reads) == 30 - 14
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_other_data_do_not_go_on(tmp_path: Path) -> None:
+    with pytest.raises(RunStopped, match=r"sample numbers/004 cannot be read: its bytes are gone.*goes on behind the last whole"):
+        write_shards(source(Numbers(broken=4)), tmp_path / "out", limits(most_samples=7, seed=None))
+    for numbers, other in ((Numbers(31), limits(most_samples=7, seed=None)), (Numbers(), limits(most_samples=8, seed=None))):
+        with pytest.raises(UserError, match=r"out\.partial holds shards that were begun with other data or options"):
+            write_shards(source(numbers), tmp_path / "out", other)
+    write_shards(source(Numbers()), tmp_path / "out", limits(most_samples=7, seed=None))
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunStopped, match=r"cannot be written: .*No space left.*the same command goes on"):
+        write_shards(source(Numbers()), tmp_path / "out", limits(most_samples=7))
+    monkeypatch.undo()
+    write_shards(source(Numbers()), tmp_path / "out", limits(most_samples=7))
+
+
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="out exists; name another folder"):
+        write_shards(source(Numbers()), tmp_path / "out", limits())
+    with pytest.raises(UserError, match=r"there is no folder .*nowhere to write out into"):
+        write_shards(source(Numbers()), tmp_path / "nowhere" / "out", limits())
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    with (
+        write._locked(tmp_path / "out.partial"),
+        pytest.raises(UserError, match=r"another process writes into .*out\.partial"),
+    ):
+        write_shards(source(Numbers()), tmp_path / "out", limits())
+
+
+@pytest.mark.parametrize(
+    ("key", "sample", "members"),
+    [
+        ("cat/1.JPG", {"image": b"x", "label": "cat"}, {"jpg": b"x", "label.json": b'"cat"'}),
+        ("1.txt", {"text": "süß", "label": np.int64(3)}, {"txt": "süß".encode(), "cls": b"3"}),
+        ("1.jpg", {"left": b"x", "flag": True, "n": 7}, {"left.bin": b"x", "flag.json": b"true", "n.json": b"7"}),
+        ("1", {"image": b"x", "text": b"y", "none": None}, {"image.bin": b"x", "text.bin": b"y"}),
+        ("a.json", {"text": b"{"}, {"text.bin": b"{"}),
+        ("a", {"boxes": [1, 2.5], "about": {"a": None}}, {"boxes.json": b"[1, 2.5]", "about.json": b'{"a": null}'}),
+    ],
+)
+def test_values_become_members_and_values_again(key: str, sample: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
+    assert encode(key, sample) == members
+    for field, value in sample.items():
+        if value is not None:
+            (ending,) = (ending for ending in members if field_of(ending) == field)
+            expected = value.encode() if field == "text" and isinstance(value, str) else value
+            assert value_of(ending, members[ending]) == expected
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [
+        ({}, "no fields that can be written"),
+        ({"Image": b""}, "the field 'Image' cannot be the ending"),
+        ({"a.b": b""}, r"the field 'a\.b' cannot be the ending"),
+        ({"pt": 1}, "the field 'pt' has the name of files that may hold pickles"),
+        ({"x": {1, 2}}, "the field 'x' holds a set that cannot be written"),
+        ({"x": float("nan")}, "cannot be written"),
+        ({"x": np.array([{}], object)}, "allow_pickle"),
+    ],
+)
+def test_values_that_cannot_be_written_are_named(sample: Mapping[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        encode("a", sample)
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("cat/1.jpg", "cat/1"),
+        ("v1.2/x.y.png", "v1.2/x_y"),
+        ("/abs/../a", "abs/_/a"),
+        ("file.jsonl:12", "file_jsonl:12"),
+        ("a\nb\\c", "a_b_c"),
+        (".hidden", "_hidden"),
+    ],
+)
+def test_keys_become_names_of_members(key: str, found: str) -> None:
+    assert key_in_shard(key) == found
+
+
+@given(st.text(max_size=30))
+def test_every_key_is_harmless_or_refused(key: str) -> None:
+    try:
+        found = key_in_shard(key)
+    except ValueError:
+        return
+    assert not found.startswith("/") and ".." not in found.split("/") and "\\" not in found
+
+
+def test_samples_of_one_name_are_refused() -> None:
+    class Twins(Numbers):
+        def key(self, index: int) -> str:
+            return ("a.jpg", "a.png")[index]
+
+    with pytest.raises(UserError, match=r"the samples 'a\.jpg' and 'a\.png' would both be called 'a' in a shard"):
+        source(Twins(2))
+
+
+def test_files_that_differ_in_their_endings_are_one_sample(tars: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("cat/1.jpg", "cat/1.caption.txt", "dog/2.JPG", "README", ".git/x.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(name)
+    with caplog.at_level(logging.WARNING):
+        write_shards(FolderSource(tmp_path / "in"), tmp_path / "out", limits(seed=None))
+    assert "1 files without an ending are left out: README" in caplog.text
+    assert tars.content(tars.open(tmp_path / "out")) == {
+        "cat/1": {"image": b"cat/1.jpg", "caption": b"cat/1.caption.txt", "label": "cat"},
+        "dog/2": {"image": b"dog/2.JPG", "label": "dog"},
+    }
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["source"] == {"folder": "in", "seed": None}
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ((), "holds no files with an ending"),
+        (("a.pt",), r"a\.pt may hold a pickle"),
+        (("a.tar",), r"a\.tar is a tar file; shards are made of other files"),
+        (("a.jpg", "a.JPG"), "would have one name in a shard"),
+    ],
+)
+def test_folders_that_cannot_be_written_are_named(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match=reason):
+        FolderSource(tmp_path)
+    with pytest.raises(UserError, match="nowhere is no folder"):
+        FolderSource(tmp_path / "nowhere")
