@@ -1,0 +1,13 @@
+"""Registers encoders of other libraries."""
+
+from __future__ import annotations
+
+from omnimask.hooks import hookimpl
+from omnimask.registry import Registrar
+
+
+@hookimpl
+def omnimask_register(registry: Registrar) -> None:
+    """Encoders that wrap models of transformers and of timm."""
+    registry.add_encoder("transformers", "omnimask_adapters.transformers_encoder:TransformersEncoder", extra="transformers")
+    registry.add_encoder("timm", "omnimask_adapters.timm_encoder:TimmEncoder", extra="timm")

@@ -1,0 +1,98 @@
+"""The blocks of timm's vision transformers. T slots, D width."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import timm
+from timm.models import model_entrypoint
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from omnimask.component import Component, named
+from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Position, Stream
+from omnimask_adapters.padded import Padded
+
+_REPLACED = {"num_classes": 0, "global_pool": "", "class_token": False, "reg_tokens": 0, "pos_embed": "none", "pretrained": False}
+"""What an encoder has no use for: heads, and what stands between patches and blocks."""
+_SMOKE = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+
+
+class TimmEncoder(nn.Module):
+    """The blocks and the last norm of one of timm's vision transformers, on tokens of any modality.
+
+    The model's own patch embedding, class token, registers and positions are left out: tokens are embedded as the recipe says, and
+    ``position`` says where they are. Weights begin as timm draws them; nothing is downloaded. Sequences are padded to the longest
+    one here, and padding is seen by nobody.
+
+    Args:
+        model: a name that timm knows and that is a ``VisionTransformer``: vit_tiny_patch16_224, vit_base_patch14_dinov2, ...
+        options: other arguments of that class: embed_dim, depth, num_heads, mlp_ratio, qk_norm, init_values, drop_path_rate, ...
+        position: how slots know their place; it may only add to the embeddings.
+    """
+
+    num_summary = 0
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        model: str = "vit_tiny_patch16_224",
+        options: dict[str, Any] | None = None,
+        position: Component[Position] = named("position", "sincos"),  # noqa: B008
+    ) -> None:
+        super().__init__()
+        whole = _vision_transformer(model, options or {})
+        self.width, self.depth = whole.embed_dim, len(whole.blocks)
+        self.blocks, self.norm = nn.ModuleList(whole.blocks), cast(nn.Module, whole.norm)
+        self.norm_before = cast(nn.Module, whole.norm_pre)
+        self.position = position(dataclasses.replace(context, width=self.width))
+
+    @staticmethod
+    def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A model of the same kind, narrow and shallow."""
+        given = options["options"] or {}
+        return {"options": {**given, **{name: min(size, given.get(name, size)) for name, size in _SMOKE.items()}}}
+
+    def forward(
+        self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
+    ) -> Encoded:
+        if context is not None:
+            raise ValueError("encoder timm reads no context; an encoder with cross-attention does")
+        placement = self.position(stream)
+        if placement.rotation is not None or placement.bias is not None:
+            raise ValueError("timm's blocks can neither rotate nor bias their attention for us; use sincos, learned or none")
+        padded = Padded.of(embedded.data if placement.added is None else embedded.data + placement.added, stream)
+        bias, x_SLD = padded.bias(), self.norm_before(padded.data)
+        taps: dict[int, Tensor] = {}
+        for number, block in enumerate(self.blocks, start=1):
+            x_SLD = block(x_SLD, attn_mask=None if bias is None else bias.to(x_SLD.dtype))
+            if number in layers:
+                taps[number] = padded.packed(x_SLD)
+        return Encoded(Packed(padded.packed(self.norm(x_SLD)), stream.layout), stream, taps)
+
+
+def _vision_transformer(name: str, options: Mapping[str, Any]) -> Any:
+    """The model by its name.
+
+    Raises:
+        ValueError: timm has none of this name, it is no plain vision transformer, or it does not take the options.
+    """
+    if not timm.is_model(name):
+        raise ValueError(f"timm {timm.__version__} has no model {name!r}; its vision transformers begin with vit_")
+    if model_entrypoint(name).__module__ != VisionTransformer.__module__:
+        raise ValueError(f"{name} is none of timm's plain vision transformers, whose blocks are wrapped; they begin with vit_")
+    taken = set(inspect.signature(VisionTransformer.__init__).parameters) - {"self", *_REPLACED}
+    unknown = sorted(set(options) - taken)
+    if unknown:
+        raise ValueError(f"options: timm's VisionTransformer takes no {unknown[0]!r} here; it takes {', '.join(sorted(taken))}")
+    try:
+        model = timm.create_model(name, **{**_REPLACED, **options})
+    except (TypeError, AssertionError, RuntimeError) as error:
+        raise ValueError(f"timm cannot make {name} with these options: {error}") from error
+    if type(model) is not VisionTransformer:
+        raise ValueError(f"{name} is a {type(model).__name__}, and blocks of VisionTransformer are wrapped")
+    return model

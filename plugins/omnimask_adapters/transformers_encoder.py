@@ -1,0 +1,136 @@
+"""Models of transformers as encoders. T slots, S sequences, L slots of the longest, D width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Stream
+from omnimask.positions.grid import grid_place, grid_size
+from omnimask_adapters.padded import Padded
+from omnimask_adapters.transformers_model import (
+    check_reads_both_ways,
+    goes_by_position_ids,
+    model_from_config,
+    model_from_folder,
+    position_offset,
+)
+
+_SMOKE = {
+    ("hidden_size", "dim", "d_model"): 32,
+    ("num_hidden_layers", "n_layers"): 2,
+    ("num_attention_heads", "n_heads"): 2,
+    ("intermediate_size", "hidden_dim"): 64,
+}
+
+
+class TransformersEncoder(nn.Module):
+    """Any encoder of transformers that takes ``inputs_embeds`` and reads in both directions, on tokens of any modality.
+
+    Tokens are embedded as the recipe says; the model's own table of words is left out. Its positions are its own: it is told the
+    number of each token's place on the modality's grid (``position_ids``), so that tokens stay where they are when others are
+    dropped. A model that goes by the order of the tokens that it reads (by relative positions, as DeBERTa, or by convolutions)
+    is found out by a trial; with such a one, dropping tokens would move all that follow, and is an error. Windows of local
+    attention (ModernBERT) count tokens that are read. Sequences are padded to the longest one here, with an ``attention_mask``.
+
+    Args:
+        model_type: kind of model by transformers' name: bert, roberta, electra, modernbert, deberta-v2, ...; null with a folder.
+        options: of that kind's configuration: hidden_size, num_hidden_layers, ...; weights then begin as transformers draws them.
+        folder: a local folder with ``config.json`` and ``model.safetensors``, whose weights are used; null with a kind.
+    """
+
+    num_summary = 0
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        model_type: str | None = None,
+        options: dict[str, Any] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__()
+        if (model_type is None) == (folder is None) or (folder is not None and options):
+            raise ValueError("give either model_type, with its options, or folder")
+        self.model = model_from_config(model_type, options or {}) if model_type is not None else model_from_folder(folder)  # pyright: ignore[reportArgumentType]
+        config: Any = self.model.config
+        self.width, self.depth = int(config.hidden_size), int(config.num_hidden_layers)
+        self.grids = [grid_size(context.specs[name]) for name in context.modalities]
+        self.axes = [context.specs[name].axes for name in context.modalities]
+        self.numbers = [list(context.specs).index(name) for name in context.modalities]
+        self.offset, self.most = position_offset(self.model), _table_size(config)
+        for name, grid, axes in zip(context.modalities, self.grids, self.axes, strict=True):
+            if grid is None and axes > 1:
+                raise ValueError(
+                    f"the places of {name!r} have {axes} axes without an end, and the model's positions have one; use a tokenizer "
+                    "with a grid of fixed size, or an encoder of omnimask's own"
+                )
+        check_reads_both_ways(self.model, self.width)
+        self.goes_by_position_ids = goes_by_position_ids(self.model, self.width)
+
+    @staticmethod
+    def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A model of the same kind, narrow and shallow; a folder stays as it is."""
+        if options["model_type"] is None:
+            return {}
+        given = dict(options["options"] or {})
+        for names, size in _SMOKE.items():
+            name = next((name for name in names if name in given), names[0])
+            given[name] = min(size, given.get(name, size))
+        return {"options": given}
+
+    def forward(
+        self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
+    ) -> Encoded:
+        if context is not None:
+            raise ValueError("encoder transformers reads no context; an encoder with cross-attention does")
+        padded = Padded.of(embedded.data, stream)
+        given: dict[str, Any] = {"inputs_embeds": padded.data, "output_hidden_states": bool(layers)}
+        if padded.is_real is not None:
+            given["attention_mask"] = padded.is_real.long()
+        places = padded.beside(self.places(stream))
+        if self.goes_by_position_ids:
+            given["position_ids"] = places + self.offset
+        else:
+            self._check_in_place(places, padded)
+        if not padded.data.numel():
+            return Encoded(embedded, stream, dict.fromkeys(layers, embedded.data))
+        out: Any = self.model(**given)
+        taps = {number: padded.packed(out.hidden_states[number]) for number in layers}
+        return Encoded(Packed(padded.packed(out.last_hidden_state), stream.layout), stream, taps)
+
+    def places(self, stream: Stream) -> Tensor:
+        """(T,) number of each slot's place on its modality's grid; 0 for slots without one."""
+        places = torch.zeros_like(stream.source)
+        for number, grid in zip(self.numbers, self.grids, strict=True):
+            own = stream.positions[:, 0].long() if grid is None else grid_place(stream.positions[:, : len(grid)], grid)
+            places = torch.where(stream.modality == number, own, places)
+        places = torch.where(stream.has_position, places, 0)
+        if self.most is not None and places.device.type == "cpu" and len(places) and int(places.max()) + self.offset >= self.most:
+            raise ValueError(
+                f"a token's place has the number {int(places.max())}, and the model has {self.most - self.offset} positions; raise "
+                "max_position_embeddings in options"
+            )
+        return places
+
+    def _check_in_place(self, places: Tensor, padded: Padded) -> None:
+        """Whether the i-th token of every sequence lies at place i; asked on CPU only, where that costs nothing."""
+        if places.device.type != "cpu":
+            return
+        expected = torch.arange(places.shape[1]).expand_as(places)
+        wrong = places != expected if padded.is_real is None else (places != expected) & padded.is_real
+        if bool(wrong.any()):
+            raise ValueError(
+                f"{type(self.model).__name__} goes by the order of the tokens that it reads, and here they do not lie one after "
+                "another; use a corruptor that keeps the places of hidden tokens (mask_token), or another kind of model"
+            )
+
+
+def _table_size(config: Any) -> int | None:
+    """Positions that the model has, where it has a table of them that ends."""
+    size = getattr(config, "max_position_embeddings", None)
+    return size if isinstance(size, int) and size > 0 and getattr(config, "rope_parameters", None) is None else None
