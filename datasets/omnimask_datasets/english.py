@@ -19,10 +19,10 @@ _FORMAT = 1
 
 
 class English:
-    """About 2 million characters of English prose about Python: one document per topic of ``help()`` and per module of the
-    standard library, whose docstrings it joins.
+    """About 2 million characters of English prose about Python, which come with it.
 
-    Gives ``text``. Paragraphs that occur twice are kept once, and examples and rules of grammar, which are no English, are left
+    A document is a topic of ``help()``, or the docstrings of a module of the standard library. Gives ``text``. Paragraphs that
+    occur twice are kept once, and examples and rules of grammar, which are no English, are left
     out. The text is that of the Python that runs, so it differs between versions of Python (and builds that leave modules out):
     the log names its hash, which a result should be quoted with, and a run does not continue on another text.
     """

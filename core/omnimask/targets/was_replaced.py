@@ -12,8 +12,9 @@ from omnimask.interfaces import Context, Module, Prediction, Run
 
 
 class WasReplaced(Module):
-    """One logit for each slot: does it show something else than the token it stands for? By binary cross-entropy (ELECTRA [0],
-    random token substitution [1]).
+    """Judges of each slot whether it shows something else than the token it stands for, by binary cross-entropy.
+
+    It is the target of ELECTRA [0] and of random token substitution [1].
 
     A slot that shows an id is compared with its token; for modalities whose tokens are ids. A mask token counts as replaced. A
     replacement that happens to be the token itself does not. The score ``accuracy`` counts answers on the right side of a half.
