@@ -98,7 +98,8 @@ class Remote:
             except (FileNotFoundError, PermissionError):
                 raise
             except Exception as error:  # every protocol has errors of its own
-                reason = f"{type(error).__name__}: {error}"
+                is_silence = isinstance(error, TimeoutError) and not str(error)
+                reason = f"no byte for {self.timeout:g} seconds" if is_silence else f"{type(error).__name__}: {error}"
                 if attempt == self.retries:
                     raise OSError(f"{what} could not be loaded in {attempt + 1} attempts; the last one: {reason}") from error
                 logger.warning("%s: attempt %d of %d failed: %s", what, attempt + 1, self.retries + 1, reason)
