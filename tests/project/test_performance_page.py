@@ -16,7 +16,7 @@ def result(name: str) -> Any:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["mae_decoder_512x8", "mae_decoder_256x4", "loop_2ms", "loop_50ms"])
+@pytest.mark.parametrize("name", ["mae_decoder_512x8", "mae_decoder_256x4", "text_step", "text_masking", "loop_2ms", "loop_50ms"])
 def test_tables_are_those_of_the_results(name: str) -> None:
     found = result(name)
     assert found["rounds"] >= 7
@@ -31,6 +31,11 @@ def test_tables_are_those_of_the_results(name: str) -> None:
 def test_the_profile_is_that_of_the_result() -> None:
     for kind, share in result("step_profile")["shares"].items():
         assert f"| {kind} | {100 * share:.1f} % |" in PAGE
+
+
+def test_memory_is_that_of_the_result() -> None:
+    for mib in result("text_memory")["mib"].values():
+        assert f"{mib:,.0f} MiB" in PAGE
 
 
 def test_every_kill_was_survived() -> None:
