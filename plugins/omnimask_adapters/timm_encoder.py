@@ -11,6 +11,7 @@ import timm
 from timm.models import model_entrypoint
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from omnimask.component import Component, named
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Position, Stream
@@ -50,6 +51,11 @@ class TimmEncoder(nn.Module):
         self.blocks, self.norm = nn.ModuleList(whole.blocks), cast(nn.Module, whole.norm)
         self.norm_before = cast(nn.Module, whole.norm_pre)
         self.position = position(dataclasses.replace(context, width=self.width))
+        self._checkpoints = False
+
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Keep only each block's input for the backward pass, and compute the rest again there."""
+        self._checkpoints = enabled
 
     @staticmethod
     def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,7 +75,9 @@ class TimmEncoder(nn.Module):
         bias, x_SLD = padded.bias(), self.norm_before(padded.data)
         taps: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks, start=1):
-            x_SLD = block(x_SLD, attn_mask=None if bias is None else bias.to(x_SLD.dtype))
+            arguments = (x_SLD, None if bias is None else bias.to(x_SLD.dtype))
+            is_kept = not (self._checkpoints and self.training)
+            x_SLD = block(*arguments) if is_kept else cast(Tensor, checkpoint(block, *arguments, use_reentrant=False))
             if number in layers:
                 taps[number] = padded.packed(x_SLD)
         return Encoded(Packed(padded.packed(self.norm(x_SLD)), stream.layout), stream, taps)

@@ -83,6 +83,18 @@ class TransformersEncoder(nn.Module):
             given[name] = min(size, given.get(name, size))
         return {"options": given}
 
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Keep only each block's input for the backward pass, and compute the rest again there.
+
+        Raises:
+            ValueError: the model cannot.
+        """
+        if not self.model.supports_gradient_checkpointing:
+            raise ValueError(f"{type(self.model).__name__} cannot recompute its activations; set it to false")
+        verb, arguments = ("enable", ({"use_reentrant": False},)) if enabled else ("disable", ())
+        former = f"gradient_checkpointing_{verb}"  # its name before transformers 5.23
+        getattr(self.model, f"activation_checkpointing_{verb}", getattr(self.model, former))(*arguments)
+
     def forward(
         self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
     ) -> Encoded:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
+from omnimask.builder import build
 from omnimask.component import Component, named
+from omnimask.recipe import load_recipe
 from omnimask.testing import EncoderContract, PluginContract, RecipeContract
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -62,3 +65,16 @@ class TestTransformersRecipe(RecipeContract):
 class TestPlugin(PluginContract):
     def plugin(self) -> str:
         return "adapters"
+
+
+@pytest.mark.parametrize("name", ["timm", "transformers"])
+def test_activations_that_are_computed_again_give_the_same_gradients(name: str) -> None:
+    built = build(load_recipe(f"adapters/{name}", smoke=True))
+    batch = next(iter(built.validation_batches()))
+    gradients = []
+    for enabled in (False, True):
+        built.model.train().zero_grad()
+        built.model.each()[0].encoder.set_activation_checkpointing(enabled)  # pyright: ignore[reportCallIssue]
+        built.model(batch).loss.backward()
+        gradients.append({n: p.grad.clone() for n, p in built.model.named_parameters() if p.grad is not None})
+    assert all(torch.equal(gradient, gradients[1][name]) for name, gradient in gradients[0].items())

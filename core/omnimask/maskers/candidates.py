@@ -1,4 +1,5 @@
-"""Tokens that may be hidden at all: those that only frame a sample are taken out before a masker runs, and put back after it."""
+"""Tokens that may be hidden at all: those that only frame a sample, or that say that a value is missing, are taken out before a
+masker runs, and put back after it."""
 
 from __future__ import annotations
 
