@@ -92,8 +92,8 @@ class TransformersEncoder(nn.Module):
         if not self.model.supports_gradient_checkpointing:
             raise ValueError(f"{type(self.model).__name__} cannot recompute its activations; set it to false")
         verb, arguments = ("enable", ({"use_reentrant": False},)) if enabled else ("disable", ())
-        former = f"gradient_checkpointing_{verb}"  # its name before transformers 5.23
-        getattr(self.model, f"activation_checkpointing_{verb}", getattr(self.model, former))(*arguments)
+        names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the second is what it was called earlier
+        next(getattr(self.model, name) for name in names if hasattr(self.model, name))(*arguments)
 
     def forward(
         self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
