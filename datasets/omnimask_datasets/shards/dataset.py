@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
@@ -15,19 +15,27 @@ from pydantic import Field
 from omnimask.interfaces import Context
 from omnimask_datasets.shards.index import same_keys
 from omnimask_datasets.shards.local import LocalShards
-from omnimask_datasets.shards.names import LABEL, field_of, is_refused, value_of
+from omnimask_datasets.shards.names import LABEL, decoder_of, field_of, is_refused
 from omnimask_datasets.shards.reader import Reader, ShardFiles
 from omnimask_datasets.shards.remote import Cache, RemoteShards
 
 _CACHE = Cache()
 
 
-class _Wanted(NamedTuple):
-    """A member that is read: its place among those of its sample, its ending, and the field that it becomes."""
+class _Plan(NamedTuple):
+    """What is read of samples whose members have the same endings: numbers of the members, and their fields and decoders."""
 
-    number: int
-    ending: str
-    field: str
+    numbers: list[int]
+    fields: list[tuple[str, Callable[[bytes], Any] | None]]
+
+
+class _Layout(NamedTuple):
+    """Of a shard: whether keys may have folders that are labels, and what is read of its samples, if they all have the same
+    ``num_members`` members."""
+
+    may_label: bool
+    num_members: int
+    plan: _Plan | None
 
 
 class Shards:
@@ -75,7 +83,8 @@ class Shards:
             _check_unique(self.files)
         self.reader = Reader(self.files, check=check)
         self._firsts: list[int] = self.starts.tolist()
-        self._plans: dict[tuple[int, bytes], list[_Wanted]] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._layouts: dict[int, _Layout] = {}
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -100,16 +109,18 @@ class Shards:
             ValueError: it is shorter than its index says, a member is damaged, or its bytes are not what its ending says.
         """
         shard, sample = self._place(index)
-        found = self.files.indexes[shard]
-        members = found.members(sample)
-        codes = shard, found.endings[members.start : members.stop].tobytes()
-        plan = self._plans.get(codes)
-        if plan is None:
-            plan = self._plans[codes] = self._plan([found.names[found.endings[number]] for number in members])
-        read = self.reader(shard, [members.start + wanted.number for wanted in plan])
-        values = {wanted.field: value_of(wanted.ending, data) for wanted, data in zip(plan, read, strict=True)}
-        if self.fields is None and LABEL not in values:
-            folder, slash, _ = found.key(sample).partition("/")
+        layout = self._layouts.get(shard)
+        if layout is None:
+            layout = self._layouts[shard] = self._layout(shard)
+        if layout.plan is None:
+            members = self.files.indexes[shard].members(sample)
+            first, plan = members.start, self._plan_of(shard, members)
+        else:
+            first, plan = sample * layout.num_members, layout.plan
+        read = self.reader(shard, first, plan.numbers)
+        values = {field: data if decode is None else decode(data) for (field, decode), data in zip(plan.fields, read, strict=True)}
+        if layout.may_label and LABEL not in values:
+            folder, slash, _ = self.files.indexes[shard].key(sample).partition("/")
             values |= {LABEL: folder} if slash else {}
         return values
 
@@ -134,7 +145,23 @@ class Shards:
         shard = bisect_right(self._firsts, index) - 1
         return shard, index - self._firsts[shard]
 
-    def _plan(self, endings: Sequence[str]) -> list[_Wanted]:
+    def _layout(self, shard: int) -> _Layout:
+        index = self.files.indexes[shard]
+        may_label = self.fields is None and b"/" in index.keys.tobytes()
+        members = index.members(0)
+        is_uniform = np.array_equal(index.member_ends, len(members) * np.arange(1, len(index) + 1)) and np.array_equal(
+            index.endings, np.tile(index.endings[: len(members)], len(index))
+        )
+        return _Layout(may_label, len(members), self._plan_of(shard, members) if is_uniform else None)
+
+    def _plan_of(self, shard: int, members: range) -> _Plan:
+        index = self.files.indexes[shard]
+        endings = tuple(index.names[code] for code in index.endings[members.start : members.stop])
+        if endings not in self._plans:
+            self._plans[endings] = self._plan(endings)
+        return self._plans[endings]
+
+    def _plan(self, endings: Sequence[str]) -> _Plan:
         """Which of a sample's members are read, by their endings.
 
         Raises:
@@ -142,11 +169,12 @@ class Shards:
         """
         if self.fields is not None:
             chosen = {next((e for e in wanted if e in endings), None): name for name, wanted in self.fields.items()}
-            return [_Wanted(number, ending, chosen[ending]) for number, ending in enumerate(endings) if ending in chosen]
-        plan = [_Wanted(number, ending, field_of(ending)) for number, ending in enumerate(endings)]
-        if len({wanted.field for wanted in plan}) < len(plan):
+            numbers = [number for number, ending in enumerate(endings) if ending in chosen]
+            return _Plan(numbers, [(chosen[endings[number]], decoder_of(endings[number])) for number in numbers])
+        fields = [field_of(ending) for ending in endings]
+        if len(set(fields)) < len(fields):
             raise ValueError(f"of its members {', '.join(endings)} two are the same field; say which with data.fields")
-        return plan
+        return _Plan(list(range(len(fields))), list(zip(fields, map(decoder_of, endings), strict=True)))
 
 
 def _endings(name: str, wanted: Sequence[str]) -> list[str]:

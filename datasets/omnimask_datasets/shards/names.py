@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ FIELDS: Mapping[str, Sequence[str]] = {
 """The field that an ending stands for, where a recipe does not say; any other ending is its own field."""
 
 LABEL = "label"
-_NUMBER = "cls"
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", flags=re.DOTALL)
 _META = re.compile(r"__[^/]*__(\..*)?")
 
@@ -52,20 +52,24 @@ def field_of(ending: str) -> str:
     return next((field for field, endings in FIELDS.items() if ending in endings), ending)
 
 
-def value_of(ending: str, data: bytes) -> Any:
-    """A number, a JSON value or an array by the last part of the ending; everything else stays ``bytes``, for a decoder.
+def decoder_of(ending: str) -> Callable[[bytes], Any] | None:
+    """What reads bytes of an ending: a number, a JSON value or an array, as its last part says. None: they stay ``bytes``.
 
-    Raises:
-        ValueError: the bytes are not what the ending says.
+    The function raises ``ValueError`` for bytes that are not what the ending says.
     """
-    kind = ending.rpartition(".")[2]
+    read = _READERS.get(ending.rpartition(".")[2])
+    return None if read is None else partial(_decoded, ending, read)
+
+
+def _decoded(ending: str, read: Callable[[bytes], Any], data: bytes) -> Any:
     try:
-        if kind == _NUMBER:
-            return int(data)
-        if kind == "json":
-            return json.loads(data)
-        if kind == "npy":
-            return np.load(io.BytesIO(data), allow_pickle=False)
+        return read(data)
     except (ValueError, EOFError, RecursionError) as error:
         raise ValueError(f"a member ending in .{ending} cannot be read: {error}") from error
-    return data
+
+
+def _array(data: bytes) -> Any:
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+_READERS: Mapping[str, Callable[[bytes], Any]] = {"cls": int, "json": json.loads, "npy": _array}

@@ -7,7 +7,10 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from omnimask_datasets.shards.index import ShardIndex
 
@@ -31,6 +34,14 @@ class ShardFiles(Protocol):
         ...
 
 
+class _Opened(NamedTuple):
+    """An open shard: its descriptor, since when, and (M, 2) where its members begin and how long they are."""
+
+    descriptor: int
+    since: float
+    places: NDArray[np.int64]
+
+
 class Reader:
     """Reads members by their numbers; keeps the last shards open, and is pickled without them.
 
@@ -41,69 +52,71 @@ class Reader:
 
     def __init__(self, files: ShardFiles, *, check: bool) -> None:
         self.files, self.check = files, check
-        self._open: OrderedDict[int, tuple[int, float]] = OrderedDict()
+        self._open: OrderedDict[int, _Opened] = OrderedDict()
 
-    def __call__(self, shard: int, numbers: Sequence[int]) -> list[bytes]:
-        """The bytes of members of one sample, in ascending order; one read where they lie together.
+    def __call__(self, shard: int, first: int, wanted: Sequence[int]) -> list[bytes]:
+        """The bytes of members of one sample; one read where all of them are wanted and lie next to each other.
+
+        Args:
+            shard: number of the shard.
+            first: number of the sample's first member in it.
+            wanted: numbers of the members in the sample, ascending.
 
         Raises:
             OSError: the shard cannot be had or read.
             ValueError: it is shorter than its index says, or a member's checksum is another one.
         """
-        index, name = self.files.indexes[shard], self.files.names[shard]
-        offsets, sizes = index.offsets[numbers].tolist(), index.sizes[numbers].tolist()
-        descriptor, found = self._descriptor(shard), list[bytes]()
-        for start, stop in _together(offsets, sizes):
-            begin, end = offsets[start], offsets[stop - 1] + sizes[stop - 1]
-            data = _exactly(descriptor, begin, end - begin, name)
-            if stop - start == 1:
-                found.append(data)
-            else:
-                found += [data[offset - begin : offset - begin + sizes[n]] for n, offset in enumerate(offsets[start:stop], start)]
-        if self.check and len(index.checksums):
-            for number, data in zip(numbers, found, strict=True):
-                if zlib.crc32(data) != index.checksums[number]:
-                    ending = index.names[index.endings[number]]
-                    where = f"{name}, byte {index.offsets[number]:,}"
-                    raise ValueError(f"{where}: a member ending in .{ending} is damaged: its checksum is not that of the index")
+        if not wanted:
+            return []
+        opened = self._opened(shard)
+        places = opened.places[first + wanted[0] : first + wanted[-1] + 1].tolist()
+        begin, end = places[0][0], sum(places[-1])
+        if len(places) == 1:
+            found = [self._exactly(shard, opened.descriptor, begin, end - begin)]
+        elif len(places) == len(wanted) and 0 < end - begin <= sum(size + _GAP for _, size in places):
+            data = self._exactly(shard, opened.descriptor, begin, end - begin)
+            found = [data[offset - begin : offset - begin + size] for offset, size in places]
+        else:
+            found = [self._exactly(shard, opened.descriptor, *places[number - wanted[0]]) for number in wanted]
+        if self.check:
+            self._compare(shard, [first + number for number in wanted], found)
         return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def __del__(self) -> None:
-        for descriptor, _ in getattr(self, "_open", {}).values():
-            os.close(descriptor)
+        for opened in getattr(self, "_open", {}).values():
+            os.close(opened.descriptor)
 
-    def _descriptor(self, shard: int) -> int:
-        now = time.monotonic()
-        if shard in self._open and now - self._open[shard][1] > _REOPENED:
-            os.close(self._open.pop(shard)[0])
-        if shard not in self._open:
-            self._open[shard] = self.files.open(shard), now
-            while len(self._open) > _OPEN:
-                os.close(self._open.popitem(last=False)[1][0])
-        self._open.move_to_end(shard)
-        return self._open[shard][0]
+    def _opened(self, shard: int) -> _Opened:
+        opened, now = self._open.get(shard), time.monotonic()
+        if opened is not None and now - opened.since <= _REOPENED:
+            self._open.move_to_end(shard)
+            return opened
+        if opened is not None:
+            os.close(self._open.pop(shard).descriptor)
+        index = self.files.indexes[shard]
+        self._open[shard] = opened = _Opened(self.files.open(shard), now, np.stack([index.offsets, index.sizes], axis=1))
+        while len(self._open) > _OPEN:
+            os.close(self._open.popitem(last=False)[1].descriptor)
+        return opened
 
+    def _exactly(self, shard: int, descriptor: int, offset: int, size: int) -> bytes:
+        data = os.pread(descriptor, size, offset)
+        while len(data) < size:
+            more = os.pread(descriptor, size - len(data), offset + len(data))
+            if not more:
+                name, there = self.files.names[shard], os.fstat(descriptor).st_size
+                raise ValueError(f"{name} has {there:,} bytes, and the sample ends at byte {offset + size:,}: the file was cut off")
+            data += more
+        return data
 
-def _together(offsets: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """(first, last + 1) of runs of members that lie next to each other."""
-    runs: list[tuple[int, int]] = []
-    for number, offset in enumerate(offsets):
-        if runs and 0 <= offset - offsets[number - 1] - sizes[number - 1] <= _GAP:
-            runs[-1] = runs[-1][0], number + 1
-        else:
-            runs.append((number, number + 1))
-    return runs
-
-
-def _exactly(descriptor: int, offset: int, size: int, name: str) -> bytes:
-    data = os.pread(descriptor, size, offset)
-    while len(data) < size:
-        more = os.pread(descriptor, size - len(data), offset + len(data))
-        if not more:
-            there = os.fstat(descriptor).st_size
-            raise ValueError(f"{name} has {there:,} bytes, and the sample ends at byte {offset + size:,}: the file was cut off")
-        data += more
-    return data
+    def _compare(self, shard: int, numbers: Sequence[int], found: Sequence[bytes]) -> None:
+        index = self.files.indexes[shard]
+        if not len(index.checksums):
+            return
+        for number, data in zip(numbers, found, strict=True):
+            if zlib.crc32(data) != index.checksums[number]:
+                ending, place = index.names[index.endings[number]], f"{self.files.names[shard]}, byte {index.offsets[number]:,}"
+                raise ValueError(f"{place}: a member ending in .{ending} is damaged: its checksum is not that of the index")

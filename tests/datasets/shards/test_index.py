@@ -18,7 +18,13 @@ import pytest
 from omnimask_datasets.shards import local
 from omnimask_datasets.shards.index import DamagedShard, ShardIndex, make_index, read_index, with_content
 from omnimask_datasets.shards.local import beside, index_of, write_index
-from omnimask_datasets.shards.names import field_of, is_refused, split_name, value_of
+from omnimask_datasets.shards.names import decoder_of, field_of, is_refused, split_name
+
+
+def value_of(ending: str, data: bytes) -> Any:
+    """What a data set makes of a member."""
+    decode = decoder_of(ending)
+    return data if decode is None else decode(data)
 
 
 @pytest.fixture

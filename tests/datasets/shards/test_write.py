@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omnimask.errors import RunStopped, UserError
 from omnimask_datasets.shards import write
 from omnimask_datasets.shards.encode import encode, key_in_shard
-from omnimask_datasets.shards.names import field_of, value_of
+from omnimask_datasets.shards.names import decoder_of, field_of
 from omnimask_datasets.shards.sources import DatasetSource, FolderSource
 from omnimask_datasets.shards.write import Limits, write_shards
 
@@ -46,6 +46,12 @@ class Numbers:
 
     def fingerprint(self) -> str:
         return f"{self.count} {self.size}"
+
+
+def value_of(ending: str, data: bytes) -> Any:
+    """What a data set makes of a member."""
+    decode = decoder_of(ending)
+    return data if decode is None else decode(data)
 
 
 def limits(most_bytes: int = 10**9, most_samples: int = 10**9, seed: int | None = 0) -> Limits:
