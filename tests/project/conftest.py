@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "omnimask-waves"
+EXAMPLES = sorted((ROOT / "examples").glob("omnimask-*"))
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -34,15 +34,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment: the wheel, the example's wheel, and the other packages of this environment.
+    """A fresh environment: the wheel, those of the examples, and the other packages of this environment.
 
     A line in a ``.pth`` file shows the other packages, and not what their ``.pth`` files show: the editable installation stays out.
     """
-    example = build(EXAMPLE, tmp_path_factory.mktemp("example"))
+    examples = [build(example, tmp_path_factory.mktemp(example.name)) for example in EXAMPLES]
     environment = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=300)
     install = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*install, str(wheel), str(example)], check=True, timeout=300)
+    subprocess.run([*install, str(wheel), *map(str, examples)], check=True, timeout=300)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)}))
     (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     return environment

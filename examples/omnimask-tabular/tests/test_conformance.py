@@ -5,11 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import omnimask
+from omnimask.component import named
 from omnimask.interfaces import Context
-from omnimask.testing import DatasetContract, PluginContract, RecipeContract, TokenizerContract
+from omnimask.testing import (
+    DatasetContract,
+    EmbeddingContract,
+    PluginContract,
+    RecipeContract,
+    RendererContract,
+    TargetContract,
+    TokenizerContract,
+)
 from omnimask_tabular.data import CsvTable
 from omnimask_tabular.embedded import SklearnTable
 from omnimask_tabular.schema import Number
+from omnimask_tabular.show import Page
 from omnimask_tabular.tokenizer import ColumnTokenizer
 
 COLUMNS = {"age": Number(mean=40, std=12), "smoker": ("no", "yes"), "income": Number(), "town": ("A", "B", "C")}
@@ -45,6 +56,30 @@ class TestColumns(TokenizerContract):
             "nothing but gaps": {"age": None, "income": np.nan},
             "nothing": {},
         }
+
+
+class TestCell(TargetContract, EmbeddingContract):
+    """Target and embedding, in a small recipe with both."""
+
+    modality = "tabular"
+
+    def target(self):
+        return named("target", "tabular.cell")
+
+    def embedding(self):
+        return named("embedding", "tabular.cell")
+
+    def built(self):
+        changes = ["encoder.width=32", "encoder.depth=1", "encoder.heads=2", "encoder.summary=0", "data.missing=0.2"]
+        return omnimask.build(omnimask.load_recipe("tabular", changes))
+
+
+class TestPage(RendererContract):
+    def renderer(self):
+        return Page(Context())
+
+    def raw_values(self):
+        return [{"town": "B"}, {"age": 30.5, "smoker": None, "income": -1.25, "town": "C"}]
 
 
 class TestWine(DatasetContract):

@@ -5,10 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import omnimask
+from omnimask.component import named
 from omnimask.interfaces import Context
-from omnimask.testing import DatasetContract, MaskerContract, PluginContract, RecipeContract, TokenizerContract
+from omnimask.testing import (
+    DatasetContract,
+    EmbeddingContract,
+    MaskerContract,
+    PluginContract,
+    RecipeContract,
+    RendererContract,
+    TargetContract,
+    TokenizerContract,
+)
 from omnimask_timeseries.data import CsvWindows, Stocks
 from omnimask_timeseries.maskers import ForecastMasker
+from omnimask_timeseries.show import Plot
 from omnimask_timeseries.synthetic import Seasons
 from omnimask_timeseries.tokenizer import WindowTokenizer
 
@@ -58,6 +70,40 @@ class TestOneChannel(TestWindowTokenizer):
 class TestForecastMasker(MaskerContract):
     def masker(self):
         return ForecastMasker(Context(), least=0.25, most=0.5)
+
+
+SMALL = (
+    "data={name: timeseries.seasons, size: 32, length: 64}",
+    "encoder={name: transformer, width: 32, depth: 1, heads: 2}",
+    "modalities.timeseries.corruptor={name: mask_token}",
+    "predictors=[{name: in_place, target: {name: timeseries.values}}]",
+)
+
+
+class TestValues(TargetContract, EmbeddingContract):
+    """Target and embedding, in a small recipe with both."""
+
+    modality = "timeseries"
+    overfit_factor = 0.9
+
+    def target(self):
+        return named("target", "timeseries.values")
+
+    def embedding(self):
+        return named("embedding", "timeseries.values")
+
+    def built(self):
+        return omnimask.build(omnimask.load_recipe("timeseries", SMALL))
+
+
+class TestPlot(RendererContract):
+    def renderer(self):
+        return Plot(Context())
+
+    def raw_values(self):
+        gaps = wave(64, 6)
+        gaps[10:30] = np.nan
+        return [wave(8, 1), gaps]
 
 
 class TestStocks(DatasetContract):
