@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ _USES = ("pad", "bos", "eos", "cls", "sep")
 _DEFAULT_WINDOW = 128
 
 
-class _MaskedLM:
+class _MaskedLM(ABC):
     """What the exporters share: the model, the tokenizer beside it, and the comparison with what was read back."""
 
     format: ClassVar[str] = "transformers"
@@ -59,16 +60,16 @@ class _MaskedLM:
 
     # ---- what differs from one family to the next
 
+    @abstractmethod
     def _model(self, parts: Parts, ids: Mapping[str, Any], length: int) -> Any:
         """A model of the same sizes."""
-        raise NotImplementedError
 
-    def _names(self, parts: Parts) -> Iterable[Pair]:
-        raise NotImplementedError
+    @abstractmethod
+    def _names(self, parts: Parts) -> Iterable[Pair]: ...
 
+    @abstractmethod
     def _completed(self, state: dict[str, Tensor], parts: Parts, spec: TokenSpec) -> dict[str, Tensor]:
         """The state with what the model here does not have, in a form that changes nothing."""
-        raise NotImplementedError
 
     # ---- what is the same
 

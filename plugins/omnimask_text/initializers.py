@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -63,7 +64,7 @@ _OPTIONS = {
 """What sets an entry of a configuration in a recipe."""
 
 
-class _MaskedLM:
+class _MaskedLM(ABC):
     """What the initializers share: a folder that ``save_pretrained`` wrote, and a vocabulary that may be another one."""
 
     kinds: ClassVar[Collection[str]]
@@ -103,17 +104,18 @@ class _MaskedLM:
 
     # ---- what differs from one family to the next
 
+    @abstractmethod
     def _settings(
         self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
     ) -> tuple[Settings, Settings, Settings]:
         """The checkpoint's settings, the recipe's, and what the checkpoint's configuration must say beside."""
-        raise NotImplementedError
 
-    def _names(self, parts: Parts) -> Iterable[Pair]:
-        raise NotImplementedError
+    @abstractmethod
+    def _names(self, parts: Parts) -> Iterable[Pair]: ...
 
     def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-        """Changes of weights that have other shapes here."""
+        """Changes of weights that have other shapes here; by default none."""
+        return
 
     # ---- what is the same
 

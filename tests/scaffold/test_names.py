@@ -38,7 +38,7 @@ def refusal(name: str, folder: Path, kind: str = "modality") -> str:
         ("omnimask-seismic", "leave out 'omnimask' and call it 'seismic'; the package is then omnimask-seismic"),
         ("class", "is a word of Python's own"),
         ("match", "is a word of Python's own"),
-        ("image", "an installed plugin is called 'image' already; taken: core, datasets, image"),
+        ("image", "an installed plugin is called 'image' already; taken: "),
         ("core", "already"),
         ("datasets", "already"),
     ],
