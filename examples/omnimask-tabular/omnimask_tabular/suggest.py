@@ -28,7 +28,7 @@ predictors:
 data:
   name: tabular.csv
   path: {path}
-  validation: {validation}  # share of the rows held out
+{key}  validation: {validation}  # share of the rows held out
 train:
   steps: {steps}
   batch_tokens: {batch_tokens}  # {batch} rows x {num_columns} cells
@@ -62,17 +62,19 @@ class SuggestTable:
             "columns": f"{numbers} of numbers, {len(columns) - numbers} of categories, {len(left_out)} left out",
             "missing": f"{missing / (len(rows) * len(columns)):.1%} of the cells",
         }
-        return Suggestion("tabular", len(files), summary, recipe(files[0], len(rows), columns, left_out))
+        key = next((name for name in left_out if len({row[name] for row in rows} - {None}) == len(rows)), None)
+        return Suggestion("tabular", len(files), summary, recipe(files[0], len(rows), columns, left_out, key))
 
 
-def recipe(path: Path, rows: int, columns: Columns, left_out: Mapping[str, str]) -> str:
-    """The recipe's text."""
+def recipe(path: Path, rows: int, columns: Columns, left_out: Mapping[str, str], key: str | None) -> str:
+    """The recipe's text; ``key`` is a column that names the rows, None where there is none."""
     batch, steps = max(1, min(128, rows)), 500 if rows < 2000 else 2000 if rows < 50_000 else 10_000
     listed = [f"        {json.dumps(name)}: {_shown(column)}" for name, column in columns.items()]
     listed += [f"        # {json.dumps(name)} is left out: {why}" for name, why in left_out.items()]
     return _TEMPLATE.format(
         name=path.name,
         path=json.dumps(str(path)),
+        key=f"  key_column: {json.dumps(key)}  # names the rows\n" if key is not None else "",
         rows=f"{rows:,}",
         columns="\n".join(listed),
         width=64 if rows < 10_000 else 256,

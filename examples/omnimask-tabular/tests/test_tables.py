@@ -56,6 +56,7 @@ def test_columns_are_inferred_and_written_down(table, tmp_path) -> None:
     columns = recipe.modalities["tabular"].tokenizer.options["columns"]
     assert columns == {"age": Number(mean=49.5, std=17.3181), "smoker": ("no", "yes"), "town": ("A", "B", "C", "D")}
     built = omnimask.build(recipe)
+    assert built.dataset.key(3) == "people.csv/p3"
     assert built.model(next(iter(built.validation_batches()))).loss > 0
 
 
