@@ -8,10 +8,11 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """The embedded data sets, those of rows, and shards."""
+    """The embedded data sets, those of rows, shards, and those of other libraries."""
     registry.add_dataset("digits", "omnimask_datasets.digits:Digits", extra="image")
     registry.add_dataset("english", "omnimask_datasets.english:English")
     registry.add_dataset("jsonl", "omnimask_datasets.jsonl:Jsonl")
     registry.add_dataset("csv", "omnimask_datasets.comma:Csv")
     registry.add_dataset("parquet", "omnimask_datasets.parquet:Parquet", extra="parquet")
     registry.add_dataset("shards", "omnimask_datasets.shards.dataset:Shards", extra="shards")
+    registry.add_dataset("huggingface", "omnimask_datasets.huggingface:HuggingFace", extra="hf")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnimask.data.order import AUTO_WINDOW, StreamOrder, WindowOrder, stream_order
+from omnimask.errors import UserError
 
 
 @st.composite
@@ -96,3 +97,13 @@ def test_wrong_input_is_named() -> None:
         WindowOrder([0, 1], [0], 0, 4).take(0, 0, 3)
     with pytest.raises(ValueError, match="epochs count from 0, got -1"):
         WindowOrder([0, 1], [0], 0, 4).take(-1, 0, 2)
+
+
+def test_windows_are_no_larger_than_what_a_data_set_keeps() -> None:
+    class Stream(Grouped):
+        buffer = 20
+
+    found = stream_order(Stream(0, 50), np.arange(100), 0)
+    assert isinstance(found, WindowOrder) and found.window == 20
+    with pytest.raises(UserError, match=r"data\.window: 21 samples are permuted together, and the data set keeps 20"):
+        stream_order(Stream(0, 50), np.arange(100), 0, window=21)

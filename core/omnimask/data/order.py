@@ -12,6 +12,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from omnimask.errors import UserError
+
 AUTO_WINDOW = 65_536
 """Samples that are permuted together where a recipe says ``auto`` and the data set offers groups."""
 
@@ -28,6 +30,16 @@ class Grouped(Protocol):
     @property
     def group_starts(self) -> NDArray[np.int64] | None:
         """(G,) index of the first sample of every group, ascending from 0; no group is empty. None: there are no groups."""
+        ...
+
+
+@runtime_checkable
+class Buffered(Protocol):
+    """What a data set may offer whose samples come in order, and which keeps those that were passed last."""
+
+    @property
+    def buffer(self) -> int | None:
+        """How many it keeps: windows may not be larger. None: any order is cheap."""
         ...
 
 
@@ -50,9 +62,15 @@ def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window:
             samples within windows; else all samples are.
         indices: (N,) ascending indices that are visited, the training part of a split say.
         seed: the run's seed.
-        window: samples that are permuted together.
+        window: samples that are permuted together; ``auto`` is 65,536, or what a :class:`Buffered` data set keeps.
+
+    Raises:
+        UserError: the window is larger than what the data set keeps.
     """
-    size = AUTO_WINDOW if window == "auto" else window
+    kept = dataset.buffer if isinstance(dataset, Buffered) else None
+    size = min(AUTO_WINDOW, kept or AUTO_WINDOW) if window == "auto" else window
+    if kept is not None and size > kept:
+        raise UserError(f"data.window: {size:,} samples are permuted together, and the data set keeps {kept:,}; raise its buffer")
     starts = dataset.group_starts if isinstance(dataset, Grouped) else None
     if starts is not None and len(indices) > size:
         return WindowOrder(indices, starts, seed, size)

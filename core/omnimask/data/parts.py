@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from omnimask.data.cache import cache_folder, keep_array, kept_array
 from omnimask.data.counts import Reader, watched
 from omnimask.data.fields import decoded, names_of, raw_value
-from omnimask.data.order import Grouped
+from omnimask.data.order import Buffered, Grouped
 from omnimask.interfaces import Dataset, Splits
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,11 @@ class Parts:
             return None
         first = np.unique(np.searchsorted(self.index.sample, starts))
         return first[first < len(self)]
+
+    @property
+    def buffer(self) -> int | None:
+        """Samples, and so parts at least, that the data set below keeps, where it reads in order."""
+        return self.dataset.buffer if isinstance(self.dataset, Buffered) else None
 
     def key(self, index: int) -> str:
         """The sample's key, and where the part starts if it is not the only one."""

@@ -123,7 +123,7 @@ def check_data(built: Built) -> None:
         built.validation.pack([sample])
     except RunStopped as error:
         raise UserError(str(error)) from error
-    _ = built.counts
+    built.planner()
 
 
 def data_record(built: Built) -> dict[str, Any]:

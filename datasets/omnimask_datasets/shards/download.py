@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import SUFFIX, ShardIndex, make_index, read_index
 from omnimask_datasets.shards.manifest import Entry, Manifest
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 TAR = ".tar"
 _SECONDS = 10.0

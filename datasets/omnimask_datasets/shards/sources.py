@@ -14,7 +14,7 @@ from omnimask.interfaces import Dataset
 from omnimask_datasets.shards.encode import encode, key_in_shard
 from omnimask_datasets.shards.names import is_refused, split_name
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 _NAMED = 3
 

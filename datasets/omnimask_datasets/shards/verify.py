@@ -18,7 +18,7 @@ from omnimask_datasets.shards.local import beside, find_shards, read_manifest
 from omnimask_datasets.shards.manifest import Entry
 from omnimask_datasets.shards.tar import Problem, Walk
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 _SECONDS = 10.0
 

@@ -24,7 +24,7 @@ from omnimask_datasets.shards.local import beside, write_index
 from omnimask_datasets.shards.manifest import Entry, Manifest
 from omnimask_datasets.shards.sources import Source
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"omnimask.{__name__}")
 
 _PARTIAL = ".partial"
 _PLAN, _LOCK = "plan.json", "lock"

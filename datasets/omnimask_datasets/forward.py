@@ -1,0 +1,116 @@
+"""Rows that can only be read forward, one shard after the other: read again from the beginning where they must be.
+
+N rows in S shards.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+logger = logging.getLogger(f"omnimask.{__name__}")
+
+Tables = Callable[[int], Iterator[pa.Table]]
+"""The rows of a shard, some at a time, from its beginning."""
+
+
+_MANY, _FEW = 10, 50
+"""Shards begun again, and rows asked for between two of them, from which on something is wrong."""
+
+
+class ForwardRows:
+    """Rows by number, of shards whose rows come in order; what was passed last stays in memory.
+
+    A row behind what was read is reached by reading on, a row before that from the shard's beginning. So rows that are asked for
+    within windows of ``kept`` cost one pass, and a process that begins in the middle of a shard passes what lies before.
+
+    Args:
+        tables: picklable.
+        lengths: (S,) rows of every shard.
+        kept: rows that stay in memory, at least.
+    """
+
+    def __init__(self, tables: Tables, lengths: Sequence[int], kept: int) -> None:
+        self.tables, self.kept = tables, kept
+        self.starts = np.cumsum([0, *lengths])
+        self.num_asked = self.num_restarts = 0
+        self._has_warned = False
+        self._shards: OrderedDict[int, _Shard] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A row's values by column.
+
+        Raises:
+            ValueError: the shard ended before it.
+            OSError: it cannot be read.
+        """
+        self.num_asked += 1
+        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        row = index - int(self.starts[number])
+        shard = self._shards.get(number)
+        if shard is None or row < shard.first:
+            self.num_restarts += shard is not None
+            self._warn()
+            shard = self._shards[number] = _Shard(self.tables(number))
+        self._shards.move_to_end(number)
+        try:
+            found = shard.row(row, self.kept)
+        except BaseException:
+            del self._shards[number]  # its iterator is of no use any more
+            raise
+        while len(self._shards) > 1 and sum(shard.num_kept for shard in self._shards.values()) > 2 * self.kept:
+            self._shards.popitem(last=False)
+        return found
+
+    def _warn(self) -> None:
+        """Once, if shards are begun again and again; at the beginning of an epoch that is no wonder."""
+        if self._has_warned or self.num_restarts < _MANY or self.num_asked > _FEW * self.num_restarts:
+            return
+        self._has_warned = True
+        logger.warning(
+            "%d times, for %d rows, a shard of a stream was read again from its beginning: rows were asked for that had been "
+            "passed and were no longer among the %d that are kept; make windows smaller, or the buffer larger",
+            self.num_restarts,
+            self.num_asked,
+            self.kept,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shards": OrderedDict()}
+
+
+class _Shard:
+    """The rows ``[first, first + num_kept)`` of one shard, and the rest of it."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self._kept: deque[pa.Table] = deque()
+        self.first, self.num_kept = 0, 0
+
+    def row(self, row: int, kept: int) -> dict[str, Any]:
+        while row >= self.first + self.num_kept:
+            self._advance(kept)
+        place = row - self.first
+        for table in self._kept:
+            if place < table.num_rows:
+                return table.slice(place, 1).to_pylist()[0]
+            place -= table.num_rows
+        raise AssertionError("the row is not among those that are kept")
+
+    def _advance(self, kept: int) -> None:
+        table = next(self._tables, None)
+        if table is None:
+            raise ValueError(f"the shard ended after {self.first + self.num_kept} rows, fewer than it had when it was counted")
+        self._kept.append(table)
+        self.num_kept += table.num_rows
+        while self.num_kept - self._kept[0].num_rows >= kept:
+            passed = self._kept.popleft().num_rows
+            self.first, self.num_kept = self.first + passed, self.num_kept - passed

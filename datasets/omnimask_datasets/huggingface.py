@@ -1,0 +1,301 @@
+"""Data sets of Hugging Face's library ``datasets``: with random access, or streamed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.data.cache import cache_folder, keep_array, kept_array
+from omnimask.interfaces import Context
+from omnimask_datasets.forward import ForwardRows
+from omnimask_datasets.rows import Rows, check_column
+from omnimask_datasets.sources import find_sources
+
+try:
+    import datasets.config
+
+    import datasets
+    from datasets import Dataset, DatasetDict, IterableDataset
+except ImportError as error:  # a folder of this name on the path looks like the package
+    raise ModuleNotFoundError("No module named 'datasets'", name="datasets") from error
+
+logger = logging.getLogger(f"omnimask.{__name__}")
+
+_ENDINGS = (".parquet", ".arrow")
+_ROWS = 256
+"""Rows of a stream that are read together."""
+_SAVED = ("state.json", "dataset_dict.json")
+
+
+class HuggingFace(Rows):
+    """The rows of a data set that the library ``datasets`` loads, from files here or from the Hub.
+
+    Gives the row's values by column, as Arrow keeps them: images and sounds are the bytes of their files, for the modality's
+    decoder; labels are numbers. With random access any order is cheap.
+
+    With ``streaming`` nothing is copied to the disk, and rows come in order only. The order of a run is exact all the same, at a
+    price: shards (files) are permuted, and rows within windows of at most ``buffer``; every loader process reads all shards, up to
+    the last row that it is given; a run that is resumed in the middle of a shard reads what lies before. Data of the Hub are read
+    once, to be counted, before the first run.
+
+    Args:
+        path: instead of a repository, a folder that ``save_to_disk`` wrote, or Parquet or Arrow files: a folder, or one file.
+        repository: instead of a path, a data set of the Hub (``user/name``).
+        config: which of a repository's configurations; null: its only one.
+        split: which part, of a repository or of a folder with several.
+        revision: commit or tag of the repository; streams need one, since their rows are counted once.
+        columns: which are read; null: all.
+        key: the column whose values name the samples; null: they are named by their place.
+        labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
+        streaming: read rows in order, without copying the data to the disk.
+        buffer: rows of a stream that windows (``data.window``) may have; twice as many stay in memory, since rows that are held
+            out lie between them.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        path: Path | None = None,
+        repository: str | None = None,
+        config: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        columns: list[str] | None = None,
+        key: str | None = None,
+        labels: str | None = None,
+        streaming: bool = False,
+        buffer: Annotated[int, Field(gt=0)] = 10_000,
+    ) -> None:
+        del context
+        if (path is None) == (repository is None):
+            raise ValueError("a data set of Hugging Face has either a path, for files here, or a repository, of the Hub")
+        if streaming and repository is not None and revision is None:
+            raise ValueError(
+                "a stream of the Hub needs a revision (a commit or a tag), so that its rows stay those that were counted"
+            )
+        self.split, self.columns = split, columns
+        wanted = columns and [*columns, *(column for column in (key, labels) if column is not None)]
+        with _quietly():
+            if streaming:
+                stream = _local_stream(path, split) if path is not None else _hub_stream(repository, config, split, revision)
+                self.rows: Table | Stream = Stream(stream, wanted, buffer)
+            else:
+                found = _local(path, split) if path is not None else _hub(repository, config, split, revision)
+                self.rows = Table(found, wanted)
+        super().__init__(key, labels)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def group_starts(self) -> NDArray[np.int64] | None:
+        """(S,) first row of every shard of a stream that has rows."""
+        return self.rows.group_starts
+
+    @property
+    def buffer(self) -> int | None:
+        """Rows of a stream that windows may have."""
+        return self.rows.buffer
+
+    def place(self, index: int) -> str:
+        """``train:12``, rows counted from 1."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} samples, and no number {index}")
+        return f"{self.split}:{index + 1}"
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Values by column, files as their bytes."""
+        place = self.place(index)
+        try:
+            return {name: _file(value) for name, value in self.rows[index].items()}
+        except (pa.ArrowException, ValueError) as error:
+            raise ValueError(f"{place}: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # what a server's library raises
+            raise OSError(f"{place}: {type(error).__name__}: {error}") from error
+
+    def digest(self) -> str:
+        return self.rows.digest()
+
+
+class Table:
+    """Rows with random access."""
+
+    group_starts = None
+    buffer = None
+
+    def __init__(self, dataset: Dataset, columns: list[str] | None) -> None:
+        if columns:
+            _check(columns, dataset.column_names)
+            dataset = dataset.select_columns(list(dict.fromkeys(columns)))
+        self.arrow = dataset.with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        table: Any = self.arrow[index]
+        return table.to_pylist()[0]
+
+    def digest(self) -> str:
+        """Of the columns' names and types, the number of rows, their size, the first and the last."""
+        ends = [self[place] for place in sorted({0, len(self) - 1})] if len(self) else []
+        return _digest(self.arrow.features, len(self), self.arrow.data.nbytes, ends)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A stream, the rows of each of its shards, and a digest of where it comes from."""
+
+    dataset: IterableDataset
+    lengths: list[int]
+    digest: str
+
+
+class Stream(ForwardRows):
+    """Rows in the order of their shards."""
+
+    def __init__(self, stream: Counted, columns: list[str] | None, buffer: int) -> None:
+        dataset = stream.dataset
+        if columns:
+            _check(columns, dataset.column_names or columns)
+            dataset = dataset.select_columns(list(dict.fromkeys(columns)))
+        self._source = stream.digest
+        self.buffer = buffer
+        super().__init__(_Tables(dataset), stream.lengths, 2 * buffer)
+
+    @property
+    def group_starts(self) -> NDArray[np.int64]:
+        """(S,) first row of every shard that has rows."""
+        starts = np.unique(self.starts)
+        return starts[starts < len(self)]
+
+    def digest(self) -> str:
+        """Of where it comes from, and the shards' lengths."""
+        return _digest(self._source, self.starts.tolist())
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The rows of one shard of a stream."""
+
+    dataset: IterableDataset
+
+    def __call__(self, shard: int) -> Iterator[pa.Table]:
+        part = self.dataset.shard(num_shards=self.dataset.num_shards, index=shard).with_format("arrow")
+        return iter(part.iter(batch_size=_ROWS))  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
+def _local(path: Path, split: str) -> Dataset:
+    if any((path / name).exists() for name in _SAVED):
+        found = _tried(lambda: datasets.load_from_disk(str(path)), path)
+        if not isinstance(found, DatasetDict):
+            return found
+        if split not in found:
+            raise ValueError(f"{path} has no split {split!r}; it has {', '.join(map(str, found))}")
+        return found[split]
+    kind, files, _ = _files(path)
+    if kind == "arrow":
+        return _tried(lambda: datasets.concatenate_datasets([Dataset.from_file(file) for file in files]), path)
+    return _tried(lambda: datasets.load_dataset(kind, data_files={split: files}, split=split), path)  # pyright: ignore
+
+
+def _local_stream(path: Path, split: str) -> Counted:
+    if any((path / name).exists() for name in _SAVED):
+        raise ValueError(f"{path} was written by save_to_disk and has random access: leave out streaming")
+    kind, files, lengths = _files(path)
+    stream: Any = _tried(lambda: datasets.load_dataset(kind, data_files={split: files}, split=split, streaming=True), path)
+    if stream.num_shards != len(files):
+        raise ValueError(f"{path}: {len(files)} files became {stream.num_shards} shards; read them without streaming")
+    return Counted(stream, lengths, _digest([(Path(file).name, Path(file).stat().st_size) for file in files]))
+
+
+def _hub(repository: str | None, config: str | None, split: str, revision: str | None) -> Dataset:
+    load: Any = datasets.load_dataset
+    return _tried(lambda: load(repository, config, split=split, revision=revision), repository)
+
+
+def _hub_stream(repository: str | None, config: str | None, split: str, revision: str | None) -> Counted:
+    load: Any = datasets.load_dataset
+    stream = _tried(lambda: load(repository, config, split=split, revision=revision, streaming=True), repository)
+    digest = _digest(repository, config, split, revision, stream.num_shards)
+    file = cache_folder() / "streams" / f"{digest}.npy"
+    lengths = kept_array(file, lambda array: array.shape == (stream.num_shards,), "lengths of a stream")
+    if lengths is None:
+        logger.info("counting the rows of %s, which are read once; later runs reuse the counts", repository)
+        tables = _Tables(stream)
+        counted = [_tried(lambda n=n: sum(table.num_rows for table in tables(n)), repository) for n in range(stream.num_shards)]
+        lengths = np.array(counted, np.int64)
+        keep_array(file, lengths, "lengths of a stream")
+    return Counted(stream, lengths.tolist(), digest)
+
+
+def _files(path: Path) -> tuple[str, list[str], list[int]]:
+    """``parquet`` or ``arrow``, the files that have rows in the order of their names, and how many rows they have."""
+    sources = find_sources(path, _ENDINGS)
+    kinds = {source.path.suffix.removeprefix(".") for source in sources}
+    if len(kinds) > 1 or f".{min(kinds)}" not in _ENDINGS:
+        raise ValueError(f"{path} should hold Parquet or Arrow files, of one kind; found {', '.join(sorted(kinds))}")
+    lengths = {str(source.path): _tried(lambda file=source.path: _num_rows(file), source.path) for source in sources}
+    found = {file: length for file, length in lengths.items() if length}  # the library fails on a Parquet file without rows
+    if not found:
+        raise ValueError(f"{path} has no rows")
+    return min(kinds), list(found), list(found.values())
+
+
+def _num_rows(file: Path) -> int:
+    return pq.read_metadata(file).num_rows if file.suffix == ".parquet" else len(Dataset.from_file(str(file)))
+
+
+def _tried(action: Callable[[], Any], what: Any) -> Any:
+    """The result of an action of the library, whose errors have no common base."""
+    try:
+        return action()
+    except Exception as error:
+        raise ValueError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _check(columns: list[str], found: list[str]) -> None:
+    for column in columns:
+        check_column(column, found, "the data set")
+
+
+def _file(value: Any) -> Any:
+    """The bytes of an image or a sound, which the library keeps beside a path."""
+    if not isinstance(value, Mapping) or set(value) != {"bytes", "path"}:
+        return value
+    if value["bytes"] is not None or value["path"] is None:
+        return value["bytes"]
+    path = Path(value["path"])
+    if not path.resolve().is_relative_to(Path(datasets.config.HF_CACHE_HOME).resolve()):
+        raise ValueError(f"it names the file {path} instead of holding its bytes; only files in the library's own cache are read")
+    return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the library's progress bars."""
+    was_shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if was_shown:
+            datasets.enable_progress_bars()
+
+
+def _digest(*parts: Any) -> str:
+    return blake2b(repr(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
