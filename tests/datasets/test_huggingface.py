@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from omnimask import registry
 from omnimask.data.loader import BadSample, LoadedBatch, Loader
 from omnimask.data.order import WindowOrder, stream_order
 from omnimask.data.planner import Cursor, Planner
+from omnimask.errors import UserError
 from omnimask.interfaces import Context, Dataset
 from omnimask.testing import DatasetContract
 
@@ -259,6 +263,16 @@ def test_errors_of_a_server_are_bad_samples(parquet: Path, monkeypatch: pytest.M
     monkeypatch.setattr(huggingface._Tables, "__call__", broken)
     with pytest.raises(OSError, match="train:1: ServerError: 503"):
         dataset[0]
+
+
+def test_a_folder_of_the_packages_name_is_not_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the root of a checkout the folder ``datasets`` can be imported, and holds nothing of the library."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "datasets"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "datasets", types.ModuleType("datasets"))
+    monkeypatch.delitem(sys.modules, "omnimask_datasets.huggingface")
+    with pytest.raises(UserError, match=r"needs datasets, which is not installed: pip install 'omnimask\[hf\]'"):
+        registry._load(registry.discover().entry("dataset", "huggingface"))
 
 
 @pytest.mark.parametrize(

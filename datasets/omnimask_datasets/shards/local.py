@@ -33,6 +33,7 @@ class LocalShards:
     """
 
     def __init__(self, path: Path) -> None:
+        path = path.expanduser().absolute()
         self.paths = find_shards(path)
         listed = read_manifest(path)
         if listed is not None:

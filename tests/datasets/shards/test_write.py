@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
+import signal
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,6 +123,33 @@ def test_a_command_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.M
     assert len(numbers.reads) == 30 - 14
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert not (tmp_path / "out.partial").exists()
+
+
+def _die_in_the_third(out: Path) -> None:
+    real, written = write.with_content, 0
+
+    def die(*args: Any) -> Any:
+        nonlocal written
+        written += 1
+        if written == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args)
+
+    write.with_content = die
+    write_shards(source(Numbers()), out, limits(most_samples=7))
+
+
+def test_a_process_that_was_killed_leaves_whole_shards(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_die_in_the_third, args=(tmp_path / "out",))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    numbers = Numbers()
+    write_shards(source(numbers), tmp_path / "out", limits(most_samples=7))
+    assert len(numbers.reads) == 30 - 14
+    write_shards(source(Numbers()), tmp_path / "whole", limits(most_samples=7))
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_other_data_do_not_go_on(tmp_path: Path) -> None:
