@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,7 +156,7 @@ def _datasets() -> Finding:
 
 
 def _found_as_datasets() -> str | None:
-    spec = importlib.util.find_spec("datasets")
+    spec = PathFinder.find_spec("datasets")  # by the path alone: a package that is loaded already would hide the folder
     if spec is None:
         return None
     if spec.origin is not None:
