@@ -193,11 +193,12 @@ class Tokenizer(Protocol):
     """Host: what is a unit of this modality? Picklable to workers, holds no device weights.
 
     Class attributes: ``decoder`` names the component that reads bytes (None: values arrive decoded), ``embedded`` the data set
-    that a smoke run uses, ``renderer`` the component that draws reconstructions.
+    that a smoke run uses, or is a static method from the tokenizer's options to its name, ``renderer`` names the component that
+    draws reconstructions.
     """
 
     decoder: ClassVar[str | None]
-    embedded: ClassVar[str | None]
+    embedded: ClassVar[Any]
     renderer: ClassVar[str | None]
 
     @property

@@ -350,6 +350,34 @@ def test_tokenizer_contract_on_parts(fault: str, message: str) -> None:
     finds(Contract(), "test_parts_are_what_they_say", message)
 
 
+class Undecided(Letters):
+    """A method of an instance, which nobody has when data are chosen."""
+
+    def embedded(self, options: dict[str, Any]) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return "letters"
+
+
+class Decided(Letters):
+    @staticmethod
+    def embedded(options: dict[str, Any]) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return "letters"
+
+
+def test_tokenizer_contract_on_what_names_embedded_data() -> None:
+    class Contract(TokenizerContract):
+        def __init__(self, letters: type[Letters]) -> None:
+            self.letters = letters
+
+        def tokenizer(self) -> Letters:
+            return self.letters(Context())
+
+        def raw_values(self) -> Sequence[Any]:
+            return ["abc"]
+
+    finds(Contract(Undecided), "test_declares_what_serves_it", "a static method from the tokenizer's options")
+    Contract(Decided).test_declares_what_serves_it()
+
+
 def test_plugin_contract_finds_heavy_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "heavy_plugin.py").write_text(
         "import sklearn\nimport omnimask\n\n@omnimask.hookimpl\ndef omnimask_register(registry): ...\n"

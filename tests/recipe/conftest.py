@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -44,6 +45,18 @@ class Words:
     decoder = None
 
     def __init__(self, context: Any) -> None: ...
+
+
+class Either:
+    """Names embedded data by its options."""
+
+    decoder = None
+
+    @staticmethod
+    def embedded(options: Mapping[str, Any]) -> str | None:
+        return "digits" if options["small"] else None
+
+    def __init__(self, context: Any, *, small: bool = True) -> None: ...
 
 
 class Silent:
@@ -128,7 +141,7 @@ class Cosine:
 
 
 FAKES: dict[str, dict[str, type]] = {
-    "tokenizer": {"patches": Patches, "words": Words, "silent": Silent},
+    "tokenizer": {"patches": Patches, "words": Words, "either": Either, "silent": Silent},
     "decoder": {"reader": Fake},
     "augment": {"crop": Crop, "flip": Fake},
     "masker": {"random": Random, "span": Span},

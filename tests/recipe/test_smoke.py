@@ -66,6 +66,13 @@ def test_modalities_without_common_embedded_data_are_refused(refused, text) -> N
     assert "silent: none" in refused(text, [words.replace("words", "silent")], smoke=True)[0]
 
 
+def test_embedded_data_may_depend_on_the_tokenizers_options(load, refused, text) -> None:
+    either = text.replace("{name: patches, image_size: 224}", "{name: either}")
+    assert "{name: either}" in either
+    assert load(either, smoke=True).data.dataset == Component("dataset", "digits")
+    assert "image: none" in refused(either, ["modalities.image.tokenizer.small=false"], smoke=True)[0]
+
+
 def test_missing_training_options_stay_errors(refused, text) -> None:
     assert refused(text.replace("  steps: 1000\n", ""), smoke=True) == [
         "recipe.yaml:12: train.steps is required: optimiser steps of the whole run"

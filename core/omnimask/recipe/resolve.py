@@ -238,7 +238,7 @@ class _Recipes:
         return None if dataset is None or options is None else DataConfig(dataset, DataOptions(**options))
 
     def _embedded(self, modalities: Mapping[str, ModalityConfig], current: Component[Any] | None) -> Component[Any] | None:
-        names = {name: getattr(modality.tokenizer.cls, "embedded", None) for name, modality in modalities.items()}
+        names = {name: _embedded_of(modality.tokenizer) for name, modality in modalities.items()}
         if not names or len(names) < len(self._section("modalities")):
             return None
         if None in names.values() or len(set(names.values())) > 1:
@@ -270,3 +270,9 @@ class _Recipes:
             part = raw.get(kind) or ({} if default is REQUIRED else default)
             parts[kind] = self.resolver.component(kind, part, (*path, kind))
         return None if values is None or None in parts.values() else TrainConfig(**values, **parts)
+
+
+def _embedded_of(tokenizer: Component[Any]) -> str | None:
+    """What a tokenizer's class says of embedded data: a name, or a function of its options."""
+    found: Any = getattr(tokenizer.cls, "embedded", None)
+    return found(tokenizer.options) if callable(found) else found

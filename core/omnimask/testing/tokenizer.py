@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -131,6 +132,11 @@ class TokenizerContract(ABC):
             require(
                 hasattr(type(tokenizer), name), f"the class needs an attribute {name}: the name of a registered {name}, or None"
             )
+        embedded: Any = inspect.getattr_static(type(tokenizer), "embedded")
+        require(
+            embedded is None or isinstance(embedded, str | staticmethod),
+            "embedded is the name of a data set, None, or a static method from the tokenizer's options to one of the two",
+        )
 
 
 def check_tokens(tokens: Tokens, spec: TokenSpec) -> None:
