@@ -2,7 +2,8 @@
 
 BERT: Devlin et al. 2018, appendix A.2, and run_pretraining.py (Adam's epsilon). RoBERTa: Liu et al. 2019, table 9. ModernBERT:
 Warner et al. 2024, tables 3 and 4, and the reference's modernbert-base-pretrain.yaml. MosaicBERT: Portes et al. 2023, and the
-reference's mosaic-bert-base-uncased.yaml (its decoupled decay per step is given here as a share of the learning rate).
+reference's mosaic-bert-base-uncased.yaml (its decoupled decay per step is given here as a share of the learning rate). RTS, C-RTS
+and SLM: Di Liello et al. 2022, and the scripts for BERT-base in the README of the reference (Adam: defaults of its code).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from omnimask.recipe import Recipe, load_recipe, shipped_recipes
 
 OURS = {"quickstart"}
 """Recipes that reproduce no publication."""
+
+
+BERT_CORRUPTOR: tuple[str, dict[str, Any]] = ("bert", {"masked": 0.8, "random": 0.1})
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,23 @@ class Published:
     encoder: dict[str, Any]
     vocabulary: int | None = None
     minimum: float = 0.0
+    corruptor: tuple[str, dict[str, Any]] = BERT_CORRUPTOR
 
 
 BASE = {"width": 768, "depth": 12, "heads": 12}
+BERT_BASE = {**BASE, "name": "bert", "types": 2, "dropout": 0.1, "norm_eps": 1e-12, "mlp_width": None, "position": "learned"}
+
+
+def substituting(batch: int, corruptor: str, **options: Any) -> Published:
+    """One of Di Liello et al.: 8 devices with ``batch / 8`` sequences each."""
+    numbers = (512, batch, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-8, 0.01, "linear", BERT_BASE)
+    return Published(*numbers, corruptor=(corruptor, options))
+
+
 TABLE = {
     "bert": Published(
         512, 256, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear",
-        {**BASE, "name": "bert", "types": 2, "dropout": 0.1, "norm_eps": 1e-12, "mlp_width": None, "position": "learned"},
+        BERT_BASE,
     ),
     "roberta": Published(
         512, 8192, 500_000, 0.15, 6e-4, 24_000, (0.9, 0.98), 1e-6, 0.01, "linear",
@@ -61,6 +75,9 @@ TABLE = {
         vocabulary=30_528,
         minimum=0.02,
     ),
+    "rts": substituting(8 * 32, "substitute", ask="all"),
+    "c-rts": substituting(8 * 16, "cluster_substitute", ask="all", num_clusters=100),
+    "slm": substituting(8 * 32, "substitute", ask="targets"),
 }  # fmt: skip
 
 
@@ -80,7 +97,8 @@ def test_masking_and_sizes(name: str) -> None:
     assert text.tokenizer.options["vocabulary"] == published.vocabulary
     assert text.masker is not None and text.corruptor is not None
     assert text.masker.options["ratio"] == published.hidden
-    assert (text.corruptor.name, text.corruptor.options) == ("bert", {"masked": 0.8, "random": 0.1})
+    name, options = published.corruptor
+    assert (text.corruptor.name, {key: text.corruptor.options[key] for key in options}) == (name, options)
     encoder = {**recipe.encoder.options, "name": recipe.encoder.name, "position": recipe.encoder.options["position"].name}
     assert {key: encoder[key] for key in published.encoder} == published.encoder
 
