@@ -18,8 +18,12 @@ class RunStopped(RuntimeError):
 
 
 class Interrupted(Exception):
-    """A signal ended the run after a checkpoint (exit code 128 + ``signum``)."""
+    """A signal, or the end of the time that it was given, ended the run after a checkpoint.
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by signal {signum}")
+    Args:
+        signum: the signal (exit code 128 + ``signum``); None if time was up (exit code 75).
+    """
+
+    def __init__(self, signum: int | None = None) -> None:
+        super().__init__("the time of this attempt is up" if signum is None else f"interrupted by signal {signum}")
         self.signum = signum

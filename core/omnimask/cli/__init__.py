@@ -28,8 +28,8 @@ from omnimask.errors import Interrupted, RunStopped, UserError
 
 __all__ = ["entry", "main"]
 
-DONE, STOPPED, WRONG_INPUT, BUG = 0, 1, 2, 70
-"""Exit codes; a command that a signal ended returns 128 + its number."""
+DONE, STOPPED, WRONG_INPUT, BUG, TIME_IS_UP = 0, 1, 2, 70, 75
+"""Exit codes, the last two those of BSD's ``sysexits``; a command that a signal ended returns 128 + its number."""
 
 _COMMANDS: Sequence[Callable[..., Any]] = (
     init,
@@ -81,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command in this process and returns its exit code.
 
     0 done; 1 the run stopped for a reason that the message names; 2 the input is wrong, found before anything was written;
-    130, 143 and so on: a signal ended it, after a checkpoint; 70 a bug, with traceback.
+    130, 143 and so on: a signal ended it, after a checkpoint; 75: the time of ``--max-time`` did, after a checkpoint; 70 a bug,
+    with traceback.
 
     Args:
         argv: the arguments behind ``omnimask``; those of the process if None.
@@ -94,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunStopped as error:
         return report(STOPPED, str(error))
     except Interrupted as error:
-        return report(128 + error.signum, f"{error}; a checkpoint was written before")
+        code = TIME_IS_UP if error.signum is None else 128 + error.signum
+        return report(code, f"{error}; a checkpoint was written before")
     except (KeyboardInterrupt, typer.Abort):
         return report(130, "interrupted")
     except SystemExit as error:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omnimask.cli.durations import MaxTime, deadline_in
 from omnimask.cli.output import messages, say
-from omnimask.cli.summary import closing_lines, outcome, train
+from omnimask.cli.summary import closing_lines, is_finished_already, outcome, train
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
     from omnimask.recipe import Recipe
+    from omnimask.run.prepare import Run
 
 RUNS = Path("runs")
 """Where runs live that are given no folder."""
@@ -39,6 +41,10 @@ def pretrain(
         bool, typer.Option("--smoke", help="Shrink the recipe onto embedded data; without --run nothing is kept.")
     ] = False,
     devices: Annotated[int, typer.Option("--devices", metavar="N", min=1, help="How many devices train together.")] = 1,
+    max_time: MaxTime = None,
+    is_continued: Annotated[
+        bool, typer.Option("--continue", help="If --run is a run of this recipe already, continue it; else begin.")
+    ] = False,
 ) -> None:
     """Train a model from a recipe.
 
@@ -46,6 +52,9 @@ def pretrain(
 
     An interrupted run continues with `omnimask resume`.
     """
+    deadline = deadline_in(max_time)
+    if is_continued and run is None:
+        raise UserError("--continue: which run is to be continued? Name its folder with --run")
     if devices > 1:
         raise UserError(f"--devices {devices}: training on more than one device is not available yet; leave it out")
     from omnimask.recipe import load_recipe
@@ -53,20 +62,21 @@ def pretrain(
     loaded = load_recipe(recipe, overrides or (), smoke=smoke)
     if smoke and run is None:
         with tempfile.TemporaryDirectory(prefix="omnimask-smoke-") as folder:
-            summary = _train(loaded, Path(folder) / "run")
+            summary = train(_start(loaded, Path(folder) / "run"), deadline)
         say(f"{loaded.name}: {outcome(summary)}. The wiring works; nothing was kept.")
         return
     path = run or _free_folder(loaded)
-    summary = _train(loaded, path)
-    say("\n".join(closing_lines(path, summary)))
+    ready = _start(loaded, path, is_continued=is_continued)
+    if not is_finished_already(ready):
+        say("\n".join(closing_lines(path, train(ready, deadline))))
 
 
-def _train(recipe: Recipe, path: Path) -> dict[str, Any]:
+def _start(recipe: Recipe, path: Path, *, is_continued: bool = False) -> Run:
     from omnimask.run.prepare import start
+    from omnimask.run.resume import start_or_reopen
 
     with messages():
-        run = start(recipe, path)
-    return train(run)
+        return (start_or_reopen if is_continued else start)(recipe, path)
 
 
 def _free_folder(recipe: Recipe) -> Path:

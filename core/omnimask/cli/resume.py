@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from omnimask.cli.durations import MaxTime, deadline_in
 from omnimask.cli.output import messages, say
-from omnimask.cli.summary import closing_lines, train
+from omnimask.cli.summary import closing_lines, is_finished_already, train
 
 
 def resume(
@@ -17,6 +18,7 @@ def resume(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="What may change, for example train.workers=4.", show_default=False),
     ] = None,
+    max_time: MaxTime = None,
 ) -> None:
     """Continue a run exactly where its newest checkpoint is.
 
@@ -25,15 +27,10 @@ def resume(
     elsewhere) and data.max_bad. A schedule counts on the number of steps: with more of them, the learning rate follows the
     longer schedule from here on.
     """
-    from omnimask.run.finish import FIGURE, draw
-    from omnimask.run.resume import is_finished, reopen
+    deadline = deadline_in(max_time)
+    from omnimask.run.resume import reopen
 
     with messages():
         ready = reopen(run, changes or ())
-    if is_finished(ready):
-        if not any(ready.directory.figures.glob(f"{FIGURE}*")):
-            draw(ready)  # the process ended between the summary and the figure
-        step = ready.trainer.progress.step
-        say(f"{run} is finished at step {step}; train.steps=N with a larger N continues it")
-        return
-    say("\n".join(closing_lines(run, train(ready))))
+    if not is_finished_already(ready):
+        say("\n".join(closing_lines(run, train(ready, deadline))))

@@ -11,17 +11,32 @@ from omnimask.errors import Interrupted
 
 if TYPE_CHECKING:
     from omnimask.run.prepare import Run
+    from omnimask.training.deadline import Deadline
 
 
-def train(run: Run) -> dict[str, Any]:
+def train(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
     """Trains to the end, draws the figure and returns the summary; an interrupted run is told how to continue."""
     from omnimask.run.finish import finish
 
     try:
-        return finish(run)
+        return finish(run, deadline)
     except Interrupted:
         say(f"continue with: omnimask resume {run.directory.path}")
         raise
+
+
+def is_finished_already(run: Run) -> bool:
+    """Whether nothing is left to do; then it is said, and a figure that is missing is drawn."""
+    from omnimask.run.finish import FIGURE, draw
+    from omnimask.run.resume import is_finished
+
+    if not is_finished(run):
+        return False
+    directory = run.directory
+    if not any(directory.figures.glob(f"{FIGURE}*")):
+        draw(run)  # the process ended between the summary and the figure
+    say(f"{directory.path} is finished at step {run.trainer.progress.step}; train.steps=N with a larger N continues it")
+    return True
 
 
 def closing_lines(path: Path, summary: Mapping[str, Any]) -> list[str]:

@@ -8,18 +8,19 @@ from omnimask.run.figures import draw_run
 from omnimask.run.prepare import Run
 from omnimask.run.resume import choose_checkpoint, load_checkpoint
 from omnimask.training import files
+from omnimask.training.deadline import Deadline
 
 FIGURE = "reconstructions"
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
     """Trains to the last step, then draws ``figures/reconstructions`` from the best checkpoint; returns the summary.
 
     Raises:
         RunStopped: data, numbers or the disk end the run.
-        Interrupted: a signal ended it, after a checkpoint.
+        Interrupted: a signal or the deadline ended it, after a checkpoint.
     """
-    summary = run.trainer.fit()
+    summary = run.trainer.fit(deadline)
     draw(run)
     return summary
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from omnimask.recipe import Recipe
 from omnimask.registry import Registry, discover
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
-from omnimask.training import files
 from omnimask.training.loop import Trainer
 from omnimask.training.run_directory import RunDirectory
 
@@ -87,10 +85,9 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
         RunStopped: the folder cannot be written.
     """
     RunDirectory(path).check_new()
-    recipe = _with_absolute_paths(recipe)
+    recipe = with_absolute_paths(recipe)
     run = prepare(recipe, path, show=show)
-    run.directory.create(recipe.to_yaml(), plugin_versions(recipe))
-    _write_data(run)
+    run.directory.create(recipe.to_yaml(), plugin_versions(recipe), data_record(run.built))
     return run
 
 
@@ -154,17 +151,8 @@ def components_of(value: Any) -> Iterator[Component[Any]]:
         yield from components_of([getattr(value, name) for name in fields])
 
 
-def _with_absolute_paths(recipe: Recipe) -> Recipe:
+def with_absolute_paths(recipe: Recipe) -> Recipe:
     """The data's paths no longer depend on the working directory, from which a later command may not be called."""
     dataset = recipe.data.dataset
     options = {name: value.expanduser().absolute() if isinstance(value, Path) else value for name, value in dataset.options.items()}
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, dataset=dataclasses.replace(dataset, options=options)))
-
-
-def _write_data(run: Run) -> None:
-    path = run.directory.environment
-    try:
-        environment = json.loads(path.read_text(encoding="utf-8"))
-        files.replace_json(path, {**environment, "data": data_record(run.built)})
-    except OSError as error:
-        raise files.stopped(error, path, run.directory.path) from error

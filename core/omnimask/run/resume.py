@@ -13,7 +13,7 @@ from omnimask.errors import RunStopped, UserError
 from omnimask.model import MaskedModel
 from omnimask.recipe import Recipe, load_recipe
 from omnimask.recipe.text import inline, parse
-from omnimask.run.prepare import Run, prepare
+from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
 from omnimask.training import files
 from omnimask.training.checkpoint import Checkpoints, Damaged
 from omnimask.training.metrics import read_metrics
@@ -54,6 +54,18 @@ def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
     return load_recipe(directory.recipe, changes)
 
 
+def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
+    """A new run, or the one that the folder holds already: a command that may be given again and again.
+
+    Raises:
+        UserError: what :func:`start` and :func:`reopen` refuse, among it a recipe that is no longer that of the run.
+        RunStopped: the folder cannot be written.
+    """
+    if not RunDirectory(path).recipe.is_file():
+        return start(recipe, path, show=show)
+    return _reopen(path, load_run(path), with_absolute_paths(recipe), show=show)
+
+
 def reopen(path: Path, changes: Sequence[str] = (), *, show: bool = True) -> Run:
     """A run that continues from its newest intact checkpoint when its trainer's ``fit`` is called; changes are written down.
 
@@ -62,8 +74,10 @@ def reopen(path: Path, changes: Sequence[str] = (), *, show: bool = True) -> Run
     Raises:
         UserError: there is nothing to continue, a change is not allowed, or the data are not those of the run.
     """
-    before = load_run(path)
-    recipe = load_run(path, changes)
+    return _reopen(path, load_run(path), load_run(path, changes), show=show)
+
+
+def _reopen(path: Path, before: Recipe, recipe: Recipe, *, show: bool) -> Run:
     _check_changes(before, recipe, path)
     _check_checkpoints(before, RunDirectory(path))
     run = prepare(recipe, path, show=show, initialise=not Checkpoints(RunDirectory(path).checkpoints).paths())

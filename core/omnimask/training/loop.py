@@ -22,6 +22,7 @@ from omnimask.training import files, memory
 from omnimask.training.bad_samples import BadSampleGuard
 from omnimask.training.checkpoint import Checkpoints, verify
 from omnimask.training.config import BadSamples, TrainConfig
+from omnimask.training.deadline import Deadline
 from omnimask.training.logging import Journal, Scores
 from omnimask.training.observers import Observers, RunInfo
 from omnimask.training.precision import Precision
@@ -141,13 +142,16 @@ class Trainer:
         self.state.restore(path)
         return path
 
-    def fit(self) -> dict[str, Any]:
+    def fit(self, deadline: Deadline | None = None) -> dict[str, Any]:
         """Trains to the last step and returns what ``summary.json`` says.
+
+        Args:
+            deadline: when this attempt must have ended; None for no end.
 
         Raises:
             UserError: the directory holds a run that was not restored, or another process trains there.
             RunStopped: the data, the numbers or the disk end the run.
-            Interrupted: a signal ended it, after a checkpoint.
+            Interrupted: a signal or the deadline ended it, after a checkpoint.
         """
         self.directory.prepare()
         with self.directory.locked(), determinism(self.config.deterministic), flushed_denormals():
@@ -157,7 +161,7 @@ class Trainer:
             with journal, Signals() as signals:
                 try:
                     with journal.observers:
-                        self._train(journal, signals)
+                        self._train(journal, signals, deadline or Deadline())
                         return self._summarise("finished")
                 except Interrupted:
                     self._try_to_summarise("interrupted")
@@ -180,6 +184,7 @@ class Trainer:
             raise UserError(f"{self.directory.path} holds a run already; continue it with `omnimask resume {self.directory.path}`")
         with self._writing(self.directory.path):
             self.checkpoints.clean()
+            self.directory.summary.unlink(missing_ok=True)  # of the attempt before: it says nothing of this one
             if self._continues:
                 progress.attempt = max(progress.attempt, metrics.last_attempt()) + 1
                 metrics.cut(progress.step)
@@ -198,20 +203,33 @@ class Trainer:
             progress.best_scores = {}
             self.checkpoints.forget_best()
 
-    def _train(self, journal: Journal, signals: Signals) -> None:
+    def _train(self, journal: Journal, signals: Signals, deadline: Deadline) -> None:
         progress = self.progress
         logger.info("attempt %d begins at step %d of %d", progress.attempt, progress.step, self.config.steps)
         guard = BadSampleGuard(progress.bad_samples, self._max_bad, self._num_samples)
+        stop: Interrupted | None = None
         with _closing(self._steps(progress.cursor, progress.step)) as loaded_steps:
-            while progress.step < self.config.steps and signals.received is None:
-                self._take_step(loaded_steps, guard, journal)
-                is_best = self._validate(journal) if self._is_due(self.config.validate_every) else False
+            while progress.step < self.config.steps and (stop := self._asked_to_stop(signals, deadline)) is None:
+                with deadline.timed("step"):
+                    self._take_step(loaded_steps, guard, journal)
+                is_best = False
+                if self._is_due(self.config.validate_every):
+                    with deadline.timed("validation"):
+                        is_best = self._validate(journal)
                 if is_best or self._is_due(self.config.checkpoint_every):
-                    self._save(journal, is_best=is_best)
-        if progress.step < self.config.steps and signals.received is not None:
-            logger.warning("signal %d received: the run stops after a checkpoint at step %d", signals.received, progress.step)
+                    with deadline.timed("checkpoint"):
+                        self._save(journal, is_best=is_best)
+        if stop is not None:
+            logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
-            raise Interrupted(signals.received)
+            raise stop
+
+    def _asked_to_stop(self, signals: Signals, deadline: Deadline) -> Interrupted | None:
+        """Why the run ends before the next step; None if it goes on."""
+        if signals.received is not None:
+            return Interrupted(signals.received)
+        validates = (self.progress.step + 1) % self.config.validate_every == 0
+        return Interrupted() if deadline.is_near(validates=validates) else None
 
     def _take_step(self, loaded_steps: Iterator[LoadedStep], guard: BadSampleGuard, journal: Journal) -> None:
         begin = time.perf_counter()

@@ -61,8 +61,11 @@ class RunDirectory:
         return self.path / "summary.json"
 
     def check_new(self) -> None:
-        """Raises ``UserError`` if the folder exists and is not empty (or is a file)."""
-        if self.path.is_dir() and any(self.path.iterdir()):
+        """Raises ``UserError`` if the folder exists and is not empty (or is a file).
+
+        What a process left that was killed while it made the folder, before ``recipe.yaml``, is nothing.
+        """
+        if self.path.is_dir() and not all(map(self._is_remains, self.path.iterdir())):
             raise UserError(
                 f"{self.path} exists and is not empty: continue that run with `omnimask resume {self.path}`, "
                 "or choose another folder with --run"
@@ -70,12 +73,13 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; a run needs a folder")
 
-    def create(self, recipe: str, plugins: Mapping[str, str] | None = None) -> None:
-        """Makes the layout of a new run with ``recipe.yaml`` and ``environment.json``.
+    def create(self, recipe: str, plugins: Mapping[str, str] | None = None, data: Mapping[str, Any] | None = None) -> None:
+        """Makes the layout of a new run with ``environment.json``, and at last ``recipe.yaml``: where it is, there is a run.
 
         Args:
             recipe: the resolved recipe's text.
             plugins: version of every distribution whose components take part, by name.
+            data: what ``environment.json`` keeps of the data.
 
         Raises:
             UserError: the folder exists and is not empty.
@@ -84,10 +88,16 @@ class RunDirectory:
         self.check_new()
         self.prepare()
         try:
+            about_data = {} if data is None else {"data": dict(data)}
+            files.replace_json(self.environment, {**describe_environment(plugins or {}), **about_data})
             files.replace(self.recipe, recipe.encode())
-            files.replace_json(self.environment, describe_environment(plugins or {}))
         except OSError as error:
             raise files.stopped(error, self.path, self.path) from error
+
+    def _is_remains(self, entry: Path) -> bool:
+        if entry.name in _FOLDERS:
+            return entry.is_dir() and not any(entry.iterdir())
+        return entry == self.environment or entry.suffix == ".tmp"
 
     def prepare(self) -> None:
         """Makes the folders that are missing.
