@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from torch import Tensor
 from omnimask.tokens import Array
 
 AttentionKind: TypeAlias = Literal["full", "causal", "ranked"]
+
+_HOST = {"host": True}
+"""Metadata of fields that stay NumPy arrays on the host, whatever device a batch lies on."""
 
 
 @dataclass(frozen=True)
@@ -162,17 +165,19 @@ class MaskedBatch:
     """The clean tokens of B samples, once, and the views that point into them.
 
     ``store`` content of each modality (P_m, ...), one sequence per sample (length 0 where absent); ``base`` store index of each
-    modality's first token; ``fields[modality][name]`` (P_m, ...) or (sum L^2, ...); ``labels`` (B, ...); ``views`` by name;
-    ``group`` (B,) samples with one id are never split over micro-batches or ranks; ``keys`` name the samples.
+    modality's first token; ``fields[modality][name]`` (P_m, ...) or (sum L^2, ...); ``views`` by name; ``keys`` name the samples.
+
+    ``labels`` (B, ...) by name and ``group`` (B,) are always host data: which samples have a label, and which belong together, is
+    known before any forward pass. Samples with one group number are never split over micro-batches or ranks.
     """
 
     store: Mapping[str, Packed]
     base: Mapping[str, int]
     views: Mapping[str, View]
-    group: Array
+    group: NDArray[np.int64] = field(metadata=_HOST)
     keys: tuple[str, ...]
     fields: Mapping[str, Mapping[str, Array]] = field(default_factory=dict[str, Mapping[str, Array]])
-    labels: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"], metadata=_HOST)
 
     @property
     def num_samples(self) -> int:

@@ -4,59 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from omnimask.component import Component, named
-from omnimask.corruptors.per_modality import PerModality as PerModalityCorruptor
+from omnimask.build_model import build_model
+from omnimask.build_views import build_corruptors, build_grouping, build_views, label_spec
+from omnimask.component import Component
 from omnimask.data.cache import code_digest
 from omnimask.data.corpus import TrainingTokens
 from omnimask.data.counts import token_counts
+from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import Loader
 from omnimask.data.order import stream_order
 from omnimask.data.parts import Parts, list_parts
-from omnimask.data.pipeline import ModalityPipeline, Pipeline, ViewPlan
+from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.planner import Cursor, Place, Planner
 from omnimask.data.split import held_out, spread, whole_keys
 from omnimask.errors import UserError
 from omnimask.interfaces import (
     Context,
-    Corpus,
-    Corruptor,
     Dataset,
-    Embedding,
     Initializer,
-    JointMasker,
     MaskedBatch,
-    Masking,
-    Sample,
     Splits,
     Tokenizer,
     TokenSpec,
-    View,
 )
-from omnimask.maskers.candidates import SPECIAL, Candidates
-from omnimask.maskers.per_modality import PerModality as PerModalityMasker
-from omnimask.model import MaskedModel, Pass, WeightedPredictor
-from omnimask.recipe import PredictorConfig, Recipe
+from omnimask.model import MaskedModel
+from omnimask.recipe import Recipe
 from omnimask.recipe.options import plain
 from omnimask.recipe.text import inline
 
 AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
 """Tokens per forward pass when a recipe says ``auto``, by device type."""
-
-_MAIN = "main"
-
-AnswerStream: TypeAlias = Literal["context", "query"]
-SampleCorruptor: TypeAlias = Callable[[Sample, Mapping[str, Masking]], View]
-
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +87,9 @@ class Built:
         """Cuts the training samples into steps, and into micro-batches for a device type."""
         train, window = self.recipe.train, self.recipe.data.options.window
         order = stream_order(self.dataset, self.train_indices, self.recipe.seed, window)
-        return Planner(order, self.counts, train.batch_tokens, self.micro_batch_tokens(device), train.steps)
+        grouping = self.pipeline.grouping
+        budgets = (train.batch_tokens, self.micro_batch_tokens(device))
+        return Planner(order, grown(self.counts, grouping.growth), *budgets, train.steps, group=grouping.size)
 
     def loader(self, start: Cursor, first_step: int, *, device: str = "cpu", rank: int = 0, world: int = 1) -> Loader:
         """The training steps from ``first_step``, whose data start at ``start``."""
@@ -120,18 +108,26 @@ class Built:
 
     def validation_batches(self, device: str = "cpu") -> Iterator[MaskedBatch]:
         """The held-out samples, the same batches with the same masks every time; unreadable ones are left out."""
-        budget = self.micro_batch_tokens(device)
+        budget, grouping = self.micro_batch_tokens(device), self.validation.grouping
+        counts = grown(self.counts, grouping.growth)
         pending: list[Place] = []
         tokens = 0
-        for index in self.validation_indices.tolist():
-            size = int(self.counts if isinstance(self.counts, int) else self.counts[index])
-            if pending and tokens + size > budget:
+        for position, index in enumerate(self.validation_indices.tolist()):
+            size = counts if isinstance(counts, int) else int(counts[index])
+            if pending and tokens + size > budget and position % grouping.size == 0:
                 yield from _batch(self.validation, pending)
                 pending, tokens = [], 0
-            pending.append(Place(0, 0, index, 0.0))
+            pending.append(Place(0, position, index, 0.0))
             tokens += size
         if pending:
             yield from _batch(self.validation, pending)
+
+
+def grown(counts: int | NDArray[np.int64], growth: float) -> int | NDArray[np.int64]:
+    """Tokens per sample behind a transform that lengthens them."""
+    if growth == 1:
+        return counts
+    return math.ceil(counts * growth) if isinstance(counts, int) else np.ceil(counts * growth).astype(np.int64)
 
 
 def _batch(pipeline: Pipeline, places: Sequence[Place]) -> Iterator[MaskedBatch]:
@@ -154,14 +150,16 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     """
     parts = {name: read_part(recipe, name) for name in recipe.modalities}
     raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
-    specs, corruptor, answers_in = build_corruptor(recipe, raw_specs)
+    specs, corruptors, answers_in = build_corruptors(recipe, raw_specs)
     dataset = build_dataset(recipe, specs, parts)
     options = recipe.data.options
     train, validation = held_out(whole_keys(dataset), options.validation, recipe.seed)
     plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
     reading = reading_options(recipe, parts)
     corpora = {name: TrainingTokens(dataset, part, train, reading) for name, part in plain.items()}
-    views = {_MAIN: ViewPlan(build_masker(recipe, specs, corpora), corruptor)}
+    views = build_views(recipe, specs, corpora, corruptors)
+    labels = {name: LabelReader(label.field, label_spec(label)) for name, label in recipe.labels.items()}
+    grouping = build_grouping(recipe, specs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, specs, answers_in)
@@ -172,8 +170,8 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
         recipe,
         model,
         dataset,
-        Pipeline(dataset, parts, views, specs, recipe.seed),
-        Pipeline(dataset, plain, views, specs, recipe.seed, stage="validation"),
+        Pipeline(dataset, parts, views, specs, recipe.seed, "train", labels, grouping),
+        Pipeline(dataset, plain, views, specs, recipe.seed, "validation", labels, grouping),
         train,
         spread(validation, options.max_validation),
     )
@@ -224,111 +222,3 @@ def read_part(recipe: Recipe, name: str) -> ModalityPipeline:
     spec = dataclasses.replace(context, specs={name: tokenizer.spec})
     augment = tuple(component(spec) for component in config.augment)
     return ModalityPipeline(config.field, tokenizer, config.decoder(spec) if config.decoder else None, augment)
-
-
-# ---- masking --------------------------------------------------------------------------------------------------------------------
-
-
-def build_masker(recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapping[str, Corpus]) -> JointMasker:
-    """The recipe's joint masker, or its modalities' own as one; special tokens are none of its candidates."""
-    masker = _joint_masker(recipe, specs, corpora)
-    return Candidates(masker, specs) if any(SPECIAL in spec.fields for spec in specs.values()) else masker
-
-
-def _joint_masker(recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapping[str, Corpus]) -> JointMasker:
-    if recipe.masker is not None:
-        return recipe.masker(Context(specs=specs, modalities=tuple(specs), corpora=corpora))
-    maskers = {}
-    for name, config in recipe.modalities.items():
-        assert config.masker is not None
-        maskers[name] = config.masker(Context(specs=specs, modalities=(name,), corpora=corpora))
-    return PerModalityMasker(maskers)
-
-
-def build_corruptor(
-    recipe: Recipe, specs: Mapping[str, TokenSpec]
-) -> tuple[Mapping[str, TokenSpec], SampleCorruptor, Mapping[str, AnswerStream]]:
-    """The specifications with the special tokens that corruptors ask for, the corruptor over whole samples, and the stream in
-    which each modality is answered.
-
-    Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved.
-    """
-    served: dict[str, Component[Corruptor]] = {}
-    answers_in: dict[str, AnswerStream] = {}
-    for name, config in recipe.modalities.items():
-        component = config.corruptor or recipe.corruptor
-        assert component is not None
-        served[name] = component
-        corruptor = component(Context(specs=specs, modalities=(name,)))
-        answers_in[name] = corruptor.answers_in
-        specs = {**specs, name: _with_specials(specs[name], corruptor)}
-    if recipe.corruptor is not None and all(component is recipe.corruptor for component in served.values()):
-        return specs, recipe.corruptor(Context(specs=specs, modalities=tuple(specs))), answers_in
-    built = {name: component(Context(specs=specs, modalities=(name,))) for name, component in served.items()}
-    return specs, PerModalityCorruptor(built), answers_in
-
-
-def _with_specials(spec: TokenSpec, corruptor: Corruptor) -> TokenSpec:
-    wanted = [name for name in corruptor.specials if name not in spec.special_ids]
-    answers = [name for name in corruptor.specials[: corruptor.num_answers] if name not in spec.special_ids]
-    return dataclasses.replace(spec, specials=(*spec.specials, *wanted), answers=len(answers))
-
-
-# ---- model ----------------------------------------------------------------------------------------------------------------------
-
-
-def build_model(recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapping[str, AnswerStream]) -> MaskedModel:
-    """Embeddings, encoder and predictors as one pass over one view."""
-    names = tuple(specs)
-    encoder = recipe.encoder(Context(specs=specs, modalities=names))
-    embeddings = {name: _embedding(recipe, name, specs, encoder.width) for name in names}
-    context = Context(
-        specs=specs,
-        modalities=names,
-        width=encoder.width,
-        depth=encoder.depth,
-        summary=encoder.num_summary,
-        embeddings={name: _as_embedding(part) for name, part in embeddings.items()},
-    )
-    predictors = {
-        config.label: WeightedPredictor(_predictor(config, context, encoder.depth, answers_in), config.weight)
-        for config in recipe.predictors
-    }
-    return MaskedModel([Pass(_MAIN, _MAIN, embeddings, encoder, predictors)], backbone=_MAIN)
-
-
-def _embedding(recipe: Recipe, name: str, specs: Mapping[str, TokenSpec], width: int) -> nn.Module:
-    default = named("embedding", "table" if specs[name].width is None else "linear")
-    component: Component[nn.Module] = recipe.modalities[name].embedding or default
-    embedding = component(Context(specs=specs, modalities=(name,), width=width))
-    if not _as_embedding(embedding).is_local:
-        raise UserError(
-            f"{component.where or name}: embedding {component.name} mixes tokens, so hidden ones would leak into visible ones; "
-            "it must run as a pass of its own over the clean tokens, which recipes cannot say yet"
-        )
-    return embedding
-
-
-def _as_embedding(module: Any) -> Embedding:
-    return module
-
-
-def _predictor(config: PredictorConfig, context: Context, depth: int, answers_in: Mapping[str, AnswerStream]) -> Any:
-    component = config.component
-    where = component.where or f"predictor {config.label}"
-    if config.layer is not None and not 1 <= config.layer <= depth:
-        raise UserError(f"{where}: layer {config.layer} does not exist; the encoder has layers 1 to {depth}")
-    reads = getattr(component.load(), "reads", None)
-    for name in config.of:
-        if reads != answers_in[name]:
-            raise UserError(
-                f"{where}: predictor {component.name} answers in the {reads} stream, and the corruptor of {name} puts its targets "
-                f"into the {answers_in[name]} stream; {_REMEDY[answers_in[name]]}"
-            )
-    return component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
-
-
-_REMEDY = {
-    "context": "use a predictor that answers in place, or a corruptor that removes hidden tokens (drop)",
-    "query": "use a predictor with a decoder, or a corruptor that keeps hidden tokens' places (mask_token)",
-}

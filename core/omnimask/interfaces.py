@@ -94,6 +94,7 @@ __all__ = [
     "Tokenizer",
     "Tokens",
     "Trained",
+    "Transform",
     "View",
 ]
 
@@ -186,6 +187,25 @@ class Augment(Protocol):
     """Host, before the tokenizer: raw -> raw, all randomness from the draw."""
 
     def __call__(self, raw: Any, draw: Draw) -> Any: ...
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Host, before augmentation: what is done to the samples of a group together (``data.group``).
+
+    ``growth`` says how many times as many tokens its rows have as the samples that it is given, at most.
+    """
+
+    growth: float
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]], draws: Sequence[Draw]) -> Sequence[Mapping[str, Any]]:
+        """Rows of a group -> the rows that become its samples, as many as it likes.
+
+        A row has the decoded raw value of every modality that is there, by the modality's name, and the value of every label that
+        is there, by the label's. ``rows`` has one row for each sample that could be read, at least one and at most the group's
+        size, and ``draws`` theirs. What is given is never changed. ``ValueError`` where a group cannot be used: it then is bad.
+        """
+        ...
 
 
 @runtime_checkable

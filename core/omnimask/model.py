@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from omnimask.embed import embed
-from omnimask.interfaces import Embedding, Encoder, MaskedBatch, Packed, Predictor, Result, Run
+from omnimask.interfaces import Embedding, Encoder, MaskedBatch, Packed, Prediction, Predictor, Result, Run, View
 from omnimask.scoring import Score, summed_scores
 
 
@@ -28,10 +30,20 @@ class Output:
 
 @dataclass(frozen=True)
 class WeightedPredictor:
-    """A predictor and the weight of its terms."""
+    """A predictor and the weight of its terms; ``query`` names the view that it decodes (None: its own view's query stream)."""
 
     predictor: Predictor
     weight: float = 1.0
+    query: str | None = None
+
+
+@dataclass(frozen=True)
+class Wired:
+    """A predictor, the weight of its terms, and the view of a batch that it reads."""
+
+    predictor: Predictor
+    weight: float
+    view: View
 
 
 class Pass(nn.Module):
@@ -43,7 +55,7 @@ class Pass(nn.Module):
         embeddings: by modality.
         encoder: view -> features.
         predictors: by label, with weights.
-        grad: False for a pass that only gives answers (a teacher).
+        grad: False for a pass that only gives answers (a teacher); its predictors have no losses.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class Pass(nn.Module):
         self.encoder = encoder
         self.predictors = nn.ModuleDict({label: cast(nn.Module, part.predictor) for label, part in predictors.items()})
         self.weights = {label: part.weight for label, part in predictors.items()}
+        self.queries = {label: part.query for label, part in predictors.items()}
         taps = {layer for part in predictors.values() for layer in part.predictor.layers}
         self.layers = tuple(sorted(taps))
         self.needs_asked_only = "only_asked" in inspect.signature(encoder.forward).parameters and all(
@@ -72,6 +85,14 @@ class Pass(nn.Module):
         """Predictors with their weights."""
         return [(cast(Predictor, self.predictors[label]), weight) for label, weight in self.weights.items()]
 
+    def wired(self, batch: MaskedBatch) -> Sequence[Wired]:
+        """The predictors with their weights, and the view of a batch that each reads."""
+        own = batch.views[self.view]
+        return [
+            Wired(predictor, weight, _with_query(own, batch.views, query))
+            for (predictor, weight), query in zip(self.each(), self.queries.values(), strict=True)
+        ]
+
     def forward(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Result:
         """Features and predictions; with ``only_asked``, nothing is computed that its predictors do not read."""
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
@@ -81,10 +102,26 @@ class Pass(nn.Module):
             asked: Any = {"only_asked": True} if only_asked and self.needs_asked_only else {}
             encoded = encoder(Packed(embedded, view.context.layout), view.context, batch, layers=self.layers, **asked)
             result = Result(encoded, {})
-            for predictor, _ in self.each():
+            for part in self.wired(batch):
                 run = Run(batch, {**earlier, self.name: result})
-                result = Result(encoded, {**result.predictions, **predictor.predict(encoded, view, run)})
+                result = Result(encoded, {**result.predictions, **part.predictor.predict(encoded, part.view, run)})
         return result
+
+
+def _with_query(view: View, views: Mapping[str, View], query: str | None) -> View:
+    """A view whose query stream is the context stream of another view of the same samples."""
+    if query is None:
+        return view
+    other = views[query].context
+    if not np.array_equal(view.context.layout.parent, other.layout.parent):
+        raise ValueError(f"view {query!r} cannot be a query: its sequences are not those of the view that is encoded")
+    layout = dataclasses.replace(other.layout, parent=np.arange(other.layout.num_sequences))
+    return dataclasses.replace(view, query=dataclasses.replace(other, layout=layout))
+
+
+def own_predictions(wired: Wired, result: Result) -> dict[str, Prediction]:
+    """What one predictor said, by term, of all that its pass gave."""
+    return {name: result.predictions[name] for name in wired.predictor.select(wired.view)}
 
 
 class MaskedModel(nn.Module):
@@ -110,8 +147,8 @@ class MaskedModel(nn.Module):
         """Divisor of every term for this batch, before any forward pass; summed over micro-batches and ranks by the caller."""
         found: dict[str, float] = {}
         for part in self.each():
-            for predictor, _ in part.each():
-                found.update(predictor.counts(batch, batch.views[part.view]))
+            for wired in part.wired(batch) if part.grad else ():
+                found.update(wired.predictor.counts(batch, wired.view))
         return found
 
     def predict(self, batch: MaskedBatch, *, only_asked: bool = False) -> dict[str, Result]:
@@ -139,12 +176,11 @@ class MaskedModel(nn.Module):
         loss: Any = 0.0
         terms: dict[str, Tensor] = {}
         for part in self.each():
-            for predictor, weight in part.each():
-                mine = {name: results[part.name].predictions[name] for name in predictor.select(batch.views[part.view])}
-                for term in predictor.losses(mine, run):
+            for wired in part.wired(batch) if part.grad else ():
+                for term in wired.predictor.losses(own_predictions(wired, results[part.name]), run):
                     divisor = denominators.get(term.name, 0.0)
                     value = term.total / divisor if divisor else term.total * 0.0
-                    loss = loss + weight * value
+                    loss = loss + wired.weight * value
                     terms[term.name] = value.detach()
         return Output(loss, terms, summed_scores(self, run) if is_scored else {})
 

@@ -81,14 +81,15 @@ def index_tensor(index: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]) -> T:
-    """Applies ``function`` to every array of the given types in nested frozen dataclasses, mappings and tuples; layouts stay."""
+    """Applies ``function`` to every array of the given types in nested frozen dataclasses, mappings and tuples; layouts, and
+    fields that are host data, stay."""
     if isinstance(value, kinds):
         return function(value)
     if isinstance(value, Layout) or value is None:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changed = {f.name: map_arrays(getattr(value, f.name), function, kinds) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **changed)
+        fields = [f.name for f in dataclasses.fields(value) if not f.metadata.get("host")]
+        return dataclasses.replace(value, **{name: map_arrays(getattr(value, name), function, kinds) for name in fields})
     if isinstance(value, Mapping):
         return {key: map_arrays(item, function, kinds) for key, item in value.items()}  # pyright: ignore[reportReturnType]
     if isinstance(value, tuple):

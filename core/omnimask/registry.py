@@ -20,6 +20,7 @@ KINDS = (
     "tokenizer",
     "decoder",
     "augment",
+    "transform",
     "masker",
     "joint_masker",
     "corruptor",
@@ -135,6 +136,7 @@ class Registrar:
     add_tokenizer = partialmethod(add, "tokenizer")
     add_decoder = partialmethod(add, "decoder")
     add_augment = partialmethod(add, "augment")
+    add_transform = partialmethod(add, "transform")
     add_masker = partialmethod(add, "masker")
     add_joint_masker = partialmethod(add, "joint_masker")
     add_corruptor = partialmethod(add, "corruptor")

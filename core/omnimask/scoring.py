@@ -35,10 +35,10 @@ class Asked:
 def each_score(model: MaskedModel, run: Run) -> Iterator[tuple[str, Prediction, Mapping[str, Tensor]]]:
     """Every term that has targets and offers scores, with its prediction and the scores (N,) by name."""
     for part in model.each():
-        for predictor, _ in part.each():
-            for term in predictor.select(run.batch.views[part.view]):
+        for wired in part.wired(run.batch) if part.grad else ():
+            for term in wired.predictor.select(wired.view):
                 prediction = run.results[part.name].predictions[term]
-                target = predictor.target(prediction.modality)
+                target = wired.predictor.target(prediction.modality)
                 if isinstance(target, Scores) and len(prediction.targets):
                     yield term, prediction, target.scores(prediction, target.answers(prediction, run))
 
@@ -55,10 +55,10 @@ def asked_ids(model: MaskedModel, batch: MaskedBatch) -> dict[str, Asked]:
     """The right answers of every term whose answers are ids; ``batch`` on the host. No network runs."""
     found: dict[str, Asked] = {}
     for part in model.each():
-        for predictor, _ in part.each():
-            for term, table in predictor.select(batch.views[part.view]).items():
+        for wired in part.wired(batch) if part.grad else ():
+            for term, table in wired.predictor.select(wired.view).items():
                 modality = _modality(table, batch)
-                if modality is not None and isinstance(predictor.target(modality), RanksIds):
+                if modality is not None and isinstance(wired.predictor.target(modality), RanksIds):
                     found[term] = Asked(modality, _answers(table, batch, modality))
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-WIRING_KEYS = ("name", "of", "layer", "weight", "label", "ref", "run")
+WIRING_KEYS = ("name", "of", "layer", "weight", "label", "query", "ref", "run")
 """Keys that a recipe uses itself, beside or around a component's options."""
 
 REQUIRED: Any = inspect.Parameter.empty

@@ -9,15 +9,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import CONTENT, Asked, Layout, MaskedBatch, Packed, Reads, Sample, Stream, Targets, TokenSpec, View
+from omnimask.interfaces import (
+    CONTENT,
+    Asked,
+    FieldSpec,
+    Layout,
+    MaskedBatch,
+    Packed,
+    Reads,
+    Sample,
+    Stream,
+    Targets,
+    TokenSpec,
+    View,
+)
 from omnimask.packed import ranges, to_tensors
 from omnimask.streams import stack
 
 
-def collate(samples: Sequence[Sample], views: Sequence[Mapping[str, View]], specs: Mapping[str, TokenSpec]) -> MaskedBatch:
+def collate(
+    samples: Sequence[Sample],
+    views: Sequence[Mapping[str, View]],
+    specs: Mapping[str, TokenSpec],
+    labels: Mapping[str, FieldSpec] | None = None,
+) -> MaskedBatch:
     """One batch of torch tensors (CPU) from samples and their views by name.
 
-    The schema comes from ``specs`` alone: every modality and field of the recipe is there, with length 0 where no sample has it.
+    The schema comes from ``specs`` and ``labels`` alone: every modality, field and label of the recipe is there, with length 0
+    where no sample has it, and with -1 or NaN for an absent label.
     """
     lengths = {m: np.array([len(s.tokens[m]) if m in s.tokens else 0 for s in samples], np.int64) for m in specs}
     base = dict(zip(specs, np.cumsum([0, *(int(n.sum()) for n in lengths.values())])[:-1].tolist(), strict=True))
@@ -28,9 +47,10 @@ def collate(samples: Sequence[Sample], views: Sequence[Mapping[str, View]], spec
         store={m: Packed(_content(samples, m, spec), layouts[m]) for m, spec in specs.items()},
         base=base,
         views={name: _pack_view([view[name] for view in views], to_store, specs, base) for name in names},
-        group=np.arange(len(samples)),
+        group=_groups(samples),
         keys=tuple(sample.draw.key for sample in samples),
         fields={m: _fields(samples, m, spec) for m, spec in specs.items()},
+        labels={name: _label(samples, name, spec) for name, spec in (labels or {}).items()},
     )
     return to_tensors(batch)
 
@@ -68,6 +88,19 @@ def _fields(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> dict[s
         flat = [part.reshape(-1, *field.shape) if field.arity == 2 else part for part in parts]
         out[name] = np.concatenate([np.zeros((0, *field.shape), dtype), *flat])
     return out
+
+
+def _groups(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """(B,) ascending numbers: neighbours of one group of the order have the same, others have one each."""
+    named = [(sample.draw.epoch, sample.draw.group) if sample.draw.group else None for sample in samples]
+    is_next = [row > 0 and (name is None or name != named[row - 1]) for row, name in enumerate(named)]
+    return np.cumsum(np.array(is_next, np.int64))
+
+
+def _label(samples: Sequence[Sample], name: str, spec: FieldSpec) -> NDArray[Any]:
+    dtype = np.dtype(spec.dtype)
+    absent = np.full(spec.shape, np.nan if dtype.kind == "f" else -1, dtype)
+    return np.stack([np.asarray(sample.labels.get(name, absent), dtype) for sample in samples])
 
 
 def _pack_view(views: Sequence[View], to_store: _StoreCoordinates, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from omnimask.data.collate import collate
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
+from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import BadSample, LoadedBatch
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped
@@ -27,6 +29,7 @@ from omnimask.interfaces import (
     Tokenizer,
     Tokens,
     TokenSpec,
+    Transform,
     View,
 )
 from omnimask.maskers.candidates import SPECIAL
@@ -46,10 +49,13 @@ class ModalityPipeline:
         return decoded(raw, self.decoder)
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        value = self.decoded(raw)
+        return self.tokenized(self.decoded(raw), draw)
+
+    def tokenized(self, value: Any, draw: Draw, *, may_be_long: bool = False) -> Tokens:
+        """A decoded value augmented and tokenized; ``may_be_long`` where it is no longer as the data set has it."""
         for number, augment in enumerate(self.augment):
             value = augment(value, draw.at("augment", number))
-        if self.augment and isinstance(self.tokenizer, Splits):
+        if (self.augment or may_be_long) and isinstance(self.tokenizer, Splits):
             value = _first_part(self.tokenizer, value)
         return self.tokenizer(value, draw.at("tokenizer"))
 
@@ -62,14 +68,16 @@ def _first_part(tokenizer: Splits, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How a sample becomes one view: what is withheld, and what is read instead."""
+    """How a sample becomes one view: what is withheld, and what is read instead. ``draw`` names a drawing of the view's own."""
 
     masker: JointMasker
     corruptor: Callable[[Sample, Mapping[str, Masking]], View]
+    draw: str | None = None
 
     def __call__(self, sample: Sample) -> View:
-        masked = Sample(sample.tokens, sample.draw.at("masker"), sample.modalities, sample.labels)
-        corrupted = Sample(sample.tokens, sample.draw.at("corruptor"), sample.modalities, sample.labels)
+        draw = sample.draw if self.draw is None else sample.draw.at("view", self.draw)
+        masked = Sample(sample.tokens, draw.at("masker"), sample.modalities, sample.labels)
+        corrupted = Sample(sample.tokens, draw.at("corruptor"), sample.modalities, sample.labels)
         masking = self.masker(masked)
         view = self.corruptor(corrupted, masking)
         return dataclasses.replace(view, hidden={name: _hidden(tokens, masking[name]) for name, tokens in sample.tokens.items()})
@@ -83,6 +91,19 @@ def _hidden(tokens: Tokens, masking: Masking) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
+class Grouping:
+    """So many consecutive positions of an epoch are a group, whose rows ``transform`` changes together (None: it does not)."""
+
+    size: int = 1
+    transform: Transform | None = None
+
+    @property
+    def growth(self) -> float:
+        """How many times as many tokens a group has behind the transform."""
+        return 1.0 if self.transform is None else self.transform.growth
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """Places -> one packed batch; a pure function of the places, picklable to workers.
 
@@ -93,6 +114,8 @@ class Pipeline:
         specs: of the modalities, in the recipe's order.
         seed: the run's seed.
         stage: names the use (``train``, ``validation``), so that uses never share random numbers.
+        labels: which labels samples have, and the data set's field of each.
+        grouping: which samples belong together; places of one group come together.
     """
 
     dataset: Dataset
@@ -101,32 +124,87 @@ class Pipeline:
     specs: Mapping[str, TokenSpec]
     seed: int
     stage: str = "train"
+    labels: Mapping[str, LabelReader] = field(default_factory=dict[str, LabelReader])
+    grouping: Grouping = Grouping()
 
     def __call__(self, places: Sequence[Place]) -> LoadedBatch:
         samples: list[Sample] = []
         bad: list[BadSample] = []
-        for place in places:
-            try:
-                samples.append(self.sample(place))
-            except (OSError, ValueError) as error:
-                key = self.dataset.key(place.index)
-                bad.append(BadSample(key, place.epoch, place.position, f"{type(error).__name__}: {error}"))
+        for group in self._groups(places):
+            found, refused = self._group(group)
+            samples += found
+            bad += refused
         return LoadedBatch(self.pack(samples) if samples else None, tuple(bad))
 
+    def _groups(self, places: Sequence[Place]) -> Iterator[tuple[Place, ...]]:
+        for _, group in groupby(places, lambda place: (place.epoch, place.position // self.grouping.size)):
+            yield tuple(group)
+
+    def _group(self, places: Sequence[Place]) -> tuple[list[Sample], list[BadSample]]:
+        """The samples of one group, and those that were left out; a group that its transform refuses is left out as a whole."""
+        rows: list[tuple[Place, Draw, Mapping[str, Any]]] = []
+        bad: list[BadSample] = []
+        keys = tuple(self.dataset.key(place.index) for place in places) if self.grouping != Grouping() else ()
+        for place in places:
+            try:
+                draw = dataclasses.replace(self._draw(place), group=keys)
+                rows.append((place, draw, self._read(place.index)))
+            except (OSError, ValueError) as error:
+                bad.append(self._bad(place, error))
+        try:
+            changed = self._transformed([row for _, _, row in rows], [draw for _, draw, _ in rows])
+        except ValueError as error:
+            return [], [*bad, *(self._bad(place, error) for place, _, _ in rows)]
+        samples: list[Sample] = []
+        for number, (draw, row) in enumerate(changed):
+            try:
+                samples.append(self._tokenized(row, draw))
+            except (OSError, ValueError) as error:
+                bad.append(self._bad(rows[number % len(rows)][0], error))
+        return samples, bad
+
+    def _bad(self, place: Place, error: Exception) -> BadSample:
+        return BadSample(self.dataset.key(place.index), place.epoch, place.position, f"{type(error).__name__}: {error}")
+
+    def _transformed(self, rows: Sequence[Mapping[str, Any]], draws: Sequence[Draw]) -> Sequence[tuple[Draw, Mapping[str, Any]]]:
+        """The rows of a group behind its transform, each with a draw of its own."""
+        if self.grouping.transform is None or not rows:
+            return list(zip(draws, rows, strict=True))
+        changed = self.grouping.transform(rows, [draw.at("transform") for draw in draws])
+        return [(draws[number % len(draws)].at("row", number), row) for number, row in enumerate(changed)]
+
     def sample(self, place: Place) -> Sample:
-        """Reads and tokenizes one sample.
+        """Reads and tokenizes one sample by itself.
 
         Raises:
             OSError, ValueError: it cannot be read, or holds no tokens.
         """
-        draw = Draw(self.seed, place.epoch, self.dataset.key(place.index), place.position, place.progress, stage=(self.stage,))
-        raw = self.dataset[place.index]
-        values = {name: raw_value(raw, part.field) for name, part in self.modalities.items()}
-        tokens = {name: self.modalities[name](value, draw.at(name)) for name, value in values.items() if value is not None}
-        if not any(len(part) for part in tokens.values()):
+        return self._tokenized(self._read(place.index), self._draw(place))
+
+    def _draw(self, place: Place) -> Draw:
+        return Draw(self.seed, place.epoch, self.dataset.key(place.index), place.position, place.progress, stage=(self.stage,))
+
+    def _read(self, index: int) -> Mapping[str, Any]:
+        """Decoded raw values by modality, and labels by name, of what is there."""
+        raw = self.dataset[index]
+        values = {name: (part, raw_value(raw, part.field)) for name, part in self.modalities.items()}
+        row = {name: part.decoded(value) for name, (part, value) in values.items() if value is not None}
+        if not row:
             fields = [name for part in self.modalities.values() for name in names_of(part.field)]
             raise ValueError(f"it holds none of the fields {fields}; it has {sorted(raw)}")
-        return Sample(tokens, draw, tuple(self.modalities))
+        return {**row, **{name: raw[label.field] for name, label in self.labels.items() if raw.get(label.field) is not None}}
+
+    def _tokenized(self, row: Mapping[str, Any], draw: Draw) -> Sample:
+        is_long = self.grouping.transform is not None
+        tokens = {
+            name: part.tokenized(row[name], draw.at(name), may_be_long=is_long)
+            for name, part in self.modalities.items()
+            if row.get(name) is not None
+        }
+        if not any(len(part) for part in tokens.values()):
+            raise ValueError("it holds no tokens")
+        labels = {name: label(row[name]) for name, label in self.labels.items() if name in row}
+        return Sample(tokens, draw, tuple(self.modalities), labels)
 
     def pack(self, samples: Sequence[Sample]) -> MaskedBatch:
         """Masks, corrupts and packs samples.
@@ -140,4 +218,4 @@ class Pipeline:
                 views.append({name: plan(sample) for name, plan in self.views.items()})
             except ValueError as error:
                 raise RunStopped(f"sample {sample.draw.key!r} with {len(sample)} tokens cannot be masked: {error}") from error
-        return collate(samples, views, self.specs)
+        return collate(samples, views, self.specs, {name: label.spec for name, label in self.labels.items()})

@@ -54,6 +54,7 @@ class StepPlan:
         micro_batch_tokens: tokens that a micro-batch may have.
         progress: share of the run done, in [0, 1).
         after: where the next step starts.
+        ends: (g,) where each group of samples that must stay together ends, ascending up to n; None: every sample stands alone.
     """
 
     step: int
@@ -64,6 +65,7 @@ class StepPlan:
     micro_batch_tokens: int
     progress: float
     after: Cursor
+    ends: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -87,21 +89,30 @@ class StepPlan:
         """The micro-batches that one of ``world`` ranks computes.
 
         Every rank has a contiguous range of the step, all about equally many tokens: the share of a rank differs from the mean by
-        less than the largest sample. Every rank has as many micro-batches as the one with most, wherever it has so many samples.
+        less than the largest group. Every rank has as many micro-batches as the one with most, wherever it has so many groups.
 
         Raises:
             ValueError: a rank would have nothing to do.
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} does not exist among {world}")
-        if len(self) < world:
+        starts, sizes = self._groups()
+        if len(sizes) < world:
+            what = "samples" if self.ends is None else "groups of samples"
             raise ValueError(
-                f"step {self.step} has {len(self)} samples for {world} devices; raise train.batch_tokens, or use fewer devices"
+                f"step {self.step} has {len(sizes)} {what} for {world} devices; raise train.batch_tokens, or use fewer devices"
             )
-        bounds = balanced(self.sizes, world)
-        parts = [_cut(self.sizes, start, stop, self.micro_batch_tokens) for start, stop in pairwise(bounds)]
+        bounds = balanced(sizes, world)
+        parts = [_cut(sizes, start, stop, self.micro_batch_tokens) for start, stop in pairwise(bounds)]
         chosen = _divided(parts[rank], max(map(len, parts)))
-        return tuple(self._places(start, stop) for start, stop in chosen)
+        return tuple(self._places(starts[start], starts[stop]) for start, stop in chosen)
+
+    def _groups(self) -> tuple[Sequence[int], NDArray[np.int64]]:
+        """(g + 1,) where the groups start, and where the last one ends; (g,) tokens of each."""
+        if self.ends is None:
+            return range(len(self) + 1), self.sizes
+        starts = np.concatenate([np.zeros(1, np.int64), self.ends])
+        return starts.tolist(), np.add.reduceat(self.sizes, starts[:-1])
 
     def _places(self, start: int, stop: int) -> tuple[Place, ...]:
         epochs, positions, indices = (column[start:stop].tolist() for column in (self.epochs, self.positions, self.indices))
@@ -111,8 +122,8 @@ class StepPlan:
 class Planner:
     """Steps as a pure function of (step, cursor): contiguous ranges of the stream, which cross the borders of epochs.
 
-    A step takes as many samples as fit into ``batch_tokens``, a micro-batch as many as fit into ``micro_batch_tokens``, each at
-    least one: a sample larger than the budget gets a step of its own. Nothing depends on ranks or workers.
+    A step takes as many groups as fit into ``batch_tokens``, a micro-batch as many as fit into ``micro_batch_tokens``, each at
+    least one: a group larger than the budget gets a step of its own. Nothing depends on ranks or workers.
 
     Args:
         order: which sample lies where.
@@ -120,10 +131,19 @@ class Planner:
         batch_tokens: tokens per optimiser step, over all ranks.
         micro_batch_tokens: tokens per forward pass.
         steps: optimiser steps of the whole run; a place in step s has progress s / steps.
+        group: so many consecutive positions of an epoch, counted from its first, are a group, which nothing splits; the last one
+            of an epoch may be smaller.
     """
 
     def __init__(
-        self, order: Order, counts: int | NDArray[np.integer], batch_tokens: int, micro_batch_tokens: int, steps: int
+        self,
+        order: Order,
+        counts: int | NDArray[np.integer],
+        batch_tokens: int,
+        micro_batch_tokens: int,
+        steps: int,
+        *,
+        group: int = 1,
     ) -> None:
         if min(batch_tokens, micro_batch_tokens, steps) < 1:
             raise ValueError(
@@ -136,6 +156,7 @@ class Planner:
         self.batch_tokens = batch_tokens
         self.micro_batch_tokens = micro_batch_tokens
         self.steps = steps
+        self.group = group
         self._guess = _FIRST_GUESS if isinstance(counts, np.ndarray) else batch_tokens // max(1, int(counts)) + 1
 
     def step(self, step: int, cursor: Cursor) -> StepPlan:
@@ -143,15 +164,33 @@ class Planner:
         if not 0 <= step < self.steps:
             raise ValueError(f"step {step} lies outside a run of {self.steps} steps")
         found = self._look(cursor, self._guess)
-        while found[3].sum() <= self.batch_tokens:
+        ends, tokens = self._ends(found)
+        while not len(tokens) or tokens[-1] <= self.batch_tokens:
             found = self._look(cursor, 2 * len(found[3]))
+            ends, tokens = self._ends(found)
         epochs, positions, indices, sizes = found
-        count = max(1, int(np.searchsorted(np.cumsum(sizes), self.batch_tokens, side="right")))
-        self._guess = count + count // 8 + 2
+        groups = max(1, int(np.searchsorted(tokens, self.batch_tokens, side="right")))
+        count = int(ends[groups - 1])
+        self._guess = count + count // 8 + 2 * self.group
         epoch, position = int(epochs[count - 1]), int(positions[count - 1]) + 1
         after = Cursor(epoch, position) if position < self.order.num_samples else Cursor(epoch + 1, 0)
-        columns = (column[:count] for column in (epochs, positions, indices, sizes))
-        return StepPlan(step, *columns, self.micro_batch_tokens, step / self.steps, after)
+        return StepPlan(
+            step,
+            *(column[:count] for column in (epochs, positions, indices, sizes)),
+            micro_batch_tokens=self.micro_batch_tokens,
+            progress=step / self.steps,
+            after=after,
+            ends=ends[:groups] if self.group > 1 else None,
+        )
+
+    def _ends(self, found: tuple[NDArray[np.int64], ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(g,) where each whole group of some visits ends, and (g,) the tokens up to there."""
+        _, positions, _, sizes = found
+        tokens = np.cumsum(sizes)
+        if self.group == 1:
+            return np.arange(1, len(sizes) + 1), tokens
+        ends = np.flatnonzero(((positions + 1) % self.group == 0) | (positions + 1 == self.order.num_samples)) + 1
+        return ends, tokens[ends - 1]
 
     def check_world(self, world: int) -> None:
         """Whether every rank has work at every step, whatever the order.
@@ -160,10 +199,12 @@ class Planner:
             ValueError: a step could have fewer samples than there are ranks.
         """
         largest = max(1, int(self.counts if isinstance(self.counts, int | np.integer) else self.counts[self.order.indices].max()))
+        largest *= self.group
+        what, whats = ("sample has", "samples") if self.group == 1 else (f"group of {self.group} samples may have", "groups")
         if self.batch_tokens // largest < world:
             raise ValueError(
-                f"the largest sample has {largest} tokens, so that a step of {self.batch_tokens} tokens may hold only "
-                f"{max(1, self.batch_tokens // largest)} samples for {world} devices; raise train.batch_tokens to "
+                f"the largest {what} {largest} tokens, so that a step of {self.batch_tokens} tokens may hold only "
+                f"{max(1, self.batch_tokens // largest)} {whats} for {world} devices; raise train.batch_tokens to "
                 f"{largest * world}, or use fewer devices"
             )
 

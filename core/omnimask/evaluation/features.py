@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.builder import Built, build_corruptor, build_model
+from omnimask.build_model import build_model
+from omnimask.build_views import build_corruptors
+from omnimask.builder import Built
 from omnimask.corruptors.keep import Keep
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.data.planner import Place
@@ -42,7 +44,7 @@ def backbone(model: MaskedModel) -> Pass:
 def initial_model(built: Built) -> MaskedModel:
     """The same architecture with the weights that training began with, drawn from the recipe's seed."""
     specs = {name: tokenizer.spec for name, tokenizer in built.tokenizers.items()}
-    _, _, answers_in = build_corruptor(built.recipe, specs)
+    _, _, answers_in = build_corruptors(built.recipe, specs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.recipe.seed)
         return build_model(built.recipe, built.specs, answers_in)

@@ -12,7 +12,8 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor
 
-from omnimask.builder import build_corruptor, build_model
+from omnimask.build_model import build_model
+from omnimask.build_views import build_corruptors
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Exported, MaskedBatch, Tokenizer, TokenSpec, Trained
 from omnimask.model import MaskedModel
@@ -83,7 +84,7 @@ def load_exported(folder: Path) -> Loaded:
         raise UserError(f"{folder} holds no {RECIPE}; omnimask export --to safetensors writes one")
     recipe = load_recipe(folder / RECIPE)
     tokenizers = {name: config.tokenizer(Context(modalities=(name,))) for name, config in recipe.modalities.items()}
-    specs, _, answers_in = build_corruptor(recipe, {name: tokenizer.spec for name, tokenizer in tokenizers.items()})
+    specs, _, answers_in = build_corruptors(recipe, {name: tokenizer.spec for name, tokenizer in tokenizers.items()})
     model = build_model(recipe, specs, answers_in)
     try:
         load(model, _read(folder))

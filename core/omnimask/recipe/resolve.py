@@ -14,6 +14,7 @@ from omnimask.data.fields import FieldNames
 from omnimask.hints import listed, nearest
 from omnimask.recipe.config import DataConfig, Device, ModalityConfig, PredictorConfig, Recipe
 from omnimask.recipe.document import Document, KeyPath
+from omnimask.recipe.further import Further
 from omnimask.recipe.options import INVALID, Resolver, options_of_model
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.text import UNSET
@@ -25,7 +26,10 @@ _TOP = {
     "seed": Option("seed", Annotated[int, Field(ge=0)], 0, "decides every random choice of the run"),
     "device": Option("device", Device, "auto", "where the model runs"),
 }
-_SECTIONS = ("omnimask", "extends", "modalities", "masker", "corruptor", "encoder", "predictors", "init", "data", "train")
+_SECTIONS = (
+    *("omnimask", "extends", "labels", "modalities", "masker", "corruptor", "views", "encoder", "passes", "predictors"),
+    *("init", "data", "train"),
+)
 _MODALITY = {
     "tokenizer": "tokenizer",
     "decoder": "decoder",
@@ -38,6 +42,7 @@ _WIRING = {
     "layer": Option("layer", PositiveInt | None, None, "encoder layer it reads, from 1; default: the last"),
     "weight": Option("weight", Annotated[float, Field(gt=0)], 1.0, "weight of its loss"),
     "label": Option("label", str | None, None, "name of its loss, without dots; default: the component's name with _ for each dot"),
+    "query": Option("query", str | None, None, "view that it decodes; default: what the corruptor says"),
 }
 _TRAIN_COMPONENTS = {"optimizer": REQUIRED, "schedule": {"name": "constant"}}
 
@@ -59,6 +64,7 @@ class _Recipes:
         self.document, self.registry, self.problems, self.smoke = document, registry, problems, smoke
         self.data: Mapping[str, Any] = document.data
         self.resolver = Resolver(document, registry, problems, smoke=smoke)
+        self.further = Further(document, registry, self.resolver, problems)
 
     def resolve(self) -> Recipe | None:
         for key in self.data:
@@ -67,9 +73,14 @@ class _Recipes:
                 self.problems.add(self.document, (key,), f"recipes have no such key{nearest(key, known)}; keys: {listed(known)}")
         top = {name: self.resolver.option(option, self.data, (), "recipes") for name, option in _TOP.items()}
         modalities = self._modalities()
-        shared = {"masker": self._optional("joint_masker", "masker"), "corruptor": self._optional("corruptor", "corruptor")}
+        shared: dict[str, Any] = {
+            "masker": self._optional("joint_masker", "masker"),
+            "corruptor": self._optional("corruptor", "corruptor"),
+        }
+        shared.update(labels=self.further.labels(), views=self.further.views())
         encoder = self._required("encoder")
         predictors = self._predictors(encoder)
+        shared.update(passes=self.further.passes(shared["views"], predictors))
         init = self._init()
         data = self._data(modalities)
         if self.smoke and data is not None and data.dataset.name != self._section("data").get("name"):
@@ -199,9 +210,10 @@ class _Recipes:
         depth = encoder.options.get("depth") if encoder is not None else None
         if isinstance(layer, int) and isinstance(depth, int) and layer > depth:
             self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers, and there is no layer {layer}")
-        if component is None or of is None or INVALID in (layer, wiring["weight"], label):
+        if component is None or of is None or INVALID in wiring.values():
             return None
-        return PredictorConfig(component, of, layer, wiring["weight"], label or component.name.replace(".", "_"))
+        self.further.query(wiring["query"], (*path, "query"))
+        return PredictorConfig(component, of, layer, wiring["weight"], label or component.name.replace(".", "_"), wiring["query"])
 
     def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
         section = self.data.get("modalities")
@@ -228,14 +240,15 @@ class _Recipes:
         declared = options_of_model(DataOptions)
         resolver = Resolver(self.document, self.registry, self.problems, forgive_missing=self.smoke)
         is_needed = bool(raw) or not self.smoke
-        dataset = resolver.component("dataset", raw, path, apart=tuple(declared)) if is_needed else None
+        dataset = resolver.component("dataset", raw, path, apart=(*declared, "group")) if is_needed else None
         if not isinstance(raw, Mapping):
             return None
         given = {key: value for key, value in raw.items() if key in declared}
-        options = self.resolver.options(declared, given, path, "data")
+        options = self.resolver.options(declared, given, path, "data", ("group",))
+        group = self.further.group(raw.get("group"), (*path, "group"))
         if self.smoke:
             dataset = self._embedded(modalities, dataset)
-        return None if dataset is None or options is None else DataConfig(dataset, DataOptions(**options))
+        return None if dataset is None or options is None or group is None else DataConfig(dataset, DataOptions(**options), group)
 
     def _embedded(self, modalities: Mapping[str, ModalityConfig], current: Component[Any] | None) -> Component[Any] | None:
         names = {name: _embedded_of(modality.tokenizer) for name, modality in modalities.items()}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from omnimask.component import Component
-from omnimask.recipe.config import DataConfig, ModalityConfig, PredictorConfig, Recipe
+from omnimask.recipe.config import DataConfig, GroupConfig, ModalityConfig, PredictorConfig, Recipe, ViewConfig
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.options import INVALID, Resolver, plain
 from omnimask.recipe.problems import Problems
@@ -50,7 +50,8 @@ class _Shrinker:
             corruptor=self._optional(recipe.corruptor, ("corruptor",)),
             encoder=encoder,
             predictors=tuple(self._predictor(p, ("predictors", i), encoder) for i, p in enumerate(recipe.predictors)),
-            data=DataConfig(dataset, recipe.data.options.model_copy(update=self._data(recipe))),
+            views={name: self._view(view) for name, view in recipe.views.items()},
+            data=DataConfig(dataset, recipe.data.options.model_copy(update=self._data(recipe)), self._group(recipe.data.group)),
             train=recipe.train.model_copy(update=self._train(recipe)),
         )
 
@@ -97,6 +98,18 @@ class _Shrinker:
         depth = encoder.options.get("depth")
         layer = min(predictor.layer, depth) if predictor.layer is not None and isinstance(depth, int) else predictor.layer
         return replace(predictor, component=self.component(predictor.component, path), layer=layer)
+
+    def _view(self, view: ViewConfig) -> ViewConfig:
+        path: KeyPath = ("views", view.name)
+        return replace(
+            view,
+            masker=self._optional(view.masker, (*path, "masker")),
+            maskers={name: self.component(masker, (*path, "masker", name)) for name, masker in view.maskers.items()},
+            corruptor=self._optional(view.corruptor, (*path, "corruptor")),
+        )
+
+    def _group(self, group: GroupConfig) -> GroupConfig:
+        return replace(group, transform=self._optional(group.transform, ("data", "group", "transform")))
 
     def _data(self, recipe: Recipe) -> dict[str, Any]:
         if self.document.is_override(("data", "max_validation")):

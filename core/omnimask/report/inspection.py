@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from omnimask.builder import Built
 from omnimask.data.planner import Cursor, StepPlan
 from omnimask.interfaces import Context, MaskedBatch, Run, Sample
+from omnimask.model import own_predictions
 from omnimask.training.switches import checkpoint_activations
 
 BACKWARD = 3
@@ -137,10 +138,8 @@ def not_exact(model: Any, batch: MaskedBatch) -> list[str]:
         return [
             term.name
             for one in model.each()
-            for predictor, _ in one.each()
-            for term in predictor.losses(
-                {name: results[one.name].predictions[name] for name in predictor.select(batch.views[one.view])}, run
-            )
+            for wired in (one.wired(batch) if one.grad else ())
+            for term in wired.predictor.losses(own_predictions(wired, results[one.name]), run)
             if not term.exact
         ]
 

@@ -139,10 +139,10 @@ def _answers(model: MaskedModel, batch: MaskedBatch, specs: Mapping[str, TokenSp
         with precision.autocast():
             run = Run(moved, model.predict(moved))
             for part in model.each():
-                for predictor, _ in part.each():
-                    for term in predictor.select(moved.views[part.view]):
+                for wired in part.wired(moved) if part.grad else ():
+                    for term in wired.predictor.select(wired.view):
                         prediction = run.results[part.name].predictions[term]
-                        _add(found, prediction, predictor.target(prediction.modality), run, specs)
+                        _add(found, prediction, wired.predictor.target(prediction.modality), run, specs)
     finally:
         model.train(was_training)
     return found

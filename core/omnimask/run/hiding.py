@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from omnimask.builder import Built, SampleCorruptor
+from omnimask.build_views import SampleCorruptor
+from omnimask.builder import Built
 from omnimask.corruptors.mask_token import MaskToken
 from omnimask.corruptors.per_modality import PerModality
 from omnimask.data.pipeline import Pipeline, ViewPlan

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from omnimask.builder import Built
 from omnimask.data.planner import Place
-from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample
+from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample, View
 from omnimask.model import MaskedModel
 from omnimask.testing.check import distance, disturb_global_randomness, gradient, parts, require
-from omnimask.testing.visibility import reach
+from omnimask.testing.visibility import Reach, owner, reach
 
 TOLERANCE = 1e-6
 """Relative, in float32 (epsilon 1.2e-7): sums over other numbers of rows are rounded in another order, which moves a result by a
@@ -146,16 +146,15 @@ class ModelContract(ABC):
         for token in chosen.tolist():
             after = model.predict(changed(batch, np.array([token])))
             for part in model.each():
-                allowed = reach(batch.views[part.view], token)
+                allowed = reach(batch.views[part.view], token).context
                 features = [results[part.name].encoded.features.data for results in (before, after)]
                 where = f"token {token}, pass {part.name}"
-                self._same_outside(features[0], features[1], allowed.context, f"{where}: encoder features")
-                for term, old in before[part.name].predictions.items():
-                    new = after[part.name].predictions[term]
-                    may = allowed.query if old.stream is batch.views[part.view].query else allowed.context
-                    assert may is not None
-                    rows = may[np.asarray(old.targets.at)[:, 0]]
-                    moved |= self._same_outside(_values(old), _values(new), rows, f"{where}: term {term}")
+                self._same_outside(features[0], features[1], allowed, f"{where}: encoder features")
+                for wired in part.wired(batch):
+                    for term in wired.predictor.select(wired.view):
+                        old, new = (results[part.name].predictions[term] for results in (before, after))
+                        rows = _may_move(old, wired.view, reach(wired.view, token))
+                        moved |= self._same_outside(_values(old), _values(new), rows, f"{where}: term {term}")
         require(moved, "no prediction depends on any token that is shown; does the model read its input?")
 
     def _same_outside(self, before: Tensor, after: Tensor, may_move: np.ndarray, where: str) -> bool:
@@ -279,6 +278,19 @@ def step(model: MaskedModel, batches: Sequence[MaskedBatch]) -> tuple[Tensor, Te
         output.loss.backward()
         loss += output.loss.detach().double()
     return loss, gradient(model)
+
+
+def _may_move(prediction: Prediction, view: View, allowed: Reach) -> np.ndarray:
+    """(N,) whether a prediction's rows may know of a token; answers of whole sequences know what any slot of theirs knows."""
+    at = np.asarray(prediction.targets.at)[:, 0]
+    reads_query = prediction.stream is not view.context and view.query is not None
+    stream, may = (view.query, allowed.query) if reads_query else (view.context, allowed.context)
+    assert stream is not None and may is not None
+    if prediction.targets.arity:
+        return may[at]
+    sequences = np.zeros(stream.layout.num_sequences, bool)
+    sequences[owner(stream.layout)[may]] = True
+    return sequences[at]
 
 
 def shown_tokens(batch: MaskedBatch) -> np.ndarray:

@@ -1,0 +1,52 @@
+"""What a recipe says of the labels of its samples, and how a value of the data set becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.tokens import FieldSpec
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """One label: the data set's ``field``, and what its values are (a :class:`FieldSpec` of arity 0).
+
+    Classes are whole numbers from 0, or one of the spec's ``names``; a label without classes is a number.
+    """
+
+    field: str
+    spec: FieldSpec
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {name: number for number, name in enumerate(self.spec.names)}
+
+    def __call__(self, value: Any) -> NDArray[Any]:
+        """() of the spec's type.
+
+        Raises:
+            ValueError: the value is no such label.
+        """
+        if self.spec.classes is None:
+            return self._number(value)
+        number = self._numbers.get(value, value) if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            known = f"one of {list(self.spec.names)}" if self.spec.names else "a whole number"
+            raise ValueError(f"label {self.field!r} is {value!r}, and must be {known}")
+        if not -1 <= number < self.spec.classes:
+            raise ValueError(
+                f"label {self.field!r} is {number}, and there are {self.spec.classes} classes, counted from 0 (-1: none)"
+            )
+        return np.array(number, self.spec.dtype)
+
+    def _number(self, value: Any) -> NDArray[Any]:
+        try:
+            return np.array(float(value), self.spec.dtype)
+        except (TypeError, ValueError):
+            raise ValueError(f"label {self.field!r} is {value!r}, and must be a number") from None
