@@ -66,8 +66,8 @@ def kinds(path: Path) -> Path:
 
 
 def test_originality_is_learnt_and_clusters_make_it_harder(tmp_path: Path) -> None:
-    """Held-out accuracy after 100 steps, where calling everything an original gives 0.85. Bytes, so that any one can be seen to fit;
-    substitutes of the same kind are the harder ones. Measured: 0.96 and 0.88."""
+    """Held-out accuracy after 100 steps, where calling everything an original gives 0.85. Bytes, so that little is to be
+    learnt; substitutes of the same kind are the harder ones. Measured: 0.96 and 0.88."""
     clusters = f"modalities.text.corruptor.clusters={kinds(tmp_path / 'kinds.txt')}"
     accuracy = {}
     for name, more in (("rts", ()), ("c-rts", (clusters,))):
@@ -98,7 +98,7 @@ def majority(built: Built, batch: MaskedBatch) -> float:
 
 
 def test_what_was_replaced_is_learnt() -> None:
-    """Of 16 texts with other substitutes in every step; measured: 0.26 of the answers, and the most frequent one is 0.10 of them."""
+    """Of 16 texts with other substitutes in every step; measured: 0.26 of the answers, the most frequent one is 0.10 of them."""
     built = small("text/slm")
     steps = learn(built, same_texts(built, 16, 200))
     often = np.mean([majority(built, batch) for batch in same_texts(built, 16, 10)])
