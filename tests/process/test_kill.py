@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
-HARNESS = Path(__file__).with_name("kill_harness.py")
+KILLS = Path(__file__).parents[2] / "benchmarks" / "faults" / "kills.py"
 
 
 @pytest.mark.process
-def test_killed_and_resumed_four_times(tmp_path: Path) -> None:
+def test_killed_and_resumed_five_times(tmp_path: Path) -> None:
     output = tmp_path / "kills.json"
-    done = subprocess.run(
-        [sys.executable, str(HARNESS), "--kills", "4", "--output", str(output)], capture_output=True, text=True, timeout=400
-    )
+    command = [sys.executable, str(KILLS), "--kills", "5", "--devices", "1", "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(output.read_text(encoding="utf-8"))
     assert result["is_exact"]
-    assert [kill["workers"] for kill in result["kills"]] == [0, 2, 0, 2]
-    assert [kill["is_main_alone"] for kill in result["kills"]] == [False, True, False, True]
+    kills = result["runs"][0]["kills"]
+    assert [kill["workers"] for kill in kills] == [0, 2, 0, 2, 0]
+    assert [kill["moment"] for kill in kills] == ["step", "checkpoint", "start", "checkpoint", "step"]
+    assert result["totals"]["epochs"] >= 2
+    assert result["totals"]["checkpoints read"] >= 4
