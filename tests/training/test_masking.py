@@ -19,7 +19,7 @@ from omnimask.maskers.random import RandomMasker
 from omnimask.packed import pin_memory, to_device
 from omnimask.testing import make_sample
 from omnimask.testing.corruptor import reserve
-from omnimask.training.masking import mask_shares
+from omnimask.training.masking import mask_counts, mask_shares
 
 PLAIN = {"a": TokenSpec(vocabulary=9, fields={"special": FieldSpec("bool")}), "b": TokenSpec(width=(2,))}
 SPECS = {name: reserve(spec, MaskToken(Context(specs=PLAIN, modalities=(name,)))) for name, spec in PLAIN.items()}
@@ -47,9 +47,9 @@ def test_shares_are_of_the_tokens_that_could_be_hidden() -> None:
     second = batch_of(framed({"a": 6}, "z"))
     assert first.views["main"].hidden == {"a": (5, 10), "b": (3, 12)}
     assert second.views["main"].hidden == {"a": (2, 4), "b": (0, 0)}
-    assert mask_shares([first, second]) == {"mask_ratio.a": 7 / 14, "mask_ratio.b": 0.25}
-    assert mask_shares([second]) == {"mask_ratio.a": 0.5}
-    assert mask_shares([]) == {}
+    assert mask_shares(mask_counts([first, second])) == {"mask_ratio.a": 7 / 14, "mask_ratio.b": 0.25}
+    assert mask_shares(mask_counts([second])) == {"mask_ratio.a": 0.5}
+    assert mask_shares(mask_counts([])) == {}
     assert to_device(first, "cpu").views["main"].hidden == first.views["main"].hidden
 
 
@@ -57,7 +57,7 @@ def test_one_modality_and_several_views() -> None:
     batch = batch_of(framed({"a": 12}, "x"))
     view = dataclasses.replace(batch.views["main"], hidden={"a": (5, 10)})
     batch = dataclasses.replace(batch, views={"main": view, "other": dataclasses.replace(view, hidden={"a": (1, 10)})})
-    assert mask_shares([batch]) == {"mask_ratio": 0.5, "mask_ratio.other": 0.1}
+    assert mask_shares(mask_counts([batch])) == {"mask_ratio": 0.5, "mask_ratio.other": 0.1}
 
 
 def test_kinds_are_told_where_there_are_several() -> None:
@@ -65,8 +65,8 @@ def test_kinds_are_told_where_there_are_several() -> None:
     kinds = [ChooseMasker(Context(), maskers=[none] * number + [half], weights=[1e-9] * number + [1.0]) for number in range(3)]
     maskers = [PerModality({"a": kind, "b": RandomMasker(Context(), ratio=0.25)}) for kind in kinds]
     zero, one, two = (batch_of(framed({"a": 12}, "x"), masker=masker) for masker in maskers)
-    assert set(mask_shares([zero])) == {"mask_ratio.a"}
-    found = mask_shares([zero, one, two, two])
+    assert set(mask_shares(mask_counts([zero]))) == {"mask_ratio.a"}
+    found = mask_shares(mask_counts([zero, one, two, two]))
     assert found == {"mask_ratio.a": 0.5, "mask_kind.0": 0.25, "mask_kind.1": 0.25, "mask_kind.2": 0.5}
 
 

@@ -22,9 +22,9 @@ class Recomputed(nn.Module):
         self.is_on = is_on
 
 
-def test_more_than_one_process_is_refused(runs, monkeypatch) -> None:
+def test_one_of_several_processes_must_join_the_others(runs, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="more than one process"):
+    with pytest.raises(UserError, match="one of 2 processes"):
         runs.trainer()
 
 

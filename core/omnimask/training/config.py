@@ -50,6 +50,16 @@ class TrainConfig(BaseModel):
     compile: Annotated[bool, Field(description="torch.compile the blocks")] = False
     activation_checkpointing: Annotated[bool, Field(description="recompute blocks in the backward pass to save memory")] = False
     deterministic: Annotated[bool, Field(description="bit-identical weights on CUDA too; slower there")] = False
+    distributed: Annotated[
+        Literal["ddp", "fsdp"],
+        Field(
+            description="how several devices hold the model: ddp: each holds all of it; fsdp: each holds a share of weights, "
+            "gradients and optimiser state, and gathers weights block by block (for models that are too large for one)"
+        ),
+    ] = "ddp"
+    timeout: Annotated[
+        float, Field(gt=0, description="seconds that a process waits for the others before it takes one for lost and ends")
+    ] = 600.0
     workers: Annotated[int, Field(ge=0, description="loader processes; 0 loads in the main process")] = 0
     log_every: Annotated[int, Field(gt=0, description="steps between lines of metrics.jsonl")] = 10
     validate_every: Annotated[int, Field(gt=0, description="steps between validations")] = 500

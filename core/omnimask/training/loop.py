@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,10 @@ from omnimask.training.config import BadSamples, TrainConfig
 from omnimask.training.deadline import Deadline
 from omnimask.training.logging import Journal, Scores
 from omnimask.training.observers import Observers, RunInfo
+from omnimask.training.parallel import parallel_of
 from omnimask.training.precision import Precision
 from omnimask.training.progress import Progress
+from omnimask.training.ranks import Ranks, alone
 from omnimask.training.run_directory import RunDirectory, versions
 from omnimask.training.setup import prepare, schedule_of
 from omnimask.training.signals import Signals
@@ -37,6 +38,9 @@ from omnimask.training.tensorboard import check_tensorboard
 from omnimask.training.validation import Validation, Validator
 
 logger = logging.getLogger(__name__)
+
+_TIME = 255
+"""Stands for the end of the time given among the numbers of signals."""
 
 FAILURES_IN_ROW = 10
 """So many steps in a row without a finite update stop a run."""
@@ -63,6 +67,8 @@ class Trainer:
             validation that gives scores.
         show: whether progress is shown on stderr.
         registry: whose plugins' hooks are called; default: what is installed.
+        ranks: the processes that train together (:func:`omnimask.training.ranks.joined`); ``steps`` and ``validation`` give this
+            rank's share of every step and of the held-out batches. Default: this process alone.
 
     Raises:
         UserError: the configuration cannot work.
@@ -84,14 +90,16 @@ class Trainer:
         baselines: Callable[[], Scores] | None = None,
         show: bool = True,
         registry: Registry | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         check_tensorboard(config)
-        self.rank = this_rank()
+        self.ranks = ranks or alone()
         self.config = config
         self.directory = directory
         self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints)
         self.precision = Precision(config.precision, device)
-        self.state = prepare(model, config, device, self.precision)
+        parallel = parallel_of(config, device, self.ranks)
+        self.state = prepare(model, config, device, self.precision, parallel)
         self.runner = StepRunner(
             model,
             self.state.optimizer,
@@ -101,10 +109,10 @@ class Trainer:
             clip=config.clip,
             ema=self.state.ema,
             seed=seed,
-            rank=self.rank,
             device=device,
+            parallel=parallel,
         )
-        self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed)
+        self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed, parallel)
         self._steps = steps
         self._max_bad = max_bad or BadSamples()
         self._num_samples = num_samples
@@ -114,6 +122,7 @@ class Trainer:
         self._show = show
         self._registry = registry
         self._continues = False
+        self._failure: Exception | None = None
 
     @property
     def progress(self) -> Progress:
@@ -130,14 +139,14 @@ class Trainer:
             RunStopped: the run has checkpoints, and none is intact.
             UserError: the checkpoint is of another model.
         """
-        path = checkpoint or self.checkpoints.newest()
+        path = self.ranks.first(lambda: checkpoint or self.checkpoints.newest())
         self._continues = True
         if path is None:
             return None
-        manifest = verify(path)
-        changed = {name for name in self._versions if manifest.versions.get(name) != self._versions[name]}
+        written_by = self.ranks.first(lambda: verify(path).versions)
+        changed = {name for name in self._versions if written_by.get(name) != self._versions[name]}
         if changed:
-            names = ", ".join(f"{name} {manifest.versions.get(name)} -> {self._versions[name]}" for name in sorted(changed))
+            names = ", ".join(f"{name} {written_by.get(name)} -> {self._versions[name]}" for name in sorted(changed))
             logger.warning("versions changed since the checkpoint, losses may differ in their last digits: %s", names)
         self.state.restore(path)
         return path
@@ -153,16 +162,21 @@ class Trainer:
             RunStopped: the data, the numbers or the disk end the run.
             Interrupted: a signal or the deadline ended it, after a checkpoint.
         """
-        self.directory.prepare()
-        with self.directory.locked(), determinism(self.config.deterministic), flushed_denormals():
+        with ExitStack() as held, determinism(self.config.deterministic), flushed_denormals():
+            with self.ranks.together():
+                self.directory.prepare()
+                if self.ranks.is_first:
+                    held.enter_context(self.directory.locked())
             info = self._info()
             journal = Journal(info, Observers(info, self._registry))
             self._begin(journal)
             with journal, Signals() as signals:
                 try:
-                    with journal.observers:
+                    with self.ranks.guarded(), ExitStack() as observed:
+                        with self.ranks.together():
+                            observed.enter_context(journal.observers)
                         self._train(journal, signals, deadline or Deadline())
-                        return self._summarise("finished")
+                        return self.ranks.first(lambda: self._summarise("finished"))
                 except Interrupted:
                     self._try_to_summarise("interrupted")
                     raise
@@ -172,13 +186,16 @@ class Trainer:
                     raise
 
     def _info(self) -> RunInfo:
-        state, show = self.state, self._show and self.rank == 0
-        return RunInfo(
-            self.directory, self.config, state.progress, state.model, state.optimizer, self.runner.device, self.rank, show
-        )
+        state, ranks = self.state, self.ranks
+        device, show = self.runner.device, self._show and ranks.is_first
+        return RunInfo(self.directory, self.config, state.progress, state.model, state.optimizer, device, ranks.rank, show)
 
     def _begin(self, journal: Journal) -> None:
         """Makes the directory agree with the step that the run continues from."""
+        vars(self.progress).update(vars(self.ranks.first(lambda: self._tidy(journal))))
+        self._continues = True
+
+    def _tidy(self, journal: Journal) -> Progress:
         progress, metrics = self.progress, journal.metrics
         if not self._continues and (self.checkpoints.paths() or metrics.last_attempt()):
             raise UserError(f"{self.directory.path} holds a run already; continue it with `omnimask resume {self.directory.path}`")
@@ -191,7 +208,7 @@ class Trainer:
                 self.checkpoints.set_aside(progress.step, progress.attempt)
                 self._point_at_best()
                 self.checkpoints.prune()  # a run that continues with fewer may do so because the disk is full
-        self._continues = True
+        return progress
 
     def _point_at_best(self) -> None:
         progress = self.progress
@@ -225,28 +242,43 @@ class Trainer:
             raise stop
 
     def _asked_to_stop(self, signals: Signals, deadline: Deadline) -> Interrupted | None:
-        """Why the run ends before the next step; None if it goes on."""
-        if signals.received is not None:
-            return Interrupted(signals.received)
+        """Why the run ends before the next step; None if it goes on. All ranks find the same."""
         validates = (self.progress.step + 1) % self.config.validate_every == 0
-        return Interrupted() if deadline.is_near(validates=validates) else None
+        (reason,) = self.ranks.largest([signals.received or (_TIME if deadline.is_near(validates=validates) else 0)])
+        return None if not reason else Interrupted() if reason == _TIME else Interrupted(reason)
 
     def _take_step(self, loaded_steps: Iterator[LoadedStep], guard: BadSampleGuard, journal: Journal) -> None:
         begin = time.perf_counter()
-        loaded = next(loaded_steps, None)
+        loaded: LoadedStep | None = None
+        with self._postponed():
+            loaded = next(loaded_steps, None)
+        totals = self.runner.totals(loaded, self._failure)
         assert loaded is not None and loaded.step == self.progress.step, "the loader's steps are not those of the run"
-        guard(loaded.bad)
+        if totals.bad:
+            with self.ranks.alike():
+                guard([bad for several in self.ranks.gathered(loaded.bad) for bad in several])
         with memory.explained(loaded.batches, self.config, self.directory.path, f"step {loaded.step + 1}"):
-            result = self.runner(loaded)
+            result = self.runner(loaded, totals)
         seconds = time.perf_counter() - begin
         self._count(loaded, result, seconds)
-        with self._writing(self.directory.metrics):
+        with self._postponed(), self._writing(self.directory.metrics):
             journal.step(result, seconds)
         if self.progress.failures_in_row >= FAILURES_IN_ROW:
-            raise RunStopped(
-                f"{FAILURES_IN_ROW} steps in a row had a {result.skipped}, the last one step {self.progress.step}; the checkpoints "
-                "are intact. Lower the learning rate, set train.clip, or set train.precision to fp32"
-            )
+            with self.ranks.alike():
+                raise RunStopped(
+                    f"{FAILURES_IN_ROW} steps in a row had a {result.skipped}, the last one step {self.progress.step}; the "
+                    "checkpoints are intact. Lower the learning rate, set train.clip, or set train.precision to fp32"
+                )
+
+    @contextmanager
+    def _postponed(self) -> Generator[None]:
+        """Inside the ``with`` block, what ends the run on this rank is kept until all can hear of it; alone it ends it now."""
+        try:
+            yield
+        except (RunStopped, UserError, Interrupted) as reason:
+            if self.ranks.world == 1:
+                raise
+            self._failure = self._failure or reason
 
     def _count(self, loaded: LoadedStep, result: StepResult, seconds: float) -> None:
         progress = self.progress
@@ -278,7 +310,7 @@ class Trainer:
         seconds = time.perf_counter() - begin
         progress.validation_loss = found.loss
         progress.validation_scores = {term: dict(scores) for term, scores in found.scores.items()}
-        with self._writing(self.directory.metrics):
+        with self._postponed(), self._writing(self.directory.metrics):
             journal.validation(found, self._compared(found), seconds)
         logger.info("step %d: validation loss %.6g", progress.step, found.loss)
         is_best = found.loss < (float("inf") if progress.best_loss is None else progress.best_loss)  # False for NaN
@@ -289,20 +321,26 @@ class Trainer:
 
     def _compared(self, found: Validation) -> Scores:
         """The baselines of the scores of a validation."""
-        if self._baselines is None and found.scores and self._make_baselines is not None:
+        if self._baselines is None and found.scores and self._make_baselines is not None and self.ranks.is_first:
             self._baselines = self._make_baselines()
         return self._baselines or {}
 
     def _save(self, journal: Journal, *, is_best: bool = False) -> None:
         """Publishes a checkpoint of the present step, then removes what is no longer kept."""
+        self.ranks.agree(self._failure)
+        path = self.ranks.first(lambda: self._publish(journal, is_best))
+        logger.info("checkpoint %s%s", path, " (best)" if is_best else "")
+        with self._postponed():
+            journal.observers.checkpoint_saved(path, is_best)
+
+    def _publish(self, journal: Journal, is_best: bool) -> Path:
         with self._writing(self.directory.checkpoints):
             journal.metrics.sync()
             path = self.state.save(self.checkpoints, self._versions)
             if is_best:
                 self.checkpoints.mark_best(path, self.progress.best_loss or 0.0)
             self.checkpoints.prune()
-        logger.info("checkpoint %s%s", path, " (best)" if is_best else "")
-        journal.observers.checkpoint_saved(path, is_best)
+        return path
 
     @contextmanager
     def _writing(self, path: Path) -> Generator[None]:
@@ -312,6 +350,8 @@ class Trainer:
             raise files.stopped(error, path, self.directory.path) from error
 
     def _summarise(self, status: str) -> dict[str, Any]:
+        if self._failure is not None and status == "finished":
+            raise self._failure
         summary = summarise(self.state, self.config, status, self.checkpoints, self._baselines or {})
         with self._writing(self.directory.summary):
             files.replace_json(self.directory.summary, summary)
@@ -319,20 +359,10 @@ class Trainer:
 
     def _try_to_summarise(self, status: str) -> None:
         try:
-            self._summarise(status)
+            if self.ranks.is_first:
+                self._summarise(status)
         except RunStopped as reason:
             logger.warning("no summary: %s", reason)
-
-
-def this_rank() -> int:
-    """Rank of this process, from what ``torchrun`` sets.
-
-    Raises:
-        UserError: there is more than one process.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("training on more than one process is not available yet; start one process")
-    return int(os.environ.get("RANK", "0"))
 
 
 @contextmanager

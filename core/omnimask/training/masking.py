@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from omnimask.interfaces import MaskedBatch
 
 MAIN = "main"
+_HIDDEN, _CANDIDATES, _KIND = "hidden", "candidates", "kind"
 
 
-def mask_shares(batches: Sequence[MaskedBatch]) -> dict[str, float]:
-    """Over the micro-batches of a step, on the host.
+def mask_counts(batches: Sequence[MaskedBatch]) -> dict[tuple[str, ...], float]:
+    """What micro-batches, on the host, add to the shares of their step: tokens by view and modality, samples by view and kind."""
+    found: dict[tuple[str, ...], float] = {}
+    for view in batches[0].views if batches else ():
+        for batch in batches:
+            for modality, (hidden, candidates) in batch.views[view].hidden.items():
+                for name, count in ((_HIDDEN, hidden), (_CANDIDATES, candidates)):
+                    found[view, name, modality] = found.get((view, name, modality), 0.0) + count
+        kinds = np.concatenate([np.asarray(batch.views[view].context.kind) for batch in batches])
+        for number, many in zip(*np.unique(kinds, return_counts=True), strict=True):
+            found[view, _KIND, str(number)] = float(many)
+    return found
+
+
+def mask_shares(counts: Mapping[tuple[str, ...], float]) -> dict[str, float]:
+    """The shares of a step, from the sums of :func:`mask_counts`.
 
     ``mask_ratio`` is the share of the tokens that a view's masker hid, of those that it could hide; ``mask_ratio.<modality>`` where
     there are several, ``mask_ratio.<view>`` and ``mask_ratio.<view>.<modality>`` of other views than the main one. Where samples
     are of other kinds than 0, ``mask_kind.<kind>`` is the share of each.
     """
     found: dict[str, float] = {}
-    for view in batches[0].views if batches else ():
-        counts = [batch.views[view].hidden for batch in batches]
-        kinds = np.concatenate([np.asarray(batch.views[view].context.kind) for batch in batches])
+    for view in dict.fromkeys(view for view, *_ in counts):
         prefix = "" if view == MAIN else f".{view}"
-        for modality in counts[0]:
-            hidden, candidates = (sum(count[modality][i] for count in counts) for i in (0, 1))
-            if candidates:
-                found[f"mask_ratio{prefix}" + (f".{modality}" if len(counts[0]) > 1 else "")] = hidden / candidates
-        if kinds.any():
-            numbers, many = np.unique(kinds, return_counts=True)
-            found |= {f"mask_kind{prefix}.{n}": float(m / len(kinds)) for n, m in zip(numbers.tolist(), many, strict=True)}
+        modalities = [modality for where, name, modality in counts if (where, name) == (view, _CANDIDATES)]
+        for modality in modalities:
+            if candidates := counts[view, _CANDIDATES, modality]:
+                share = counts[view, _HIDDEN, modality] / candidates
+                found[f"mask_ratio{prefix}" + (f".{modality}" if len(modalities) > 1 else "")] = share
+        kinds = {number: many for (where, name, number), many in counts.items() if (where, name) == (view, _KIND) and many}
+        if kinds.keys() - {"0"}:
+            found |= {f"mask_kind{prefix}.{number}": many / sum(kinds.values()) for number, many in kinds.items()}
     return found

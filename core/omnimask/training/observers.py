@@ -40,7 +40,7 @@ class RunInfo:
         progress: counters, as they are now; only to be read.
         model: on ``device``; a hook that changes it changes the training.
         optimizer: with the parameter groups as they became.
-        rank: of this process; hooks are called in every one.
+        rank: of this process; hooks are called in that of rank 0 alone.
         show: whether progress is to be shown on stderr.
     """
 
@@ -67,7 +67,7 @@ class Observers:
 
     def __init__(self, run: RunInfo, registry: Registry | None = None) -> None:
         self.run = run
-        self._plugins = (registry or discover()).implementing(BEGIN, *EVENTS)
+        self._plugins = (registry or discover()).implementing(BEGIN, *EVENTS) if run.rank == 0 else []
         self._callers: dict[str, list[tuple[Plugin, pluggy.HookCaller]]] = {name: [] for name in EVENTS}
 
     def __enter__(self) -> Observers:

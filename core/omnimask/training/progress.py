@@ -17,7 +17,7 @@ class Progress:
         step: optimiser steps taken, skipped ones included; the index of the next step.
         cursor: where in the stream the next step starts.
         attempt: 1 for a new run, one more with every resume.
-        tokens, samples: trained on so far, this rank's.
+        tokens, samples: trained on so far, by all ranks.
         seconds: spent in steps, without validations and checkpoints.
         skipped_steps: steps that left the weights alone, mostly because a number was not finite.
         failures_in_row: steps with non-finite numbers since the last good one.

@@ -9,6 +9,7 @@ from omnimask.errors import UserError
 from omnimask.interfaces import Context
 from omnimask.training.config import TrainConfig
 from omnimask.training.ema import Ema
+from omnimask.training.parallel import Replicas
 from omnimask.training.precision import Precision
 from omnimask.training.progress import Progress
 from omnimask.training.schedules import Constant, Schedule
@@ -16,8 +17,8 @@ from omnimask.training.state import TrainingState
 from omnimask.training.switches import checkpoint_activations, compile_blocks
 
 
-def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precision: Precision) -> TrainingState:
-    """The model on its device with its switches set, and its optimiser.
+def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precision: Precision, parallel: Replicas) -> TrainingState:
+    """The model on its device (or this rank's share of it) with its switches set, and its optimiser.
 
     Raises:
         UserError: the recipe names no optimiser, or the model has nothing to train or no part that a switch concerns.
@@ -26,11 +27,11 @@ def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precisi
         raise UserError("train.optimizer is missing, for example {name: adamw, lr: 1e-3}")
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError("the model has no trainable parameter")
-    model.to(device)
     if config.activation_checkpointing:
         checkpoint_activations(model)
     if config.compile:
         compile_blocks(model)
+    parallel.place(model, device)
     optimizer = config.optimizer(Context())(model)
     ema = None if config.ema is None else Ema(model, config.ema)
     return TrainingState(model, optimizer, ema, precision.scaler, Progress())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,8 +14,11 @@ from omnimask.data.loader import LoadedStep
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
 from omnimask.training.ema import Ema
-from omnimask.training.masking import mask_shares
+from omnimask.training.masking import mask_counts, mask_shares
+from omnimask.training.memory import is_out_of_memory
+from omnimask.training.parallel import Replicas
 from omnimask.training.precision import Precision
+from omnimask.training.ranks import Name, Ranks
 from omnimask.training.schedules import Schedule
 from omnimask.training.seeding import seed_torch
 
@@ -24,7 +27,7 @@ Skipped = Literal["non-finite loss", "non-finite gradient", "no readable sample"
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step gave.
+    """What a step gave, over all ranks.
 
     ``terms`` () each stay on the device until they are logged. ``skipped`` says why the weights were not touched, None if they
     were. ``is_failure``: a number was not finite, and not just because an fp16 loss scale is still being found. ``masking`` are
@@ -42,10 +45,23 @@ class StepResult:
     masking: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
-class StepRunner:
-    """Takes steps with a model; knows no files and no other ranks' data.
+@dataclass(frozen=True)
+class Totals:
+    """What the host knows of a step over all ranks before anything is computed."""
 
-    On a CUDA device the host waits once a step, for the loss and the gradient norm that decide whether the update may happen.
+    denominators: Mapping[str, float]
+    tokens: int = 0
+    samples: int = 0
+    bad: int = 0
+    masking: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+class StepRunner:
+    """Takes steps with a model, together with other ranks; knows no files.
+
+    Denominators are summed over micro-batches and ranks before the first forward pass, gradients and losses after the last backward
+    pass: nothing is averaged, so a step gives the same however it is shared out. On a CUDA device the host waits once a step, for
+    the loss and the gradient norm that decide whether the update may happen.
 
     Args:
         model: trained in place; on ``device``.
@@ -55,8 +71,9 @@ class StepRunner:
         steps: length of the run.
         clip: largest gradient norm, None for no clipping.
         ema: averaged weights, None if there are none.
-        seed, rank: seed torch's generators, together with the step.
+        seed: seeds torch's generators, together with the step and the rank.
         device: where batches go.
+        parallel: how ranks hold the model; default: one rank.
     """
 
     def __init__(
@@ -70,8 +87,8 @@ class StepRunner:
         clip: float | None,
         ema: Ema | None,
         seed: int,
-        rank: int,
         device: torch.device,
+        parallel: Replicas | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -81,27 +98,48 @@ class StepRunner:
         self.clip = clip
         self.ema = ema
         self.seed = seed
-        self.rank = rank
         self.device = device
+        self.parallel = parallel or Replicas(Ranks())
+        self.ranks = self.parallel.ranks
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
 
-    def __call__(self, loaded: LoadedStep) -> StepResult:
+    def totals(self, loaded: LoadedStep | None, failure: Exception | None = None) -> Totals:
+        """What the host knows of a step, summed over ranks.
+
+        Args:
+            loaded: this rank's share; None if there is none.
+            failure: why this rank cannot go on.
+
+        Raises:
+            RunStopped: a rank cannot go on.
+        """
+        return totals_of(self.ranks.sums({} if loaded is None else shared_numbers(self.model, loaded), failure))
+
+    def __call__(self, loaded: LoadedStep, totals: Totals | None = None) -> StepResult:
         """Takes one step; a step that gives no finite update changes neither weights nor optimiser state."""
-        seed_torch(self.device, self.seed, "step", loaded.step, self.rank)
+        totals = totals or self.totals(loaded)
+        seed_torch(self.device, self.seed, "step", loaded.step, self.ranks.rank)
         lr = self.set_learning_rate(loaded.step)
-        tokens = sum(batch.num_tokens for batch in loaded.batches)
-        samples = sum(batch.num_samples for batch in loaded.batches)
-        if not loaded.batches:
+        if not totals.samples:
             return StepResult(math.nan, math.nan, lr, 0, 0, skipped="no readable sample")
         self.model.train()
         try:
-            loss, terms = self.accumulate(loaded.batches)
+            loss, terms = self._forward_and_backward(loaded.batches, totals.denominators)
             values = self._update(loss)
         finally:
             self.optimizer.zero_grad(set_to_none=True)
-        masking = mask_shares(loaded.batches)
-        return StepResult(values.loss, values.grad_norm, lr, tokens, samples, terms, values.skipped, values.is_failure, masking)
+        return StepResult(
+            values.loss,
+            values.grad_norm,
+            lr,
+            totals.tokens,
+            totals.samples,
+            terms,
+            values.skipped,
+            values.is_failure,
+            totals.masking,
+        )
 
     def set_learning_rate(self, step: int) -> float:
         """Sets the rate of every group for a step, times its ``lr_scale`` if it has one; returns the first one's, unscaled."""
@@ -110,9 +148,15 @@ class StepRunner:
             group["lr"] = group["initial_lr"] * factor * group.get("lr_scale", 1.0)
         return self.optimizer.param_groups[0]["initial_lr"] * factor
 
-    def accumulate(self, batches: Sequence[MaskedBatch]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gradients of the whole step, however it is cut into micro-batches; its loss () and terms () on the device."""
-        denominators = total_counts(self.model, batches)
+    def accumulate(
+        self, batches: Sequence[MaskedBatch], denominators: Mapping[str, float] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """This rank's gradients of the whole step, however it is cut into micro-batches; its loss () and terms () on the device.
+
+        ``denominators`` are those of the micro-batches together if None.
+        """
+        counts = [self.model.counts(batch) for batch in batches]  # pyright: ignore[reportCallIssue]
+        denominators = summed(counts) if denominators is None else denominators
         loss = torch.zeros((), device=self.device)
         terms: dict[str, Tensor] = {}
         for batch in batches:
@@ -126,6 +170,29 @@ class StepRunner:
                 terms[name] = terms[name] + term.detach() if name in terms else term.detach()
         return loss, terms
 
+    def _forward_and_backward(
+        self, batches: Sequence[MaskedBatch], denominators: Mapping[str, float]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The gradients of the whole step, and its loss and terms."""
+        failure: BaseException | None = None
+        loss, terms = torch.zeros((), device=self.device), dict[str, Tensor]()
+        try:
+            loss, terms = self.accumulate(batches, denominators)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error
+        self.parallel.reduce([p for group in self.optimizer.param_groups for p in group["params"]], failure)
+        return self._over_ranks(loss, terms, sorted(denominators))
+
+    def _over_ranks(self, loss: Tensor, terms: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.ranks.world == 1:
+            return loss, dict(terms)
+        zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        numbers = torch.stack([loss.double(), *(terms[name].double() if name in terms else zero for name in names)])
+        self.ranks.add(numbers).wait()
+        return numbers[0], dict(zip(names, numbers[1:], strict=True))
+
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss if self.precision.scaler is None else self.precision.scaler.scale(loss)
 
@@ -136,7 +203,7 @@ class StepRunner:
         scaler = self.precision.scaler
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = self.parallel.norm([p.grad for p in parameters if p.grad is not None])
         loss_value, norm_value = torch.stack([loss, norm.to(loss)]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             return self._refuse(loss_value, norm_value)
@@ -168,10 +235,34 @@ class _Values:
     is_failure: bool = False
 
 
-def total_counts(model: nn.Module, batches: Sequence[MaskedBatch]) -> dict[str, float]:
-    """Denominators by term, summed over micro-batches; known before any forward."""
+def shared_numbers(model: nn.Module, loaded: LoadedStep) -> dict[Name, float]:
+    """What one rank adds to a step's :class:`Totals`."""
+    batches = loaded.batches
+    counts = summed([model.counts(batch) for batch in batches])  # pyright: ignore[reportCallIssue]
+    return {
+        ("tokens",): sum(batch.num_tokens for batch in batches),
+        ("samples",): sum(batch.num_samples for batch in batches),
+        ("bad",): len(loaded.bad),
+        **{("divisor", name): count for name, count in counts.items()},
+        **{("masking", *name): count for name, count in mask_counts(batches).items()},
+    }
+
+
+def totals_of(numbers: Mapping[Name, float]) -> Totals:
+    """From the sums over ranks of :func:`shared_numbers`."""
+
+    def called(kind: str) -> dict[Name, float]:
+        return {name[1:]: number for name, number in numbers.items() if name[0] == kind}
+
+    tokens, samples, bad = (int(numbers.get((name,), 0)) for name in ("tokens", "samples", "bad"))
+    divisors = {name: count for (name,), count in called("divisor").items()}
+    return Totals(divisors, tokens, samples, bad, mask_shares(called("masking")))
+
+
+def summed(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Denominators by term, summed over micro-batches."""
     totals: dict[str, float] = {}
-    for batch in batches:
-        for name, count in model.counts(batch).items():  # pyright: ignore[reportCallIssue]
-            totals[name] = totals.get(name, 0.0) + count
+    for count in counts:
+        for name, number in count.items():
+            totals[name] = totals.get(name, 0.0) + number
     return totals

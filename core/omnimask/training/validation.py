@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
-from omnimask.scoring import Score
+from omnimask.training.parallel import Replicas
 from omnimask.training.precision import Precision
+from omnimask.training.ranks import Name, Ranks
 from omnimask.training.seeding import seed_torch
+from omnimask.training.step import summed
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class Validator:
 
     Args:
         model: evaluated with whatever weights it holds.
-        batches: gives the same batches at every call. The first validation reads them twice, to count the denominators.
+        batches: gives this rank's share of the batches, the same at every call. The first validation reads them twice, to count the
+            denominators.
         precision: of the forward pass.
         device: where batches go.
         seed: of torch's generators, the same at every validation.
+        parallel: how ranks hold the model; default: one rank.
     """
 
     def __init__(
@@ -42,50 +46,58 @@ class Validator:
         precision: Precision,
         device: torch.device,
         seed: int,
+        parallel: Replicas | None = None,
     ) -> None:
         self.model = model
         self.batches = batches
         self.precision = precision
         self.device = device
         self.seed = seed
+        self.parallel = parallel or Replicas(Ranks())
+        self.ranks = self.parallel.ranks
         self._denominators: dict[str, float] | None = None
 
     @torch.no_grad()
     def __call__(self) -> Validation:
-        seed_torch(self.device, self.seed, "validation")
         self.model.eval()
         denominators = self._counted()
-        losses: list[Tensor] = []
-        terms: dict[str, list[Tensor]] = {}
-        scores: dict[str, dict[str, list[Score]]] = {}
-        for batch in self.batches():
-            moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
-            with self.precision.autocast():
-                output = self.model(moved, denominators, is_scored=True)
-            losses.append(output.loss)
-            for name, term in output.terms.items():
-                terms.setdefault(name, []).append(term)
-            for term, found in output.scores.items():
-                for name, score in found.items():
-                    scores.setdefault(term, {}).setdefault(name, []).append(score)
-        means = {term: {name: mean(parts) for name, parts in found.items()} for term, found in scores.items()}
-        return Validation(total(losses), {name: total(parts) for name, parts in terms.items()}, means)
+        parts: dict[Name, list[Tensor]] = {("loss",): []}
+        counts: dict[Name, float] = {}
+        with self.parallel.whole(self.model):
+            for number, batch in enumerate(self.batches()):
+                seed_torch(self.device, self.seed, "validation", self.ranks.rank + number * self.ranks.world)
+                moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
+                with self.precision.autocast():
+                    output = self.model(moved, denominators, is_scored=True)
+                parts["loss",].append(output.loss)
+                for name, term in output.terms.items():
+                    parts.setdefault(("term", name), []).append(term)
+                for term, found in output.scores.items():
+                    for name, score in found.items():
+                        parts.setdefault(("score", term, name), []).append(score.total)
+                        counts["count", term, name] = counts.get(("count", term, name), 0) + score.count
+        numbers = {name: total(several) for name, several in parts.items()}
+        return _means(self.ranks.sums({**numbers, **counts, ("batches",): len(parts["loss",])}, kind="validation"))
 
     def _counted(self) -> dict[str, float]:
+        """Denominators over all ranks, by term."""
         if self._denominators is None:
-            totals: dict[str, float] = {}
-            for batch in self.batches():
-                for name, count in self.model.counts(batch).items():  # pyright: ignore[reportCallIssue]
-                    totals[name] = totals.get(name, 0.0) + count
-            self._denominators = totals
+            mine = summed(self.model.counts(batch) for batch in self.batches())  # pyright: ignore[reportCallIssue]
+            shared = self.ranks.sums({(name,): count for name, count in mine.items()}, kind="denominators")
+            self._denominators = {name: count for (name,), count in shared.items()}
         return self._denominators
+
+
+def _means(sums: Mapping[Name, float]) -> Validation:
+    """From sums over all batches."""
+    terms = {name[1]: value for name, value in sums.items() if name[0] == "term"}
+    scores: dict[str, dict[str, float]] = {}
+    for name, value in sums.items():
+        if name[0] == "score":
+            scores.setdefault(name[1], {})[name[2]] = value / sums["count", *name[1:]]
+    return Validation(sums["loss",] if sums["batches",] else float("nan"), terms, scores)
 
 
 def total(parts: list[Tensor]) -> float:
     """Sum of () tensors, in float64 on the host; they are fetched together."""
-    return torch.stack(parts).cpu().double().sum().item() if parts else float("nan")
-
-
-def mean(parts: list[Score]) -> float:
-    """Mean over all targets."""
-    return total([part.total for part in parts]) / sum(part.count for part in parts)
+    return torch.stack(parts).cpu().double().sum().item() if parts else 0.0
