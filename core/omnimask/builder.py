@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,21 +107,28 @@ class Built:
             pin_memory=device == "cuda",
         )
 
-    def validation_batches(self, device: str = "cpu") -> Iterator[MaskedBatch]:
-        """The held-out samples, the same batches with the same masks every time; unreadable ones are left out."""
-        budget, grouping = self.micro_batch_tokens(device), self.validation.grouping
+    def validation_batches(self, device: str = "cpu", rank: int = 0, world: int = 1) -> Iterator[MaskedBatch]:
+        """The held-out samples, the same batches with the same masks every time; unreadable ones are left out.
+
+        Of several ranks each has every ``world``-th batch.
+        """
+        for places in itertools.islice(self._validation_places(self.micro_batch_tokens(device)), rank, None, world):
+            yield from _batch(self.validation, places)
+
+    def _validation_places(self, budget: int) -> Iterator[list[Place]]:
+        grouping = self.validation.grouping
         counts = grown(self.counts, grouping.growth)
         pending: list[Place] = []
         tokens = 0
         for position, index in enumerate(self.validation_indices.tolist()):
             size = counts if isinstance(counts, int) else int(counts[index])
             if pending and tokens + size > budget and position % grouping.size == 0:
-                yield from _batch(self.validation, pending)
+                yield pending
                 pending, tokens = [], 0
             pending.append(Place(0, position, index, 0.0))
             tokens += size
         if pending:
-            yield from _batch(self.validation, pending)
+            yield pending
 
 
 def grown(counts: int | NDArray[np.int64], growth: float) -> int | NDArray[np.int64]:
