@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from omnimask.batch import Prediction
@@ -25,6 +27,15 @@ class Scores(Protocol):
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
         """(n,) by name, of the targets that a score applies to: all N, or some (cells of one kind, say). Their mean is shown and
         logged. ``answers`` are the target's own."""
+        ...
+
+
+@runtime_checkable
+class OfSamples(Protocol):
+    """What a target may offer whose answers are labels of samples and not of tokens: which samples have one."""
+
+    def is_known(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """(B,) from a batch's labels (B, ...) by name; host data, so that divisors are known before any forward pass."""
         ...
 
 

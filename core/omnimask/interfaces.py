@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from omnimask.answers import Blank, Candidate, RanksIds, Scores
+from omnimask.answers import Blank, Candidate, OfSamples, RanksIds, Scores
 from omnimask.batch import (
     CONTENT,
     NOTHING,
@@ -69,6 +69,7 @@ __all__ = [
     "Masker",
     "Masking",
     "Module",
+    "OfSamples",
     "Packed",
     "PairBias",
     "Placement",
@@ -346,6 +347,8 @@ class Target(Protocol):
 @runtime_checkable
 class Predictor(Protocol):
     """Device, ``nn.Module``: decoder, head and target. ``reads`` says in which stream of a view it answers.
+
+    One with an attribute ``answers_sequences`` that is True answers for labels of whole sequences, whatever the corruptor asks.
 
     A predictor with an attribute ``reads_asked`` that is True reads the encoder's last layer at the slots that its targets ask, by
     :meth:`Encoded.at_slots`, and nothing else of it.

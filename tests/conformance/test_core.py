@@ -227,6 +227,18 @@ class TestDecoderOfIds(TestDecoder):
         return named("predictor", "decoder", width=24, depth=1, heads=2, target=named("target", "ids"))
 
 
+class TestSequence(PredictorContract):
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "sequence", target=named("target", "label", field="begins"))
+
+
+class TestSequenceOfNumbers(PredictorContract):
+    modality = "vectors"
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "sequence", target=named("target", "label", field="mean"), pool="mean", pooler=False)
+
+
 class TestAutoregressive(PredictorContract):
     def predictor(self) -> Component[Any]:
         return named("predictor", "autoregressive", width=24, depth=1, heads=2, target=named("target", "ids"))

@@ -128,13 +128,18 @@ class Pipeline:
     grouping: Grouping = Grouping()
 
     def __call__(self, places: Sequence[Place]) -> LoadedBatch:
+        samples, bad = self.samples(places)
+        return LoadedBatch(self.pack(samples) if samples else None, bad)
+
+    def samples(self, places: Sequence[Place]) -> tuple[list[Sample], tuple[BadSample, ...]]:
+        """Reads, transforms and tokenizes the samples of some places; those that cannot be used, and why."""
         samples: list[Sample] = []
         bad: list[BadSample] = []
         for group in self._groups(places):
             found, refused = self._group(group)
             samples += found
             bad += refused
-        return LoadedBatch(self.pack(samples) if samples else None, tuple(bad))
+        return samples, tuple(bad)
 
     def _groups(self, places: Sequence[Place]) -> Iterator[tuple[Place, ...]]:
         for _, group in groupby(places, lambda place: (place.epoch, place.position // self.grouping.size)):
@@ -174,7 +179,7 @@ class Pipeline:
         return [(draws[number % len(draws)].at("row", number), row) for number, row in enumerate(changed)]
 
     def sample(self, place: Place) -> Sample:
-        """Reads and tokenizes one sample by itself.
+        """Reads and tokenizes one sample by itself, without the transform of its group.
 
         Raises:
             OSError, ValueError: it cannot be read, or holds no tokens.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,3 @@ def gradient(model: nn.Module) -> Tensor:
     """All gradients as one vector, zeros for parameters without one."""
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters() if p.requires_grad]
     return torch.cat([part.detach().flatten().float() for part in parts])
-
-
-def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Contiguous parts of at most ``size`` items."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

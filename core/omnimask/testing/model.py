@@ -7,6 +7,7 @@ import dataclasses
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from omnimask.builder import Built
 from omnimask.data.planner import Place
 from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample, View
 from omnimask.model import MaskedModel
-from omnimask.testing.check import distance, disturb_global_randomness, gradient, parts, require
+from omnimask.testing.check import distance, disturb_global_randomness, gradient, require
 from omnimask.testing.visibility import Reach, owner, reach
 
 TOLERANCE = 1e-6
@@ -54,7 +55,9 @@ class ModelContract(ABC):
         """The first training samples, tokenized."""
         indices = built.train_indices[: self.num_samples].tolist()
         require(len(indices) >= 2, "the contract needs at least two training samples")
-        return [built.pipeline.sample(Place(0, position, index, 0.0)) for position, index in enumerate(indices)]
+        samples, bad = built.pipeline.samples([Place(0, position, index, 0.0) for position, index in enumerate(indices)])
+        require(not bad, f"training samples cannot be read: {[(one.key, one.reason) for one in bad]}")
+        return samples
 
     def batch(self, built: Built) -> MaskedBatch:
         """One packed batch of all samples."""
@@ -100,7 +103,7 @@ class ModelContract(ABC):
         samples = self.samples(built)
         batch = built.pipeline.pack(samples)
         for size in (len(samples) // 2, 1):
-            split = [built.pipeline.pack(part) for part in parts(samples, max(1, size))]
+            split = [built.pipeline.pack(part) for part in _parts(samples, max(1, size))]
             self._compare_steps(built.model, [batch], split, f"micro-batches of {size}")
 
     def test_order_of_samples_does_not_matter(self) -> None:
@@ -278,6 +281,17 @@ def step(model: MaskedModel, batches: Sequence[MaskedBatch]) -> tuple[Tensor, Te
         output.loss.backward()
         loss += output.loss.detach().double()
     return loss, gradient(model)
+
+
+def _parts(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """Contiguous parts of at most ``size`` samples, but for groups that are larger and never split."""
+    groups = [list(group) for _, group in groupby(samples, lambda sample: sample.draw.group or sample.draw.key)]
+    found: list[list[Sample]] = [[]]
+    for group in groups:
+        if found[-1] and len(found[-1]) + len(group) > size:
+            found.append([])
+        found[-1] += group
+    return found
 
 
 def _may_move(prediction: Prediction, view: View, allowed: Reach) -> np.ndarray:

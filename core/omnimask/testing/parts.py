@@ -114,10 +114,12 @@ class PredictorContract(ModelContract):
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         layer: the encoder layer that it reads, 1 or 2; None is the last.
+        query: ``again`` for a predictor that decodes another view of the sample; it then is given one with half of the tokens.
     """
 
     modality: ClassVar[str] = "letters"
     layer: ClassVar[int | None] = None
+    query: ClassVar[str | None] = None
 
     @abstractmethod
     def predictor(self) -> Component[Any]:
@@ -139,6 +141,7 @@ class PredictorContract(ModelContract):
                 masker=self.masker(),
                 modality=self.modality,
                 layer=self.layer,
+                query=self.query,
             )
         )
 

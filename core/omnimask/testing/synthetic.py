@@ -9,6 +9,7 @@ import numpy as np
 from omnimask.component import Component
 from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
+from omnimask.recipe.config import LabelConfig, ViewConfig
 from omnimask.training.config import DataOptions, TrainConfig
 
 VOCABULARY = 7
@@ -53,7 +54,8 @@ class Letters(Vectors):
 
 
 class Waves:
-    """64 samples, each with ``vectors`` (sampled sines) and ``letters`` (what sign and size they have), 2 to 20 tokens long."""
+    """64 samples, each with ``vectors`` (sampled sines) and ``letters`` (what sign and size they have), 2 to 20 tokens long, and of
+    two thirds of them the labels ``begins`` (whether the first letter is high) and ``mean`` (of the vectors)."""
 
     def __init__(self, context: Context) -> None:
         del context
@@ -70,13 +72,18 @@ class Waves:
         phase = rng.uniform(0, 6) + 0.7 * np.arange(length)[:, None] + np.arange(WIDTH) / 2
         vectors = np.sin(phase) + rng.normal(0, 0.1, phase.shape)
         letters = np.clip(np.floor((vectors[:, 0] + 1) / 2 * VOCABULARY), 0, VOCABULARY - 1)
-        return {"vectors": vectors.astype(np.float32), "letters": letters.astype(np.int64)}
+        row = {"vectors": vectors.astype(np.float32), "letters": letters.astype(np.int64)}
+        labels = {"begins": int(letters[0] > VOCABULARY // 2), "mean": float(vectors.mean())}
+        return {**row, **(labels if index % 3 else {})}
 
     def fingerprint(self) -> str:
-        return "waves of the conformance kit, 1"
+        return "waves of the conformance kit, 2"
 
 
 TOKENIZERS: dict[str, type] = {"vectors": Vectors, "letters": Letters}
+LABELS = {"begins": LabelConfig("begins", "begins", 2), "mean": LabelConfig("mean", "mean")}
+AGAIN = "again"
+"""A second view, with a masking of its own, for predictors that decode one."""
 _POSITION = Component("position", "sincos")
 
 
@@ -91,6 +98,7 @@ def synthetic_recipe(
     target: Component[Any] | None = None,
     modality: str = "letters",
     layer: int | None = None,
+    query: str | None = None,
 ) -> Recipe:
     """A recipe around one component, everything else small: BERT's arrangement over made-up letters (or vectors).
 
@@ -99,6 +107,7 @@ def synthetic_recipe(
         position, target: parts of the standard encoder and predictor.
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         layer: the layer that the predictor reads.
+        query: the view that it decodes: ``again``, which shows half of the same sample's tokens.
     """
     target = target or Component("target", "ids" if modality == "letters" else "patch")
     options = {"width": 32, "depth": 2, "heads": 2, "position": position or _POSITION}
@@ -115,7 +124,14 @@ def synthetic_recipe(
     return Recipe(
         modalities={modality: part},
         encoder=encoder,
-        predictors=(PredictorConfig(predictor, (modality,), layer, 1.0, predictor.name.replace(".", "_")),),
+        predictors=(PredictorConfig(predictor, (modality,), layer, 1.0, predictor.name.replace(".", "_"), query),),
+        labels=LABELS,
+        views={} if query is None else {AGAIN: _again(modality)},
         data=DataConfig(Component("dataset", "waves", cls=Waves), DataOptions()),
         train=TrainConfig(steps=1, batch_tokens=256),
     )
+
+
+def _again(modality: str) -> ViewConfig:
+    masker, corruptor = Component("masker", "random", {"ratio": 0.5}), Component("corruptor", "mask_token")
+    return ViewConfig(AGAIN, None, {modality: masker}, corruptor, AGAIN)

@@ -1,0 +1,38 @@
+"""One vector for each sequence. S sequences, D width."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omnimask.interfaces import Encoded
+
+SequencePool: TypeAlias = Literal["auto", "first", "mean", "summary"]
+"""The first slot (a class token of the tokenizer's), the mean of all slots, or the mean of the encoder's summary tokens; ``auto``
+is the summary where there is one, else the first slot."""
+
+
+def pooled(encoded: Encoded, pool: SequencePool = "auto", layer: int | None = None) -> Tensor:
+    """(S, D) of an encoder's features; zeros for a sequence without slots.
+
+    Raises:
+        ValueError: the summary is asked for, and the encoder has none, or that of a middle layer.
+    """
+    if pool == "summary" or (pool == "auto" and encoded.summary is not None and layer is None):
+        if encoded.summary is None or layer is not None:
+            raise ValueError("pool summary: there is no summary token in what is read; use first or mean")
+        return encoded.summary.mean(1)
+    layout, data = encoded.stream.layout, encoded.at(layer)
+    if pool == "mean":
+        owner = torch.from_numpy(np.repeat(np.arange(layout.num_sequences), layout.lengths)).to(data.device)
+        total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, owner, data)
+        return total / torch.from_numpy(layout.lengths.clip(1)).to(data)[:, None]
+    is_there = layout.lengths > 0
+    first = torch.from_numpy(layout.offsets[:-1][is_there]).to(data.device)
+    if is_there.all():
+        return data[first]
+    rows = torch.from_numpy(np.flatnonzero(is_there)).to(data.device)
+    return data.new_zeros(layout.num_sequences, data.shape[1]).index_copy(0, rows, data[first])

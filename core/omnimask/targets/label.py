@@ -1,0 +1,62 @@
+"""What is known of a whole sample. N sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from omnimask.interfaces import Context, Module, Prediction, Run
+
+
+class Label(Module):
+    """A label of the sample that a sequence belongs to: its class, by cross-entropy, or its number, by squared error.
+
+    Samples without the label give no loss. The scores are ``accuracy`` of classes and ``absolute_error`` of numbers.
+
+    Args:
+        field: name of the label, as the recipe's ``labels:`` declares it.
+    """
+
+    def __init__(self, context: Context, *, field: str) -> None:
+        super().__init__()
+        if field not in context.labels:
+            known = f"it has {list(context.labels)}" if context.labels else "it has none; write labels: {" + field + ": {...}}"
+            raise ValueError(f"target label reads label {field!r}, which the recipe does not declare; {known}")
+        self.field, self.classes = field, context.labels[field].classes
+        self.num_outputs = self.classes or 1
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        """(N,) class numbers, -1 for none, or numbers, NaN for none."""
+        stream, at = prediction.stream, prediction.targets.at
+        values = run.batch.labels[self.field][stream.layout.parent]
+        return torch.from_numpy(np.ascontiguousarray(values)).to(at.device, non_blocking=True)[at[:, 0]]
+
+    def is_known(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """(B,) which samples have the label; host data."""
+        values = labels[self.field]
+        return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
+
+    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        values = prediction.head(prediction.features).float()
+        if self.classes is not None:
+            return functional.cross_entropy(values, answers, ignore_index=-1, reduction="none")
+        is_absent = answers.isnan()
+        return (values.squeeze(1) - answers.nan_to_num()).square().masked_fill(is_absent, 0.0)
+
+    def content(self, prediction: Prediction, run: Run) -> None:
+        """None: a label is no content."""
+
+    def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
+        """Of the samples that have the label."""
+        values = prediction.head(prediction.features).float()
+        if self.classes is not None:
+            is_there = answers >= 0
+            return {"accuracy": (values.argmax(1) == answers)[is_there].float()}
+        is_there = ~answers.isnan()
+        return {"absolute_error": (values.squeeze(1) - answers).abs()[is_there]}
