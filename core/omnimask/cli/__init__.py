@@ -91,12 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = root().main(arguments, prog_name="omnimask", standalone_mode=False)
     except UserError as error:
-        return report(WRONG_INPUT, *error.messages)
+        return report(WRONG_INPUT, *untold(error, *error.messages))
     except RunStopped as error:
-        return report(STOPPED, str(error))
+        return report(STOPPED, *untold(error, str(error)))
     except Interrupted as error:
         code = TIME_IS_UP if error.signum is None else 128 + error.signum
-        return report(code, f"{error}; a checkpoint was written before")
+        return report(code, *untold(error, f"{error}; a checkpoint was written before"))
     except (KeyboardInterrupt, typer.Abort):
         return report(130, "interrupted")
     except SystemExit as error:
@@ -111,6 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Please report it with the lines above, the command and the output of `omnimask doctor`",
         )
     return code if isinstance(code, int) else DONE
+
+
+def untold(error: Exception, *messages: str) -> Sequence[str]:
+    """The messages, unless another rank shows them."""
+    return () if getattr(error, "is_told", False) else messages
 
 
 def entry() -> None:

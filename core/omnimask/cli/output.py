@@ -25,9 +25,24 @@ def report(code: int, *messages: str) -> int:
     return code
 
 
+_speaks = [True]
+
+
+@contextlib.contextmanager
+def speaking(is_wanted: bool) -> Iterator[None]:
+    """Inside the ``with`` block, messages are written only if they are wanted; errors always are."""
+    before = _speaks[0]
+    _speaks[0] = is_wanted
+    try:
+        yield
+    finally:
+        _speaks[0] = before
+
+
 def say(message: str) -> None:
     """One message to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    if _speaks[0]:
+        print(message, file=sys.stderr, flush=True)
 
 
 def write_json(value: Any) -> None:

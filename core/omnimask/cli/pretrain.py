@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omnimask.cli.devices import Devices, launched_instead, together
 from omnimask.cli.durations import MaxTime, deadline_in
 from omnimask.cli.output import messages, say
 from omnimask.cli.summary import closing_lines, is_finished_already, outcome, train
@@ -40,7 +42,7 @@ def pretrain(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Shrink the recipe onto embedded data; without --run nothing is kept.")
     ] = False,
-    devices: Annotated[int, typer.Option("--devices", metavar="N", min=1, help="How many devices train together.")] = 1,
+    devices: Devices = 1,
     max_time: MaxTime = None,
     is_continued: Annotated[
         bool, typer.Option("--continue", help="If --run is a run of this recipe already, continue it; else begin.")
@@ -55,20 +57,27 @@ def pretrain(
     deadline = deadline_in(max_time)
     if is_continued and run is None:
         raise UserError("--continue: which run is to be continued? Name its folder with --run")
-    if devices > 1:
-        raise UserError(f"--devices {devices}: training on more than one device is not available yet; leave it out")
+    options = [*(() if run is None else ("--run", str(run))), *(["--smoke"] if smoke else []), *_given(max_time, is_continued)]
+    launched_instead(devices, ["pretrain", recipe, *(overrides or ()), *options])
     from omnimask.recipe import load_recipe
 
-    loaded = load_recipe(recipe, overrides or (), smoke=smoke)
-    if smoke and run is None:
-        with tempfile.TemporaryDirectory(prefix="omnimask-smoke-") as folder:
-            summary = train(_start(loaded, Path(folder) / "run"), deadline)
-        say(f"{loaded.name}: {outcome(summary)}. The wiring works; nothing was kept.")
-        return
-    path = run or _free_folder(loaded)
-    ready = _start(loaded, path, is_continued=is_continued)
-    if not is_finished_already(ready):
-        say("\n".join(closing_lines(path, train(ready, deadline))))
+    with together() as ranks:
+        with ranks.together():
+            loaded = load_recipe(recipe, overrides or (), smoke=smoke)
+        if smoke and run is None:
+            with ExitStack() as kept:
+                folder = ranks.first(lambda: kept.enter_context(tempfile.TemporaryDirectory(prefix="omnimask-smoke-")))
+                summary = train(_start(loaded, Path(folder) / "run"), deadline)
+            say(f"{loaded.name}: {outcome(summary)}. The wiring works; nothing was kept.")
+            return
+        path = ranks.first(lambda: run or _free_folder(loaded))
+        ready = _start(loaded, path, is_continued=is_continued)
+        if not is_finished_already(ready):
+            say("\n".join(closing_lines(path, train(ready, deadline))))
+
+
+def _given(max_time: str | None, is_continued: bool) -> list[str]:
+    return [*(() if max_time is None else ("--max-time", max_time)), *(["--continue"] if is_continued else [])]
 
 
 def _start(recipe: Recipe, path: Path, *, is_continued: bool = False) -> Run:

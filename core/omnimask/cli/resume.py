@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from omnimask.cli.devices import Devices, launched_instead, together
 from omnimask.cli.durations import MaxTime, deadline_in
 from omnimask.cli.output import messages, say
 from omnimask.cli.summary import closing_lines, is_finished_already, train
@@ -18,19 +19,23 @@ def resume(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="What may change, for example train.workers=4.", show_default=False),
     ] = None,
+    devices: Devices = 1,
     max_time: MaxTime = None,
 ) -> None:
     """Continue a run exactly where its newest checkpoint is.
 
-    May change: train.steps (more), train.workers, train.log_every, train.validate_every, train.checkpoint_every,
-    train.keep_checkpoints, train.micro_batch_tokens, train.activation_checkpointing, device, data.path (the same data
-    elsewhere) and data.max_bad. A schedule counts on the number of steps: with more of them, the learning rate follows the
-    longer schedule from here on.
+    May change: --devices, train.distributed, train.timeout, train.steps (more), train.workers, train.log_every,
+    train.validate_every, train.checkpoint_every, train.keep_checkpoints, train.micro_batch_tokens,
+    train.activation_checkpointing, device, data.path (the same data elsewhere) and data.max_bad. A schedule counts on the number
+    of steps: with more of them, the learning rate follows the longer schedule from here on.
     """
     deadline = deadline_in(max_time)
+    options = [] if max_time is None else ["--max-time", max_time]
+    launched_instead(devices, ["resume", str(run), *(changes or ()), *options])
     from omnimask.run.resume import reopen
 
-    with messages():
-        ready = reopen(run, changes or ())
-    if not is_finished_already(ready):
-        say("\n".join(closing_lines(run, train(ready, deadline))))
+    with together():
+        with messages():
+            ready = reopen(run, changes or ())
+        if not is_finished_already(ready):
+            say("\n".join(closing_lines(run, train(ready, deadline))))

@@ -33,7 +33,7 @@ def is_finished_already(run: Run) -> bool:
     if not is_finished(run):
         return False
     directory = run.directory
-    if not any(directory.figures.glob(f"{FIGURE}*")):
+    if run.trainer.ranks.is_first and not any(directory.figures.glob(f"{FIGURE}*")):
         draw(run)  # the process ended between the summary and the figure
     say(f"{directory.path} is finished at step {run.trainer.progress.step}; train.steps=N with a larger N continues it")
     return True

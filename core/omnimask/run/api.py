@@ -15,6 +15,7 @@ from omnimask.recipe import Recipe, load_recipe
 from omnimask.run.finish import FIGURE, draw, finish
 from omnimask.run.prepare import Run, start
 from omnimask.run.resume import is_finished, reopen
+from omnimask.training.ranks import joined
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ _LOSSES = ("loss", "best_validation_loss")
 def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -> Finished:
     """Trains a recipe from its beginning; ``omnimask pretrain`` as a function.
 
+    Processes that ``torchrun`` started train together.
+
     Interrupting the cell (or Ctrl-C) ends the run after a checkpoint, and :func:`resume` continues it.
 
     Args:
@@ -70,7 +73,8 @@ def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str
         loaded = recipe
     else:
         loaded = load_recipe(recipe, changes)
-    return _finish(start(loaded, Path(run), show=show))
+    with joined():
+        return _finish(start(loaded, Path(run), show=show))
 
 
 def resume(run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -> Finished:
@@ -87,14 +91,15 @@ def resume(run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -
         UserError: there is nothing to continue, a change is not allowed, or the data are not those of the run.
         RunStopped, Interrupted: as in :func:`pretrain`.
     """
-    return _finish(reopen(Path(run), changes, show=show))
+    with joined():
+        return _finish(reopen(Path(run), changes, show=show))
 
 
 def _finish(run: Run) -> Finished:
     try:
         if not is_finished(run):
             finish(run)
-        elif not any(run.directory.figures.glob(f"{FIGURE}*")):
+        elif run.trainer.ranks.is_first and not any(run.directory.figures.glob(f"{FIGURE}*")):
             draw(run)  # the process ended between the summary and the figure
     except Interrupted:
         logger.warning("continue with omnimask.resume(%r)", str(run.directory.path))

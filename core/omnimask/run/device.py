@@ -6,20 +6,31 @@ import torch
 
 from omnimask.errors import UserError
 from omnimask.recipe.config import Device
+from omnimask.training.ranks import Ranks
 
 
-def choose_device(name: Device) -> torch.device:
+def choose_device(name: Device, ranks: Ranks | None = None) -> torch.device:
     """The device that a recipe's ``device:`` means on this machine; ``auto`` is the first of cuda, mps, cpu that is there.
 
+    Of several ranks each has a CUDA device of its own, and all share the CPU.
+
     Raises:
-        UserError: the device asked for is not there.
+        UserError: the device asked for is not there, or there are fewer than ranks on this machine.
     """
+    ranks = ranks or Ranks()
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind] and (kind != "mps" or ranks.world == 1))
     if not available[name]:
         raise UserError(f"device: {_why_absent(name)}; set device=cpu, or device=auto for the best that is there")
-    return torch.device(name)
+    if ranks.world == 1 or name == "cpu":
+        return torch.device(name)
+    if name == "mps":
+        raise UserError("device: mps is one device, and several processes cannot share it; set device=cpu, or start one process")
+    if ranks.local_rank >= torch.cuda.device_count():
+        raise UserError(f"device: there are {torch.cuda.device_count()} GPUs here for {ranks.local_rank + 1} processes or more")
+    torch.cuda.set_device(ranks.local_rank)
+    return torch.device(name, ranks.local_rank)
 
 
 def _why_absent(name: str) -> str:

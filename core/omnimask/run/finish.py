@@ -14,14 +14,15 @@ FIGURE = "reconstructions"
 
 
 def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
-    """Trains to the last step, then draws ``figures/reconstructions`` from the best checkpoint; returns the summary.
+    """Trains to the last step, then draws ``figures/reconstructions`` from the best checkpoint (rank 0); returns the summary.
 
     Raises:
         RunStopped: data, numbers or the disk end the run.
         Interrupted: a signal or the deadline ended it, after a checkpoint.
     """
     summary = run.trainer.fit(deadline)
-    draw(run)
+    if run.trainer.ranks.is_first:
+        draw(run)
     return summary
 
 

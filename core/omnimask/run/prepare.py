@@ -23,6 +23,7 @@ from omnimask.registry import Registry, discover
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
 from omnimask.training.loop import Trainer
+from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
 
 _TRIED = 100
@@ -55,25 +56,29 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
     Raises:
         UserError: the parts do not fit, the data are not there or cannot be read, the device is absent.
     """
-    device = choose_device(recipe.device)
-    built = build(recipe, initialise=initialise)
-    check_data(built)
-    load_renderers(recipe)
-    directory = RunDirectory(path)
-    trainer = Trainer(
-        built.model,
-        lambda cursor, step: built.loader(cursor, step, device=device.type),
-        (lambda: built.validation_batches(device.type)) if len(built.validation_indices) else None,
-        recipe.train,
-        recipe.seed,
-        directory,
-        device,
-        max_bad=recipe.data.options.max_bad,
-        num_samples=len(built.train_indices),
-        plugins=plugin_versions(recipe),
-        baselines=lambda: unigram_scores(built),
-        show=show,
-    )
+    ranks, directory = current(), RunDirectory(path)
+    with ranks.together():
+        device = choose_device(recipe.device, ranks)
+        built = build(recipe, initialise=initialise)
+        check_data(built, ranks.world)
+        load_renderers(recipe)
+    shares: Any = {"device": device.type, "rank": ranks.rank, "world": ranks.world}
+    with ranks.together():
+        trainer = Trainer(
+            built.model,
+            lambda cursor, step: built.loader(cursor, step, **shares),
+            (lambda: built.validation_batches(**shares)) if len(built.validation_indices) else None,
+            recipe.train,
+            recipe.seed,
+            directory,
+            device,
+            max_bad=recipe.data.options.max_bad,
+            num_samples=len(built.train_indices),
+            plugins=plugin_versions(recipe),
+            baselines=lambda: unigram_scores(built),
+            show=show,
+            ranks=ranks,
+        )
     return Run(built, directory, device, trainer)
 
 
@@ -84,10 +89,12 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
         UserError: something is wrong with the input, or the folder is not empty; nothing was written.
         RunStopped: the folder cannot be written.
     """
-    RunDirectory(path).check_new()
+    ranks = current()
+    with ranks.together():
+        RunDirectory(path).check_new()
     recipe = with_absolute_paths(recipe)
     run = prepare(recipe, path, show=show)
-    run.directory.create(recipe.to_yaml(), plugin_versions(recipe), data_record(run.built))
+    ranks.first(lambda: run.directory.create(recipe.to_yaml(), plugin_versions(recipe), data_record(run.built)))
     return run
 
 
@@ -109,18 +116,24 @@ def first_sample(built: Built) -> Sample:
     raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else ""))
 
 
-def check_data(built: Built) -> None:
+def check_data(built: Built, world: int = 1) -> None:
     """Reads, masks and packs one sample, and knows how many tokens every sample has.
 
     Raises:
-        UserError: no sample can be read, or its tokens cannot be masked as the recipe says.
+        UserError: no sample can be read, or its tokens cannot be masked as the recipe says, or a step may have nothing for one of
+            ``world`` ranks.
     """
     sample = first_sample(built)
     try:
         built.validation.pack([sample])
     except RunStopped as error:
         raise UserError(str(error)) from error
-    built.planner()
+    planner = built.planner()
+    if world > 1:
+        try:
+            planner.check_world(world)
+        except ValueError as error:
+            raise UserError(f"train.batch_tokens: {error}") from error
 
 
 def data_record(built: Built) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
 from omnimask.training import files
 from omnimask.training.checkpoint import Checkpoints, Damaged
 from omnimask.training.metrics import read_metrics
+from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
 from omnimask.training.state import load_weights
 
@@ -31,6 +32,8 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "train.micro_batch_tokens",
     "train.activation_checkpointing",
+    "train.distributed",
+    "train.timeout",
     "device",
     "data.path",
     "data.url",
@@ -61,9 +64,9 @@ def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
         UserError: what :func:`start` and :func:`reopen` refuse, among it a recipe that is no longer that of the run.
         RunStopped: the folder cannot be written.
     """
-    if not RunDirectory(path).recipe.is_file():
+    if not current().first(RunDirectory(path).recipe.is_file):
         return start(recipe, path, show=show)
-    return _reopen(path, load_run(path), with_absolute_paths(recipe), show=show)
+    return _reopen(path, lambda: (load_run(path), with_absolute_paths(recipe)), show=show)
 
 
 def reopen(path: Path, changes: Sequence[str] = (), *, show: bool = True) -> Run:
@@ -74,21 +77,27 @@ def reopen(path: Path, changes: Sequence[str] = (), *, show: bool = True) -> Run
     Raises:
         UserError: there is nothing to continue, a change is not allowed, or the data are not those of the run.
     """
-    return _reopen(path, load_run(path), load_run(path, changes), show=show)
+    return _reopen(path, lambda: (load_run(path), load_run(path, changes)), show=show)
 
 
-def _reopen(path: Path, before: Recipe, recipe: Recipe, *, show: bool) -> Run:
-    _check_changes(before, recipe, path)
-    _check_checkpoints(before, RunDirectory(path))
+def _reopen(path: Path, load: Callable[[], tuple[Recipe, Recipe]], *, show: bool) -> Run:
+    """``load`` gives the run's recipe and what it is to be."""
+    ranks = current()
+    with ranks.together():
+        before, recipe = load()
+        _check_changes(before, recipe, path)
+        _check_checkpoints(before, RunDirectory(path))
     run = prepare(recipe, path, show=show, initialise=not Checkpoints(RunDirectory(path).checkpoints).paths())
-    check_fingerprint(run.directory, run.built)
-    try:
-        checkpoint = run.trainer.restore()
-    except RunStopped as error:
-        raise UserError(*str(error).splitlines()) from error
+    with ranks.together():
+        check_fingerprint(run.directory, run.built)
+    with ranks.together():
+        try:
+            checkpoint = run.trainer.restore()
+        except RunStopped as error:
+            raise UserError(*str(error).splitlines()) from error
     if checkpoint is None:
         logger.info("%s was stopped before its first checkpoint and begins anew", path)
-    _write_recipe(run, before)
+    ranks.first(lambda: _write_recipe(run, before))
     return run
 
 

@@ -1,0 +1,48 @@
+"""``--devices``: one command, several processes. Imports no torch before they run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from omnimask.cli.output import speaking
+from omnimask.errors import UserError
+
+if TYPE_CHECKING:
+    from omnimask.training.ranks import Ranks
+
+Devices = Annotated[
+    int, typer.Option("--devices", metavar="N", min=1, help="How many devices of this machine train together.", show_default=False)
+]
+
+
+def launched_instead(devices: int, arguments: Sequence[str]) -> None:
+    """Runs the command in as many processes as devices are wanted, and ends this one with what they came to; returns where there
+    is one device, or this is one of them.
+
+    Raises:
+        UserError: other processes were started than the option says.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if devices == 1 or devices == started:
+        return
+    if started > 1:
+        raise UserError(f"--devices {devices}: {started} processes were started already (WORLD_SIZE); leave the option out")
+    from omnimask.run.launch import launch
+
+    raise typer.Exit(launch([*arguments, "--devices", str(devices)], devices))
+
+
+@contextmanager
+def together() -> Generator[Ranks]:
+    """Inside the ``with`` block this process is one of those that train together, and only the first of them speaks."""
+    from omnimask.run.launch import watch_launcher
+    from omnimask.training.ranks import joined
+
+    watch_launcher()
+    with joined() as ranks, speaking(ranks.is_first):
+        yield ranks

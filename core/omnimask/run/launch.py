@@ -1,0 +1,154 @@
+"""Starts the processes of a run on one machine, in torchrun's terms, and ends with what they came to. Imports no torch.
+
+Each finds its number and the others in the variables that ``torchrun`` sets. Signals are passed on, so that a run ends after a
+checkpoint however long that takes. docs/decisions/0016 says why this is not ``torchrun`` itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+GRACE = 20.0
+"""Seconds in which the others end by themselves when one has failed."""
+_PERIOD = 0.05
+_PIPE = "OMNIMASK_LAUNCHER"
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+
+
+def launch(arguments: Sequence[str], count: int) -> int:
+    """Runs ``omnimask`` with the same arguments in ``count`` processes, and returns the exit code that stands for all.
+
+    A failure of one ends the others: its code counts. One that a signal killed is named, and the code is 1.
+    """
+    return _Launcher(arguments, count).run()
+
+
+class _Launcher:
+    def __init__(self, arguments: Sequence[str], count: int) -> None:
+        self.command = [sys.executable, "-m", "omnimask", *arguments]
+        self.count = count
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.received: int | None = None
+
+    def run(self) -> int:
+        previous: dict[int, Any] = {}
+        reading, writing = os.pipe()  # closes when this process ends, however it does
+        try:
+            if threading.current_thread() is threading.main_thread():
+                previous = {number: signal.signal(number, self._pass_on) for number in SIGNALS}
+            port = free_port()
+            for rank in range(self.count):
+                # sessions of their own: a terminal's Ctrl-C comes here alone, and reaches each of them once
+                environment = {**surroundings(self.count), **variables(rank, self.count, port), _PIPE: str(reading)}
+                self.children.append(
+                    subprocess.Popen(
+                        self.command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[reading]
+                    )
+                )
+                if self.received is not None:
+                    break
+            return self._wait()
+        finally:
+            self._kill()
+            os.close(reading)
+            os.close(writing)
+            for number, handler in previous.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+        for child in self.children:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(number)
+
+    def _wait(self) -> int:
+        ended: dict[int, int] = {}  # by rank, in the order of their ends
+        deadline: float | None = None
+        while len(ended) < len(self.children):
+            for rank, child in enumerate(self.children):
+                if rank not in ended and (code := child.poll()) is not None:
+                    ended[rank] = code
+                    if deadline is None and self._is_failure(code):
+                        deadline = time.monotonic() + GRACE
+            if deadline is not None and time.monotonic() > deadline:
+                return self._verdict(ended)
+            time.sleep(_PERIOD)
+        return self._verdict(ended)
+
+    def _is_failure(self, code: int) -> bool:
+        """Whether the others cannot go on: they may be writing a checkpoint when a run is interrupted or done."""
+        return code < 0 or code in (1, 2, 70)
+
+    def _verdict(self, ended: Mapping[int, int]) -> int:
+        killed = {rank: -code for rank, code in ended.items() if code < 0}
+        if killed and self.received is not None and all(number == self.received for number in killed.values()):
+            return 128 + self.received  # they were told to end before they could answer signals
+        for rank, number in killed.items():
+            print(f"error: {_died(rank, number, self.count)}", file=sys.stderr, flush=True)
+        if killed:
+            return 1
+        return next((code for code in ended.values() if code), 0)
+
+    def _kill(self) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)  # and its loader workers
+                child.wait()
+
+
+def _died(rank: int, number: int, count: int) -> str:
+    name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+    reason = "; a process is often killed so when memory runs out" if name == "SIGKILL" else ""
+    return (
+        f"the process of rank {rank} (of {count}) was ended by {name}{reason}. Checkpoints written before are intact: continue "
+        "with `omnimask resume`"
+    )
+
+
+def variables(rank: int, count: int, port: int) -> dict[str, str]:
+    """What ``torchrun`` tells a process of a single machine."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def surroundings(count: int) -> dict[str, str]:
+    """The environment, with the processors shared out evenly unless it says otherwise."""
+    threads = max(1, (os.cpu_count() or 1) // count)
+    return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def watch_launcher() -> None:
+    """In a process that :func:`launch` started: asks it to end after a checkpoint if the launcher is gone."""
+    descriptor = os.environ.get(_PIPE)
+    if descriptor is not None:
+        threading.Thread(target=_end_with, args=(int(descriptor),), daemon=True).start()
+
+
+def _end_with(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.read(descriptor, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
