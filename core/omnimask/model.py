@@ -134,14 +134,16 @@ class MaskedModel(nn.Module):
 
     def __init__(self, passes: Sequence[Pass], *, backbone: str = "main") -> None:
         super().__init__()
-        self.passes = nn.ModuleDict({part.name: part for part in passes})
+        self.order = tuple(part.name for part in passes)
+        backbone_first = sorted(passes, key=lambda part: part.name != backbone)  # what passes share is named after it
+        self.passes = nn.ModuleDict({part.name: part for part in backbone_first})
         if backbone not in self.passes:
             raise ValueError(f"backbone {backbone!r} is none of the passes {list(self.passes)}")
         self.backbone = backbone
 
     def each(self) -> Sequence[Pass]:
         """The passes, in order."""
-        return [cast(Pass, part) for part in self.passes.values()]
+        return [cast(Pass, self.passes[name]) for name in self.order]
 
     def counts(self, batch: MaskedBatch) -> dict[str, float]:
         """Divisor of every term for this batch, before any forward pass; summed over micro-batches and ranks by the caller."""

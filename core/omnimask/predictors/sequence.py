@@ -53,10 +53,11 @@ class SequenceHead(Module):
         self.layers: Sequence[int] = () if context.layer is None else (context.layer,)
         if pool == "summary" and not context.summary:
             raise ValueError("pool summary: the encoder has no summary tokens; use first or mean")
-        self.label: Any = target(context)
-        if not isinstance(self.label, OfSamples):
-            found = type(self.label).__name__
+        answers: Any = target(context)
+        if not isinstance(answers, OfSamples):
+            found = type(answers).__name__
             raise ValueError(f"a whole sequence answers for a label of its sample, and {found} is about tokens; use target label")
+        self.label: Any = answers
         width = context.width
         self.pooler = nn.Sequential(nn.Linear(width, width), nn.Tanh()) if pooler else nn.Identity()
         self.head = nn.Linear(width, self.label.num_outputs)
