@@ -27,7 +27,7 @@ from omnimask.training.observers import Observers, RunInfo
 from omnimask.training.parallel import parallel_of
 from omnimask.training.precision import Precision
 from omnimask.training.progress import Progress
-from omnimask.training.ranks import Ranks, alone
+from omnimask.training.ranks import Ranks, current, told
 from omnimask.training.run_directory import RunDirectory, versions
 from omnimask.training.setup import prepare, schedule_of
 from omnimask.training.signals import Signals
@@ -68,7 +68,7 @@ class Trainer:
         show: whether progress is shown on stderr.
         registry: whose plugins' hooks are called; default: what is installed.
         ranks: the processes that train together (:func:`omnimask.training.ranks.joined`); ``steps`` and ``validation`` give this
-            rank's share of every step and of the held-out batches. Default: this process alone.
+            rank's share of every step and of the held-out batches. Default: those that joined, or this process alone.
 
     Raises:
         UserError: the configuration cannot work.
@@ -93,7 +93,7 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         check_tensorboard(config)
-        self.ranks = ranks or alone()
+        self.ranks = ranks or current()
         self.config = config
         self.directory = directory
         self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints)
@@ -239,7 +239,7 @@ class Trainer:
         if stop is not None:
             logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
-            raise stop
+            raise stop if self.ranks.is_first else told(stop)
 
     def _asked_to_stop(self, signals: Signals, deadline: Deadline) -> Interrupted | None:
         """Why the run ends before the next step; None if it goes on. All ranks find the same."""

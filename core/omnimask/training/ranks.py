@@ -262,6 +262,15 @@ def alone() -> Ranks:
 _current: list[Joined] = []
 
 
+def current() -> Ranks:
+    """The processes that were joined, else this process alone.
+
+    Raises:
+        UserError: it is one of several that did not join each other.
+    """
+    return _current[0] if _current else alone()
+
+
 @contextmanager
 def joined() -> Generator[Ranks]:
     """This process among those that were started together; alone if it was started alone.
