@@ -17,7 +17,7 @@ from omnimask.training.console import Bar, Lines, Reading, duration, short
 from omnimask.training.metrics import MetricsFile, read_metrics
 
 STEP_KEYS = {"step", "attempt", "loss", "values", "size", "lr", "grad_norm", "tokens", "samples", "seconds", "tokens_per_second"}
-TOTAL_KEYS = {"total_tokens", "total_samples", "total_seconds", "skipped_steps", "bad_samples"}
+TOTAL_KEYS = {"total_tokens", "total_samples", "total_seconds", "skipped_steps", "bad_samples", "retries"}
 
 
 def test_lines_of_a_run(runs) -> None:

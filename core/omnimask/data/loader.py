@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from omnimask.data import retries
 from omnimask.data.planner import Cursor, Place, Planner, StepPlan
 from omnimask.errors import RunStopped
 from omnimask.interfaces import MaskedBatch
@@ -36,10 +38,12 @@ class BadSample:
 
 @dataclass(frozen=True)
 class LoadedBatch:
-    """What a pipeline makes of one micro-batch of places: ``batch`` is None when all of its samples were bad."""
+    """What a pipeline makes of one micro-batch of places: ``batch`` is None when all of its samples were bad; ``retries`` is how
+    often reading was tried again."""
 
     batch: MaskedBatch | None
     bad: tuple[BadSample, ...] = ()
+    retries: int = 0
 
     def pin_memory(self) -> LoadedBatch:
         """The same with its tensors in page-locked memory, for copies to a CUDA device that do not wait."""
@@ -54,6 +58,7 @@ class LoadedStep:
     batches: list[MaskedBatch]
     bad: tuple[BadSample, ...]
     after: Cursor
+    retries: int = 0
 
 
 Pipeline = Callable[[Sequence[Place]], LoadedBatch]
@@ -104,6 +109,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[LoadedStep]:
         planned: deque[tuple[StepPlan, int]] = deque()
+        before = retries.take()  # while the data were looked through: the first step's
         iterator = self._start(self._micro_batches(planned))
         processes = list(getattr(iterator, "_workers", []))
         try:
@@ -112,7 +118,9 @@ class Loader:
                 plan, num_micro_batches = planned.popleft()
                 loaded = [first, *(_checked(next(iterator)) for _ in range(num_micro_batches - 1))]
                 batches = [item.batch for item in loaded if item.batch is not None]
-                yield LoadedStep(plan.step, batches, tuple(bad for item in loaded for bad in item.bad), plan.after)
+                bad = tuple(bad for item in loaded for bad in item.bad)
+                yield LoadedStep(plan.step, batches, bad, plan.after, before + sum(item.retries for item in loaded))
+                before = 0
         except RunStopped:
             raise
         except (RuntimeError, OSError, EOFError) as error:
@@ -169,9 +177,11 @@ class _ByPlaces(Dataset["LoadedBatch | RunStopped"]):
 
     def __getitem__(self, places: Sequence[Place]) -> LoadedBatch | RunStopped:
         try:
-            return self.pipeline(places)
+            loaded = self.pipeline(places)
         except RunStopped as error:
             return error
+        count = retries.take()
+        return dataclasses.replace(loaded, retries=count) if count else loaded
 
 
 def _unchanged(loaded: LoadedBatch | RunStopped) -> LoadedBatch | RunStopped:

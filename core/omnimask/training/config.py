@@ -22,6 +22,7 @@ RESERVED_LABELS = frozenset(
         "total_seconds",
         "skipped_steps",
         "bad_samples",
+        "retries",
         "mask_ratio",
     }
 )

@@ -90,6 +90,7 @@ class Journal:
             "total_seconds": progress.seconds,
             "skipped_steps": progress.skipped_steps,
             "bad_samples": len(progress.bad_samples),
+            "retries": progress.retries,
             **result.masking,
         }
 

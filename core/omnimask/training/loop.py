@@ -254,6 +254,7 @@ class Trainer:
             loaded = next(loaded_steps, None)
         totals = self.runner.totals(loaded, self._failure)
         assert loaded is not None and loaded.step == self.progress.step, "the loader's steps are not those of the run"
+        self.progress.retries += totals.retries
         if totals.bad:
             with self.ranks.alike():
                 guard([bad for several in self.ranks.gathered(loaded.bad) for bad in several])

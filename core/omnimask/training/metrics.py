@@ -1,12 +1,13 @@
 """``metrics.jsonl``: one JSON object per logged step and per validation, the source of every curve.
 
 Keys of a step's line: ``step`` (steps taken so far, this one included), ``attempt``, ``loss`` and one key per loss term,
-``lr``, ``grad_norm``, ``tokens``, ``samples``, ``seconds``: all of this step alone; ``tokens_per_second`` since the line before;
-``total_tokens``, ``total_samples``, ``total_seconds``, ``skipped_steps`` and ``bad_samples`` of the run so far; ``mask_ratio``, the
-share of the step's tokens that maskers hid, of those that could be (``mask_ratio.<modality>`` where there are several), and
-``mask_kind.<number>``, the share of samples with a branch or stage of a masker, in steps that have any but number 0. A value that
-is not finite is null. A validation's line has ``step``, ``attempt``, ``validation_loss``, ``validation_<term>``,
-``validation_<term>_<score>`` for targets that give scores (``accuracy``, ``top5``, ``cross_entropy``), and ``seconds``.
+``lr``, ``grad_norm``, ``tokens``, ``samples``, ``seconds``: all of this step alone; ``tokens_per_second`` since the line
+before; ``total_tokens``, ``total_samples``, ``total_seconds``, ``skipped_steps``, ``bad_samples`` and ``retries`` of the run so
+far; ``mask_ratio``, the share of the step's tokens that maskers hid, of those that could be (``mask_ratio.<modality>`` where
+there are several), and ``mask_kind.<number>``, the share of samples with a branch or stage of a masker, in steps that have any
+but number 0. A value that is not finite is null. A validation's line has ``step``, ``attempt``, ``validation_loss``,
+``validation_<term>``, ``validation_<term>_<score>`` for targets that give scores (``accuracy``, ``top5``, ``cross_entropy``),
+and ``seconds``.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ class Progress:
         skipped_steps: steps that left the weights alone, mostly because a number was not finite.
         failures_in_row: steps with non-finite numbers since the last good one.
         bad_samples: how often every unreadable sample was met, by key.
+        retries: how often reading was tried again, of all ranks.
         loss: of the last step that was not skipped.
         validation_loss: the last one.
         validation_scores: of that validation, by term and name.
@@ -37,6 +38,7 @@ class Progress:
     skipped_steps: int = 0
     failures_in_row: int = 0
     bad_samples: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    retries: int = 0
     loss: float | None = None
     validation_loss: float | None = None
     best_step: int | None = None

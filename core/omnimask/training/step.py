@@ -53,6 +53,7 @@ class Totals:
     tokens: int = 0
     samples: int = 0
     bad: int = 0
+    retries: int = 0
     masking: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
@@ -243,6 +244,7 @@ def shared_numbers(model: nn.Module, loaded: LoadedStep) -> dict[Name, float]:
         ("tokens",): sum(batch.num_tokens for batch in batches),
         ("samples",): sum(batch.num_samples for batch in batches),
         ("bad",): len(loaded.bad),
+        ("retries",): loaded.retries,
         **{("divisor", name): count for name, count in counts.items()},
         **{("masking", *name): count for name, count in mask_counts(batches).items()},
     }
@@ -254,9 +256,9 @@ def totals_of(numbers: Mapping[Name, float]) -> Totals:
     def called(kind: str) -> dict[Name, float]:
         return {name[1:]: number for name, number in numbers.items() if name[0] == kind}
 
-    tokens, samples, bad = (int(numbers.get((name,), 0)) for name in ("tokens", "samples", "bad"))
+    tokens, samples, bad, retries = (int(numbers.get((name,), 0)) for name in ("tokens", "samples", "bad", "retries"))
     divisors = {name: count for (name,), count in called("divisor").items()}
-    return Totals(divisors, tokens, samples, bad, mask_shares(called("masking")))
+    return Totals(divisors, tokens, samples, bad, retries, mask_shares(called("masking")))
 
 
 def summed(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:

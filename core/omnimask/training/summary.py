@@ -41,6 +41,7 @@ def summarise(
         "tokens_per_second": progress.tokens / progress.seconds if progress.seconds > 0 else 0.0,
         "skipped_steps": progress.skipped_steps,
         "bad_samples": dict(progress.bad_samples),
+        "retries": progress.retries,
     }
 
 

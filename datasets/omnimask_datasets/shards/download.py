@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from omnimask.data import retries
+
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 T = TypeVar("T")
@@ -103,6 +105,7 @@ class Remote:
                 if attempt == self.retries:
                     raise OSError(f"{what} could not be loaded in {attempt + 1} attempts; the last one: {reason}") from error
                 logger.warning("%s: attempt %d of %d failed: %s", what, attempt + 1, self.retries + 1, reason)
+                retries.note()
         raise AssertionError("there is at least one attempt")
 
     def _waited(self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0) -> T:
