@@ -11,6 +11,7 @@ def omnimask_register(registry: Registrar) -> None:
     """The embedded data sets, those of rows, shards, and those of other libraries."""
     registry.add_dataset("digits", "omnimask_datasets.digits:Digits", extra="image")
     registry.add_dataset("english", "omnimask_datasets.english:English")
+    registry.add_dataset("chronicle", "omnimask_datasets.chronicle.dataset:Chronicle")
     registry.add_dataset("jsonl", "omnimask_datasets.jsonl:Jsonl")
     registry.add_dataset("csv", "omnimask_datasets.comma:Csv")
     registry.add_dataset("parquet", "omnimask_datasets.parquet:Parquet", extra="parquet")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ from omnimask_text.raw import main_key
 
 Counterparts = Mapping[str, Sequence[str]]
 """By language, what may stand for an entity; the language is empty where a dictionary names none."""
+
+
+EMBEDDED = Path(__file__).parent / "counterparts.json"
+"""Cities, countries and international organisations in German, French and Spanish."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +43,29 @@ class EntitySwap:
     Args:
         dictionary: a JSON file, ``{"Vienna": ["Wien", "Vienne"]}``, or with languages, ``{"Vienna": {"de": "Wien"}}``; then one
             language is drawn for a sample, from those that any of its entities has, and entities without a counterpart in it stay.
+            ``embedded`` is a small one that comes with omnimask, of the places and international organisations of the data set
+            ``chronicle`` in German, French and Spanish.
         annotation: the spans that are swapped.
         probability: of a swap.
 
     [0] Whitehouse et al.: EntityCS: Improving Zero-Shot Cross-lingual Transfer with Entity-Centric Code Switching, 2022.
     """
 
+    smoke: ClassVar[Mapping[str, Any]] = {"dictionary": "embedded"}
+
     def __init__(
         self,
         context: Context,
         *,
-        dictionary: Annotated[Path, Field(description="a JSON file with the counterparts of every entity")],
+        dictionary: Annotated[
+            Literal["embedded"] | Path,
+            Field(description="a JSON file with the counterparts of every entity; embedded: a small one"),
+        ],
         annotation: Annotated[str, Field(description="the spans that are swapped")] = "entity",
         probability: Annotated[float, Field(gt=0, le=1, description="of a swap")] = 1.0,
     ) -> None:
         del context
-        self.counterparts = read_dictionary(dictionary)
+        self.counterparts = read_dictionary(EMBEDDED if dictionary == "embedded" else Path(dictionary))
         self.annotation, self.probability = annotation, probability
 
     def __call__(self, raw: Any, draw: Draw) -> Any:

@@ -15,6 +15,25 @@ from omnimask_text.fields import SPECS, annotated, fields, framed, places
 from omnimask_text.raw import Texts, main_key, read
 from omnimask_text.scheme import NO_FRAME, Pieces, Scheme
 
+EMBEDDED: Mapping[str, Kind] = {
+    "entity": ["person", "place", "organisation"],
+    "noun": "span",
+    "verb": "span",
+    "time": "span",
+}
+"""The annotations of the data set ``chronicle``."""
+
+
+def embedded_data(options: Mapping[str, Any]) -> str:
+    """``chronicle`` where it has all annotations that a tokenizer's options name, else ``english``."""
+    wanted: Mapping[str, Kind] = options.get("annotations") or {}
+    return "chronicle" if wanted and all(_is_embedded(name, kind) for name, kind in wanted.items()) else "english"
+
+
+def _is_embedded(name: str, kind: Kind) -> bool:
+    known = EMBEDDED.get(name)
+    return set(known) <= set(kind) if isinstance(known, list) and isinstance(kind, list) else known == kind
+
 
 class TextTokenizer:
     """Base of the tokenizers of text. A raw value is a string, a list of strings, or a mapping with annotations of either.
@@ -28,7 +47,7 @@ class TextTokenizer:
     """
 
     decoder: ClassVar[str | None] = "text.utf8"
-    embedded: ClassVar[str | None] = "english"
+    embedded: ClassVar[Any] = staticmethod(embedded_data)
     renderer: ClassVar[str | None] = "text.lines"
 
     def __init__(

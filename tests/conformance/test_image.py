@@ -13,6 +13,7 @@ from PIL import Image
 
 from omnimask.interfaces import Context, Dataset, Decoder, Tokenizer
 from omnimask.testing import DatasetContract, DecoderContract, PluginContract, RecipeContract, TokenizerContract
+from omnimask_datasets.chronicle.dataset import Chronicle
 from omnimask_datasets.digits import Digits
 from omnimask_image.data import ImageFolder
 from omnimask_image.decode import PillowDecoder
@@ -127,6 +128,11 @@ def _readable(dataset: Dataset, index: int) -> bool:
 class TestDigits(DatasetContract):
     def dataset(self) -> Dataset:
         return Digits(Context())
+
+
+class TestChronicle(DatasetContract):
+    def dataset(self) -> Dataset:
+        return Chronicle(Context())
 
 
 class TestMae(RecipeContract):

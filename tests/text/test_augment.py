@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.interfaces import Context, Draw
-from omnimask_text.augment import EntitySwap, Swap, _moved, _replaced, read_dictionary
+from omnimask_datasets.chronicle import world
+from omnimask_text.augment import EMBEDDED, EntitySwap, Swap, _moved, _replaced, read_dictionary
 from omnimask_text.byte import BytesTokenizer
 
 RAW = {
@@ -155,3 +156,10 @@ def test_swapped_entities_can_be_masked_whole(tmp_path: Path) -> None:
     is_target = masker(tokens, draw()).is_target
     hidden = bytes(tokens.content[is_target].astype(np.uint8).tolist())
     assert hidden in (b"WienNueva YorkWien", b"WienNYWien")
+
+
+def test_the_embedded_dictionary_has_the_places_and_bodies_of_the_embedded_reports() -> None:
+    found = read_dictionary(EMBEDDED)
+    assert found.keys() == {era.text for era in (*world.CITIES, *world.COUNTRIES, *world.BODIES)}
+    assert all(counterparts.keys() == {"de", "fr", "es"} for counterparts in found.values())
+    assert EntitySwap(Context(), dictionary="embedded").counterparts == found

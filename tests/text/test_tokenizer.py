@@ -11,10 +11,11 @@ import pytest
 
 from omnimask.interfaces import Context, Draw, Tokens
 from omnimask.recipe import load_recipe
+from omnimask_datasets.chronicle.dataset import Chronicle
 from omnimask_text.byte import BytesTokenizer
 from omnimask_text.characters import paragraph_starts, sentence_starts
 from omnimask_text.english import EnglishTokenizer
-from omnimask_text.tokenizer import TextTokenizer
+from omnimask_text.tokenizer import EMBEDDED, TextTokenizer, embedded_data
 
 DRAW = Draw(0, 0, "text")
 ENGLISH = EnglishTokenizer(Context())
@@ -245,3 +246,23 @@ train: {steps: 1, batch_tokens: 64, optimizer: {name: adamw, lr: 1e-3}}
     for wrong in ("entity=[]", "entity=classes", "entity=1"):
         with pytest.raises(ValueError, match="annotations"):
             load_recipe(tmp_path / "recipe.yaml", [f"modalities.text.tokenizer.annotations.{wrong}"])
+
+
+def test_embedded_data_have_the_annotations_that_are_read() -> None:
+    assert ENGLISH.embedded({}) == embedded_data({}) == embedded_data({"annotations": None}) == "english"
+    assert embedded_data({"annotations": EMBEDDED}) == "chronicle"
+    assert embedded_data({"annotations": {"entity": ["place", "person", "organisation", "event"], "time": "span"}}) == "chronicle"
+    assert embedded_data({"annotations": {"entity": ["person", "place"]}}) == "english", "organisations would be refused"
+    assert embedded_data({"annotations": {"time": "number"}}) == embedded_data({"annotations": {"score": "span"}}) == "english"
+
+
+def test_the_embedded_reports_are_read_with_all_their_annotations() -> None:
+    tokenizer, reports = BytesTokenizer(Context(), annotations=dict(EMBEDDED)), Chronicle(Context())
+    for number in range(0, len(reports), 100):
+        raw = reports[number]["text"]
+        tokens = tokenizer(raw, Draw(0, 0, str(number)))
+        assert tokenizer.decode(tokens) == raw["text"]
+        for name in EMBEDDED:
+            held = tokens.fields[name]
+            found = [bytes(tokens.content[held == span].tolist()).decode() for span in range(held.max() + 1)]
+            assert found == [raw["text"][start:stop] for start, stop, *_ in raw[name]]

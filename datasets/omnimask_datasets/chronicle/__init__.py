@@ -1,0 +1,1 @@
+"""Generated news reports with annotations and dates."""
