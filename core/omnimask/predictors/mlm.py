@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from omnimask.blocks import initialise_normal
@@ -53,9 +53,16 @@ class MaskedLM(PredictorModule):
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
         selected = self.select(view)
-        return {self.term(m): self._answer(selected[self.term(m)], encoded, m) for m in self.context.modalities}
+        return {
+            self.term(m): self.prediction(selected[self.term(m)], self.read(selected[self.term(m)], encoded), encoded, m)
+            for m in self.context.modalities
+        }
 
-    def _answer(self, table: Targets, encoded: Encoded, modality: str) -> Prediction:
-        features = encoded.at_slots(table.at[:, 0], self.context.layer)
+    def read(self, table: Targets, encoded: Encoded) -> Tensor:
+        """(N, D) of the targets, for the output layer."""
+        return encoded.at_slots(table.at[:, 0], self.context.layer)
+
+    def prediction(self, table: Targets, features: Tensor, encoded: Encoded, modality: str) -> Prediction:
+        """The output layer on ``features`` (N, D)."""
         transformed = self.norm(functional.gelu(self.dense(features)))
         return Prediction(transformed, self.heads[modality], table, encoded.stream, encoded.stream, modality)

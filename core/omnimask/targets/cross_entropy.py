@@ -6,12 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from omnimask.heads import TiedHead
+
 LARGEST = 1 << 26
 """Logits held at once, in numbers: 256 MiB in float32."""
+
+_PLAIN = (nn.Linear, TiedHead)
+"""Heads that are a matrix and a bias and nothing else; a subclass may compute something else."""
+
+
+def head_cross_entropy(features: Tensor, head: Callable[[Tensor], Tensor], answers: Tensor) -> Tensor:
+    """(N,) cross-entropy of a head's logits in float32, in the cheapest way that the head allows."""
+    if isinstance(head, (nn.Linear, TiedHead)) and type(head) in _PLAIN:
+        return linear_cross_entropy(features, head.weight, head.bias, answers)
+    return cross_entropy_of(features, head, answers)
 
 
 def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor | None, answers: Tensor, largest: int = LARGEST) -> Tensor:

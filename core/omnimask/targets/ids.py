@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from omnimask.heads import TiedHead
 from omnimask.interfaces import Context, Module, Prediction, Run
-from omnimask.targets.cross_entropy import cross_entropy_of, linear_cross_entropy
+from omnimask.targets.cross_entropy import head_cross_entropy
 from omnimask.targets.scores import best_ids, rank_ids, score_ids
-
-_PLAIN = (nn.Linear, TiedHead)
-"""Heads that are a matrix and a bias and nothing else; a subclass may compute something else."""
 
 
 class Ids(Module):
@@ -37,10 +33,7 @@ class Ids(Module):
         return torch.where(table.literal >= 0, table.literal, token)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        head = prediction.head
-        if isinstance(head, (nn.Linear, TiedHead)) and type(head) in _PLAIN:
-            return linear_cross_entropy(prediction.features, head.weight, head.bias, answers)
-        return cross_entropy_of(prediction.features, head, answers)
+        return head_cross_entropy(prediction.features, prediction.head, answers)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
         return best_ids(prediction, self.num_outputs)
