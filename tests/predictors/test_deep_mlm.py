@@ -43,6 +43,12 @@ def moved(given: Encoded, slot: int) -> Encoded:
     return dataclasses.replace(given, features=Packed(features, given.features.layout))
 
 
+def seen_at(built: Built, given: Encoded) -> Tensor:
+    found = decoder(built).seen_at(given.stream)
+    assert found is not None
+    return found
+
+
 def all_slots(built: Built, given: Encoded) -> Tensor:
     """(T, D) decoded; not a number where nobody asks."""
     decoded, rows = decoder(built).decode(given)
@@ -84,11 +90,11 @@ def test_a_share_of_the_asked_slots_is_seen(share: float) -> None:
     assert given.stream.asked is not None
     slots = given.stream.asked.slots
     built.model.train()
-    seen = torch.cat([(decoder(built)._seen_at(given.stream)[slots] < share).float() for _ in range(20)])
+    seen = torch.cat([(seen_at(built, given)[slots] < share).float() for _ in range(20)])
     assert abs(float(seen.mean()) - share) < 5 * (share * (1 - share) / len(seen)) ** 0.5
     built.model.eval()
-    first, again = decoder(built)._seen_at(given.stream), decoder(built)._seen_at(given.stream)
-    assert first is not None and again is not None and torch.equal(first, again)
+    first = seen_at(built, given)
+    assert torch.equal(first, seen_at(built, given))
     assert abs(float((first[slots] < share).float().mean()) - share) < 0.1
     assert (first[np.setdiff1d(np.arange(len(first)), slots.numpy())] < 0).all()
 

@@ -4,6 +4,7 @@ BERT: Devlin et al. 2018, appendix A.2, and run_pretraining.py (Adam's epsilon).
 Warner et al. 2024, tables 3 and 4, and the reference's modernbert-base-pretrain.yaml. MosaicBERT: Portes et al. 2023, and the
 reference's mosaic-bert-base-uncased.yaml (its decoupled decay per step is given here as a share of the learning rate). RTS, C-RTS
 and SLM: Di Liello et al. 2022, and the scripts for BERT-base in the README of the reference (Adam: defaults of its code).
+DrBERT and ERNIE-Gram: the encoder and the training of BERT-base.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ TABLE = {
     "rts": substituting(8 * 32, "substitute", ask="all"),
     "c-rts": substituting(8 * 16, "cluster_substitute", ask="all", num_clusters=100),
     "slm": substituting(8 * 32, "substitute", ask="targets"),
+    "drbert": Published(512, 256, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE),
+    "ernie-gram": Published(
+        512, 256, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE, corruptor=("unit_token", {}),
+    ),
 }  # fmt: skip
 
 

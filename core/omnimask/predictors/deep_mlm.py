@@ -102,7 +102,7 @@ class DeepMLM(MaskedLM):
         placement = self.position(stream)
         x_TD = x_TD if placement.added is None else x_TD + placement.added
         whole = AttentionPlan.of(stream, placement.bias)
-        seen_at = self._seen_at(stream)
+        seen_at = self.seen_at(stream)
         rows = None if seen_at is None else asked_rows(stream, placement.bias is None and self.shares[-1] == 1)
         for share, stack in zip(self.shares, self.stacks, strict=True):
             plan = whole
@@ -111,7 +111,7 @@ class DeepMLM(MaskedLM):
             x_TD, _ = stack(x_TD, plan, placement.rotation, rows=rows if stack is self.stacks[-1] else None)
         return x_TD, rows
 
-    def _seen_at(self, stream: Stream) -> Tensor | None:
+    def seen_at(self, stream: Stream) -> Tensor | None:
         """(T,) the share above which a slot is seen: below 0 where it is not asked for, else uniform in [0, 1)."""
         if stream.asked is None:
             return None
