@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from omnimask.recipe import OptionSchema, describe, shipped_recipes
 from omnimask.registry import KINDS, Entry, Registry, discover
 from omnimask.training.config import BadSamples, DataOptions, TrainConfig
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+SYSTEMS = FOLDER.parent / "systems.yaml"
 DISTRIBUTION = "omnimask"
 _NOTE = "<!-- Written by scripts/write_reference.py; edit the docstrings instead. -->\n"
 _SECTION = re.compile(r"^(?:Args|Raises|Returns|Yields):$", flags=re.MULTILINE)
@@ -29,7 +34,12 @@ _DATA = {"max_bad": OptionSchema("max_bad", "mapping", "{fraction: 0.001, at_lea
 def pages(registry: Registry | None = None) -> dict[str, str]:
     """Text of every reference page by file name."""
     registry = registry or discover()
-    return {"components.md": components_page(registry), "recipe-keys.md": keys_page(), "recipes.md": recipes_page(registry)}
+    return {
+        "components.md": components_page(registry),
+        "recipe-keys.md": keys_page(),
+        "recipes.md": recipes_page(registry),
+        "systems.md": systems_page(),
+    }
 
 
 def components_page(registry: Registry) -> str:
@@ -98,6 +108,40 @@ def keys_page() -> str:
         *_table(describe(BadSamples)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def systems_page() -> str:
+    """What docs/systems.yaml says of published systems, as tables."""
+    data = yaml.safe_load(SYSTEMS.read_text(encoding="utf-8"))
+    counts = Counter(system["status"] for system in data["systems"])
+    lines = [
+        "<!-- Written by scripts/write_reference.py; edit docs/systems.yaml instead. -->\n",
+        "# Published systems",
+        "",
+        "Which systems of the literature omnimask carries today, and what the others wait for.",
+        "",
+        f"- **runs** ({counts['runs']}): a shipped recipe trains it, which is tried with every change; a test shows what it does.",
+        f"- **expressible** ({counts['expressible']}): a recipe says it, but for named components that a plugin can bring.",
+        f"- **open** ({counts['open']}): it needs a seam that recipes do not have yet.",
+    ]
+    for group in dict.fromkeys(system["group"] for system in data["systems"]):
+        lines += ["", f"## {group}", "", "| system | of | status | |", "|---|---|---|---|"]
+        lines += [_system(system) for system in data["systems"] if system["group"] == group]
+    lines += ["", "## Seams that are missing", "", "| seam | |", "|---|---|"]
+    lines += [f"| {name.replace('_', ' ')} | {text} |" for name, text in data["seams"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _system(system: Mapping[str, Any]) -> str:
+    match system["status"]:
+        case "runs":
+            recipe = system["recipe"]
+            text = f"[`{recipe}`](recipes.md#{recipe.replace('/', '-')}): {system['shows']} (`{system['test']}`)"
+        case "expressible":
+            text = "needs " + ", ".join(f"{kind} `{name}`" for kind, name in map(str.split, system["missing"]))
+        case _:
+            text = f"needs {system['seam'].replace('_', ' ')}"
+    return f"| {_cell(system['system'])} | {system['modality']} | {system['status']} | {_cell(text)} |"
 
 
 def _component(entry: Entry, cls: type) -> Iterator[str]:
