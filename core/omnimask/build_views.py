@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal, TypeAlias
 
 from omnimask.component import Component
@@ -18,18 +19,22 @@ from omnimask.recipe.further import MAIN
 
 AnswerStream: TypeAlias = Literal["context", "query"]
 SampleCorruptor: TypeAlias = Callable[[Sample, Mapping[str, Masking]], View]
+Corpora: TypeAlias = Mapping[str, Corpus]
 
 
 def build_views(
-    recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapping[str, Corpus], corruptors: Mapping[str, SampleCorruptor]
+    recipe: Recipe,
+    specs: Mapping[str, TokenSpec],
+    corpora: Corpora,
+    corruptors: Mapping[str, Callable[[Corpora], SampleCorruptor]],
 ) -> dict[str, ViewPlan]:
     """The main view and the further ones; what a view does not say is the main one's."""
     own = build_masker(recipe.masker, {name: config.masker for name, config in recipe.modalities.items()}, specs, corpora)
-    views = {MAIN: ViewPlan(own, corruptors[MAIN])}
+    views = {MAIN: ViewPlan(own, corruptors[MAIN](corpora))}
     for name, view in recipe.views.items():
         is_told = view.masker is not None or bool(view.maskers)
         masker = build_masker(view.masker, view.maskers, specs, corpora) if is_told else own
-        views[name] = ViewPlan(masker, corruptors[name], view.draw)
+        views[name] = ViewPlan(masker, corruptors[name](corpora), view.draw)
     return views
 
 
@@ -54,11 +59,12 @@ def _masker(part: Component[Masker] | None, name: str, specs: Mapping[str, Token
 
 def build_corruptors(
     recipe: Recipe, specs: Mapping[str, TokenSpec]
-) -> tuple[Mapping[str, TokenSpec], dict[str, SampleCorruptor], dict[str, Mapping[str, AnswerStream]]]:
-    """The specifications with the special tokens that corruptors ask for; by view, the corruptor over whole samples, and the stream
-    in which each modality is answered.
+) -> tuple[Mapping[str, TokenSpec], dict[str, Callable[[Corpora], SampleCorruptor]], dict[str, Mapping[str, AnswerStream]]]:
+    """The specifications with the special tokens that corruptors ask for; by view, how the corruptor over whole samples is built
+    where the training samples are known, and the stream in which each modality is answered.
 
-    Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved.
+    Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved, and
+    learn from the training samples.
     """
     served = {MAIN: {name: config.corruptor or recipe.corruptor for name, config in recipe.modalities.items()}}
     for view in recipe.views.values():
@@ -72,28 +78,35 @@ def build_corruptors(
             answers[name] = corruptor.answers_in
             specs = {**specs, name: _with_specials(specs[name], corruptor)}
         answers_in[view] = answers
-    return specs, {view: _over_samples(components, specs) for view, components in served.items()}, answers_in
+    return specs, {view: partial(_over_samples, components, specs) for view, components in served.items()}, answers_in
 
 
-def _over_samples(served: Mapping[str, Component[Corruptor] | None], specs: Mapping[str, TokenSpec]) -> SampleCorruptor:
+def _over_samples(
+    served: Mapping[str, Component[Corruptor] | None], specs: Mapping[str, TokenSpec], corpora: Corpora
+) -> SampleCorruptor:
     """The one corruptor of all modalities, or the modalities' own as one."""
     first = next(iter(served.values()))
     assert first is not None
     if all(component is first for component in served.values()):
-        return first(Context(specs=specs, modalities=tuple(specs)))
+        return first(Context(specs=specs, modalities=tuple(specs), corpora=corpora))
     return PerModalityCorruptor(
-        {name: component(Context(specs=specs, modalities=(name,))) for name, component in served.items() if component is not None}
+        {
+            name: component(Context(specs=specs, modalities=(name,), corpora=corpora))
+            for name, component in served.items()
+            if component is not None
+        }
     )
 
 
-def build_grouping(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> Grouping:
+def build_grouping(recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapping[str, Corpus]) -> Grouping:
     """The groups of the order, and what is done to them.
 
     Raises:
         UserError: a step cannot hold a group.
     """
     group = recipe.data.group
-    context = Context(specs=specs, modalities=tuple(specs), labels={name: label_spec(part) for name, part in recipe.labels.items()})
+    labels = {name: label_spec(part) for name, part in recipe.labels.items()}
+    context = Context(specs=specs, modalities=tuple(specs), labels=labels, corpora=corpora)
     return Grouping(group.size, None if group.transform is None else group.transform(context))
 
 

@@ -167,7 +167,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     corpora = {name: TrainingTokens(dataset, part, train, reading) for name, part in plain.items()}
     views = build_views(recipe, specs, corpora, corruptors)
     labels = {name: LabelReader(label.field, label_spec(label)) for name, label in recipe.labels.items()}
-    grouping = build_grouping(recipe, specs)
+    grouping = build_grouping(recipe, specs, corpora)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, specs, answers_in)

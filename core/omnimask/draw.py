@@ -37,6 +37,12 @@ class Draw:
     group: tuple[str, ...] = ()
     stage: tuple[str | int, ...] = ()
 
+    @property
+    def whole(self) -> str:
+        """Name of the sample of the data set that this one is a part of (its key is ``whole#start``), or is."""
+        whole, sign, start = self.key.rpartition("#")
+        return whole if sign and start.isdecimal() else self.key
+
     def at(self, *stage: str | int) -> Draw:
         """The same draw in a stage of its own, so that two stages never share random numbers."""
         return Draw(self.seed, self.epoch, self.key, self.position, self.progress, self.group, (*self.stage, *stage))

@@ -85,6 +85,7 @@ __all__ = [
     "Run",
     "Sample",
     "Scores",
+    "Shortens",
     "Splits",
     "Stream",
     "Suggester",
@@ -105,7 +106,7 @@ class Context:
     """The one positional constructor argument of every component; new fields never break a plugin.
 
     ``specs`` of all modalities in the recipe's order; ``modalities`` this component serves; ``labels`` declared by the recipe;
-    ``corpora`` of the training samples by modality, for maskers;
+    ``corpora`` of the training samples by modality, for maskers and transforms;
     ``width`` of the encoder whose features are read (0 on the host), ``depth`` how many layers and ``summary`` how many summary
     vectors it has;
     ``embeddings`` by modality, for heads tied to them; ``passes`` widths of the earlier passes; ``layer`` the tap that is read,
@@ -149,11 +150,15 @@ class Dataset(Protocol):
 class Corpus(Protocol):
     """Host: the tokens of one modality in all training samples, for components that learn from them before training.
 
-    Iterating reads the samples, without augmentation, in an order that is a fair sample of them from its beginning; what cannot be
-    read is left out. What is learnt belongs into a cache, under a key that holds the fingerprint.
+    Iterating reads the samples, without augmentation and before any transform of groups, in an order that is a fair sample of them
+    from its beginning; what cannot be read is left out. What is learnt belongs into a cache, under a key with the fingerprint.
     """
 
     def __iter__(self) -> Iterator[Tokens]: ...
+    def raw(self) -> Iterator[Any]:
+        """The decoded raw values instead, for components that work on those."""
+        ...
+
     def fingerprint(self) -> str:
         """Digest of what the tokens depend on."""
         ...
@@ -247,6 +252,16 @@ class Splits(Protocol):
 
     def part(self, raw: Any, start: int, stop: int) -> Any:
         """The raw value of one part, which becomes ``tokens`` tokens."""
+        ...
+
+
+@runtime_checkable
+class Shortens(Protocol):
+    """What a tokenizer may offer: a raw value that became too long on the way (by augmentation, or by a transform) is cut down to
+    what fits one sample, so that of a value of several parts each keeps something. The rest is lost."""
+
+    def shorten(self, raw: Any) -> Any:
+        """The raw value, or as much of it as fits; ``ValueError`` where nothing does."""
         ...
 
 

@@ -49,6 +49,22 @@ def cut(text: str, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]]
     return found
 
 
+def shares(lengths: Sequence[int], room: int) -> list[int]:
+    """How many pieces of each text stay, so that all together are at most ``room``: those of the longest go first.
+
+    Raises:
+        ValueError: there is no room for a piece of each.
+    """
+    if room < len(lengths):
+        raise ValueError(f"{len(lengths)} texts do not fit into {max(0, room)} tokens; raise max_length")
+    found = list(lengths)
+    by_length = sorted(range(len(lengths)), key=lambda number: (lengths[number], number))
+    for done, number in enumerate(by_length):
+        found[number] = min(lengths[number], room // (len(lengths) - done))
+        room -= found[number]
+    return found
+
+
 def shifted(spans: Sequence[Any], start: int, stop: int) -> list[list[Any]]:
     """What lies between two characters of spans [start, stop, ...], counted from the first of the two."""
     return [

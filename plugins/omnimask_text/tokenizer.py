@@ -10,7 +10,7 @@ import numpy as np
 
 from omnimask.interfaces import Draw, Tokens, TokenSpec
 from omnimask_text.annotations import Kind, Span, check_kinds, check_spans, field_specs
-from omnimask_text.cut import cut, shifted
+from omnimask_text.cut import cut, shares, shifted
 from omnimask_text.fields import SPECS, annotated, fields, framed, places
 from omnimask_text.raw import Texts, main_key, read
 from omnimask_text.scheme import NO_FRAME, Pieces, Scheme
@@ -148,6 +148,35 @@ class TextTokenizer:
             return raw
         spans = {name: shifted(raw[name], start, stop) for name in self.annotations if raw.get(name) is not None}
         return {**raw, main_key(raw): text[start:stop], **spans}
+
+    def shorten(self, raw: Any) -> Any:
+        """A text that is too long, down to its first part; of several that are too long together, the longest down to parts that
+        fit, so that each keeps its beginning. Annotated spans keep what lies there.
+
+        Raises:
+            ValueError: it is no text, its annotations do not fit it, or not even the beginnings of all fit.
+        """
+        text = raw[main_key(raw)] if isinstance(raw, Mapping) else raw
+        if isinstance(text, str):
+            parts = self.split(raw)
+            return self.part(raw, *parts[0][:2]) if len(parts) > 1 else raw
+        texts = read(text).texts
+        sizes = self.scheme.lengths(texts)
+        room = self.max_length - self.frame.size(len(texts))
+        if sum(sizes) <= room:
+            return raw
+        whole = isinstance(raw, Mapping) and read(raw, tuple(self.annotations))
+        kept = [
+            (0, len(text)) if share == size else cut(text, self.scheme, share)[0][:2]
+            for text, size, share in zip(texts, sizes, shares(sizes, room), strict=True)
+        ]
+        short = [text[start:stop] for text, (start, stop) in zip(texts, kept, strict=True)]
+        if not whole:
+            return short
+        spans = {
+            name: [shifted(each, *place) for each, place in zip(found, kept, strict=True)] for name, found in whole.spans.items()
+        }
+        return {**raw, main_key(raw): short, **spans}
 
     def fingerprint(self) -> str:
         """What the options do not tell: the vocabulary, which lies in a file. Counts and parts that are cached depend on it."""

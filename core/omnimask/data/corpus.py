@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +34,26 @@ class TrainingTokens:
     options: str
 
     def __iter__(self) -> Iterator[Tokens]:
+        for index, value in self._values():
+            try:
+                yield self.reader.tokenized(value, Draw(0, 0, self.dataset.key(index), stage=("corpus",)))
+            except (OSError, ValueError):
+                continue
+
+    def raw(self) -> Iterator[Any]:
+        """The decoded raw values."""
+        return (value for _, value in self._values())
+
+    def _values(self) -> Iterator[tuple[int, Any]]:
         order = np.random.Generator(np.random.Philox(0)).permutation(len(self.indices))
         for index in self.indices[order].tolist():
             try:
                 raw = raw_value(self.dataset[index], self.reader.field)
-                if raw is not None:
-                    yield self.reader(raw, Draw(0, 0, self.dataset.key(index), stage=("corpus",)))
+                value = None if raw is None else self.reader.decoded(raw)
             except (OSError, ValueError):
                 continue
+            if value is not None:
+                yield index, value
 
     def fingerprint(self) -> str:
         """Digest of what the tokens depend on."""

@@ -25,6 +25,7 @@ from omnimask.interfaces import (
     MaskedBatch,
     Masking,
     Sample,
+    Shortens,
     Splits,
     Tokenizer,
     Tokens,
@@ -55,13 +56,17 @@ class ModalityPipeline:
         """A decoded value augmented and tokenized; ``may_be_long`` where it is no longer as the data set has it."""
         for number, augment in enumerate(self.augment):
             value = augment(value, draw.at("augment", number))
-        if (self.augment or may_be_long) and isinstance(self.tokenizer, Splits):
-            value = _first_part(self.tokenizer, value)
+        if self.augment or may_be_long:
+            value = _fitting(self.tokenizer, value)
         return self.tokenizer(value, draw.at("tokenizer"))
 
 
-def _first_part(tokenizer: Splits, value: Any) -> Any:
-    """What of a value that became too long by augmentation fits."""
+def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
+    """What of a value that may have become too long fits; all of it where the tokenizer cannot tell."""
+    if isinstance(tokenizer, Shortens):
+        return tokenizer.shorten(value)
+    if not isinstance(tokenizer, Splits):
+        return value
     parts = tokenizer.split(value)
     return tokenizer.part(value, *parts[0][:2]) if len(parts) > 1 else value
 

@@ -37,10 +37,10 @@ the kit itself imports neither pytest nor anything private. A complete test file
         def plugin(self):
             return "timeseries"
 
-Also: :class:`DecoderContract` (bytes of files), :class:`AugmentContract`, :class:`DatasetContract`, :class:`RendererContract`,
-:class:`CorruptorContract`, :class:`EmbeddingContract`, :class:`PositionContract`, :class:`EncoderContract`,
-:class:`PredictorContract` and :class:`TargetContract`. A failing test says what to change. Contracts that need another shape of
-data have attributes and methods to override; their docstrings list them.
+Also: :class:`DecoderContract` (bytes of files), :class:`AugmentContract`, :class:`TransformContract` (groups of samples),
+:class:`DatasetContract`, :class:`RendererContract`, :class:`CorruptorContract`, :class:`EmbeddingContract`,
+:class:`PositionContract`, :class:`EncoderContract`, :class:`PredictorContract` and :class:`TargetContract`. A failing test says
+what to change. Contracts that need another shape of data have attributes and methods to override; their docstrings list them.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from omnimask.testing.samples import make_masking, make_sample, make_tokens
 from omnimask.testing.synthetic import synthetic_recipe
 from omnimask.testing.target import TargetContract
 from omnimask.testing.tokenizer import BAD_FILES, DecoderContract, TokenizerContract
+from omnimask.testing.transform import TransformContract
 
 __all__ = [
     "BAD_FILES",
@@ -75,6 +76,7 @@ __all__ = [
     "RendererContract",
     "TargetContract",
     "TokenizerContract",
+    "TransformContract",
     "make_masking",
     "make_sample",
     "make_tokens",

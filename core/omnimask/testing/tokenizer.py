@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Splits, Tokenizer, Tokens, TokenSpec
+from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Shortens, Splits, Tokenizer, Tokens, TokenSpec
 from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
 
 
@@ -125,6 +125,18 @@ class TokenizerContract(ABC):
             for start, stop, count in parts:
                 length = len(tokenizer(tokenizer.part(raw, start, stop), DRAW))
                 require(length == count, f"raw value {number}: part ({start}, {stop}) has {length} tokens, and split says {count}")
+
+    def test_what_fits_is_not_shortened(self) -> None:
+        """Where the tokenizer shortens what became too long."""
+        tokenizer = self.tokenizer()
+        if isinstance(tokenizer, Shortens):
+            for number, raw in enumerate(self.raw_values()):
+                try:
+                    before = tokenizer(raw, DRAW)
+                except ValueError:
+                    continue
+                fitting = tokenizer.shorten(raw)
+                require(same(before, tokenizer(fitting, DRAW)), f"raw value {number} fits one sample, and shorten changed it")
 
     def test_declares_what_serves_it(self) -> None:
         tokenizer = self.tokenizer()
