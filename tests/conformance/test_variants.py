@@ -12,6 +12,7 @@ import numpy as np
 from omnimask.component import named
 from omnimask.corruptors.by_kind import ByKind
 from omnimask.corruptors.cluster_substitute import ClusterSubstitute
+from omnimask.corruptors.replace_units import ReplaceUnits
 from omnimask.corruptors.scheduled import ScheduledCorruptor
 from omnimask.corruptors.sketch import Sketch
 from omnimask.corruptors.substitute import Substitute
@@ -29,6 +30,7 @@ from omnimask.maskers.span import SpanMasker
 from omnimask.maskers.units import UnitMasker
 from omnimask.scheduled import RatioSchedule
 from omnimask.testing import CorruptorContract, MaskerContract, make_tokens
+from omnimask.unit_pool import UnitPool
 
 FIELDS = {
     "word": FieldSpec("int64"),
@@ -221,6 +223,24 @@ class TestUnitTokenWithEntries(TestUnitToken):
 class TestUnitTokenOfPatches(TestUnitToken):
     specs = {"patches": TokenSpec(width=(2, 3), axes=2)}
     renumber = False
+
+
+class TestReplaceUnits(CorruptorContract):
+    """Random stretches of two numbers are units; a visible one may show another."""
+
+    specs = {"chain": TokenSpec(vocabulary=20, fields={"word": FieldSpec("int64")})}
+    shows_all_visible = False
+    rest = "mask_token"
+
+    def corruptor(self, context: Context) -> Corruptor:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "units.txt"
+            UnitPool(20, {-1: ((1,), (2, 3), (4, 5, 6, 7))}).save(path)
+            return ReplaceUnits(context, field="word", units=path, rest=named("corruptor", self.rest))
+
+
+class TestReplaceUnitsBesideSubstitutes(TestReplaceUnits):
+    rest = "substitute"
 
 
 class TestSketch(CorruptorContract):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -67,3 +68,16 @@ def test_a_judgement_is_no_content() -> None:
 def test_continuous_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="continuous content"):
         WasReplaced(Context(specs={"m": TokenSpec(width=(2,))}, modalities=("m",)))
+
+
+def test_rows_of_units_say_themselves_whether_they_are_originals() -> None:
+    """Answers do not come from comparing ids there, which may agree by chance, in their first token say."""
+    _, prediction, run = predicted("all")
+    count = len(prediction.targets)
+    index, literal = torch.zeros(count, dtype=torch.long), torch.full((count,), -1)
+    index[:3], literal[:3] = -1, torch.tensor([0, 1, 0])
+    of = torch.where(index < 0, -1, prediction.targets.of)
+    marked = dataclasses.replace(prediction, targets=dataclasses.replace(prediction.targets, of=of, index=index, literal=literal))
+    answers = target().answers(marked, run)
+    assert answers[:3].tolist() == [False, True, False]
+    assert torch.equal(answers[3:], target().answers(prediction, run)[3:])

@@ -69,6 +69,11 @@ CORRUPTORS = {
         "{name: annotated, fields: [site], inverse: true, ratio: 1.0, fallback: {name: span, ratio: 0.8}}",
         WRITTEN,
     ),
+    "replaced words": (
+        "{name: replace_units, field: word, rest: {name: bert}}",
+        RANDOM,
+        IN_PLACE + ", {name: in_place, label: original, units: true, target: {name: was_replaced}}",
+    ),
     "scheduled": ("{name: scheduled, corruptors: [{name: bert}, {name: mask_token}], until: [0.5]}", RANDOM, IN_PLACE),
     "by kind": (
         "{name: by_kind, corruptors: [{name: sentinel_spans, num_sentinels: 20}, {name: sketch}]}",
@@ -168,6 +173,25 @@ def test_corruptors_train(name: str, built, tmp_path: Path) -> None:
             if (sample.tokens["chain"].fields["site"] >= 0).any():
                 assert stream.source[stream.literal == CONTENT].tolist() == kept.tolist()
     train(run, tmp_path)
+
+
+def test_replaced_words_are_those_of_other_chains(built) -> None:
+    """Words of three residues of which all are visible: half of them show another word of as many residues."""
+    run = built(RANDOM, "{name: replace_units, field: word, same_length: true}", CORRUPTORS["replaced words"][2])
+    chains = [run.dataset[index]["chain"] for index in range(len(run.dataset))]
+    known = {chain[start : start + 3] for chain in chains for start in range(0, len(chain), 3)}
+    replaced = []
+    for sample, stream in samples(run):
+        ids, word = np.asarray(sample.tokens["chain"].content), sample.tokens["chain"].fields["word"]
+        shown = np.where(stream.literal == CONTENT, ids, stream.literal)
+        is_unit = stream.targets.index < 0
+        for at, is_other in zip(stream.targets.at[is_unit, 0].tolist(), stream.targets.literal[is_unit].tolist(), strict=True):
+            own, new = ("".join(toy_chains.RESIDUES[one] for one in read[word == word[at]]) for read in (ids, shown))
+            assert (own != new) == is_other
+            assert new in known
+            replaced.append(is_other)
+    assert len(replaced) > 100
+    assert np.mean(replaced) == pytest.approx(0.5, abs=0.15)
 
 
 def test_the_lexicon_finds_the_motifs(built, tmp_path: Path) -> None:

@@ -13,10 +13,8 @@ from omnimask.component import Component
 from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens, TokenSpec
 from omnimask.maskers.budget import pick_units
 from omnimask.maskers.candidates import put_back, take
-from omnimask.maskers.fields import check_field, class_number, spans_of
+from omnimask.maskers.fields import Class, check_field, class_number, spans_of
 from omnimask.scheduled import Ratio, value_at
-
-Class = Annotated[int, Field(ge=0)] | str
 
 
 class AnnotatedMasker:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from omnimask.interfaces import Context, Tokens
+
+Class = Annotated[int, Field(ge=0)] | str
+"""A class of annotated spans: its number, or its name."""
 
 
 def check_field(context: Context, masker: str, field: str) -> None:

@@ -62,6 +62,11 @@ class PredictorModule(Module, ABC):
         table = self.stream(view).targets
         return {self.term(m): rows(table, *table.spans.get(m, (0, 0))) for m in self.context.modalities}
 
+    def select_units(self, view: View) -> Mapping[str, Targets]:
+        """The rows for whole units, by term."""
+        table = self.stream(view).targets
+        return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
+
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
         return {term: float(len(table)) for term, table in self.select(view).items()}
 

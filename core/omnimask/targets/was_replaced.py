@@ -17,7 +17,9 @@ class WasReplaced(Module):
     It is the target of ELECTRA [0] and of random token substitution [1].
 
     A slot that shows an id is compared with its token; for modalities whose tokens are ids. A mask token counts as replaced. A
-    replacement that happens to be the token itself does not. The score ``accuracy`` counts answers on the right side of a half.
+    replacement that happens to be the token itself does not. A row for a whole unit says itself whether the unit was replaced: its
+    ``literal`` is 0 where it was not (the corruptor ``replace_units``; a predictor with ``units: true`` asks). ``accuracy``
+    counts answers on the right side of a half.
 
     [0] Clark et al.: ELECTRA, 2020. [1] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders,
     2022.
@@ -35,9 +37,11 @@ class WasReplaced(Module):
         """(N,) bool."""
         table, content = prediction.targets, run.batch.store[self.name].data
         shown = prediction.stream.literal[table.at[:, 0]]
-        if not len(content):
-            return torch.zeros_like(shown, dtype=torch.bool)
-        return (shown >= 0) & (shown != content[(table.of - run.batch.base[self.name]).clamp(min=0)])
+        if len(content):
+            is_other = (shown >= 0) & (shown != content[(table.of - run.batch.base[self.name]).clamp(min=0)])
+        else:
+            is_other = torch.zeros_like(shown, dtype=torch.bool)
+        return is_other if table.index is None else torch.where(table.index < 0, table.literal > 0, is_other)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
         logits = prediction.head(prediction.features).squeeze(1).float()
