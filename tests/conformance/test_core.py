@@ -239,6 +239,20 @@ class TestSequenceOfNumbers(PredictorContract):
         return named("predictor", "sequence", target=named("target", "label", field="mean"), pool="mean", pooler=False)
 
 
+class TestPreference(PredictorContract):
+    group = 4
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "preference", field="mean")
+
+
+class TestPreferenceOfTheMean(TestPreference):
+    modality, group = "vectors", 8
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "preference", field="mean", margin=0.5, pool="mean", pooler=False)
+
+
 class TestAutoregressive(PredictorContract):
     def predictor(self) -> Component[Any]:
         return named("predictor", "autoregressive", width=24, depth=1, heads=2, target=named("target", "ids"))

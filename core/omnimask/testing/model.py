@@ -96,7 +96,8 @@ class ModelContract(ABC):
                 "(relative); samples influence each other: batch norm, or attention across the borders of sequences",
             )
         model.train()
-        self._compare_steps(model, [batch], singles, "one by one")
+        groups = [built.pipeline.pack(part) for part in _parts(samples, 1)]
+        self._compare_steps(model, [batch], groups, "one by one")
 
     def test_micro_batches_give_the_same_gradient(self) -> None:
         built = self.built()

@@ -115,11 +115,13 @@ class PredictorContract(ModelContract):
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         layer: the encoder layer that it reads, 1 or 2; None is the last.
         query: ``again`` for a predictor that decodes another view of the sample; it then is given one with half of the tokens.
+        group: samples that belong together, for a predictor that compares them.
     """
 
     modality: ClassVar[str] = "letters"
     layer: ClassVar[int | None] = None
     query: ClassVar[str | None] = None
+    group: ClassVar[int] = 1
 
     @abstractmethod
     def predictor(self) -> Component[Any]:
@@ -142,6 +144,7 @@ class PredictorContract(ModelContract):
                 modality=self.modality,
                 layer=self.layer,
                 query=self.query,
+                group=self.group,
             )
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from omnimask.component import Component
 from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
-from omnimask.recipe.config import LabelConfig, ViewConfig
+from omnimask.recipe.config import GroupConfig, LabelConfig, ViewConfig
 from omnimask.training.config import DataOptions, TrainConfig
 
 VOCABULARY = 7
@@ -99,6 +99,7 @@ def synthetic_recipe(
     modality: str = "letters",
     layer: int | None = None,
     query: str | None = None,
+    group: int = 1,
 ) -> Recipe:
     """A recipe around one component, everything else small: BERT's arrangement over made-up letters (or vectors).
 
@@ -108,6 +109,7 @@ def synthetic_recipe(
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         layer: the layer that the predictor reads.
         query: the view that it decodes: ``again``, which shows half of the same sample's tokens.
+        group: samples that belong together.
     """
     target = target or Component("target", "ids" if modality == "letters" else "patch")
     options = {"width": 32, "depth": 2, "heads": 2, "position": position or _POSITION}
@@ -127,7 +129,7 @@ def synthetic_recipe(
         predictors=(PredictorConfig(predictor, (modality,), layer, 1.0, predictor.name.replace(".", "_"), query),),
         labels=LABELS,
         views={} if query is None else {AGAIN: _again(modality)},
-        data=DataConfig(Component("dataset", "waves", cls=Waves), DataOptions()),
+        data=DataConfig(Component("dataset", "waves", cls=Waves), DataOptions(), GroupConfig(group)),
         train=TrainConfig(steps=1, batch_tokens=256),
     )
 

@@ -1,0 +1,145 @@
+"""Which of two samples of a group is preferred. S sequences, D width, P pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from omnimask.blocks import initialise_normal
+from omnimask.interfaces import (
+    Context,
+    Encoded,
+    LossTerm,
+    MaskedBatch,
+    Module,
+    Prediction,
+    Run,
+    Target,
+    Targets,
+    View,
+)
+from omnimask.pooling import SequencePool, pooled
+from omnimask.predictors.sequence import every_sequence
+
+Pairs = NDArray[np.int64]
+
+
+class Preference(Module):
+    """A score of a whole sequence, such that of two samples of a group the one with the larger label has the larger score [0].
+
+    The loss of a pair is max(0, margin - s + s'), where s is the score of the sample with the larger label: the pairwise hinge loss
+    of PROP [1]. Pairs are all those of one group of the order whose labels differ; samples without the label are in none. The
+    divisor of the loss is the number of pairs, and the score ``accuracy`` is the share of pairs in the right order.
+
+    Args:
+        field: name of the label, a number, as the recipe's ``labels:`` declares it.
+        margin: between the two scores of a pair.
+        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the latter where there are any, else the
+            first slot.
+        pooler: whether a linear layer with tanh stands before the head.
+
+    [0] Herbrich et al.: Large Margin Rank Boundaries for Ordinal Regression, 2000.
+    [1] Ma et al.: PROP: Pre-training with Representative Words Prediction for Ad-hoc Retrieval, 2021.
+    """
+
+    reads: ClassVar[Literal["context", "query"]] = "context"
+    answers_sequences: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        field: str,
+        margin: Annotated[float, Field(gt=0, description="between the two scores of a pair")] = 1.0,
+        pool: SequencePool = "auto",
+        pooler: bool = True,
+    ) -> None:
+        super().__init__()
+        self.context = context
+        self.pool: SequencePool = pool
+        self.layers: Sequence[int] = () if context.layer is None else (context.layer,)
+        if pool == "summary" and not context.summary:
+            raise ValueError("pool summary: the encoder has no summary tokens; use first or mean")
+        self.order = Order(context, field, margin)
+        width = context.width
+        self.pooler = nn.Sequential(nn.Linear(width, width), nn.Tanh()) if pooler else nn.Identity()
+        self.head = nn.Linear(width, 1, bias=False)  # scores are only compared
+        initialise_normal(self)
+
+    @property
+    def term(self) -> str:
+        """Name of the loss term."""
+        return self.context.label or "preference"
+
+    def target(self, modality: str) -> Target:
+        return self.order
+
+    def select(self, view: View) -> Mapping[str, Targets]:
+        return {self.term: every_sequence(view.context)}
+
+    def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
+        return {self.term: float(len(self.order.pairs(batch, view.context.layout.parent)))}
+
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        features = self.pooler(pooled(encoded, self.pool, self.context.layer))
+        table = every_sequence(encoded.stream)
+        return {self.term: Prediction(features, self.head, table, encoded.stream, encoded.stream, self.context.modalities[0])}
+
+    def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]:
+        prediction = predictions[self.term]
+        return [LossTerm(self.term, self.order.loss(prediction, self.order.answers(prediction, run)).sum())]
+
+
+class Order:
+    """The target inside: answers are the pairs of a batch, (P, 2) rows, the one with the larger label first.
+
+    Args:
+        context: of the predictor.
+        field: name of the label.
+        margin: between the two scores of a pair.
+    """
+
+    num_outputs = 1
+
+    def __init__(self, context: Context, field: str, margin: float) -> None:
+        if field not in context.labels:
+            known = f"it has {list(context.labels)}" if context.labels else "it has none; write labels: {" + field + ": {}}"
+            raise ValueError(f"predictor preference reads label {field!r}, which the recipe does not declare; {known}")
+        if context.labels[field].classes is not None:
+            raise ValueError(f"predictor preference compares numbers, and label {field!r} has classes; leave them out")
+        self.field, self.margin = field, margin
+
+    def pairs(self, batch: MaskedBatch, parent: NDArray[np.int64]) -> Pairs:
+        """(P, 2) sequences of one group each, of samples ``parent`` (S,); host data."""
+        values, group = batch.labels[self.field][parent], batch.group[parent]
+        order = np.argsort(group, kind="stable")
+        borders = np.flatnonzero(np.diff(group[order])) + 1
+        found = [rows[np.argwhere(values[rows][:, None] > values[rows])] for rows in np.split(order, borders)]
+        return np.concatenate([np.zeros((0, 2), np.int64), *found])
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        """(P, 2) rows of the prediction."""
+        at = prediction.targets.at
+        pairs = self.pairs(run.batch, prediction.stream.layout.parent)
+        return torch.from_numpy(pairs).to(at.device, non_blocking=True)
+
+    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        """(P,) hinge losses."""
+        return (self.margin - self._differences(prediction, answers)).clamp(min=0.0)
+
+    def content(self, prediction: Prediction, run: Run) -> None:
+        """None: an order is no content."""
+
+    def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
+        """Of the pairs."""
+        return {"accuracy": (self._differences(prediction, answers) > 0).float()}
+
+    def _differences(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        values: Any = prediction.head(prediction.features).float().squeeze(1)
+        return values[answers[:, 0]] - values[answers[:, 1]]
