@@ -58,6 +58,16 @@ def _earlier(
     return Pass(part.name, part.view, embeddings, encoder, chosen, grad=False)
 
 
+def views_with_noise(model: MaskedModel) -> set[str]:
+    """Names of the views whose slots need a uniform number each, since a predictor draws on the device."""
+    return {
+        part.queries[label] or part.view
+        for part in model.each()
+        for label, predictor in part.predictors.items()
+        if getattr(predictor, "needs_noise", False)
+    }
+
+
 def _embedding(recipe: Recipe, name: str, specs: Mapping[str, TokenSpec], width: int) -> nn.Module:
     default = named("embedding", "table" if specs[name].width is None else "linear")
     component: Component[nn.Module] = recipe.modalities[name].embedding or default
@@ -79,7 +89,8 @@ def _predictor(config: PredictorConfig, context: Context, depth: int, answers_in
     where = component.where or f"predictor {config.label}"
     if config.layer is not None and not 1 <= config.layer <= depth:
         raise UserError(f"{where}: layer {config.layer} does not exist; the encoder has layers 1 to {depth}")
-    reads = getattr(component.load(), "reads", None)
+    predictor = component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
+    reads = getattr(predictor, "reads", None)  # of the object: what wraps another predictor reads what that one does
     if config.query is not None and reads != "query":
         raise UserError(f"{where}: predictor {component.name} decodes no query stream, so that query: {config.query} has no use")
     for name in config.of:
@@ -89,12 +100,12 @@ def _predictor(config: PredictorConfig, context: Context, depth: int, answers_in
                 f"{where}: view {config.query} puts the targets of {name} into a query stream of its own; a view that is decoded "
                 "has them where it shows its tokens: give it a corruptor that keeps hidden tokens' places (mask_token)"
             )
-        if config.query is None and reads not in (found, None) and not getattr(component.load(), "answers_sequences", False):
+        if config.query is None and reads not in (found, None) and not getattr(predictor, "answers_sequences", False):
             raise UserError(
                 f"{where}: predictor {component.name} answers in the {reads} stream, and the corruptor of {name} puts its targets "
                 f"into the {found} stream; {_REMEDY[found]}"
             )
-    return component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
+    return predictor
 
 
 _REMEDY = {

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnimask.build_model import build_model
+from omnimask.build_model import build_model, views_with_noise
 from omnimask.build_views import build_corruptors, build_grouping, build_views, label_spec
 from omnimask.component import Component
 from omnimask.data.cache import code_digest
@@ -171,6 +171,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, specs, answers_in)
+    views = {name: dataclasses.replace(plan, noise=name in views_with_noise(model)) for name, plan in views.items()}
     if initialise and recipe.init is not None:
         tokenizers = {name: part.tokenizer for name, part in parts.items()}
         _initialise(model, recipe.init, Context(specs=specs, modalities=tuple(specs)), tokenizers)

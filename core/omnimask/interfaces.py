@@ -365,6 +365,8 @@ class Predictor(Protocol):
 
     One with an attribute ``answers_sequences`` that is True answers for labels of whole sequences, whatever the corruptor asks.
 
+    A predictor with an attribute ``needs_noise`` that is True draws on the device by ``Stream.noise`` of the stream that it reads.
+
     A predictor with an attribute ``reads_asked`` that is True reads the encoder's last layer at the slots that its targets ask, by
     :meth:`Encoded.at_slots`, and nothing else of it.
     """

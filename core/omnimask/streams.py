@@ -154,6 +154,7 @@ def stack(streams: Sequence[Stream]) -> Stream:
         targets=_join_targets(tables),
         kind=_join(streams, "kind"),
         level=_join(streams, "level"),
+        noise=None if any(stream.noise is None for stream in streams) else _join(streams, "noise"),
     )
 
 

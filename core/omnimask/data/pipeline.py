@@ -27,6 +27,7 @@ from omnimask.interfaces import (
     Sample,
     Shortens,
     Splits,
+    Stream,
     Tokenizer,
     Tokens,
     TokenSpec,
@@ -73,11 +74,13 @@ def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How a sample becomes one view: what is withheld, and what is read instead. ``draw`` names a drawing of the view's own."""
+    """How a sample becomes one view: what is withheld, and what is read instead. ``draw`` names a drawing of the view's own, and
+    with ``noise`` every slot gets a uniform number (:class:`Stream`), for what is drawn on the device."""
 
     masker: JointMasker
     corruptor: Callable[[Sample, Mapping[str, Masking]], View]
     draw: str | None = None
+    noise: bool = False
 
     def __call__(self, sample: Sample) -> View:
         draw = sample.draw if self.draw is None else sample.draw.at("view", self.draw)
@@ -85,7 +88,14 @@ class ViewPlan:
         corrupted = Sample(sample.tokens, draw.at("corruptor"), sample.modalities, sample.labels)
         masking = self.masker(masked)
         view = self.corruptor(corrupted, masking)
+        if self.noise:
+            query = None if view.query is None else _with_noise(view.query, draw.at("noise", "query"))
+            view = dataclasses.replace(view, context=_with_noise(view.context, draw.at("noise", "context")), query=query)
         return dataclasses.replace(view, hidden={name: _hidden(tokens, masking[name]) for name, tokens in sample.tokens.items()})
+
+
+def _with_noise(stream: Stream, draw: Draw) -> Stream:
+    return dataclasses.replace(stream, noise=draw.uniform(stream.layout.num_slots))
 
 
 def _hidden(tokens: Tokens, masking: Masking) -> tuple[int, int]:

@@ -1,0 +1,53 @@
+"""Which ids occur in a sample. B samples, S sequences, V outputs, P tokens of one modality."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omnimask.interfaces import Context, Prediction, Run
+from omnimask.packed import index_tensor
+
+
+class Bag:
+    """The set of a sample's ids, each weighing one over the number of its tokens, by cross-entropy over all ids (RetroMAE-2 [0]).
+
+    Tokens that only frame a sample are no part of it.
+
+    [0] Liu et al.: RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented Language Models, 2023, section 3.2;
+    the weight is that of the reference implementation.
+    """
+
+    def __init__(self, context: Context) -> None:
+        (self.name,) = context.modalities
+        spec = context.specs[self.name]
+        if spec.vocabulary is None:
+            raise ValueError(f"a bag needs ids, and the tokens of {self.name!r} have continuous content")
+        self.num_outputs = spec.num_answers
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        """(S, V) weight of each id in each sequence of the context."""
+        packed, layout = run.batch.store[self.name], prediction.context.layout
+        device, samples = packed.data.device, packed.layout.num_sequences
+        owner = index_tensor(np.repeat(np.arange(samples), packed.layout.lengths), device)
+        is_ordinary = ordinary(run, self.name).float()
+        count = torch.zeros(samples, device=device).index_add(0, owner, is_ordinary)
+        occurs = torch.zeros(samples * self.num_outputs, device=device)
+        occurs = occurs.scatter_reduce(0, owner * self.num_outputs + packed.data, is_ordinary, "amax").unflatten(0, (samples, -1))
+        return (occurs / count.clamp(min=1)[:, None])[index_tensor(layout.parent, device)]
+
+    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        scores = prediction.head(prediction.features).float()
+        return answers.sum(1) * scores.logsumexp(1) - (answers * scores).sum(1)
+
+    def content(self, prediction: Prediction, run: Run) -> None:
+        """None: a set is no content."""
+
+
+def ordinary(run: Run, modality: str) -> Tensor:
+    """(P,) tokens of a modality that do not only frame their sample."""
+    special = run.batch.fields[modality].get("special")
+    if special is None:
+        return torch.ones(len(run.batch.store[modality].data), dtype=torch.bool, device=run.batch.store[modality].data.device)
+    return ~special.bool()
