@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from omnimask.data.collate import collate
-from omnimask.interfaces import Draw, Exported, MaskedBatch, Sample, Tokenizer, Tokens, TokenSpec, Trained, View
+from omnimask.embed import embed
+from omnimask.interfaces import Draw, Exported, MaskedBatch, Packed, Sample, Tokenizer, Tokens, TokenSpec, Trained, View
 from omnimask.streams import sequence, targets
-from omnimask_text.forms import Parts
+from omnimask_text.forms import EncoderParts, Parts
 
 _EVERY, _LONGEST = 7, 512
 """Where outputs are compared: one token of so many is shown as the mask token, and texts are cut to so many tokens."""
 
 
-def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: Parts) -> None:
+def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: EncoderParts) -> None:
     """Compares the ids of the batch's texts, each cut to its half so that none is too long.
 
     Raises:
@@ -39,16 +40,33 @@ def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: Parts
 
 def compare(trained: Trained, parts: Parts, peer: Any, *, reads_types: bool) -> Exported:
     """Logits of all tokens of texts of different lengths, some of them masked; the peer reads the texts padded."""
-    spec = trained.specs[parts.modality]
+    shown = _shown(trained, parts)
+    with torch.inference_mode():
+        expected = _logits(trained, parts, shown)
+        logits: Tensor = peer(**_padded(shown, peer.config.type_vocab_size if reads_types else 0)).logits
+    return _difference(expected, logits, shown, "logits")
+
+
+def compare_features(trained: Trained, parts: EncoderParts, peer: Any) -> Exported:
+    """As :func:`compare`, of the encoder's last layer."""
+    shown = _shown(trained, parts)
+    with torch.inference_mode():
+        expected = _features(trained, parts, shown)
+        features: Tensor = peer(**_padded(shown, peer.config.type_vocab_size)).last_hidden_state
+    return _difference(expected, features, shown, "features")
+
+
+def _shown(trained: Trained, parts: EncoderParts) -> list[Tokens]:
+    """Texts of different lengths, with mask tokens where there are any."""
     found = list(texts(trained.batch, parts.modality))
     cut = [_first(tokens, -(-min(len(tokens), _LONGEST) * (number + 1) // len(found))) for number, tokens in enumerate(found)]
-    shown = [_masked(tokens, spec) for tokens in cut]
-    with torch.inference_mode():
-        expected = _logits(trained, parts, shown, spec)
-        rows = _padded(shown, peer.config.type_vocab_size if reads_types else 0)
-        logits: Tensor = peer(**rows).logits
-    again = torch.cat([row[: len(tokens)] for row, tokens in zip(logits, shown, strict=True)])[:, : expected.shape[1]]
-    outputs = f"the {expected.numel():,} logits of {len(shown)} texts with {len(expected):,} tokens"
+    return [_masked(tokens, trained.specs[parts.modality]) for tokens in cut]
+
+
+def _difference(expected: Tensor, found: Tensor, shown: list[Tokens], what: str) -> Exported:
+    """``expected`` (sum of n, V), ``found`` (texts, longest n, V or more)."""
+    again = torch.cat([row[: len(tokens)] for row, tokens in zip(found, shown, strict=True)])[:, : expected.shape[1]]
+    outputs = f"the {expected.numel():,} {what} of {len(shown)} texts with {len(expected):,} tokens"
     return Exported(outputs, float((again - expected).abs().max()), float(expected.abs().max()))
 
 
@@ -75,8 +93,24 @@ def _masked(tokens: Tokens, spec: TokenSpec) -> Tokens:
     return dataclasses.replace(tokens, content=shown)
 
 
-def _logits(trained: Trained, parts: Parts, shown: list[Tokens], spec: TokenSpec) -> Tensor:
+def _logits(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Tensor:
     """(sum of n, V) of the recipe's model, asked for every token."""
+    (part,) = trained.model.each()
+    (prediction,) = trained.model.predict(_batch(trained, parts, shown))[part.name].predictions.values()
+    return prediction.head(prediction.features)
+
+
+def _features(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Tensor:
+    """(sum of n, D) of the recipe's encoder; no predictor runs."""
+    (part,) = trained.model.each()
+    batch = _batch(trained, parts, shown)
+    stream = batch.views[part.view].context
+    embedded = embed(stream, batch, {parts.modality: parts.embedding}, parts.encoder.width)
+    return parts.encoder(Packed(embedded, stream.layout), stream, batch).features.data
+
+
+def _batch(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> MaskedBatch:
+    """The texts as they stand, asked for every token."""
     (part,) = trained.model.each()
     samples = [Sample({parts.modality: tokens}, Draw(0, 0, str(number)), (parts.modality,)) for number, tokens in enumerate(shown)]
     every = [np.arange(len(tokens)) for tokens in shown]
@@ -84,9 +118,7 @@ def _logits(trained: Trained, parts: Parts, shown: list[Tokens], spec: TokenSpec
         {part.view: View(sequence(sample, places, targets=targets(places, places)))}
         for sample, places in zip(samples, every, strict=True)
     ]
-    batch = collate(samples, views, {parts.modality: spec})
-    (prediction,) = trained.model.predict(batch)[part.name].predictions.values()
-    return prediction.head(prediction.features)
+    return collate(samples, views, {parts.modality: trained.specs[parts.modality]})
 
 
 def _padded(shown: list[Tokens], num_types: int) -> dict[str, Tensor]:

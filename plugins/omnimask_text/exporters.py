@@ -51,7 +51,7 @@ class _MaskedLM(ABC):
         model = self._model(parts, {**ids, "vocab_size": len(parts.table)}, peers.model_max_length)
         state = scatter(trained.model.state_dict(), self._names(parts))
         self._load(model, self._completed(state, parts, spec))
-        with _quiet():
+        with quiet():
             model.save_pretrained(folder)
             peers.save_pretrained(folder)
             again = transformers.AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True)
@@ -157,7 +157,7 @@ class ModernBert(_MaskedLM):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without bars of progress, and with torch's random numbers as they were."""
     logging = transformers.utils.logging
     was_shown = logging.is_progress_bar_enabled()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +23,12 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A masked language model in parts: its only modality, its predictor's label, and the modules."""
+class EncoderParts:
+    """A model without its predictors in parts: its only modality, and the modules."""
 
     modality: str
-    label: str
     embedding: TableEmbedding
     encoder: Any
-    predictor: MaskedLM
-    head: TiedHead
 
     @property
     def table(self) -> Tensor:
@@ -39,10 +36,14 @@ class Parts:
         return self.embedding.weight
 
     @property
+    def modules(self) -> Iterable[nn.Module]:
+        """All that a configuration speaks of."""
+        return self.encoder.modules()
+
+    @property
     def epsilons(self) -> set[float]:
         """Of all norms."""
-        modules = (*self.encoder.modules(), *self.predictor.modules())
-        return {module.eps for module in modules if isinstance(module, nn.LayerNorm)}
+        return {module.eps for module in self.modules if isinstance(module, nn.LayerNorm)}
 
     def epsilon(self) -> float:
         """Of all norms. Raises ``ValueError`` if they differ."""
@@ -55,8 +56,21 @@ class Parts:
         return found[0]
 
 
-def parts_of(model: MaskedModel, encoder: type, name: str) -> Parts:
-    """The parts of a model with one modality of ids, an encoder of a class that recipes call ``name``, and the predictor ``mlm``.
+@dataclass(frozen=True)
+class Parts(EncoderParts):
+    """A masked language model in parts: also its predictor's label, the predictor and its head."""
+
+    label: str
+    predictor: MaskedLM
+    head: TiedHead
+
+    @property
+    def modules(self) -> Iterable[nn.Module]:
+        return (*self.encoder.modules(), *self.predictor.modules())
+
+
+def encoder_parts_of(model: MaskedModel, encoder: type, name: str) -> EncoderParts:
+    """The parts of a model with one modality of ids and an encoder of a class that recipes call ``name``, whatever it predicts.
 
     Raises:
         ValueError: it is another model; the message says what differs.
@@ -64,21 +78,34 @@ def parts_of(model: MaskedModel, encoder: type, name: str) -> Parts:
     if len(model.passes) != 1:
         raise ValueError(f"the model has {len(model.passes)} passes, {', '.join(model.passes)}; it must have one")
     (part,) = model.each()
-    for what, held in (("modality", part.embeddings), ("predictor", part.predictors)):
-        if len(held) != 1:
-            raise ValueError(f"the model must have one {what}, and has {', '.join(held)}")
+    if len(part.embeddings) != 1:
+        raise ValueError(f"the model must have one modality, and has {', '.join(part.embeddings)}")
     ((modality, embedding),) = part.embeddings.items()
-    ((label, predictor),) = part.predictors.items()
     _check_class(part.encoder, encoder, f"encoder: {{name: {name}}}")
-    _check_class(predictor, MaskedLM, "a predictor {name: mlm}")
     _check_class(embedding, TableEmbedding, "embedding: {name: table}")
-    assert isinstance(predictor, MaskedLM) and isinstance(embedding, TableEmbedding)
-    head = predictor.heads[modality]
+    assert isinstance(embedding, TableEmbedding)
+    return EncoderParts(modality, embedding, part.encoder)
+
+
+def parts_of(model: MaskedModel, encoder: type, name: str) -> Parts:
+    """The parts of a model with one modality of ids, an encoder of a class that recipes call ``name``, and the predictor ``mlm``.
+
+    Raises:
+        ValueError: it is another model; the message says what differs.
+    """
+    parts = encoder_parts_of(model, encoder, name)
+    predictors = model.each()[0].predictors
+    if len(predictors) != 1:
+        raise ValueError(f"the model must have one predictor, and has {', '.join(predictors)}")
+    ((label, predictor),) = predictors.items()
+    if type(predictor) is not MaskedLM:  # those that are derived from it answer otherwise
+        raise ValueError(f"the model has {type(predictor).__name__} where this needs a predictor {{name: mlm}}")
+    modality, head = parts.modality, predictor.heads[parts.modality]
     if not isinstance(head, TiedHead):
         raise ValueError("the predictor scores ids with a matrix of its own; it must use the embedding's rows, tied: true")
     if predictor.context.layer is not None:
         raise ValueError(f"the predictor reads layer {predictor.context.layer}; it must read the last one, without layer:")
-    return Parts(modality, label, embedding, part.encoder, predictor, head)
+    return Parts(modality, parts.embedding, parts.encoder, label, predictor, head)
 
 
 def bert_settings(parts: Parts) -> Settings:
@@ -87,13 +114,19 @@ def bert_settings(parts: Parts) -> Settings:
     Raises:
         ValueError: BERT has no such model.
     """
+    settings = bert_encoder_settings(parts)
+    if parts.predictor.dense.bias is None:
+        raise ValueError("the predictor has no biases before its scores; BERT's has them, bias: true")
+    return settings
+
+
+def bert_encoder_settings(parts: EncoderParts) -> Settings:
+    """As :func:`bert_settings`, of the encoder alone."""
     encoder = parts.encoder
     _check_class(encoder.position, Learned, "position: {name: learned} in the encoder")
     blocks: Any = encoder.stack.blocks
     if not isinstance(blocks[0].mlp, MLP):
         raise ValueError("the encoder has gated MLPs; BERT's are plain, mlp: gelu")
-    if parts.predictor.dense.bias is None:
-        raise ValueError("the predictor has no biases before its scores; BERT's has them, bias: true")
     if encoder.types is not None and encoder.types.name != "document":
         raise ValueError(f"the encoder's types come from the field {encoder.types.name!r}, and BERT's from the number of the text")
     return {

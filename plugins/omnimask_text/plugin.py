@@ -21,4 +21,5 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_initializer("text.roberta", "omnimask_text.initializers:Roberta", extra="text")
     registry.add_initializer("text.modernbert", "omnimask_text.initializers:ModernBert", extra="text")
     registry.add_exporter("text.bert", "omnimask_text.exporters:Bert", extra="text")
+    registry.add_exporter("text.bert_encoder", "omnimask_text.encoder_exporters:BertEncoderOnly", extra="text")
     registry.add_exporter("text.modernbert", "omnimask_text.exporters:ModernBert", extra="text")

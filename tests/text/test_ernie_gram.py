@@ -1,4 +1,4 @@
-"""ERNIE-Gram's recipe on the embedded texts: one slot for each n-gram, asked for as a whole and token by token, and both are learnt."""
+"""ERNIE-Gram's recipe on the embedded texts: one slot for each n-gram, asked for as a whole and token by token; both are learnt."""
 
 from __future__ import annotations
 
