@@ -20,6 +20,7 @@ EMBEDDED: Mapping[str, Kind] = {
     "noun": "span",
     "verb": "span",
     "time": "span",
+    "signal": "span",
 }
 """The annotations of the data set ``chronicle``."""
 

@@ -269,4 +269,7 @@ class TestCorePlugin(PluginContract):
         return "core"
 
     def overrides(self, recipe: str) -> Sequence[str]:
-        return ("data.path=.", *(["modalities.text.tokenizer.path=."] if recipe.startswith("text/") else []))
+        text = ["modalities.text.tokenizer.path=."] if recipe.startswith("text/") else []
+        init = ["init.path=."] if recipe in ("text/lem", "text/entitycs", "text/bioptimus", "text/bitimebert") else []
+        augment = ["modalities.text.augment.0.dictionary=entities.json"] if recipe == "text/entitycs" else []
+        return ("data.path=.", *text, *init, *augment)

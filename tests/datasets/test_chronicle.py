@@ -70,7 +70,7 @@ def test_spans_hold_what_they_say(reports: list[dict]) -> None:
     for report in reports:
         raw = report["text"]
         taken = [False] * len(raw["text"])
-        for name in ("entity", "noun", "verb", "time"):
+        for name in ("entity", "noun", "verb", "time", "signal"):
             assert raw[name] == sorted(raw[name])
             for start, stop, *_ in raw[name]:
                 assert 0 <= start < stop <= len(raw["text"])
@@ -85,10 +85,11 @@ def test_spans_hold_what_they_say(reports: list[dict]) -> None:
                 assert first in world.FIRST_NAMES and last in world.SURNAMES
             else:
                 assert name in known[kind]
-        for name in ("noun", "verb"):
+        for name in ("noun", "verb", "signal"):
             words[name].update(spans(report, name))
     assert {"minister", "reform", "fax machine", "website"} <= words["noun"]
     assert {"announced", "met", "rejected"} <= words["verb"]
+    assert {word.lower() for word in words["signal"]} == {"on", "in", "since", "before", "after", "by", "for"}
     assert words["noun"] & words["verb"] == {"end"}
 
 

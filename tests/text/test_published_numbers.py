@@ -4,6 +4,9 @@ BERT: Devlin et al. 2018, appendix A.2, and run_pretraining.py (Adam's epsilon).
 Warner et al. 2024, tables 3 and 4, and the reference's modernbert-base-pretrain.yaml. MosaicBERT: Portes et al. 2023, and the
 reference's mosaic-bert-base-uncased.yaml (its decoupled decay per step is given here as a share of the learning rate). RTS, C-RTS
 and SLM: Di Liello et al. 2022, and the scripts for BERT-base in the README of the reference (Adam: defaults of its code).
+EntityCS: Whitehouse et al. 2022, section 2.3, and the reference's run_lm.sh. BIOptimus: Pavlova and Makhlouf 2023, table 5.
+BiTimeBERT 2.0: Wang et al. 2024, and the code of its predecessor (temporal ratio, AdamW, warmup). Batches and steps of these
+three, and all of LEM's training, are chosen here, as the recipes say.
 DrBERT and ERNIE-Gram: the encoder and the training of BERT-base.
 """
 
@@ -30,7 +33,7 @@ class Published:
     context: int
     batch: int
     steps: int
-    hidden: float
+    hidden: float | None
     lr: float
     warmup: int
     betas: tuple[float, float]
@@ -45,6 +48,7 @@ class Published:
 
 BASE = {"width": 768, "depth": 12, "heads": 12}
 BERT_BASE = {**BASE, "name": "bert", "types": 2, "dropout": 0.1, "norm_eps": 1e-12, "mlp_width": None, "position": "learned"}
+XLMR_BASE = {**BERT_BASE, "types": 0, "norm_eps": 1e-5}
 
 
 def substituting(batch: int, corruptor: str, **options: Any) -> Published:
@@ -83,11 +87,27 @@ TABLE = {
     "ernie-gram": Published(
         512, 256, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE, corruptor=("unit_token", {}),
     ),
+    "lem": Published(512, 32, 100_000, 0.15, 5e-5, 1000, (0.9, 0.999), 1e-8, 0.01, "linear", XLMR_BASE),
+    "entitycs": Published(128, 256, 200_000, 0.5, 5e-5, 0, (0.9, 0.999), 1e-8, 0.0, "linear", XLMR_BASE),
+    "bioptimus": Published(
+        512, 256, 200_000, None, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE, corruptor=("scheduled", {}),
+    ),
+    "bitimebert": Published(
+        512, 32, 200_000, 0.3, 3e-5, 200_000 // 100, (0.9, 0.999), 1e-6, 0.01, "constant", BERT_BASE,
+        corruptor=("replace_units", {"ratio": 0.5, "classes": ["person"]}),
+    ),
 }  # fmt: skip
+OPEN = {
+    "lem": ("init.path=.",),
+    "entitycs": ("init.path=.", "modalities.text.augment.0.dictionary=entities.json"),
+    "bioptimus": ("init.path=.",),
+    "bitimebert": ("init.path=.",),
+}
+"""What recipes leave open beside data and tokenizer."""
 
 
 def recipe_of(name: str) -> Recipe:
-    return load_recipe(f"text/{name}", ["data.path=.", "modalities.text.tokenizer.path=."])
+    return load_recipe(f"text/{name}", ["data.path=.", "modalities.text.tokenizer.path=.", *OPEN.get(name, ())])
 
 
 def test_every_published_recipe_has_its_row() -> None:
@@ -101,7 +121,7 @@ def test_masking_and_sizes(name: str) -> None:
     assert text.tokenizer.options["max_length"] == published.context
     assert text.tokenizer.options["vocabulary"] == published.vocabulary
     assert text.masker is not None and text.corruptor is not None
-    assert text.masker.options["ratio"] == published.hidden
+    assert text.masker.options.get("ratio") == published.hidden
     name, options = published.corruptor
     assert (text.corruptor.name, {key: text.corruptor.options[key] for key in options}) == (name, options)
     encoder = {**recipe.encoder.options, "name": recipe.encoder.name, "position": recipe.encoder.options["position"].name}

@@ -21,8 +21,9 @@ class Chronicle:
     2007; and ``label``, which is the same. There are 200 reports of every year.
 
     The annotations are lists of [start, stop] or [start, stop, class] in characters: ``entity`` (``person``, ``place`` or
-    ``organisation``), ``noun``, ``verb`` and ``time`` (expressions of time). A tokenizer reads those that it is told of:
-    ``annotations: {entity: [person, place, organisation], noun: span, verb: span, time: span}``.
+    ``organisation``), ``noun``, ``verb``, ``time`` (expressions of time) and ``signal`` (what relates a time to the rest: on,
+    since, before). A tokenizer reads those that it is told of: ``annotations: {entity: [person, place, organisation], noun: span,
+    verb: span, time: span, signal: span}``.
 
     What the reports say is invented. It depends on their year as news do: offices change hands, companies, things and topics come
     and go, and expressions of time say when something was. A report is a pure function of its number.

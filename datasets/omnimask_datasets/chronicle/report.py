@@ -14,8 +14,10 @@ from omnimask_datasets.chronicle.sentences import BODIES, CHANNELS, COMMON, LEAD
 
 Class = Literal["person", "place", "organisation"]
 CLASSES: tuple[Class, ...] = ("person", "place", "organisation")
-_KINDS = {"n": "noun", "v": "verb", "t": "time"}
-_MARK = re.compile(r"@(?P<name>\w+?)(?P<made>/n)?(?=\W|$)|\[(?P<words>[^\]]+)\]/(?P<kind>[nvt])|(?P<word>[\w-]+)/(?P<short>[nv])")
+_KINDS = {"n": "noun", "v": "verb", "t": "time", "s": "signal"}
+_MARK = re.compile(
+    r"@(?P<name>\w+?)(?P<made>/n)?(?=\W|$)|\[(?P<words>[^\]]+)\]/(?P<kind>[nvts])|(?P<word>[\w-]+)/(?P<short>[nvs])(?!\w)"
+)
 _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
@@ -37,7 +39,9 @@ class Page:
     """What was written so far, and the spans in it."""
 
     text: str = ""
-    spans: dict[str, list[list[Any]]] = field(default_factory=lambda: {"entity": [], "noun": [], "verb": [], "time": []})
+    spans: dict[str, list[list[Any]]] = field(
+        default_factory=lambda: {"entity": [], "noun": [], "verb": [], "time": [], "signal": []}
+    )
 
     def add(self, text: str, annotation: str = "", *value: str) -> None:
         """Text behind what was written, as a span of the annotation where that is named."""
@@ -138,11 +142,11 @@ class Report:
 
     def _when(self) -> str:
         return self.dice.one((
-            f"on [{_DAYS[self._before_day().weekday()]}]/t",
-            f"on [{_DAYS[self._before_day().weekday()]}]/t",
+            f"on/s [{_DAYS[self._before_day().weekday()]}]/t",
+            f"on/s [{_DAYS[self._before_day().weekday()]}]/t",
             "[yesterday]/t",
-            f"on [{self._dated(self._before_day())}]/t",
-            f"in [{_MONTHS[self.day.month - 1]} {self.year}]/t",
+            f"on/s [{self._dated(self._before_day())}]/t",
+            f"in/s [{_MONTHS[self.day.month - 1]} {self.year}]/t",
             "[last week]/t",
         ))  # fmt: skip
 
@@ -177,7 +181,7 @@ _FRESH: Mapping[str, Callable[[Report], str | Entity]] = {
     "year": lambda report: f"[{report.year}]/t",
     "month": lambda report: f"[{_MONTHS[report.day.month % 12]}]/t",
     "earlier": lambda report: report.dice.one(
-        ("[two days ago]/t", "[last month]/t", f"in [{_MONTHS[(report.day.month - 2) % 12]}]/t")
+        ("[two days ago]/t", "[last month]/t", f"in/s [{_MONTHS[(report.day.month - 2) % 12]}]/t")
     ),
     "next_day": lambda report: f"[{_DAYS[(report.day + timedelta(days=report.dice.between(1, 3))).weekday()]}]/t",
     "ordinal": lambda report: report.dice.one(_ORDINALS),

@@ -1,7 +1,7 @@
 """The sentences of reports, by topic, with marks.
 
-``word/n`` and ``[several words]/n`` are nouns, ``/v`` verbs, ``/t`` expressions of time; ``@name`` is filled in by the report
-(:mod:`omnimask_datasets.chronicle.report` has the names).
+``word/n`` and ``[several words]/n`` are nouns, ``/v`` verbs, ``/t`` expressions of time, ``/s`` signals, which relate a time to the
+rest; ``@name`` is filled in by the report (:mod:`omnimask_datasets.chronicle.report` has the names).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LEADS: Mapping[str, Templates] = {
         "@company reported/v @when that its profits/n rose/v by @percent to @money.",
         "@company will close/v its factory/n in @city, its head/n @head said/v @when.",
         "@company and @company2 signed/v a contract/n worth @money @when.",
-        "Shares/n of @company fell/v by @percent @when after a warning/n about sales/n.",
+        "Shares/n of @company fell/v by @percent @when after/s a warning/n about sales/n.",
         "@company began/v @when to sell/v @thing that costs/v less than its rivals/n.",
     ),
     "sport": (
         "@club beat/v @club2 by @score in @city @when.",
-        "@coach, the coach/n of @club, resigned/v @when after the defeat/n against @club2.",
+        "@coach, the coach/n of @club, resigned/v @when after/s the defeat/n against @club2.",
         "@athlete won/v the marathon/n of @city @when in a record/n time/n.",
         "@club signed/v the striker/n @athlete @when for @money.",
         "The organisers/n of @event named/v @city as a host/n @when.",
@@ -53,7 +53,7 @@ LEADS: Mapping[str, Templates] = {
     ),
     "court": (
         "A court/n in @city sentenced/v a former manager/n of @company @when to a fine/n of @money.",
-        "Police/n in @city arrested/v @count suspects/n @when after a robbery/n.",
+        "Police/n in @city arrested/v @count suspects/n @when after/s a robbery/n.",
         "Judges/n in @country stopped/v a law/n of the minister/n @minister @when.",
         "Thieves/n took/v a painting/n worth @money from a museum/n in @city @when.",
     ),
@@ -67,27 +67,27 @@ LEADS: Mapping[str, Templates] = {
 
 BODIES: Mapping[str, Templates] = {
     "city": (
-        "@mayor has held/v the office/n since @term_start and succeeded/v @old_mayor.",
+        "@mayor has held/v the office/n since/s @term_start and succeeded/v @old_mayor.",
         "The work/n will cost/v @money and should end/v in @future.",
         "@witness, who lives/v near the station/n, called/v the plan/n a mistake/n.",
         "In @past the council/n had refused/v a similar project/n.",
     ),
     "politics": (
         "@minister, who took/v office/n in @minister_start, spoke/v of a difficult compromise/n.",
-        "The opposition/n demanded/v new elections/n before @future.",
+        "The opposition/n demanded/v new elections/n before/s @future.",
         "The @body welcomed/v the step/n and promised/v @money.",
         "A similar law/n failed/v in @past.",
         "Diplomats/n expect/v the talks/n to resume/v [next month]/t.",
     ),
     "economy": (
         "The company/n employs/v @count people/n, most of them in @country.",
-        "@head, who has led/v the firm/n since @head_start, blamed/v @concern.",
+        "@head, who has led/v the firm/n since/s @head_start, blamed/v @concern.",
         "Analysts/n had expected/v a rise/n of @percent.",
-        "Sales/n of @thing had doubled/v since @past.",
+        "Sales/n of @thing had doubled/v since/s @past.",
         "The union/n asked/v the minister/n @minister for help/n.",
     ),
     "sport": (
-        "It was the @ordinal victory/n since @past.",
+        "It was the @ordinal victory/n since/s @past.",
         "@coach praised/v the defence/n and named/v @athlete the best player/n.",
         "The club/n prepares/v for @event.",
         "In the end @count spectators/n watched/v the match/n.",
@@ -99,8 +99,8 @@ BODIES: Mapping[str, Templates] = {
         "So far @count patients/n took/v part/n in the trial/n.",
     ),
     "weather": (
-        "Trains/n between @city and @city2 stopped/v for [two days]/t.",
-        "It was the worst damage/n since @past.",
+        "Trains/n between @city and @city2 stopped/v for/s [two days]/t.",
+        "It was the worst damage/n since/s @past.",
         "@witness lost/v a barn/n and @count sheep/n.",
         "The minister/n @minister promised/v @money.",
     ),
@@ -124,12 +124,12 @@ COMMON: Templates = (
     "A spokesman/n of the @body in @city2 declined/v to comment/v.",
     "In a letter/n to the @paper, readers/n complained/v about @concern.",
     "Nobody answered/v questions/n about @thing.",
-    "The talks/n continue/v on @next_day.",
+    "The talks/n continue/v on/s @next_day.",
     "@city2 had a similar debate/n in @past.",
     "Many people/n remember/v @past for other reasons/n.",
     "Details/n arrived/v by @channel, said/v @witness.",
-    "For [the past @few years]/t the number/n has grown/v by @percent.",
-    "@expert expects/v a decision/n by the end/n of @month.",
+    "For/s [the past @few years]/t the number/n has grown/v by @percent.",
+    "@expert expects/v a decision/n by/s the end/n of @month.",
 )
 
 CHANNELS: Sequence[tuple[str, int, int]] = (
