@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from omnimask.builder import build
 from omnimask.run.figures import draw_run
 from omnimask.run.prepare import Run
 from omnimask.run.resume import choose_checkpoint, load_checkpoint
 from omnimask.training import files
 from omnimask.training.deadline import Deadline
+from omnimask.training.precision import Precision
 
 FIGURE = "reconstructions"
 
@@ -28,12 +32,14 @@ def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
 
 def draw(run: Run) -> None:
     """The figure of a finished run; its model then holds the best checkpoint's weights."""
-    directory = run.directory
+    directory, built, precision = run.directory, run.built, run.trainer.precision
     checkpoint = choose_checkpoint(directory.path, "best")
-    load_checkpoint(run.built.model, checkpoint)
+    if run.trainer.runner.parallel.is_sharded:  # no rank has the whole model
+        built, precision = build(run.recipe, initialise=False), Precision("auto", torch.device("cpu"))
+    load_checkpoint(built.model, checkpoint)
     title = f"{directory.path.resolve().name}: {_kind(run)} samples, {checkpoint.name}"
     try:
-        draw_run(run.built, run.trainer.precision, directory.figures / FIGURE, title=title)
+        draw_run(built, precision, directory.figures / FIGURE, title=title)
     except OSError as error:
         raise files.stopped(error, directory.figures, directory.path) from error
 

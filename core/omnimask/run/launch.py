@@ -131,7 +131,8 @@ def variables(rank: int, count: int, port: int) -> dict[str, str]:
 def surroundings(count: int) -> dict[str, str]:
     """The environment, with the processors shared out evenly unless it says otherwise."""
     threads = max(1, (os.cpu_count() or 1) // count)
-    return {"OMP_NUM_THREADS": str(threads), **os.environ}
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch's own warnings about a peer that is gone; the run says so itself
+    return {"OMP_NUM_THREADS": str(threads), **quiet, **os.environ}
 
 
 def free_port() -> int:

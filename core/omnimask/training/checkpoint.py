@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 MANIFEST = "manifest.json"
 BEST = "best.json"
+SHARDS = "shards"
+"""Folder in a checkpoint whose tensors were shared out over ranks."""
+
 _NAME = re.compile(r"step-(\d{8,})")
 
 Writers = Mapping[str, Callable[[DurableWriter], None]]
@@ -90,7 +93,18 @@ def verify(path: Path) -> Manifest:
             raise Damaged(
                 f"{name} has {found.size} of {expected.size} bytes" if found.size != expected.size else f"{name} was changed"
             )
+    if (path / SHARDS).is_dir():
+        _check_shards(path / SHARDS)
     return manifest
+
+
+def _check_shards(folder: Path) -> None:
+    from omnimask.training.sharded_files import Reader, Refused
+
+    try:
+        Reader(folder).read_metadata()
+    except (OSError, Refused) as error:
+        raise Damaged(f"{SHARDS}: {error}") from error
 
 
 def step_name(step: int) -> str:
@@ -151,20 +165,34 @@ class Checkpoints:
 
     def save(self, step: int, writers: Writers, *, cursor: Mapping[str, int], versions: Mapping[str, str]) -> Path:
         """Writes and publishes one checkpoint; nothing of it remains when that fails (``OSError``)."""
-        path = self.path(step)
-        temporary = path.with_name(path.name + ".tmp")
+        self.begin(step)
+        return self.commit(step, writers, cursor=cursor, versions=versions)
+
+    def begin(self, step: int) -> Path:
+        """An empty folder for a step's files, beside its final place."""
+        temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        return temporary
+
+    def commit(self, step: int, writers: Writers, *, cursor: Mapping[str, int], versions: Mapping[str, str]) -> Path:
+        """Writes more files beside those that are in the step's folder, and publishes all."""
+        path, temporary = self.path(step), self._temporary(step)
         try:
-            temporary.mkdir(parents=True)
-            records = {name: _write_file(temporary / name, write) for name, write in writers.items()}
+            records = {str(file.relative_to(temporary)): files.hash_file(file) for file in sorted(temporary.glob("*/*"))}
+            records |= {name: _write_file(temporary / name, write) for name, write in writers.items()}
             manifest = Manifest(step, dict(cursor), records, dict(versions))
             _write_file(temporary / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
-            files.sync_directory(temporary)
+            for folder in (*(entry for entry in temporary.iterdir() if entry.is_dir()), temporary):
+                files.sync_directory(folder)
             self._publish(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         return path
+
+    def _temporary(self, step: int) -> Path:
+        return self.path(step).with_name(step_name(step) + ".tmp")
 
     def _publish(self, temporary: Path, path: Path) -> None:
         """One rename; what holds the place already is of this step too (damaged, or a repetition) and gives way first."""

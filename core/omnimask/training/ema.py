@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -51,6 +53,17 @@ class Ema:
         finally:
             self._swap()
 
+    @torch.no_grad()
     def _swap(self) -> None:
         for name, parameter in self._parameters.items():
-            parameter.data, self.averages[name] = self.averages[name], parameter.data
+            if isinstance(parameter, DTensor):  # FSDP reads the memory that the parameter began with
+                _exchange(parameter.to_local(), self.averages[name])
+            else:
+                parameter.data, self.averages[name] = self.averages[name], parameter.data
+
+
+def _exchange(present: Tensor, average: Any) -> None:
+    average = average.to_local()
+    kept = present.clone()
+    present.copy_(average)
+    average.copy_(kept)

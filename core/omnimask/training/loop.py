@@ -24,12 +24,11 @@ from omnimask.training.config import BadSamples, TrainConfig
 from omnimask.training.deadline import Deadline
 from omnimask.training.logging import Journal, Scores
 from omnimask.training.observers import Observers, RunInfo
-from omnimask.training.parallel import parallel_of
 from omnimask.training.precision import Precision
 from omnimask.training.progress import Progress
 from omnimask.training.ranks import Ranks, current, told
 from omnimask.training.run_directory import RunDirectory, versions
-from omnimask.training.setup import prepare, schedule_of
+from omnimask.training.setup import parallel_of, prepare, saver_of, schedule_of
 from omnimask.training.signals import Signals
 from omnimask.training.step import StepResult, StepRunner
 from omnimask.training.summary import summarise
@@ -98,7 +97,7 @@ class Trainer:
         self.directory = directory
         self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints)
         self.precision = Precision(config.precision, device)
-        parallel = parallel_of(config, device, self.ranks)
+        parallel = parallel_of(config, device, self.precision, self.ranks)
         self.state = prepare(model, config, device, self.precision, parallel)
         self.runner = StepRunner(
             model,
@@ -112,6 +111,8 @@ class Trainer:
             device=device,
             parallel=parallel,
         )
+        about = (self.checkpoints, self.state, versions(plugins))
+        self._saver = saver_of(parallel, *about, directory.path)
         self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed, parallel)
         self._steps = steps
         self._max_bad = max_bad or BadSamples()
@@ -168,9 +169,9 @@ class Trainer:
                 if self.ranks.is_first:
                     held.enter_context(self.directory.locked())
             info = self._info()
-            journal = Journal(info, Observers(info, self._registry))
+            journal = held.enter_context(Journal(info, Observers(info, self._registry)))
             self._begin(journal)
-            with journal, Signals() as signals:
+            with Signals() as signals:
                 try:
                     with self.ranks.guarded(), ExitStack() as observed:
                         with self.ranks.together():
@@ -233,12 +234,16 @@ class Trainer:
                 if self._is_due(self.config.validate_every):
                     with deadline.timed("validation"):
                         is_best = self._validate(journal)
+                self._tell_of_checkpoints(journal)
                 if is_best or self._is_due(self.config.checkpoint_every):
                     with deadline.timed("checkpoint"):
                         self._save(journal, is_best=is_best)
         if stop is not None:
             logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
+        self._tell_of_checkpoints(journal, is_waiting=True)
+        self.ranks.agree(self._failure)
+        if stop is not None:
             raise stop if self.ranks.is_first else told(stop)
 
     def _asked_to_stop(self, signals: Signals, deadline: Deadline) -> Interrupted | None:
@@ -327,21 +332,17 @@ class Trainer:
         return self._baselines or {}
 
     def _save(self, journal: Journal, *, is_best: bool = False) -> None:
-        """Publishes a checkpoint of the present step, then removes what is no longer kept."""
+        """Publishes a checkpoint of the present step, or begins to, then removes what is no longer kept."""
+        self._tell_of_checkpoints(journal, is_waiting=True)
         self.ranks.agree(self._failure)
-        path = self.ranks.first(lambda: self._publish(journal, is_best))
-        logger.info("checkpoint %s%s", path, " (best)" if is_best else "")
-        with self._postponed():
-            journal.observers.checkpoint_saved(path, is_best)
+        self._saver.save(journal.metrics.sync, is_best=is_best)
+        self._tell_of_checkpoints(journal)
 
-    def _publish(self, journal: Journal, is_best: bool) -> Path:
-        with self._writing(self.directory.checkpoints):
-            journal.metrics.sync()
-            path = self.state.save(self.checkpoints, self._versions)
-            if is_best:
-                self.checkpoints.mark_best(path, self.progress.best_loss or 0.0)
-            self.checkpoints.prune()
-        return path
+    def _tell_of_checkpoints(self, journal: Journal, *, is_waiting: bool = False) -> None:
+        with self._postponed():
+            for saved in self._saver.finished(is_waiting=is_waiting):
+                logger.info("checkpoint %s%s", saved.path, " (best)" if saved.is_best else "")
+                journal.observers.checkpoint_saved(saved.path, saved.is_best)
 
     @contextmanager
     def _writing(self, path: Path) -> Generator[None]:
@@ -351,8 +352,6 @@ class Trainer:
             raise files.stopped(error, path, self.directory.path) from error
 
     def _summarise(self, status: str) -> dict[str, Any]:
-        if self._failure is not None and status == "finished":
-            raise self._failure
         summary = summarise(self.state, self.config, status, self.checkpoints, self._baselines or {})
         with self._writing(self.directory.summary):
             files.replace_json(self.directory.summary, summary)

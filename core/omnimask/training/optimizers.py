@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 import torch
 from pydantic import Field
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from omnimask.errors import UserError
 from omnimask.hooks import manager
@@ -88,7 +89,8 @@ class SGD:
 
     def __call__(self, module: nn.Module) -> torch.optim.Optimizer:
         groups = parameter_groups(module, self.weight_decay)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=can_fuse(module))
+        fused = can_fuse(module) and not any(isinstance(p, DTensor) for p in module.parameters())  # torch has no sharded kernel
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

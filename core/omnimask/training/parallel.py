@@ -16,18 +16,11 @@ from torch.nn.utils import get_total_norm
 
 from omnimask.errors import RunStopped
 from omnimask.interfaces import MaskedBatch
-from omnimask.training.config import TrainConfig
 from omnimask.training.ranks import Ranks, told
 
 BUCKET_BYTES = 64 * 2**20
 """Gradients travel in pieces of about this size; a second copy of two of them is held at a time."""
 _IN_FLIGHT = 2
-
-
-def parallel_of(config: TrainConfig, device: torch.device, ranks: Ranks) -> Replicas:
-    """How the ranks of a run hold its model; they can talk to each other then."""
-    ranks.open(device, config.timeout)
-    return Replicas(ranks)
 
 
 class Replicas:
@@ -62,17 +55,21 @@ class Replicas:
                 _copy_back(flat, tensors)
 
     @contextmanager
-    def step(self, counts: Sequence[Mapping[str, float]]) -> Generator[int]:
-        """Around the forward and backward passes of a step; gives the number of micro-batches that this rank computes.
+    def step(self, counts: Sequence[Mapping[str, float]]) -> Generator[None]:
+        """Around the forward and backward passes of a step.
 
         Args:
             counts: denominators of each of this rank's micro-batches.
         """
-        yield len(counts)
+        yield
 
     def forward(self, model: nn.Module, batch: MaskedBatch, denominators: Mapping[str, float], *, is_last: bool) -> Any:
-        """The model's output for one micro-batch."""
+        """The model's output for one micro-batch of a step."""
         return model(batch, denominators)
+
+    def evaluate(self, model: nn.Module, batch: MaskedBatch, denominators: Mapping[str, float]) -> Any:
+        """The model's output with scores, inside :meth:`whole`."""
+        return model(batch, denominators, is_scored=True)
 
     def reduce(self, parameters: Sequence[nn.Parameter], failure: BaseException | None = None) -> None:
         """Gradients become those of the whole step.

@@ -134,6 +134,7 @@ class Joined(Ranks):
         self._store = store
         self._host: dist.ProcessGroup | None = None  # the default group
         self._device: dist.ProcessGroup | None = None
+        self._saving: dist.ProcessGroup | None = None
         self._names: dict[str, list[Name]] = {}
 
     @property
@@ -141,8 +142,14 @@ class Joined(Ranks):
         """For tensors on the device."""
         return self._device
 
+    @property
+    def saving_group(self) -> dist.ProcessGroup | None:
+        """For threads that write checkpoints while the others are in use."""
+        return self._saving
+
     def open(self, device: torch.device, seconds: float) -> None:
         patience = timedelta(seconds=seconds)
+        self._saving = _group("gloo", patience)
         self._host = _group("gloo", patience)
         self._device = _group("nccl", patience) if device.type == "cuda" else self._host
 
@@ -219,7 +226,7 @@ class Joined(Ranks):
         return dist.all_reduce(tensor, group=self._device, async_op=True)
 
     def spread(self, tensor: torch.Tensor) -> None:
-        dist.broadcast(tensor, 0, group=self._device)
+        dist.broadcast(tensor, 0, group=self._host if tensor.device.type == "cpu" else self._device)
 
 
 def _group(backend: str, patience: timedelta) -> dist.ProcessGroup:

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from omnimask.errors import UserError
 from omnimask.interfaces import Context
+from omnimask.training.checkpoint import Checkpoints
 from omnimask.training.config import TrainConfig
 from omnimask.training.ema import Ema
 from omnimask.training.parallel import Replicas
 from omnimask.training.precision import Precision
 from omnimask.training.progress import Progress
+from omnimask.training.ranks import Joined, Ranks
+from omnimask.training.saving import Saver, ShardSaver
 from omnimask.training.schedules import Constant, Schedule
 from omnimask.training.state import TrainingState
 from omnimask.training.switches import checkpoint_activations, compile_blocks
+
+
+def parallel_of(config: TrainConfig, device: torch.device, precision: Precision, ranks: Ranks) -> Replicas:
+    """How the ranks of a run hold its model; from now on they talk to each other as the run wants. One rank holds all of it.
+
+    Raises:
+        UserError: the precision does not go with ``train.distributed``.
+    """
+    ranks.open(device, config.timeout)
+    if config.distributed == "fsdp" and isinstance(ranks, Joined):
+        from omnimask.training.shards import Shards
+
+        return Shards(ranks, precision)
+    return Replicas(ranks)
+
+
+def saver_of(parallel: Replicas, checkpoints: Checkpoints, state: TrainingState, versions: Mapping[str, str], run: Path) -> Saver:
+    """Who writes the checkpoints of a run."""
+    ranks = parallel.ranks
+    if parallel.is_sharded and isinstance(ranks, Joined):
+        return ShardSaver(checkpoints, state, versions, ranks, run)
+    return Saver(checkpoints, state, versions, ranks, run)
 
 
 def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precision: Precision, parallel: Replicas) -> TrainingState:

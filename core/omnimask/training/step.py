@@ -160,15 +160,16 @@ class StepRunner:
         denominators = summed(counts) if denominators is None else denominators
         loss = torch.zeros((), device=self.device)
         terms: dict[str, Tensor] = {}
-        for batch in batches:
-            moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
-            with self.precision.autocast():
-                output = self.model(moved, denominators)
-            if output.loss.requires_grad:  # it does not where a micro-batch has nothing to answer
-                self._scaled(output.loss).backward()
-            loss = loss + output.loss.detach().float()
-            for name, term in output.terms.items():
-                terms[name] = terms[name] + term.detach() if name in terms else term.detach()
+        with self.parallel.step(counts):
+            for number, batch in enumerate(batches, start=1):
+                moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
+                with self.precision.autocast():
+                    output = self.parallel.forward(self.model, moved, denominators, is_last=number == len(batches))
+                if output.loss.requires_grad:  # it does not where a micro-batch has nothing to answer
+                    self._scaled(output.loss).backward()
+                loss = loss + output.loss.detach().float()
+                for name, term in output.terms.items():
+                    terms[name] = terms[name] + term.detach() if name in terms else term.detach()
         return loss, terms
 
     def _forward_and_backward(

@@ -68,7 +68,7 @@ class Validator:
                 seed_torch(self.device, self.seed, "validation", self.ranks.rank + number * self.ranks.world)
                 moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
                 with self.precision.autocast():
-                    output = self.model(moved, denominators, is_scored=True)
+                    output = self.parallel.evaluate(self.model, moved, denominators)
                 parts["loss",].append(output.loss)
                 for name, term in output.terms.items():
                     parts.setdefault(("term", name), []).append(term)
