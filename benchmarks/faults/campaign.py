@@ -145,12 +145,12 @@ def run(folder: Path, devices: int, workers: Sequence[int], kills: int, seed: in
 def plan(kills: int, devices: int, workers: Sequence[int], seed: int) -> tuple[list[Kill], int]:
     """The kills, of all kinds in turn, each in a stretch of steps of its own, at moments drawn from the seed; and all steps."""
     rng = random.Random(seed)
-    others = ("main",) if devices == 1 else ("rank",)
+    victims_of = ("all", "all", "main") if devices == 1 else ("all", "main", "rank")
     plans: list[Kill] = []
     stretch = 0
     for number in range(kills):
         moment = MOMENTS[number % len(MOMENTS)]
-        victims = ("all", "all", *others)[rng.randrange(3)]
+        victims = rng.choice(victims_of)
         if moment == "start":
             target, delay, victims = None, rng.uniform(0, 1.1), "all"
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +27,25 @@ def install(folder: Path) -> Path:
     return folder
 
 
-class Notes:
-    """Observes one attempt of one rank: a line for every step, with the keys of its samples."""
+def omnimask_parameter_groups(model: Any) -> None:
+    """Every rank makes an optimiser before it trains: from then on each step is noted as soon as it was taken."""
+    from omnimask.training.step import StepRunner
 
-    def __init__(self, path: Path, model: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = path.open("ab", buffering=0)
-        if path.stat().st_size:
-            self.file.write(b"\n")  # behind a line that was torn
-        self.keys: list[str] = []
-        model.register_forward_pre_hook(self.note)
-
-    def note(self, model: Any, arguments: Sequence[Any]) -> None:
-        if model.training:
-            self.keys += arguments[0].keys
-
-    def omnimask_step_end(self, run: Any) -> None:
-        self.file.write(json.dumps({"step": run.progress.step, "keys": self.keys}).encode() + b"\n")
-        self.keys.clear()
-
-
-def omnimask_run_begin(run: Any) -> list[Notes] | None:
     if FOLDER not in os.environ:
-        return None
-    return [Notes(Path(os.environ[FOLDER]) / f"rank{run.rank}.jsonl", run.model)]
+        return
+    path = Path(os.environ[FOLDER]) / f"rank{os.environ.get('RANK', '0')}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab", buffering=0)
+    file.write(b"\n")  # behind a line that was torn
+    take = StepRunner.__call__
+
+    def noted(runner: StepRunner, loaded: Any, *arguments: Any) -> Any:
+        result = take(runner, loaded, *arguments)
+        keys = [key for batch in loaded.batches for key in batch.keys]
+        file.write(json.dumps({"step": loaded.step + 1, "keys": keys}).encode() + b"\n")
+        return result
+
+    StepRunner.__call__ = noted
 
 
 def omnimask_register(registry: Any) -> None:
@@ -77,7 +72,7 @@ def mark() -> None:
     """The hooks, where omnimask is installed."""
     import omnimask
 
-    for hook in (Notes.omnimask_step_end, omnimask_run_begin, omnimask_register):
+    for hook in (omnimask_parameter_groups, omnimask_register):
         omnimask.hookimpl(hook)
 
 

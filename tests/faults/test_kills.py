@@ -96,4 +96,4 @@ def test_kills_are_of_all_kinds_and_far_enough_apart(script: Import) -> None:
     assert all(after - before >= 2 * campaign.REACH for before, after in pairwise(targets))
     assert targets[-1] + campaign.REACH <= steps
     assert campaign.plan(50, 1, [0, 2], seed=1)[0] != plans
-    assert {kill.victims for kill in campaign.plan(50, 2, [0], seed=0)[0]} == {"all", "rank"}
+    assert {kill.victims for kill in campaign.plan(50, 2, [0], seed=0)[0]} == {"all", "main", "rank"}
