@@ -16,6 +16,7 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "mae_decoder_256x4": lambda: mae.run(256, 4, 8),
     "text_step": texts.run,
     "text_masking": texts.masking,
+    "text_rts": texts.originality,
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
 }

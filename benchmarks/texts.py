@@ -88,14 +88,16 @@ def step(model: torch.nn.Module, loss: Callable[[], Tensor], *, fused: bool = Tr
     return call
 
 
-def bert(dropout: float = 0.0) -> BertForMaskedLM:
+def bert(
+    dropout: float = 0.0, *, width: int = WIDTH, depth: int = DEPTH, heads: int = HEADS, vocabulary: int = VOCABULARY
+) -> BertForMaskedLM:
     return BertForMaskedLM(
         BertConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=WIDTH,
-            num_hidden_layers=DEPTH,
-            num_attention_heads=HEADS,
-            intermediate_size=4 * WIDTH,
+            vocab_size=vocabulary,
+            hidden_size=width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
             max_position_embeddings=512,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
@@ -177,3 +179,38 @@ def masking(texts: int = 64, rounds: int = 9) -> Comparison:
         "tokens": f"{sizes.sum()}, 5 times over; 15 % hidden, 80-10-10",
     }
     return compare("Masking a batch of text", variants, inputs=inputs, baseline="DataCollatorForLanguageModeling", rounds=rounds)
+
+
+SMALL = {"width": 256, "depth": 12, "heads": 4}
+SMALL_VOCABULARY = 30_522
+
+
+def originality(rounds: int = 9) -> Comparison:
+    """A step that judges of every token whether it is the original (RTS, C-RTS) against those that score a vocabulary."""
+    torch.set_num_threads(1)
+    sizes = lengths()
+    tokenizer = f"{{name: text.huggingface, path: {FOLDER}, max_length: {CONTEXT}, vocabulary: {SMALL_VOCABULARY}}}"
+    common = [
+        f"modalities.text.tokenizer={tokenizer}",
+        *(f"encoder.{key}={value}" for key, value in {**SMALL, "dropout": 0, "types": 0}.items()),
+    ]
+    more = {"text/bert": [], "text/slm": [], "text/rts": [], "text/c-rts": ["modalities.text.corruptor.clusters=random"]}
+    calls: dict[str, Callable[[], None]] = {}
+    for name, overrides in more.items():
+        built, samples = ours(name, 0.15, sizes, [*common, *overrides])
+        model, batch = built.model, built.pipeline.pack(samples)
+        calls[f"omnimask {name}"] = step(model, lambda model=model, batch=batch: model(batch).loss)
+        if name == "text/bert":
+            built, samples = ours(name, 1.0, sizes, common)  # the cost, not the task: answers at all places
+            model, all_asked = built.model, built.pipeline.pack(samples)
+            calls["omnimask text/bert, all tokens scored"] = step(model, lambda model=model, batch=all_asked: model(batch).loss)
+            longest, peer = rows_of(batch, int(sizes.max())), bert(**SMALL, vocabulary=SMALL_VOCABULARY)
+            calls["BertForMaskedLM, padded to the longest"] = step(peer, lambda peer=peer, rows=longest: peer(**rows).loss)
+    variants = [Variant(name, call, operations(call)) for name, call in calls.items()]
+    inputs = {
+        "model": f"{SMALL['width']} x {SMALL['depth']}, {SMALL['heads']} heads, {SMALL_VOCABULARY} ids",
+        "texts": f"{TEXTS}, log-normal lengths with mean {MEAN}: {', '.join(map(str, sizes))}",
+        "tokens": f"{sizes.sum()}, 15 % hidden; text/rts and text/c-rts ask of all, the others of the hidden ones",
+        "operations": ", ".join(f"{variant.name} {variant.flops:.3g}" for variant in variants if variant.flops),
+    }
+    return compare("Text training step without a vocabulary", variants, inputs=inputs, baseline="omnimask text/bert", rounds=rounds)
