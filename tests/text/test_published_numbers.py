@@ -7,7 +7,8 @@ and SLM: Di Liello et al. 2022, and the scripts for BERT-base in the README of t
 EntityCS: Whitehouse et al. 2022, section 2.3, and the reference's run_lm.sh. BIOptimus: Pavlova and Makhlouf 2023, table 5.
 BiTimeBERT 2.0: Wang et al. 2024, and the code of its predecessor (temporal ratio, AdamW, warmup). Batches and steps of these
 three, and all of LEM's training, are chosen here, as the recipes say.
-DrBERT and ERNIE-Gram: the encoder and the training of BERT-base.
+DrBERT and ERNIE-Gram: the encoder and the training of BERT-base. RetroMAE: Xiao et al. 2022, section 4.1, and the README of the
+reference (8 epochs of 25,000 steps by BERT's count; Adam: defaults of its trainer). Starbucks: the reference's pretrain_smae.sh.
 """
 
 from __future__ import annotations
@@ -83,6 +84,10 @@ TABLE = {
     "rts": substituting(8 * 32, "substitute", ask="all"),
     "c-rts": substituting(8 * 16, "cluster_substitute", ask="all", num_clusters=100),
     "slm": substituting(8 * 32, "substitute", ask="targets"),
+    "retromae": Published(512, 8 * 32, 8 * 25_000, 0.3, 1e-4, 20_000, (0.9, 0.999), 1e-8, 0.01, "linear", BERT_BASE),
+    "starbucks": Published(
+        512, 8 * 32 * 2, 290_000, 0.2, 1e-4, round(0.05 * 290_000), (0.9, 0.999), 1e-8, 0.001, "cosine", BERT_BASE,
+    ),
     "drbert": Published(512, 256, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE),
     "ernie-gram": Published(
         512, 256, 1_000_000, 0.15, 1e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE, corruptor=("unit_token", {}),
