@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from omnimask.interfaces import Context, Decoder, Splits, Tokenizer
-from omnimask.testing import BAD_FILES, DecoderContract, PluginContract, TokenizerContract
+from omnimask.testing import BAD_FILES, DecoderContract, PluginContract, RecipeContract, TokenizerContract
 from omnimask.testing.check import require_value_error
 from omnimask_text.byte import BytesTokenizer
 from omnimask_text.decode import Utf8Decoder
@@ -145,6 +145,16 @@ class TestUtf8(DecoderContract):
                 assert decoder(data) == data.decode()
             else:
                 require_value_error(lambda data=data: decoder(data), f"bad file {name!r}")
+
+
+class TestBiTimeBert(RecipeContract):
+    """Three losses, about tokens, units and whole samples, and inputs that grow; without dropout, which changes with a split."""
+
+    overfit_factor = 0.9
+    overrides = ("encoder.dropout=0",)
+
+    def recipe(self) -> str:
+        return "text/bitimebert"
 
 
 class TestTextPlugin(PluginContract):
