@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+TOYS = ROOT / "tests" / "toys"
+PLUGINS = {"toy_signal": TOYS, "toy_grammar": TOYS, "toy_pairs": TOYS, "saboteur": Path(__file__).parent}
 TIMEOUT = 240.0
 
 IMAGE = """\
@@ -64,13 +69,56 @@ train:
 """
 
 
+PAIRS = """\
+omnimask: 1
+device: cpu
+seed: 5
+modalities:
+  signal:
+    tokenizer: {name: toy.window, window: 8}
+    masker: {name: random, ratio: 0.5}
+    corruptor: {name: drop}
+  words:
+    tokenizer: {name: toy.words}
+    masker: {name: span, ratio: 0.3, mean_length: 2.0}
+    corruptor: {name: sentinel_spans, num_sentinels: 12}
+encoder: {name: transformer, width: 32, depth: 2, heads: 4, position: {name: rotary}}
+predictors:
+  - {name: decoder, of: signal, width: 32, depth: 1, heads: 4, position: {name: rotary}, target: {name: patch}, label: signal}
+  - {name: autoregressive, of: words, width: 32, depth: 1, heads: 4, position: {name: rotary}, target: {name: ids}, label: words}
+data: {name: toy.pairs, validation: 0.1}
+train:
+  steps: 20
+  batch_tokens: 200
+  micro_batch_tokens: 30                        # most have one of the two only
+  optimizer: {name: adamw, lr: 4.0e-3, eps: 1e-4}
+  log_every: 1
+  validate_every: 10
+  checkpoint_every: 10
+"""
+
+
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the recipes ``image.yaml`` and ``text.yaml``, shared by all runs."""
+    """A folder with the recipes ``image.yaml``, ``text.yaml`` and ``pairs.yaml``, shared by all runs, and plugins for them."""
     folder = tmp_path_factory.mktemp("distributed")
-    (folder / "image.yaml").write_text(IMAGE, encoding="utf-8")
-    (folder / "text.yaml").write_text(TEXT, encoding="utf-8")
+    for name, recipe in (("image", IMAGE), ("text", TEXT), ("pairs", PAIRS)):
+        (folder / f"{name}.yaml").write_text(recipe, encoding="utf-8")
+    witness().install(folder / "site")
+    info = folder / "site" / "omnimask_toys-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: omnimask-toys\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[omnimask]\n" + "".join(f"{name} = {name}\n" for name in PLUGINS), encoding="utf-8")
     return folder
+
+
+def witness() -> ModuleType:
+    """The plugin that notes the samples of every step."""
+    spec = importlib.util.spec_from_file_location("benchmarks_witness", ROOT / "benchmarks" / "faults" / "witness.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -78,7 +126,8 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OMNIMASK_CACHE": str(folder / "cache")}
+    path = [str(folder / "site"), str(TOYS / "plugins"), str(Path(__file__).parent)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", "OMNIMASK_CACHE": str(folder / "cache")}
 
 
 @pytest.fixture(scope="session")
@@ -114,21 +163,29 @@ def call(start: Start) -> Call:
     return run
 
 
-@pytest.fixture(scope="session")
-def trained(call: Call, scene: Path) -> Callable[..., Path]:
-    """The folder of a finished run; the same arguments are run once."""
-    done: dict[tuple[str, ...], Path] = {}
+Trained = Callable[..., Path]
 
-    def run(recipe: str, *arguments: str) -> Path:
-        key = (recipe, *arguments)
+
+@pytest.fixture(scope="session")
+def trained(call: Call, scene: Path) -> Trained:
+    """The folder of a finished run, with notes of its samples beside it (``...-visits``); the same arguments are run once."""
+    done: dict[tuple[Any, ...], Path] = {}
+
+    def run(recipe: str, *arguments: str, **extra: str) -> Path:
+        key = (recipe, *arguments, *extra.items())
         if key not in done:
             folder = scene / f"run-{len(done)}"
-            found = call("pretrain", f"{recipe}.yaml", "--run", folder, *arguments)
+            notes = {"OMNIMASK_WITNESS": str(visits_of(folder))}
+            found = call("pretrain", f"{recipe}.yaml", "--run", folder, *arguments, **notes, **extra)
             assert found.returncode == 0, found.stderr
             done[key] = folder
         return done[key]
 
     return run
+
+
+def visits_of(run: Path) -> Path:
+    return run.with_name(f"{run.name}-visits")
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -142,11 +199,12 @@ def curve(run: Path, *keys: str) -> dict[tuple[str, int], float]:
     return found
 
 
-KEYS = ("loss", "validation_loss", "grad_norm", "tokens", "samples", "mask_ratio", "total_tokens")
+KEYS = ("loss", "validation_loss", "grad_norm", "tokens", "samples", "mask_ratio", "total_tokens", "skipped_steps")
 
 
-def largest_difference(run: Path, other: Path) -> float:
+def largest_difference(run: Path, other: Path, *keys: str) -> float:
     """Relative, over all losses, norms and counts of both runs, which have the same steps."""
-    expected, found = curve(run), curve(other)
+    expected, found = curve(run, *keys), curve(other, *keys)
     assert expected.keys() == found.keys()
-    return max(abs(found[key] - value) / abs(value) for key, value in expected.items())
+    assert [key for key, value in expected.items() if value is None] == [key for key, value in found.items() if value is None]
+    return max(abs(found[key] - value) / abs(value or 1.0) for key, value in expected.items() if value is not None)
