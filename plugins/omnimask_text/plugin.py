@@ -14,6 +14,8 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_tokenizer("text.bytes", "omnimask_text.byte:BytesTokenizer")
     registry.add_decoder("text.utf8", "omnimask_text.decode:Utf8Decoder")
     registry.add_augment("text.entity_swap", "omnimask_text.augment:EntitySwap")
+    registry.add_transform("text.span_pairs", "omnimask_text.span_pairs:SpanPairs")
+    registry.add_transform("text.word_sets", "omnimask_text.word_sets:WordSets")
     registry.add_dataset("text.files", "omnimask_text.data:TextFiles")
     registry.add_dataset("text.zip", "omnimask_text.data:TextZip")
     registry.add_renderer("text.lines", "omnimask_text.show:Lines")

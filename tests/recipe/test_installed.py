@@ -18,6 +18,8 @@ ALSO_UNSET = {
     "text/entitycs": (*CHECKPOINT, "modalities.text.augment.0.dictionary=entities.json"),
     "text/bioptimus": CHECKPOINT,
     "text/bitimebert": CHECKPOINT,
+    "text/span-origin": CHECKPOINT,
+    "text/prop": CHECKPOINT,
 }
 """The same, of single recipes."""
 

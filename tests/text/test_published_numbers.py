@@ -9,6 +9,8 @@ BiTimeBERT 2.0: Wang et al. 2024, and the code of its predecessor (temporal rati
 three, and all of LEM's training, are chosen here, as the recipes say.
 DrBERT and ERNIE-Gram: the encoder and the training of BERT-base. RetroMAE: Xiao et al. 2022, section 4.1, and the README of the
 reference (8 epochs of 25,000 steps by BERT's count; Adam: defaults of its trainer). Starbucks: the reference's pretrain_smae.sh.
+Span-origin objectives: Di Liello et al. 2022, on RoBERTa-base; training chosen here. PROP: Ma et al. 2021, and the scripts of
+the reference (40 documents to a step, each read twice, with room for the sets).
 """
 
 from __future__ import annotations
@@ -101,12 +103,21 @@ TABLE = {
         512, 32, 200_000, 0.3, 3e-5, 200_000 // 100, (0.9, 0.999), 1e-6, 0.01, "constant", BERT_BASE,
         corruptor=("replace_units", {"ratio": 0.5, "classes": ["person"]}),
     ),
+    "span-origin": Published(
+        512, 2048, 100_000, 0.15, 5e-5, 10_000, (0.9, 0.98), 1e-6, 0.01, "linear",
+        {**BASE, "name": "bert", "types": 0, "dropout": 0.1, "norm_eps": 1e-5, "mlp_width": None, "position": "learned"},
+    ),
+    "prop": Published(
+        512, 40 * 5 // 2, 26_000_000 // 80, 0.15, 2e-5, 32_500, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE,
+    ),
 }  # fmt: skip
 OPEN = {
     "lem": ("init.path=.",),
     "entitycs": ("init.path=.", "modalities.text.augment.0.dictionary=entities.json"),
     "bioptimus": ("init.path=.",),
     "bitimebert": ("init.path=.",),
+    "span-origin": ("init.path=.",),
+    "prop": ("init.path=.",),
 }
 """What recipes leave open beside data and tokenizer."""
 

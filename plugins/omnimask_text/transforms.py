@@ -1,0 +1,51 @@
+"""What transforms of groups of texts share: which value is theirs, and which label they set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omnimask.interfaces import Context
+
+
+def the_modality(context: Context, name: str | None) -> str:
+    """The modality with the texts: the named one, or the recipe's only one.
+
+    Raises:
+        ValueError: there is none of that name, or several and no name.
+    """
+    known = list(context.modalities)
+    if name is None and len(known) != 1:
+        raise ValueError(f"the recipe has the modalities {', '.join(known)}; say which has the texts: modality=...")
+    if name is not None and name not in known:
+        raise ValueError(f"there is no modality {name!r}; the recipe has {', '.join(known)}")
+    return name or known[0]
+
+
+def check_label(context: Context, name: str, *, classes: int | None) -> None:
+    """Whether the recipe declares the label that a transform sets.
+
+    Raises:
+        ValueError: it does not, or with another number of classes.
+    """
+    form = "{}" if classes is None else f"{{classes: {classes}}}"
+    if name not in context.labels:
+        raise ValueError(f"label {name!r} is not declared; write labels: {{{name}: {form}}}")
+    if context.labels[name].classes != classes:
+        found = context.labels[name].classes
+        raise ValueError(f"label {name!r} has {'no' if found is None else found} classes; write labels: {{{name}: {form}}}")
+
+
+def text_of(row: Mapping[str, Any], modality: str) -> str:
+    """The text of a row; empty where it has none.
+
+    Raises:
+        ValueError: its value is not a single text.
+    """
+    value = row.get(modality)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        what = "a text with annotations, which would not move along" if isinstance(value, Mapping) else type(value).__name__
+        raise ValueError(f"transforms of texts take single texts, and a sample has {what}")
+    return value
