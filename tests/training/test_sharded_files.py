@@ -79,10 +79,15 @@ def test_files_of_other_folders_are_refused(folder: Path, path: str) -> None:
         read(folder, whole)
 
 
-def test_values_that_are_no_tensors_are_refused(folder: Path) -> None:
+def test_values_that_are_no_tensors_are_refused(folder: Path, tmp_path: Path) -> None:
     """DCP unpickles them without a list of its own."""
     with pytest.warns(UserWarning, match="single process"):
-        save({"model/name": "text"}, storage_writer=FileSystemWriter(folder), no_dist=True)
+        save({"model/name": "text"}, storage_writer=FileSystemWriter(tmp_path / "other"), no_dist=True)
+    with pytest.raises(Refused, match="BytesStorageMetadata"):
+        read(tmp_path / "other", whole)
+    described = pickle.loads((folder / DESCRIPTION).read_bytes())  # noqa: S301
+    described.state_dict_metadata["model/name"] = described.storage_meta
+    (folder / DESCRIPTION).write_bytes(pickle.dumps(described))
     with pytest.raises(Refused, match="model/name is no tensor"):
         read(folder, whole)
 
