@@ -53,8 +53,14 @@ def test_memory_is_that_of_the_result() -> None:
 
 def test_every_kill_was_survived() -> None:
     found = result("kill_and_resume")
-    assert found["is_exact"]
-    assert f"--kills {len(found['kills'])} --seed {found['seed']}" in PAGE
+    totals = found["totals"]
+    assert found["is_exact"] and totals["kills"] >= 50
+    assert {run["devices"] for run in found["runs"]} == {1, 2} and all(run["workers"] == [0, 2] for run in found["runs"])
+    assert f"kills.py {found['command']}`" in PAGE
+    shown = ("kills", "inside a checkpoint", "before the first step", "steps", "epochs", "checkpoints read")
+    assert f"| {' | '.join(shown)} |" in PAGE
+    assert f"| {' | '.join(f'{totals[name]:,}' for name in shown)} |" in PAGE
+    assert not any(totals[name] for name in ("differences", "unreadable checkpoints", "wrong visits", "orphans"))
 
 
 def test_few_label_scores_are_those_of_the_result() -> None:
