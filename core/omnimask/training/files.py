@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -149,6 +149,15 @@ def stopped(error: OSError, path: Path, run: Path) -> RunStopped:
         f"cannot write {path}: {error.strerror or error} ({free} there). "
         f"Checkpoints written before are intact: {remedy}, then continue with `omnimask resume {run}`"
     )
+
+
+@contextlib.contextmanager
+def writing(path: Path, run: Path) -> Generator[None]:
+    """Inside the ``with`` block a write to ``path`` that fails becomes the ``RunStopped`` of :func:`stopped`."""
+    try:
+        yield
+    except OSError as error:
+        raise stopped(error, path, run) from error
 
 
 def nearest_existing(path: Path) -> Path:

@@ -34,6 +34,7 @@ from omnimask.training.step import StepResult, StepRunner
 from omnimask.training.summary import summarise
 from omnimask.training.switches import determinism, flushed_denormals
 from omnimask.training.tensorboard import check_tensorboard
+from omnimask.training.tidy import tidy
 from omnimask.training.validation import Validation, Validator
 
 logger = logging.getLogger(__name__)
@@ -193,33 +194,9 @@ class Trainer:
 
     def _begin(self, journal: Journal) -> None:
         """Makes the directory agree with the step that the run continues from."""
-        vars(self.progress).update(vars(self.ranks.first(lambda: self._tidy(journal))))
+        place = (self.directory, self.checkpoints, journal.metrics, self.progress)
+        vars(self.progress).update(vars(self.ranks.first(lambda: tidy(*place, continues=self._continues))))
         self._continues = True
-
-    def _tidy(self, journal: Journal) -> Progress:
-        progress, metrics = self.progress, journal.metrics
-        if not self._continues and (self.checkpoints.paths() or metrics.last_attempt()):
-            raise UserError(f"{self.directory.path} holds a run already; continue it with `omnimask resume {self.directory.path}`")
-        with self._writing(self.directory.path):
-            self.checkpoints.clean()
-            self.directory.summary.unlink(missing_ok=True)  # of the attempt before: it says nothing of this one
-            if self._continues:
-                progress.attempt = max(progress.attempt, metrics.last_attempt()) + 1
-                metrics.cut(progress.step)
-                self.checkpoints.set_aside(progress.step, progress.attempt)
-                self._point_at_best()
-                self.checkpoints.prune()  # a run that continues with fewer may do so because the disk is full
-        return progress
-
-    def _point_at_best(self) -> None:
-        progress = self.progress
-        path = None if progress.best_step is None else self.checkpoints.path(progress.best_step)
-        if path is not None and path.is_dir() and progress.best_loss is not None:
-            self.checkpoints.mark_best(path, progress.best_loss)
-        else:
-            progress.best_step = progress.best_loss = None
-            progress.best_scores = {}
-            self.checkpoints.forget_best()
 
     def _train(self, journal: Journal, signals: Signals, deadline: Deadline) -> None:
         progress = self.progress
@@ -267,7 +244,7 @@ class Trainer:
             result = self.runner(loaded, totals)
         seconds = time.perf_counter() - begin
         self._count(loaded, result, seconds)
-        with self._postponed(), self._writing(self.directory.metrics):
+        with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
             journal.step(result, seconds)
         if self.progress.failures_in_row >= FAILURES_IN_ROW:
             with self.ranks.alike():
@@ -316,7 +293,7 @@ class Trainer:
         seconds = time.perf_counter() - begin
         progress.validation_loss = found.loss
         progress.validation_scores = {term: dict(scores) for term, scores in found.scores.items()}
-        with self._postponed(), self._writing(self.directory.metrics):
+        with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
             journal.validation(found, self._compared(found), seconds)
         logger.info("step %d: validation loss %.6g", progress.step, found.loss)
         is_best = found.loss < (float("inf") if progress.best_loss is None else progress.best_loss)  # False for NaN
@@ -344,16 +321,9 @@ class Trainer:
                 logger.info("checkpoint %s%s", saved.path, " (best)" if saved.is_best else "")
                 journal.observers.checkpoint_saved(saved.path, saved.is_best)
 
-    @contextmanager
-    def _writing(self, path: Path) -> Generator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise files.stopped(error, path, self.directory.path) from error
-
     def _summarise(self, status: str) -> dict[str, Any]:
         summary = summarise(self.state, self.config, status, self.checkpoints, self._baselines or {})
-        with self._writing(self.directory.summary):
+        with files.writing(self.directory.summary, self.directory.path):
             files.replace_json(self.directory.summary, summary)
         return summary
 

@@ -58,12 +58,10 @@ class Saver:
         """
 
         def write() -> Path:
-            try:
+            with files.writing(self.checkpoints.directory, self.run):
                 before()
                 path = self.state.save(self.checkpoints, self.versions)
                 self._tidy(path, self.state.progress.best_loss if is_best else None)
-            except OSError as error:
-                raise files.stopped(error, self.checkpoints.directory, self.run) from error
             return path
 
         self._saved.append(Saved(self.ranks.first(write), is_best))
@@ -103,11 +101,9 @@ class ShardSaver(Saver):
         step = self.state.progress.step
 
         def begin() -> Path:
-            try:
+            with files.writing(self.checkpoints.directory, self.run):
                 before()
                 return self.checkpoints.begin(step)
-            except OSError as error:
-                raise files.stopped(error, self.checkpoints.directory, self.run) from error
 
         temporary = self.ranks.first(begin)
         tensors, training = self.state.staged(self._group)
