@@ -102,10 +102,24 @@ def all_reduce(size: float, devices: int, assumed: Assumptions) -> tuple[float, 
 
 
 def memory(model: Model, devices: int, *, is_sharded: bool) -> Mapping[str, float]:
-    """Bytes on each device without activations: fp32 weights, gradients and two moments; shared out with FSDP."""
+    """Bytes on each device without activations: fp32 weights, gradients and two moments.
+
+    Shares of weights and moments with FSDP; gradients stay whole between the micro-batches of a step.
+    """
     parts = devices if is_sharded else 1
-    state = {"weights": 4.0, "gradients": 4.0, "moments": 8.0}
-    return {name: size * model.parameters / parts for name, size in state.items()}
+    return {
+        "weights": 4.0 * model.parameters / parts,
+        "gradients": 4.0 * model.parameters,
+        "moments": 8.0 * model.parameters / parts,
+    }
+
+
+def gathered(model: Model, devices: int, assumed: Assumptions) -> tuple[float, float]:
+    """FSDP: bytes that each device receives for one micro-batch (bf16 weights, forward and backward), and seconds."""
+    outside = max(0, devices - assumed.per_node) / devices
+    inside = (min(devices, assumed.per_node) - 1) / devices
+    size = 2 * 2.0 * model.parameters
+    return size * (inside + outside), size * (inside / assumed.inside + outside / assumed.per_node / assumed.between)
 
 
 def checkpoint(model: Model, assumed: Assumptions) -> tuple[float, float]:
@@ -217,7 +231,12 @@ def computed(models: Mapping[str, Model], assumed: Assumptions) -> Mapping[str, 
     return {
         name: {
             "rows": [asdict(row(model, devices, assumed)) for devices in DEVICES],
-            "memory": {kind: memory(model, 8, is_sharded=kind != "whole") for kind in ("whole", "shared by 8")},
+            "memory": {
+                "whole": memory(model, 1, is_sharded=False),
+                "shared by 8": memory(model, 8, is_sharded=True),
+                "shared by 64": memory(model, 64, is_sharded=True),
+            },
+            "gathered by 8": gathered(model, 8, assumed),
             "checkpoint": checkpoint(model, assumed),
             "half": half(model, assumed),
         }
@@ -232,22 +251,55 @@ def half(model: Model, assumed: Assumptions) -> int:
     return math.ceil(network / per_sample)
 
 
+def tables(result: Mapping[str, Any]) -> Sequence[str]:
+    """The lines of the page's tables."""
+    lines: list[str] = []
+    for name, model in result["models"].items():
+        numbers = Model(**model)
+        tokens = numbers.batch_tokens / numbers.batch_samples
+        lines.append(
+            f"| `{name}` | {numbers.parameters / 1e6:.0f} M | {numbers.flops_per_token * tokens / 1e9:.0f} G | "
+            f"{numbers.activation_bytes_per_token / 1e3:.0f} kB | {numbers.batch_samples:,} | {numbers.samples_per_second:,.0f} |"
+        )
+    for name, found in result["computed"].items():
+        for one in (Row(**values) for values in found["rows"]):
+            lines.append(
+                f"| `{name}` | {one.devices:,} | {one.samples:,.0f} | {1e3 * one.compute:,.1f} | {one.sent / 1e9:.2f} | "
+                f"{1e3 * one.network:.1f} | {100 * one.share:.0f} % | {one.samples_per_second:,.0f} | {one.cores:.1f} | "
+                f"{one.node_bytes_per_second / 1e6:,.0f} |"
+            )
+        held = [sum(found["memory"][kind].values()) / 1e9 for kind in ("whole", "shared by 8", "shared by 64")]
+        size, seconds = found["checkpoint"]
+        received, gathering = found["gathered by 8"]
+        lines.append(
+            f"| `{name}` | {held[0]:.2f} | {held[1]:.2f} | {held[2]:.2f} | {received / 1e9:.2f} | {1e3 * gathering:.1f} | "
+            f"{size / 1e9:.2f} | {seconds:.1f} |"
+        )
+    return lines
+
+
 def main() -> None:
-    """Measures, computes, writes."""
+    """Measures, computes, writes; with ``--compute``, measures nothing anew."""
+    import sys
+
     import torch
 
     torch.set_num_threads(1)
     assumed = Assumptions()
-    with tempfile.TemporaryDirectory() as folder:
-        models = measure_models(Path(folder))
+    if "--compute" in sys.argv:
+        kept = json.loads(RESULT.read_text(encoding="utf-8"))
+        models, planner = {name: Model(**model) for name, model in kept["models"].items()}, kept["planner"]
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            models, planner = measure_models(Path(folder)), measure_planner()
     result = {
         "assumed": asdict(assumed),
         "models": {name: asdict(model) for name, model in models.items()},
-        "planner": measure_planner(),
+        "planner": planner,
         "computed": computed(models, assumed),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result["computed"], indent=1))
+    print("\n".join(tables(result)))
 
 
 if __name__ == "__main__":
