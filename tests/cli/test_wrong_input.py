@@ -31,7 +31,6 @@ WRONG = {
     ),
     "patch size": (["{recipe}", "modalities.image.tokenizer.patch_size=3"], "cannot be cut into patches of 3 x 3"),
     "warmup": (["{recipe}", "train.schedule={name: cosine, warmup: 50}"], "warmup 50 is longer than the run of 6 steps"),
-    "several devices": (["{recipe}", "--devices", "2"], "training on more than one device is not available yet"),
     "no argument": ([], "Missing argument 'RECIPE'"),
     "unknown option": (["{recipe}", "--runn", "a"], "No such option"),
 }
