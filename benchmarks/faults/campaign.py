@@ -98,7 +98,7 @@ class Outcome:
         return not (self.differences or self.unreadable or self.wrong_visits or self.orphans)
 
 
-def run(folder: Path, devices: int, workers: Sequence[int], kills: int, seed: int) -> Outcome:
+def run(folder: Path, devices: int, workers: Sequence[int], kills: int, seed: int, changes: Sequence[str] = ()) -> Outcome:
     """Trains twice, kills one of the two, compares. Every command is the same: it begins the run, or continues it."""
     begin = time.monotonic()
     folder.mkdir()
@@ -111,7 +111,7 @@ def run(folder: Path, devices: int, workers: Sequence[int], kills: int, seed: in
         path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
         notes, cache = folder / f"{run_name}-visits", folder / "cache"
         environment = {"PYTHONPATH": path, witness.FOLDER: str(notes), "OMNIMASK_CACHE": str(cache)}
-        arguments = ["--run", folder / run_name, "--continue", f"train.workers={loaders}"]
+        arguments = ["--run", folder / run_name, "--continue", f"train.workers={loaders}", *changes]
         if devices > 1:
             arguments += ["--devices", devices]
         return processes.launch(folder / log, "pretrain", recipe, *arguments, environment=environment)

@@ -13,7 +13,8 @@ from pathlib import Path
 from omnimask.errors import UserError
 from omnimask.training.checkpoint import Checkpoints, Damaged, verify
 
-WEIGHTS = ("model.safetensors", "ema.safetensors")
+WEIGHTS = (".safetensors", ".distcp")
+"""Endings of files that hold weights: whole, or shares with the optimiser's state."""
 
 
 def differences(alone: Path, killed: Path) -> list[str]:
@@ -22,9 +23,12 @@ def differences(alone: Path, killed: Path) -> list[str]:
     names = sorted({*expected, *found})
     different = [f"{name}: {expected.get(name)} and {found.get(name)}" for name in names if expected.get(name) != found.get(name)]
     checkpoint = json.loads((alone / "summary.json").read_text())["last_checkpoint"]
-    for name in WEIGHTS:
-        digests = {hashlib.sha256((run / "checkpoints" / checkpoint / name).read_bytes()).hexdigest() for run in (alone, killed)}
-        if len(digests) > 1:
+    folders = [run / "checkpoints" / checkpoint for run in (alone, killed)]
+    names = sorted(str(path.relative_to(folders[0])) for path in folders[0].rglob("*") if path.suffix in WEIGHTS)
+    if not names:
+        raise RuntimeError(f"{folders[0]} holds no weights")
+    for name in names:
+        if len({hashlib.sha256((folder / name).read_bytes()).hexdigest() for folder in folders}) > 1:
             different.append(f"{name} of {checkpoint}")
     if left := half_written(killed):
         different.append(f"half-written checkpoints are left: {left}")

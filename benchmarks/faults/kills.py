@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="loader processes, in turn")
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help="one run for each")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the recipe")
     parser.add_argument("--output", type=Path, default=RESULT, help="where the result is written as JSON")
     options = parser.parse_args(arguments)
     outcomes: list[Outcome] = []
@@ -42,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, devices in enumerate(options.devices):
             share = options.kills // len(options.devices) + (number < options.kills % len(options.devices))
             place = Path(folder) / f"devices-{devices}"
-            outcomes.append(campaign.run(place, devices, options.workers, share, options.seed + number))
+            outcomes.append(campaign.run(place, devices, options.workers, share, options.seed + number, options.set))
     command = ["--kills", options.kills, "--workers", *options.workers, "--devices", *options.devices, "--seed", options.seed]
+    command += ["--set", *options.set] if options.set else []
     is_exact = all(outcome.is_exact for outcome in outcomes)
     totals = campaign.totals(outcomes)
     result = {

@@ -45,8 +45,8 @@ def test_other_weights_and_what_is_left_over_are_differences(evidence: Any, tmp_
     alone, killed = write_run(tmp_path / "a", [0.1]), write_run(tmp_path / "b", [0.1], b"other")
     (killed / "checkpoints" / "step-00000003.tmp").mkdir()
     assert [found.partition(" ")[0] for found in evidence.differences(alone, killed)] == [
-        "model.safetensors",
         "ema.safetensors",
+        "model.safetensors",
         "half-written",
     ]
     (killed / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n' * 2)
