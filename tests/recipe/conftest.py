@@ -144,6 +144,7 @@ FAKES: dict[str, dict[str, type]] = {
     "tokenizer": {"patches": Patches, "words": Words, "either": Either, "silent": Silent},
     "decoder": {"reader": Fake},
     "augment": {"crop": Crop, "flip": Fake},
+    "transform": {"crop": Crop, "swap": Fake},
     "masker": {"random": Random, "span": Span},
     "joint_masker": {"together": Fake},
     "corruptor": {"drop": Fake},

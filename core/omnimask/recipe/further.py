@@ -48,7 +48,7 @@ class Further:
 
     def _label(self, name: str, raw: Any, path: KeyPath) -> LabelConfig | None:
         self._name(name, path, "label", self._modalities())
-        values = self._options(_LABEL, {} if raw is None else raw, path, "labels", "{classes: ...}, or {} for a number")
+        values = self._options(_LABEL, {} if raw is None else raw, path, "a label", "{classes: ...}, or {} for a number")
         if values is None:
             return None
         names, classes = values["names"] or (), values["classes"]
@@ -111,7 +111,7 @@ class Further:
             Option("view", str, "", "the view that it reads"),
             Option("predictors", tuple[str, ...] | None, None, "labels of the predictors that answer; default: all"),
         )
-        values = self._options(options, raw, path, "passes", "{name: probe, view: ...}")
+        values = self._options(options, raw, path, "a pass", "{name: probe, view: ...}")
         if values is None:
             return None
         self._name(values["name"], path, "pass", ())
@@ -131,12 +131,10 @@ class Further:
         if raw is None:
             return GroupConfig()
         given = {key: value for key, value in raw.items() if key != "transform"} if isinstance(raw, Mapping) else raw
-        values = self._options(_GROUP, given, path, "groups", "{size: 2, transform: {name: ...}}", ("transform",))
-        if values is None:
-            return None
-        written = raw.get("transform")
+        values = self._options(_GROUP, given, path, "a group", "{size: 2, transform: {name: ...}}", ("transform",))
+        written = raw.get("transform") if isinstance(raw, Mapping) else None
         transform = None if written is None else self.resolver.component("transform", written, (*path, "transform"))
-        return None if written is not None and transform is None else GroupConfig(values["size"], transform)
+        return None if values is None or (written is not None and transform is None) else GroupConfig(values["size"], transform)
 
     # ---- what they share
 
