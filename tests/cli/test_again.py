@@ -55,6 +55,14 @@ def test_a_run_that_ends_in_time_has_its_own_exit_code(
     assert files_of(tmp_path / "a").losses == files_of(tmp_path / "b").losses
 
 
+def test_a_run_without_time_for_a_step_can_be_continued(omnimask: Command, recipe: Path, tmp_path: Path, files_of: Any) -> None:
+    assert omnimask("pretrain", recipe, "--run", "a", "--max-time", "0.001s").code == 75
+    assert files_of(tmp_path / "a").summary["step"] == 0
+    assert omnimask("pretrain", recipe, "--run", "a", "--continue").code == 0
+    assert files_of(tmp_path / "a").summary["status"] == "finished"
+    assert sorted(files_of(tmp_path / "a").losses) == [1, 2, 3, 4, 5, 6]
+
+
 def test_wrong_input_is_found_before_anything_is_written(omnimask: Command, recipe: Path, tmp_path: Path) -> None:
     assert omnimask("pretrain", recipe, "--run", "a", "--max-time", "later").code == 2
     result = omnimask("pretrain", recipe, "--continue")

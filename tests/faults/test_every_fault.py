@@ -437,10 +437,20 @@ def requeued(lab: Lab) -> None:
 
 @row("the time of `--max-time` is up")
 def time_is_up(lab: Lab) -> None:
-    lab.code = lab.pretrain("--max-time", "1s", "train.steps=1000000")
-    assert "the time of this attempt is up: the run stops after a checkpoint at step" in lab.text
-    assert lab.summary["status"] == "interrupted"
-    assert lab.command("resume", "run", "--max-time", "0.5s") == 75
+    now = [0.0]
+    append = files.Appender.append
+
+    def ticking(appender: files.Appender, line: str) -> None:
+        append(appender, line)
+        now[0] += 60
+
+    with lab.monkeypatch.context() as patch:
+        patch.setattr(files.Appender, "append", ticking)
+        patch.setattr("omnimask.training.deadline.Deadline.__init__.__defaults__", (None, lambda: now[0]))
+        lab.code = lab.pretrain("--max-time", "5m30s")
+    assert "the time of this attempt is up: the run stops after a checkpoint at step 5" in lab.text
+    assert lab.summary["status"] == "interrupted" and lab.last["step"] == 5
+    lab.resumes()
     assert lab.last["attempt"] == 2
 
 
