@@ -136,7 +136,8 @@ def run(folder: Path, devices: int, workers: Sequence[int], kills: int, seed: in
     for process, name in ((last, "killed-end.log"), (reference, "alone.log")):
         if process.wait(processes.TIMEOUT) != 0:
             raise RuntimeError(f"exit code {process.returncode}:\n{(folder / name).read_text()}")
-    epochs, wrong = evidence.wrong_visits(*(witness.visits(folder / f"{name}-visits") for name in ("alone", "killed")), steps)
+    noted = {name: witness.visits(folder / f"{name}-visits") for name in ("alone", "killed")}
+    epochs, wrong = evidence.wrong_visits(noted["alone"], noted["killed"], steps)
     damaged += evidence.unreadable(killed)[1]
     different = evidence.differences(alone, killed)
     return Outcome(devices, workers, seed, steps, plans, different, damaged, wrong, orphans, epochs, time.monotonic() - begin)

@@ -45,7 +45,8 @@ def omnimask_parameter_groups(model: Any) -> None:
         file.write(json.dumps({"step": loaded.step + 1, "keys": keys}).encode() + b"\n")
         return result
 
-    StepRunner.__call__ = noted
+    patched: Any = StepRunner
+    patched.__call__ = noted
 
 
 def omnimask_register(registry: Any) -> None:

@@ -94,7 +94,7 @@ class Lab:
             patch.setattr(files.Appender, "append", watching)
             return self.pretrain(*changes)
 
-    def damaged(self, wanted: Callable[[MaskedModel, int], Any]) -> contextlib.AbstractContextManager[None]:
+    def damaged(self, wanted: Callable[[Any, int], Any]) -> contextlib.AbstractContextManager[None]:
         """Inside the ``with`` block, ``wanted(output, call)`` takes the place of what the model gives."""
         forward, calls = MaskedModel.forward, iter(range(10**9))
 
