@@ -180,14 +180,15 @@ def test_which_set_is_likelier_is_learned() -> None:
     built = small(
         "text/prop",
         "init=null",
-        "data={name: english, validation: 0.2, max_validation: 600}",
+        "data={name: english, validation: 0.15, max_validation: 500}",
         "data.group={transform: {name: text.word_sets, sets: likelihood, min_count: 3, min_words: 24, subsample: null}}",
-        "predictors=[{name: preference, field: likelihood}]",
+        "predictors=[{name: preference, field: likelihood, pool: mean, pooler: false}]",
+        "encoder.depth=1",
         "train.batch_tokens=6144",
-        steps=100,
+        steps=80,
     )
     torch.manual_seed(0)
-    learn(built, batches(built, 100), lr=2e-3)
+    learn(built, batches(built, 80), lr=3e-3)
     right, count = accuracy(built)
     assert count > 300
-    assert right > 0.57  # measured: 0.66; the standard error is 0.025
+    assert right > 0.58  # measured: 0.64; the standard error is 0.024
