@@ -27,8 +27,9 @@ _FORMAT = 1
 
 
 class ReplaceUnits:
-    """Shows other units of the same class in the place of annotated ones, and asks of each whether it is the original (the entity
-    replacement of WKLM [0] and of BiTimeBERT 2.0 [1]).
+    """Shows other units of the same class in the place of annotated ones, and asks of each whether it is the original.
+
+    It is the entity replacement of WKLM [0] and of BiTimeBERT 2.0 [1].
 
     A field of the tokens numbers the units; those of which a token is hidden or asked for are left alone. The others are replaced
     with probability ``ratio``, each by itself, by one of the different units of their class in the training samples, never by

@@ -16,8 +16,9 @@ from omnimask.predictors.mlm import MaskedLM
 
 
 class UnitMLM(MaskedLM):
-    """The output layer of a masked language model over whole units: linear, GELU, norm, then a score for every unit (the coarse
-    head of ERNIE-Gram [0]).
+    """The output layer of a masked language model over whole units (the coarse head of ERNIE-Gram [0]).
+
+    It is a linear layer, GELU, a norm, then a score for every unit.
 
     It answers the rows for whole units, the span ``<modality>.unit``, which a corruptor with one slot for each unit writes
     (``unit_token``). Units have no embedding, so the scores have a matrix of their own.

@@ -13,8 +13,9 @@ from omnimask.targets.scores import score_ids
 
 
 class UnitIds(Module):
-    """The id of a whole unit, by cross-entropy in float32: below the vocabulary a unit of that one token, from it on the numbered
-    ones (the explicit n-grams of ERNIE-Gram [0]).
+    """The id of a whole unit, by cross-entropy in float32 (the explicit n-grams of ERNIE-Gram [0]).
+
+    Below the vocabulary it is a unit of that one token, from it on a numbered one.
 
     Answers rows for whole units (``Targets.index`` below 0), so its predictor is one that asks for them: ``unit_mlm``.
 
