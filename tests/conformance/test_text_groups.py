@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from omnimask.interfaces import Context, FieldSpec, Tokenizer, Tokens, Transform
-from omnimask.testing import TransformContract
+from omnimask.testing import RecipeContract, TransformContract
 from omnimask_text.byte import BytesTokenizer
 from omnimask_text.english import EnglishTokenizer
 from omnimask_text.span_pairs import Objective, SpanPairs
@@ -89,3 +89,20 @@ class TestWordSets(TestSpansOfAParagraph):
 
     def labels(self) -> Mapping[str, FieldSpec]:
         return {"label": FieldSpec("float32", arity=0)}
+
+
+class TestSpanOrigin(RecipeContract):
+    """Without dropout, which has each batch computed otherwise."""
+
+    num_samples = 12
+    overrides = ("encoder.dropout=0",)
+
+    def recipe(self) -> str:
+        return "text/span-origin"
+
+
+class TestProp(RecipeContract):
+    overrides = ("encoder.dropout=0",)
+
+    def recipe(self) -> str:
+        return "text/prop"
