@@ -6,15 +6,19 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from omnimask.errors import UserError
 from omnimask.training.checkpoint import Checkpoints, Damaged, verify
 
-WEIGHTS = (".safetensors", ".distcp")
-"""Endings of files that hold weights: whole, or shares with the optimiser's state."""
+WEIGHTS = ("model.safetensors", "ema.safetensors")
+SHARES = "shards"
+"""The folder of weights and the optimiser's state where every rank holds a share; after a resume its files may hold the same
+tensors in another order."""
 
 
 def differences(alone: Path, killed: Path) -> list[str]:
@@ -24,15 +28,44 @@ def differences(alone: Path, killed: Path) -> list[str]:
     different = [f"{name}: {expected.get(name)} and {found.get(name)}" for name in names if expected.get(name) != found.get(name)]
     checkpoint = json.loads((alone / "summary.json").read_text())["last_checkpoint"]
     folders = [run / "checkpoints" / checkpoint for run in (alone, killed)]
-    names = sorted(str(path.relative_to(folders[0])) for path in folders[0].rglob("*") if path.suffix in WEIGHTS)
-    if not names:
-        raise RuntimeError(f"{folders[0]} holds no weights")
-    for name in names:
-        if len({hashlib.sha256((folder / name).read_bytes()).hexdigest() for folder in folders}) > 1:
-            different.append(f"{name} of {checkpoint}")
+    one, other = (tensors(folder) for folder in folders)
+    different += [f"{name} of {checkpoint}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
     if left := half_written(killed):
         different.append(f"half-written checkpoints are left: {left}")
     return different
+
+
+def tensors(checkpoint: Path) -> dict[str, str]:
+    """Digests of the files of weights, or of every tensor where they are shared out.
+
+    Raises:
+        RuntimeError: there are neither.
+    """
+    files = [checkpoint / name for name in WEIGHTS if (checkpoint / name).exists()]
+    found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    if (checkpoint / SHARES).is_dir():
+        found |= _shared(checkpoint / SHARES)
+    if not found:
+        raise RuntimeError(f"{checkpoint} holds no weights")
+    return found
+
+
+def _shared(folder: Path) -> dict[str, str]:
+    import torch
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    with tempfile.TemporaryDirectory() as place:
+        dcp_to_torch_save(folder, f"{place}/whole.pt")
+        whole = torch.load(f"{place}/whole.pt", weights_only=True)
+    return {name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for name, tensor in _leaves(whole, "")}
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}/{key}" if name else str(key))
+    else:
+        yield name, value
 
 
 def losses(run: Path) -> dict[str, str]:

@@ -97,3 +97,18 @@ def test_kills_are_of_all_kinds_and_far_enough_apart(script: Import) -> None:
     assert targets[-1] + campaign.REACH <= steps
     assert campaign.plan(50, 1, [0, 2], seed=1)[0] != plans
     assert {kill.victims for kill in campaign.plan(50, 2, [0], seed=0)[0]} == {"all", "main", "rank"}
+
+
+def test_one_number_of_a_share_is_a_difference(evidence: Any, tmp_path: Path) -> None:
+    import torch
+    from torch.distributed.checkpoint import save
+
+    found = []
+    for number in (1.0, 1.0, 1.0000001):
+        folder = tmp_path / str(len(found))
+        save({"model": {"weight": torch.tensor([0.5, number])}}, checkpoint_id=folder / "shards", no_dist=True)
+        found.append(evidence.tensors(folder))
+    assert list(found[0]) == ["model/weight"] or list(found[0]) == ["model.weight"]
+    assert found[0] == found[1] != found[2]
+    with pytest.raises(RuntimeError, match="holds no weights"):
+        evidence.tensors(tmp_path)
