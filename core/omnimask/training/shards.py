@@ -31,8 +31,9 @@ class Shards(Replicas):
     """Every rank holds a share of every parameter, and gathers the others' when a block runs.
 
     Modules that declare ``compile_me`` (blocks) are gathered one by one, everything else as one group around the whole forward and
-    backward pass. Blocks run with weights in the run's precision, the rest casts them where it needs to; gradients are summed in
-    fp32. Gradients of all but the last micro-batch of a step stay where they are, whole, and travel with the last one's.
+    backward pass. Blocks run with weights in the run's precision, and their norms read it too; the residual stream stays fp32, and
+    the rest casts its weights where it needs to. Gradients are summed in fp32. Those of all but the last micro-batch of a step stay
+    where they are, whole, and travel with the last one's.
 
     Ranks must gather and sum in step. Where their micro-batches would differ in this (unequal numbers of them, one that asks
     nothing of a predictor, no readable sample), everything is gathered before the step and summed after it, and each rank computes
@@ -70,6 +71,8 @@ class Shards(Replicas):
         blocks = blocks_of(model)
         for block in blocks:
             block.register_forward_hook(_touch_own)
+            for norm in norms_of(block) if self.is_bf16 else ():
+                norm.register_forward_pre_hook(_cast_to_own)
             fully_shard(block, mesh=mesh, mp_policy=policy)
         self.root = _Root(model)
         fully_shard(self.root, mesh=mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
@@ -164,6 +167,12 @@ def _touch_own(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
     return touched(output, [p for p in module.parameters() if p.requires_grad])
 
 
+def _cast_to_own(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A hook that gives a norm what it reads in the type of its weights; kernels for two types are missing on some devices."""
+    dtype = next(module.parameters()).dtype
+    return tuple(value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value for value in inputs)
+
+
 class _Touch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, *parameters: Tensor) -> Tensor:
@@ -179,6 +188,12 @@ class _Touch(torch.autograd.Function):
 def touched(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The same value, of which the parameters have a gradient: 0, unless they have another one."""
     return cast(Tensor, _Touch.apply(value, *parameters))
+
+
+def norms_of(block: nn.Module) -> list[nn.Module]:
+    """Modules below a block that have vectors of parameters only."""
+    leaves = [module for module in block.modules() if next(module.children(), None) is None]
+    return [leaf for leaf in leaves if (own := list(leaf.parameters())) and all(parameter.ndim == 1 for parameter in own)]
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
