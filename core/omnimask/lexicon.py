@@ -17,6 +17,8 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.unit_files import read_unit_file
+
 logger = logging.getLogger(__name__)
 
 _FIRST_LINE = "# omnimask lexicon 1"
@@ -128,36 +130,11 @@ def read_lexicon(path: Path) -> Lexicon:
         OSError: it cannot be read.
         ValueError: it is damaged, or of another format; the line is named.
     """
+    vocabulary, rows = read_unit_file(path, _FIRST_LINE, "lexicon", "n-grams", "SCORE")
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no lexicon: {error}") from error
-    if not lines or lines[0] != _FIRST_LINE:
-        shown = lines[0][:60] if lines else "nothing"
-        raise ValueError(f"{path} is no lexicon that this version reads: it begins with {shown!r} instead of {_FIRST_LINE!r}")
-    head = [_declared(path, lines, number, name) for number, name in enumerate(("vocabulary", "n-grams"), start=2)]
-    rows = [_row(path, number, line) for number, line in enumerate(lines[3:], start=4)]
-    if len(rows) != head[1]:
-        raise ValueError(f"{path} is cut off or was changed: it declares {head[1]} n-grams and has {len(rows)}")
-    try:
-        return Lexicon(head[0], tuple(ngram for _, ngram in rows), tuple(score for score, _ in rows))
+        return Lexicon(vocabulary, tuple(ngram for _, ngram in rows), tuple(float(score) for score, _ in rows))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _declared(path: Path, lines: Sequence[str], number: int, name: str) -> int:
-    words = lines[number - 1].split() if len(lines) >= number else []
-    if words[:2] != ["#", name] or len(words) != 3 or not words[2].isdecimal():
-        raise ValueError(f"{path}:{number}: should be '# {name} NUMBER'")
-    return int(words[2])
-
-
-def _row(path: Path, number: int, line: str) -> tuple[float, tuple[int, ...]]:
-    try:
-        score, ids = line.split("\t")
-        return float(score), tuple(map(int, ids.split()))
-    except ValueError as error:
-        raise ValueError(f"{path}:{number}: should be 'SCORE TAB ID ID ...', not {line[:60]!r}") from error
 
 
 def build_lexicon(stretches: Iterable[Ints], vocabulary: int, *, sizes: Sequence[int], min_count: int = 5) -> Lexicon:

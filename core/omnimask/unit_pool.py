@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from omnimask.unit_files import read_unit_file
 
 _FIRST_LINE = "# omnimask units 1"
 Ints = NDArray[np.int64]
@@ -112,36 +114,11 @@ def read_units(path: Path) -> UnitPool:
         OSError: it cannot be read.
         ValueError: it is damaged, or of another format; the line is named.
     """
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} holds no units: {error}") from error
-    if not lines or lines[0] != _FIRST_LINE:
-        shown = lines[0][:60] if lines else "nothing"
-        raise ValueError(f"{path} holds no units that this version reads: it begins with {shown!r} instead of {_FIRST_LINE!r}")
-    vocabulary, count = (_declared(path, lines, number, name) for number, name in ((2, "vocabulary"), (3, "units")))
+    vocabulary, rows = read_unit_file(path, _FIRST_LINE, "pool of units", "units", "CLASS")
     found: dict[int, list[Ids]] = {}
-    for kind, unit in _rows(path, lines[3:]):
-        found.setdefault(kind, []).append(unit)
-    if sum(map(len, found.values())) != count:
-        raise ValueError(f"{path} is cut off or was changed: it declares {count} units and has {sum(map(len, found.values()))}")
     try:
+        for kind, unit in rows:
+            found.setdefault(int(kind), []).append(unit)
         return UnitPool(vocabulary, {kind: tuple(sorted(set(units))) for kind, units in found.items()})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _declared(path: Path, lines: list[str], number: int, name: str) -> int:
-    words = lines[number - 1].split() if len(lines) >= number else []
-    if words[:2] != ["#", name] or len(words) != 3 or not words[2].isdecimal():
-        raise ValueError(f"{path}:{number}: should be '# {name} NUMBER'")
-    return int(words[2])
-
-
-def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, Ids]]:
-    for number, line in enumerate(lines, start=4):
-        try:
-            kind, ids = line.split("\t")
-            yield int(kind), tuple(map(int, ids.split()))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: should be 'CLASS TAB ID ID ...', not {line[:60]!r}") from error

@@ -17,7 +17,7 @@ from omnimask.embed import field_at
 from omnimask.heads import TiedHead
 from omnimask.interfaces import Context, Encoded, LossTerm, MaskedBatch, Module, Prediction, Run, Target, Targets, View
 from omnimask.packed import index_tensor
-from omnimask.predictors.sequence import every_sequence
+from omnimask.predictors.of_sequences import every_sequence
 from omnimask.targets.bag import Bag
 
 UNSEEN = -1e4

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from omnimask.blocks import initialise_normal
 from omnimask.interfaces import (
     Context,
-    Encoded,
-    LossTerm,
     MaskedBatch,
-    Module,
     Prediction,
     Run,
-    Target,
-    Targets,
     View,
 )
-from omnimask.pooling import SequencePool, pooled
-from omnimask.predictors.sequence import every_sequence
+from omnimask.pooling import SequencePool
+from omnimask.predictors.of_sequences import OfSequences
 
 Pairs = NDArray[np.int64]
 
 
-class Preference(Module):
+class Preference(OfSequences):
     """A score of a whole sequence, such that of two samples of a group the one with the larger label has the larger score [0].
 
     The loss of a pair is max(0, margin - s + s'), where s is the score of the sample with the larger label: the pairwise hinge loss
@@ -48,9 +42,6 @@ class Preference(Module):
     [1] Ma et al.: PROP: Pre-training with Representative Words Prediction for Ad-hoc Retrieval, 2021.
     """
 
-    reads: ClassVar[Literal["context", "query"]] = "context"
-    answers_sequences: ClassVar[bool] = True
-
     def __init__(
         self,
         context: Context,
@@ -60,40 +51,10 @@ class Preference(Module):
         pool: SequencePool = "auto",
         pooler: bool = True,
     ) -> None:
-        super().__init__()
-        self.context = context
-        self.pool: SequencePool = pool
-        self.layers: Sequence[int] = () if context.layer is None else (context.layer,)
-        if pool == "summary" and not context.summary:
-            raise ValueError("pool summary: the encoder has no summary tokens; use first or mean")
-        self.order = Order(context, field, margin)
-        width = context.width
-        self.pooler = nn.Sequential(nn.Linear(width, width), nn.Tanh()) if pooler else nn.Identity()
-        self.head = nn.Linear(width, 1, bias=False)  # scores are only compared
-        initialise_normal(self)
-
-    @property
-    def term(self) -> str:
-        """Name of the loss term."""
-        return self.context.label or "preference"
-
-    def target(self, modality: str) -> Target:
-        return self.order
-
-    def select(self, view: View) -> Mapping[str, Targets]:
-        return {self.term: every_sequence(view.context)}
+        super().__init__(context, Order(context, field, margin), pool=pool, pooler=pooler, bias=False)  # scores are only compared
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
-        return {self.term: float(len(self.order.pairs(batch, view.context.layout.parent)))}
-
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        features = self.pooler(pooled(encoded, self.pool, self.context.layer))
-        table = every_sequence(encoded.stream)
-        return {self.term: Prediction(features, self.head, table, encoded.stream, encoded.stream, self.context.modalities[0])}
-
-    def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]:
-        prediction = predictions[self.term]
-        return [LossTerm(self.term, self.order.loss(prediction, self.order.answers(prediction, run)).sum())]
+        return {self.term: float(len(self.answers.pairs(batch, view.context.layout.parent)))}
 
 
 class Order:
