@@ -101,7 +101,7 @@ def test_kills_are_of_all_kinds_and_far_enough_apart(script: Import) -> None:
 
 def test_one_number_of_a_share_is_a_difference(evidence: Any, tmp_path: Path) -> None:
     import torch
-    from torch.distributed.checkpoint import save
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     found = []
     for number in (1.0, 1.0, 1.0000001):

@@ -60,6 +60,8 @@ def test_every_kill_was_survived() -> None:
     shown = ("kills", "inside a checkpoint", "before the first step", "steps", "epochs", "checkpoints read")
     assert f"| {' | '.join(shown)} |" in PAGE
     assert f"| {' | '.join(f'{totals[name]:,}' for name in shown)} |" in PAGE
+    shares = result("kill_and_resume_shares")
+    assert shares["is_exact"] and f"{shares['totals']['kills']} more kills" in PAGE and f"(`{shares['command']}`)" in PAGE
     assert not any(totals[name] for name in ("differences", "unreadable checkpoints", "wrong visits", "orphans"))
 
 
