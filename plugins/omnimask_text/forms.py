@@ -87,16 +87,25 @@ def encoder_parts_of(model: MaskedModel, encoder: type, name: str) -> EncoderPar
     return EncoderParts(modality, embedding, part.encoder)
 
 
-def parts_of(model: MaskedModel, encoder: type, name: str) -> Parts:
+def parts_of(model: MaskedModel, encoder: type, name: str, *, beside_others: bool = False) -> Parts:
     """The parts of a model with one modality of ids, an encoder of a class that recipes call ``name``, and the predictor ``mlm``.
+
+    Args:
+        model: of one pass.
+        encoder: its class.
+        name: that recipes have for it.
+        beside_others: whether it may have other predictors too, which are no part of the result.
 
     Raises:
         ValueError: it is another model; the message says what differs.
     """
     parts = encoder_parts_of(model, encoder, name)
     predictors = model.each()[0].predictors
+    if beside_others and len(predictors) > 1:
+        predictors = {label: part for label, part in predictors.items() if type(part) is MaskedLM}
     if len(predictors) != 1:
-        raise ValueError(f"the model must have one predictor, and has {', '.join(predictors)}")
+        what = "one predictor {name: mlm}" if beside_others else "one predictor"
+        raise ValueError(f"the model must have {what}, and has {', '.join(predictors) or 'none'}")
     ((label, predictor),) = predictors.items()
     if type(predictor) is not MaskedLM:  # those that are derived from it answer otherwise
         raise ValueError(f"the model has {type(predictor).__name__} where this needs a predictor {{name: mlm}}")

@@ -93,14 +93,14 @@ class _MaskedLM(ABC):
 
     def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
         config, state = read_config(self.path, *self.kinds), self._renamed(read_weights(self.path))
-        parts = parts_of(model, self.encoder, self.encoder_name)
+        parts = parts_of(model, self.encoder, self.encoder_name, beside_others=True)
         self._check(config, parts, state)
         names = list(self._names(parts))
         self._check_tied(state)
         mapped = gather(state, names, ignored=[*self.tied, *self._left_out(state, parts)])
         self._adjust(mapped, parts, config, state)
         self._fit(mapped, parts, tokenizers[parts.modality], self.specs[parts.modality])
-        load(model, mapped)
+        load(model, {**_of_others(model, parts.label), **mapped})
 
     # ---- what differs from one family to the next
 
@@ -194,6 +194,17 @@ class _MaskedLM(ABC):
             logger.warning(
                 "%s holds no tokenizer: its ids are taken to be the recipe's; give its tokenizer with tokenizer: FOLDER", self.path
             )
+
+
+def _of_others(model: MaskedModel, label: str) -> dict[str, Tensor]:
+    """Weights of the predictors that a checkpoint does not have; they stay as they were drawn."""
+    own = f"{MAIN}.predictors."
+    found = {name: value for name, value in model.state_dict().items() if name.startswith(own)}
+    others = {name: value for name, value in found.items() if not name.startswith(f"{own}{label}.")}
+    if others:
+        labels = sorted({name.removeprefix(own).partition(".")[0] for name in others})
+        logger.info("predictors %s begin with random weights: the checkpoint has none for them", ", ".join(labels))
+    return others
 
 
 class Bert(_MaskedLM):

@@ -270,6 +270,7 @@ class TestCorePlugin(PluginContract):
 
     def overrides(self, recipe: str) -> Sequence[str]:
         text = ["modalities.text.tokenizer.path=."] if recipe.startswith("text/") else []
-        init = ["init.path=."] if recipe in ("text/lem", "text/entitycs", "text/bioptimus", "text/bitimebert") else []
+        begins = ("text/lem", "text/entitycs", "text/bioptimus", "text/bitimebert", "text/span-origin", "text/prop")
+        init = ["init.path=."] if recipe in begins else []
         augment = ["modalities.text.augment.0.dictionary=entities.json"] if recipe == "text/entitycs" else []
         return ("data.path=.", *text, *init, *augment)

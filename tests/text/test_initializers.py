@@ -329,6 +329,22 @@ def refusal(family: str, corpus: Path, folder: Path, *more: str, init: str = "",
     return str(info.value)
 
 
+def test_other_predictors_begin_as_they_were_drawn(corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As of recipes that add an objective to a published model."""
+    caplog.set_level("INFO")
+    folder = saved("bert", tmp_path / "checkpoint")
+    two = ["labels={side: {classes: 2}}", "predictors=[{name: mlm}, {name: sequence, target: {name: label, field: side}}]"]
+    found, drawn = (
+        built("bert", corpus, folder, *two),
+        build(load_recipe("text/bert", [*overrides("bert", corpus, "path: x"), *two]), initialise=False),
+    )
+    name = "passes.main.predictors.sequence.head.weight"
+    assert torch.equal(found.model.state_dict()[name], drawn.model.state_dict()[name])
+    plain = built("bert", corpus, folder)
+    assert all(torch.equal(found.model.state_dict()[key], value) for key, value in plain.model.state_dict().items())
+    assert "predictors sequence begin with random weights" in caplog.text
+
+
 def test_refusals_name_the_remedy(corpus: Path, tmp_path: Path) -> None:
     folder = saved("bert", tmp_path / "checkpoint")
     message = refusal("bert", corpus, folder, "encoder.depth=2", "encoder.heads=2", "encoder.types=0")
@@ -341,7 +357,7 @@ def test_refusals_name_the_remedy(corpus: Path, tmp_path: Path) -> None:
     assert "position: {name: learned}" in refusal("bert", corpus, folder, "encoder.position={name: rotary}")
     assert "describes a model of type 'bert', and this initializer reads 'modernbert'" in refusal("modernbert", corpus, folder)
     two = "predictors=[{name: mlm}, {name: mlm, label: other}]"
-    assert "must have one predictor, and has mlm, other" in refusal("bert", corpus, folder, two)
+    assert "must have one predictor {name: mlm}, and has mlm, other" in refusal("bert", corpus, folder, two)
 
 
 def test_refusals_of_modernbert(corpus: Path, tmp_path: Path) -> None:
