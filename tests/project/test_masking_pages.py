@@ -1,19 +1,23 @@
-"""Every masker, corruptor and augmentation that the pages on masking show can be written in a recipe, and none is left out."""
+"""The components that the pages on recipes, masking and texts show can be written in a recipe, and no masker is left out."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from omnimask.recipe.options import Resolver
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.text import parse
-from omnimask.registry import discover
+from omnimask.registry import KINDS, discover
+from omnimask.signature import WIRING_KEYS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("maskers.md", "corruptors.md")
+PAGES = ("maskers.md", "corruptors.md", "text.md", "recipes.md")
+WIRING = tuple(key for key in WIRING_KEYS if key != "name")
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -28,14 +32,24 @@ def test_what_the_pages_show_can_be_written(text: str) -> None:
     document, problems = parse(text, "page"), Problems()
     resolver = Resolver(document, discover(), problems)
     for key, value in document.data.items():
-        if key in ("modalities", "predictors"):
-            parts = value.values() if key == "modalities" else [{"predictor": one} for one in value]
-            for kind, one in (item for part in parts for item in part.items()):
-                resolver.component(kind, one, (key,))
-        else:
-            for one in value if key == "augment" else [value]:
-                resolver.component(key, one, (key,))
+        for kind, one in components(key, value):
+            resolver.component(kind, one, (key,), apart=WIRING if kind == "predictor" else ())
     assert problems.messages() == []
+
+
+def components(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The components that a key of a recipe holds, with their kinds."""
+    match key:
+        case "modalities" | "views":
+            yield from (item for part in value.values() for key, one in part.items() for item in components(key, one))
+        case "predictors":
+            yield from (("predictor", one) for one in value)
+        case "augment":
+            yield from (("augment", one) for one in value)
+        case "data" if "transform" in value.get("group", {}):
+            yield "transform", value["group"]["transform"]
+        case _ if key in KINDS and "name" in value:
+            yield key, value
 
 
 @pytest.mark.parametrize(("page", "kind"), [("maskers.md", "masker"), ("corruptors.md", "corruptor")])
