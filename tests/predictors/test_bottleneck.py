@@ -156,3 +156,31 @@ def test_a_view_with_an_order_is_refused() -> None:
     views = {**data.views, AGAIN: dataclasses.replace(data.views[AGAIN], context=causal)}
     with pytest.raises(ValueError, match="read causal"):
         built.model(dataclasses.replace(data, views=views))
+
+
+@pytest.mark.parametrize("visibility", [None, 0.1])
+def test_the_vector_says_what_the_decoder_cannot_know(visibility: float | None) -> None:
+    """The encoder sees nine tenths, the decoder next to nothing; then each sequence is told the vector of another.
+
+    Measured: 0.49 and 3.9 nats, and 0.45 and 3.6 in enhanced decoding; knowing nothing is at most ln 7 = 1.9.
+    """
+    hidden = ViewConfig(AGAIN, None, {"letters": named("masker", "random", ratio=1.0)}, named("corruptor", "mask_token"), AGAIN)
+    options = {"heads": 2, "mlp_width": 64, "position": named("position", "sincos"), "visibility": visibility}
+    recipe = synthetic_recipe(
+        predictor=named("predictor", "bottleneck", **options), masker=named("masker", "random", ratio=0.1), query=AGAIN
+    )
+    built = build(dataclasses.replace(recipe, views={AGAIN: hidden if visibility is None else EVERYTHING}))
+    optimizer = torch.optim.AdamW(built.model.parameters(), lr=3e-3)
+    for epoch in range(150):
+        optimizer.zero_grad()
+        built.model(batch(built, 16, epoch)).loss.backward()
+        optimizer.step()
+    data, decoder = batch(built, 16, 150), _decoder(built)
+    told = built.model.eval()(data).loss.item()
+    decoder.vector = lambda encoded, own=decoder.vector: own(encoded).roll(1, 0)
+    wrong = built.model(data).loss.item()
+    assert told < 1.0 and wrong > told + 1.5
+
+
+def _decoder(built: Built) -> Any:
+    return built.model.each()[0].each()[0][0]
