@@ -65,6 +65,14 @@ def test_every_kill_was_survived() -> None:
     assert not any(totals[name] for name in ("differences", "unreadable checkpoints", "wrong visits", "orphans"))
 
 
+def test_recalls_are_those_of_the_result() -> None:
+    page = (ROOT / "docs" / "text.md").read_text(encoding="utf-8")
+    found = result("retrieval")
+    for name, recall in found["mean"].items():
+        assert f"| {name} | {100 * recall['1']:.1f} | {100 * recall['10']:.1f} |" in page
+    assert f"{found['inputs']['steps']:,} steps" in page
+
+
 def test_few_label_scores_are_those_of_the_result() -> None:
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     found = result("few_label")
