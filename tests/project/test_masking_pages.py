@@ -16,7 +16,7 @@ from omnimask.registry import KINDS, discover
 from omnimask.signature import WIRING_KEYS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("maskers.md", "corruptors.md", "text.md", "recipes.md")
+PAGES = ("maskers.md", "corruptors.md", "text.md", "text-variants.md", "recipes.md")
 WIRING = tuple(key for key in WIRING_KEYS if key != "name")
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 

@@ -66,7 +66,7 @@ def test_every_kill_was_survived() -> None:
 
 
 def test_recalls_are_those_of_the_result() -> None:
-    page = (ROOT / "docs" / "text.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "text-variants.md").read_text(encoding="utf-8")
     found = result("retrieval")
     for name, recall in found["mean"].items():
         assert f"| {name} | {100 * recall['1']:.1f} | {100 * recall['10']:.1f} |" in page
