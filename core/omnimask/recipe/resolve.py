@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -287,5 +287,5 @@ class _Recipes:
 
 def _embedded_of(tokenizer: Component[Any]) -> str | None:
     """What a tokenizer's class says of embedded data: a name, or a function of its options."""
-    found: Any = getattr(tokenizer.cls, "embedded", None)
-    return found(tokenizer.options) if callable(found) else found
+    found: str | Callable[[Mapping[str, Any]], str | None] | None = getattr(tokenizer.cls, "embedded", None)
+    return found if found is None or isinstance(found, str) else found(tokenizer.options)
