@@ -67,10 +67,14 @@ def test_every_kill_was_survived() -> None:
 
 def test_recalls_are_those_of_the_result() -> None:
     page = (ROOT / "docs" / "text-variants.md").read_text(encoding="utf-8")
-    found = result("retrieval")
-    for name, recall in found["mean"].items():
-        assert f"| {name} | {100 * recall['1']:.1f} | {100 * recall['10']:.1f} |" in page
-    assert f"{found['inputs']['steps']:,} steps" in page
+    short, long = result("retrieval_1000"), result("retrieval")
+    for name in long["mean"]:
+        numbers = [f"{100 * found['mean'][name][at]:.1f}" for found in (short, long) for at in ("1", "10")]
+        assert f"| {name} | {' | '.join(numbers)} |" in page
+    for found in (short, long):
+        assert f"{found['inputs']['steps']:,} steps" in page
+    for recall in (row["recall"] for row in long["seeds"]):
+        assert all(recall[f"retromae, {pool}"]["10"] > recall[f"mlm, {pool}"]["10"] for pool in ("first", "mean"))
 
 
 def test_few_label_scores_are_those_of_the_result() -> None:
