@@ -15,6 +15,12 @@ SequencePool: TypeAlias = Literal["auto", "first", "mean", "summary"]
 is the summary where there is one, else the first slot."""
 
 
+def check_pool(pool: SequencePool, num_summary: int) -> None:
+    """Raises ``ValueError`` where summary tokens are asked for, and the encoder has none."""
+    if pool == "summary" and not num_summary:
+        raise ValueError("pool summary: the encoder has no summary tokens; use first or mean")
+
+
 def pooled(encoded: Encoded, pool: SequencePool = "auto", layer: int | None = None) -> Tensor:
     """(S, D) of an encoder's features; zeros for a sequence without slots.
 

@@ -26,6 +26,7 @@ from omnimask.maskers.none import NoMasker
 from omnimask.maskers.per_modality import PerModality
 from omnimask.model import MaskedModel, Pass
 from omnimask.packed import to_device
+from omnimask.pooling import pooled
 from omnimask.training.precision import Precision
 
 Pool: TypeAlias = Literal["mean", "summary", "both", "first"]
@@ -121,7 +122,7 @@ def encode(model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precis
     finally:
         model.train(was_training)
     if pool == "first":
-        return _first(encoded).cpu().numpy()
+        return pooled(encoded, "first").float().cpu().numpy()
     parts: list[Tensor] = []
     if pool != "summary":
         parts.append(_mean(encoded, is_content(batch, batch.views[part.view].context)))
@@ -152,12 +153,6 @@ def _mean(encoded: Encoded, counts: NDArray[np.bool_]) -> Tensor:
     chosen = data if len(slots) == len(data) else data[torch.from_numpy(slots).to(data.device)]
     total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, torch.from_numpy(owner).to(data.device), chosen)
     return total / torch.from_numpy(number).to(data.device, torch.float32).clamp(min=1)[:, None]
-
-
-def _first(encoded: Encoded) -> Tensor:
-    """(B, D) of the first slot of each sequence, none of which is empty."""
-    data = encoded.features.data.float()
-    return data[torch.from_numpy(encoded.features.layout.offsets[:-1]).to(data.device)]
 
 
 def _summary(encoded: Encoded) -> Tensor:

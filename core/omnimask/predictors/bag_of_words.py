@@ -130,7 +130,7 @@ def best_scores(features: Tensor, weight: Tensor, bias: Tensor | None, counts: T
         weight: (V, D), used in the precision of autocast where that is on.
         bias: (V,) or None.
         counts: (T,) bool.
-        lengths: of the S sequences; one without slots that count gives UNSEEN or, if it has no slot, UNSEEN too.
+        lengths: of the S sequences; one without slots that count gives UNSEEN everywhere.
     """
     device = features.device.type
     if torch.is_autocast_enabled(device):

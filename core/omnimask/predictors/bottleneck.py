@@ -19,7 +19,7 @@ from omnimask.encoders.bert import BertBlock
 from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
 from omnimask.layers import MLP
 from omnimask.packed import group_by_parent, index_tensor, interleave
-from omnimask.pooling import SequencePool, pooled
+from omnimask.pooling import SequencePool, check_pool, pooled
 from omnimask.predictors.mlm import MaskedLM
 from omnimask.predictors.sampled_visibility import AskingBlock, hiding
 
@@ -91,8 +91,7 @@ class Bottleneck(MaskedLM):
         norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
     ) -> None:
         super().__init__(context, target=target, tied=tied, bias=bias, norm_eps=norm_eps)
-        if pool == "summary" and not context.summary:
-            raise ValueError("pool summary: the encoder has no summary tokens; use first or mean")
+        check_pool(pool, context.summary)
         self.reads_asked, self.visibility, self.heads_of_blocks = False, visibility, heads
         self.pool: SequencePool = pool
         self.needs_noise = visibility is not None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from omnimask.blocks import initialise_normal
 from omnimask.interfaces import Context, Encoded, LossTerm, MaskedBatch, Module, Prediction, Run, Stream, Target, Targets, View
-from omnimask.pooling import SequencePool, pooled
+from omnimask.pooling import SequencePool, check_pool, pooled
 
 
 class OfSequences(Module, ABC):
@@ -33,8 +33,7 @@ class OfSequences(Module, ABC):
         self.context = context
         self.pool: SequencePool = pool
         self.layers: Sequence[int] = () if context.layer is None else (context.layer,)
-        if pool == "summary" and not context.summary:
-            raise ValueError("pool summary: the encoder has no summary tokens; use first or mean")
+        check_pool(pool, context.summary)
         self.answers = answers
         width = context.width
         self.pooler = nn.Sequential(nn.Linear(width, width), nn.Tanh()) if pooler else nn.Identity()

@@ -127,13 +127,6 @@ class _Shrinker:
         return changed
 
 
-def _reduced(cls: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a class's ``smoke`` says of its options: a mapping, or a function of them."""
-    smoke: Any = getattr(cls, "smoke", {})
-    found: Any = smoke(options) if callable(smoke) else smoke
-    return found
-
-
 def _smaller(current: Any, small: Any) -> Any:
     return min(current, small) if _is_number(current) and _is_number(small) else small
 
