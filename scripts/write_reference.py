@@ -140,7 +140,7 @@ def _system(system: Mapping[str, Any]) -> str:
         case "expressible":
             text = "needs " + ", ".join(f"{kind} `{name}`" for kind, name in map(str.split, system["missing"]))
         case _:
-            text = f"needs {system['seam'].replace('_', ' ')}"
+            text = f"waits for the seam *{system['seam'].replace('_', ' ')}*"
     return f"| {_cell(system['system'])} | {system['modality']} | {system['status']} | {_cell(text)} |"
 
 
