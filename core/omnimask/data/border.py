@@ -121,6 +121,8 @@ def check_masking(masking: Any, length: int) -> None:
     if masking.entry is not None:
         _has(masking.entry, (length,), _INT64, "entry")
         _in_range(masking.entry, -1, None, "entry")
+        if masking.unit is None:
+            raise Breach("entry gives ids to units, and unit does not number them")
     if masking.weight is not None:
         _has(masking.weight, (length,), _FLOAT32, "weight")
         _weights(masking.weight)
@@ -129,6 +131,8 @@ def check_masking(masking: Any, length: int) -> None:
         _has(groups, (len(groups) if groups.ndim else 0, length), _BOOL, "groups")
         if not np.array_equal(groups.any(axis=0), masking.is_target):
             raise Breach("the union of groups must be is_target")
+    if masking.kind < 0:
+        raise Breach(f"kind is {masking.kind}; branches are counted from 0")
     if not 0 <= masking.level <= 1:
         raise Breach(f"level is {masking.level}; a rate lies in [0, 1]")
 
