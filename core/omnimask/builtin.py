@@ -36,8 +36,10 @@ def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) ->
 
 @hookimpl
 def omnimask_run_begin(run: RunInfo) -> Sequence[object]:
-    """What is shown on stderr, and events for TensorBoard."""
-    observers: list[object] = []
+    """Progress on stderr, a warning where the run becomes slow, and events for TensorBoard."""
+    from omnimask.training.slowdown import Slowdown
+
+    observers: list[object] = [Slowdown()]
     if run.show:
         from omnimask.training.display import Display
 

@@ -62,6 +62,13 @@ class TrainConfig(BaseModel):
         float, Field(gt=0, description="seconds that a process waits for the others before it takes one for lost and ends")
     ] = 600.0
     workers: Annotated[int, Field(ge=0, description="loader processes; 0 loads in the main process")] = 0
+    threads: Annotated[
+        Annotated[int, Field(gt=0)] | Literal["auto"],
+        Field(
+            description="threads that compute on the host; auto: the cores that the process may use, less the loader processes, "
+            "unless OMP_NUM_THREADS is set. A resumed run keeps its number"
+        ),
+    ] = "auto"
     log_every: Annotated[int, Field(gt=0, description="steps between lines of metrics.jsonl")] = 10
     validate_every: Annotated[int, Field(gt=0, description="steps between validations")] = 500
     checkpoint_every: Annotated[int, Field(gt=0, description="steps between checkpoints")] = 500
