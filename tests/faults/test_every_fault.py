@@ -346,27 +346,118 @@ def worker_dies(lab: Lab) -> None:
     assert lab.last["attempt"] == 2
 
 
-@row("the disk is full")
-def disk_full(lab: Lab) -> None:
-    write, is_full = files._write, False
+def refusing_disk(lab: Lab, number: int) -> None:
+    write, refuses = files._write, False
 
     def limited(file: Any, data: Any) -> None:
-        nonlocal is_full
-        is_full = is_full or "step-00000006" in str(getattr(file, "name", ""))
-        if is_full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        nonlocal refuses
+        refuses = refuses or "step-00000006" in str(getattr(file, "name", ""))
+        if refuses:
+            raise OSError(number, os.strerror(number))
         write(file, data)
 
     with lab.monkeypatch.context() as patch:
         patch.setattr(files, "_write", limited)
         lab.code = lab.pretrain()
-    assert "No space left on device" in lab.log and "MB free there" in lab.log
+    assert os.strerror(number) in lab.log and "MB free there" in lab.log
     assert lab.log.count("error: ") == 1
     assert sorted(path.name for path in lab.run.glob("checkpoints/step-*")) == ["step-00000002", "step-00000004"]
-    assert "No space left on device" in (lab.run / "logs" / "rank0.log").read_text()
+    assert os.strerror(number) in (lab.run / "logs" / "rank0.log").read_text()
     assert not list(lab.run.rglob("*.tmp"))
     lab.resumes()
     assert lab.last["attempt"] == 2
+
+
+@row("the disk is full")
+def disk_full(lab: Lab) -> None:
+    refusing_disk(lab, errno.ENOSPC)
+
+
+@row("the disk becomes read-only")
+def read_only(lab: Lab) -> None:
+    refusing_disk(lab, errno.EROFS)
+
+
+def in_a_folder(lab: Lab, count: int = 60) -> str:
+    """Pictures as files of a folder; the change that reads them."""
+    import numpy as np
+    from PIL import Image
+
+    (lab.folder / "some").mkdir()
+    for number in range(count):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(lab.folder / "some" / f"{number:03d}.png")
+    return "data={name: image.folder, path: some, validation: 0}"
+
+
+@row("the folder with the data disappears")
+def vanished(lab: Lab) -> None:
+    data, some = in_a_folder(lab), lab.folder / "some"
+    lab.code = lab.pretrain_with(3, lambda: some.rename("elsewhere"), data)
+    assert "samples cannot be read, and 10 are tolerated" in lab.log and "No such file or directory" in lab.log
+    assert lab.summary["status"] == "stopped"
+    assert lab.command("resume", "run") == 2
+    Path("elsewhere").rename(some)
+    lab.resumes()
+
+
+@row("a sample is removed before a resume")
+def removed(lab: Lab) -> None:
+    data = in_a_folder(lab)
+    assert lab.pretrain(data, "train.steps=6") == 0
+    kept = (lab.folder / "some" / "007.png").read_bytes()
+    (lab.folder / "some" / "007.png").unlink()
+    lab.code = lab.command("resume", "run", "train.steps=30")
+    assert "these are not the data that the run began with (60 samples then, 59 now" in lab.log
+    (lab.folder / "some" / "007.png").write_bytes(kept)
+    lab.resumes("train.steps=30")
+
+
+@row("a component returns something that its interface forbids")
+def breach(lab: Lab) -> None:
+    from omnimask_image.tokenizer import PatchTokenizer
+
+    tokenize, data = PatchTokenizer.__call__, in_a_folder(lab)
+
+    def one_short(tokenizer: Any, raw: Any, draw: Any) -> Any:
+        import dataclasses
+
+        tokens = tokenize(tokenizer, raw, draw)
+        return dataclasses.replace(tokens, content=tokens.content[1:])
+
+    with lab.monkeypatch.context() as patch:
+        lab.code = lab.pretrain_with(3, lambda: patch.setattr(PatchTokenizer, "__call__", one_short), data)
+    assert re.search(r"error: tokenizer 'image\.patch' of omnimask \S+, sample '\d+\.png': content has shape \(3, 4, 4, 1\)", lab.log)
+    assert lab.summary["status"] == "stopped"
+    lab.resumes()
+
+
+@row("ten steps in a row with nothing to answer")
+def unanswered(lab: Lab) -> None:
+    lab.code = lab.pretrain("modalities.image.masker={name: none}")
+    assert "10 steps in a row had nothing to answer" in lab.log and "raise the masker's ratio" in lab.log
+    assert lab.summary["skipped_steps"] == 10 and lab.summary["status"] == "stopped"
+
+
+@row("writing a cache is interrupted")
+def cache_interrupted(lab: Lab) -> None:
+    import numpy as np
+
+    Path("texts.jsonl").write_text("".join(json.dumps({"text": f"{n} bottles " * 9}) + "\n" for n in range(60)), encoding="utf-8")
+    recipe = RECIPE.replace("image:", "text:").replace("shards, path: shards", "jsonl, path: texts.jsonl").replace("patch}", "ids}")
+    recipe = recipe.replace("{name: image.patch, image_size: 8, patch_size: 4, channels: 1}", "{name: text.bytes, max_length: 64}")
+    Path("recipe.yaml").write_text(recipe, encoding="utf-8")
+    save = np.save
+
+    def half(file: Any, array: Any, **options: Any) -> None:
+        save(file, array[:, : array.shape[1] // 2], **options)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with lab.monkeypatch.context() as patch:
+        patch.setattr(np, "save", half)
+        lab.code = lab.pretrain("train.batch_tokens=256", "train.steps=10")
+    assert "are not cached" in lab.text
+    assert not list((lab.folder / "cache").rglob("*.npy")) and not list((lab.folder / "cache").rglob("*.part"))
+    lab.resumes("train.steps=30")
 
 
 def without_a_number(output: Any) -> Any:

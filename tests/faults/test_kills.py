@@ -112,3 +112,21 @@ def test_one_number_of_a_share_is_a_difference(evidence: Any, tmp_path: Path) ->
     assert found[0] == found[1] != found[2]
     with pytest.raises(RuntimeError, match="holds no weights"):
         evidence.tensors(tmp_path)
+
+
+def test_storms_draw_recipes_that_fit(script: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import random
+
+    from omnimask.recipe import load_recipe
+
+    monkeypatch.setenv("OMNIMASK_CACHE", str(tmp_path))
+    storm = script("storm")
+    found = []
+    for seed in range(4):
+        changes, text = storm.draw_recipe(random.Random(seed), "image/quickstart")
+        (tmp_path / "drawn.yaml").write_text(text, encoding="utf-8")
+        assert load_recipe(tmp_path / "drawn.yaml").train.steps == storm.STEPS
+        found.append(tuple(changes))
+    assert len(set(found)) == 4
+    chosen = storm.names(random.Random(0), 14)
+    assert len(set(chosen)) == 14 and {name.partition("/")[0] for name in chosen} == {"image", "text"}
