@@ -73,13 +73,13 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; a run needs a folder")
 
-    def create(self, recipe: str, plugins: Mapping[str, str] | None = None, data: Mapping[str, Any] | None = None) -> None:
+    def create(self, recipe: str, plugins: Mapping[str, str] | None = None, about: Mapping[str, Any] | None = None) -> None:
         """Makes the layout of a new run with ``environment.json``, and at last ``recipe.yaml``: where it is, there is a run.
 
         Args:
             recipe: the resolved recipe's text.
             plugins: version of every distribution whose components take part, by name.
-            data: what ``environment.json`` keeps of the data.
+            about: further keys of ``environment.json``.
 
         Raises:
             UserError: the folder exists and is not empty.
@@ -88,8 +88,7 @@ class RunDirectory:
         self.check_new()
         self.prepare()
         try:
-            about_data = {} if data is None else {"data": dict(data)}
-            files.replace_json(self.environment, {**describe_environment(plugins or {}), **about_data})
+            files.replace_json(self.environment, {**describe_environment(plugins or {}), **(about or {})})
             files.replace(self.recipe, recipe.encode())
         except OSError as error:
             raise files.stopped(error, self.path, self.path) from error
