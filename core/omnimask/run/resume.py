@@ -37,6 +37,7 @@ def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
         raise UserError(f"there is no run directory {path}")
     if not directory.recipe.is_file():
         raise UserError(f"{path} is no run directory: it holds no recipe.yaml")
+    directory.check_links()
     return load_recipe(directory.recipe, changes)
 
 
