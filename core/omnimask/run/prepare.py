@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from omnimask.allocation import TooLarge, limited_memory
 from omnimask.builder import Built, build
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
@@ -59,6 +60,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
         device = choose_device(recipe.device, ranks)
         built = build(recipe, initialise=initialise)
         check_data(built, ranks.world)
+        check_model(built)
         load_renderers(recipe)
         origin = origin_of(recipe)
     shares: Any = {"device": device.type, "rank": ranks.rank, "world": ranks.world}
@@ -135,6 +137,30 @@ def check_data(built: Built, world: int = 1) -> None:
             planner.check_world(world)
         except ValueError as error:
             raise UserError(f"train.batch_tokens: {error}") from error
+
+
+@torch.no_grad()
+def check_model(built: Built) -> None:
+    """Passes one sample through the model on the host, so that parts which do not fit each other are found before a run begins.
+
+    Raises:
+        UserError: a part refuses what another gives it.
+    """
+    model = built.model
+    is_training = model.training
+    with torch.random.fork_rng(devices=[]), limited_memory():
+        model.eval()
+        try:
+            batch = built.validation.pack([first_sample(built)])
+            model(batch)
+        except TooLarge as error:
+            raise UserError(f"one sample does not pass through the model: {error}") from error
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"the parts of the model do not fit each other: {error}") from error
+        finally:
+            model.train(is_training)
 
 
 def data_record(built: Built) -> dict[str, Any]:
