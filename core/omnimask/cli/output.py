@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -48,15 +48,23 @@ def say(message: str) -> None:
         print(printable(message, keep=_LAYOUT), file=sys.stderr, flush=True)
 
 
+_answers: list[TextIO | None] = [None]
+"""Where answers go while other code's prints are redirected."""
+
+
+def _stdout() -> TextIO:
+    return _answers[0] or sys.stdout
+
+
 def write_json(value: Any) -> None:
     """One JSON document to stdout."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    print(text if text.isascii() or not _has_surrogates(text) else json.dumps(value, indent=2), flush=True)
+    print(text if text.isascii() or not _has_surrogates(text) else json.dumps(value, indent=2), file=_stdout(), flush=True)
 
 
 def write_text(text: str) -> None:
     """Text to stdout, as it is."""
-    print(printable(text, keep=_LAYOUT), flush=True)
+    print(printable(text, keep=_LAYOUT), file=_stdout(), flush=True)
 
 
 def _has_surrogates(text: str) -> bool:
@@ -77,11 +85,11 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell, keep=_LAYOUT)) for cell in row))
-    console = Console(file=sys.stdout)
+    console = Console(file=_stdout())
     if title:
         console.print(Text(printable(title), style="bold"), soft_wrap=True)
     console.print(table)
-    sys.stdout.flush()
+    _stdout().flush()
 
 
 def write_pairs(pairs: Mapping[str, str], *, title: str = "") -> None:
@@ -91,13 +99,19 @@ def write_pairs(pairs: Mapping[str, str], *, title: str = "") -> None:
 
 @contextlib.contextmanager
 def messages() -> Iterator[None]:
-    """Inside the ``with`` block, what the library logs goes to stderr: information as it is, warnings as such."""
-    handler, level = _StderrHandler(), _LOGGER.level
+    """Inside the ``with`` block, what the library logs goes to stderr: information as it is, warnings as such.
+
+    What components print goes there too; stdout is left to the functions of this file.
+    """
+    handler, level, before = _StderrHandler(), _LOGGER.level, _answers[0]
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
+    _answers[0] = before or sys.stdout
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
+        _answers[0] = before
         _LOGGER.setLevel(level)
         _LOGGER.removeHandler(handler)
 

@@ -19,7 +19,7 @@ from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
 from omnimask.run.origin import Origin, origin_of
-from omnimask.run.sources import plugin_versions
+from omnimask.run.sources import components_by_distribution, plugin_versions
 from omnimask.training.loop import Trainer
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
@@ -96,7 +96,7 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
         RunDirectory(path).check_new()
     recipe = with_absolute_paths(recipe)
     run = prepare(recipe, path, show=show)
-    about = {"data": data_record(run.built), **run.origin.record()}
+    about = {"data": data_record(run.built), "components": components_by_distribution(recipe), **run.origin.record()}
     ranks.first(lambda: run.directory.create(run.origin.recipe, plugin_versions(recipe), about))
     return run
 

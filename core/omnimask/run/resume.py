@@ -16,6 +16,7 @@ from omnimask.recipe.text import parse
 from omnimask.run.changes import Changes, check, compare, remember
 from omnimask.run.origin import Origin, origin_of, read_origin
 from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
+from omnimask.run.sources import missing_plugins
 from omnimask.training import files
 from omnimask.training.checkpoint import Checkpoints, Damaged
 from omnimask.training.metrics import read_metrics
@@ -38,7 +39,17 @@ def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
     if not directory.recipe.is_file():
         raise UserError(f"{path} is no run directory: it holds no recipe.yaml")
     directory.check_links()
-    return load_recipe(directory.recipe, changes)
+    try:
+        return load_recipe(directory.recipe, changes)
+    except UserError as error:
+        raise UserError(*error.messages, *_missing(directory)) from error
+
+
+def _missing(directory: RunDirectory) -> list[str]:
+    try:
+        return missing_plugins(json.loads(directory.environment.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return []
 
 
 def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:

@@ -7,6 +7,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,32 @@ def source_digests(recipe: Recipe, registry: Registry | None = None) -> dict[str
     packages = {_package(module) for _, module in _used(recipe, registry or discover())} | {CORE}
     digests = {package: digest_of(package) for package in sorted(packages)}
     return {package: digest for package, digest in digests.items() if digest is not None}
+
+
+def components_by_distribution(recipe: Recipe, registry: Registry | None = None) -> dict[str, list[str]]:
+    """Kinds and names of a recipe's components (``masker waves.window``) by the distribution that brings them."""
+    registry = registry or discover()
+    found: dict[str, set[str]] = {}
+    for component in components_of(recipe):
+        entry = registry.entry(component.kind, component.name)
+        found.setdefault(entry.distribution, set()).add(f"{component.kind.replace('_', ' ')} {component.name}")
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def missing_plugins(environment: Mapping[str, Any]) -> list[str]:
+    """For each distribution in a run's ``environment.json`` that is not installed: its version, what it brought, the remedy."""
+    versions, brought = environment.get("plugins", {}), environment.get("components", {})
+    told: list[str] = []
+    for name, version in versions.items() if isinstance(versions, Mapping) else ():
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            what = ", ".join(brought.get(name, ())) if isinstance(brought, Mapping) else ""
+            told.append(
+                f"the run was made with {name}=={version}{f' ({what})' if what else ''}, which is not installed here: "
+                f"pip install '{name}=={version}'"
+            )
+    return told
 
 
 def digest_of(package: str) -> str | None:
