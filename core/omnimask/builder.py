@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from omnimask.allocation import build_within
 from omnimask.build_model import build_model, views_with_noise
-from omnimask.build_views import build_corruptors, build_grouping, build_views, label_spec
+from omnimask.build_views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
 from omnimask.component import Component, origin
 from omnimask.data.cache import code_digest
 from omnimask.data.corpus import TrainingTokens
@@ -39,6 +40,7 @@ from omnimask.interfaces import (
 )
 from omnimask.model import MaskedModel
 from omnimask.recipe import Recipe
+from omnimask.recipe.numbers import check_numbers
 from omnimask.recipe.options import plain
 from omnimask.recipe.text import inline
 
@@ -156,6 +158,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     Raises:
         UserError: components do not fit each other, or the data are not there, or ``init``'s file does not fit the model.
     """
+    check_numbers(recipe)
     parts = {name: read_part(recipe, name) for name in recipe.modalities}
     raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
     specs, corruptors, answers_in = build_corruptors(recipe, raw_specs)
@@ -168,9 +171,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     views = build_views(recipe, specs, corpora, corruptors)
     labels = {name: LabelReader(label.field, label_spec(label)) for name, label in recipe.labels.items()}
     grouping = build_grouping(recipe, specs, corpora)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = build_model(recipe, specs, answers_in)
+    model = build_within(lambda: _seeded_model(recipe, specs, answers_in))
     views = {name: dataclasses.replace(plan, noise=name in views_with_noise(model)) for name, plan in views.items()}
     if initialise and recipe.init is not None:
         tokenizers = {name: part.tokenizer for name, part in parts.items()}
@@ -185,6 +186,14 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
         train,
         spread(validation, options.max_validation),
     )
+
+
+def _seeded_model(
+    recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapping[str, Mapping[str, AnswerStream]]
+) -> MaskedModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed % 2**64)
+        return build_model(recipe, specs, answers_in)
 
 
 def _initialise(

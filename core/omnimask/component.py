@@ -55,15 +55,22 @@ class Component(Generic[T]):
         """Build the component for ``context``.
 
         Raises:
-            UserError: the constructor refused its options (any ``ValueError``); the message begins with the recipe's place.
+            UserError: the constructor refused its options (any ``ValueError``), cannot read its files, or reaches beyond what
+                numbers and memory hold; the message begins with the recipe's place.
         """
         cls: Any = self.load()
         try:
             return cls(context, **self.options)
         except UserError:
             raise
-        except ValueError as error:
-            raise UserError(f"{self.where or f'{self.kind} {self.name}'}: {error}") from error
+        except (ValueError, OSError) as error:
+            raise UserError(f"{self._place}: {error}") from error
+        except (ArithmeticError, MemoryError) as error:
+            raise UserError(f"{self._place}: its options are out of range: {error or type(error).__name__}") from error
+
+    @property
+    def _place(self) -> str:
+        return self.where or f"{self.kind} {self.name}"
 
 
 def origin(component: Component[Any] | None) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint
 
 from omnimask import __version__, hooks
-from omnimask.distributions import PLUGINS, VARIABLE, Damaged, allowed_names, identity, incompatible, scan
+from omnimask.distributions import OWN, PLUGINS, VARIABLE, Damaged, allowed_names, identity, incompatible, scan
 from omnimask.hints import listed, nearest
 from omnimask.references import shorten
 from omnimask.registry import Failure, Plugin, Registrar, Registry
+from omnimask.stdout import printing_to_stderr
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +39,18 @@ def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: I
         damaged: distributions whose entry points cannot be read; they become failures.
     """
     found = sorted(points, key=lambda point: (_plugin(point).distribution, point.name))
+    reserved: set[tuple[str, str]] = set()
     wanted = allowed_names(allowed)
     registrars: list[Registrar] = []
     failures = [_not_installed(name, found) for name in sorted(wanted - {point.name for point in found})]
     failures += [Failure(Plugin("?", each.distribution, each.version), each.cause, each.traceback) for each in damaged]
     left_out: list[str] = []
-    for point in found:
+    for point in sorted(found, key=lambda point: _plugin(point).distribution != OWN):  # what is reserved comes first
         if wanted and point.name not in (*wanted, CORE):
             left_out.append(point.name)
             continue
-        registrar = Registrar(_plugin(point))
+        is_own = _plugin(point).distribution == OWN
+        registrar = Registrar(_plugin(point), () if is_own else reserved)
         if (refusal := incompatible(point.dist, __version__)) is not None:
             failures.append(Failure(registrar.plugin, refusal, refusal))
             continue
@@ -59,6 +62,8 @@ def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: I
             logger.debug("%s", failures[-1])
         else:
             registrars.append(registrar)
+            reserved |= {(entry.kind, entry.name) for entry in registrar.entries} if is_own else set()
+    registrars.sort(key=lambda registrar: (registrar.plugin.distribution, registrar.plugin.name))
     return Registry(registrars, failures, left_out)
 
 
@@ -70,7 +75,8 @@ def _plugin(point: EntryPoint) -> Plugin:
 def _register(point: EntryPoint, registrar: Registrar) -> None:
     if not EntryPoint.pattern.match(point.value):
         raise ValueError(f"the entry point {point.value!r} names no module; it has the form 'package.module'")
-    module = point.load()
+    with printing_to_stderr():
+        module = point.load()
     manager = hooks.manager(f"{registrar.plugin.distribution}:{point.name}", module)
     registrar.hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
     if not registrar.hooks:
@@ -78,7 +84,8 @@ def _register(point: EntryPoint, registrar: Registrar) -> None:
             f"{point.value} has no function omnimask_register(registry) marked with @omnimask.hookimpl, nor another hook"
         )
     registrar.module = module
-    manager.hook.omnimask_register(registry=registrar)
+    with printing_to_stderr():
+        manager.hook.omnimask_register(registry=registrar)
 
 
 def _not_installed(name: str, found: Iterable[EntryPoint]) -> Failure:

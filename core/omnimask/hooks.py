@@ -6,12 +6,15 @@ it does not need. The core goes first, then plugins by the name of their distrib
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+
+from omnimask.hints import nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,5 +91,14 @@ def manager(name: str, *implementers: object) -> pluggy.PluginManager:
     found.add_hookspecs(sys.modules[__name__])
     for number, implementer in enumerate(implementers):
         found.register(implementer, name=f"{name}:{number}" if number else name)
-    found.check_pending()
+    try:
+        found.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise pluggy.PluginValidationError(error.plugin, f"{error}{_meant(str(error))}") from error
     return found
+
+
+def _meant(message: str) -> str:
+    """A suggestion where a message names an unknown hook."""
+    named = re.search(r"unknown hook '(\w+)'", message)
+    return nearest(named[1], [name for name in globals() if name.startswith("omnimask_")]) if named else ""

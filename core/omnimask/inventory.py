@@ -13,6 +13,7 @@ from omnimask.distributions import OWN
 from omnimask.errors import UserError
 from omnimask.recipe.shipped import SUFFIXES
 from omnimask.registry import Entry, Plugin, RecipeFolder, Registry
+from omnimask.stdout import printing_to_stderr
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def _unloadable(registry: Registry, commands: Sequence[Command]) -> list[str]:
                 found.extend(error.messages)
     for command in commands:
         try:
-            command.load()
+            with printing_to_stderr():
+                command.load()
         except UserError as error:
             found.extend(error.messages)
     for folder in registry.folders:

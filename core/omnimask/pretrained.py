@@ -35,6 +35,31 @@ def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
     return config
 
 
+def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:
+    """Refuse a folder whose configuration names Python files of its own, which loading it would run.
+
+    Args:
+        folder: of a model or a tokenizer; absent files are passed over.
+        names: of configurations in it that may have an ``auto_map``: ``config.json``, ``tokenizer_config.json``.
+        is_trusted: the recipe has ``trust_remote_code: true`` on the component that reads the folder.
+
+    Raises:
+        ValueError: a configuration names code, and it is not trusted.
+    """
+    for name in names if not is_trusted else ():
+        try:
+            config = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # whoever reads the configuration says what is wrong with it
+            continue
+        found = config.get("auto_map") if isinstance(config, dict) else None
+        if found:
+            code = ", ".join(str(value) for value in found.values()) if isinstance(found, dict) else str(found)
+            raise ValueError(
+                f"{folder / name} names Python code of its own (auto_map: {code}), which loading it would run; read that code, and "
+                "where you trust it set trust_remote_code: true on this component"
+            )
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """``model.safetensors`` of a checkpoint.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
@@ -13,6 +14,7 @@ from omnimask.errors import UserError
 from omnimask.hints import listed, nearest
 from omnimask.references import indented, resolve, trace
 from omnimask.signature import options_of
+from omnimask.stdout import printing_to_stderr
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ KINDS = (
     "renderer",
     "suggester",
 )
+
+
+_NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,9 @@ class RecipeFolder:
         """The folder. Imports the plugin's module when the reference names one."""
         if isinstance(self.reference, Path):
             return self.reference
-        value: Any = resolve(self.reference)
-        return Path(str(value() if callable(value) else value))
+        with printing_to_stderr():
+            value: Any = resolve(self.reference)
+            return Path(str(value() if callable(value) else value))
 
 
 @dataclass(frozen=True)
@@ -104,10 +110,16 @@ class Failure:
 
 
 class Registrar:
-    """What a plugin's ``omnimask_register`` hook is given: it collects, and counts only if the whole hook succeeds."""
+    """What a plugin's ``omnimask_register`` hook is given: it collects, and counts only if the whole hook succeeds.
 
-    def __init__(self, plugin: Plugin) -> None:
+    Args:
+        plugin: that registers.
+        reserved: kinds and names of components that are omnimask's own.
+    """
+
+    def __init__(self, plugin: Plugin, reserved: Collection[tuple[str, str]] = ()) -> None:
         self.plugin = plugin
+        self.reserved = reserved
         self.module: Any = None
         self.hooks: tuple[str, ...] = ()
         self.entries: list[Entry] = []
@@ -123,10 +135,16 @@ class Registrar:
             extra: optional dependencies of the distribution that the module needs, named when they are missing.
 
         Raises:
-            ValueError: an unknown kind, a reference of another form, or a name that this plugin has registered already.
+            ValueError: an unknown kind, a name or a reference of another form, a name of omnimask's own, or one that this
+                plugin has registered already.
         """
         if kind not in KINDS:
             raise ValueError(f"no kind of component is called {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"{kind} {name!r}: a name is letters, digits, _ and -, and dots between them (waves.window)")
+        if (kind, name) in self.reserved:
+            own = self.plugin.name if _NAME.fullmatch(self.plugin.name) else "yours"
+            raise ValueError(f"{kind} {name!r} is a component of omnimask itself; give this one another name, like '{own}.{name}'")
         if isinstance(reference, str) and not all(part.strip() for part in reference.partition(":")):
             raise ValueError(f"{kind} {name!r}: the reference {reference!r} must have the form 'package.module:Class'")
         if any(entry.kind == kind and entry.name == name for entry in self.entries):
@@ -156,6 +174,10 @@ class Registrar:
     def add_recipes(self, modality: str, folder: str | Path) -> None:
         """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` that is a path or a callable giving one."""
         self.folders.append(RecipeFolder(modality, folder, self.plugin))
+
+    def __getattr__(self, name: str) -> Any:
+        methods = [method for method in dir(type(self)) if method.startswith("add")]
+        raise AttributeError(f"the registry has no attribute {name!r}{nearest(name, methods)}; methods: {', '.join(methods)}")
 
 
 class Registry:
@@ -243,7 +265,8 @@ class Registry:
 def _load(entry: Entry) -> type[Any]:
     about = f"{entry.kind} {entry.name!r} of {entry.distribution} {entry.version}"
     try:
-        cls = entry.reference if isinstance(entry.reference, type) else resolve(entry.reference)
+        with printing_to_stderr():
+            cls = entry.reference if isinstance(entry.reference, type) else resolve(entry.reference)
     except Exception as error:
         raise UserError(_import_failure(entry, about, error)) from error
     if not isinstance(cls, type):

@@ -41,6 +41,7 @@ class TransformersEncoder(nn.Module):
         model_type: kind of model by transformers' name: bert, roberta, electra, modernbert, deberta-v2, ...; null with a folder.
         options: of that kind's configuration: hidden_size, num_hidden_layers, ...; weights then begin as transformers draws them.
         folder: a local folder with ``config.json`` and ``model.safetensors``, whose weights are used; null with a kind.
+        trust_remote_code: run the Python files that the folder's configuration names; read them first.
     """
 
     num_summary = 0
@@ -52,11 +53,15 @@ class TransformersEncoder(nn.Module):
         model_type: str | None = None,
         options: dict[str, Any] | None = None,
         folder: Path | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
         if (model_type is None) == (folder is None) or (folder is not None and options):
             raise ValueError("give either model_type, with its options, or folder")
-        self.model = model_from_config(model_type, options or {}) if model_type is not None else model_from_folder(folder)  # pyright: ignore[reportArgumentType]
+        if folder is not None:
+            self.model = model_from_folder(folder, trust_remote_code=trust_remote_code)
+        else:
+            self.model = model_from_config(str(model_type), options or {})
         config: Any = self.model.config
         self.width, self.depth = int(config.hidden_size), int(config.num_hidden_layers)
         self.grids = [grid_size(context.specs[name]) for name in context.modalities]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
+
+from omnimask.pretrained import refuse_code
 
 
 def model_from_config(model_type: str, options: Mapping[str, Any]) -> Any:
@@ -26,18 +28,26 @@ def model_from_config(model_type: str, options: Mapping[str, Any]) -> Any:
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(f"options: models of the kind {model_type} have no option {unknown[0]!r}")
-    return _encoder(_made(lambda: AutoConfig.for_model(model_type, **options)), None)
+    config = _made(lambda: AutoConfig.for_model(model_type, **options))
+    return _encoder(config, lambda: AutoModel.from_config(config, trust_remote_code=False))
 
 
-def model_from_folder(folder: Path) -> Any:
+def model_from_folder(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """The model that a folder holds, with its weights.
 
+    Args:
+        folder: of ``save_pretrained``.
+        trust_remote_code: whether Python files that the folder's configuration names are run.
+
     Raises:
-        ValueError: it holds no configuration, no safetensors, or a model that is no encoder.
+        ValueError: it holds no configuration, no safetensors, a model that is no encoder, or code that is not trusted.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no config.json; give the folder that save_pretrained wrote")
-    return _encoder(_made(lambda: AutoConfig.from_pretrained(folder, local_files_only=True)), folder)
+    refuse_code(folder, "config.json", is_trusted=trust_remote_code)
+    load: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    config = _made(lambda: AutoConfig.from_pretrained(folder, **load))
+    return _encoder(config, lambda: AutoModel.from_pretrained(folder, **load, use_safetensors=True, config=config))
 
 
 def _made(make: Any) -> Any:
@@ -47,7 +57,7 @@ def _made(make: Any) -> Any:
         raise ValueError(f"transformers refuses this configuration: {error}") from error
 
 
-def _encoder(config: Any, folder: Path | None) -> Any:
+def _encoder(config: Any, make: Callable[[], Any]) -> Any:
     if getattr(config, "is_encoder_decoder", False):
         raise ValueError(f"models of the kind {config.model_type} have a decoder too; choose an encoder alone")
     width = getattr(config, "hidden_size", None)
@@ -56,12 +66,7 @@ def _encoder(config: Any, folder: Path | None) -> Any:
     embedded = getattr(config, "embedding_size", width)
     if embedded != width:
         raise ValueError(f"the model reads embeddings of width {embedded} and works at {width}; set embedding_size: {width}")
-    if folder is None:
-        model = _made(lambda: AutoModel.from_config(config))
-    else:
-        load = {"local_files_only": True, "use_safetensors": True, "config": config}
-        model = _made(lambda: AutoModel.from_pretrained(folder, **load))
-    return without_words(model.float())
+    return without_words(_made(make).float())
 
 
 def without_words(model: Any) -> Any:

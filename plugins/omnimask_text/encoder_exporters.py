@@ -49,8 +49,9 @@ class BertEncoderOnly:
             _load(model, trained, parts)
             model.save_pretrained(folder)
             peers.save_pretrained(folder)
+            only_files: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
             again = transformers.BertModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False)
-            check_tokenizer(tokenizer, transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True), trained, parts)
+            check_tokenizer(tokenizer, transformers.AutoTokenizer.from_pretrained(folder, **only_files), trained, parts)
         return compare_features(trained, parts, again.float().eval())
 
 

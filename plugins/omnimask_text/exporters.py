@@ -54,8 +54,9 @@ class _MaskedLM(ABC):
         with quiet():
             model.save_pretrained(folder)
             peers.save_pretrained(folder)
-            again = transformers.AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True)
-            check_tokenizer(tokenizer, transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True), trained, parts)
+            only_files: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+            again = transformers.AutoModelForMaskedLM.from_pretrained(folder, **only_files)
+            check_tokenizer(tokenizer, transformers.AutoTokenizer.from_pretrained(folder, **only_files), trained, parts)
         return compare(trained, parts, again.float().eval(), reads_types=self.reads_types)
 
     # ---- what differs from one family to the next

@@ -16,7 +16,7 @@ from omnimask_text.tokenizer import TextTokenizer
 
 
 class HuggingFaceTokenizer(TextTokenizer):
-    """Whatever ``AutoTokenizer`` reads and the library ``tokenizers`` runs, with the same ids; code of a tokenizer is never run.
+    """Whatever ``AutoTokenizer`` reads and the library ``tokenizers`` runs, with the same ids.
 
     Args:
         path: a folder, a file ``tokenizer.json``, or a name on the Hugging Face hub, which is sought in its local cache first.
@@ -24,6 +24,7 @@ class HuggingFaceTokenizer(TextTokenizer):
         add_special: frame texts with the tokenizer's special tokens, ``[CLS] a [SEP]`` in BERT's case.
         vocabulary: number of ids, where a checkpoint's embedding has more rows than the tokenizer has ids.
         annotations: what each annotation's spans carry: ``span`` (nothing), ``number``, or a list of classes.
+        trust_remote_code: run the Python files that the tokenizer's configuration names; read them first.
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {"path": str(FOLDER), "max_length": 64, "vocabulary": None}
@@ -37,10 +38,11 @@ class HuggingFaceTokenizer(TextTokenizer):
         add_special: bool = True,
         vocabulary: Annotated[int, Field(ge=1)] | None = None,
         annotations: dict[str, Kind] | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         del context
         super().__init__(
-            Subwords(*load(path)),
+            Subwords(*load(path, trust_remote_code=trust_remote_code)),
             max_length=max_length,
             add_special=add_special,
             vocabulary=vocabulary,

@@ -1,4 +1,7 @@
-"""Finds a tokenizer that ``transformers`` reads: in a file, a folder, the hub's local cache, or on the hub. Runs no code of it."""
+"""Finds a tokenizer that ``transformers`` reads: in a file, a folder, the hub's local cache, or on the hub.
+
+Python code of a tokenizer runs only where the recipe trusts it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+
+from omnimask.pretrained import refuse_code
 
 PATIENCE = 5.0
 """Seconds within which the hub must answer. ``transformers`` itself tries again for most of a minute."""
@@ -28,11 +33,12 @@ def absolute(path: str) -> str:
     return str(local.absolute()) if local.exists() else path
 
 
-def load(path: str) -> tuple[Tokenizer, Mapping[str, int]]:
+def load(path: str, *, trust_remote_code: bool = False) -> tuple[Tokenizer, Mapping[str, int]]:
     """A tokenizer and its special tokens by use (as far as a configuration tells them).
 
     Args:
         path: a ``tokenizer.json``, a folder, or a name on the hub.
+        trust_remote_code: whether Python files that a folder's configuration names are run.
 
     Raises:
         ValueError: nothing is there, it is no tokenizer that the library ``tokenizers`` can run, or the hub cannot be reached.
@@ -44,10 +50,10 @@ def load(path: str) -> tuple[Tokenizer, Mapping[str, int]]:
         if not _holds_tokenizer(local):
             held = ", ".join(sorted(entry.name for entry in local.iterdir())[:5]) or "nothing"
             raise ValueError(f"the folder {local} holds no tokenizer ({' or '.join(_FILES)}); it holds {held}")
-        return _from_folder(local, str(local))
+        return _from_folder(local, str(local), trust_remote_code)
     if not _NAME.fullmatch(path):
         raise ValueError(f"the folder {local} does not exist (looked in {Path.cwd()})")
-    return _from_folder(_from_hub(path), path)
+    return _from_folder(_from_hub(path), path, trust_remote_code)
 
 
 def _from_file(path: Path) -> Tokenizer:
@@ -88,12 +94,14 @@ def _download(name: str) -> str:
     return f"hf download {name} {patterns} --local-dir FOLDER"
 
 
-def _from_folder(folder: Path, name: str) -> tuple[Tokenizer, Mapping[str, int]]:
+def _from_folder(folder: Path, name: str, trust_remote_code: bool) -> tuple[Tokenizer, Mapping[str, int]]:
     """What ``AutoTokenizer`` makes of a folder."""
+    refuse_code(folder, "tokenizer_config.json", is_trusted=trust_remote_code)
     try:
-        found = _auto_tokenizer().from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        found = _auto_tokenizer().from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
-        reason = "it needs code of its own to run, which is never trusted" if "trust_remote_code" in str(error) else _first(error)
+        needed = "it needs code of its own to run; where you trust that, set trust_remote_code: true on the tokenizer"
+        reason = needed if "trust_remote_code" in str(error) else _first(error)
         raise ValueError(f"the tokenizer {name} cannot be read: {reason}") from error
     return _converted(found, name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,40 @@ def test_patches_have_the_numbers_of_their_places_in_the_picture() -> None:
     stream, encoder = batch.views["main"].context, made.model.each()[0].encoder
     rows, columns = stream.positions[:, :2].long().T
     assert torch.equal(encoder.places(stream), rows * 4 + columns)
+
+
+def _with_code(folder: Path, ran: Path) -> Path:
+    """A folder with the model of a kind that it brings itself; loading it leaves the file ``ran``."""
+    model = transformers.BertModel(transformers.BertConfig(**SMALL, vocab_size=8), add_pooling_layer=False)
+    model.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "ours", "auto_map": {"AutoConfig": "ours.OursConfig", "AutoModel": "ours.OursModel"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    source = f"""
+from pathlib import Path
+from transformers import BertConfig, BertModel
+
+Path({str(ran)!r}).write_text("ran")
+
+
+class OursConfig(BertConfig):
+    model_type = "ours"
+
+
+class OursModel(BertModel):
+    config_class = OursConfig
+"""
+    (folder / "ours.py").write_text(source)
+    return folder
+
+
+def test_code_in_a_folder_runs_only_where_the_recipe_trusts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked on the terminal"))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    ran = tmp_path / "ran"
+    folder = _with_code(tmp_path / "model", ran)
+    with pytest.raises(ValueError, match=r"config.json names Python code .*ours.OursModel.*trust_remote_code: true"):
+        TransformersEncoder(LETTERS, folder=folder)
+    assert not ran.exists()
+    assert TransformersEncoder(LETTERS, folder=folder, trust_remote_code=True).width == 32
+    assert ran.exists()

@@ -18,7 +18,7 @@ from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar
-from omnimask.run.resume import MAY_CHANGE
+from omnimask.run.changes import MAY_CHANGE
 from omnimask.signature import options_of
 
 ROOT = Path(__file__).resolve().parents[2]

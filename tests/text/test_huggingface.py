@@ -161,7 +161,10 @@ def test_vocabulary_is_padded_for_a_checkpoint() -> None:
         ({"config.json": '{"model_type": "bert"}'}, "holds no tokenizer .* it holds config.json"),
         ({"tokenizer.json": "{}"}, "cannot be read"),
         ({"vocab.json": "{}", "config.json": '{"model_type": "bert"}'}, "has an empty vocabulary|cannot be read"),
-        ({"vocab.txt": "", "tokenizer_config.json": '{"auto_map": {"AutoTokenizer": ["evil.T", null]}}'}, "never trusted"),
+        (
+            {"vocab.txt": "", "tokenizer_config.json": '{"auto_map": {"AutoTokenizer": ["evil.T", null]}}'},
+            "code of its own .*trust_remote_code: true",
+        ),
     ],
 )
 def test_folders_that_hold_no_tokenizer(held: dict[str, str], message: str, tmp_path: Path) -> None:

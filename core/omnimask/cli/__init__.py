@@ -109,12 +109,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (usage := _usage_message(error)) is not None:
             return report(WRONG_INPUT, usage)
         traceback.print_exc()
-        return report(
-            BUG,
-            f"{type(error).__name__}: this is a bug of omnimask or of a plugin, not of your input. "
-            "Please report it with the lines above, the command and the output of `omnimask doctor`",
-        )
+        return report(BUG, _bug(error))
     return code if isinstance(code, int) else DONE
+
+
+def _bug(error: Exception) -> str:
+    """Whose bug an unexpected error is, as far as the traceback tells."""
+    from omnimask.blame import blamed
+    from omnimask.registry import discover
+
+    try:
+        plugin = blamed(error, discover())
+    except Exception:  # a message about an error must not end with another
+        plugin = None
+    whose = "omnimask or of a plugin" if plugin is None else f"{plugin}, or of what it calls"
+    return (
+        f"{type(error).__name__}: this is a bug of {whose}, not of your input. "
+        "Please report it with the lines above, the command and the output of `omnimask doctor`"
+    )
 
 
 def untold(error: Exception, *messages: str) -> Sequence[str]:

@@ -50,13 +50,14 @@ def inspect(
     from omnimask.report.inspection import inspect as measure
     from omnimask.run.device import choose_device
     from omnimask.run.figures import read_samples
-    from omnimask.run.prepare import check_data
+    from omnimask.run.prepare import check_data, check_model
 
     with messages():
         loaded = load_recipe(recipe, overrides or (), smoke=smoke)
         device = choose_device(loaded.device).type
         built = build(loaded)
         check_data(built)
+        check_model(built)
         places = [Place(0, 0, index, 0.0) for index in built.train_indices.tolist()]
         samples = read_samples(built.validation, places, _MEASURED)
         found = measure(built, samples, device)

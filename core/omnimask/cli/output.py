@@ -8,19 +8,22 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from omnimask.printable import printable
+
 _LOGGER = logging.getLogger("omnimask")
+_LAYOUT = "\n\t"
 
 
 def report(code: int, *messages: str) -> int:
     """Writes every message to stderr, ``error: `` before each, and returns the exit code."""
     for message in messages:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message, keep=_LAYOUT)}", file=sys.stderr)
     sys.stderr.flush()
     return code
 
@@ -42,17 +45,30 @@ def speaking(is_wanted: bool) -> Iterator[None]:
 def say(message: str) -> None:
     """One message to stderr."""
     if _speaks[0]:
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message, keep=_LAYOUT), file=sys.stderr, flush=True)
+
+
+_answers: list[TextIO | None] = [None]
+"""Where answers go while other code's prints are redirected."""
+
+
+def _stdout() -> TextIO:
+    return _answers[0] or sys.stdout
 
 
 def write_json(value: Any) -> None:
     """One JSON document to stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print(text if text.isascii() or not _has_surrogates(text) else json.dumps(value, indent=2), file=_stdout(), flush=True)
 
 
 def write_text(text: str) -> None:
     """Text to stdout, as it is."""
-    print(text, flush=True)
+    print(printable(text, keep=_LAYOUT), file=_stdout(), flush=True)
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: Sequence[str] = ()) -> None:
@@ -68,12 +84,12 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(file=sys.stdout)
+        table.add_row(*(Text(printable(cell, keep=_LAYOUT)) for cell in row))
+    console = Console(file=_stdout())
     if title:
-        console.print(Text(title, style="bold"), soft_wrap=True)
+        console.print(Text(printable(title), style="bold"), soft_wrap=True)
     console.print(table)
-    sys.stdout.flush()
+    _stdout().flush()
 
 
 def write_pairs(pairs: Mapping[str, str], *, title: str = "") -> None:
@@ -83,13 +99,19 @@ def write_pairs(pairs: Mapping[str, str], *, title: str = "") -> None:
 
 @contextlib.contextmanager
 def messages() -> Iterator[None]:
-    """Inside the ``with`` block, what the library logs goes to stderr: information as it is, warnings as such."""
-    handler, level = _StderrHandler(), _LOGGER.level
+    """Inside the ``with`` block, what the library logs goes to stderr: information as it is, warnings as such.
+
+    What components print goes there too; stdout is left to the functions of this file.
+    """
+    handler, level, before = _StderrHandler(), _LOGGER.level, _answers[0]
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
+    _answers[0] = before or sys.stdout
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
+        _answers[0] = before
         _LOGGER.setLevel(level)
         _LOGGER.removeHandler(handler)
 

@@ -13,6 +13,8 @@ from omnimask.cli.output import report, say, write_json, write_table
 if TYPE_CHECKING:
     from omnimask.inventory import PluginRow
 
+FORMAT = 1
+"""Of the JSON: keys may be added; a change of what is there has another number."""
 _COLUMNS = ("plugin", "distribution", "version", "components", "recipes", "hooks", "commands")
 
 
@@ -33,7 +35,7 @@ def plugins(
     wrong = problems(registry, commands, builtin_names(), load=check)
     if as_json:
         record = {"plugins": [dataclasses.asdict(row) for row in found], "problems": wrong}
-        write_json({**record, "left_out": list(registry.left_out), "checked": check})
+        write_json({"format": FORMAT, **record, "left_out": list(registry.left_out), "checked": check})
     else:
         write_table(_COLUMNS, _cells(found), right=_COLUMNS[3:])
         if registry.left_out:

@@ -19,6 +19,15 @@ def resume(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="What may change, for example train.workers=4.", show_default=False),
     ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-changes",
+            metavar="KEY",
+            help="Take a difference that makes it another run, for example source.my_plugin; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     devices: Devices = 1,
     max_time: MaxTime = None,
 ) -> None:
@@ -28,14 +37,18 @@ def resume(
     train.validate_every, train.checkpoint_every, train.keep_checkpoints, train.micro_batch_tokens,
     train.activation_checkpointing, device, data.path (the same data elsewhere) and data.max_bad. A schedule counts on the number
     of steps: with more of them, the learning rate follows the longer schedule from here on.
+
+    Anything else that differs from the checkpoint is named and refused: an edited recipe.yaml, another default, edited source of
+    a plugin. --accept-changes takes one of them, and history.jsonl in RUN keeps it.
     """
     deadline = deadline_in(max_time)
-    options = [] if max_time is None else ["--max-time", max_time]
+    options = [*(() if max_time is None else ("--max-time", max_time))]
+    options += [part for key in accept or () for part in ("--accept-changes", key)]
     launched_instead(devices, ["resume", str(run), *(changes or ()), *options])
     from omnimask.run.resume import reopen
 
     with together():
         with messages():
-            ready = reopen(run, changes or ())
+            ready = reopen(run, changes or (), accept or ())
         if not is_finished_already(ready):
             say("\n".join(closing_lines(run, train(ready, deadline))))

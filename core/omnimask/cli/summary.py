@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnimask.cli.output import perplexity, say
+from omnimask.cli.output import messages, perplexity, say
 from omnimask.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 def train(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
     """Trains to the end, draws the figure and returns the summary; an interrupted run is told how to continue."""
-    from omnimask.run.finish import finish
+    from omnimask.run.finish import draw
 
     try:
-        return finish(run, deadline)
+        summary = run.trainer.fit(deadline)
     except Interrupted:
         say(f"continue with: omnimask resume {run.directory.path}")
         raise
+    if run.trainer.ranks.is_first:
+        with messages():
+            draw(run)
+    return summary
 
 
 def is_finished_already(run: Run) -> bool:
@@ -34,7 +38,8 @@ def is_finished_already(run: Run) -> bool:
         return False
     directory = run.directory
     if run.trainer.ranks.is_first and not any(directory.figures.glob(f"{FIGURE}*")):
-        draw(run)  # the process ended between the summary and the figure
+        with messages():
+            draw(run)  # the process ended between the summary and the figure
     say(f"{directory.path} is finished at step {run.trainer.progress.step}; train.steps=N with a larger N continues it")
     return True
 

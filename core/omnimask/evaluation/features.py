@@ -47,7 +47,7 @@ def initial_model(built: Built) -> MaskedModel:
     specs = {name: tokenizer.spec for name, tokenizer in built.tokenizers.items()}
     _, _, answers_in = build_corruptors(built.recipe, specs)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(built.recipe.seed)
+        torch.manual_seed(built.recipe.seed % 2**64)
         return build_model(built.recipe, built.specs, answers_in)
 
 

@@ -25,6 +25,7 @@ from omnimask.evaluation.pseudo import pseudo_perplexity
 from omnimask.evaluation.raw import MOST_IDS
 from omnimask.evaluation.scores import Evaluation, answers_as_json, as_json, evaluate
 from omnimask.evaluation.unigram import count_answers, has_ids
+from omnimask.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.resume import check_fingerprint, choose_checkpoint, load_checkpoint, load_run
@@ -117,7 +118,7 @@ def evaluate_run(
         **({"pseudo_perplexity": [answers_as_json(each) for each in pseudo]} if pseudo else {}),
         **({"protocol": PROTOCOL, **as_json(found)} if found else {}),
     }
-    title = f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}"
+    title = printable(f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}")
     files = _write(RunDirectory(output or path), record, draw(found, title) if found else None)
     return EvaluatedRun(answers, pseudo, found, no_probes, record, files)
 

@@ -41,11 +41,14 @@ def load_recipe(
     name, path = find_recipe(str(name_or_path), registry)
     document = _extended(_read(path, 0), path, registry)
     problems = Problems()
-    document = apply(document, overrides, problems)
-    _check_format(document)
-    recipe = resolve(document, registry, problems, smoke=smoke)
-    if recipe is not None and smoke:
-        recipe = shrink(recipe, document, registry, problems)
+    try:
+        document = apply(document, overrides, problems)
+        _check_format(document)
+        recipe = resolve(document, registry, problems, smoke=smoke)
+        if recipe is not None and smoke:
+            recipe = shrink(recipe, document, registry, problems)
+    except RecursionError as error:
+        raise UserError(f"{_shown(path)}: nested too deeply") from error
     problems.check()
     assert recipe is not None, "a recipe without problems was not resolved"
     return replace(recipe, name=name, path=path)

@@ -28,6 +28,7 @@ from omnimask.interfaces import (
 )
 from omnimask.model import MaskedModel
 from omnimask.packed import to_device
+from omnimask.printable import printable
 from omnimask.report.blanks import Ranking, asked_in_store, columns_of, describe, no_ranking, shown_in_store
 from omnimask.training.precision import Precision
 
@@ -102,7 +103,7 @@ def _each(
                 if answers is not None:
                     content, is_known = answers.predicted[name]
                     filled = tokenizer.decode(_filled(tokens, spec, is_visible[part], content[part], is_known[part]))
-                one = Reconstruction(sample.draw.key, tokenizer.decode(tokens), visible, filled)
+                one = Reconstruction(printable(sample.draw.key), tokenizer.decode(tokens), visible, filled)
                 if spec.vocabulary is not None:
                     ranked = ranking.part(part.start, part.stop)
                     pieces, blanks = describe(tokens, tokenizer, spec, shown[part], is_asked[part], ranked)

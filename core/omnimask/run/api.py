@@ -77,7 +77,7 @@ def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str
         return _finish(start(loaded, Path(run), show=show))
 
 
-def resume(run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -> Finished:
+def resume(run: str | Path, changes: Sequence[str] = (), *, accept_changes: Sequence[str] = (), show: bool = True) -> Finished:
     """Continues a run exactly where its newest checkpoint is; ``omnimask resume`` as a function.
 
     A run that is finished already is returned as it is.
@@ -85,6 +85,7 @@ def resume(run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -
     Args:
         run: the run's folder.
         changes: ``key=value`` for what may change (``["train.steps=200"]``).
+        accept_changes: keys that may differ from the checkpoint although they make it another run (``["source.my_plugin"]``).
         show: whether progress is shown.
 
     Raises:
@@ -92,7 +93,7 @@ def resume(run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -
         RunStopped, Interrupted: as in :func:`pretrain`.
     """
     with joined():
-        return _finish(reopen(Path(run), changes, show=show))
+        return _finish(reopen(Path(run), changes, accept_changes, show=show))
 
 
 def _finish(run: Run) -> Finished:

@@ -12,6 +12,7 @@ from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, MaskedBatch, Reconstruction, Renderer, Sample
+from omnimask.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.registry import discover
 from omnimask.report.reconstruct import reconstruct
@@ -91,7 +92,7 @@ def render(recipe: Recipe, found: Mapping[str, Sequence[Reconstruction]], path: 
         renderer: Any = Component("renderer", str(recipe.modalities[name].tokenizer.load().renderer))(Context(modalities=(name,)))
         stem = path.stem if path.suffix == renderer.suffix else path.name
         whole = stem if len(recipe.modalities) == 1 else f"{stem}-{name}"
-        files.append(renderer(found[name], path.with_name(whole + renderer.suffix), title=title))
+        files.append(renderer(found[name], path.with_name(whole + renderer.suffix), title=printable(title)))
     return files
 
 

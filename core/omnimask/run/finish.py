@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 
 from omnimask.builder import build
+from omnimask.errors import RunStopped, UserError
+from omnimask.references import indented, trace
 from omnimask.run.figures import draw_run
 from omnimask.run.prepare import Run
 from omnimask.run.resume import choose_checkpoint, load_checkpoint
-from omnimask.training import files
 from omnimask.training.deadline import Deadline
 from omnimask.training.precision import Precision
+
+logger = logging.getLogger(__name__)
 
 FIGURE = "reconstructions"
 
@@ -31,17 +35,26 @@ def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
 
 
 def draw(run: Run) -> None:
-    """The figure of a finished run; its model then holds the best checkpoint's weights."""
+    """Draws the figure of a finished run; a failure is a warning. Afterwards the model holds the best checkpoint's weights."""
+    try:
+        _draw(run)
+    except Exception as error:
+        is_known = isinstance(error, (UserError, RunStopped, OSError))
+        reason = str(error) if is_known else f"{type(error).__name__}: {error}\n{indented(trace(error))}"
+        path = run.directory.path
+        logger.warning(
+            "the run is finished; its figure could not be drawn (`omnimask reconstruct %s` tries again): %s", path, reason
+        )
+
+
+def _draw(run: Run) -> None:
     directory, built, precision = run.directory, run.built, run.trainer.precision
     checkpoint = choose_checkpoint(directory.path, "best")
     if run.trainer.runner.parallel.is_sharded:  # no rank has the whole model
         built, precision = build(run.recipe, initialise=False), Precision("auto", torch.device("cpu"))
     load_checkpoint(built.model, checkpoint)
     title = f"{directory.path.resolve().name}: {_kind(run)} samples, {checkpoint.name}"
-    try:
-        draw_run(built, precision, directory.figures / FIGURE, title=title)
-    except OSError as error:
-        raise files.stopped(error, directory.figures, directory.path) from error
+    draw_run(built, precision, directory.figures / FIGURE, title=title)
 
 
 def _kind(run: Run) -> str:

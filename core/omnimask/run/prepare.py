@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from omnimask.allocation import TooLarge, limited_memory
 from omnimask.builder import Built, build
-from omnimask.component import Component
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.unigram import unigram_scores
-from omnimask.hooks import RUN_TIME
 from omnimask.interfaces import Sample
 from omnimask.recipe import Recipe
-from omnimask.registry import Registry, discover
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
+from omnimask.run.origin import Origin, origin_of
+from omnimask.run.sources import components_by_distribution, plugin_versions
 from omnimask.training.loop import Trainer
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
@@ -32,12 +30,13 @@ _TRIED = 100
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is ready to train: its model and data, its folder, and the trainer that joins them."""
+    """A run that is ready to train: its model and data, its folder, the trainer that joins them, and its origin."""
 
     built: Built
     directory: RunDirectory
     device: torch.device
     trainer: Trainer
+    origin: Origin
 
     @property
     def recipe(self) -> Recipe:
@@ -61,7 +60,9 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
         device = choose_device(recipe.device, ranks)
         built = build(recipe, initialise=initialise)
         check_data(built, ranks.world)
+        check_model(built)
         load_renderers(recipe)
+        origin = origin_of(recipe)
     shares: Any = {"device": device.type, "rank": ranks.rank, "world": ranks.world}
     with ranks.together():
         trainer = Trainer(
@@ -78,8 +79,9 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             baselines=lambda: unigram_scores(built),
             show=show,
             ranks=ranks,
+            notes=origin.files(),
         )
-    return Run(built, directory, device, trainer)
+    return Run(built, directory, device, trainer, origin)
 
 
 def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
@@ -94,7 +96,8 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
         RunDirectory(path).check_new()
     recipe = with_absolute_paths(recipe)
     run = prepare(recipe, path, show=show)
-    ranks.first(lambda: run.directory.create(recipe.to_yaml(), plugin_versions(recipe), data_record(run.built)))
+    about = {"data": data_record(run.built), "components": components_by_distribution(recipe), **run.origin.record()}
+    ranks.first(lambda: run.directory.create(run.origin.recipe, plugin_versions(recipe), about))
     return run
 
 
@@ -136,32 +139,33 @@ def check_data(built: Built, world: int = 1) -> None:
             raise UserError(f"train.batch_tokens: {error}") from error
 
 
+@torch.no_grad()
+def check_model(built: Built) -> None:
+    """Passes one sample through the model on the host, so that parts which do not fit each other are found before a run begins.
+
+    Raises:
+        UserError: a part refuses what another gives it.
+    """
+    model = built.model
+    is_training = model.training
+    with torch.random.fork_rng(devices=[]), limited_memory():
+        model.eval()
+        try:
+            batch = built.validation.pack([first_sample(built)])
+            model(batch)
+        except TooLarge as error:
+            raise UserError(f"one sample does not pass through the model: {error}") from error
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"the parts of the model do not fit each other: {error}") from error
+        finally:
+            model.train(is_training)
+
+
 def data_record(built: Built) -> dict[str, Any]:
     """What ``environment.json`` keeps under ``data``, so that a resume on other data is refused."""
     return {"fingerprint": built.dataset.fingerprint(), "samples": len(built.dataset)}
-
-
-def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
-    """Version by name of every distribution whose components take part, or whose hooks are called."""
-    registry = registry or discover()
-    plugins = [registry.entry(component.kind, component.name).plugin for component in components_of(recipe)]
-    plugins += [plugin for plugin, _ in registry.implementing(*RUN_TIME)]
-    return {plugin.distribution: plugin.version for plugin in sorted(plugins, key=lambda plugin: plugin.distribution)}
-
-
-def components_of(value: Any) -> Iterator[Component[Any]]:
-    """Every component in a recipe (or a part of one), nested ones included."""
-    if isinstance(value, Component):
-        yield value
-        yield from components_of(value.options)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from components_of([getattr(value, field.name) for field in dataclasses.fields(value)])
-    elif isinstance(value, Mapping):
-        yield from itertools.chain.from_iterable(map(components_of, value.values()))
-    elif isinstance(value, (list, tuple)):
-        yield from itertools.chain.from_iterable(map(components_of, value))
-    elif isinstance(fields := getattr(type(value), "model_fields", None), Mapping):
-        yield from components_of([getattr(value, name) for name in fields])
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from omnimask.builder import Built
 from omnimask.errors import RunStopped, UserError
 from omnimask.model import MaskedModel
 from omnimask.recipe import Recipe, load_recipe
-from omnimask.recipe.text import inline, parse
+from omnimask.recipe.text import parse
+from omnimask.run.changes import Changes, check, compare, remember
+from omnimask.run.origin import Origin, origin_of, read_origin
 from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
+from omnimask.run.sources import missing_plugins
 from omnimask.training import files
 from omnimask.training.checkpoint import Checkpoints, Damaged
 from omnimask.training.metrics import read_metrics
@@ -22,25 +25,6 @@ from omnimask.training.run_directory import RunDirectory
 from omnimask.training.state import load_weights
 
 logger = logging.getLogger(__name__)
-
-MAY_CHANGE = (
-    "train.steps",
-    "train.workers",
-    "train.log_every",
-    "train.validate_every",
-    "train.checkpoint_every",
-    "train.keep_checkpoints",
-    "train.micro_batch_tokens",
-    "train.activation_checkpointing",
-    "train.distributed",
-    "train.timeout",
-    "device",
-    "data.path",
-    "data.url",
-    "data.cache",
-    "data.max_bad",
-)
-"""What a resumed run may do differently: how long, how fast, where; never what it learns from which samples."""
 
 
 def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -54,7 +38,18 @@ def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
         raise UserError(f"there is no run directory {path}")
     if not directory.recipe.is_file():
         raise UserError(f"{path} is no run directory: it holds no recipe.yaml")
-    return load_recipe(directory.recipe, changes)
+    directory.check_links()
+    try:
+        return load_recipe(directory.recipe, changes)
+    except UserError as error:
+        raise UserError(*error.messages, *_missing(directory)) from error
+
+
+def _missing(directory: RunDirectory) -> list[str]:
+    try:
+        return missing_plugins(json.loads(directory.environment.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return []
 
 
 def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
@@ -66,39 +61,67 @@ def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
     """
     if not current().first(RunDirectory(path).recipe.is_file):
         return start(recipe, path, show=show)
-    return _reopen(path, lambda: (load_run(path), with_absolute_paths(recipe)), show=show)
+    return _reopen(path, lambda: with_absolute_paths(recipe), (), show=show)
 
 
-def reopen(path: Path, changes: Sequence[str] = (), *, show: bool = True) -> Run:
-    """A run that continues from its newest intact checkpoint when its trainer's ``fit`` is called; changes are written down.
+def reopen(path: Path, changes: Sequence[str] = (), accept: Sequence[str] = (), *, show: bool = True) -> Run:
+    """A run that continues from its newest intact checkpoint when its trainer's ``fit`` is called.
 
-    A run that was stopped before its first checkpoint begins anew, which loses nothing but time.
+    Everything that could make it another run is compared with what the checkpoint was made with: each key of the recipe, as the
+    file, ``changes`` and today's defaults give it, and the source of the plugins in use. The folder stays as it is until the first
+    step is taken. A run that was stopped before its first checkpoint begins anew, which loses nothing but time.
+
+    Args:
+        path: the run's folder.
+        changes: ``key=value``.
+        accept: keys that may differ although they make it another run; ``source.<package>`` for a plugin's code.
+        show: whether progress is shown.
 
     Raises:
-        UserError: there is nothing to continue, a change is not allowed, or the data are not those of the run.
+        UserError: there is nothing to continue, something differs that was not accepted, or the data are not those of the run.
     """
-    return _reopen(path, lambda: (load_run(path), load_run(path, changes)), show=show)
+    return _reopen(path, lambda: load_run(path, changes), accept, show=show)
 
 
-def _reopen(path: Path, load: Callable[[], tuple[Recipe, Recipe]], *, show: bool) -> Run:
-    """``load`` gives the run's recipe and what it is to be."""
-    ranks = current()
+def _reopen(path: Path, load: Callable[[], Recipe], accept: Sequence[str], *, show: bool) -> Run:
+    """``load`` gives the recipe that the run is to have."""
+    ranks, directory = current(), RunDirectory(path)
     with ranks.together():
-        before, recipe = load()
-        _check_changes(before, recipe, path)
-        _check_checkpoints(before, RunDirectory(path))
-    run = prepare(recipe, path, show=show, initialise=not Checkpoints(RunDirectory(path).checkpoints).paths())
+        recipe = load()
+    checkpoint = ranks.first(lambda: _newest(directory))
+    with ranks.together():
+        origin = read_origin(checkpoint, directory)
+        found = _compared(origin, recipe, checkpoint or path, accept, path)
+        if checkpoint is None:
+            _check_checkpoints(origin, directory)
+    run = prepare(recipe, path, show=show, initialise=checkpoint is None)
     with ranks.together():
         check_fingerprint(run.directory, run.built)
     with ranks.together():
         try:
-            checkpoint = run.trainer.restore()
+            run.trainer.restore(checkpoint, adopt=lambda: _adopt(run, found), renews_optimizer=found.concern("train.optimizer"))
         except RunStopped as error:
             raise UserError(*str(error).splitlines()) from error
     if checkpoint is None:
         logger.info("%s was stopped before its first checkpoint and begins anew", path)
-    ranks.first(lambda: _write_recipe(run, before))
     return run
+
+
+def _newest(directory: RunDirectory) -> Path | None:
+    try:
+        return Checkpoints(directory.checkpoints).newest()
+    except RunStopped as error:
+        raise UserError(*str(error).splitlines()) from error
+
+
+def _compared(origin: Origin, recipe: Recipe, written: Path, accept: Sequence[str], path: Path) -> Changes:
+    if not origin.is_complete:
+        logger.warning(
+            "%s was written by an earlier version, which kept no recipe and no digests of plugins in it: recipe.yaml is taken as "
+            "it is, and the plugins' source is not compared",
+            written,
+        )
+    return check(compare(origin, origin_of(recipe)), accept, path)
 
 
 def is_finished(run: Run) -> bool:
@@ -167,56 +190,23 @@ def load_checkpoint(model: MaskedModel, checkpoint: Path) -> None:
         raise UserError(f"{checkpoint} is damaged: {error}; choose another one with --checkpoint") from error
 
 
-def _check_changes(before: Recipe, after: Recipe, path: Path) -> None:
-    old, new = _flat(before), _flat(after)
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    allowed = ", ".join(MAY_CHANGE)
-    problems = [
-        f"{key}: {old.get(key, 'nothing')} cannot become {new.get(key, 'nothing')} in a run that has begun"
-        for key in changed
-        if not any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
-    ]
-    if problems:
-        raise UserError(*problems, f"a resumed run may change {allowed}; for anything else begin a new run")
-    if after.train.steps < before.train.steps:
-        raise UserError(f"train.steps: {before.train.steps} can only grow, not become {after.train.steps}")
-
-
-def _flat(recipe: Recipe) -> dict[str, str]:
-    return dict(_leaves(parse(recipe.to_yaml(), "recipe").data, ()))
-
-
-def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Every value that is no mapping, by its dotted path, as a recipe writes it."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, (*path, key))
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for number, item in enumerate(value):
-            yield from _leaves(item, (*path, str(number)))
-    else:
-        yield ".".join(path), inline(value)
-
-
-def _check_checkpoints(recipe: Recipe, directory: RunDirectory) -> None:
+def _check_checkpoints(origin: Origin, directory: RunDirectory) -> None:
     """Raises if the run went past its first checkpoint, and there is none any more."""
-    if Checkpoints(directory.checkpoints).paths() or not directory.metrics.exists():
+    if not directory.metrics.exists():
         return
     last = max((line["step"] for line in read_metrics(directory.metrics)), default=0)
-    if last > recipe.train.checkpoint_every:
+    every = parse(origin.recipe, "recipe").data["train"]["checkpoint_every"]
+    if last > every:
         raise UserError(f"{directory.path} reached step {last}, and its checkpoints are gone; there is nothing to continue from")
 
 
-def _write_recipe(run: Run, before: Recipe) -> None:
-    """Changes last: the next resume begins with them. The former recipe stays in ``logs/``."""
-    if run.recipe == before:
-        return
-    directory = run.directory
-    kept = directory.logs / f"recipe-until-step-{run.trainer.progress.step:08d}.yaml"
-    try:
-        directory.prepare()
-        with directory.locked():
-            files.replace(kept, before.to_yaml().encode())
-            files.replace(directory.recipe, run.recipe.to_yaml().encode())
-    except OSError as error:
-        raise files.stopped(error, directory.recipe, directory.path) from error
+def _adopt(run: Run, found: Changes) -> None:
+    """Writes the changes down: the next resume begins with them. The former recipe stays in ``logs/``."""
+    directory, progress = run.directory, run.trainer.progress
+    kept = directory.logs / f"recipe-until-step-{progress.step:08d}.yaml"
+    with files.writing(directory.recipe, directory.path):
+        remember(directory.path, found, step=progress.step, attempt=progress.attempt)
+        before, text = directory.recipe.read_bytes(), run.origin.recipe.encode()
+        if found.found and before != text:
+            files.replace(kept, before)
+            files.replace(directory.recipe, text)

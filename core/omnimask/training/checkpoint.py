@@ -118,11 +118,13 @@ class Checkpoints:
     Args:
         directory: the run's ``checkpoints/``.
         keep: how many of the newest stay, beside the best.
+        notes: contents by name of files that every checkpoint carries beside its state.
     """
 
-    def __init__(self, directory: Path, keep: int = 2) -> None:
+    def __init__(self, directory: Path, keep: int = 2, notes: Mapping[str, bytes] | None = None) -> None:
         self.directory = directory
         self.keep = keep
+        self.notes = dict(notes or {})
 
     def paths(self) -> list[Path]:
         """Directories of published checkpoints, oldest first, intact or not."""
@@ -180,7 +182,7 @@ class Checkpoints:
         path, temporary = self.path(step), self._temporary(step)
         try:
             records = {str(file.relative_to(temporary)): files.hash_file(file) for file in sorted(temporary.glob("*/*"))}
-            records |= {name: _write_file(temporary / name, write) for name, write in writers.items()}
+            records |= {name: _write_file(temporary / name, write) for name, write in {**writers, **self._notes()}.items()}
             manifest = Manifest(step, dict(cursor), records, dict(versions))
             _write_file(temporary / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
             for folder in (*(entry for entry in temporary.iterdir() if entry.is_dir()), temporary):
@@ -190,6 +192,9 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         return path
+
+    def _notes(self) -> Writers:
+        return {name: lambda file, data=data: file.write(data) for name, data in self.notes.items()}  # pyright: ignore[reportReturnType]
 
     def _temporary(self, step: int) -> Path:
         return self.path(step).with_name(step_name(step) + ".tmp")

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TextIO
 
 from omnimask.errors import RunStopped
 
@@ -46,7 +46,7 @@ class DurableWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("wb")
+        self._file: BinaryIO = os.fdopen(_own(path, os.O_TRUNC), "wb")
         self._digest = hashlib.sha256()
         self._size = 0
         self._error: OSError | None = None
@@ -85,10 +85,21 @@ class DurableWriter:
             raise self._error
 
 
+def open_own(path: Path) -> TextIO:
+    """A text file to append to; a symbolic link in its place is refused (``OSError``)."""
+    return os.fdopen(_own(path, os.O_APPEND), "a", encoding="utf-8", errors="backslashreplace")
+
+
+def _own(path: Path, flags: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flags, 0o666)
+
+
 def replace(path: Path, data: bytes) -> None:
     """The file holds ``data`` entirely, or what it held before."""
     temporary = path.with_name(path.name + ".tmp")
     try:
+        if temporary.is_symlink():
+            temporary.unlink()
         with DurableWriter(temporary) as file:
             file.write(data)
         rename(temporary, path)
@@ -121,7 +132,7 @@ class Appender:
     """Appends whole lines to a file; after a crash the last one may be torn."""
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("ab", buffering=0)
+        self._file: BinaryIO = os.fdopen(_own(path, os.O_APPEND), "ab", buffering=0)
 
     def append(self, line: str) -> None:
         _write(self._file, (line + "\n").encode())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TextIO, TypeAlias
 
+from omnimask.printable import printable
+from omnimask.training import files
 from omnimask.training.metrics import MetricsFile
 from omnimask.training.observers import Observers, RunInfo
 from omnimask.training.rate import Rate
@@ -16,6 +18,13 @@ Scores: TypeAlias = Mapping[str, Mapping[str, float]]
 """By term and name."""
 
 _ROOT = logging.getLogger("omnimask")
+
+
+class _Formatter(logging.Formatter):
+    """Escapes what a log cannot hold: names of files that are no UTF-8, control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
 
 
 class Journal:
@@ -30,15 +39,15 @@ class Journal:
         self.metrics = MetricsFile(run.directory.metrics)
         self.observers = observers
         self._run = run
-        self._handler: logging.Handler | None = None
+        self._handler: logging.StreamHandler[TextIO] | None = None
         self._level = _ROOT.level
         self._recent = Rate()
 
     def __enter__(self) -> Self:
         self._level = _ROOT.level
-        self._handler = logging.FileHandler(self._run.directory.logs / f"rank{self._run.rank}.log", encoding="utf-8")
+        self._handler = logging.StreamHandler(files.open_own(self._run.directory.logs / f"rank{self._run.rank}.log"))
         self._handler.setLevel(logging.INFO)
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         _ROOT.addHandler(self._handler)
         if not _ROOT.isEnabledFor(logging.INFO):
             _ROOT.setLevel(logging.INFO)
@@ -48,6 +57,7 @@ class Journal:
         if self._handler is not None:
             _ROOT.removeHandler(self._handler)
             self._handler.close()
+            self._handler.stream.close()
         _ROOT.setLevel(self._level)
         self.metrics.close()
 

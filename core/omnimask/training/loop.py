@@ -20,6 +20,7 @@ from omnimask.registry import Registry
 from omnimask.training import files, memory
 from omnimask.training.bad_samples import BadSampleGuard
 from omnimask.training.checkpoint import Checkpoints, verify
+from omnimask.training.closing import closing
 from omnimask.training.config import BadSamples, TrainConfig
 from omnimask.training.deadline import Deadline
 from omnimask.training.logging import Journal, Scores
@@ -34,7 +35,7 @@ from omnimask.training.step import StepResult, StepRunner
 from omnimask.training.summary import summarise
 from omnimask.training.switches import determinism, flushed_denormals
 from omnimask.training.tensorboard import check_tensorboard
-from omnimask.training.tidy import tidy
+from omnimask.training.tidy import Folder
 from omnimask.training.validation import Validation, Validator
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Trainer:
         registry: whose plugins' hooks are called; default: what is installed.
         ranks: the processes that train together (:func:`omnimask.training.ranks.joined`); ``steps`` and ``validation`` give this
             rank's share of every step and of the held-out batches. Default: those that joined, or this process alone.
+        notes: files that every checkpoint carries, by name.
 
     Raises:
         UserError: the configuration cannot work.
@@ -100,12 +102,13 @@ class Trainer:
         show: bool = True,
         registry: Registry | None = None,
         ranks: Ranks | None = None,
+        notes: Mapping[str, bytes] | None = None,
     ) -> None:
         check_tensorboard(config)
         self.ranks = ranks or current()
         self.config = config
         self.directory = directory
-        self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints)
+        self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints, notes)
         self.precision = Precision(config.precision, device)
         parallel = parallel_of(config, device, self.precision, self.ranks)
         self.state = prepare(model, config, device, self.precision, parallel)
@@ -121,18 +124,19 @@ class Trainer:
             device=device,
             parallel=parallel,
         )
-        about = (self.checkpoints, self.state, versions(plugins))
-        self._saver = saver_of(parallel, *about, directory.path)
+        self._versions = versions(plugins)
+        self._saver = saver_of(parallel, self.checkpoints, self.state, self._versions, directory.path)
         self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed, parallel)
         self._steps = steps
         self._max_bad = max_bad or BadSamples()
         self._num_samples = num_samples
-        self._versions = versions(plugins)
         self._make_baselines = baselines
         self._baselines: Scores | None = None
         self._show = show
         self._registry = registry
         self._continues = False
+        self._folder: Folder  # of the attempt
+        self._adopt: Callable[[], None] | None = None
         self._failure: Exception | None = None
 
     @property
@@ -140,10 +144,17 @@ class Trainer:
         """Where the run is."""
         return self.state.progress
 
-    def restore(self, checkpoint: Path | None = None) -> Path | None:
+    def restore(
+        self, checkpoint: Path | None = None, *, adopt: Callable[[], None] | None = None, renews_optimizer: bool = False
+    ) -> Path | None:
         """Continue from a checkpoint (the newest intact one if None is given) when :meth:`fit` is called.
 
         Returns the checkpoint; None if the run was stopped before its first one, and then it starts anew.
+
+        Args:
+            checkpoint: of this run.
+            adopt: called by rank 0 when the first step from here was taken; until then the run's folder stays as it is.
+            renews_optimizer: whether learning rate, weight decay and the like are this configuration's, not the checkpoint's.
 
         Raises:
             Damaged: the given checkpoint is not intact.
@@ -151,7 +162,7 @@ class Trainer:
             UserError: the checkpoint is of another model.
         """
         path = self.ranks.first(lambda: checkpoint or self.checkpoints.newest())
-        self._continues = True
+        self._continues, self._adopt = True, adopt
         if path is None:
             return None
         written_by = self.ranks.first(lambda: verify(path).versions)
@@ -159,7 +170,7 @@ class Trainer:
         if changed:
             names = ", ".join(f"{name} {written_by.get(name)} -> {self._versions[name]}" for name in sorted(changed))
             logger.warning("versions changed since the checkpoint, losses may differ in their last digits: %s", names)
-        self.state.restore(path)
+        self.state.restore(path, renews_optimizer=renews_optimizer)
         return path
 
     def fit(self, deadline: Deadline | None = None) -> dict[str, Any]:
@@ -202,17 +213,17 @@ class Trainer:
         return RunInfo(self.directory, self.config, state.progress, state.model, state.optimizer, device, ranks.rank, show)
 
     def _begin(self, journal: Journal) -> None:
-        """Makes the directory agree with the step that the run continues from."""
+        """Counts the attempt. A run that continues leaves its folder alone until a step is taken."""
         place = (self.directory, self.checkpoints, journal.metrics, self.progress)
-        vars(self.progress).update(vars(self.ranks.first(lambda: tidy(*place, continues=self._continues))))
-        self._continues = True
+        self._folder = Folder(*place, self.ranks, continues=self._continues, adopt=self._adopt)
+        self._continues, self._adopt = True, None
 
     def _train(self, journal: Journal, signals: Signals, deadline: Deadline) -> None:
         progress = self.progress
         logger.info("attempt %d begins at step %d of %d", progress.attempt, progress.step, self.config.steps)
         guard = BadSampleGuard(progress.bad_samples, self._max_bad, self._num_samples)
         stop: Interrupted | None = None
-        with _closing(self._steps(progress.cursor, progress.step)) as loaded_steps:
+        with closing(self._steps(progress.cursor, progress.step)) as loaded_steps:
             while progress.step < self.config.steps and (stop := self._asked_to_stop(signals, deadline)) is None:
                 with deadline.timed("step"):
                     self._take_step(loaded_steps, guard, journal)
@@ -227,6 +238,7 @@ class Trainer:
         if stop is not None:
             logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
+        self._folder.settle()  # where no step was left to take
         self._tell_of_checkpoints(journal, is_waiting=True)
         self.ranks.agree(self._failure)
         if stop is not None:
@@ -251,6 +263,7 @@ class Trainer:
                 guard([bad for several in self.ranks.gathered(loaded.bad) for bad in several])
         with memory.explained(loaded.batches, self.config, self.directory.path, f"step {loaded.step + 1}"):
             result = self.runner(loaded, totals)
+        self._folder.settle()
         seconds = time.perf_counter() - begin
         self._count(loaded, result, seconds)
         with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
@@ -321,6 +334,7 @@ class Trainer:
 
     def _save(self, journal: Journal, *, is_best: bool = False) -> None:
         """Publishes a checkpoint of the present step, or begins to, then removes what is no longer kept."""
+        self._folder.settle()
         self._tell_of_checkpoints(journal, is_waiting=True)
         self.ranks.agree(self._failure)
         self._saver.save(journal.metrics.sync, is_best=is_best)
@@ -340,19 +354,7 @@ class Trainer:
 
     def _try_to_summarise(self, status: str) -> None:
         try:
-            if self.ranks.is_first:
+            if self.ranks.is_first and self._folder.is_settled:
                 self._summarise(status)
         except RunStopped as reason:
             logger.warning("no summary: %s", reason)
-
-
-@contextmanager
-def _closing(steps: Iterable[LoadedStep]) -> Generator[Iterator[LoadedStep]]:
-    """An iterator over the steps that is closed, and its workers with it, however the loop ends."""
-    iterator = iter(steps)
-    try:
-        yield iterator
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()

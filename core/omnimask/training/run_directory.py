@@ -73,13 +73,13 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; a run needs a folder")
 
-    def create(self, recipe: str, plugins: Mapping[str, str] | None = None, data: Mapping[str, Any] | None = None) -> None:
+    def create(self, recipe: str, plugins: Mapping[str, str] | None = None, about: Mapping[str, Any] | None = None) -> None:
         """Makes the layout of a new run with ``environment.json``, and at last ``recipe.yaml``: where it is, there is a run.
 
         Args:
             recipe: the resolved recipe's text.
             plugins: version of every distribution whose components take part, by name.
-            data: what ``environment.json`` keeps of the data.
+            about: further keys of ``environment.json``.
 
         Raises:
             UserError: the folder exists and is not empty.
@@ -88,13 +88,27 @@ class RunDirectory:
         self.check_new()
         self.prepare()
         try:
-            about_data = {} if data is None else {"data": dict(data)}
-            files.replace_json(self.environment, {**describe_environment(plugins or {}), **about_data})
+            files.replace_json(self.environment, {**describe_environment(plugins or {}), **(about or {})})
             files.replace(self.recipe, recipe.encode())
         except OSError as error:
             raise files.stopped(error, self.path, self.path) from error
 
+    def check_links(self) -> None:
+        """Raises ``UserError`` if a file or folder of the run is a symbolic link that leads out of its folder."""
+        home = self.path.resolve()
+        names = (".lock", "environment.json", "history.jsonl", "metrics.jsonl", "recipe.yaml", "summary.json")
+        for entry in (*(self.path / name for name in names), *(self.path / name for name in _FOLDERS)):
+            below = entry.rglob("*") if entry.name in _FOLDERS and not entry.is_symlink() else ()
+            for path in (entry, *below):
+                if path.is_symlink() and not _leads_into(path, home):
+                    raise UserError(
+                        f"{path} is a symbolic link to {path.readlink()}, and a run writes only inside of its own folder: remove "
+                        "the link, or move the whole folder of the run to where there is room"
+                    )
+
     def _is_remains(self, entry: Path) -> bool:
+        if entry.is_symlink():
+            return False
         if entry.name in _FOLDERS:
             return entry.is_dir() and not any(entry.iterdir())
         return entry == self.environment or entry.suffix == ".tmp"
@@ -103,8 +117,10 @@ class RunDirectory:
         """Makes the folders that are missing.
 
         Raises:
+            UserError: a symbolic link in its place leads out of the run's folder.
             RunStopped: they cannot be made.
         """
+        self.check_links()
         try:
             for name in _FOLDERS:
                 (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -118,11 +134,11 @@ class RunDirectory:
         Raises:
             UserError: somebody trains here already.
         """
-        path = (self.path / ".lock").resolve()
+        path = self.path.resolve() / ".lock"
         busy = UserError(f"another process trains in {self.path}; wait for it, or stop it")
         if path in _held:
             raise busy
-        with path.open("a+") as file:
+        with files.open_own(path) as file:
             try:
                 # a record lock belongs to this process alone: loader workers that outlive it do not hold it
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,6 +149,13 @@ class RunDirectory:
                 yield
             finally:
                 _held.discard(path)
+
+
+def _leads_into(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # it leads to itself
+        return False
 
 
 def versions(plugins: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -232,8 +232,8 @@ class TrainingState:
         found |= {f"{_OPTIMIZER}{number}": parameter.detach() for number, parameter in enumerate(parameters)}
         return {name: tensor for name, tensor in found.items() if isinstance(tensor, DTensor)}
 
-    def restore(self, checkpoint: Path) -> None:
-        """Takes everything from a verified checkpoint.
+    def restore(self, checkpoint: Path, *, renews_optimizer: bool = False) -> None:
+        """Takes everything from a verified checkpoint; of the optimiser its moments alone if its options are to be renewed.
 
         Raises:
             UserError: the checkpoint is of another model, or of a run with other switches.
@@ -243,10 +243,13 @@ class TrainingState:
         averages = read_averages(checkpoint, likes)
         self._check_switches(checkpoint, training)
         set_weights(self.model, read_weights(checkpoint, likes), checkpoint)
+        fresh = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
         try:
             self.optimizer.load_state_dict(training["optimizer"])
         except ValueError as error:
             raise UserError(f"{checkpoint} holds the state of another optimizer: {error}") from error
+        for group, options in zip(self.optimizer.param_groups, fresh, strict=True):
+            group.update(options if renews_optimizer else {})
         if self.ema is not None and averages is not None:
             self.ema.restore(averages, training["ema_updates"])
         if self.scaler is not None:

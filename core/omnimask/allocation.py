@@ -1,0 +1,132 @@
+"""A limit on the memory that building a model may take, so that a size too large is refused before it is allocated."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+T = TypeVar("T")
+
+_OF_SIZE = frozenset(
+    {"empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "new_empty", "new_zeros", "new_ones", "new_full", "eye"}
+)
+_OF_RANGE = frozenset({"arange", "linspace", "logspace"})
+"""Names of torch's operators that make tensors of a size, and of a range."""
+LARGE = 1 << 28
+"""Bytes of one tensor from which on sizes are added up before anything is allocated."""
+MOST_TENSORS = 20_000
+"""Tensors that a model's constructors make at most: a thousand blocks make some tens of thousands."""
+
+
+class TooLarge(ValueError):
+    """What is built does not fit into memory."""
+
+
+def available_memory() -> int:
+    """Bytes that this process can still have: of the machine, or of its control group where that allows less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            found.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # there is no such file, or no limit ("max")
+            continue
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    except (OSError, ValueError, IndexError):
+        pass
+    return min(found)
+
+
+def build_within(make: Callable[[], T], limit: int | None = None) -> T:
+    """What ``make`` builds, unless its tensors on the host together would take more than ``limit`` bytes.
+
+    Where one tensor is large, ``make`` is first called with all large ones on torch's device ``meta``, which holds nothing; it must
+    therefore give the same whenever it is called.
+
+    Args:
+        make: builds modules and tensors.
+        limit: default: the memory that is available.
+
+    Raises:
+        TooLarge: they would take more; nothing large was allocated. A ``UserError`` in its place, where a component was building.
+    """
+    limit = available_memory() if limit is None else limit
+    try:
+        with _Limit(limit, on_large="stop"):
+            return make()
+    except _LargeTensor:
+        pass
+    dry = _Limit(limit, on_large="meta")
+    try:
+        with dry:
+            make()
+    except Exception:
+        if dry.is_exceeded:
+            raise
+    with _Limit(limit):
+        return make()
+
+
+@contextmanager
+def limited_memory() -> Generator[None]:
+    """Inside the ``with`` block, new tensors on the host together may take the memory that is available.
+
+    Raises:
+        TooLarge: one more would exceed that; it was not allocated.
+    """
+    with _Limit(available_memory()):
+        yield
+
+
+class _LargeTensor(BaseException):
+    """Ends a first attempt, whatever a component in between catches."""
+
+
+class _Limit(TorchDispatchMode):
+    def __init__(self, limit: int, on_large: Literal["make", "stop", "meta"] = "make") -> None:
+        super().__init__()
+        self.limit, self.on_large = limit, on_large
+        self.used, self.count, self.is_exceeded = 0.0, 0, False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        options = dict(kwargs or {})
+        name = func.overloadpacket.__name__
+        if (name in _OF_SIZE or name in _OF_RANGE) and torch.device(options.get("device") or "cpu").type == "cpu":
+            size = _numbers(name, args, options) * (options.get("dtype") or torch.float32).itemsize
+            self._count(size)
+            if size >= LARGE and self.on_large == "stop":
+                raise _LargeTensor
+            if size >= LARGE and self.on_large == "meta":
+                options["device"] = torch.device("meta")
+        return func(*args, **options)
+
+    def _count(self, size: float) -> None:
+        self.used, self.count = self.used + size, self.count + 1
+        self.is_exceeded = self.used > self.limit or self.count > MOST_TENSORS
+        if self.used > self.limit:
+            raise TooLarge(
+                f"its tensors need more than {self.used / 1e9:,.1f} GB, and there are {self.limit / 1e9:,.1f} GB; make it "
+                "smaller (width, depth, lengths)"
+            )
+        if self.count > MOST_TENSORS:
+            raise TooLarge(f"it makes more than {MOST_TENSORS:,} tensors; make it smaller (depth, numbers of parts)")
+
+
+def _numbers(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> float:
+    """How many numbers a call makes, as far as its arguments tell."""
+    if name in ("linspace", "logspace"):
+        return float(options.get("steps", args[2] if len(args) > 2 else 0))
+    plain = [value for value in args if isinstance(value, (int, float))]
+    if name == "arange":
+        start, end, step = {1: (0, *plain, 1), 2: (*plain, 1)}.get(len(plain), (*plain, 0, 0, 1)[:3])
+        return max(0.0, (end - start) / step) if step else 0.0
+    sizes = next((value for value in args if isinstance(value, (list, tuple, torch.Size))), plain)
+    return float(math.prod(float(size) for size in sizes))

@@ -1,0 +1,189 @@
+"""Differences between the run that a checkpoint holds and the one that is to continue it: named, refused or accepted, kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omnimask.errors import UserError
+from omnimask.hints import nearest
+from omnimask.recipe.text import inline, parse
+from omnimask.run.origin import Origin
+from omnimask.run.sources import CORE
+from omnimask.training import files
+
+logger = logging.getLogger(__name__)
+
+MAY_CHANGE = (
+    "train.steps",
+    "train.workers",
+    "train.log_every",
+    "train.validate_every",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.micro_batch_tokens",
+    "train.activation_checkpointing",
+    "train.distributed",
+    "train.timeout",
+    "device",
+    "data.path",
+    "data.url",
+    "data.cache",
+    "data.max_bad",
+)
+"""What a resumed run may do differently: how long, how fast, where; never what it learns from which samples."""
+
+HISTORY = "history.jsonl"
+"""File of a run with one line for each continuation that changed something."""
+NOTHING = "nothing"
+"""Stands for the value of a key that is absent."""
+_SOURCE = "source."
+_OWN_SOURCE = f"{_SOURCE}{CORE}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key of the recipe, or ``source.<package>``, with its values then and now as a recipe writes them."""
+
+    key: str
+    then: str
+    now: str
+
+    @property
+    def is_free(self) -> bool:
+        return _is_below(self.key, MAY_CHANGE)
+
+    def __str__(self) -> str:
+        if self.key.startswith(_SOURCE):
+            return f"{self.key}: the plugin's source is not the one that the run was trained with"
+        if self.then == NOTHING:
+            return f"{self.key}: was not there when the run was trained, and is {self.now} now"
+        return f"{self.key}: {self.then} cannot become {self.now} in a run that has begun"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a continuation does differently, and the keys of it that were accepted knowingly."""
+
+    found: tuple[Change, ...] = ()
+    accepted: tuple[str, ...] = ()
+
+    def concern(self, prefix: str) -> bool:
+        """Whether anything at or below a key differs."""
+        return any(_is_below(change.key, (prefix,)) for change in self.found)
+
+
+def compare(origin: Origin, now: Origin) -> list[Change]:
+    """Every difference, in the order of the recipe; sources only where both sides know them."""
+    old, new = _flat(origin.recipe), _flat(now.recipe)
+    found = [
+        Change(key, *(inline(side[key]) if key in side else NOTHING for side in (old, new)))
+        for key in {**old, **new}
+        if key not in old or key not in new or not _is_same(old[key], new[key])
+    ]
+    packages = [name for name in {**origin.sources, **now.sources} if name in origin.sources and name in now.sources]
+    return found + [
+        Change(f"{_SOURCE}{name}", origin.sources[name], now.sources[name])
+        for name in packages
+        if origin.sources[name] != now.sources[name]
+    ]
+
+
+def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
+    """The changes, where each is free, accepted now, or was accepted before.
+
+    Args:
+        found: what differs from the checkpoint.
+        accept: keys that the user takes knowingly; a key stands for all keys below it.
+        run: the run's folder, whose history holds what was accepted before.
+
+    Raises:
+        UserError: a change is neither; one message for each, with both values.
+    """
+    before = _accepted_before(run)
+    taken: list[str] = []
+    refused: list[Change] = []
+    for change in found:
+        if change.is_free:
+            continue
+        if change.key == _OWN_SOURCE:
+            logger.warning("omnimask itself is not as it was when the checkpoint was made; its numbers may differ from here on")
+        elif _is_below(change.key, accept) or before.get(change.key) == change.now:
+            taken.append(change.key)
+        else:
+            refused.append(change)
+    for key in accept:
+        if not any(_is_below(change.key, (key,)) for change in found):
+            hint = nearest(key, [change.key for change in found])
+            logger.warning("--accept-changes %s: nothing of this name has changed%s", key, hint)
+    if refused:
+        keys = " ".join(f"--accept-changes {change.key}" for change in refused)
+        raise UserError(
+            *map(str, refused),
+            f"a resumed run may change {', '.join(MAY_CHANGE)}; anything else makes it another run: undo it, begin a new run, "
+            f"or take it knowingly with {keys}",
+        )
+    _check_steps(found)
+    return Changes(tuple(found), tuple(taken))
+
+
+def remember(run: Path, changes: Changes, *, step: int, attempt: int) -> None:
+    """Appends the changes of a continuation to the run's history. Raises ``OSError``."""
+    if not changes.found:
+        return
+    line = {
+        "step": step,
+        "attempt": attempt,
+        "changes": {change.key: [change.then, change.now] for change in changes.found},
+        "accepted": list(changes.accepted),
+    }
+    path = run / HISTORY
+    before = path.read_bytes() if path.exists() else b""
+    files.replace(path, before + (json.dumps(line, ensure_ascii=False) + "\n").encode())
+
+
+def _accepted_before(run: Path) -> dict[str, str]:
+    """The value of every key that the last continuation to touch it was allowed to take."""
+    try:
+        lines = (run / HISTORY).read_text(encoding="utf-8").splitlines()
+        history = [json.loads(line) for line in lines]
+        return {key: line["changes"][key][1] for line in history for key in line["accepted"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _check_steps(found: Sequence[Change]) -> None:
+    for change in found:
+        if change.key == "train.steps" and int(change.now) < int(change.then):
+            raise UserError(f"train.steps: {change.then} can only grow, not become {change.now}")
+
+
+def _is_below(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two values mean the same: 1 and 1.0 do, and so do two NaN."""
+    if isinstance(one, bool) is isinstance(other, bool) and one == other:
+        return True
+    return inline(one) == inline(other)
+
+
+def _flat(recipe: str) -> Mapping[str, Any]:
+    return dict(_leaves(parse(recipe, "recipe").data, ()))
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping, by its dotted path."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value):
+            yield from _leaves(item, (*path, str(number)))
+    else:
+        yield ".".join(path), value

@@ -1,0 +1,123 @@
+"""The code that a run depends on: plugins in use, their versions, and a digest of their source files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omnimask.component import Component
+from omnimask.hooks import RUN_TIME
+from omnimask.recipe import Recipe
+from omnimask.registry import Plugin, Registry, discover
+
+CORE = "omnimask"
+"""The framework's own package."""
+
+
+def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
+    """Version by name of every distribution whose components take part, or whose hooks are called."""
+    plugins = [plugin for plugin, _ in _used(recipe, registry or discover())]
+    return {plugin.distribution: plugin.version for plugin in sorted(plugins, key=lambda plugin: plugin.distribution)}
+
+
+def source_digests(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
+    """Digest by package of the Python files of every plugin that takes part in a run; a package without files is left out."""
+    packages = {_package(module) for _, module in _used(recipe, registry or discover())} | {CORE}
+    digests = {package: digest_of(package) for package in sorted(packages)}
+    return {package: digest for package, digest in digests.items() if digest is not None}
+
+
+def components_by_distribution(recipe: Recipe, registry: Registry | None = None) -> dict[str, list[str]]:
+    """Kinds and names of a recipe's components (``masker waves.window``) by the distribution that brings them."""
+    registry = registry or discover()
+    found: dict[str, set[str]] = {}
+    for component in components_of(recipe):
+        entry = registry.entry(component.kind, component.name)
+        found.setdefault(entry.distribution, set()).add(f"{component.kind.replace('_', ' ')} {component.name}")
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def missing_plugins(environment: Mapping[str, Any]) -> list[str]:
+    """For each distribution in a run's ``environment.json`` that is not installed: its version, what it brought, the remedy."""
+    versions, brought = environment.get("plugins", {}), environment.get("components", {})
+    told: list[str] = []
+    for name, version in versions.items() if isinstance(versions, Mapping) else ():
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            what = ", ".join(brought.get(name, ())) if isinstance(brought, Mapping) else ""
+            told.append(
+                f"the run was made with {name}=={version}{f' ({what})' if what else ''}, which is not installed here: "
+                f"pip install '{name}=={version}'"
+            )
+    return told
+
+
+def digest_of(package: str) -> str | None:
+    """Digest of a package's Python files, names included; of a single module's file; None where there are none."""
+    files = list(_files(package))
+    if not files:
+        return None
+    digest = blake2b(digest_size=16)
+    for name, path in files:
+        data = path.read_bytes()
+        digest.update(f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
+    return digest.hexdigest()
+
+
+def components_of(value: Any) -> Iterator[Component[Any]]:
+    """Every component in a recipe (or a part of one), nested ones included."""
+    if isinstance(value, Component):
+        yield value
+        yield from components_of(value.options)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from components_of([getattr(value, field.name) for field in dataclasses.fields(value)])
+    elif isinstance(value, Mapping):
+        yield from itertools.chain.from_iterable(map(components_of, value.values()))
+    elif isinstance(value, (list, tuple)):
+        yield from itertools.chain.from_iterable(map(components_of, value))
+    elif isinstance(fields := getattr(type(value), "model_fields", None), Mapping):
+        yield from components_of([getattr(value, name) for name in fields])
+
+
+def _used(recipe: Recipe, registry: Registry) -> Iterator[tuple[Plugin, str]]:
+    """Plugins in use, each with a module of its code: that which registers, that of a component's class, that of its hooks."""
+    for component in components_of(recipe):
+        entry = registry.entry(component.kind, component.name)
+        reference = entry.reference
+        yield entry.plugin, reference.__module__ if isinstance(reference, type) else reference.partition(":")[0]
+        yield entry.plugin, entry.plugin.module.partition(":")[0] or CORE
+    for plugin, module in registry.implementing(*RUN_TIME):
+        yield plugin, getattr(module, "__name__", plugin.module)
+
+
+@functools.cache
+def _package(module: str) -> str:
+    """The outermost package of a module that has files of its own: a namespace package belongs to several distributions."""
+    parts = module.split(".")
+    for depth in range(1, len(parts)):
+        spec = find_spec(".".join(parts[:depth]))
+        if spec is not None and spec.origin is not None:
+            return ".".join(parts[:depth])
+    return module
+
+
+def _files(package: str) -> Iterator[tuple[str, Path]]:
+    """The Python files of a package with their names in it, in order."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return
+    origin = Path(spec.origin)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not folders:
+        yield origin.name, origin
+    for folder in folders:
+        found = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py"))
+        yield from sorted(found)
