@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Stream
 from omnimask.positions.grid import grid_place, grid_size
 from omnimask_adapters.padded import Padded
@@ -41,6 +42,8 @@ class TransformersEncoder(nn.Module):
         model_type: kind of model by transformers' name: bert, roberta, electra, modernbert, deberta-v2, ...; null with a folder.
         options: of that kind's configuration: hidden_size, num_hidden_layers, ...; weights then begin as transformers draws them.
         folder: a local folder with ``config.json`` and ``model.safetensors``, whose weights are used; null with a kind.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
     """
 
     num_summary = 0
@@ -52,6 +55,7 @@ class TransformersEncoder(nn.Module):
         model_type: str | None = None,
         options: dict[str, Any] | None = None,
         folder: Path | None = None,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__()
         if (model_type is None) == (folder is None) or (folder is not None and options):
@@ -59,6 +63,7 @@ class TransformersEncoder(nn.Module):
         self.model = model_from_config(model_type, options or {}) if model_type is not None else model_from_folder(folder)  # pyright: ignore[reportArgumentType]
         config: Any = self.model.config
         self.width, self.depth = int(config.hidden_size), int(config.num_hidden_layers)
+        self.modalities = make_modality_embedding(context, self.width, modality_embedding)
         self.grids = [grid_size(context.specs[name]) for name in context.modalities]
         self.axes = [context.specs[name].axes for name in context.modalities]
         self.numbers = [list(context.specs).index(name) for name in context.modalities]
@@ -100,7 +105,7 @@ class TransformersEncoder(nn.Module):
     ) -> Encoded:
         if context is not None:
             raise ValueError("encoder transformers reads no context; an encoder with cross-attention does")
-        padded = Padded.of(embedded.data, stream)
+        padded = Padded.of(with_modality(embedded.data, stream, self.modalities), stream)
         given: dict[str, Any] = {"inputs_embeds": padded.data, "output_hidden_states": bool(layers)}
         if padded.is_real is not None:
             given["attention_mask"] = padded.is_real.long()

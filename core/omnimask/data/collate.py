@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.data.view_fields import CarriedFields
 from omnimask.interfaces import (
     CONTENT,
     Asked,
@@ -42,14 +43,16 @@ def collate(
     base = dict(zip(specs, np.cumsum([0, *(int(n.sum()) for n in lengths.values())])[:-1].tolist(), strict=True))
     to_store = _StoreCoordinates(samples, lengths, base)
     layouts = {m: Layout(n, np.arange(len(samples), dtype=np.int64)) for m, n in lengths.items()}
-    names = views[0].keys()
+    by_view = {name: [view[name] for view in views] for name in views[0]}
+    fields = {m: _fields(samples, m, spec) for m, spec in specs.items()}
+    carry = CarriedFields(samples, specs, fields, layouts, base)
     batch = MaskedBatch(
         store={m: Packed(_content(samples, m, spec), layouts[m]) for m, spec in specs.items()},
         base=base,
-        views={name: _pack_view([view[name] for view in views], to_store, specs, base) for name in names},
+        views={name: carry(_pack_view(chosen, to_store, specs, base), chosen) for name, chosen in by_view.items()},
         group=_groups(samples),
         keys=tuple(sample.draw.key for sample in samples),
-        fields={m: _fields(samples, m, spec) for m, spec in specs.items()},
+        fields=fields,
         labels={name: _label(samples, name, spec) for name, spec in (labels or {}).items()},
     )
     return to_tensors(batch)
