@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from omnimask.component import Component, named
 from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Position, Stream
+from omnimask.positions.trial import check_placement
 from omnimask_adapters.padded import Padded
 
 _REPLACED = {"num_classes": 0, "global_pool": "", "class_token": False, "reg_tokens": 0, "pos_embed": "none", "pretrained": False}
@@ -55,6 +56,7 @@ class TimmEncoder(nn.Module):
         self.blocks, self.norm = nn.ModuleList(whole.blocks), cast(nn.Module, whole.norm)
         self.norm_before = cast(nn.Module, whole.norm_pre)
         self.position = position(dataclasses.replace(context, width=self.width))
+        check_placement(self.position, context.specs, "encoder timm", "added")
         self.modalities = make_modality_embedding(context, self.width, modality_embedding)
         self._checkpoints = False
 

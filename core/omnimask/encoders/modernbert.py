@@ -16,6 +16,7 @@ from omnimask.component import Component, named
 from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import GLU
+from omnimask.positions.trial import check_placement
 
 
 class ModernBertBlock(nn.Module):
@@ -117,6 +118,8 @@ class ModernBertEncoder(Module):
         inner = dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width)
         self.position = position(inner)
         self.local_position = local_position(inner) if any(self.reaches) else None
+        if self.local_position is not None:
+            check_placement(self.local_position, context.specs, "local_position", "rotation")
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def forward(

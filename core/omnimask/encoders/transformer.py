@@ -18,6 +18,7 @@ from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
+from omnimask.positions.trial import check_placement
 
 
 class TransformerEncoder(Module):
@@ -81,6 +82,9 @@ class TransformerEncoder(Module):
         self.norm = make_norm(norm, width, norm_eps)
         initialise(self)
         self.position = position(dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width))
+        if summary or registers:
+            reader = "an encoder with summary tokens or registers"
+            check_placement(self.position, context.specs, reader, "added", "rotation")
         self.summary = nn.Parameter(torch.randn(summary, width) * 0.02) if summary else None
         self.registers = nn.Parameter(torch.randn(registers, width) * 0.02) if registers else None
         self.no_weight_decay = {"summary", "registers"}

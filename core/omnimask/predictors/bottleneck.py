@@ -20,6 +20,7 @@ from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, 
 from omnimask.layers import MLP
 from omnimask.packed import group_by_parent, index_tensor, interleave
 from omnimask.pooling import SequencePool, check_pool, pooled
+from omnimask.positions.trial import check_placement
 from omnimask.predictors.mlm import MaskedLM
 from omnimask.predictors.sampled_visibility import AskingBlock, hiding
 
@@ -112,6 +113,7 @@ class Bottleneck(MaskedLM):
             initialise_normal(self.project)
         everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
         self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        check_placement(self.position, context.specs, "predictor bottleneck", "added", "rotation")
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
