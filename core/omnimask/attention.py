@@ -28,6 +28,19 @@ def choose_path(plan: AttentionPlan, query: Tensor) -> Path:
     return "flex" if plan.kind == "ranked" or plan.bias is not None else "varlen"
 
 
+def prepare(plan: AttentionPlan, x_TD: Tensor) -> None:
+    """Make what a learned bias gives before the first block that reads ``x_TD`` runs.
+
+    Made inside a block whose activations are recomputed, it would belong to that block's graph; the recomputation, which finds it
+    made, would save fewer tensors than the first run did.
+    """
+    device = x_TD.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_TD.dtype
+    if plan.bias is not None and choose_path(plan, x_TD[:0].to(dtype)) == "reference":
+        for number in range(len(plan.buckets)):
+            plan.pairs(number, x_TD.device)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, path: Path | None = None) -> Tensor:
     """Softmax attention inside the sequences of a plan.
 

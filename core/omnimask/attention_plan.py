@@ -61,6 +61,7 @@ class AttentionPlan:
         self.rank, self.block, self.bias, self.reach = rank, block, bias, reach
         self._device_cache: dict[Any, Any] = {}
         self._within: dict[int, AttentionPlan] = {}
+        self._pairs_of = self
 
     @classmethod
     def of(cls, stream: Stream, bias: PairBias | None = None) -> AttentionPlan:
@@ -72,7 +73,9 @@ class AttentionPlan:
         if reach is None or int(self.layout.lengths.max(initial=0)) <= reach + 1:
             return self
         if reach not in self._within:
-            self._within[reach] = AttentionPlan(self.layout, rank=self.rank, block=self.block, bias=self.bias, reach=reach)
+            near = AttentionPlan(self.layout, rank=self.rank, block=self.block, bias=self.bias, reach=reach)
+            near._pairs_of = self  # the reach is not in them
+            self._within[reach] = near
         return self._within[reach]
 
     @cached_property
@@ -135,6 +138,8 @@ class AttentionPlan:
         """
         if self.kind != "ranked" and self.bias is None:
             return None
+        if self._pairs_of is not self:
+            return self._pairs_of.pairs(number, device)
         return self._cached(("pairs", number), device, lambda: self._pairs(self.slots(self.buckets[number], device)))
 
     def _pairs(self, slots: Tensor) -> Tensor | None:

@@ -113,6 +113,30 @@ class Asked:
     layout: Layout
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """A field of ordered pairs of tokens, as the slots of a stream address it.
+
+    ``values`` (sum of L^2, ...) of all samples, row by row of each; ``row`` (T,) where the pairs of a slot's token begin, -1 for
+    slots that stand for no token with such a field; ``column`` (T,) place of a slot's token in its sample.
+    """
+
+    values: Array
+    row: Array
+    column: Array
+
+    def __call__(self, queries: Tensor, keys: Tensor, absent: float = 0) -> Tensor:
+        """(n, L_q, L_k, ...) values of pairs of slots (n, L_q), (n, L_k) of one sequence each; ``absent`` where there is none."""
+        first, second = self.row[queries], self.row[keys]
+        is_pair = (first >= 0)[:, :, None] & (second >= 0)[:, None, :]
+        if not len(self.values):
+            return self.values.new_full((*is_pair.shape, *self.values.shape[1:]), absent)
+        index = first.clamp(min=0)[:, :, None] + self.column[keys][:, None, :]
+        values = self.values[index.clamp(max=len(self.values) - 1)]
+        is_pair = is_pair.reshape(*is_pair.shape, *(1,) * (values.ndim - is_pair.ndim))
+        return values.where(is_pair, absent)
+
+
 CONTENT, NOTHING = -1, -2
 
 
@@ -126,8 +150,11 @@ class Stream:
     ``source`` (T,) store index this slot stands for, -1: inserted. ``literal`` (T,) id shown instead of the source's content,
     -1 (``CONTENT``): content is shown, -2 (``NOTHING``): only the position is. ``modality`` (T,) index into the recipe's
     modalities. ``positions`` (T, A), ``has_position`` (T,). ``noise`` (T,) float64 uniform, keyed: every discrete choice on the
-    device uses it; None if no component asks. ``kind``, ``level`` (S,) per sequence: branch of a mixture, rate drawn. ``reads`` by
-    modality and ``asked`` (of targets at single slots) are filled in when a batch is packed.
+    device uses it; None if no component asks. ``kind``, ``level`` (S,) per sequence: branch of a mixture, rate drawn.
+
+    Filled in when a batch is packed: ``reads`` by modality; ``asked`` of targets at single slots; ``fields`` by modality and name,
+    those that the view shows instead of the store's, in the form of ``MaskedBatch.fields``; ``pairs`` by name, all fields of pairs,
+    addressed by slots.
     """
 
     source: Array
@@ -144,14 +171,18 @@ class Stream:
     noise: Array | None = None
     reads: Mapping[str, Reads] = field(default_factory=dict[str, Reads])
     asked: Asked | None = None
+    fields: Mapping[str, Mapping[str, Array]] = field(default_factory=dict[str, Mapping[str, Array]])
+    pairs: Mapping[str, Pairs] = field(default_factory=dict[str, Pairs])
 
 
 @dataclass(frozen=True)
 class View:
     """``context`` is read by a pass's encoder, ``query`` by a predictor's decoder (its parents are context sequences).
 
-    ``fields`` are arity-2 fields that this view shows instead of the store's. ``hidden`` says by modality how many tokens its
-    masker hid, and of how many that could be; always host data.
+    ``fields`` are those, of tokens or of pairs of tokens, that this view shows instead of the store's: a corruptor gives them under
+    their names, (L, ...) or (L, L, ...) for the sample's L tokens of the modality, and under ``modality.name`` where several
+    modalities have a field of that name; in a batch they have the form of ``MaskedBatch.fields``. ``hidden`` says by modality how
+    many tokens its masker hid, and of how many that could be; always host data.
     """
 
     context: Stream

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from omnimask.attention import attend
+from omnimask.attention import attend, prepare
 from omnimask.attention_plan import AttentionPlan
 from omnimask.interfaces import Encoded, Packed, Stream
 from omnimask.layers import MLPKind, NormKind, draw_kept, drop_path_rates, make_mlp, make_norm
@@ -251,6 +251,8 @@ class Stack(nn.Module):
         ``rotation`` and ``context`` are one for all blocks, or one for each.
         """
         taps: dict[int, Tensor] = {}
+        if self._checkpoints and self.training:
+            prepare(plan, x_TD)
         for number, (block, rate) in enumerate(zip(self.blocks, self.rates, strict=True), start=1):
             read = context if context is None or isinstance(context, Tensor) else context[number - 1]
             kept = self._draw(rate, plan, x_TD)

@@ -68,7 +68,7 @@ def build_corruptors(
     where the training samples are known, and the stream in which each modality is answered.
 
     Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved, and
-    learn from the training samples.
+    learn from the training samples. The tokens that may be answers, of any corruptor of any view, come before all others.
     """
     served = {MAIN: {name: config.corruptor or recipe.corruptor for name, config in recipe.modalities.items()}}
     for view in recipe.views.values():
@@ -120,6 +120,10 @@ def label_spec(label: LabelConfig) -> FieldSpec:
 
 
 def _with_specials(spec: TokenSpec, corruptor: Corruptor) -> TokenSpec:
+    """With what a corruptor needs beside what others needed before it."""
+    earlier = spec.specials[: spec.answers]
     wanted = [name for name in corruptor.specials if name not in spec.special_ids]
-    answers = [name for name in corruptor.specials[: corruptor.num_answers] if name not in spec.special_ids]
-    return dataclasses.replace(spec, specials=(*spec.specials, *wanted), answers=len(answers))
+    mine = [name for name in corruptor.specials[: corruptor.num_answers] if name not in spec.special_ids]
+    answers = dict.fromkeys([*earlier, *mine])
+    specials = dict.fromkeys([*answers, *spec.specials, *wanted])
+    return dataclasses.replace(spec, specials=tuple(specials), answers=len(answers))

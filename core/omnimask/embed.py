@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from omnimask.interfaces import Context, Embedding, MaskedBatch, Stream
+from omnimask.interfaces import CONTENT, Context, Embedding, MaskedBatch, Stream
 
 
 def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding], width: int) -> Tensor:
@@ -32,10 +33,10 @@ def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding
 
 
 def field_at(stream: Stream, batch: MaskedBatch, name: str, absent: int = 0) -> Tensor:
-    """(T,) values of a tokens' field at the slots of a stream; ``absent`` where a slot stands for no token, or its modality has
-    no such field."""
+    """(T,) values of a tokens' field at the slots of a stream, as its view shows them; ``absent`` where a slot stands for no token,
+    or its modality has no such field."""
     parts = [
-        batch.fields[modality][name]
+        _field(stream, batch, modality, name)
         if name in batch.fields[modality]
         else stream.source.new_full((packed.layout.num_slots,), absent)
         for modality, packed in batch.store.items()
@@ -44,6 +45,11 @@ def field_at(stream: Stream, batch: MaskedBatch, name: str, absent: int = 0) -> 
     if not len(values):
         return torch.full_like(stream.source, absent)
     return torch.where(stream.source >= 0, values[stream.source.clamp(min=0)], absent)
+
+
+def _field(stream: Stream, batch: MaskedBatch, modality: str, name: str) -> Tensor:
+    """(P_m,) of one modality: the view's own where it has one."""
+    return stream.fields.get(modality, {}).get(name, batch.fields[modality][name])
 
 
 class TypeEmbedding(nn.Module):
@@ -74,3 +80,50 @@ class TypeEmbedding(nn.Module):
                 f"field {self.name!r} reaches {int(value.max())}, and types: {len(self.weight)} end before; raise types"
             )
         return nn.functional.embedding(value.clamp(min=0), self.weight)
+
+
+ModalitySlots: TypeAlias = Literal["hidden", "all", "none"]
+"""Which slots are told their modality: those that show no content, all, or none."""
+
+
+class ModalityEmbedding(nn.Module):
+    """A learned vector for every modality of the recipe, to be added to a stream's slots; N(0, 0.02).
+
+    Content says by itself which modality it is of, since every modality has an embedding of its own. Slots that show none are the
+    same in all modalities wherever their positions are equal, unless they are told.
+
+    Args:
+        count: number of modalities.
+        width: D.
+        slots: which slots are told.
+    """
+
+    def __init__(self, count: int, width: int, slots: ModalitySlots) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(count, width) * 0.02)
+        self.no_weight_decay = {"weight"}
+        self.tells_all = slots == "all"
+
+    def forward(self, stream: Stream) -> Tensor:
+        """(T, D), zeros where a slot is not told."""
+        found = self.of(stream)
+        return found if self.tells_all else found * (stream.literal != CONTENT)[:, None]
+
+    def of(self, stream: Stream) -> Tensor:
+        """(T, D) of all slots."""
+        return nn.functional.embedding(stream.modality, self.weight)
+
+
+def tells_modalities(context: Context, slots: ModalitySlots) -> bool:
+    """Whether slots are told their modality: where there are several, unless the recipe wants none of it."""
+    return len(context.specs) > 1 and slots != "none"
+
+
+def make_modality_embedding(context: Context, width: int, slots: ModalitySlots) -> ModalityEmbedding | None:
+    """The vectors of all modalities, or None where slots are not told; see :func:`tells_modalities`."""
+    return ModalityEmbedding(len(context.specs), width, slots) if tells_modalities(context, slots) else None
+
+
+def with_modality(x_TD: Tensor, stream: Stream, modalities: ModalityEmbedding | None) -> Tensor:
+    """(T, D) with the vectors of the slots' modalities added, where there are any."""
+    return x_TD if modalities is None else x_TD + modalities(stream).to(x_TD.dtype)

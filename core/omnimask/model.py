@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from omnimask.embed import embed
-from omnimask.interfaces import Embedding, Encoder, MaskedBatch, Packed, Prediction, Predictor, Result, Run, View
+from omnimask.interfaces import Embedding, Encoded, Encoder, MaskedBatch, Packed, Prediction, Predictor, Result, Run, View
 from omnimask.scoring import Score, summed_scores
 
 
@@ -93,14 +93,18 @@ class Pass(nn.Module):
             for (predictor, weight), query in zip(self.each(), self.queries.values(), strict=True)
         ]
 
+    def encode(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Encoded:
+        """Features of the view's context, without predictions; evaluation reads these."""
+        context = batch.views[self.view].context
+        encoder = cast(Encoder, self.encoder)
+        embedded = embed(context, batch, cast(Mapping[str, Embedding], self.embeddings), encoder.width)
+        asked: Any = {"only_asked": True} if only_asked and self.needs_asked_only else {}
+        return encoder(Packed(embedded, context.layout), context, batch, layers=self.layers, **asked)
+
     def forward(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Result:
         """Features and predictions; with ``only_asked``, nothing is computed that its predictors do not read."""
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            view = batch.views[self.view]
-            encoder = cast(Encoder, self.encoder)
-            embedded = embed(view.context, batch, cast(Mapping[str, Embedding], self.embeddings), encoder.width)
-            asked: Any = {"only_asked": True} if only_asked and self.needs_asked_only else {}
-            encoded = encoder(Packed(embedded, view.context.layout), view.context, batch, layers=self.layers, **asked)
+            encoded = self.encode(batch, earlier, only_asked=only_asked)
             result = Result(encoded, {})
             for part in self.wired(batch):
                 run = Run(batch, {**earlier, self.name: result})

@@ -99,14 +99,26 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
 
 def to_tensors(value: T) -> T:
     """NumPy arrays become torch tensors that share their memory; layouts stay host data."""
-    return map_arrays(value, lambda array: torch.from_numpy(np.ascontiguousarray(array)), (np.ndarray,))
+    return map_arrays(value, _once(lambda array: torch.from_numpy(np.ascontiguousarray(array))), (np.ndarray,))
 
 
 def to_device(value: T, device: torch.device | str, *, non_blocking: bool = False) -> T:
     """A copy whose tensors lie on ``device`` (floats keep their type; layouts stay host data)."""
-    return map_arrays(value, lambda tensor: tensor.to(device, non_blocking=non_blocking), (Tensor,))
+    return map_arrays(value, _once(lambda tensor: tensor.to(device, non_blocking=non_blocking)), (Tensor,))
 
 
 def pin_memory(value: T) -> T:
     """A copy whose tensors lie in page-locked host memory, for copies that do not block."""
-    return map_arrays(value, lambda tensor: tensor.pin_memory(), (Tensor,))
+    return map_arrays(value, _once(lambda tensor: tensor.pin_memory()), (Tensor,))
+
+
+def _once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that gives one result for one array, wherever a value holds it: what is shared stays shared."""
+    found: dict[int, tuple[Any, Any]] = {}
+
+    def apply(array: Any) -> Any:
+        if id(array) not in found:
+            found[id(array)] = array, function(array)
+        return found[id(array)][1]
+
+    return apply

@@ -175,7 +175,17 @@ def join_views(sample: Sample, parts: Sequence[tuple[str, View]]) -> View:
     """Views of a sample's single modalities as one: contexts become one sequence, queries stay sequences of their own."""
     contexts = [move(view.context, sample.start[name]) for name, view in parts]
     queries = [move(view.query, sample.start[name]) for name, view in parts if view.query is not None]
-    return View(chain(contexts), stack(queries) if queries else None)
+    return View(chain(contexts), stack(queries) if queries else None, _joined_fields(parts))
+
+
+def _joined_fields(parts: Sequence[tuple[str, View]]) -> dict[str, Any]:
+    """Fields of several views under their names, and under ``modality.name`` where several have one of that name."""
+    names = [name for _, view in parts for name in view.fields]
+    return {
+        f"{modality}.{name}" if names.count(name) > 1 else name: value
+        for modality, view in parts
+        for name, value in view.fields.items()
+    }
 
 
 def _modalities(layout: Layout) -> NDArray[np.int64]:

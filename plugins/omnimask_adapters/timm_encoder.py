@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from omnimask.component import Component, named
+from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Position, Stream
+from omnimask.positions.trial import check_placement
 from omnimask_adapters.padded import Padded
 
 _REPLACED = {"num_classes": 0, "global_pool": "", "class_token": False, "reg_tokens": 0, "pos_embed": "none", "pretrained": False}
@@ -33,6 +35,8 @@ class TimmEncoder(nn.Module):
         model: a name that timm knows and that is a ``VisionTransformer``: vit_tiny_patch16_224, vit_base_patch14_dinov2, ...
         options: other arguments of that class: embed_dim, depth, num_heads, mlp_ratio, qk_norm, init_values, drop_path_rate, ...
         position: how slots know their place; it may only add to the embeddings.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
     """
 
     num_summary = 0
@@ -44,6 +48,7 @@ class TimmEncoder(nn.Module):
         model: str = "vit_tiny_patch16_224",
         options: dict[str, Any] | None = None,
         position: Component[Position] = named("position", "sincos"),  # noqa: B008
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__()
         whole = _vision_transformer(model, options or {})
@@ -51,6 +56,8 @@ class TimmEncoder(nn.Module):
         self.blocks, self.norm = nn.ModuleList(whole.blocks), cast(nn.Module, whole.norm)
         self.norm_before = cast(nn.Module, whole.norm_pre)
         self.position = position(dataclasses.replace(context, width=self.width))
+        check_placement(self.position, context.specs, "encoder timm", "added")
+        self.modalities = make_modality_embedding(context, self.width, modality_embedding)
         self._checkpoints = False
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
@@ -71,7 +78,8 @@ class TimmEncoder(nn.Module):
         placement = self.position(stream)
         if placement.rotation is not None or placement.bias is not None:
             raise ValueError("timm's blocks can neither rotate nor bias their attention for us; use sincos, learned or none")
-        padded = Padded.of(embedded.data if placement.added is None else embedded.data + placement.added, stream)
+        x_TD = with_modality(embedded.data, stream, self.modalities)
+        padded = Padded.of(x_TD if placement.added is None else x_TD + placement.added, stream)
         bias, x_SLD = padded.bias(), self.norm_before(padded.data)
         taps: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks, start=1):

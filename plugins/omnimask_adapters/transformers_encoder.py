@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Stream
 from omnimask.positions.grid import grid_place, grid_size
 from omnimask_adapters.padded import Padded
@@ -42,6 +43,8 @@ class TransformersEncoder(nn.Module):
         options: of that kind's configuration: hidden_size, num_hidden_layers, ...; weights then begin as transformers draws them.
         folder: a local folder with ``config.json`` and ``model.safetensors``, whose weights are used; null with a kind.
         trust_remote_code: run the Python files that the folder's configuration names; read them first.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
     """
 
     num_summary = 0
@@ -54,6 +57,7 @@ class TransformersEncoder(nn.Module):
         options: dict[str, Any] | None = None,
         folder: Path | None = None,
         trust_remote_code: bool = False,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__()
         if (model_type is None) == (folder is None) or (folder is not None and options):
@@ -64,6 +68,7 @@ class TransformersEncoder(nn.Module):
             self.model = model_from_config(str(model_type), options or {})
         config: Any = self.model.config
         self.width, self.depth = int(config.hidden_size), int(config.num_hidden_layers)
+        self.modalities = make_modality_embedding(context, self.width, modality_embedding)
         self.grids = [grid_size(context.specs[name]) for name in context.modalities]
         self.axes = [context.specs[name].axes for name in context.modalities]
         self.numbers = [list(context.specs).index(name) for name in context.modalities]
@@ -105,7 +110,7 @@ class TransformersEncoder(nn.Module):
     ) -> Encoded:
         if context is not None:
             raise ValueError("encoder transformers reads no context; an encoder with cross-attention does")
-        padded = Padded.of(embedded.data, stream)
+        padded = Padded.of(with_modality(embedded.data, stream, self.modalities), stream)
         given: dict[str, Any] = {"inputs_embeds": padded.data, "output_hidden_states": bool(layers)}
         if padded.is_real is not None:
             given["attention_mask"] = padded.is_real.long()

@@ -13,7 +13,13 @@ from omnimask_text.scheme import Ints
 _LAST_SPACE = 0x3000
 _IS_SPACE = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 2)])
 """By code point; no character beyond the ideographic space is white space."""
-_WORD = re.compile(r"\w+|[^\w\s]")
+_UNSPACED = (
+    "\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
+)
+"""Chinese characters and Japanese kana, which are written without spaces between words."""
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*|(?<=[.!?…:\"'”’)])[^\S\n]*\n\s*")
 """An empty line, or the end of a line at which a sentence ends."""
 _EMPTY_LINE = re.compile(r"\n[^\S\n]*\n\s*")
@@ -30,10 +36,36 @@ def white_space(text: str) -> NDArray[np.bool_]:
 def word_numbers(text: str, offsets: Ints) -> Ints:
     """(n,) number of the word at the first character of each piece, or of the next one if that is white space.
 
-    Words are runs of letters and digits, and every other sign alone.
+    Words are runs of letters and digits, every Chinese character and kana alone, and every other sign alone.
     """
     stops = np.array([found.end() for found in _WORD.finditer(text)], np.int64)
     return np.minimum(np.searchsorted(stops, offsets[:, 0], side="right"), len(stops) - 1)
+
+
+def divided_by_script(text: str, offsets: Ints, words: Ints) -> Ints:
+    """(n,) numbers of words, in which a Chinese character or kana is always a word of its own, as in BERT [0].
+
+    Pieces of one character stay together, and so do the characters of one piece.
+
+    Args:
+        text: of the pieces.
+        offsets: (n, 2) of the pieces, in characters.
+        words: (n,) numbers that never fall, -1 for none.
+
+    [0] Devlin et al.: BERT, NAACL 2019; ``BasicTokenizer`` of its code, with the kana beside the Chinese characters.
+    """
+    if not _IS_UNSPACED.search(text):
+        return words
+    is_alone = np.zeros(len(text) + 1, bool)
+    is_alone[[found.start() for found in _IS_UNSPACED.finditer(text)]] = True
+    is_word = words >= 0
+    here, starts, stops = words[is_word], offsets[is_word, 0], np.maximum.accumulate(offsets[is_word, 1])
+    is_new = np.diff(here) != 0
+    touches = is_alone[starts[1:]] | is_alone[np.maximum(stops[:-1] - 1, 0)]
+    is_new |= touches & (starts[1:] >= stops[:-1])
+    out = words.copy()
+    out[is_word] = np.cumsum(np.concatenate(([0], is_new))) if len(here) else here
+    return out
 
 
 def sentence_starts(text: str) -> Ints:

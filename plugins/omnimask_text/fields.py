@@ -41,19 +41,20 @@ class Places:
 
 def places(frame: Frame, sizes: Sequence[int]) -> Places:
     """The places of texts with these numbers of pieces."""
+    before, after = frame.around(len(sizes))
     found: list[slice] = []
-    start = len(frame.before)
+    start = len(before)
     for size in sizes:
         found.append(slice(start, start + size))
         start += size + len(frame.between)
-    return Places(tuple(found), found[-1].stop + len(frame.after))
+    return Places(tuple(found), found[-1].stop + len(after))
 
 
 def framed(frame: Frame, where: Places, pieces: Sequence[Pieces]) -> Ints:
     """(L,) ids."""
     out = where.put([part.ids for part in pieces], 0)
     first, last = where.texts[0].start, where.texts[-1].stop
-    out[:first], out[last:] = frame.before, frame.after
+    out[:first], out[last:] = frame.around(len(pieces))
     for place in where.texts[:-1]:
         out[place.stop : place.stop + len(frame.between)] = frame.between
     return out

@@ -54,7 +54,7 @@ def _copy(tokenizer: TextTokenizer) -> Backend:
         content = json.loads(_of_bytes(tokenizer.scheme).to_str())
     else:
         raise ValueError(f"pieces by {type(tokenizer.scheme).__name__} are no subwords or bytes; write safetensors instead")
-    if not len(tokenizer.frame):
+    if not tokenizer.add_special:
         content["post_processor"] = None
     return Backend.from_str(json.dumps(content))
 

@@ -24,22 +24,35 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Frame:
-    """Ids around the texts of a sequence: ``before`` the first, ``between`` any two, ``after`` the last; each may be empty."""
+    """Ids around the texts of a sequence: ``before`` the first, ``between`` any two, ``after`` the last; each may be empty.
+
+    ``alone`` are the ids before and after a single text where they differ from those around several. ``no_several`` is the reason
+    why several texts cannot be framed, if there is one.
+    """
 
     before: Ints
     between: Ints
     after: Ints
+    alone: tuple[Ints, Ints] | None = None
+    no_several: str = ""
 
-    def __len__(self) -> int:
-        """How many special tokens frame one text."""
-        return len(self.before) + len(self.after)
+    def around(self, num_texts: int) -> tuple[Ints, Ints]:
+        """Ids before the first and after the last of so many texts.
 
-    def size(self, num_texts: int) -> int:
+        Raises:
+            ValueError: several texts cannot be framed.
+        """
+        if num_texts > 1 and self.no_several:
+            raise ValueError(self.no_several)
+        return self.alone if num_texts == 1 and self.alone is not None else (self.before, self.after)
+
+    def size(self, num_texts: int = 1) -> int:
         """How many special tokens frame so many texts."""
-        return len(self) + (num_texts - 1) * len(self.between)
+        return sum(map(len, self.around(num_texts))) + (num_texts - 1) * len(self.between)
 
 
-NO_FRAME = Frame(*(np.zeros(0, np.int64),) * 3)
+_NONE: Ints = np.zeros(0, np.int64)
+NO_FRAME = Frame(_NONE, _NONE, _NONE)
 
 
 CONTENT_USES = ("unk", "mask")

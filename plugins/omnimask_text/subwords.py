@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice
 from types import MappingProxyType
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from omnimask_text.characters import white_space, word_numbers
-from omnimask_text.scheme import CONTENT_USES, Frame, Ints, Pieces
+from omnimask_text.characters import divided_by_script, white_space, word_numbers
+from omnimask_text.frame import read_frame
+from omnimask_text.scheme import CONTENT_USES, Ints, Pieces
+from omnimask_text.unknown import DroppedCharacters
 
 USES = {
     "mask": ("[MASK]", "<mask>"),
@@ -42,23 +45,31 @@ class Subwords:
         added = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
         content = {self.special_ids.get(use) for use in CONTENT_USES}
         self.frame_ids = np.array(sorted(added - content), np.int64)
-        self.frame = _frame(backend)
-        probe = backend.encode("one two", add_special_tokens=False)
-        self._has_words = len(set(probe.word_ids)) > 1
-        self._has_spaces = any(start == 3 for start, _ in probe.offsets)
+        self.frame = read_frame(backend)
+        self._dropped = DroppedCharacters(backend)
+        self._has_words = _divides(backend)
 
     def encode(self, text: str) -> Pieces:
-        """The pieces of a text, without special tokens around it."""
-        encoding = self.backend.encode(text, add_special_tokens=False)
+        """The pieces of a text, without special tokens around it.
+
+        Raises:
+            ValueError: the tokenizer has no piece for a character, and no unknown token.
+        """
+        self._dropped.check(text)
+        with _told():
+            encoding = self.backend.encode(text, add_special_tokens=False)
         count = len(encoding)
         offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * count).reshape(count, 2)
-        if self._has_spaces:
-            offsets = _without_spaces(text, offsets)
+        offsets = _without_spaces(text, offsets)
         return Pieces(np.array(encoding.ids, np.int64), offsets, self._words(text, encoding, offsets))
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Number of pieces of each text, several at a time."""
-        return [len(encoding) for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        """Number of pieces of each text, several at a time; raises ``ValueError`` as :meth:`encode` does."""
+        if self._dropped.is_possible:
+            for text in texts:
+                self._dropped.check(text)
+        with _told():
+            return [len(encoding) for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Ints) -> str:
         """The text that pieces stand for, as the tokenizer joins them; special tokens are written out."""
@@ -72,8 +83,30 @@ class Subwords:
         """Words as the tokenizer splits them; where it does not, runs of letters and digits, and each other character."""
         if self._has_words:
             words = encoding.word_ids
-            return np.array([-1 if word is None else word for word in words] if None in words else words, np.int64)
+            numbers = np.array([-1 if word is None else word for word in words] if None in words else words, np.int64)
+            return divided_by_script(text, offsets, numbers)
         return word_numbers(text, offsets)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns the library's plain exceptions, which tell of a text that a model has no piece for, into ``ValueError``."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"the tokenizer cannot encode the text: {error}; add an unknown token to the tokenizer, or repair the text"
+        ) from error
+
+
+def _divides(backend: Tokenizer) -> bool:
+    """Whether the tokenizer divides texts into words, tried on words of a language and on tokens of its own."""
+    divide, normalizer = backend.pre_tokenizer, backend.normalizer
+    if divide is None:
+        return False
+    tokens = [backend.decode([number]) for number in islice(sorted(backend.get_vocab(with_added_tokens=False).values()), 64)]
+    texts = ("one two", " ".join(tokens), "".join(tokens))
+    return any(len(divide.pre_tokenize_str(normalizer.normalize_str(text) if normalizer else text)) > 1 for text in texts)
 
 
 def _without_spaces(text: str, offsets: Ints) -> Ints:
@@ -88,15 +121,3 @@ def _without_spaces(text: str, offsets: Ints) -> Ints:
 def _recognised(backend: Tokenizer) -> dict[str, int]:
     added = {token.content: number for number, token in backend.get_added_tokens_decoder().items()}
     return {use: added[content] for use, contents in USES.items() for content in contents[::-1] if content in added}
-
-
-def _frame(backend: Tokenizer) -> Frame:
-    """What the tokenizer puts around one text and between two."""
-    pair = backend.encode("a", "a")
-    parts = pair.sequence_ids
-    first = [number for number, part in enumerate(parts) if part == 0]
-    second = [number for number, part in enumerate(parts) if part == 1]
-    ids = np.array(pair.ids, np.int64)
-    if not first or not second:
-        return Frame(ids[:0], ids[:0], ids[:0])
-    return Frame(ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from omnimask_text.cut import cut, shares, shifted
 from omnimask_text.fields import SPECS, annotated, fields, framed, places
 from omnimask_text.raw import Texts, main_key, read
 from omnimask_text.scheme import NO_FRAME, Pieces, Scheme
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED: Mapping[str, Kind] = {
     "entity": ["person", "place", "organisation"],
@@ -62,13 +65,14 @@ class TextTokenizer:
     ) -> None:
         self.scheme = scheme
         self.max_length = max_length
+        self.add_special = add_special
         self.frame = scheme.frame if add_special else NO_FRAME
         self.vocabulary = vocabulary or scheme.vocabulary
         self.annotations: dict[str, Kind] = dict(annotations or {})
         if self.vocabulary < scheme.vocabulary:
             raise ValueError(f"the tokenizer has {scheme.vocabulary:,} ids, and vocabulary says {vocabulary:,}; leave it out")
-        if max_length <= len(self.frame):
-            raise ValueError(f"max_length {max_length} leaves no room for text beside {len(self.frame)} special tokens")
+        if max_length <= (size := self.frame.size()):
+            raise ValueError(f"max_length {max_length} leaves no room for text beside {size} special tokens")
         check_kinds(self.annotations)
         self._is_frame = np.isin(np.arange(scheme.vocabulary), scheme.frame_ids)
 
@@ -138,8 +142,9 @@ class TextTokenizer:
         if found.is_several:
             return [(0, len(found.texts), self.count(found.texts) or 0)]
         whole = [(span.start, span.stop) for each in spans.values() for span in each[0]]
-        parts = cut(found.texts[0], self.scheme, self.max_length - len(self.frame), whole)
-        return [(start, stop, size + len(self.frame)) for start, stop, size in parts]
+        around = self.frame.size()
+        parts = cut(found.texts[0], self.scheme, self.max_length - around, whole)
+        return [(start, stop, size + around) for start, stop, size in parts]
 
     def part(self, raw: Any, start: int, stop: int) -> Any:
         """The text from ``start`` to ``stop``, with what lies there of the annotated spans, counted from ``start``."""
@@ -200,7 +205,19 @@ class TextTokenizer:
         }
 
     def _check_length(self, num_pieces: int, num_texts: int) -> int:
-        length = num_pieces + self.frame.size(num_texts)
+        around = self.frame.size(num_texts)
+        if num_texts > 1 and not around and self.frame.size():
+            _warn_unframed()
+        length = num_pieces + around
         if length > self.max_length:
             raise ValueError(f"the text has {length:,} tokens, more than max_length {self.max_length:,}; raise it, or cut the text")
         return length
+
+
+@cache
+def _warn_unframed() -> None:
+    """Once in a process."""
+    logger.warning(
+        "the tokenizer frames single texts alone: its template for pairs has no special tokens, so that sequences of several texts "
+        "have none either; give its post_processor a template for pairs"
+    )

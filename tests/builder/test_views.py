@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,20 @@ import torch
 from omnimask import builtin
 from omnimask.builder import Built, build
 from omnimask.component import Component
+from omnimask.corruptors.sentinel_spans import SentinelSpans
 from omnimask.data.planner import Cursor
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, Draw, Encoded, Prediction, Run, Target, View
+from omnimask.evaluation.features import clean_pipeline, encode, read_chunks
+from omnimask.interfaces import Context, Draw, Encoded, Packed, Prediction, Run, Target, TokenSpec, View
+from omnimask.model import Pass
+from omnimask.positions.rotary import Rotary
 from omnimask.predictors.in_place import InPlace
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar, Registry
+from omnimask.report.inspection import step_flops
 from omnimask.testing.synthetic import Letters, Waves
+from omnimask.training.precision import Precision
+from omnimask.training.shards import blocks_of
 
 RECIPE = """\
 omnimask: 1
@@ -203,3 +211,87 @@ def test_a_transform_sees_groups_and_makes_rows(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, changes: tuple[str, ...], message: str) -> None:
     assert message in refused(tmp_path, *changes)
+
+
+SPANS = "{name: sentinel_spans, num_sentinels: 20}"
+SPAN_MASKER = "modalities.letters.masker={name: span, ratio: 0.3, mean_length: 2.0}"
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "predictor"),
+    [
+        (SPANS, "{name: mask_token}", "{name: autoregressive, width: 16, depth: 1, heads: 2, target: {name: ids}}"),
+        ("{name: mask_token}", SPANS, "{name: in_place, target: {name: ids}}"),
+    ],
+)
+def test_answers_of_every_view_have_an_output(tmp_path: Path, own: str, other: str, predictor: str) -> None:
+    """Whichever corruptor comes last: its special tokens alone do not say how many answers there are."""
+    changes = (f"modalities.letters.corruptor={own}", f"views={{again: {{corruptor: {other}}}}}", f"predictors=[{predictor}]")
+    found = built(tmp_path, SPAN_MASKER, *changes)
+    spec = found.specs["letters"]
+    answers = {name for name in spec.specials if name.startswith("sentinel") or name == "end"}
+    assert len(answers) >= 20 and "mask" in spec.specials
+    assert all(spec.id(name) < spec.num_answers for name in answers)
+    for batch in found.validation_batches():
+        tables = [stream.targets for view in batch.views.values() for stream in (view.context, view.query) if stream is not None]
+        assert max(int(np.asarray(table.literal).max(initial=-1)) for table in tables) < spec.num_answers
+        assert torch.isfinite(found.model(batch).loss)
+
+
+def test_a_single_corruptor_keeps_its_ids(tmp_path: Path) -> None:
+    predictor = "{name: autoregressive, width: 16, depth: 1, heads: 2, target: {name: ids}}"
+    spec = built(tmp_path, SPAN_MASKER, f"modalities.letters.corruptor={SPANS}", f"predictors=[{predictor}]").specs["letters"]
+    assert spec.specials == tuple(SentinelSpans(Context(), num_sentinels=20).specials)
+
+
+def test_positions_without_a_use_are_refused(tmp_path: Path) -> None:
+    """Before anything is trained, whatever reads them."""
+    message = refused(tmp_path, "encoder={name: transformer, width: 16, depth: 1, heads: 2, summary: 1, position: {name: alibi}}")
+    assert "an encoder with summary tokens or registers takes positions that add to embeddings and rotate" in message
+    decoder = "{name: %s, width: 16, depth: 1, heads: 2, position: {name: alibi}, target: {name: ids}}"
+    for name in ("decoder", "cross_decoder"):
+        changes = ("modalities.letters.corruptor={name: drop}", f"predictors=[{decoder % name}]")
+        assert "a decoder of hidden places takes positions" in refused(tmp_path, *changes)
+    message = refused(
+        tmp_path, "encoder={name: modernbert, width: 16, depth: 2, heads: 2, window: 2, local_position: {name: sincos}}"
+    )
+    assert "local_position takes positions that rotate queries and keys, and sincos would add to embeddings" in message
+    built(tmp_path, "encoder={name: transformer, width: 16, depth: 1, heads: 2, position: {name: alibi}}")
+
+
+def test_rotary_positions_need_a_pair_of_channels_for_every_axis() -> None:
+    specs = {"m": TokenSpec(vocabulary=4, axes=3)}
+    with pytest.raises(ValueError, match="each of 3 axes, and a head has 4"):
+        Rotary(Context(specs=specs, modalities=("m",), num_heads=1, head_width=4))
+
+
+def test_features_are_what_a_pass_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind of pass that changes what its encoder reads is evaluated so, too."""
+    found = built(tmp_path)
+    (chunk,) = read_chunks(clean_pipeline(found, found.dataset), range(3), 10_000, {})
+    before = encode(found.model, chunk.batch, "mean", Precision("fp32", torch.device("cpu")))
+    plain = Pass.encode
+
+    def doubled(self: Pass, batch: Any, earlier: Any, **asked: Any) -> Encoded:
+        result = plain(self, batch, earlier, **asked)
+        return dataclasses.replace(result, features=Packed(2 * result.features.data, result.features.layout))
+
+    monkeypatch.setattr(Pass, "encode", doubled)
+    after = encode(found.model, chunk.batch, "mean", Precision("fp32", torch.device("cpu")))
+    np.testing.assert_allclose(after, 2 * before, rtol=1e-5)
+
+
+def test_a_pass_without_gradient_has_a_forward_pass_alone(tmp_path: Path) -> None:
+    found = built(tmp_path, "views={shown: {corruptor: {name: mask_token}}}", "passes=[{name: probe, view: shown}]")
+    batch = next(iter(found.validation_batches()))
+    counted = step_flops(found.model, batch)
+    for part in found.model.each():
+        part.grad = True
+    # two passes of one size: three times one and once the other, instead of three times both
+    assert counted == pytest.approx(4 / 6 * step_flops(found.model, batch), rel=0.02)
+
+
+def test_blocks_that_passes_share_are_sharded_one_by_one(tmp_path: Path) -> None:
+    encoder = "encoder={name: transformer, width: 16, depth: 3, heads: 2}"
+    found = built(tmp_path, encoder, "views={shown: {corruptor: {name: keep}}}", "passes=[{name: probe, view: shown}]")
+    assert len(blocks_of(found.model)) == len(blocks_of(built(tmp_path, encoder).model)) == 3

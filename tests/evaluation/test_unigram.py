@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -86,3 +87,8 @@ def test_continuous_answers_have_no_frequencies() -> None:
     built = built_on(random_samples(10))
     assert not has_ids(built)
     assert unigram_scores(built) == {}
+
+
+def test_predictors_of_the_model_are_asked_and_not_those_of_the_recipe() -> None:
+    built = built_on(ids(10), small_recipe(Letters))
+    assert has_ids(dataclasses.replace(built, recipe=dataclasses.replace(built.recipe, predictors=())))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from omnimask.interfaces import CONTENT
 from omnimask.recipe import load_recipe
+from omnimask.report.blanks import shown_in_store
+from omnimask.report.reconstruct import visible_in_store
 
 from .learning import BYTES, batches, learn, same_texts, small
 
@@ -40,3 +43,14 @@ def test_three_losses_fall() -> None:
     assert first.keys() == {"mlm", "bottleneck", "bag_of_words"}
     for term, share in (("mlm", 0.6), ("bottleneck", 0.6), ("bag_of_words", 0.75)):
         assert last[term] < share * first[term], term
+
+
+def test_what_the_encoder_does_not_see_is_hidden_in_pictures() -> None:
+    """Although the view that is decoded shows it."""
+    built = small("text/retromae", *SIZES)
+    for batch in batches(built, 2):
+        main = batch.views["main"].context
+        asked, shown = np.asarray(main.targets.of), np.asarray(main.literal)[np.asarray(main.targets.at)[:, 0]]
+        assert (visible_in_store(batch, "text")[asked] == (shown == CONTENT)).all()
+        assert (shown_in_store(batch, "text")[asked] == shown).all()
+        assert (shown != CONTENT).mean() > 0.8  # a tenth is asked for as it stands

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _MEASURED = 4
 """Samples that operations and activations are measured on."""
 
-FLOPS_RULE = "3 x the forward pass (2 per multiply-add, counted by torch on a few samples) x tokens of a step / tokens measured"
+FLOPS_RULE = (
+    "3 x the forward pass, 1 x for passes without gradient (2 per multiply-add, counted by torch on a few samples) x tokens of a "
+    "step / tokens measured"
+)
 MEMORY_RULE = (
     "fp32; activations: what the backward pass needs of a few samples, measured on the CPU, x micro_batch_tokens / tokens "
     "measured. About half of that in bf16 or fp16; kernels' own buffers come on top"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from omnimask.interfaces import Corruptor, Masking, Sample, View
@@ -21,4 +22,4 @@ class PerModality:
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         parts = [(name, self.corruptors[name](sample.only(name), {name: masking[name]})) for name in sample.tokens]
         view = parts[0][1] if len(parts) == 1 else join_views(sample, parts)
-        return View(view.context, no_sequences()) if self.has_query and view.query is None else view
+        return dataclasses.replace(view, query=no_sequences()) if self.has_query and view.query is None else view

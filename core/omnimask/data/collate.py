@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.data.border import Breach, Owners, check_stream_values, check_token_values
+from omnimask.data.view_fields import CarriedFields
 from omnimask.interfaces import (
     CONTENT,
     Asked,
@@ -47,15 +48,16 @@ def collate(
     base = dict(zip(specs, np.cumsum([0, *(int(n.sum()) for n in lengths.values())])[:-1].tolist(), strict=True))
     to_store = _StoreCoordinates(samples, lengths, base)
     layouts = {m: Layout(n, np.arange(len(samples), dtype=np.int64)) for m, n in lengths.items()}
-    names = views[0].keys()
+    by_view = {name: [view[name] for view in views] for name in views[0]}
     content = {m: _content(samples, m, spec) for m, spec in specs.items()}
     fields = {m: _fields(samples, m, spec) for m, spec in specs.items()}
     for m, spec in specs.items():
         check_token_values(Tokens(content[m], _positions(samples, m, spec), fields[m]), spec)
+    carry = CarriedFields(samples, specs, fields, layouts, base)
     batch = MaskedBatch(
         store={m: Packed(content[m], layouts[m]) for m in specs},
         base=base,
-        views={name: _pack_view([view[name] for view in views], to_store, specs, base) for name in names},
+        views={name: carry(_pack_view(chosen, to_store, specs, base), chosen) for name, chosen in by_view.items()},
         group=_groups(samples),
         keys=tuple(sample.draw.key for sample in samples),
         fields=fields,

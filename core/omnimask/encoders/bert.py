@@ -13,7 +13,7 @@ from torch.nn import functional
 from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.component import Component, named
-from omnimask.embed import TypeEmbedding
+from omnimask.embed import ModalitySlots, TypeEmbedding, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import GLU, MLP
 
@@ -76,6 +76,8 @@ class BertEncoder(Module):
         type_field: the tokens' field that says which; slots that stand for no token have type 0.
         norm_eps: epsilon of the layer norms.
         dropout: share of the embeddings and of every branch's outputs that training drops.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
 
     [0] Devlin et al.: BERT, 2018. [1] Liu et al.: RoBERTa, 2019. [2] Portes et al.: MosaicBERT, 2023.
     """
@@ -97,6 +99,7 @@ class BertEncoder(Module):
         type_field: str = "document",
         norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__()
         self.width, self.depth = width, depth
@@ -108,6 +111,7 @@ class BertEncoder(Module):
         initialise_normal(self)
         self.types = TypeEmbedding(context, types, width, type_field) if types else None
         self.position = position(dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width))
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def forward(
         self,
@@ -122,7 +126,8 @@ class BertEncoder(Module):
         if context is not None:
             raise ValueError("encoder bert reads no context; an encoder with cross-attention does")
         placement: Placement = self.position(stream)
-        x_TD = embedded.data if self.types is None else embedded.data + self.types(stream, batch)
+        x_TD = with_modality(embedded.data, stream, self.modalities)
+        x_TD = x_TD if self.types is None else x_TD + self.types(stream, batch)
         x_TD = self.dropout(self.norm(x_TD if placement.added is None else x_TD + placement.added))
         rows = asked_rows(stream, only_asked and placement.bias is None)
         x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)

@@ -13,8 +13,10 @@ from torch.nn import functional
 from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.component import Component, named
+from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import GLU
+from omnimask.positions.trial import check_placement
 
 
 class ModernBertBlock(nn.Module):
@@ -73,6 +75,8 @@ class ModernBertEncoder(Module):
         position: how slots know their place in global blocks, and what is added to embeddings or biases attention everywhere.
         local_position: how they know it in local blocks; it may only rotate.
         norm_eps: epsilon of the layer norms.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
 
     [0] Warner et al.: Smarter, Better, Faster, Longer (ModernBERT), 2024.
     """
@@ -93,6 +97,7 @@ class ModernBertEncoder(Module):
         position: Component[Position] = named("position", "rotary", temperature=160000.0),  # noqa: B008
         local_position: Component[Position] = named("position", "rotary", temperature=10000.0),  # noqa: B008
         norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__()
         self.width, self.depth = width, depth
@@ -113,6 +118,9 @@ class ModernBertEncoder(Module):
         inner = dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width)
         self.position = position(inner)
         self.local_position = local_position(inner) if any(self.reaches) else None
+        if self.local_position is not None:
+            check_placement(self.local_position, context.specs, "local_position", "rotation")
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def forward(
         self,
@@ -127,7 +135,8 @@ class ModernBertEncoder(Module):
         if context is not None:
             raise ValueError("encoder modernbert reads no context; an encoder with cross-attention does")
         placement: Placement = self.position(stream)
-        x_TD = self.norm_embedding(embedded.data if placement.added is None else embedded.data + placement.added)
+        x_TD = with_modality(embedded.data, stream, self.modalities)
+        x_TD = self.norm_embedding(x_TD if placement.added is None else x_TD + placement.added)
         local = placement.rotation if self.local_position is None else self._rotation(self.local_position(stream))
         rotations = [placement.rotation if reach is None else local for reach in self.reaches]
         plan = AttentionPlan.of(stream, placement.bias)

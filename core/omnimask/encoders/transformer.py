@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Rotation, Stack, asked_rows, check_heads, encoded, initialise
 from omnimask.component import Component, named
+from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
+from omnimask.positions.trial import check_placement
 
 
 class TransformerEncoder(Module):
@@ -41,6 +43,8 @@ class TransformerEncoder(Module):
         qk_norm: normalises queries and keys head by head, which bounds the attention's logits [4].
         drop_path: in training, the probability that a sequence skips a branch of the last block; it grows linearly from 0 in the
             first one [5]. Drawn from torch's generator: splitting a batch otherwise draws other numbers.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
 
     [0] Dosovitskiy et al.: An Image is Worth 16x16 Words, 2020. [1] Darcet et al.: Vision Transformers Need Registers, 2023.
     [2] Shazeer: GLU Variants Improve Transformer, 2020. [3] Zhang, Sennrich: Root Mean Square Layer Normalization, 2019.
@@ -66,6 +70,7 @@ class TransformerEncoder(Module):
         mlp: MLPKind = "gelu",
         qk_norm: bool = False,
         drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__()
         head_width = check_heads(width, heads)
@@ -77,9 +82,13 @@ class TransformerEncoder(Module):
         self.norm = make_norm(norm, width, norm_eps)
         initialise(self)
         self.position = position(dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width))
+        if summary or registers:
+            reader = "an encoder with summary tokens or registers"
+            check_placement(self.position, context.specs, reader, "added", "rotation")
         self.summary = nn.Parameter(torch.randn(summary, width) * 0.02) if summary else None
         self.registers = nn.Parameter(torch.randn(registers, width) * 0.02) if registers else None
         self.no_weight_decay = {"summary", "registers"}
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def forward(
         self,
@@ -94,7 +103,8 @@ class TransformerEncoder(Module):
         if context is not None:
             raise ValueError("encoder transformer reads no context; an encoder with cross-attention does")
         placement: Placement = self.position(stream)
-        x_TD = embedded.data if placement.added is None else embedded.data + placement.added
+        x_TD = with_modality(embedded.data, stream, self.modalities)
+        x_TD = x_TD if placement.added is None else x_TD + placement.added
         if self.summary is None and self.registers is None:
             rows = asked_rows(stream, only_asked and placement.bias is None)
             x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
@@ -18,9 +18,8 @@ from omnimask.builder import Built
 from omnimask.corruptors.keep import Keep
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.data.planner import Place
-from omnimask.embed import embed
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, Dataset, Embedding, Encoded, Encoder, MaskedBatch, Packed, Sample, Stream
+from omnimask.interfaces import Context, Dataset, Encoded, Encoder, MaskedBatch, Sample, Stream
 from omnimask.maskers.candidates import SPECIAL
 from omnimask.maskers.none import NoMasker
 from omnimask.maskers.per_modality import PerModality
@@ -110,15 +109,12 @@ def encode(model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precis
         precision: of the forward pass, and the device.
     """
     part = backbone(model)
-    encoder = cast(Encoder, part.encoder)
     moved = to_device(batch, precision.device)
-    context = moved.views[part.view].context
     was_training = model.training
     model.eval()
     try:
         with precision.autocast():
-            embedded = embed(context, moved, cast(Mapping[str, Embedding], part.embeddings), encoder.width)
-            encoded = encoder(Packed(embedded, context.layout), context, moved)
+            encoded = part.encode(moved, {})
     finally:
         model.train(was_training)
     if pool == "first":

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from omnimask.answers import ACCURACY, CROSS_ENTROPY, TOP5, RanksIds
 from omnimask.builder import Built
 from omnimask.evaluation.features import read_chunks
-from omnimask.interfaces import Draw, MaskedBatch, Predictor
+from omnimask.interfaces import Draw, MaskedBatch, Predictor, Target
 from omnimask.scoring import asked_ids
 
 logger = logging.getLogger(__name__)
@@ -65,12 +64,16 @@ class Unigram:
 
 def has_ids(built: Built) -> bool:
     """Whether any predictor of the model answers with ids."""
-    labelled = {label: predictor for part in built.model.each() for label, predictor in part.predictors.items()}
-    return any(
-        isinstance(cast(Predictor, labelled[config.label]).target(modality), RanksIds)
-        for config in built.recipe.predictors
-        for modality in config.of
-    )
+    predictors = [predictor for part in built.model.each() if part.grad for predictor, _ in part.each()]
+    return any(isinstance(_target(predictor, modality), RanksIds) for predictor in predictors for modality in built.specs)
+
+
+def _target(predictor: Predictor, modality: str) -> Target | None:
+    """None where the predictor serves other modalities."""
+    try:
+        return predictor.target(modality)
+    except KeyError:
+        return None
 
 
 def count_answers(built: Built) -> dict[str, Unigram]:

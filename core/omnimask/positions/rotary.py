@@ -35,6 +35,11 @@ class Rotary(Module):
                 f"rotary positions pair channels, and a head has {context.head_width}; choose heads so that width / heads is even"
             )
         self.pairs, self.temperature = context.head_width // 2, temperature
+        if self.pairs < self.axes:
+            raise ValueError(
+                f"rotary positions need a pair of channels for each of {self.axes} axes, and a head has {context.head_width}; "
+                f"choose fewer heads: width / heads of at least {2 * self.axes}"
+            )
         self.register_buffer("frequency", frequencies(self.pairs // self.axes, temperature).float(), persistent=False)
 
     def forward(self, stream: Stream) -> Placement:

@@ -12,7 +12,7 @@ from torch import nn
 from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Stack, check_heads, initialise
 from omnimask.component import Component, named
-from omnimask.embed import embed
+from omnimask.embed import ModalitySlots, embed, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
 from omnimask.packed import group_by_parent
 from omnimask.predictors.base import PredictorModule
@@ -29,6 +29,8 @@ class Autoregressive(PredictorModule):
         mlp_ratio: hidden width of its MLPs in units of ``width``.
         position: how its slots know their place.
         norm_eps: epsilon of its layer norms.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
 
     [0] Raffel et al.: Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2019.
     """
@@ -47,6 +49,7 @@ class Autoregressive(PredictorModule):
         mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
         position: Component[Position] = named("position", "sincos"),  # noqa: B008
         norm_eps: Annotated[float, Field(gt=0)] = 1e-6,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__(context, target)
         head_width = check_heads(width, heads)
@@ -60,11 +63,13 @@ class Autoregressive(PredictorModule):
             context, modalities=tuple(context.specs), width=width, num_heads=heads, head_width=head_width
         )
         self.position = position(everything)
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
         query = self.stream(view)
         placement = self.position(query)
         x_TD = self.adapt(embed(query, run.batch, self.context.embeddings, self.context.width))
+        x_TD = with_modality(x_TD, query, self.modalities)
         if placement.added is not None:
             x_TD = x_TD + placement.added
         plan = AttentionPlan.of(query, placement.bias)

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Rotation, Rows, Stack, check_heads, initialise_normal
 from omnimask.component import Component, named
-from omnimask.embed import embed
+from omnimask.embed import ModalitySlots, embed, make_modality_embedding, with_modality
 from omnimask.encoders.bert import BertBlock
 from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
 from omnimask.layers import MLP
 from omnimask.packed import group_by_parent, index_tensor, interleave
 from omnimask.pooling import SequencePool, check_pool, pooled
+from omnimask.positions.trial import check_placement
 from omnimask.predictors.mlm import MaskedLM
 from omnimask.predictors.sampled_visibility import AskingBlock, hiding
 
@@ -65,6 +66,8 @@ class Bottleneck(MaskedLM):
         tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
         bias: whether the linear layer and the norm before the scores have biases; the scores have one.
         norm_eps: epsilon of the norms.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
 
     [0] Xiao, Liu, Shao, Cao: RetroMAE: Pre-Training Retrieval-oriented Language Models Via Masked Auto-Encoder, 2022.
     [1] Liu, Xiao, Shao, Cao: RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented Language Models, 2023.
@@ -89,6 +92,7 @@ class Bottleneck(MaskedLM):
         tied: bool = True,
         bias: bool = True,
         norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__(context, target=target, tied=tied, bias=bias, norm_eps=norm_eps)
         check_pool(pool, context.summary)
@@ -109,6 +113,8 @@ class Bottleneck(MaskedLM):
             initialise_normal(self.project)
         everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
         self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        check_placement(self.position, context.specs, "predictor bottleneck", "added", "rotation")
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
         query, selected = self.stream(view), self.select(view)
@@ -137,12 +143,14 @@ class Bottleneck(MaskedLM):
         placement = self.position(query).unbiased("predictor bottleneck")
         shown = embed(query, run.batch, self._embeddings[0], self.context.width)
         added = torch.zeros_like(shown) if placement.added is None else placement.added
+        shown = with_modality(shown, query, self.modalities)
         shown = self.dropout(self.norm_input(shown + added))
         x_TD = torch.cat([vector, shown])[joint.order]
         rotation = _rotation(placement.rotation, len(vector), joint.order)
         if self.visibility is None:
             return self._seeing_each_other(x_TD, joint, query, rotation)
-        places = torch.cat([torch.zeros_like(vector), added])[joint.order]
+        told = added if self.modalities is None else added + self.modalities.of(query)
+        places = torch.cat([torch.zeros_like(vector), told])[joint.order]
         owner = np.repeat(np.arange(joint.layout.num_sequences), joint.layout.lengths)
         asking = self.dropout(self.norm_input(vector[index_tensor(owner, vector.device)] + places))
         plan = AttentionPlan(joint.layout, bias=self._drawn(query, joint))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Stack, check_heads, initialise
 from omnimask.component import Component, named
+from omnimask.embed import ModalitySlots
 from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
 from omnimask.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor
@@ -42,6 +43,8 @@ class CrossDecoder(QueryPredictor):
         norm, norm_eps: kind (``layer`` or ``rms``) and epsilon of its norms.
         mlp: ``gelu`` or ``swiglu``, as in the encoder ``transformer``.
         qk_norm: normalises queries and keys, as there.
+        modality_embedding: where a recipe has several modalities, each has a mask vector of its own (``hidden`` and ``all`` are the
+            same here), unless this is ``none``.
 
     [0] Fu, Lian et al.: Rethinking Patch Dependence for Masked Autoencoders, 2024.
     """
@@ -65,6 +68,7 @@ class CrossDecoder(QueryPredictor):
         norm_eps: Annotated[float, Field(gt=0)] = 1e-6,
         mlp: MLPKind = "gelu",
         qk_norm: bool = False,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__(context, target)
         check_heads(width, heads)
@@ -88,7 +92,7 @@ class CrossDecoder(QueryPredictor):
         self.stack = Stack(blocks)
         self.add_heads(make_norm(norm, width, norm_eps), width)
         initialise(self)
-        self.add_queries(position, width, heads)
+        self.add_queries(position, width, heads, modality_embedding)
         self.mixture = nn.Parameter(torch.full((depth, count), 1 / count)) if count > 1 else None
         norms = [make_norm(norm, context.width, norm_eps) for _ in range(depth if count > 1 else 0)]
         self.mixture_norms = nn.ModuleList(norms)
@@ -100,7 +104,7 @@ class CrossDecoder(QueryPredictor):
         served = self.served(query, visible.num_sequences)
         slots = index_tensor(served.slots, encoded.features.data.device)
         here, there = (self.position(stream).unbiased("predictor cross_decoder") for stream in (query, encoded.stream))
-        x_TD = self.mask_vector.expand(len(slots), -1)
+        x_TD = self.hidden(query)[slots]
         if here.added is not None:
             x_TD = x_TD + here.added[slots]
         rotation = None if here.rotation is None else (here.rotation[0][slots], here.rotation[1][slots])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from omnimask.attention_plan import AttentionPlan
 from omnimask.blocks import Block, Rows, Stack, check_heads, initialise
 from omnimask.component import Component, named
+from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
 from omnimask.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
@@ -20,7 +21,7 @@ from omnimask.predictors.queries import QueryPredictor, Served
 
 
 class Decoder(QueryPredictor):
-    """Attends over the encoder's features and one mask vector per hidden place, and answers at those places (MAE [0]).
+    """Attends over the encoder's features and a mask vector per hidden place, and answers at those places (MAE [0]).
 
     The features of the visible tokens are projected to the decoder's width; every slot of the query stream shows a learned mask
     vector and its position. The modalities that this predictor serves are decoded together, those of other predictors not at all.
@@ -34,6 +35,8 @@ class Decoder(QueryPredictor):
         norm, norm_eps: kind (``layer`` or ``rms``) and epsilon of its norms.
         mlp: ``gelu`` or ``swiglu``, as in the encoder ``transformer``.
         qk_norm: normalises queries and keys, as there.
+        modality_embedding: where a recipe has several modalities, each has a mask vector of its own, unless this is ``none``; with
+            ``all``, a learned vector of their modality is added to the visible slots, too.
 
     [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021.
     """
@@ -55,6 +58,7 @@ class Decoder(QueryPredictor):
         norm_eps: Annotated[float, Field(gt=0)] = 1e-6,
         mlp: MLPKind = "gelu",
         qk_norm: bool = False,
+        modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__(context, target)
         check_heads(width, heads)
@@ -65,7 +69,8 @@ class Decoder(QueryPredictor):
         self.stack = Stack(blocks)
         self.add_heads(make_norm(norm, width, norm_eps), width)
         initialise(self)
-        self.add_queries(position, width, heads)
+        self.add_queries(position, width, heads, modality_embedding)
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
         query = self.stream(view)
@@ -75,9 +80,9 @@ class Decoder(QueryPredictor):
     def _decode(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
         """(n, D) of the slots served."""
         device, sequences = encoded.features.data.device, encoded.features.layout.num_sequences
-        visible = self.project(encoded.at(self.context.layer))
+        visible = with_modality(self.project(encoded.at(self.context.layer)), encoded.stream, self.modalities)
         at_visible, at_hidden = (self.position(stream).unbiased("predictor decoder") for stream in (encoded.stream, query))
-        hidden = self.mask_vector.to(visible.dtype).expand(query.layout.num_slots, -1)
+        hidden = self.hidden(query).to(visible.dtype)
         if at_visible.added is not None and at_hidden.added is not None:
             visible, hidden = visible + at_visible.added, hidden + at_hidden.added
         slots = index_tensor(served.slots, device)

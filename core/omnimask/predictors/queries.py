@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnimask.component import Component
+from omnimask.embed import ModalitySlots, tells_modalities
 from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Stream, Target, View
 from omnimask.packed import index_tensor, ranges
+from omnimask.positions.trial import check_placement
 from omnimask.predictors.base import PredictorModule
 
 
@@ -25,7 +27,10 @@ class Served:
 
 
 class QueryPredictor(PredictorModule):
-    """Base of predictors whose slots show one learned mask vector and their place; a subclass makes its own blocks."""
+    """Base of predictors whose slots show a learned mask vector and their place; a subclass makes its own blocks.
+
+    There is one mask vector, (D,), or one for each modality of the recipe, (modalities, D), where slots are told their modality.
+    """
 
     mask_vector: nn.Parameter
     position: nn.Module
@@ -39,14 +44,22 @@ class QueryPredictor(PredictorModule):
         self.norm = norm
         self.heads = nn.ModuleDict({m: nn.Linear(width, self.target(m).num_outputs) for m in self.context.modalities})
 
-    def add_queries(self, position: Component[Position], width: int, heads: int) -> None:
-        """The positions of all modalities' slots, and the mask vector."""
+    def add_queries(self, position: Component[Position], width: int, heads: int, modality_embedding: ModalitySlots) -> None:
+        """The positions of all modalities' slots, and the mask vectors."""
         everything = dataclasses.replace(
             self.context, modalities=tuple(self.context.specs), width=width, num_heads=heads, head_width=width // heads
         )
         self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
-        self.mask_vector = nn.Parameter(torch.randn(width) * 0.02)
+        check_placement(self.position, self.context.specs, "a decoder of hidden places", "added", "rotation")
+        is_told = tells_modalities(self.context, modality_embedding)
+        self.mask_vector = nn.Parameter(torch.randn(*([len(self.names)] if is_told else []), width) * 0.02)
         self.no_weight_decay = {"mask_vector"}
+
+    def hidden(self, query: Stream) -> Tensor:
+        """(T, D) the mask vectors of a query stream's slots."""
+        if self.mask_vector.ndim == 1:
+            return self.mask_vector.expand(query.layout.num_slots, -1)
+        return nn.functional.embedding(query.modality, self.mask_vector)
 
     def served(self, query: Stream, num_parents: int) -> Served:
         """The query's slots of the modalities served, grouped by context sequence."""

@@ -48,14 +48,14 @@ def columns_of(spec: TokenSpec) -> int:
 
 
 def shown_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.int64]:
-    """(P,) what the first view that has a slot for a token shows there: ``CONTENT``, an id, or ``NOTHING``, also where no view has
-    one; ``batch`` on the host."""
+    """(P,) what the first view, which is the main one, shows of a token: ``CONTENT``, an id, or ``NOTHING``, also where it has no
+    slot for it; ``batch`` on the host. Other views show what is hidden in this one."""
     base, count = batch.base[modality], batch.store[modality].layout.num_slots
     found = np.full(count, NOTHING, np.int64)
-    for view in list(batch.views.values())[::-1]:
-        of, literal = np.asarray(view.context.source) - base, np.asarray(view.context.literal)
-        is_here = (of >= 0) & (of < count)
-        found[of[is_here]] = literal[is_here]
+    context = next(iter(batch.views.values())).context
+    of, literal = np.asarray(context.source) - base, np.asarray(context.literal)
+    is_here = (of >= 0) & (of < count)
+    found[of[is_here]] = literal[is_here]
     return found
 
 

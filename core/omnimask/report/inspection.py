@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from omnimask.builder import Built
 from omnimask.data.planner import Cursor, StepPlan
-from omnimask.interfaces import Context, MaskedBatch, Run, Sample
-from omnimask.model import own_predictions
+from omnimask.interfaces import Context, MaskedBatch, Result, Run, Sample
+from omnimask.model import MaskedModel, own_predictions
 from omnimask.training.switches import checkpoint_activations
 
 BACKWARD = 3
@@ -73,7 +74,7 @@ def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
         built.micro_batch_tokens(device),
         samples_per_epoch / len(plan.places),
         train.steps * len(plan.places) / samples_per_epoch,
-        BACKWARD * forward_flops(built.model, batch) * per_token * sum(sizes),
+        step_flops(built.model, batch) * per_token * sum(sizes),
         _memory(built, batch, device),
         not_exact(built.model, batch),
         batch.keys,
@@ -102,11 +103,28 @@ def parameters_by_part(model: Any) -> dict[str, int]:
     return found
 
 
-def forward_flops(model: nn.Module, batch: MaskedBatch) -> float:
-    """Floating-point operations of one forward pass: matrix products and convolutions, 2 per multiplication and addition."""
+def step_flops(model: MaskedModel, batch: MaskedBatch) -> float:
+    """Floating-point operations of training on a batch: matrix products and convolutions, 2 per multiplication and addition.
+
+    A pass without gradient has a forward pass alone.
+    """
     model.train()
+    whole = _flops(lambda: model(batch))
+    if all(part.grad for part in model.each()):
+        return BACKWARD * whole
+    results: dict[str, Result] = {}
+    forward_only = 0.0
+    for part in model.each():
+        run = partial(part, batch, dict(results))
+        forward_only += 0.0 if part.grad else _flops(run)
+        with torch.no_grad():
+            results[part.name] = run()
+    return BACKWARD * (whole - forward_only) + forward_only
+
+
+def _flops(run: Callable[[], object]) -> float:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(batch)
+        run()
     return float(counter.get_total_flops())
 
 

@@ -113,12 +113,11 @@ def _each(
 
 
 def visible_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.bool_]:
-    """(P_m,) whether a network reads this token's own content, in any view's context; ``batch`` on the host."""
+    """(P_m,) whether the main encoder reads this token's own content, in the first view's context; ``batch`` on the host."""
     base, count = batch.base[modality], batch.store[modality].layout.num_slots
     is_visible = np.zeros(count, bool)
-    for view in batch.views.values():
-        of = _sources(view.context) - base
-        is_visible[of[(of >= 0) & (of < count)]] = True
+    of = _sources(next(iter(batch.views.values())).context) - base
+    is_visible[of[(of >= 0) & (of < count)]] = True
     return is_visible
 
 

@@ -197,9 +197,12 @@ def norms_of(block: nn.Module) -> list[nn.Module]:
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """Modules that declare ``compile_me`` and share no parameter with others, inner ones first."""
+    """Modules that declare ``compile_me`` and share no parameter with others, inner ones first.
+
+    A module that several passes share is one module, whatever its number of names.
+    """
     blocks = [module for module in model.modules() if getattr(module, "compile_me", False)]
     inside = Counter(id(p) for block in blocks for p in block.parameters())
-    everywhere = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    everywhere = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     own = [block for block in blocks if all(inside[id(p)] == 1 == everywhere[id(p)] for p in block.parameters())]
     return [block for block in reversed(own) if any(True for _ in block.parameters())]
