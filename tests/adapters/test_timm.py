@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from omnimask.builder import build
+from omnimask.errors import UserError
 from omnimask.interfaces import Context, TokenSpec
 from omnimask.recipe import load_recipe
 
@@ -70,6 +71,5 @@ def test_what_cannot_be_wrapped_is_refused(options: dict[str, Any], message: str
 
 
 def test_positions_that_do_more_than_add_are_refused() -> None:
-    made, batch = pictures("{name: timm, options: {embed_dim: 32, depth: 1, num_heads: 2}, position: {name: alibi}}")
-    with pytest.raises(ValueError, match="neither rotate nor bias"):
-        made.model(batch)
+    with pytest.raises(UserError, match="takes positions that add to embeddings, and alibi would bias attention"):
+        pictures("{name: timm, options: {embed_dim: 32, depth: 1, num_heads: 2}, position: {name: alibi}}")

@@ -108,6 +108,8 @@ BREACHES = cases(
         answer beyond the sample | targets.of reach
         target weight infinite | a loss weight is negative or not finite
         a row too few | context targets.at has shape
+        field of pairs not square in the view | the view's field 'pairs' of 'wave' has the shape (8, 7)
+        field unknown to the tokens | the view shows a field 'angles'
     """,
 )
 NAMES = {"tokenizer": "breaching.tokens", "masker": "breaching.masker", "corruptor": "breaching.corruptor"}

@@ -426,7 +426,8 @@ def breach(lab: Lab) -> None:
 
     with lab.monkeypatch.context() as patch:
         lab.code = lab.pretrain_with(3, lambda: patch.setattr(PatchTokenizer, "__call__", one_short), data)
-    assert re.search(r"error: tokenizer 'image\.patch' of omnimask \S+, sample '\d+\.png': content has shape \(3, 4, 4, 1\)", lab.log)
+    named = r"error: tokenizer 'image\.patch' of omnimask \S+, sample '\d+\.png': content has shape \(3, 4, 4, 1\)"
+    assert re.search(named, lab.log)
     assert lab.summary["status"] == "stopped"
     lab.resumes()
 

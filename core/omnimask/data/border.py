@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from omnimask.data.view_fields import packed_fields
 from omnimask.errors import BrokenContract
 from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
 
@@ -201,6 +202,10 @@ def check_view_values(view: View, sample: Sample, specs: Mapping[str, TokenSpec]
     Raises:
         Breach: a value is out of range or not finite.
     """
+    try:
+        packed_fields([sample], [view], specs)
+    except ValueError as error:
+        raise Breach(str(error)) from error
     size = np.array([len(sample)])
     check_stream_values(view.context, specs, size, np.ones(1, np.int64), name="context ")
     if view.query is not None:

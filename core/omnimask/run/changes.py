@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 MAY_CHANGE = (
     "train.steps",
     "train.workers",
+    "train.threads",
     "train.log_every",
     "train.validate_every",
     "train.checkpoint_every",

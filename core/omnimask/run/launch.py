@@ -49,7 +49,7 @@ class _Launcher:
             port = free_port()
             for rank in range(self.count):
                 # sessions of their own: a terminal's Ctrl-C comes here alone, and reaches each of them once
-                environment = {**surroundings(self.count), **variables(rank, self.count, port), _PIPE: str(reading)}
+                environment = {**surroundings(), **variables(rank, self.count, port), _PIPE: str(reading)}
                 self.children.append(
                     subprocess.Popen(
                         self.command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[reading]
@@ -128,11 +128,9 @@ def variables(rank: int, count: int, port: int) -> dict[str, str]:
     }
 
 
-def surroundings(count: int) -> dict[str, str]:
-    """The environment, with the processors shared out evenly unless it says otherwise."""
-    threads = max(1, (os.cpu_count() or 1) // count)
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch's own warnings about a peer that is gone; the run says so itself
-    return {"OMP_NUM_THREADS": str(threads), **quiet, **os.environ}
+def surroundings() -> dict[str, str]:
+    """The environment, without torch's own warnings about a peer that is gone, unless it asks for them; the run says so itself."""
+    return {"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ}
 
 
 def free_port() -> int:

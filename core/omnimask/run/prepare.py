@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
 from omnimask.run.origin import Origin, origin_of
 from omnimask.run.sources import components_by_distribution, plugin_versions
+from omnimask.run.threads import choose_threads
 from omnimask.training.loop import Trainer
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
@@ -44,7 +46,7 @@ class Run:
 
 
 def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool = True) -> Run:
-    """Builds everything that a recipe needs to train in a folder, and writes nothing.
+    """Builds everything that a recipe needs to train in a folder, and writes nothing. Sets the number of torch's threads.
 
     Args:
         recipe: resolved.
@@ -58,6 +60,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
     ranks, directory = current(), RunDirectory(path)
     with ranks.together():
         device = choose_device(recipe.device, ranks)
+        torch.set_num_threads(choose_threads(recipe.train.threads, recipe.train.workers, _threads(directory)))
         built = build(recipe, initialise=initialise)
         check_data(built, ranks.world)
         check_model(built)
@@ -82,6 +85,14 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             notes=origin.files(),
         )
     return Run(built, directory, device, trainer, origin)
+
+
+def _threads(directory: RunDirectory) -> int | None:
+    """The number of threads that a run began with; None for a run that has not begun."""
+    try:
+        return int(json.loads(directory.environment.read_text(encoding="utf-8"))["threads"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:

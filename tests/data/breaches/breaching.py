@@ -158,6 +158,8 @@ CORRUPTED = {
     "target beyond the stream": lambda view: _answering(view, at=view.context.targets.at + LENGTH),
     "answer beyond the sample": lambda view: _answering(view, of=view.context.targets.of + LENGTH),
     "target weight infinite": lambda view: _answering(view, weight=np.full(len(view.context.targets), np.inf, np.float32)),
+    "field of pairs not square in the view": lambda view: dataclasses.replace(view, fields={"pairs": np.zeros((LENGTH, 7))}),
+    "field unknown to the tokens": lambda view: dataclasses.replace(view, fields={"angles": np.zeros(LENGTH)}),
     "a row too few": lambda view: _answering(view, of=view.context.targets.of[1:]),
 }
 
