@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import logging
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.data.cache import cache_folder, keep
+from omnimask.data.contents import identity, is_settled
 from omnimask_datasets.sources import Source, unpacked
 
 logger = logging.getLogger(f"omnimask.{__name__}")
@@ -24,7 +26,7 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 Scan: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[int, int, int]]]
 """From the lines of a file, ends included, to (start, stop, line): bytes and the number, from 1, of the line that they begin in."""
 
-_FORMAT = 1
+_FORMAT = 2
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _LARGEST = 2**32 - 1
@@ -107,11 +109,15 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
         ValueError: a file cannot be read, is UTF-16, or has a range of 4 GiB.
     """
     opened = tuple(unpacked(source) for source in sources)
-    key = repr((_FORMAT, scheme, [(source.name, *_identity(source)) for source in opened]))
+    statuses = [_status(source) for source in opened]
+    identities = [(source.name, *identity(source.path, status)) for source, status in zip(opened, statuses, strict=True)]
+    key = repr((_FORMAT, scheme, identities))
     file = cache_folder() / "ranges" / f"{blake2b(key.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}.npz"
     found = _kept(file, opened)
     if found is None:
         found = _scan_all(opened, scan, scheme)
+        if not all(source.is_packed or is_settled(status) for source, status in zip(sources, statuses, strict=True)):
+            return found
         parts = {"first": found.first, "start": found.start, "size": found.size, "line": found.line}
         head = np.frombuffer(json.dumps({"digest": found.digest}).encode(), np.uint8)
         keep(file, lambda stream: np.savez(stream, head=head, **parts), "places of samples in files")
@@ -161,12 +167,11 @@ def _is_blank(line: bytes) -> bool:
     return not line.removeprefix(_UTF8_MARK).strip()
 
 
-def _identity(source: Source) -> tuple[str, int, int]:
+def _status(source: Source) -> os.stat_result:
     try:
-        status = source.path.stat()
+        return source.path.stat()
     except OSError as error:
         raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
-    return str(source.path), status.st_size, status.st_mtime_ns
 
 
 def _kept(file: Path, sources: tuple[Source, ...]) -> Ranges | None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.data.cache import data_key
+from omnimask.data.faults import reason_of
 from omnimask.data.fields import raw_value
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.interfaces import Dataset, Draw, Tokens
@@ -37,8 +39,8 @@ class TrainingTokens:
         for index, value in self._values():
             try:
                 yield self.reader.tokenized(value, Draw(0, 0, self.dataset.key(index), stage=("corpus",)))
-            except (OSError, ValueError):
-                continue
+            except Exception as error:
+                reason_of(error, self.dataset.key(index))
 
     def raw(self) -> Iterator[Any]:
         """The decoded raw values."""
@@ -50,13 +52,14 @@ class TrainingTokens:
             try:
                 raw = raw_value(self.dataset[index], self.reader.field)
                 value = None if raw is None else self.reader.decoded(raw)
-            except (OSError, ValueError):
+            except Exception as error:
+                reason_of(error, self.dataset.key(index))
                 continue
             if value is not None:
                 yield index, value
 
     def fingerprint(self) -> str:
         """Digest of what the tokens depend on."""
-        digest = blake2b(repr((self.dataset.fingerprint(), self.reader.field, self.options)).encode(), digest_size=16)
+        digest = blake2b(repr((data_key(self.dataset), self.reader.field, self.options)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.indices).tobytes())
         return digest.hexdigest()

@@ -13,6 +13,7 @@ import torch
 
 from omnimask.builder import Built, build
 from omnimask.component import Component
+from omnimask.data.contents import FINGERPRINT_FORMAT
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.unigram import unigram_scores
@@ -138,7 +139,7 @@ def check_data(built: Built, world: int = 1) -> None:
 
 def data_record(built: Built) -> dict[str, Any]:
     """What ``environment.json`` keeps under ``data``, so that a resume on other data is refused."""
-    return {"fingerprint": built.dataset.fingerprint(), "samples": len(built.dataset)}
+    return {"fingerprint": built.dataset.fingerprint(), "format": FINGERPRINT_FORMAT, "samples": len(built.dataset)}
 
 
 def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:

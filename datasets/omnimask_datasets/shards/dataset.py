@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from omnimask.data.contents import files_state
 from omnimask.interfaces import Context
 from omnimask_datasets.shards.index import same_keys
 from omnimask_datasets.shards.local import LocalShards
@@ -132,11 +133,16 @@ class Shards:
         return np.concatenate([index.tokens for index in indexes])
 
     def fingerprint(self) -> str:
-        """Digest of the shards' headers, in their order; where they lie does not matter."""
+        """Digest of the shards' headers and, where their indexes know them, contents, in their order; where they lie does not
+        matter."""
         digest = blake2b(repr((self.keys, self.fields)).encode(), digest_size=16)
         for index in self.files.indexes:
-            digest.update(index.headers.encode())
+            digest.update(f"{index.headers}{index.sha256}".encode())
         return digest.hexdigest()
+
+    def state(self) -> str:
+        """Digest of the places, sizes and times of shards that are here; of others, their headers are all that is known."""
+        return files_state(self.files.paths.values()) if isinstance(self.files, LocalShards) else ""
 
     def _place(self, index: int) -> tuple[int, int]:
         """Shard and number of the sample in it."""
