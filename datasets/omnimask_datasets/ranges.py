@@ -32,6 +32,14 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 _LARGEST = 2**32 - 1
 
 
+class BadLine(ValueError):
+    """What makes a whole file useless stands in one of its lines, counted from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
 @dataclass(frozen=True)
 class Ranges:
     """Ranges of the files ``sources`` (F), in order. ``first`` (F + 1,) number of each file's first range; ``start``, ``size``
@@ -106,7 +114,7 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
         scheme: names what ``scan`` does, for the cache's key.
 
     Raises:
-        ValueError: a file cannot be read, is UTF-16, or has a range of 4 GiB.
+        ValueError: a file cannot be read, is UTF-16, cannot be divided, or has a range of 4 GiB.
     """
     opened = tuple(unpacked(source) for source in sources)
     statuses = [_status(source) for source in opened]
@@ -135,6 +143,8 @@ def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
         try:
             with source.path.open("rb") as stream:
                 found.append(_as_array(scan(_watched(stream, content.update, source))))
+        except BadLine as error:
+            raise ValueError(f"{source.name}:{error.line}: {error}") from error
         except OSError as error:
             raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
         digest.update(f"{source.name}\0".encode("utf-8", "surrogateescape") + content.digest())
