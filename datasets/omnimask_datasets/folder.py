@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from omnimask.data.contents import content_digest, files_state
-from omnimask.data.walk import files_ending_in
+from omnimask.data.walk import describe_endings, files_ending_in
 from omnimask.interfaces import Context
 from omnimask_datasets.folder_labels import FolderLabels
 
@@ -32,7 +32,10 @@ class FileFolder:
             raise ValueError(f"the folder {self.path} does not exist (looked in {Path.cwd()})")
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; path must be a folder with files ending in {', '.join(self.extensions)}")
-        self.names: list[str] = [name for name, _ in files_ending_in(self.path, self.extensions, follow_links=follow_links)]
+        found, others = files_ending_in(self.path, self.extensions, follow_links=follow_links)
+        self.names: list[str] = [name for name, _ in found]
+        self.left_out = describe_endings(others) if others else "none"
+        """How many files have other endings, and which."""
         self.labels = FolderLabels(self.names, self.path)
         self._fingerprint: str | None = None
 

@@ -36,6 +36,7 @@ class Parquet(Rows):
         columns: which are read; null: all.
         key: the column whose values name the samples; null: they are named by file and row.
         labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
+        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
@@ -48,9 +49,10 @@ class Parquet(Rows):
         columns: list[str] | None = None,
         key: str | None = None,
         labels: str | None = None,
+        follow_links: bool = False,
     ) -> None:
         del context
-        self.sources = find_sources(path, self.extensions)
+        self.sources = find_sources(path, self.extensions, follow_links=follow_links)
         files = [_metadata(source) for source in self.sources]
         self.columns = _chosen(self.sources, files, columns, key, labels)
         self.groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]

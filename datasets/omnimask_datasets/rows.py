@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from omnimask.data.faults import reason_of
+from omnimask.data.keys import key_problem
 from omnimask.data.progress import watched
 from omnimask_datasets.ranges import Ranges
 from omnimask_datasets.sources import state_of
@@ -90,6 +91,8 @@ class Rows(ABC):
             is_key = isinstance(value, str | int) and not isinstance(value, bool) and key
             if value is not UNREADABLE and not is_key:
                 raise ValueError(f"{self.place(index)}: {column} is {value!r:.60}; a key is a text that is not empty, or a number")
+            if (problem := key_problem(key)) is not None:
+                raise ValueError(f"{self.place(index)}: {column}: {problem}")
             if (first := places.setdefault(key, index)) != index:
                 raise ValueError(
                     f"{self.place(index)}: {column} is {key!r}, as in {self.place(first)}; keys must be unique, or leave out key, "

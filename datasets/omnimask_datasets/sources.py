@@ -51,7 +51,7 @@ def find_sources(path: Path, extensions: Sequence[str], *, follow_links: bool = 
         raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
     if not path.is_dir():
         raise ValueError(f"{path} is neither a file nor a folder")
-    found = files_ending_in(path, extensions, follow_links=follow_links, ending=extension_of)
+    found, _ = files_ending_in(path, extensions, follow_links=follow_links, ending=extension_of)
     return [Source(name, path / name, size) for name, size in found]
 
 

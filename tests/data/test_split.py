@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnimask.data.split import held_out, spread
+from omnimask.errors import UserError
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -52,3 +53,9 @@ def test_a_part_of_the_held_out_samples_comes_from_everywhere() -> None:
     assert spread(indices, 100).tolist() == spread(indices, 1000).tolist() == indices.tolist()
     assert spread(indices, 4).tolist() == [100, 125, 150, 175]
     assert len(set(spread(indices, 77).tolist())) == 77
+
+
+def test_a_key_that_utf_8_cannot_write_is_the_users_error() -> None:
+    with pytest.raises(UserError, match=r"data: the key 'a \\ud83d' holds half of a character at 2"):
+        held_out(["a", "a \ud83d"], 0.5, 0)
+    held_out(["a", "bytes of a name \udce9"], 0.5, 0)

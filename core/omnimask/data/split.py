@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.data.keys import key_problem
+from omnimask.errors import UserError
 from omnimask.interfaces import Dataset
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
         Ascending data set indices of the training and of the validation samples.
 
     Raises:
-        ValueError: ``fraction`` lies outside [0, 1).
+        ValueError: ``fraction`` lies outside [0, 1), or a key breaks the rule for keys.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"the share of samples held out must lie in [0, 1), got {fraction}")
@@ -74,5 +76,7 @@ def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 def _score(key: str, secret: bytes) -> float:
     """Uniform in [0, 1)."""
+    if (problem := key_problem(key)) is not None:
+        raise UserError(f"data: {problem}; give the sample another key")
     digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest()
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53

@@ -15,6 +15,7 @@ from omnimask.data.progress import SECONDS
 logger = logging.getLogger(__name__)
 
 _NAMED = 3
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 
 def walk(root: Path, *, follow_links: bool = False) -> Iterator[tuple[str, int]]:
@@ -60,8 +61,9 @@ def walk(root: Path, *, follow_links: bool = False) -> Iterator[tuple[str, int]]
 
 def files_ending_in(
     root: Path, extensions: Sequence[str], *, follow_links: bool = False, ending: Callable[[str], str] | None = None
-) -> list[tuple[str, int]]:
-    """Sorted relative paths and sizes of the files of a folder with one of the endings; a line in the log tells of the others.
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """Sorted relative paths and sizes of the files of a folder with one of the endings, and the paths of the others, of
+    which a line in the log tells.
 
     Args:
         root: the folder.
@@ -79,7 +81,7 @@ def files_ending_in(
     if not chosen:
         raise ValueError(f"{root} holds no files ending in {', '.join(extensions)}; found {describe_endings(others)}")
     log_left_out(root, len(chosen), others)
-    return chosen
+    return chosen, others
 
 
 def log_left_out(place: Path, num_taken: int, others: Sequence[str]) -> None:
@@ -95,8 +97,14 @@ def suffix(name: str) -> str:
 
 def endings(names: Sequence[str], most: int = 5) -> str:
     """The most frequent endings of files, with their numbers: ``12 with .txt, 3 with no extension``."""
-    counted = Counter(suffix(name) or "no extension" for name in names)
+    counted = Counter(_shown(name) or "no extension" for name in names)
     return ", ".join(f"{number} with {ending}" for ending, number in counted.most_common(most))
+
+
+def _shown(name: str) -> str:
+    """The suffix, with the one before it where the file is packed: ``.tar.gz``."""
+    last = suffix(name)
+    return (suffix(name[: -len(last)]) if last in _PACKED else "") + last
 
 
 def describe_endings(names: Sequence[str]) -> str:
