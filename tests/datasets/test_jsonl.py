@@ -105,7 +105,5 @@ def test_no_rows_are_an_error(tmp_path: Path) -> None:
 
 def test_a_key_that_utf_8_cannot_write_is_named_with_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, {"a.jsonl": b'{"id": "fine"}\n{"id": "cut \\ud83d"}\n'})
-    with pytest.raises(
-        ValueError, match=r"a.jsonl:2: id: the key 'cut \\ud83d' holds half of a character at 4"
-    ):
+    with pytest.raises(ValueError, match=r"a.jsonl:2: id: the key 'cut \\ud83d' holds half of a character at 4"):
         rows(path, key="id")

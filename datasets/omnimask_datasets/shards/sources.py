@@ -170,7 +170,7 @@ def member_names(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list
     ``1.left.jpg`` is ``left.jpg`` of the sample ``1`` where ``left`` can be a field: it is a word, and many samples have it, or the
     sample has a file ``1.jpg`` too. Other dots are part of the key: ``photo.7.jpg`` is ``jpg`` of ``photo.7``.
     """
-    split = {name: found for name in names if (found := split_name(name)) is not None}
+    split = {name: parts for name in names if (parts := split_name(name)) is not None}
     plain = {key for key, ending in split.values() if "." not in ending}
     several = [(key, ending) for key, ending in split.values() if "." in ending]
     num_samples, num_files = len({key for key, _ in several}), Counter(key for key, _ in several)
