@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import border
 import loop
 import mae
 import texts
@@ -17,6 +18,8 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "text_step": texts.run,
     "text_masking": texts.masking,
     "text_rts": texts.originality,
+    "border_text": lambda: border.run("text"),
+    "border_image": lambda: border.run("image"),
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
 }

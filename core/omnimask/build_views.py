@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, TypeAlias
 
-from omnimask.component import Component
+from omnimask.component import Component, origin
 from omnimask.corruptors.per_modality import PerModality as PerModalityCorruptor
+from omnimask.data.border import CheckedMasker, joined
 from omnimask.data.pipeline import Grouping, ViewPlan
 from omnimask.interfaces import Context, Corpus, Corruptor, FieldSpec, JointMasker, Masker, Masking, Sample, TokenSpec, View
 from omnimask.maskers.candidates import SPECIAL, Candidates
@@ -30,11 +31,13 @@ def build_views(
 ) -> dict[str, ViewPlan]:
     """The main view and the further ones; what a view does not say is the main one's."""
     own = build_masker(recipe.masker, {name: config.masker for name, config in recipe.modalities.items()}, specs, corpora)
-    views = {MAIN: ViewPlan(own, corruptors[MAIN](corpora))}
+    main = joined(origin(config.corruptor or recipe.corruptor) for config in recipe.modalities.values())
+    views = {MAIN: ViewPlan(own, corruptors[MAIN](corpora), origin=main)}
     for name, view in recipe.views.items():
         is_told = view.masker is not None or bool(view.maskers)
         masker = build_masker(view.masker, view.maskers, specs, corpora) if is_told else own
-        views[name] = ViewPlan(masker, corruptors[name](corpora), view.draw)
+        own_origin = main if view.corruptor is None else origin(view.corruptor)
+        views[name] = ViewPlan(masker, corruptors[name](corpora), view.draw, origin=own_origin)
     return views
 
 
@@ -49,6 +52,7 @@ def build_masker(
         masker = joint(Context(specs=specs, modalities=tuple(specs), corpora=corpora))
     else:
         masker = PerModalityMasker({name: _masker(part, name, specs, corpora) for name, part in by_modality.items()})
+    masker = CheckedMasker(masker, {name: origin(joint or by_modality.get(name)) for name in specs})
     return Candidates(masker, specs) if any(SPECIAL in spec.fields for spec in specs.values()) else masker
 
 

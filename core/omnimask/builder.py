@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from omnimask.build_model import build_model, views_with_noise
 from omnimask.build_views import build_corruptors, build_grouping, build_views, label_spec
-from omnimask.component import Component
+from omnimask.component import Component, origin
 from omnimask.data.cache import code_digest
 from omnimask.data.corpus import TrainingTokens
 from omnimask.data.counts import token_counts
@@ -175,12 +175,13 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     if initialise and recipe.init is not None:
         tokenizers = {name: part.tokenizer for name, part in parts.items()}
         _initialise(model, recipe.init, Context(specs=specs, modalities=tuple(specs)), tokenizers)
+    source = origin(recipe.data.dataset)
     return Built(
         recipe,
         model,
         dataset,
-        Pipeline(dataset, parts, views, specs, recipe.seed, "train", labels, grouping),
-        Pipeline(dataset, plain, views, specs, recipe.seed, "validation", labels, grouping),
+        Pipeline(dataset, parts, views, specs, recipe.seed, "train", labels, grouping, source),
+        Pipeline(dataset, plain, views, specs, recipe.seed, "validation", labels, grouping, source),
         train,
         spread(validation, options.max_validation),
     )
@@ -230,4 +231,5 @@ def read_part(recipe: Recipe, name: str) -> ModalityPipeline:
     tokenizer = config.tokenizer(context)
     spec = dataclasses.replace(context, specs={name: tokenizer.spec})
     augment = tuple(component(spec) for component in config.augment)
-    return ModalityPipeline(config.field, tokenizer, config.decoder(spec) if config.decoder else None, augment)
+    decoder = config.decoder(spec) if config.decoder else None
+    return ModalityPipeline(config.field, tokenizer, decoder, augment, origin(config.tokenizer))

@@ -66,6 +66,20 @@ class Component(Generic[T]):
             raise UserError(f"{self.where or f'{self.kind} {self.name}'}: {error}") from error
 
 
+def origin(component: Component[Any] | None) -> str:
+    """A component with the distribution that it comes from, for messages: ``masker 'waves.period' of omnimask-waves 0.1.0``."""
+    if component is None:
+        return "the component"
+    from omnimask.registry import discover
+
+    about = f"{component.kind.replace('_', ' ')} {component.name!r}"
+    try:
+        plugin = discover().entry(component.kind, component.name).plugin
+    except UserError:  # a class that was given directly
+        return about if component.cls is None else f"{about} ({component.cls.__module__}.{component.cls.__qualname__})"
+    return f"{about} of {plugin.distribution} {plugin.version}"
+
+
 def kind_of(annotation: Any) -> str:
     """The kind that ``Component[Protocol]`` asks for: the protocol's name in lower case with underscores.
 

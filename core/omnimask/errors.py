@@ -17,6 +17,11 @@ class RunStopped(RuntimeError):
     """The run stopped for a reason that the message names: data, numbers, disk (exit code 1). The last checkpoint is intact."""
 
 
+class BrokenContract(RunStopped):
+    """A component returned something that its interface forbids (exit code 2). The message names the component, its distribution
+    and the sample. The last checkpoint is intact."""
+
+
 class Interrupted(Exception):
     """A signal, or the end of the time that it was given, ended the run after a checkpoint.
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from omnimask.data.faults import reason_of
+from omnimask.data.faults import of_one_sample
 from omnimask.interfaces import Context
 from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes
 from omnimask_datasets.sources import Source, digest_of, find_sources, state_of
@@ -114,10 +114,11 @@ class Parquet(Rows):
                 raise ValueError(f"{self.sources[number].name}: the column {column} cannot be read: {error}") from error
             for row in range(table.num_rows):
                 try:
-                    yield table.column(0)[row].as_py()
-                except Exception as error:
-                    reason_of(error, self.sources[number].name)
-                    yield UNREADABLE
+                    with of_one_sample:
+                        value = table.column(0)[row].as_py()
+                except (OSError, ValueError):
+                    value = UNREADABLE
+                yield value
 
     def _group(self, number: int) -> pa.Table:
         if number not in self._kept:

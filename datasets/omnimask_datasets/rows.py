@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
 
-from omnimask.data.faults import reason_of
+from omnimask.data.faults import of_one_sample
 from omnimask.data.keys import key_problem
 from omnimask.data.progress import watched
 from omnimask_datasets.ranges import Ranges
@@ -77,9 +77,9 @@ class Rows(ABC):
         """Of every row; :data:`UNREADABLE` for one that cannot be read."""
         for index in watched(range(len(self)), "reading keys"):
             try:
-                row = self.row(index)
-            except Exception as error:
-                reason_of(error, self.place(index))
+                with of_one_sample:
+                    row = self.row(index)
+            except (OSError, ValueError):
                 yield UNREADABLE
             else:
                 yield _value(row, column, self.place(index))

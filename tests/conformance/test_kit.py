@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from omnimask import testing as kit
 from omnimask.corruptors.mask_token import MaskToken
@@ -17,10 +18,12 @@ from omnimask.interfaces import (
     Context,
     Corruptor,
     Draw,
+    FieldSpec,
     Masker,
     Masking,
     Sample,
     Tokens,
+    TokenSpec,
     View,
 )
 from omnimask.maskers.random import RandomMasker
@@ -31,13 +34,15 @@ from omnimask.testing import (
     CorruptorContract,
     DatasetContract,
     DecoderContract,
+    JointMaskerContract,
     MaskerContract,
     PluginContract,
     RendererContract,
     TokenizerContract,
     with_module,
 )
-from omnimask.testing.synthetic import Letters, Waves
+from omnimask.testing.check import same
+from omnimask.testing.synthetic import Letters, Vectors, Waves
 
 
 def finds(contract: object, test: str, message: str) -> None:
@@ -145,7 +150,7 @@ class Faulty:
         ("ignores the epoch", "test_another_sample_or_epoch_is_masked_differently", "differ in epoch gave one masking"),
         ("coverage", "test_coverage", "ratio 0.3 promises 5.100"),
         ("binomial", "test_coverage", "an exact masker gives"),
-        ("integers", "test_shapes_and_types", "is_visible must be bool"),
+        ("integers", "test_shapes_and_types", "is_visible has dtype int64; expected bool"),
         ("changes positions", "test_tokens_are_not_changed", "work on copies"),
     ],
 )
@@ -158,6 +163,114 @@ def test_masker_contract(fault: str, test: str, message: str) -> None:
             return Faulty(fault)
 
     finds(Contract(), test, message)
+
+
+# ---- maskers over several modalities
+
+
+class FaultyTogether:
+    """Hides one modality given another, and breaks one promise."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault, self.calls = fault, 0
+
+    def __call__(self, sample: Sample) -> dict[str, Masking]:
+        self.calls += 1
+        names = list(sample.tokens)
+        if self.fault == "refuses" and len(names) == 1:
+            raise ValueError("nothing is given")
+        hidden = names[int(sample.draw.uniform(1, "which")[0] * len(names))]
+        if self.fault == "keeps state":
+            hidden = names[self.calls // 2 % len(names)]
+        if self.fault == "always the first":
+            hidden = names[0]
+        found = {}
+        for name, tokens in sample.tokens.items():
+            is_target = np.full(len(tokens) - (self.fault == "one short" and len(names) == 2), name == hidden)
+            found[name] = Masking(~is_target, is_target & (self.fault != "asks nothing"))
+        if self.fault == "forgets the last":
+            del found[names[-1]]
+        if self.fault == "changes tokens":
+            sample.tokens[hidden].positions[:] += 1
+        return found
+
+
+@pytest.mark.parametrize(
+    ("fault", "test", "message"),
+    [
+        ("refuses", "test_every_modality_that_is_there_is_masked", r"\{'a': 12\} tokens was refused \(nothing is given\)"),
+        ("one short", "test_every_modality_that_is_there_is_masked", r"is_visible has shape \(11,\); expected \(12,\)"),
+        ("forgets the last", "test_every_modality_that_is_there_is_masked", "a masking for each of the modalities"),
+        ("keeps state", "test_deterministic_per_draw", "one draw gave two maskings"),
+        ("always the first", "test_another_sample_or_epoch_is_masked_differently", "differ in key gave one masking"),
+        ("asks nothing", "test_something_is_asked", "a model would have nothing to learn"),
+        ("changes tokens", "test_samples_are_not_changed", "work on copies"),
+    ],
+)
+def test_joint_masker_contract(fault: str, test: str, message: str) -> None:
+    class Contract(JointMaskerContract):
+        def masker(self) -> FaultyTogether:
+            return FaultyTogether(fault)
+
+    finds(Contract(), test, message)
+
+
+class TestFaultlessTogether(JointMaskerContract):
+    def masker(self) -> FaultyTogether:
+        return FaultyTogether("")
+
+
+class TestRefusingTogether(JointMaskerContract):
+    needs_all = True
+
+    def masker(self) -> FaultyTogether:
+        return FaultyTogether("refuses")
+
+
+# ---- values that are not there
+
+
+class Gappy(Vectors):
+    """Content in which NaN stands for what was not measured becomes zero, with a field that says where."""
+
+    tolerance = 0.0
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(width=(4,), fields={"missing": FieldSpec("float32", shape=(4,))})
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        content = np.asarray(raw, np.float32)
+        positions = np.arange(len(content), dtype=np.float32)[:, None]
+        return Tokens(np.nan_to_num(content), positions, {"missing": np.where(np.isnan(content), np.nan, 0).astype(np.float32)})
+
+    def decode(self, tokens: Tokens) -> Any:
+        return tokens.content + tokens.fields["missing"]
+
+
+class TestGappy(TokenizerContract):
+    """NaN in raw values and fields accuses nobody."""
+
+    def tokenizer(self) -> Gappy:
+        return Gappy(Context())
+
+    def raw_values(self) -> Sequence[Any]:
+        return [np.array([[1.0, np.nan, 2.0, 3.0]], np.float32), np.full((3, 4), np.nan, np.float32)]
+
+
+def test_raw_values_that_change_by_themselves_do_not_accuse_the_tokenizer() -> None:
+    class Contract(TestGappy):
+        def raw_values(self) -> Sequence[Any]:
+            return [np.random.default_rng().normal(size=(2, 4)).astype(np.float32)]
+
+    finds(Contract(), "test_raw_values_are_not_changed", r"two calls of raw_values\(\) give different values")
+
+
+def test_nan_equals_nan_and_nothing_else() -> None:
+    nan = float("nan")
+    assert same(torch.tensor([1.0, nan]), torch.tensor([1.0, nan])) and same(nan, nan)
+    assert not same(torch.tensor([1.0, nan]), torch.tensor([1.0, 0.0]))
+    assert same(torch.tensor([1, 2]), torch.tensor([1, 2])) and not same(torch.tensor([1, 2]), torch.tensor([1, 3]))
 
 
 # ---- corruptors

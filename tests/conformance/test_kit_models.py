@@ -19,6 +19,8 @@ from omnimask.interfaces import (
     Context,
     Draw,
     Encoded,
+    FieldSpec,
+    LossTerm,
     MaskedBatch,
     Packed,
     Placement,
@@ -122,7 +124,62 @@ def test_predictor_contract() -> None:
     finds(Contract(), "test_micro_batches_give_the_same_gradient", "the loss differs by")
 
 
+class Weighing(InPlace):
+    """Weighs every answer by a field of its token."""
+
+    def losses(self, predictions: Mapping[str, Any], run: Run) -> Any:
+        weight = run.batch.fields["letters"]["trust"]
+        terms = []
+        for name, prediction in predictions.items():
+            target, of = self.target(prediction.modality), prediction.targets.of
+            loss = target.loss(prediction, target.answers(prediction, run)) * weight[of, 0].abs()
+            terms.append(LossTerm(name, loss.sum()))
+        return terms
+
+
+class TestWeighing(PredictorContract):
+    """A predictor that reads a field is given one."""
+
+    fields: ClassVar[Mapping[str, FieldSpec]] = {"trust": FieldSpec("float32", shape=(1,))}
+
+    def predictor(self) -> Component[Any]:
+        return Component("predictor", "weighing", {"target": named("target", "ids")}, cls=Weighing)
+
+
 # ---- positions, targets, embeddings
+
+
+class Gated(nn.Module):
+    """Learned vectors behind a gate that begins at zero, so that the first batch gives them no gradient."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.vectors, self.gate = nn.Parameter(torch.randn(32, context.width)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, stream: Stream) -> Placement:
+        has = stream.has_position[:, None]
+        added = self.gate * self.vectors[torch.where(has, stream.positions[:, :1], 0)[:, 0].long()]
+        return Placement(added=torch.where(has, added, 0))
+
+
+class TestGated(PositionContract):
+    is_used = False  # at the start
+
+    def position(self) -> Component[Any]:
+        return Component("position", "gated", cls=Gated)
+
+
+def test_a_gradient_of_zero_is_told_from_none() -> None:
+    class Never(Gated):
+        def forward(self, stream: Stream) -> Placement:
+            placement = super().forward(stream)
+            return Placement(added=None if placement.added is None else placement.added * 0)
+
+    class Contract(PositionContract):
+        def position(self) -> Component[Any]:
+            return Component("position", "never", cls=Never)
+
+    finds(Contract(), "test_loss_and_gradients_are_finite", "a gradient of zero, also once all parameters had moved")
 
 
 class Off(nn.Module):

@@ -26,7 +26,7 @@ def built() -> Built:
 def lexicon(built: Built) -> Lexicon:
     """The one that the recipe's masker built from the training samples."""
     joint: Any = built.pipeline.views["main"].masker
-    masker = joint.masker.maskers["text"]
+    masker = joint.masker.masker.maskers["text"]
     assert isinstance(masker, LexiconMasker)
     return masker.lexicon
 

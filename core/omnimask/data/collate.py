@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.data.border import Breach, Owners, check_stream_values, check_token_values
 from omnimask.interfaces import (
     CONTENT,
     Asked,
@@ -20,6 +21,7 @@ from omnimask.interfaces import (
     Sample,
     Stream,
     Targets,
+    Tokens,
     TokenSpec,
     View,
 )
@@ -37,19 +39,26 @@ def collate(
 
     The schema comes from ``specs`` and ``labels`` alone: every modality, field and label of the recipe is there, with length 0
     where no sample has it, and with -1 or NaN for an absent label.
+
+    Raises:
+        Breach: a value is out of its range or not finite.
     """
     lengths = {m: np.array([len(s.tokens[m]) if m in s.tokens else 0 for s in samples], np.int64) for m in specs}
     base = dict(zip(specs, np.cumsum([0, *(int(n.sum()) for n in lengths.values())])[:-1].tolist(), strict=True))
     to_store = _StoreCoordinates(samples, lengths, base)
     layouts = {m: Layout(n, np.arange(len(samples), dtype=np.int64)) for m, n in lengths.items()}
     names = views[0].keys()
+    content = {m: _content(samples, m, spec) for m, spec in specs.items()}
+    fields = {m: _fields(samples, m, spec) for m, spec in specs.items()}
+    for m, spec in specs.items():
+        check_token_values(Tokens(content[m], _positions(samples, m, spec), fields[m]), spec)
     batch = MaskedBatch(
-        store={m: Packed(_content(samples, m, spec), layouts[m]) for m, spec in specs.items()},
+        store={m: Packed(content[m], layouts[m]) for m in specs},
         base=base,
         views={name: _pack_view([view[name] for view in views], to_store, specs, base) for name in names},
         group=_groups(samples),
         keys=tuple(sample.draw.key for sample in samples),
-        fields={m: _fields(samples, m, spec) for m, spec in specs.items()},
+        fields=fields,
         labels={name: _label(samples, name, spec) for name, spec in (labels or {}).items()},
     )
     return to_tensors(batch)
@@ -65,7 +74,8 @@ class _StoreCoordinates:
             (np.array(column, np.int64) for column in zip(*pieces, strict=True)) if pieces else (np.zeros(0, np.int64),) * 2
         )
         self.flat = ranges(first, size)
-        self.offset = np.cumsum([0, *(len(sample) for sample in samples)])
+        self.size = np.array([len(sample) for sample in samples], np.int64)
+        self.offset = np.cumsum([0, *self.size])
 
     def __call__(self, index: NDArray[np.int64], sample: NDArray[np.int64]) -> NDArray[np.int64]:
         """``index`` (n,) of the samples numbered ``sample`` (n,); -1 stays."""
@@ -90,6 +100,11 @@ def _fields(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> dict[s
     return out
 
 
+def _positions(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> NDArray[Any]:
+    parts = [np.asarray(s.tokens[modality].positions) for s in samples if modality in s.tokens]
+    return np.concatenate([np.zeros((0, spec.axes), np.float32), *parts])
+
+
 def _groups(samples: Sequence[Sample]) -> NDArray[np.int64]:
     """(B,) ascending numbers: neighbours of one group of the order have the same, others have one each."""
     named = [(sample.draw.epoch, sample.draw.group) if sample.draw.group else None for sample in samples]
@@ -105,15 +120,15 @@ def _label(samples: Sequence[Sample], name: str, spec: FieldSpec) -> NDArray[Any
 
 def _pack_view(views: Sequence[View], to_store: _StoreCoordinates, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:
     contexts = [view.context for view in views]
-    context = _pack(contexts, np.arange(len(views)), to_store, specs, base)
+    context = _pack(contexts, np.ones(len(views), np.int64), to_store, specs, base)
     queries = [view.query for view in views if view.query is not None]
     hidden = {name: _total([view.hidden.get(name, (0, 0)) for view in views]) for name in specs}
     if not queries:
         return View(context, hidden=hidden)
     if len(queries) < len(views):
         raise ValueError("a corruptor must give every sample a query stream (an empty one, if need be), or none")
-    first = np.cumsum([0, *(stream.layout.num_sequences for stream in contexts[:-1])])
-    return View(context, _pack(queries, first, to_store, specs, base), hidden=hidden)
+    num_parents = np.array([stream.layout.num_sequences for stream in contexts], np.int64)
+    return View(context, _pack(queries, num_parents, to_store, specs, base), hidden=hidden)
 
 
 def _total(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -123,18 +138,22 @@ def _total(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 def _pack(
     streams: Sequence[Stream],
-    first_parent: NDArray[np.int64],
+    num_parents: NDArray[np.int64],
     to_store: _StoreCoordinates,
     specs: Mapping[str, TokenSpec],
     base: Mapping[str, int],
 ) -> Stream:
-    """The streams of B samples as one, in store coordinates; ``first_parent`` (B,) number of each sample's first parent."""
+    """The streams of B samples as one, in store coordinates; ``num_parents`` (B,) parents that each sample's sequences may have."""
     joint = stack(streams)
     axes = max(spec.axes for spec in specs.values())
+    if joint.positions.shape[1] > axes:
+        raise Breach(f"positions have {joint.positions.shape[1]} axes, and no modality has more than {axes}")
     owner = np.arange(len(streams))
     slot_owner = np.repeat(owner, [s.layout.num_slots for s in streams])
     row_owner = np.repeat(owner, [len(s.targets) for s in streams])
-    parent = joint.layout.parent + np.repeat(first_parent, [s.layout.num_sequences for s in streams])
+    sequence_owner = np.repeat(owner, [s.layout.num_sequences for s in streams])
+    check_stream_values(joint, specs, to_store.size, num_parents, Owners(slot_owner, row_owner, sequence_owner))
+    parent = joint.layout.parent + (np.cumsum(num_parents) - num_parents)[sequence_owner]
     source = to_store(joint.source, slot_owner)
     table = dataclasses.replace(joint.targets, of=to_store(joint.targets.of, row_owner))
     positions = np.pad(joint.positions, ((0, 0), (0, axes - joint.positions.shape[1])))

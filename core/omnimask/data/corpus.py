@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.data.cache import data_key
-from omnimask.data.faults import reason_of
+from omnimask.data.faults import of_one_sample
 from omnimask.data.fields import raw_value
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.interfaces import Dataset, Draw, Tokens
@@ -39,8 +39,8 @@ class TrainingTokens:
         for index, value in self._values():
             try:
                 yield self.reader.tokenized(value, Draw(0, 0, self.dataset.key(index), stage=("corpus",)))
-            except Exception as error:
-                reason_of(error, self.dataset.key(index))
+            except (OSError, ValueError):
+                continue
 
     def raw(self) -> Iterator[Any]:
         """The decoded raw values."""
@@ -50,10 +50,10 @@ class TrainingTokens:
         order = np.random.Generator(np.random.Philox(0)).permutation(len(self.indices))
         for index in self.indices[order].tolist():
             try:
-                raw = raw_value(self.dataset[index], self.reader.field)
-                value = None if raw is None else self.reader.decoded(raw)
-            except Exception as error:
-                reason_of(error, self.dataset.key(index))
+                with of_one_sample:
+                    raw = raw_value(self.dataset[index], self.reader.field)
+                    value = None if raw is None else self.reader.decoded(raw)
+            except (OSError, ValueError):
                 continue
             if value is not None:
                 yield index, value

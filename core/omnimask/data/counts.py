@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from omnimask.data.cache import cache_folder, data_key, keep_array, kept_array
-from omnimask.data.faults import reason_of
+from omnimask.data.faults import of_one_sample, reason_of
 from omnimask.data.fields import FieldNames, decoded, raw_value
 from omnimask.data.progress import watched
 from omnimask.interfaces import CountsShape, Dataset, Decoder, Draw, ReadsShape, Tokenizer
@@ -87,15 +87,20 @@ def _scan(
     num_bad = 0
     for index in watched(indices.tolist(), "counting tokens"):
         try:
-            sample, key = dataset[index], dataset.key(index)
-            values = [(reader, known, raw_value(sample, reader.field)) for reader, known in zip(readers, constants, strict=True)]
-            counts[index] = sum(_known_or_counted(values, key))
-        except Exception as error:
+            with of_one_sample:
+                counts[index] = _tokens_of(dataset, index, readers, constants)
+        except (OSError, ValueError) as error:
             num_bad += 1
-            logger.debug("sample %s cannot be read: %s", dataset.key(index), reason_of(error, dataset.key(index)))
+            logger.debug("sample %s cannot be read: %s", dataset.key(index), reason_of(error))
     if num_bad:
         logger.warning("%d of %d samples could not be read while tokens were counted", num_bad, len(indices))
     return counts
+
+
+def _tokens_of(dataset: Dataset, index: int, readers: Sequence[Reader], constants: Sequence[int | None]) -> int:
+    sample = dataset[index]
+    values = [(reader, known, raw_value(sample, reader.field)) for reader, known in zip(readers, constants, strict=True)]
+    return sum(_known_or_counted(values, dataset.key(index)))
 
 
 def _known_or_counted(values: Iterable[tuple[Reader, int | None, Any]], key: str) -> Iterator[int]:

@@ -1,30 +1,50 @@
-"""Errors of single samples: which exceptions make a sample bad instead of ending the run. Imports no torch."""
+"""Exceptions while one sample is read: whatever a library raises makes that sample bad, and the run goes on. Imports no torch."""
 
 from __future__ import annotations
 
-import logging
+import traceback
 
-from omnimask.errors import RunStopped, UserError
+from omnimask.errors import Interrupted, RunStopped
 
-logger = logging.getLogger(__name__)
-
-_logged: set[type[Exception]] = set()
+_NOT_OF_A_SAMPLE = (RunStopped, Interrupted, MemoryError)
 
 
-def reason_of(error: Exception, key: str) -> str:
-    """Return why a sample is bad, or raise the error again where it is not the sample's.
+class Unexpected(ValueError):
+    """An exception other than ``OSError`` and ``ValueError``, raised while a sample was read; ``trace`` is its traceback."""
 
-    Libraries raise whatever a damaged sample leads them to, so every exception counts as the sample's, except exhausted memory, a
-    run that was stopped, and errors of the configuration. Components promise ``OSError`` or ``ValueError``; of any other type the
-    first traceback goes to the log, since it may be a bug.
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
 
-    Args:
-        error: raised while a sample was read, decoded, cut or counted.
-        key: names the sample.
+    def __reduce__(self) -> tuple[type[Unexpected], tuple[str, str]]:
+        return Unexpected, (str(self), self.trace)
+
+
+class OfOneSample:
+    """A ``with`` block that turns what data sets, decoders and tokenizers raise for a sample into ``OSError`` or ``ValueError``.
+
+    Reasons to end the run, and memory that ran out, pass unchanged. :data:`of_one_sample` is the one to use.
+
+    Raises:
+        Unexpected: any other exception, with its traceback for the log.
     """
-    if isinstance(error, MemoryError | RunStopped | UserError):
-        raise error
-    if not isinstance(error, OSError | ValueError) and type(error) not in _logged:
-        _logged.add(type(error))
-        logger.warning("sample %s raised %s, and counts as bad", key, type(error).__name__, exc_info=error)
-    return f"{type(error).__name__}: {error}"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (OSError, ValueError, *_NOT_OF_A_SAMPLE)):
+            raise Unexpected(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))) from error
+
+
+of_one_sample = OfOneSample()
+
+
+def reason_of(error: Exception) -> str:
+    """Type and message of an error, for people."""
+    return str(error) if isinstance(error, Unexpected) else f"{type(error).__name__}: {error}"
+
+
+def trace_of(error: Exception) -> str:
+    """Traceback of an exception that no reader should raise; empty for ``OSError`` and ``ValueError``."""
+    return error.trace if isinstance(error, Unexpected) else ""

@@ -28,12 +28,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BadSample:
-    """A sample that could not be read and was left out: its key, the visit, and why."""
+    """A sample that could not be read and was left out: its key, the visit, and why.
+
+    ``trace`` is the traceback of an exception that no reader should raise; empty for ``OSError`` and ``ValueError``.
+    """
 
     key: str
     epoch: int
     position: int
     reason: str
+    trace: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from omnimask.data.cache import Stated, cache_folder, data_key, keep_array, kept_array
 from omnimask.data.counts import Reader
-from omnimask.data.faults import reason_of
+from omnimask.data.faults import of_one_sample, reason_of
 from omnimask.data.fields import decoded, names_of, raw_value
 from omnimask.data.order import Buffered, Grouped
 from omnimask.data.progress import watched
@@ -193,10 +193,10 @@ def _scan(dataset: Dataset, reader: Reader, numbers: Sequence[int]) -> NDArray[n
     num_empty = 0
     for number in watched(numbers, "listing parts"):
         try:
-            found = _parts_of(dataset, reader, number)
-        except Exception as error:
-            reason = reason_of(error, dataset.key(number))
-            reasons.append(f"{dataset.key(number)}: {reason}")
+            with of_one_sample:
+                found = _parts_of(dataset, reader, number)
+        except (OSError, ValueError) as error:
+            reasons.append(f"{dataset.key(number)}: {reason_of(error)}")
             found = [(_UNREADABLE, _UNREADABLE, 1, 0)]
         num_empty += not found
         rows.append(np.array([(number, *part) for part in found], np.int64).reshape(-1, _ROWS))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from omnimask.data.border import Breach, TokenBorder, blamed, check_token_values, check_view_values, refuse, row_of, view_of
 from omnimask.data.collate import collate
+from omnimask.data.faults import of_one_sample, reason_of, trace_of
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import BadSample, LoadedBatch
@@ -39,27 +42,46 @@ from omnimask.maskers.candidates import SPECIAL
 
 @dataclass(frozen=True)
 class ModalityPipeline:
-    """How one modality's raw value becomes tokens. Of several fields the raw value is the mapping, the main one first."""
+    """How one modality's raw value becomes tokens. Of several fields the raw value is the mapping, the main one first.
+
+    ``origin`` describes the tokenizer's component in messages.
+    """
 
     field: FieldNames
     tokenizer: Tokenizer
     decoder: Decoder | None = None
     augment: tuple[Augment, ...] = ()
+    origin: str = "the tokenizer"
+
+    @cached_property
+    def _border(self) -> TokenBorder:
+        return TokenBorder(self.tokenizer.spec)
 
     def decoded(self, raw: Any) -> Any:
         """The raw value, with what is bytes in it decoded."""
-        return decoded(raw, self.decoder)
+        with of_one_sample:
+            return decoded(raw, self.decoder)
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
         return self.tokenized(self.decoded(raw), draw)
 
     def tokenized(self, value: Any, draw: Draw, *, may_be_long: bool = False) -> Tokens:
-        """A decoded value augmented and tokenized; ``may_be_long`` where it is no longer as the data set has it."""
-        for number, augment in enumerate(self.augment):
-            value = augment(value, draw.at("augment", number))
-        if self.augment or may_be_long:
-            value = _fitting(self.tokenizer, value)
-        return self.tokenizer(value, draw.at("tokenizer"))
+        """A decoded value augmented and tokenized; ``may_be_long`` where it is no longer as the data set has it.
+
+        Raises:
+            OSError, ValueError: the value cannot be used.
+            BrokenContract: the tokenizer's result has other types, shapes or counts than its specification.
+        """
+        with of_one_sample:
+            for number, augment in enumerate(self.augment):
+                value = augment(value, draw.at("augment", number))
+            if self.augment or may_be_long:
+                value = _fitting(self.tokenizer, value)
+            tokens = self.tokenizer(value, draw.at("tokenizer"))
+        try:
+            return self._border(tokens)
+        except Breach as breach:
+            raise refuse(self.origin, breach, draw.key) from None
 
 
 def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
@@ -75,19 +97,25 @@ def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
 @dataclass(frozen=True)
 class ViewPlan:
     """How a sample becomes one view: what is withheld, and what is read instead. ``draw`` names a drawing of the view's own, and
-    with ``noise`` every slot gets a uniform number (:class:`Stream`), for what is drawn on the device."""
+    with ``noise`` every slot gets a uniform number (:class:`Stream`), for what is drawn on the device. ``origin`` describes the
+    corruptor's component in messages."""
 
     masker: JointMasker
     corruptor: Callable[[Sample, Mapping[str, Masking]], View]
     draw: str | None = None
     noise: bool = False
+    origin: str = "the corruptor"
 
     def __call__(self, sample: Sample) -> View:
         draw = sample.draw if self.draw is None else sample.draw.at("view", self.draw)
         masked = Sample(sample.tokens, draw.at("masker"), sample.modalities, sample.labels)
         corrupted = Sample(sample.tokens, draw.at("corruptor"), sample.modalities, sample.labels)
         masking = self.masker(masked)
-        view = self.corruptor(corrupted, masking)
+        view = blamed(lambda: self.corruptor(corrupted, masking), (self.origin,), sample)
+        try:
+            view = view_of(view)
+        except Breach as breach:
+            raise refuse(self.origin, breach, sample.draw.key) from None
         if self.noise:
             query = None if view.query is None else _with_noise(view.query, draw.at("noise", "query"))
             view = dataclasses.replace(view, context=_with_noise(view.context, draw.at("noise", "context")), query=query)
@@ -131,6 +159,7 @@ class Pipeline:
         stage: names the use (``train``, ``validation``), so that uses never share random numbers.
         labels: which labels samples have, and the data set's field of each.
         grouping: which samples belong together; places of one group come together.
+        origin: describes the data set's component in messages.
     """
 
     dataset: Dataset
@@ -141,6 +170,7 @@ class Pipeline:
     stage: str = "train"
     labels: Mapping[str, LabelReader] = field(default_factory=dict[str, LabelReader])
     grouping: Grouping = Grouping()
+    origin: str = "the data set"
 
     def __call__(self, places: Sequence[Place]) -> LoadedBatch:
         samples, bad = self.samples(places)
@@ -184,13 +214,14 @@ class Pipeline:
         return samples, bad
 
     def _bad(self, place: Place, error: Exception) -> BadSample:
-        return BadSample(self.dataset.key(place.index), place.epoch, place.position, f"{type(error).__name__}: {error}")
+        return BadSample(self.dataset.key(place.index), place.epoch, place.position, reason_of(error), trace_of(error))
 
     def _transformed(self, rows: Sequence[Mapping[str, Any]], draws: Sequence[Draw]) -> Sequence[tuple[Draw, Mapping[str, Any]]]:
         """The rows of a group behind its transform, each with a draw of its own."""
         if self.grouping.transform is None or not rows:
             return list(zip(draws, rows, strict=True))
-        changed = self.grouping.transform(rows, [draw.at("transform") for draw in draws])
+        with of_one_sample:
+            changed = self.grouping.transform(rows, [draw.at("transform") for draw in draws])
         return [(draws[number % len(draws)].at("row", number), row) for number, row in enumerate(changed)]
 
     def sample(self, place: Place) -> Sample:
@@ -206,7 +237,12 @@ class Pipeline:
 
     def _read(self, index: int) -> Mapping[str, Any]:
         """Decoded raw values by modality, and labels by name, of what is there."""
-        raw = self.dataset[index]
+        with of_one_sample:
+            raw = self.dataset[index]
+        try:
+            raw = row_of(raw)
+        except Breach as breach:
+            raise refuse(self.origin, breach, self.dataset.key(index)) from None
         values = {name: (part, raw_value(raw, part.field)) for name, part in self.modalities.items()}
         row = {name: part.decoded(value) for name, (part, value) in values.items() if value is not None}
         if not row:
@@ -231,6 +267,7 @@ class Pipeline:
 
         Raises:
             RunStopped: a masker or corruptor refused a sample.
+            BrokenContract: a component returned something that its interface forbids.
         """
         views: list[dict[str, View]] = []
         for sample in samples:
@@ -238,4 +275,26 @@ class Pipeline:
                 views.append({name: plan(sample) for name, plan in self.views.items()})
             except ValueError as error:
                 raise RunStopped(f"sample {sample.draw.key!r} with {len(sample)} tokens cannot be masked: {error}") from error
-        return collate(samples, views, self.specs, {name: label.spec for name, label in self.labels.items()})
+        try:
+            return collate(samples, views, self.specs, {name: label.spec for name, label in self.labels.items()})
+        except Exception as error:  # named by component and sample where one of them is at fault
+            self._find_breach(samples, views, error)
+            raise
+
+    def _find_breach(self, samples: Sequence[Sample], views: Sequence[Mapping[str, View]], error: Exception) -> None:
+        """Compare what the samples and views of a batch hold with their interfaces, one by one.
+
+        Raises:
+            BrokenContract: the first one that breaks them.
+        """
+        for sample, view in zip(samples, views, strict=True):
+            origin = "the tokenizer"
+            try:
+                for name, tokens in sample.tokens.items():
+                    origin = self.modalities[name].origin if name in self.modalities else origin
+                    check_token_values(tokens, self.specs[name])
+                for name, one in view.items():
+                    origin = self.views[name].origin if name in self.views else "the corruptor"
+                    check_view_values(one, sample, self.specs)
+            except Breach as breach:
+                raise refuse(origin, breach, sample.draw.key) from error

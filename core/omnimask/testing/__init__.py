@@ -38,9 +38,10 @@ the kit itself imports neither pytest nor anything private. A complete test file
             return "timeseries"
 
 Also: :class:`DecoderContract` (bytes of files), :class:`AugmentContract`, :class:`TransformContract` (groups of samples),
-:class:`DatasetContract`, :class:`RendererContract`, :class:`CorruptorContract`, :class:`EmbeddingContract`,
-:class:`PositionContract`, :class:`EncoderContract`, :class:`PredictorContract` and :class:`TargetContract`. A failing test says
-what to change. Contracts that need another shape of data have attributes and methods to override; their docstrings list them.
+:class:`JointMaskerContract` (several modalities), :class:`DatasetContract`, :class:`RendererContract`, :class:`CorruptorContract`,
+:class:`EmbeddingContract`, :class:`PositionContract`, :class:`EncoderContract`, :class:`PredictorContract` and
+:class:`TargetContract`. A failing test says what to change. Contracts that need another shape of data have attributes and methods
+to override; their docstrings list them.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from __future__ import annotations
 from omnimask.testing.corruptor import CorruptorContract
 from omnimask.testing.dataset import DatasetContract
 from omnimask.testing.host import AugmentContract, RendererContract
+from omnimask.testing.joint_masker import JointMaskerContract
 from omnimask.testing.masker import MaskerContract
 from omnimask.testing.model import ModelContract
 from omnimask.testing.parts import EmbeddingContract, EncoderContract, PredictorContract, RecipeContract
@@ -67,6 +69,7 @@ __all__ = [
     "DecoderContract",
     "EmbeddingContract",
     "EncoderContract",
+    "JointMaskerContract",
     "MaskerContract",
     "ModelContract",
     "PluginContract",

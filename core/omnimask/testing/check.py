@@ -29,9 +29,15 @@ def draws(count: int, *, seed: int = 0) -> list[Draw]:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two values are equal to the bit: arrays, tensors, frozen dataclasses, mappings and sequences of them."""
+    """Whether two values are equal to the bit: arrays, tensors, frozen dataclasses, mappings and sequences of them.
+
+    NaN equals NaN, since an absent label or field is NaN.
+    """
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        return left.dtype == right.dtype and left.shape == right.shape and bool(torch.equal(left, right))
+        if left.dtype != right.dtype or left.shape != right.shape:
+            return False
+        is_nan = left.isnan() & right.isnan()
+        return bool(((left == right) | is_nan).all())
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         equal_nan = left.dtype.kind in "fc"
         return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=equal_nan)
@@ -43,7 +49,7 @@ def same(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     if isinstance(left, Sequence) and not isinstance(left, str | bytes):
         return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    return bool(left == right) or (isinstance(left, float) and left != left and right != right)
 
 
 def require_picklable(value: Any, what: str) -> Any:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from omnimask.data import border
 from omnimask.interfaces import Draw, Masker, Masking, Tokens, TokenSpec
 from omnimask.testing.check import DRAW, disturb_global_randomness, draws, require, require_picklable, same
 from omnimask.testing.samples import LENGTHS, make_tokens
@@ -111,41 +112,8 @@ class MaskerContract(ABC):
 
 
 def check_masking(masking: Masking, length: int) -> None:
-    """Shapes and types of a masking of ``length`` tokens."""
-    for name in ("is_visible", "is_target"):
-        array = np.asarray(getattr(masking, name))
-        require(
-            array.shape == (length,) and array.dtype == np.bool_,
-            f"{name} must be bool ({length},), not {array.dtype} {array.shape}",
-        )
-    if masking.unit is not None:
-        unit = np.asarray(masking.unit)
-        require(
-            unit.shape == (length,) and unit.dtype.kind == "i" and bool((unit >= -1).all()),
-            f"unit must be integers ({length},), -1 for none, not {unit.dtype} {unit.shape}",
-        )
-    if masking.weight is not None:
-        weight = np.asarray(masking.weight)
-        require(
-            weight.shape == (length,) and weight.dtype.kind == "f" and bool(np.isfinite(weight).all() and (weight >= 0).all()),
-            f"weight must be finite floats ({length},) of at least 0, not {weight.dtype} {weight.shape}",
-        )
-    if masking.groups is not None:
-        groups = np.asarray(masking.groups)
-        require(
-            groups.ndim == 2 and groups.shape[1] == length and groups.dtype == np.bool_,
-            f"groups must be bool (sets, {length}), not {groups.dtype} {groups.shape}",
-        )
-        require(
-            bool(np.array_equal(groups.any(axis=0), np.asarray(masking.is_target))),
-            "the sets in groups must hold the targets, every one of them and nothing else",
-        )
-    if masking.entry is not None:
-        entry = np.asarray(masking.entry)
-        require(
-            entry.shape == (length,) and entry.dtype.kind == "i" and bool((entry >= -1).all()),
-            f"entry must be integers ({length},), -1 for none, not {entry.dtype} {entry.shape}",
-        )
-        require(masking.unit is not None, "a masking that says what its units are must number them in unit")
-    require(masking.kind >= 0, f"kind is the number of a branch, from 0, not {masking.kind}")
-    require(bool(np.isfinite(masking.level)), f"level must be a finite number, not {masking.level}")
+    """Compare a masking of ``length`` tokens with its interface."""
+    try:
+        border.check_masking(masking, length)
+    except border.Breach as breach:
+        raise AssertionError(f"the masker: {breach}") from breach

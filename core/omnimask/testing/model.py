@@ -68,18 +68,35 @@ class ModelContract(ABC):
     def test_loss_and_gradients_are_finite(self) -> None:
         built = self.built()
         model, batch = built.model, self.batch(built)
+        self._backward(model, batch)
+        if self._without_gradient(model):  # a factor that begins at zero hides what is multiplied with it from the first batch only
+            _nudge(model)
+            model.zero_grad(set_to_none=True)
+            self._backward(model, batch)
+        for name in self._without_gradient(model):
+            is_cut = model.get_parameter(name).grad is None
+            raise AssertionError(
+                f"parameter {name} got {'no gradient' if is_cut else 'a gradient of zero, also once all parameters had moved'}; it "
+                "is not used, or cut off by detach or no_grad (name it in unused_parameters if it only serves streams that this "
+                "recipe does not have)"
+            )
+
+    def _backward(self, model: MaskedModel, batch: MaskedBatch) -> None:
         output = model(batch)
         require(bool(torch.isfinite(output.loss)), f"the loss of the first batch is {output.loss.item()}")
         output.loss.backward()
         for name, parameter in model.named_parameters():
-            if not parameter.requires_grad or name.startswith(tuple(self.unused_parameters)):
-                continue
-            require(
-                parameter.grad is not None and bool(parameter.grad.any()),
-                f"parameter {name} got no gradient; it is not used, or cut off by detach or no_grad (name it in unused_parameters "
-                "if it only serves streams that this recipe does not have)",
-            )
-            require(bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite")  # pyright: ignore[reportArgumentType, reportOptionalMemberAccess]
+            is_finite = parameter.grad is None or bool(torch.isfinite(parameter.grad).all())
+            require(is_finite, f"the gradient of {name} is not finite")
+
+    def _without_gradient(self, model: MaskedModel) -> list[str]:
+        return [
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+            and not name.startswith(tuple(self.unused_parameters))
+            and (parameter.grad is None or not bool(parameter.grad.any()))
+        ]
 
     def test_packed_equals_one_by_one(self) -> None:
         built = self.built()
@@ -253,6 +270,14 @@ def predictions(model: MaskedModel, batch: MaskedBatch, *, only_asked: bool = Fa
 
 def _values(prediction: Prediction) -> Tensor:
     return prediction.head(prediction.features)
+
+
+@torch.no_grad()
+def _nudge(model: MaskedModel) -> None:
+    """Moves every parameter a little, those that begin at zero too."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator))
 
 
 def stored(state: Mapping[str, Any]) -> dict[str, Any]:

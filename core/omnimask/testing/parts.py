@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -12,6 +12,7 @@ import torch
 from omnimask.builder import Built, build
 from omnimask.component import Component
 from omnimask.data.planner import Place
+from omnimask.interfaces import FieldSpec
 from omnimask.recipe import Recipe, load_recipe
 from omnimask.registry import Registry
 from omnimask.testing.check import distance, require, require_picklable, same
@@ -24,16 +25,18 @@ class EncoderContract(ModelContract):
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
+        fields: that come with the tokens, filled with made-up values, for an encoder that reads them.
     """
 
     modality: ClassVar[str] = "letters"
+    fields: ClassVar[Mapping[str, FieldSpec]] = {}
 
     @abstractmethod
     def encoder(self) -> Component[Any]:
         """The encoder, small: ``named("encoder", "my", width=32)``, or ``Component("encoder", "my", {...}, cls=MyEncoder)``."""
 
     def built(self) -> Built:
-        return build(synthetic_recipe(encoder=self.encoder(), modality=self.modality))
+        return build(synthetic_recipe(encoder=self.encoder(), modality=self.modality, fields=self.fields))
 
     def test_declares_its_size(self) -> None:
         encoder: Any = self.built().model.each()[0].encoder
@@ -116,12 +119,14 @@ class PredictorContract(ModelContract):
         layer: the encoder layer that it reads, 1 or 2; None is the last.
         query: ``again`` for a predictor that decodes another view of the sample; it then is given one with half of the tokens.
         group: samples that belong together, for a predictor that compares them.
+        fields: that come with the tokens, filled with made-up values, for a predictor or target that reads them.
     """
 
     modality: ClassVar[str] = "letters"
     layer: ClassVar[int | None] = None
     query: ClassVar[str | None] = None
     group: ClassVar[int] = 1
+    fields: ClassVar[Mapping[str, FieldSpec]] = {}
 
     @abstractmethod
     def predictor(self) -> Component[Any]:
@@ -145,6 +150,7 @@ class PredictorContract(ModelContract):
                 layer=self.layer,
                 query=self.query,
                 group=self.group,
+                fields=self.fields,
             )
         )
 

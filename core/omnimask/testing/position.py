@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from omnimask.builder import Built, build
 from omnimask.component import Component
-from omnimask.interfaces import Context, MaskedBatch, Placement, Position, Stream
+from omnimask.interfaces import Context, FieldSpec, MaskedBatch, Placement, Position, Stream
 from omnimask.testing.check import distance, require
 from omnimask.testing.model import ModelContract, predictions
 from omnimask.testing.synthetic import synthetic_recipe
@@ -26,17 +26,19 @@ class PositionContract(ModelContract):
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         is_used: whether predictions depend on positions at all.
+        fields: that come with the tokens, filled with made-up values, for a position that reads them.
     """
 
     modality: ClassVar[str] = "letters"
     is_used: ClassVar[bool] = True
+    fields: ClassVar[Mapping[str, FieldSpec]] = {}
 
     @abstractmethod
     def position(self) -> Component[Any]:
         """The component: ``named("position", "my", scale=2.0)``, or ``Component("position", "my", {...}, cls=MyPosition)``."""
 
     def built(self) -> Built:
-        return build(synthetic_recipe(position=self.position(), modality=self.modality))
+        return build(synthetic_recipe(position=self.position(), modality=self.modality, fields=self.fields))
 
     def alone(self, built: Built) -> Position:
         """The component itself, for a width of 16 and two heads."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Draw, Masking, Sample, Tokens, TokenSpec
+from omnimask.interfaces import Draw, FieldSpec, Masking, Sample, Tokens, TokenSpec
 
 LENGTHS = (0, 1, 2, 3, 17, 64)
 
@@ -30,7 +31,7 @@ def make_tokens(spec: TokenSpec, length: int, draw: Draw) -> Tokens:
     return Tokens(
         content,
         _positions(spec, length),
-        {name: _field(f.dtype, f.classes, f.arity, f.shape, length, rng) for name, f in spec.fields.items()},
+        {name: make_field(field, length, rng) for name, field in spec.fields.items()},
     )
 
 
@@ -44,10 +45,11 @@ def _positions(spec: TokenSpec, length: int) -> NDArray[np.float32]:
     return np.stack([place, *reversed(columns)], axis=1).astype(np.float32)
 
 
-def _field(dtype: str, classes: int | None, arity: int, shape: tuple[int, ...], length: int, rng: np.random.Generator) -> NDArray:
-    full = ((), (length,), (length, length))[arity] + shape
-    values = rng.normal(size=full) if np.dtype(dtype).kind == "f" else rng.integers(0, classes or 2, full)
-    return np.asarray(values).astype(dtype)
+def make_field(field: FieldSpec, length: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Random values of a field of ``length`` tokens: () or (L,) or (L, L), times the field's own shape."""
+    full = (length,) * field.arity + field.shape
+    values = rng.normal(size=full) if np.dtype(field.dtype).kind == "f" else rng.integers(0, field.classes or 2, full)
+    return np.asarray(values).astype(field.dtype)
 
 
 def make_sample(specs: Mapping[str, TokenSpec], lengths: Mapping[str, int], draw: Draw) -> Sample:

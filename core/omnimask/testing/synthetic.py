@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from omnimask.component import Component
-from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
+from omnimask.interfaces import Context, Draw, FieldSpec, Tokens, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
 from omnimask.recipe.config import GroupConfig, LabelConfig, ViewConfig
+from omnimask.testing.samples import make_field
 from omnimask.training.config import DataOptions, TrainConfig
 
 VOCABULARY = 7
@@ -17,7 +20,9 @@ WIDTH = 4
 
 
 class Vectors:
-    """(L, 4) float32 arrays as they are, one position axis."""
+    """(L, 4) float32 arrays as they are, one position axis; ``fields`` are filled with made-up values."""
+
+    fields: ClassVar[Mapping[str, FieldSpec]] = {}
 
     decoder: ClassVar[str | None] = None
     embedded: ClassVar[str | None] = None
@@ -28,11 +33,15 @@ class Vectors:
 
     @property
     def spec(self) -> TokenSpec:
-        return TokenSpec(width=(WIDTH,))
+        return TokenSpec(width=(WIDTH,), fields=self.fields)
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        content = np.asarray(raw, np.float32)
-        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
+        return self._placed(np.asarray(raw, np.float32))
+
+    def _placed(self, content: NDArray[Any]) -> Tokens:
+        rng = Draw(0, 0, str(content.tobytes())).rng("fields")  # the same for the same sample, in every epoch
+        fields = {name: make_field(field, len(content), rng) for name, field in self.fields.items()}
+        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None], fields)
 
     def decode(self, tokens: Tokens) -> Any:
         return np.asarray(tokens.content)
@@ -46,11 +55,10 @@ class Letters(Vectors):
 
     @property
     def spec(self) -> TokenSpec:
-        return TokenSpec(vocabulary=VOCABULARY)
+        return TokenSpec(vocabulary=VOCABULARY, fields=self.fields)
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        content = np.asarray(raw, np.int64)
-        return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None])
+        return self._placed(np.asarray(raw, np.int64))
 
 
 class Waves:
@@ -100,6 +108,7 @@ def synthetic_recipe(
     layer: int | None = None,
     query: str | None = None,
     group: int = 1,
+    fields: Mapping[str, FieldSpec] | None = None,
 ) -> Recipe:
     """A recipe around one component, everything else small: BERT's arrangement over made-up letters (or vectors).
 
@@ -110,6 +119,7 @@ def synthetic_recipe(
         layer: the layer that the predictor reads.
         query: the view that it decodes: ``again``, which shows half of the same sample's tokens.
         group: samples that belong together.
+        fields: that come with the tokens, filled with made-up values.
     """
     target = target or Component("target", "ids" if modality == "letters" else "patch")
     options = {"width": 32, "depth": 2, "heads": 2, "position": position or _POSITION}
@@ -117,7 +127,7 @@ def synthetic_recipe(
     predictor = predictor or Component("predictor", "in_place", {"target": target})
     part = ModalityConfig(
         name=modality,
-        tokenizer=Component("tokenizer", modality, cls=TOKENIZERS[modality]),
+        tokenizer=Component("tokenizer", modality, cls=_with_fields(TOKENIZERS[modality], fields)),
         field=modality,
         masker=masker or Component("masker", "random", {"ratio": 0.4}),
         corruptor=corruptor or Component("corruptor", "mask_token"),
@@ -132,6 +142,10 @@ def synthetic_recipe(
         data=DataConfig(Component("dataset", "waves", cls=Waves), DataOptions(), GroupConfig(group)),
         train=TrainConfig(steps=1, batch_tokens=256),
     )
+
+
+def _with_fields(tokenizer: type, fields: Mapping[str, FieldSpec] | None) -> type:
+    return type(tokenizer.__name__, (tokenizer,), {"fields": fields, "__module__": tokenizer.__module__}) if fields else tokenizer
 
 
 def _again(modality: str) -> ViewConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from omnimask.builder import Built, build
 from omnimask.component import Component
-from omnimask.interfaces import Prediction, Run, Target
+from omnimask.interfaces import FieldSpec, Prediction, Run, Target
 from omnimask.predictors.base import rows
 from omnimask.testing.check import require
 from omnimask.testing.model import ModelContract
@@ -25,17 +25,19 @@ class TargetContract(ModelContract):
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         is_exact: the loss of a target does not depend on the other targets of the batch.
+        fields: that come with the tokens, filled with made-up values, for a target that reads them.
     """
 
     modality: ClassVar[str] = "letters"
     is_exact: ClassVar[bool] = True
+    fields: ClassVar[Mapping[str, FieldSpec]] = {}
 
     @abstractmethod
     def target(self) -> Component[Any]:
         """The target: ``named("target", "my")``, or ``Component("target", "my", {...}, cls=MyTarget)``."""
 
     def built(self) -> Built:
-        return build(synthetic_recipe(target=self.target(), modality=self.modality))
+        return build(synthetic_recipe(target=self.target(), modality=self.modality, fields=self.fields))
 
     def asked(self) -> Iterator[tuple[Target, Prediction, Run, Built]]:
         """The target, and what it is asked about in one batch."""

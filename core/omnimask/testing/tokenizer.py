@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from omnimask.data.border import Breach, check_field_values
 from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Shortens, Splits, Tokenizer, Tokens, TokenSpec
 from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
 
@@ -35,7 +36,10 @@ class TokenizerContract(ABC):
         return {}
 
     def is_same(self, raw: Any, again: Any) -> bool:
-        """Whether a round trip gave a raw value back; override for values that are no arrays, texts or numbers."""
+        """Whether a round trip gave a raw value back; override for values that are no arrays, texts or numbers.
+
+        NaN equals NaN: whether NaN is refused is up to ``bad_values``. It also decides whether the tokenizer changed its input.
+        """
         if isinstance(raw, str | bytes):
             return raw == again
         left, right = np.asarray(raw), np.asarray(again)
@@ -45,7 +49,8 @@ class TokenizerContract(ABC):
             return False
         if left.dtype.kind not in "biuf":
             return bool(np.array_equal(left, right))
-        return bool(np.all(np.abs(left.astype(np.float64) - right.astype(np.float64)) <= (self.tolerance or 0)))
+        left, right = left.astype(np.float64), right.astype(np.float64)
+        return bool(np.allclose(left, right, rtol=0, atol=self.tolerance or 0, equal_nan=True))
 
     def test_round_trip(self) -> None:
         if self.tolerance is None:
@@ -95,9 +100,14 @@ class TokenizerContract(ABC):
 
     def test_raw_values_are_not_changed(self) -> None:
         tokenizer = self.tokenizer()
-        for raw, before in zip(self.raw_values(), self.raw_values(), strict=True):
+        for number, (raw, before) in enumerate(zip(self.raw_values(), self.raw_values(), strict=True)):
+            require(
+                self.is_same(before, raw),
+                f"raw value {number}: two calls of raw_values() give different values, or is_same does not know their kind; give "
+                "the same values at every call, and override is_same for values that are no arrays, texts or numbers",
+            )
             tokenizer(raw, DRAW)
-            require(self.is_same(before, raw), "the tokenizer changed its input; work on a copy")
+            require(self.is_same(before, raw), f"raw value {number}: the tokenizer changed its input; work on a copy")
 
     def test_picklable(self) -> None:
         tokenizer = self.tokenizer()
@@ -183,6 +193,10 @@ def check_tokens(tokens: Tokens, spec: TokenSpec) -> None:
             array.shape == full and array.dtype == np.dtype(field.dtype),
             f"field {name!r} must be {field.dtype} {full}, not {array.dtype} {array.shape}",
         )
+        try:
+            check_field_values(array, field, f"field {name!r}")
+        except Breach as breach:
+            raise AssertionError(f"{breach}; an absent value is NaN in a float field and -1 in an integer field") from breach
 
 
 class DecoderContract(ABC):

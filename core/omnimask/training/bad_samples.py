@@ -23,6 +23,8 @@ class Unreadable(Protocol):
     def epoch(self) -> int: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def trace(self) -> str: ...
 
 
 class BadSampleGuard:
@@ -38,6 +40,7 @@ class BadSampleGuard:
         self.counts = counts
         self.limit = max(options.at_least, int(options.fraction * (num_samples or 0)))
         self._reasons: dict[str, str] = {}
+        self._traced: set[str] = set()
 
     def __call__(self, found: Iterable[Unreadable]) -> None:
         """Takes note of a step's unreadable samples.
@@ -48,6 +51,9 @@ class BadSampleGuard:
         for bad in found:
             if bad.key not in self.counts:
                 logger.warning("unreadable sample left out: %s: %s", bad.key, bad.reason)
+            if bad.trace and (last := bad.trace.rstrip().rpartition("\n")[0]) not in self._traced:
+                self._traced.add(last)
+                logger.info("reading it raised an exception that readers should not raise:\n%s", bad.trace.rstrip())
             self.counts[bad.key] = self.counts.get(bad.key, 0) + 1
             self._reasons.setdefault(bad.key, bad.reason)
         if len(self.counts) > self.limit:

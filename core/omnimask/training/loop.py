@@ -45,6 +45,15 @@ _TIME = 255
 FAILURES_IN_ROW = 10
 """So many steps in a row without a finite update stop a run."""
 
+_FAILURES = {
+    "nothing to answer": (
+        "nothing to answer",
+        "No masker asks for anything that a predictor answers: raise the masker's ratio, or choose one that finds something in "
+        "these data (`omnimask inspect RECIPE --figure FILE` draws its maskings)",
+    )
+}
+_REMEDY = "Lower the learning rate, set train.clip, or set train.precision to fp32"
+
 Steps = Callable[[Cursor, int], Iterable[LoadedStep]]
 
 
@@ -246,11 +255,13 @@ class Trainer:
         self._count(loaded, result, seconds)
         with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
             journal.step(result, seconds)
-        if self.progress.failures_in_row >= FAILURES_IN_ROW:
+        failures = self.progress.failures_in_row
+        if failures >= min(FAILURES_IN_ROW, self.config.steps):
             with self.ranks.alike():
+                what, remedy = _FAILURES.get(result.skipped or "", (f"a {result.skipped}", _REMEDY))
                 raise RunStopped(
-                    f"{FAILURES_IN_ROW} steps in a row had a {result.skipped}, the last one step {self.progress.step}; the "
-                    "checkpoints are intact. Lower the learning rate, set train.clip, or set train.precision to fp32"
+                    f"{failures} steps in a row had {what}, the last one step {self.progress.step}; the checkpoints are intact. "
+                    f"{remedy}"
                 )
 
     @contextmanager

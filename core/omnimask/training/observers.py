@@ -154,4 +154,4 @@ def _flat(sent: Iterable[Sequence[object]]) -> list[object]:
 def _status(error: BaseException | None) -> str:
     if error is None:
         return "finished"
-    return {Interrupted: "interrupted", RunStopped: "stopped"}.get(type(error), "failed")
+    return "interrupted" if isinstance(error, Interrupted) else "stopped" if isinstance(error, RunStopped) else "failed"

@@ -30,7 +30,8 @@ class StepResult:
     """What a step gave, over all ranks.
 
     ``terms`` () each stay on the device until they are logged. ``skipped`` says why the weights were not touched, None if they
-    were. ``is_failure``: a number was not finite, and not just because an fp16 loss scale is still being found. ``masking`` are
+    were. ``is_failure``: nothing was asked, or a number was not finite, and not just because an fp16 loss scale is still being
+    found. ``masking`` are
     :func:`omnimask.training.masking.mask_shares`.
     """
 
@@ -124,6 +125,9 @@ class StepRunner:
         lr = self.set_learning_rate(loaded.step)
         if not totals.samples:
             return StepResult(math.nan, math.nan, lr, 0, 0, skipped="no readable sample")
+        if not any(totals.denominators.values()):
+            seen = (totals.tokens, totals.samples)
+            return StepResult(math.nan, math.nan, lr, *seen, skipped="nothing to answer", is_failure=True, masking=totals.masking)
         self.model.train()
         try:
             loss, terms = self._forward_and_backward(loaded.batches, totals.denominators)
@@ -201,7 +205,7 @@ class StepRunner:
     def _update(self, loss: Tensor) -> _Values:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not parameters:
-            return _Values(loss.item(), 0.0, "nothing to answer")
+            return _Values(loss.item(), 0.0, "nothing to answer", is_failure=True)
         scaler = self.precision.scaler
         if scaler is not None:
             scaler.unscale_(self.optimizer)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.faults import reason_of
+from omnimask.data.faults import of_one_sample
 from omnimask.errors import RunStopped, UserError
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import ShardIndex, make_index, read_index, with_content
@@ -91,9 +91,9 @@ def check_out(out: Path) -> None:
 def _check_first(source: Source, index: int) -> None:
     """Raises ``UserError`` if the first sample cannot be written, before anything is."""
     try:
-        source.members(index)
-    except Exception as error:
-        reason_of(error, source.key(index))
+        with of_one_sample:
+            source.members(index)
+    except (OSError, ValueError) as error:
         raise UserError(f"sample {source.key(index)!r} cannot be read: {error}") from error
 
 
@@ -180,9 +180,9 @@ class _Samples:
         index = self._order[self._done]
         key = self._source.key(index)
         try:
-            members = self._source.members(index)
-        except Exception as error:
-            reason_of(error, key)
+            with of_one_sample:
+                members = self._source.members(index)
+        except (OSError, ValueError) as error:
             raise RunStopped(
                 f"sample {key} cannot be read: {error}. Repair it and give the same command, which goes on behind the last whole "
                 "shard; or remove it, and begin anew"

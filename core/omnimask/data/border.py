@@ -1,0 +1,369 @@
+"""The run-time border to components on the host: what they return is compared with what their interface promises.
+
+Types, shapes and counts are compared sample by sample. Ranges and finiteness are compared once per packed batch, on all samples
+together; only where that fails are the samples compared one by one, to name the one at fault. A breach is an error of the component
+and not of the sample, so it ends the run (:class:`~omnimask.errors.BrokenContract`) instead of being counted as a bad sample.
+
+L tokens of one sample and modality, n of all its modalities; T slots, S sequences, N targets; A position axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from omnimask.errors import BrokenContract
+from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
+
+T = TypeVar("T")
+
+
+class Breach(Exception):
+    """A returned value that breaks its interface; the message has no names in it yet."""
+
+
+def refuse(origin: str, breach: Breach, key: str) -> BrokenContract:
+    """The error that ends the run: component, sample, and what was wrong with what was returned."""
+    return BrokenContract(f"{origin}, sample {key!r}: {breach}")
+
+
+def row_of(value: Any) -> Mapping[str, Any]:
+    """A data set's sample, which must be a mapping with field names.
+
+    Raises:
+        Breach: it is not.
+    """
+    if not isinstance(value, Mapping):
+        raise Breach(f"a sample must be a mapping from field name to raw value, not {_described(value)}")
+    return cast(Mapping[str, Any], value)
+
+
+class TokenBorder:
+    """Compares a tokenizer's results with its specification: types, shapes and counts (:func:`check_token_values`: the values).
+
+    Args:
+        spec: of the modality.
+    """
+
+    def __init__(self, spec: TokenSpec) -> None:
+        self.spec = spec
+        self._width = spec.width or ()
+        self._content = _INT64 if spec.width is None else np.dtype(spec.dtype)
+        self._fields = {name: (field.arity, field.shape, np.dtype(field.dtype)) for name, field in spec.fields.items()}
+
+    def __call__(self, value: Any) -> Tokens:
+        """The tokens as they are.
+
+        Raises:
+            Breach: they differ from the specification.
+        """
+        if not isinstance(value, Tokens):
+            raise Breach(f"it must return Tokens, not {_described(value)}")
+        length = len(value.positions)
+        _has(value.positions, (length, self.spec.axes), _FLOAT32, "positions")
+        _has(value.content, (length, *self._width), self._content, "content")
+        for name, (arity, shape, dtype) in self._fields.items():
+            if name not in value.fields:
+                raise Breach(f"field {name!r} is declared in its spec and missing; the tokens have {sorted(value.fields)}")
+            _has(value.fields[name], (length,) * arity + shape, dtype, "field ", name)
+        return value
+
+
+def check_token_values(tokens: Tokens, spec: TokenSpec) -> None:
+    """Ranges and finiteness of content, positions and fields, of any number of samples' tokens.
+
+    Raises:
+        Breach: a value is out of range or not finite.
+    """
+    if spec.width is None:
+        _in_range(tokens.content, 0, spec.vocabulary, "ids")
+    else:
+        _finite(tokens.content, "content")
+    _finite(tokens.positions, "positions")
+    for axis, size in enumerate(spec.extent):
+        if size is not None:
+            _in_range(np.asarray(tokens.positions)[:, axis], 0, size, f"positions on axis {axis}")
+    for name, field in spec.fields.items():
+        check_field_values(tokens.fields[name], field, f"field {name!r}")
+
+
+def check_field_values(values: ArrayLike, field: FieldSpec, what: str) -> None:
+    """Absent values (NaN, -1) pass.
+
+    Raises:
+        Breach: a class out of range, or an infinite number.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and array.size and bool(np.isinf(array).any()):
+        raise Breach(f"{what} is infinite")
+    if field.classes is not None:
+        _in_range(array, -1, field.classes, what)
+
+
+def check_masking(masking: Any, length: int) -> None:
+    """Compare a masking of ``length`` tokens with its interface.
+
+    Raises:
+        Breach: another type, shape or range.
+    """
+    if not isinstance(masking, Masking):
+        raise Breach(f"it must return a Masking, not {_described(masking)}")
+    _has(masking.is_visible, (length,), _BOOL, "is_visible")
+    _has(masking.is_target, (length,), _BOOL, "is_target")
+    if masking.unit is not None:
+        _has(masking.unit, (length,), _INT64, "unit")
+        _in_range(masking.unit, -1, None, "unit")
+    if masking.entry is not None:
+        _has(masking.entry, (length,), _INT64, "entry")
+        _in_range(masking.entry, -1, None, "entry")
+        if masking.unit is None:
+            raise Breach("entry gives ids to units, and unit does not number them")
+    if masking.weight is not None:
+        _has(masking.weight, (length,), _FLOAT32, "weight")
+        _weights(masking.weight)
+    if masking.groups is not None:
+        groups = np.asarray(masking.groups)
+        _has(groups, (len(groups) if groups.ndim else 0, length), _BOOL, "groups")
+        if not np.array_equal(groups.any(axis=0), masking.is_target):
+            raise Breach("the union of groups must be is_target")
+    if masking.kind < 0:
+        raise Breach(f"kind is {masking.kind}; branches are counted from 0")
+    if not 0 <= masking.level <= 1:
+        raise Breach(f"level is {masking.level}; a rate lies in [0, 1]")
+
+
+class CheckedMasker:
+    """A masker whose result is compared with :class:`~omnimask.interfaces.Masking` for every sample.
+
+    Args:
+        masker: over whole samples.
+        origins: describes the component that masks each modality, for messages.
+    """
+
+    def __init__(self, masker: Callable[[Sample], Mapping[str, Masking]], origins: Mapping[str, str]) -> None:
+        self.masker, self.origins = masker, origins
+
+    def __call__(self, sample: Sample) -> Mapping[str, Masking]:
+        found = blamed(lambda: self.masker(sample), self.origins.values(), sample)
+        if not isinstance(found, Mapping) or any(name not in found for name in sample.tokens):
+            got = sorted(cast(Mapping[str, Any], found)) if isinstance(found, Mapping) else _described(found)
+            raise refuse(
+                joined(self.origins.values()),
+                Breach(f"it must return a masking for each of the modalities {list(sample.tokens)}, not {got}"),
+                sample.draw.key,
+            )
+        for name, tokens in sample.tokens.items():
+            try:
+                check_masking(found[name], len(tokens))
+            except Breach as breach:
+                raise refuse(self.origins.get(name, "the masker"), breach, sample.draw.key) from None
+        return found
+
+
+def view_of(value: Any) -> View:
+    """A corruptor's view with the right types, shapes and counts; :func:`check_view_values` compares the values.
+
+    Raises:
+        Breach: it differs from its interface.
+    """
+    if not isinstance(value, View):
+        raise Breach(f"it must return a View, not {_described(value)}")
+    _check_stream(value.context, "context")
+    if value.query is not None:
+        _check_stream(value.query, "query")
+    return value
+
+
+def joined(origins: Iterable[str]) -> str:
+    """The components, each once, for messages."""
+    return " and ".join(dict.fromkeys(origins)) or "the component"
+
+
+def blamed(call: Callable[[], T], origins: Iterable[str], sample: Sample) -> T:
+    """The result of a call. An exception that is no refusal (``ValueError``) gets a note of the component and the sample."""
+    try:
+        return call()
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:
+        error.add_note(f"raised by {joined(origins)} for the sample {sample.draw.key!r}")
+        raise
+
+
+def check_view_values(view: View, sample: Sample, specs: Mapping[str, TokenSpec]) -> None:
+    """Ranges and finiteness of one sample's view, in sample coordinates.
+
+    Raises:
+        Breach: a value is out of range or not finite.
+    """
+    size = np.array([len(sample)])
+    check_stream_values(view.context, specs, size, np.ones(1, np.int64), name="context ")
+    if view.query is not None:
+        check_stream_values(view.query, specs, size, np.array([view.context.layout.num_sequences]), name="query ")
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Number of the sample that each slot (T,), each row of targets (N,) and each sequence (S,) of a stacked stream belongs to."""
+
+    slot: NDArray[np.int64]
+    row: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+
+
+def check_stream_values(
+    stream: Stream,
+    specs: Mapping[str, TokenSpec],
+    size: NDArray[np.int64],
+    num_parents: NDArray[np.int64],
+    owners: Owners | None = None,
+    *,
+    name: str = "",
+) -> None:
+    """Ranges and finiteness of the streams of B samples, in sample coordinates but for the slots of their targets.
+
+    Args:
+        stream: of one sample, or stacked.
+        specs: of the recipe's modalities.
+        size: (B,) tokens of every sample.
+        num_parents: (B,) parents that the sequences of every sample may have.
+        owners: of stacked streams; None for those of one sample.
+        name: put before what is wrong.
+
+    Raises:
+        Breach: a value is out of range or not finite.
+    """
+    table, layout = stream.targets, stream.layout
+    slots, rows, parents = (
+        (int(size[0]), int(size[0]), int(num_parents[0]))
+        if owners is None
+        else (size[owners.slot], size[owners.row], num_parents[owners.sequence])
+    )
+    _in_range(stream.source, -1, slots, f"{name}source")
+    _in_range(table.of, -1, rows, f"{name}targets.of")
+    _in_range(layout.parent, 0, parents, f"{name}layout.parent")
+    _in_range(stream.modality, 0, len(specs), f"{name}modality")
+    num_ids = np.array([(spec.vocabulary or 0) + spec.num_special_rows for spec in specs.values()])
+    _in_range(stream.literal, NOTHING, num_ids[stream.modality] if len(num_ids) > 1 else int(num_ids[0]), f"{name}literal")
+    _finite(stream.positions, f"{name}positions")
+    _finite(stream.level, f"{name}level")
+    _in_range(table.literal, -1, None, f"{name}targets.literal")
+    _in_range(table.at, 0, layout.num_slots if table.arity else layout.num_sequences, f"{name}targets.at")
+    if owners is not None and bool(((owners.slot if table.arity else owners.sequence)[table.at] != owners.row[:, None]).any()):
+        raise Breach(f"{name}targets.at lie outside of the sample's own stream")
+    _weights(table.weight)
+
+
+def _is_plain(stream: Stream) -> bool:
+    """Whether everything has exactly the right type and shape, as :func:`omnimask.streams.sequence` makes it; for every sample,
+    hence the short way."""
+    slots, table, lengths = stream.source.shape, stream.targets, stream.layout.lengths.shape
+    rows = table.of.shape
+    return (
+        slots == stream.literal.shape == stream.modality.shape == stream.rank.shape == stream.block.shape
+        and slots == stream.has_position.shape == (stream.layout.num_slots,)
+        and stream.source.dtype is stream.literal.dtype is stream.modality.dtype is _INT64
+        and stream.rank.dtype is stream.block.dtype is _INT64
+        and stream.has_position.dtype is _BOOL
+        and stream.positions.ndim == 2
+        and stream.positions.shape[0] == slots[0]
+        and lengths == stream.kind.shape == stream.level.shape == stream.layout.parent.shape
+        and table.at.shape == (*rows, table.arity or 1)
+        and rows == table.literal.shape == table.weight.shape
+        and table.at.dtype is table.of.dtype is table.literal.dtype is _INT64
+        and table.weight.dtype is _FLOAT32
+        and table.index is None
+    )
+
+
+def _check_stream(stream: Any, name: str) -> None:
+    if not isinstance(stream, Stream):
+        raise Breach(f"{name} must be a Stream, not {_described(stream)}")
+    with suppress(AttributeError):  # of what is no array
+        if _is_plain(stream):
+            return
+    slots, layout = (len(stream.source),), stream.layout
+    if layout.num_slots != slots[0]:
+        raise Breach(f"the sequences of {name} have {layout.num_slots} slots, and its source {slots[0]}")
+    _has(stream.source, slots, _INT64, name, " source")
+    _has(stream.literal, slots, _INT64, name, " literal")
+    _has(stream.modality, slots, _INT64, name, " modality")
+    _has(stream.rank, slots, _INT64, name, " rank")
+    _has(stream.block, slots, _INT64, name, " block")
+    _has(stream.has_position, slots, _BOOL, name, " has_position")
+    if stream.positions.ndim != 2 or len(stream.positions) != slots[0]:
+        raise Breach(f"{name} positions have shape {stream.positions.shape}; expected ({slots[0]}, number of axes)")
+    if not len(layout.lengths) == len(stream.kind) == len(stream.level) == len(layout.parent):
+        numbers = f"{len(stream.kind)}, {len(stream.level)} and {len(layout.parent)}"
+        raise Breach(f"{name} has {layout.num_sequences} sequences, and its kind, level and layout.parent have {numbers}")
+    table = stream.targets
+    rows = (len(table.of),)
+    _has(table.at, (*rows, table.arity or 1), _INT64, name, " targets.at")
+    _has(table.of, rows, _INT64, name, " targets.of")
+    _has(table.literal, rows, _INT64, name, " targets.literal")
+    _has(table.weight, rows, _FLOAT32, name, " targets.weight")
+    if table.index is not None:
+        _has(table.index, rows, _INT64, name, " targets.index")
+
+
+_BOOL, _INT64, _FLOAT32 = np.dtype("bool"), np.dtype("int64"), np.dtype("float32")
+
+_KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}
+"""Kinds of array that become a declared kind without loss, by the declared kind; numbers as far as they fit."""
+
+
+def _has(value: Any, shape: tuple[int, ...], declared: np.dtype[Any], *what: str) -> None:
+    if type(value) is np.ndarray and value.dtype is declared and value.shape == shape:
+        return
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise Breach(f"{_name(what)} has shape {array.shape}; expected {shape}")
+    if array.dtype == declared or not array.size:
+        return
+    if array.dtype.kind not in _KINDS.get(declared.kind, declared.kind):
+        raise Breach(f"{_name(what)} has dtype {array.dtype}; expected {declared}")
+    may_overflow = declared.kind == array.dtype.kind == "f" and array.dtype.itemsize > declared.itemsize
+    if may_overflow and bool((np.abs(array) > np.finfo(declared).max).any()):
+        raise Breach(f"{_name(what)} reaches {np.nanmax(np.abs(array)):g}, which {declared} cannot hold")
+    if declared.kind in "iu" and array.dtype.kind in "iu" and not np.can_cast(array.dtype, declared):
+        bounds = np.iinfo(declared)
+        _in_range(array, bounds.min, bounds.max + 1, _name(what))
+
+
+def _name(what: tuple[str, ...]) -> str:
+    return f"{what[0]}{what[1]!r}" if what[0].endswith(" ") else "".join(what)
+
+
+def _in_range(values: Any, low: int, stop: Any, what: str) -> None:
+    """``stop`` is a number, an array like ``values``, or None for no limit."""
+    array = np.asarray(values)
+    if not array.size:
+        return
+    if array.min() < low:
+        raise Breach(f"{what} reach down to {array.min()}; the lowest is {low}")
+    if stop is not None and bool((array >= stop).any() if isinstance(stop, np.ndarray) else array.max() >= stop):
+        over = array[array >= stop]
+        limit = np.broadcast_to(stop, array.shape)[array >= stop]
+        raise Breach(f"{what} reach {over[0]}; they must lie below {limit[0]}")
+
+
+def _finite(values: Any, what: str) -> None:
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
+        number = int(np.count_nonzero(~np.isfinite(array)))
+        raise Breach(f"{number} of {array.size} values of {what} are not finite")
+
+
+def _weights(values: Any) -> None:
+    array = np.asarray(values)
+    if array.size and not (array.min() >= 0 and array.max() < np.inf):
+        raise Breach("a loss weight is negative or not finite")
+
+
+def _described(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

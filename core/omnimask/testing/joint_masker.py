@@ -1,0 +1,120 @@
+"""What every masker over several modalities must do."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import ClassVar
+
+import numpy as np
+
+from omnimask.interfaces import Draw, JointMasker, Masking, Sample, TokenSpec
+from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, same
+from omnimask.testing.masker import check_masking
+from omnimask.testing.samples import make_sample
+
+
+class JointMaskerContract(ABC):
+    """Subclass with :meth:`masker`: it masks made-up samples of the modalities of ``specs``, of which any may be absent.
+
+    Attributes:
+        specs: of the modalities, in the recipe's order.
+        lengths: tokens of every modality where it is there.
+        is_random: whether different samples are masked differently.
+        needs_all: whether a sample that lacks a modality is refused with ``ValueError``, as a masker may that hides one modality
+            given another.
+    """
+
+    specs: ClassVar[Mapping[str, TokenSpec]] = {"a": TokenSpec(vocabulary=50), "b": TokenSpec(width=(4,), axes=2)}
+    lengths: ClassVar[Mapping[str, int]] = {"a": 12, "b": 16}
+    is_random: ClassVar[bool] = True
+    needs_all: ClassVar[bool] = False
+
+    @abstractmethod
+    def masker(self) -> JointMasker:
+        """The masker, built as a recipe would: ``MyMasker(Context(specs=self.specs, modalities=tuple(self.specs)))``."""
+
+    def sample(self, lengths: Mapping[str, int], draw: Draw = DRAW) -> Sample:
+        """A sample to mask; override where the masker reads fields or labels with a meaning."""
+        return make_sample(self.specs, lengths, draw)
+
+    def _partial(self) -> Iterator[Mapping[str, int]]:
+        """The lengths of samples with one modality, with two, ... with all."""
+        for count in range(1, len(self.lengths) + 1):
+            for names in combinations(self.lengths, count):
+                yield {name: self.lengths[name] for name in names}
+
+    def _masked(self, masker: JointMasker, lengths: Mapping[str, int]) -> Mapping[str, Masking] | None:
+        """The maskings of a sample; None where the masker may refuse it, and does."""
+        try:
+            return masker(self.sample(lengths))
+        except ValueError as error:
+            is_whole = lengths.keys() == self.lengths.keys() and all(lengths.values())
+            require(
+                self.needs_all and not is_whole,
+                f"a sample with {dict(lengths)} tokens was refused ({error}); mask what is there, or set needs_all = True",
+            )
+            return None
+
+    def test_every_modality_that_is_there_is_masked(self) -> None:
+        masker = self.masker()
+        for lengths in self._partial():
+            found = self._masked(masker, lengths)
+            if found is None:
+                continue
+            require(
+                isinstance(found, Mapping) and all(name in found for name in lengths),
+                f"the joint masker must return a masking for each of the modalities {list(lengths)} that a sample has",
+            )
+            for name, length in lengths.items():
+                check_masking(found[name], length)
+
+    def test_empty_modalities_are_no_error(self) -> None:
+        masker = self.masker()
+        for absent in self.lengths:
+            lengths = {**self.lengths, absent: 0}
+            found = self._masked(masker, lengths)
+            if found is not None:
+                check_masking(found[absent], 0)
+
+    def test_deterministic_per_draw(self) -> None:
+        masker, sample = self.masker(), self.sample(self.lengths)
+        first = masker(sample)
+        disturb_global_randomness(1)
+        masker(self.sample(self.lengths, Draw(seed=3, epoch=1, key="another")))
+        require(
+            same(dict(first), dict(masker(sample))),
+            "one draw gave two maskings; take every random number from sample.draw, and keep no state",
+        )
+
+    def test_another_sample_or_epoch_is_masked_differently(self) -> None:
+        masker = self.masker()
+        for what in ("key", "epoch", "seed") if self.is_random else ():
+            draws = [Draw(**{"seed": 0, "epoch": 0, "key": "a", what: str(n) if what == "key" else n}) for n in range(8)]
+            whole = self.sample(self.lengths)
+            found = [masker(Sample(whole.tokens, draw, whole.modalities, whole.labels)) for draw in draws]
+            patterns = {b"".join(np.asarray(one[name].is_target).tobytes() for name in self.lengths) for one in found}
+            require(
+                len(patterns) > 1,
+                f"eight draws that differ in {what} gave one masking; draw from sample.draw, or set is_random = False",
+            )
+
+    def test_something_is_asked(self) -> None:
+        masker, whole = self.masker(), self.sample(self.lengths)
+        draws = [Draw(seed=0, epoch=0, key=str(number)) for number in range(20)]
+        found = [masker(Sample(whole.tokens, draw, whole.modalities, whole.labels)) for draw in draws]
+        asked = sum(int(np.count_nonzero(one[name].is_target)) for one in found for name in self.lengths)
+        require(asked > 0, "twenty samples were masked, and nothing of them is asked for: a model would have nothing to learn")
+
+    def test_picklable(self) -> None:
+        masker, sample = self.masker(), self.sample(self.lengths)
+        again = require_picklable(masker, "the joint masker")
+        require(same(dict(masker(sample)), dict(again(sample))), "a pickled joint masker masks otherwise than the original")
+
+    def test_samples_are_not_changed(self) -> None:
+        masker, sample = self.masker(), self.sample(self.lengths)
+        before = copy.deepcopy(sample.tokens)
+        masker(sample)
+        require(same(dict(before), dict(sample.tokens)), "the joint masker changed the tokens that it was given; work on copies")
