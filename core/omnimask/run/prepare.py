@@ -75,6 +75,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             device,
             max_bad=recipe.data.options.max_bad,
             num_samples=len(built.train_indices),
+            left_out=built.left_out,
             plugins=plugin_versions(recipe),
             baselines=lambda: unigram_scores(built),
             show=show,
