@@ -158,6 +158,7 @@ def _run_and_exit(argv: Sequence[str], folder: Path, log: Path) -> None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(descriptor), "w", encoding="utf-8") for _ in range(2))
         now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
         os.environ["OMNIMASK_CACHE"] = str(folder / "cache")

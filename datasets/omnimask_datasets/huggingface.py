@@ -18,6 +18,7 @@ from pydantic import Field
 
 from omnimask.data.cache import cache_folder, keep_array, kept_array
 from omnimask.data.contents import content_digest, files_state
+from omnimask.data.progress import watched
 from omnimask.interfaces import Context
 from omnimask_datasets.forward import ForwardRows
 from omnimask_datasets.rows import Rows, check_column, file_bytes
@@ -271,7 +272,8 @@ def _hub_stream(repository: str | None, config: str | None, split: str, revision
     if lengths is None:
         logger.info("counting the rows of %s, which are read once; later runs reuse the counts", repository)
         tables = _Tables(stream)
-        counted = [_tried(lambda n=n: sum(table.num_rows for table in tables(n)), repository) for n in range(stream.num_shards)]
+        shards = watched(range(stream.num_shards), "counting rows by shard")
+        counted = [_tried(lambda n=n: sum(table.num_rows for table in tables(n)), repository) for n in shards]
         lengths = np.array(counted, np.int64)
         keep_array(file, lengths, "lengths of a stream")
     return Counted(stream, lengths.tolist(), digest)

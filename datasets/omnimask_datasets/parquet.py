@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from omnimask.data.faults import of_one_sample
+from omnimask.data.progress import watched
 from omnimask.interfaces import Context
 from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes
 from omnimask_datasets.sources import Source, digest_of, find_sources, state_of
@@ -106,7 +107,7 @@ class Parquet(Rows):
 
     def _values(self, column: str) -> Iterator[Any]:
         """Of every row, one row group after the other."""
-        for number, group in self.groups:
+        for number, group in (self.groups[place] for place in watched(range(len(self.groups)), "reading keys by row group")):
             try:
                 with pq.ParquetFile(self.sources[number].path) as opened:
                     table = opened.read_row_group(group, columns=[column], use_threads=False)

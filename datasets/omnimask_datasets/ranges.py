@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from omnimask.data.cache import cache_folder, keep
 from omnimask.data.contents import identity, is_settled
+from omnimask.data.progress import SECONDS
 from omnimask_datasets.sources import Source, unpacked
 
 logger = logging.getLogger(f"omnimask.{__name__}")
@@ -30,6 +32,8 @@ _FORMAT = 2
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _LARGEST = 2**32 - 1
+_CHECKED = 4096
+"""Lines between two looks at the clock."""
 
 
 class BadLine(ValueError):
@@ -133,16 +137,14 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
 
 
 def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
-    total = sum(source.size for source in sources)
-    if total > 2**30:
-        logger.info("looking for samples in %.1f GB of files; later runs reuse what is found", total / 1e9)
+    progress = _Progress(sum(source.size for source in sources))
     digest = blake2b(scheme.encode(), digest_size=16)
     found: list[NDArray[np.int64]] = []
     for source in sources:
         content = blake2b(digest_size=16)
         try:
             with source.path.open("rb") as stream:
-                found.append(_as_array(scan(_watched(stream, content.update, source))))
+                found.append(_as_array(scan(_watched(stream, content.update, source, progress))))
         except BadLine as error:
             raise ValueError(f"{source.name}:{error.line}: {error}") from error
         except OSError as error:
@@ -160,7 +162,20 @@ def _as_array(places: Iterator[tuple[int, int, int]]) -> NDArray[np.int64]:
     return np.fromiter(itertools.chain.from_iterable(places), np.int64).reshape(-1, 3)
 
 
-def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source) -> Iterator[bytes]:
+class _Progress:
+    """Logs every ten seconds how much of the files was looked at."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self._lines, self._last = total, 0, 0, time.monotonic()
+
+    def __call__(self, size: int) -> None:
+        self.done, self._lines = self.done + size, self._lines + 1
+        if self._lines % _CHECKED == 0 and time.monotonic() - self._last >= SECONDS:
+            self._last = time.monotonic()
+            logger.info("looking for samples: %.2f of %.2f GB; later runs reuse what is found", self.done / 1e9, self.total / 1e9)
+
+
+def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _Progress) -> Iterator[bytes]:
     """The lines, which ``update`` sees too.
 
     Raises:
@@ -170,6 +185,7 @@ def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: 
         if not number and line.startswith(_MARKS):
             raise ValueError(f"{source.path} is UTF-16 or UTF-32, which cannot be divided into lines; save it as UTF-8")
         update(line)
+        progress(len(line))
         yield line
 
 
