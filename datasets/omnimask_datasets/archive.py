@@ -95,7 +95,8 @@ class ZipArchive:
         if not self.path.exists():
             raise ValueError(f"the file {self.path} does not exist (looked in {Path.cwd()})")
         if not self.path.is_file():
-            raise ValueError(f"{self.path} is a folder; path must be a zip file")
+            what = "a folder" if self.path.is_dir() else "neither a file nor a folder"
+            raise ValueError(f"{self.path} is {what}; path must be a zip file")
         try:
             archive = self._archive()
         except (zipfile.BadZipFile, NotImplementedError) as error:
