@@ -64,6 +64,8 @@ class Built:
     validation: Pipeline
     train_indices: NDArray[np.int64]
     validation_indices: NDArray[np.int64]
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """Reasons by key of the held-out samples that could not be read so far."""
 
     @property
     def specs(self) -> Mapping[str, TokenSpec]:
@@ -115,7 +117,16 @@ class Built:
         Of several ranks each has every ``world``-th batch.
         """
         for places in itertools.islice(self._validation_places(self.micro_batch_tokens(device)), rank, None, world):
-            yield from _batch(self.validation, places)
+            yield from self._batch(places)
+
+    def _batch(self, places: Sequence[Place]) -> Iterator[MaskedBatch]:
+        loaded = self.validation(places)
+        for bad in loaded.bad:
+            if bad.key not in self.left_out:
+                self.left_out[bad.key] = bad.reason
+                logger.warning("held-out sample %s is left out: %s", bad.key, bad.reason)
+        if loaded.batch is not None:
+            yield loaded.batch
 
     def _validation_places(self, budget: int) -> Iterator[list[Place]]:
         grouping = self.validation.grouping
@@ -138,14 +149,6 @@ def grown(counts: int | NDArray[np.int64], growth: float) -> int | NDArray[np.in
     if growth == 1:
         return counts
     return math.ceil(counts * growth) if isinstance(counts, int) else np.ceil(counts * growth).astype(np.int64)
-
-
-def _batch(pipeline: Pipeline, places: Sequence[Place]) -> Iterator[MaskedBatch]:
-    loaded = pipeline(places)
-    for bad in loaded.bad:
-        logger.warning("held-out sample %s is left out: %s", bad.key, bad.reason)
-    if loaded.batch is not None:
-        yield loaded.batch
 
 
 def build(recipe: Recipe, *, initialise: bool = True) -> Built:

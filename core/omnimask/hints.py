@@ -15,3 +15,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def listed(names: Iterable[str]) -> str:
     """Names in order, separated by commas; ``none`` for no names."""
     return ", ".join(sorted(names)) or "none"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 shard``, ``2,000 shards``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -145,7 +145,7 @@ class Dataset(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """Digest of what the order depends on (keys, sizes), so that a resume on other data is refused."""
+        """Digest of the keys and contents, wherever the data lie, so that a resume on other data is refused."""
         ...
 
 

@@ -11,10 +11,12 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from omnimask.data.contents import files_state
 from omnimask.data.labels import Row, parse_labels, unknown_keys
+from omnimask.data.walk import describe_endings, log_left_out
 from omnimask.errors import UserError
 from omnimask.interfaces import Context
-from omnimask_datasets.folder import describe_endings
+from omnimask_datasets.folder_labels import FolderLabels
 
 LABELS = "labels.csv"
 """The member that is read for labels unless another is named, where the archive has it."""
@@ -26,9 +28,10 @@ _ENCRYPTED = 0x1
 class ZipArchive:
     """Base of data sets whose samples are the members of a zip file, in the order of their names.
 
-    A sample is ``{field: bytes}`` and, where it has one, ``label``: what the table of labels says, or without a table the name of
-    the first folder. Hidden members are left out. The file is opened once per process, when first read, and stays open. A
-    subclass sets ``extensions`` (lower case, with the dot) and ``field``.
+    A sample is ``{field: bytes}`` and, where it has one, ``label``: that of the table of labels, or without a table the name of the
+    first folder (of the second where the first ones are called train, val, test or the like). Hidden members are left out. The
+    file is opened once per process, when first read, and stays open. A subclass sets ``extensions`` (lower case, with the dot) and
+    ``field``.
 
     Args:
         path: the zip file.
@@ -48,6 +51,8 @@ class ZipArchive:
         if not self.names:
             wanted = ", ".join(self.extensions)
             raise ValueError(f"{self.path} holds no members ending in {wanted}; found {describe_endings(list(members))}")
+        taken = {*self.names, LABELS if labels is None else labels}
+        log_left_out(self.path, len(self.names), [name for name in members if name not in taken])
         self.sizes = [members[name].file_size for name in self.names]
         self.checksums = [members[name].CRC for name in self.names]
         self.labels = self._labels(labels, members)
@@ -78,6 +83,10 @@ class ZipArchive:
             digest.update(f"{name}\0{size}\0{checksum}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def state(self) -> str:
+        """Digest of the archive's place, size and times."""
+        return files_state([self.path])
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 
@@ -86,7 +95,8 @@ class ZipArchive:
         if not self.path.exists():
             raise ValueError(f"the file {self.path} does not exist (looked in {Path.cwd()})")
         if not self.path.is_file():
-            raise ValueError(f"{self.path} is a folder; path must be a zip file")
+            what = "a folder" if self.path.is_dir() else "neither a file nor a folder"
+            raise ValueError(f"{self.path} is {what}; path must be a zip file")
         try:
             archive = self._archive()
         except (zipfile.BadZipFile, NotImplementedError) as error:
@@ -102,7 +112,8 @@ class ZipArchive:
 
     def _labels(self, table: str | None, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, str]:
         if table is None and LABELS not in members:
-            return {name: name.split("/")[0] for name in self.names if "/" in name}
+            label_of = FolderLabels(self.names, self.path)
+            return {name: label for name in self.names if (label := label_of(name)) is not None}
         name = table or LABELS
         if name not in members:
             tables = [member for member in members if member.endswith(".csv")]

@@ -11,6 +11,7 @@ import typer
 
 from omnimask.cli.output import messages, say, size, write_json, write_table, write_text
 from omnimask.errors import UserError
+from omnimask.hints import counted
 
 if TYPE_CHECKING:
     from omnimask_datasets.shards.sources import Source
@@ -43,6 +44,7 @@ def shard(
     shard_samples: Annotated[int, typer.Option("--shard-samples", metavar="N", help="Samples of a tar file, at most.")] = 10_000,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the order in which samples are written.")] = 0,
     in_order: Annotated[bool, typer.Option("--in-order", help="Write the samples in the order of SOURCE.")] = False,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links to folders outside of a folder.")] = False,
     count: Annotated[
         str | None, typer.Option("--count", metavar="RECIPE", help="Keep the tokens of every sample, as this recipe counts them.")
     ] = None,
@@ -57,11 +59,12 @@ def shard(
 
     check_out(out)
     with messages():
-        found = _source(source, options or [])
+        found = _source(source, options or [], follow_links)
         counter = None if count is None else _counter(count, out)
         listed = write_shards(found, out, Limits(shard_bytes, shard_samples, None if in_order else seed), counter)
     total = size(sum(entry.size for entry in listed.shards))
-    say(f"{len(found):,} samples in {len(listed.shards):,} shards, {total}. In a recipe:\n  data: {{name: shards, path: {out}}}")
+    counts = f"{counted(len(found), 'sample')} in {counted(len(listed.shards), 'shard')}"
+    say(f"{counts}, {total}. In a recipe:\n  data: {{name: shards, path: {out}}}")
 
 
 def data(
@@ -100,13 +103,13 @@ def _check_limits(shard_bytes: int, shard_samples: int) -> None:
         raise UserError(*problems)
 
 
-def _source(source: str, options: Sequence[str]) -> Source:
+def _source(source: str, options: Sequence[str], follow_links: bool) -> Source:
     from omnimask_datasets.shards.sources import DatasetSource, FolderSource
 
     if not source.startswith(_NAME):
         if options:
             raise UserError(f"a folder has no options (got {' '.join(options)}); other data are named: name=DATASET")
-        return FolderSource(Path(source))
+        return FolderSource(Path(source), follow_links=follow_links)
     from omnimask.interfaces import Context
     from omnimask.recipe.parts import load_component
 
@@ -122,9 +125,9 @@ def _counter(recipe: str, out: Path) -> Counter:
 
 
 def _show(report: Report) -> None:
-    read = f"{report.shards:,} shards with {report.samples:,} samples, {size(report.bytes)}"
+    read = f"{counted(report.shards, 'shard')} with {counted(report.samples, 'sample')}, {size(report.bytes)}"
     if not report.findings:
         write_text(f"{read}: nothing is wrong")
         return
     rows = [[f.shard, f.kind, "" if f.byte is None else f"{f.byte:,}", f.message] for f in report.findings]
-    write_table(("shard", "what", "byte", ""), rows, title=f"{read}: {len(report.findings):,} findings", right=("byte",))
+    write_table(("shard", "what", "byte", ""), rows, title=f"{read}: {counted(len(report.findings), 'finding')}", right=("byte",))

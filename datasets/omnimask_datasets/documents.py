@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from omnimask.interfaces import Context
+from omnimask_datasets.folder_labels import FolderLabels
 from omnimask_datasets.ranges import Scan, by_blank_line, by_line, find_ranges
-from omnimask_datasets.sources import digest_of, find_sources, label_of
+from omnimask_datasets.sources import digest_of, find_sources, state_of
 
 _SCANS: Mapping[str, Scan] = {"blank_line": by_blank_line, "line": by_line}
 _LARGEST = 2**30
@@ -21,22 +22,32 @@ _LARGEST = 2**30
 class DocumentFiles:
     """Base of data sets whose samples are the files of a folder, or what files are divided into.
 
-    A sample is ``{field: bytes}``, and ``label``, the name of the first sub-folder, for a file that lies in one. Files ending in
-    ``.gz`` are unpacked. A subclass sets ``extensions`` (lower case, with the dot), of which a single file may lack any, and
-    ``field``.
+    A sample is ``{field: bytes}`` and, for a file that lies in a sub-folder, ``label``: the name of the first one, or of the second
+    where the first ones are called train, val, test or the like. Files ending in ``.gz`` are unpacked. A subclass sets
+    ``extensions`` (lower case, with the dot), of which a single file may lack any, and ``field``.
 
     Args:
         path: a folder or a file.
         documents: what a document is: a ``file``, or the lines between blank ones (``blank_line``), or every ``line`` that is not
             blank. Files that are divided must have lines: UTF-8, say, not UTF-16.
+        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
     field: ClassVar[str] = "file"
 
-    def __init__(self, context: Context, *, path: Path, documents: Literal["file", "blank_line", "line"] = "file") -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        path: Path,
+        documents: Literal["file", "blank_line", "line"] = "file",
+        follow_links: bool = False,
+    ) -> None:
         del context
-        self.sources = find_sources(path, self.extensions)
+        self.sources = find_sources(path, self.extensions, follow_links=follow_links)
+        self.labels = FolderLabels((source.name for source in self.sources), path)
+        self._fingerprint: str | None = None
         self.ranges = None if documents == "file" else find_ranges(self.sources, _SCANS[documents], documents)
         if self.ranges is not None and not len(self.ranges):
             raise ValueError(f"{path} holds no documents: {_blank(len(self.sources))}")
@@ -61,12 +72,20 @@ class DocumentFiles:
             data = _unpack(data) if source.is_packed else data
         else:
             source, data = self.ranges.source(index), self.ranges.read(index)
-        label = label_of(source.name)
+        label = self.labels(source.name)
         return {self.field: data} if label is None else {self.field: data, "label": label}
 
     def fingerprint(self) -> str:
-        """Digest of names and sizes, or names and contents where files are divided; where they lie does not matter."""
-        return digest_of(self.sources) if self.ranges is None else self.ranges.digest
+        """Digest of names and contents; where the files lie does not matter."""
+        if self.ranges is not None:
+            return self.ranges.digest
+        if self._fingerprint is None:
+            self._fingerprint = digest_of(self.sources)
+        return self._fingerprint
+
+    def state(self) -> str:
+        """Digest of the files' places, sizes and times."""
+        return state_of(self.sources)
 
 
 def _unpack(data: bytes) -> bytes:

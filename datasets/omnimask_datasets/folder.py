@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
-from omnimask.data.walk import endings, walk
+from omnimask.data.contents import content_digest, files_state
+from omnimask.data.walk import describe_endings, files_ending_in
 from omnimask.interfaces import Context
+from omnimask_datasets.folder_labels import FolderLabels
 
 
 class FileFolder:
     """Base of data sets whose samples are the files of a folder and its sub-folders, in the order of their relative paths.
 
-    A sample is ``{field: bytes}``, and ``label``, the name of the first sub-folder, for a file that lies in one. Hidden files and
-    folders are left out; links are followed, except back to a folder that contains them. A subclass sets ``extensions`` (lower
-    case, with the dot) and ``field``.
+    A sample is ``{field: bytes}`` and, for a file that lies in a sub-folder, ``label``: the name of the first one, or of the second
+    where the first ones are called train, val, test or the like. Hidden files and folders are left out, as is everything that is no
+    regular file. A subclass sets ``extensions`` (lower case, with the dot) and ``field``.
 
     Args:
         path: the folder.
+        follow_links: whether links to folders outside of it are followed. Links to files always are.
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
     field: ClassVar[str] = "file"
 
-    def __init__(self, context: Context, *, path: Path) -> None:
+    def __init__(self, context: Context, *, path: Path, follow_links: bool = False) -> None:
         self.path = Path(path).expanduser()
         if not self.path.exists():
             raise ValueError(f"the folder {self.path} does not exist (looked in {Path.cwd()})")
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; path must be a folder with files ending in {', '.join(self.extensions)}")
-        found = sorted(walk(self.path))
-        chosen = [(name, size) for name, size in found if PurePosixPath(name).suffix.lower() in self.extensions]
-        if not chosen:
-            wanted = ", ".join(self.extensions)
-            others = describe_endings([name for name, _ in found])
-            raise ValueError(f"{self.path} holds no files ending in {wanted}; found {others}")
-        self.names: list[str] = [name for name, _ in chosen]
-        self.sizes: list[int] = [size for _, size in chosen]
+        found, others = files_ending_in(self.path, self.extensions, follow_links=follow_links)
+        self.names: list[str] = [name for name, _ in found]
+        self.left_out = describe_endings(others) if others else "none"
+        """How many files have other endings, and which."""
+        self.labels = FolderLabels(self.names, self.path)
+        self._fingerprint: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -51,19 +50,15 @@ class FileFolder:
         """The file's bytes, and the label where there is one. Raises ``OSError`` for a file that cannot be read."""
         name = self.names[index]
         sample: dict[str, Any] = {self.field: (self.path / name).read_bytes()}
-        first, *rest = name.split("/")
-        return {**sample, "label": first} if rest else sample
+        label = self.labels(name)
+        return sample if label is None else {**sample, "label": label}
 
     def fingerprint(self) -> str:
-        """Digest of the relative paths and sizes; where the folder lies does not matter."""
-        digest = blake2b(digest_size=16)
-        for name, size in zip(self.names, self.sizes, strict=True):
-            digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        """Digest of the relative paths and the contents; where the folder lies does not matter."""
+        if self._fingerprint is None:
+            self._fingerprint = content_digest((name, self.path / name) for name in self.names)
+        return self._fingerprint
 
-
-def describe_endings(names: Sequence[str]) -> str:
-    """What a folder or an archive holds instead, in a few words."""
-    if not names:
-        return "no files at all"
-    return f"{len(names)} other files: {endings(names)}"
+    def state(self) -> str:
+        """Digest of the files' places, sizes and times."""
+        return files_state(self.path / name for name in self.names)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omnimask.data.cache import cache_folder, keep_array, kept_array
+from omnimask.data.contents import content_digest, files_state
+from omnimask.data.progress import watched
 from omnimask.interfaces import Context
 from omnimask_datasets.forward import ForwardRows
-from omnimask_datasets.rows import Rows, check_column
+from omnimask_datasets.rows import Rows, check_column, file_bytes
 from omnimask_datasets.sources import find_sources
 
 try:
@@ -119,7 +121,8 @@ class HuggingFace(Rows):
         """Values by column, files as their bytes."""
         place = self.place(index)
         try:
-            return {name: _file(value) for name, value in self.rows[index].items()}
+            folder = Path(datasets.config.HF_CACHE_HOME)
+            return {name: file_bytes(value, folder) for name, value in self.rows[index].items()}
         except (pa.ArrowException, ValueError) as error:
             raise ValueError(f"{place}: {error}") from error
         except OSError:
@@ -130,6 +133,9 @@ class HuggingFace(Rows):
     def digest(self) -> str:
         return self.rows.digest()
 
+    def state(self) -> str:
+        return files_state(self.rows.files)
+
 
 class Table:
     """Rows with random access."""
@@ -137,7 +143,10 @@ class Table:
     group_starts = None
     buffer = None
 
-    def __init__(self, dataset: Dataset, columns: list[str] | None) -> None:
+    def __init__(self, found: Found, columns: list[str] | None) -> None:
+        dataset = found.dataset
+        self.files = found.files
+        self._digest: str | None = None
         if columns:
             _check(columns, dataset.column_names)
             dataset = dataset.select_columns(list(dict.fromkeys(columns)))
@@ -151,9 +160,25 @@ class Table:
         return table.to_pylist()[0]
 
     def digest(self) -> str:
-        """Of the columns' names and types, the number of rows, their size, the first and the last."""
-        ends = [self[place] for place in sorted({0, len(self) - 1})] if len(self) else []
-        return _digest(self.arrow.features, len(self), self.arrow.data.nbytes, ends)
+        """Of the columns' names and types, the number of rows, and the contents of the files, or of the rows without files."""
+        if self._digest is None:
+            contents = content_digest((file.name, file) for file in self.files) if self.files else self._rows_digest()
+            self._digest = _digest(self.arrow.features, len(self), contents)
+        return self._digest
+
+    def _rows_digest(self) -> str:
+        digest = blake2b(digest_size=16)
+        for table in self.arrow.iter(batch_size=_ROWS):
+            digest.update(repr(cast(pa.Table, table).to_pydict()).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set with random access, and the files whose contents decide its rows."""
+
+    dataset: Dataset
+    files: Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -163,6 +188,7 @@ class Counted:
     dataset: IterableDataset
     lengths: list[int]
     digest: str
+    files: Sequence[Path] = ()
 
 
 class Stream(ForwardRows):
@@ -173,7 +199,7 @@ class Stream(ForwardRows):
         if columns:
             _check(columns, dataset.column_names or columns)
             dataset = dataset.select_columns(list(dict.fromkeys(columns)))
-        self._source = stream.digest
+        self._source, self.files = stream.digest, stream.files
         self.buffer = buffer
         super().__init__(_Tables(dataset), stream.lengths, 2 * buffer)
 
@@ -199,18 +225,26 @@ class _Tables:
         return iter(part.iter(batch_size=_ROWS))  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
-def _local(path: Path, split: str) -> Dataset:
+def _local(path: Path, split: str) -> Found:
     if any((path / name).exists() for name in _SAVED):
         found = _tried(lambda: datasets.load_from_disk(str(path)), path)
         if not isinstance(found, DatasetDict):
-            return found
+            return _with_files(found)
         if split not in found:
             raise ValueError(f"{path} has no split {split!r}; it has {', '.join(map(str, found))}")
-        return found[split]
+        return _with_files(found[split])
     kind, files, _ = _files(path)
     if kind == "arrow":
-        return _tried(lambda: datasets.concatenate_datasets([Dataset.from_file(file) for file in files]), path)
-    return _tried(lambda: datasets.load_dataset(kind, data_files={split: files}, split=split), path)  # pyright: ignore
+        dataset = _tried(lambda: datasets.concatenate_datasets([Dataset.from_file(file) for file in files]), path)
+    else:
+        dataset = _tried(lambda: datasets.load_dataset(kind, data_files={split: files}, split=split), path)  # pyright: ignore
+    return Found(dataset, tuple(map(Path, files)))
+
+
+def _with_files(dataset: Dataset) -> Found:
+    """A data set with the Arrow files that it maps into memory; a selection of their rows has no files."""
+    is_whole = dataset._indices is None  # pyright: ignore[reportPrivateUsage]
+    return Found(dataset, tuple(Path(entry["filename"]) for entry in dataset.cache_files) if is_whole else ())
 
 
 def _local_stream(path: Path, split: str) -> Counted:
@@ -220,12 +254,13 @@ def _local_stream(path: Path, split: str) -> Counted:
     stream: Any = _tried(lambda: datasets.load_dataset(kind, data_files={split: files}, split=split, streaming=True), path)
     if stream.num_shards != len(files):
         raise ValueError(f"{path}: {len(files)} files became {stream.num_shards} shards; read them without streaming")
-    return Counted(stream, lengths, _digest([(Path(file).name, Path(file).stat().st_size) for file in files]))
+    paths = tuple(map(Path, files))
+    return Counted(stream, lengths, content_digest((path.name, path) for path in paths), paths)
 
 
-def _hub(repository: str | None, config: str | None, split: str, revision: str | None) -> Dataset:
+def _hub(repository: str | None, config: str | None, split: str, revision: str | None) -> Found:
     load: Any = datasets.load_dataset
-    return _tried(lambda: load(repository, config, split=split, revision=revision), repository)
+    return _with_files(_tried(lambda: load(repository, config, split=split, revision=revision), repository))
 
 
 def _hub_stream(repository: str | None, config: str | None, split: str, revision: str | None) -> Counted:
@@ -237,7 +272,8 @@ def _hub_stream(repository: str | None, config: str | None, split: str, revision
     if lengths is None:
         logger.info("counting the rows of %s, which are read once; later runs reuse the counts", repository)
         tables = _Tables(stream)
-        counted = [_tried(lambda n=n: sum(table.num_rows for table in tables(n)), repository) for n in range(stream.num_shards)]
+        shards = watched(range(stream.num_shards), "counting rows by shard")
+        counted = [_tried(lambda n=n: sum(table.num_rows for table in tables(n)), repository) for n in shards]
         lengths = np.array(counted, np.int64)
         keep_array(file, lengths, "lengths of a stream")
     return Counted(stream, lengths.tolist(), digest)
@@ -271,18 +307,6 @@ def _tried(action: Callable[[], Any], what: Any) -> Any:
 def _check(columns: list[str], found: list[str]) -> None:
     for column in columns:
         check_column(column, found, "the data set")
-
-
-def _file(value: Any) -> Any:
-    """The bytes of an image or a sound, which the library keeps beside a path."""
-    if not isinstance(value, Mapping) or set(value) != {"bytes", "path"}:
-        return value
-    if value["bytes"] is not None or value["path"] is None:
-        return value["bytes"]
-    path = Path(value["path"])
-    if not path.resolve().is_relative_to(Path(datasets.config.HF_CACHE_HOME).resolve()):
-        raise ValueError(f"it names the file {path} instead of holding its bytes; only files in the library's own cache are read")
-    return path.read_bytes()
 
 
 @contextlib.contextmanager

@@ -22,13 +22,16 @@ class Jsonl(RangeRows):
         path: a folder, or one file, whatever it ends in.
         key: the column whose values name the samples; null: they are named by file and line.
         labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
+        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
 
-    def __init__(self, context: Context, *, path: Path, key: str | None = None, labels: str | None = None) -> None:
+    def __init__(
+        self, context: Context, *, path: Path, key: str | None = None, labels: str | None = None, follow_links: bool = False
+    ) -> None:
         del context
-        ranges = find_ranges(find_sources(path, self.extensions), by_line, "line")
+        ranges = find_ranges(find_sources(path, self.extensions, follow_links=follow_links), by_line, "line")
         if not len(ranges):
             raise ValueError(f"{path} has no rows")
         super().__init__(ranges, key, labels)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from omnimask.data.faults import of_one_sample
+from omnimask.data.progress import watched
 from omnimask.interfaces import Context
-from omnimask_datasets.rows import Rows, check_column
-from omnimask_datasets.sources import Source, find_sources
+from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes
+from omnimask_datasets.sources import Source, digest_of, find_sources, state_of
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -36,6 +37,7 @@ class Parquet(Rows):
         columns: which are read; null: all.
         key: the column whose values name the samples; null: they are named by file and row.
         labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
+        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
@@ -48,9 +50,10 @@ class Parquet(Rows):
         columns: list[str] | None = None,
         key: str | None = None,
         labels: str | None = None,
+        follow_links: bool = False,
     ) -> None:
         del context
-        self.sources = find_sources(path, self.extensions)
+        self.sources = find_sources(path, self.extensions, follow_links=follow_links)
         files = [_metadata(source) for source in self.sources]
         self.columns = _chosen(self.sources, files, columns, key, labels)
         self.groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
@@ -59,7 +62,7 @@ class Parquet(Rows):
         self.first_of_file = np.cumsum([0, *(file.num_rows for file in files)])
         if not len(self):
             raise ValueError(f"{path} has no rows")
-        self._digest = _digest(self.sources, files)
+        self._digest: str | None = None
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
         self._is_kept_whole = _total(files, self.columns) <= KEPT_BYTES
         super().__init__(key, labels)
@@ -79,12 +82,20 @@ class Parquet(Rows):
         place = self.place(index)
         number = int(np.searchsorted(self.first, index, side="right")) - 1
         try:
-            return self._group(number).slice(index - int(self.first[number]), 1).to_pylist()[0]
-        except (pa.ArrowException, ValueError) as error:
+            row = self._group(number).slice(index - int(self.first[number]), 1)
+            return {name: file_bytes(_value(row.column(name))) for name in row.column_names}
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # what Arrow raises for damaged pages, and Python for values that it cannot hold
             raise ValueError(f"{place}: {error}") from error
 
     def digest(self) -> str:
+        if self._digest is None:
+            self._digest = digest_of(self.sources)
         return self._digest
+
+    def state(self) -> str:
+        return state_of(self.sources)
 
     @property
     def group_starts(self) -> NDArray[np.int64] | None:
@@ -96,13 +107,19 @@ class Parquet(Rows):
 
     def _values(self, column: str) -> Iterator[Any]:
         """Of every row, one row group after the other."""
-        for number, group in self.groups:
+        for number, group in (self.groups[place] for place in watched(range(len(self.groups)), "reading keys by row group")):
             try:
                 with pq.ParquetFile(self.sources[number].path) as opened:
                     table = opened.read_row_group(group, columns=[column], use_threads=False)
             except (OSError, pa.ArrowException) as error:
                 raise ValueError(f"{self.sources[number].name}: the column {column} cannot be read: {error}") from error
-            yield from table.column(0).to_pylist()
+            for row in range(table.num_rows):
+                try:
+                    with of_one_sample:
+                        value = table.column(0)[row].as_py()
+                except (OSError, ValueError):
+                    value = UNREADABLE
+                yield value
 
     def _group(self, number: int) -> pa.Table:
         if number not in self._kept:
@@ -138,12 +155,18 @@ def _chosen(
     return names if columns is None else list(dict.fromkeys(asked))
 
 
-def _digest(sources: Sequence[Source], files: Sequence[pq.FileMetaData]) -> str:
-    """Of names, sizes, and what the files' footers say of every column's chunks."""
-    digest = blake2b(digest_size=16)
-    for source, file in zip(sources, files, strict=True):
-        digest.update(repr((source.name, source.size, file.to_dict())).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+def _value(column: pa.ChunkedArray) -> Any:
+    """The one value of a column; a date or time that Python cannot hold is its text.
+
+    Raises:
+        ValueError: it cannot be read; the message names no column.
+    """
+    try:
+        return column[0].as_py()
+    except (OverflowError, ValueError):
+        if pa.types.is_temporal(column.type):
+            return column.cast(pa.string())[0].as_py()
+        raise
 
 
 def _total(files: Sequence[pq.FileMetaData], columns: Sequence[str]) -> int:

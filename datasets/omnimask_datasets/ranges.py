@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import logging
+import os
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.data.cache import cache_folder, keep
+from omnimask.data.contents import identity, is_settled
+from omnimask.data.progress import SECONDS
 from omnimask_datasets.sources import Source, unpacked
 
 logger = logging.getLogger(f"omnimask.{__name__}")
@@ -24,10 +28,20 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 Scan: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[int, int, int]]]
 """From the lines of a file, ends included, to (start, stop, line): bytes and the number, from 1, of the line that they begin in."""
 
-_FORMAT = 1
+_FORMAT = 2
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _LARGEST = 2**32 - 1
+_CHECKED = 4096
+"""Lines between two looks at the clock."""
+
+
+class BadLine(ValueError):
+    """What makes a whole file useless stands in one of its lines, counted from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
 
 
 @dataclass(frozen=True)
@@ -104,14 +118,18 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
         scheme: names what ``scan`` does, for the cache's key.
 
     Raises:
-        ValueError: a file cannot be read, is UTF-16, or has a range of 4 GiB.
+        ValueError: a file cannot be read, is UTF-16, cannot be divided, or has a range of 4 GiB.
     """
     opened = tuple(unpacked(source) for source in sources)
-    key = repr((_FORMAT, scheme, [(source.name, *_identity(source)) for source in opened]))
+    statuses = [_status(source) for source in opened]
+    identities = [(source.name, *identity(source.path, status)) for source, status in zip(opened, statuses, strict=True)]
+    key = repr((_FORMAT, scheme, identities))
     file = cache_folder() / "ranges" / f"{blake2b(key.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}.npz"
     found = _kept(file, opened)
     if found is None:
         found = _scan_all(opened, scan, scheme)
+        if not all(source.is_packed or is_settled(status) for source, status in zip(sources, statuses, strict=True)):
+            return found
         parts = {"first": found.first, "start": found.start, "size": found.size, "line": found.line}
         head = np.frombuffer(json.dumps({"digest": found.digest}).encode(), np.uint8)
         keep(file, lambda stream: np.savez(stream, head=head, **parts), "places of samples in files")
@@ -119,16 +137,16 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
 
 
 def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
-    total = sum(source.size for source in sources)
-    if total > 2**30:
-        logger.info("looking for samples in %.1f GB of files; later runs reuse what is found", total / 1e9)
+    progress = _Progress(sum(source.size for source in sources))
     digest = blake2b(scheme.encode(), digest_size=16)
     found: list[NDArray[np.int64]] = []
     for source in sources:
         content = blake2b(digest_size=16)
         try:
             with source.path.open("rb") as stream:
-                found.append(_as_array(scan(_watched(stream, content.update, source))))
+                found.append(_as_array(scan(_watched(stream, content.update, source, progress))))
+        except BadLine as error:
+            raise ValueError(f"{source.name}:{error.line}: {error}") from error
         except OSError as error:
             raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
         digest.update(f"{source.name}\0".encode("utf-8", "surrogateescape") + content.digest())
@@ -144,7 +162,20 @@ def _as_array(places: Iterator[tuple[int, int, int]]) -> NDArray[np.int64]:
     return np.fromiter(itertools.chain.from_iterable(places), np.int64).reshape(-1, 3)
 
 
-def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source) -> Iterator[bytes]:
+class _Progress:
+    """Logs every ten seconds how much of the files was looked at."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self._lines, self._last = total, 0, 0, time.monotonic()
+
+    def __call__(self, size: int) -> None:
+        self.done, self._lines = self.done + size, self._lines + 1
+        if self._lines % _CHECKED == 0 and time.monotonic() - self._last >= SECONDS:
+            self._last = time.monotonic()
+            logger.info("looking for samples: %.2f of %.2f GB; later runs reuse what is found", self.done / 1e9, self.total / 1e9)
+
+
+def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _Progress) -> Iterator[bytes]:
     """The lines, which ``update`` sees too.
 
     Raises:
@@ -154,6 +185,7 @@ def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: 
         if not number and line.startswith(_MARKS):
             raise ValueError(f"{source.path} is UTF-16 or UTF-32, which cannot be divided into lines; save it as UTF-8")
         update(line)
+        progress(len(line))
         yield line
 
 
@@ -161,12 +193,11 @@ def _is_blank(line: bytes) -> bool:
     return not line.removeprefix(_UTF8_MARK).strip()
 
 
-def _identity(source: Source) -> tuple[str, int, int]:
+def _status(source: Source) -> os.stat_result:
     try:
-        status = source.path.stat()
+        return source.path.stat()
     except OSError as error:
         raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
-    return str(source.path), status.st_size, status.st_mtime_ns
 
 
 def _kept(file: Path, sources: tuple[Source, ...]) -> Ranges | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from omnimask.data.counts import watched
+from omnimask.data.faults import of_one_sample
+from omnimask.data.keys import key_problem
+from omnimask.data.progress import watched
 from omnimask_datasets.ranges import Ranges
+from omnimask_datasets.sources import state_of
 
 LABEL = "label"
-_UNREADABLE: Any = object()
+UNREADABLE: Any = object()
+"""In place of a value that cannot be read."""
 
 
 class Rows(ABC):
@@ -43,7 +48,11 @@ class Rows(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """Of the files' names and contents, about."""
+        """Of the files' names and contents."""
+
+    @abstractmethod
+    def state(self) -> str:
+        """Of the files' places, sizes and times, where they are here."""
 
     def key(self, index: int) -> str:
         """What the key's column says, else the place."""
@@ -65,22 +74,25 @@ class Rows(ABC):
         return blake2b(repr((self.digest(), self.key_column)).encode(), digest_size=16).hexdigest()
 
     def _values(self, column: str) -> Iterator[Any]:
-        """Of every row; :data:`_UNREADABLE` for one that cannot be read."""
+        """Of every row; :data:`UNREADABLE` for one that cannot be read."""
         for index in watched(range(len(self)), "reading keys"):
             try:
-                row = self.row(index)
+                with of_one_sample:
+                    row = self.row(index)
             except (OSError, ValueError):
-                yield _UNREADABLE
+                yield UNREADABLE
             else:
                 yield _value(row, column, self.place(index))
 
     def _unique_keys(self, column: str) -> list[str]:
         places: dict[str, int] = {}
         for index, value in enumerate(self._values(column)):
-            key = self.place(index) if value is _UNREADABLE else str(value)
+            key = self.place(index) if value is UNREADABLE else str(value)
             is_key = isinstance(value, str | int) and not isinstance(value, bool) and key
-            if value is not _UNREADABLE and not is_key:
+            if value is not UNREADABLE and not is_key:
                 raise ValueError(f"{self.place(index)}: {column} is {value!r:.60}; a key is a text that is not empty, or a number")
+            if (problem := key_problem(key)) is not None:
+                raise ValueError(f"{self.place(index)}: {column}: {problem}")
             if (first := places.setdefault(key, index)) != index:
                 raise ValueError(
                     f"{self.place(index)}: {column} is {key!r}, as in {self.place(first)}; keys must be unique, or leave out key, "
@@ -110,16 +122,44 @@ class RangeRows(Rows):
     def digest(self) -> str:
         return self.ranges.digest
 
+    def state(self) -> str:
+        return state_of(self.ranges.sources)
+
     def row(self, index: int) -> dict[str, Any]:
         data = self.ranges.read(index)
         try:
             return self.parse(index, data)
-        except (ValueError, RecursionError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             raise ValueError(f"{self.place(index)}: {error}") from error
 
     @abstractmethod
     def parse(self, index: int, data: bytes) -> dict[str, Any]:
         """Values by column of the bytes of one row."""
+
+
+def file_bytes(value: Any, folder: Path | None = None) -> Any:
+    """The bytes of a file that a column holds as a mapping of ``bytes`` and ``path``, as Hugging Face writes images and sounds; any
+    other value as it is.
+
+    Args:
+        value: of one row and column.
+        folder: where files may lie that are named instead of held; None: nowhere.
+
+    Raises:
+        ValueError: it names a file that lies elsewhere.
+        OSError: the file cannot be read.
+    """
+    if not isinstance(value, Mapping) or set(cast(Mapping[str, Any], value)) != {"bytes", "path"}:
+        return value
+    if value["bytes"] is not None or value["path"] is None:
+        return value["bytes"]
+    path = Path(value["path"])
+    if folder is None or not path.resolve().is_relative_to(folder.resolve()):
+        where = "" if folder is None else "; only files in the library's own cache are read"
+        raise ValueError(f"it names the file {path} instead of holding its bytes{where}")
+    return path.read_bytes()
 
 
 def check_column(column: str | None, names: list[str], source: str) -> None:

@@ -7,12 +7,12 @@ import logging
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from omnimask.data.cache import cache_folder, keep
-from omnimask.data.walk import endings, walk
+from omnimask.data.contents import content_digest, files_state
+from omnimask.data.walk import files_ending_in
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -32,9 +32,14 @@ class Source:
         return self.path.name.lower().endswith(PACKED)
 
 
-def find_sources(path: Path, extensions: Sequence[str]) -> list[Source]:
+def find_sources(path: Path, extensions: Sequence[str], *, follow_links: bool = False) -> list[Source]:
     """The file at ``path``, whatever it ends in; or those of the folder and its sub-folders that end in one of ``extensions``
     (lower case, with the dot), or in one of them and ``.gz``, in the order of their names. Hidden files are left out.
+
+    Args:
+        path: a regular file or a folder.
+        extensions: endings of the files of a folder.
+        follow_links: whether links to folders outside of the folder are followed.
 
     Raises:
         ValueError: there is nothing at ``path``, or no such file in the folder.
@@ -44,11 +49,10 @@ def find_sources(path: Path, extensions: Sequence[str]) -> list[Source]:
         return [Source(path.name, path, path.stat().st_size)]
     if not path.exists():
         raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
-    found = sorted(walk(path))
-    chosen = [Source(name, path / name, size) for name, size in found if extension_of(name) in extensions]
-    if not chosen:
-        raise ValueError(f"{path} holds no files ending in {', '.join(extensions)}; found {_others([name for name, _ in found])}")
-    return chosen
+    if not path.is_dir():
+        raise ValueError(f"{path} is neither a file nor a folder")
+    found, _ = files_ending_in(path, extensions, follow_links=follow_links, ending=extension_of)
+    return [Source(name, path / name, size) for name, size in found]
 
 
 def extension_of(name: str) -> str:
@@ -56,18 +60,14 @@ def extension_of(name: str) -> str:
     return PurePosixPath(name.lower().removesuffix(PACKED)).suffix
 
 
-def label_of(name: str) -> str | None:
-    """The name of the first sub-folder, for a file that lies in one."""
-    first, *rest = name.split("/")
-    return first if rest else None
-
-
 def digest_of(sources: Iterable[Source]) -> str:
-    """Of their names and sizes; where they lie does not matter."""
-    digest = blake2b(digest_size=16)
-    for source in sources:
-        digest.update(f"{source.name}\0{source.size}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    """Of their names and contents; where they lie does not matter."""
+    return content_digest((source.name, source.path) for source in sources)
+
+
+def state_of(sources: Iterable[Source]) -> str:
+    """Of their places, sizes and times."""
+    return files_state(source.path for source in sources)
 
 
 def unpacked(source: Source) -> Source:
@@ -79,10 +79,8 @@ def unpacked(source: Source) -> Source:
     if not source.is_packed:
         return source
     try:
-        status = source.path.stat()
-        identity = f"{source.path}\0{status.st_size}\0{status.st_mtime_ns}"
-        name = blake2b(identity.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-        file = cache_folder() / "unpacked" / name
+        source.path.stat()
+        file = cache_folder() / "unpacked" / content_digest([(source.name, source.path)])
         if not file.exists():
             logger.info("unpacking %s into %s", source.path, file)
             keep(file, lambda stream: _unpack(source.path, stream), f"the contents of {source.name}")
@@ -103,7 +101,3 @@ def _unpack(path: Path, stream: BinaryIO) -> None:
             if not data:
                 return
             stream.write(data)
-
-
-def _others(names: Sequence[str]) -> str:
-    return f"{len(names)} other files: {endings(names)}" if names else "no files at all"

@@ -6,10 +6,7 @@ from typing import ClassVar
 
 from omnimask_datasets.archive import ZipArchive
 from omnimask_datasets.folder import FileFolder
-
-EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"
-)  # fmt: skip
+from omnimask_image.decode import PillowDecoder
 
 
 class ImageFolder(FileFolder):
@@ -17,9 +14,10 @@ class ImageFolder(FileFolder):
 
     Args:
         path: the folder.
+        follow_links: whether links to folders outside of it are followed. Links to files always are.
     """
 
-    extensions: ClassVar[tuple[str, ...]] = EXTENSIONS
+    extensions: ClassVar[tuple[str, ...]] = PillowDecoder.extensions
     field: ClassVar[str] = "image"
 
 
@@ -32,5 +30,5 @@ class ImageZip(ZipArchive):
             ``labels.csv`` where the archive has it, else folders are the labels.
     """
 
-    extensions: ClassVar[tuple[str, ...]] = EXTENSIONS
+    extensions: ClassVar[tuple[str, ...]] = PillowDecoder.extensions
     field: ClassVar[str] = "image"

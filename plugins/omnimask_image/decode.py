@@ -6,10 +6,12 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from pydantic import Field
 
 from omnimask.interfaces import Context
 from omnimask_image.pixels import to_array
@@ -25,23 +27,36 @@ _TURNED = (5, 6, 7, 8)
 
 
 class PillowDecoder:
-    """Bytes of a file that Pillow reads (PNG, JPEG, WebP, GIF, BMP, TIFF, ...) -> (H, W, 3) uint8 RGB.
+    """Bytes of a file that Pillow reads (PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF, ...) -> (H, W, 3) uint8 RGB.
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit greyscale is scaled to 8 bit. Of an animation, the
     first frame is taken.
+
+    Args:
+        max_pixels: a file that unpacks to more is bad, since a small file can unpack to more than memory holds. Pictures of
+            satellites and microscopes need more than the default, which is Pillow's.
     """
 
-    def __init__(self, context: Context) -> None:
-        pass
+    extensions: ClassVar[tuple[str, ...]] = (
+        ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli",
+        ".ftc", ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
+        ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".pbm", ".pcd", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
+        ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
+    )  # fmt: skip
+    """Endings of files that it reads: those of Pillow 12 but for what needs another program, or holds no picture or only floats."""
+
+    def __init__(self, context: Context, *, max_pixels: Annotated[int, Field(gt=0)] = 89_478_485) -> None:
+        del context
+        self.max_pixels = max_pixels
 
     def __call__(self, data: bytes) -> NDArray[np.uint8]:
         """(H, W, 3) uint8.
 
         Raises:
-            ValueError: with Pillow's reason, when the bytes are no image, are cut off or broken, or unpack to more pixels than
-                ``PIL.Image.MAX_IMAGE_PIXELS``; also for pixels whose range is unknown (floats, 32-bit integers).
+            ValueError: with Pillow's reason, when the bytes are no image, are cut off or broken, or unpack to more than
+                ``max_pixels``; also for pixels whose range is unknown (floats, 32-bit integers).
         """
-        with _opened(data) as image:
+        with _opened(data, self.max_pixels) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
         return to_array(_rgb(image))
@@ -52,7 +67,7 @@ class PillowDecoder:
         Raises:
             ValueError: the bytes are no image. Damage behind the header is not seen.
         """
-        with _opened(data) as image:
+        with _opened(data, self.max_pixels) as image:
             if image.format not in _SIZE_IN_HEADER:
                 return self(data).shape  # pyright: ignore[reportReturnType]
             width, height = image.size
@@ -60,10 +75,11 @@ class PillowDecoder:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The image, its pixels not yet read; what Pillow raises inside becomes a ValueError with its reason."""
     if not data:
         raise ValueError("the file is empty")
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -71,8 +87,15 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
                 yield image
     except MemoryError:
         raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"the picture has more pixels than the {max_pixels:,} that are read ({_reason(error)}); where it can be trusted, raise "
+            "the decoder's option: decoder: {name: image.pillow, max_pixels: 1000000000}"
+        ) from error
     except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
         raise ValueError(f"not a readable image: {_reason(error)}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _is_turned(image: Image.Image, data: bytes) -> bool:

@@ -24,7 +24,8 @@ MOST_PIXELS = 10**9
 class Survey:
     """``sizes`` (height, width) in pixels of the files that were read; ``num_grey`` of them have three equal channels.
 
-    ``labels`` counts files by first sub-folder, ``unreadable`` pairs names with reasons.
+    ``labels`` counts files by label, ``unreadable`` pairs names with reasons, ``left_out`` tells of files with other endings, and
+    ``splits`` are the first sub-folders where those are train, val, test or the like.
     """
 
     endings: Counter[str]
@@ -32,6 +33,8 @@ class Survey:
     sizes: tuple[tuple[int, int], ...]
     num_grey: int
     unreadable: tuple[tuple[str, str], ...]
+    left_out: str = "none"
+    splits: tuple[str, ...] = ()
 
     @property
     def num_files(self) -> int:
@@ -65,6 +68,8 @@ class Survey:
             "looked at": f"{self.num_looked_at:,}",
             "height x width": f"median {_pixels(middle)}, smallest {_pixels(by_area[0])}, largest {_pixels(by_area[-1])}",
             "greyscale": f"{self.num_grey / len(self.sizes):.0%}",
+            "left out": self.left_out,
+            **({"splits": f"{', '.join(self.splits)}: all are trained on; give the folder of one instead"} if self.splits else {}),
             "labels": _counted(self.labels, 5) if self.labels else "none: no sub-folders",
             "unreadable": f"{len(bad)} of {self.num_looked_at:,}" + "".join(f"\n{line}" for line in bad[:3]) if bad else "none",
         }
@@ -98,8 +103,8 @@ def survey(folder: Path) -> Survey | None:
         name, reason = unreadable[0]
         raise ValueError(f"{len(dataset):,} files look like pictures, and none of {len(unreadable)} can be read: {name}: {reason}")
     endings = Counter(PurePosixPath(name).suffix.lower() for name in dataset.names)
-    labels = Counter(first for first, _, rest in (name.partition("/") for name in dataset.names) if rest)
-    return Survey(endings, labels, tuple(sizes), num_grey, tuple(unreadable))
+    labels = Counter(label for name in dataset.names if (label := dataset.labels(name)) is not None)
+    return Survey(endings, labels, tuple(sizes), num_grey, tuple(unreadable), dataset.left_out, dataset.labels.splits)
 
 
 def _pixels(size: tuple[int, ...]) -> str:

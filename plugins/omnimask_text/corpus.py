@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from omnimask.data.walk import endings, walk
+from omnimask.data.walk import endings, log_left_out, walk
 
 EXTENSIONS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
 """Endings of text files."""
@@ -52,6 +52,7 @@ def find_corpus(path: Path) -> Corpus:
     if not chosen:
         others = f"found {len(names)} other files: {endings(names)}" if names else "it holds no files"
         raise ValueError(f"the folder {path} holds no files ending in {', '.join(EXTENSIONS)}; {others}")
+    log_left_out(path, len(chosen), sorted({*names} - {*chosen}))
     return Corpus(tuple(path / name for name in chosen))
 
 

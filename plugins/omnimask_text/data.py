@@ -18,6 +18,7 @@ class TextFiles(DocumentFiles):
         path: a folder, or one file, whatever it ends in.
         documents: what a document is: a ``file``, or the lines between blank ones (``blank_line``), or every ``line`` that is not
             blank. Files that are divided must have lines: UTF-8, say, not UTF-16.
+        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
     """
 
     extensions: ClassVar[tuple[str, ...]] = EXTENSIONS

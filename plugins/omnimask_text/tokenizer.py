@@ -135,7 +135,8 @@ class TextTokenizer:
             ValueError: it is no text, its annotations do not fit it, or it is several texts that are too long together.
         """
         text = raw[main_key(raw)] if isinstance(raw, Mapping) else raw
-        if isinstance(text, str) and not text.strip():
+        texts = [text] if isinstance(text, str) else text if isinstance(text, list | tuple) else [text]
+        if all(each is None or (isinstance(each, str) and not each.strip()) for each in texts):
             return []
         found = read(raw, tuple(self.annotations))
         spans = self._spans(found)

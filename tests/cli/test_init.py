@@ -41,6 +41,7 @@ def test_the_recipe_loads_and_trains(omnimask: Command, photos: Path, tmp_path: 
         "2 from sub-folders: ",
         "1 of 13",
         "broken.png",
+        "1 other files: 1 with .txt",
     ):
         assert words in result.out
     assert "omnimask inspect recipe.yaml --figure recipe-masks.png\n  omnimask pretrain recipe.yaml" in result.err
@@ -51,6 +52,17 @@ def test_the_recipe_loads_and_trains(omnimask: Command, photos: Path, tmp_path: 
     trained = omnimask("pretrain", "recipe.yaml", "train.steps=2", "train.schedule.warmup=0", "train.workers=0", "--run", "run")
     assert trained.code == 0, trained.err
     assert (tmp_path / "run" / "figures" / "reconstructions.png").is_file()
+
+
+def test_splits_are_no_labels(omnimask: Command, photos: Path) -> None:
+    (photos / "broken.png").unlink()
+    for kind in ("cat", "dog"):
+        (photos / "train").mkdir(exist_ok=True)
+        (photos / kind).rename(photos / "train" / kind)
+    result = omnimask("init", photos.name)
+    assert result.code == 0, result.err
+    assert "train: all are trained on" in result.out
+    assert "2 from sub-folders: " in result.out
 
 
 def test_the_commands_that_it_names_can_be_pasted(omnimask: Command, photos: Path, tmp_path: Path) -> None:

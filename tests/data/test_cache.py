@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from omnimask.data import counts
 from omnimask.data.cache import code_digest, keep, keep_array, kept_array
+from omnimask.data.progress import watched
 
 
 def fail(stream: BinaryIO) -> None:
@@ -71,9 +71,9 @@ def test_what_read_the_data_is_their_code_and_what_they_hold(tmp_path: Path, mon
 
 def test_a_long_scan_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr("omnimask.data.counts.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("omnimask.data.progress.time.monotonic", lambda: float(next(clock)))
     with caplog.at_level(logging.INFO):
-        assert list(counts.watched(range(8), "counting")) == list(range(8))
+        assert list(watched(range(8), "counting")) == list(range(8))
     assert [record.getMessage() for record in caplog.records] == [
         "counting: 2 of 8, about 36 seconds left",
         "counting: 5 of 8, about 14 seconds left",

@@ -64,3 +64,11 @@ def test_unknown_keys_are_named_with_an_example() -> None:
         "t.csv: keys look like 'a' (2 of 3 rows name none)",
     ]
     assert unknown_keys(rows, ["a", "x", "y"], "t.csv", "sample") == []
+
+
+def test_a_quote_that_is_not_closed_is_named() -> None:
+    table = b'key,label\na,cat\nb,"dog\nc,cat\nd,"cat"\n'
+    with pytest.raises(UserError, match=r"labels.csv:\d: "):
+        parse_labels(table, "labels.csv")
+    with pytest.raises(UserError, match=r"labels.csv:4: the row ends here and holds line ends, from 'b' on"):
+        parse_labels(b'key,label\na,cat\nb,"dog\nc,cat"\n', "labels.csv")

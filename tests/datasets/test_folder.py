@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
+import socket
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,23 +45,89 @@ def test_files_are_listed_in_order_and_read_as_bytes(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(dataset))[1] == dataset[1]  # noqa: S301
 
 
-def test_the_fingerprint_follows_names_and_sizes_and_not_the_place(tmp_path: Path) -> None:
+def test_the_fingerprint_follows_names_and_contents_and_not_the_place(tmp_path: Path) -> None:
     here, there = write(tmp_path / "here", "a.txt", "b.txt"), write(tmp_path / "there", "a.txt", "b.txt", "note.pdf")
     assert folder(here).fingerprint() == folder(there).fingerprint()
-    (there / "b.txt").write_bytes(b"longer than before")
+    assert folder(here).state() != folder(there).state()
+    os.utime(there / "b.txt", (1, 1))
+    assert folder(here).fingerprint() == folder(there).fingerprint()
+    (there / "b.txt").write_bytes(b"B.TXT")  # as many bytes
     assert folder(here).fingerprint() != folder(there).fingerprint()
     write(here, "c.txt")
     assert len(folder(here)) == 3
 
 
-def test_links_are_followed_but_loops_end(tmp_path: Path) -> None:
+def test_links_inside_are_followed_but_loops_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write(tmp_path / "root", "a/1.txt", "b/2.txt")
     elsewhere = write(tmp_path / "elsewhere", "3.txt")
     (root / "a" / "up").symlink_to(root, target_is_directory=True)
     (root / "a" / "self").symlink_to(root / "a", target_is_directory=True)
-    (root / "c").symlink_to(elsewhere, target_is_directory=True)
+    (root / "again").symlink_to(root / "b", target_is_directory=True)
     (root / "d.txt").symlink_to(elsewhere / "3.txt")
-    assert keys(folder(root)) == ["a/1.txt", "b/2.txt", "c/3.txt", "d.txt"]
+    assert keys(folder(root)) == ["a/1.txt", "again/2.txt", "b/2.txt", "d.txt"]
+    assert not caplog.records
+
+
+def test_links_to_folders_elsewhere_are_followed_when_asked_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root, elsewhere = write(tmp_path / "root", "a/1.txt"), write(tmp_path / "elsewhere", "3.txt")
+    (root / "c").symlink_to(elsewhere, target_is_directory=True)
+    (root / "all").symlink_to("/", target_is_directory=True)
+    assert keys(folder(root)) == ["a/1.txt"]
+    assert "2 links to folders outside of it are left out" in caplog.text
+    assert f"c -> {elsewhere}" in caplog.text
+    (root / "all").unlink()
+    assert keys(TextFolder(Context(), path=root, follow_links=True)) == ["a/1.txt", "c/3.txt"]
+
+
+def test_only_regular_files_are_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write(tmp_path, "1.txt")
+    os.mkfifo(root / "2.txt")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(root / "3.txt"))
+    (root / "4.txt").symlink_to("/dev/zero")
+    assert keys(folder(root)) == ["1.txt"]
+    assert "3 pipes, sockets or devices are left out: " in caplog.text
+    for name in ("2.txt", "3.txt", "4.txt"):
+        assert name in caplog.text
+
+
+def test_a_long_listing_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "a/1.txt", "a/2.txt", "b/3.txt")
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr("omnimask.data.walk.time.monotonic", lambda: float(next(clock)))
+    with caplog.at_level(logging.INFO):
+        folder(tmp_path)
+    assert f"listing {tmp_path}: " in caplog.text
+
+
+def test_what_is_left_out_is_counted_by_ending(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        folder(write(tmp_path, "1.txt", "2.md", "3.heic", "4.heic", "5.HEIC", "LICENSE"))
+    assert "2 files are read, and 4 are left out: 3 with .heic, 1 with no extension" in caplog.text
+
+
+def test_folders_named_like_splits_are_no_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        dataset = folder(write(tmp_path, "train/cat/1.txt", "train/dog/2.txt", "Val/cat/old/3.txt", "Val/4.txt", "5.txt"))
+    labels = {dataset.key(index): dataset[index].get("label") for index in range(len(dataset))}
+    assert labels == {
+        "train/cat/1.txt": "cat",
+        "train/dog/2.txt": "dog",
+        "Val/cat/old/3.txt": "cat",
+        "Val/4.txt": None,
+        "5.txt": None,
+    }
+    assert "the folders Val, train are splits and no labels" in caplog.text
+
+
+def test_a_class_may_be_named_like_a_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = folder(write(tmp_path, "train/1.txt", "plane/2.txt"))
+    assert [dataset[index]["label"] for index in range(2)] == ["plane", "train"]
+    assert not caplog.records
+    folder(write(tmp_path, "test/3.txt"))
+    assert "the folders test, train look like splits, but are read as labels" in caplog.text
 
 
 def test_a_link_that_leads_nowhere_is_a_bad_sample(tmp_path: Path) -> None:

@@ -149,6 +149,22 @@ def test_the_fingerprint_follows_the_rows_and_not_the_place(parquet: Path, strea
     assert load(tmp_path / "elsewhere", streaming=streaming).fingerprint() != before
 
 
+@pytest.mark.parametrize("kind", ["parquet", "saved", "stream"])
+def test_a_row_in_the_middle_is_part_of_the_fingerprint(tmp_path: Path, kind: str) -> None:
+    def fingerprint(folder: Path, middle: str) -> str:
+        texts = ["row"] * 150 + [middle] + ["row"] * 149
+        if kind == "saved":
+            datasets.Dataset.from_dict({"text": texts}).save_to_disk(str(folder))
+        else:
+            folder.mkdir()
+            pq.write_table(pa.table({"text": texts}), folder / "0.parquet")
+        return load(folder, streaming=kind == "stream").fingerprint()
+
+    first, same, other = (fingerprint(tmp_path / name, name[0]) for name in ("a", "aa", "b"))
+    assert first == same
+    assert first != other
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Which shard was begun, whenever one was."""

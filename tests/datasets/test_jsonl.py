@@ -101,3 +101,9 @@ def test_no_rows_are_an_error(tmp_path: Path) -> None:
         rows(write(tmp_path, {"empty.jsonl": b"\n \n"}) / "empty.jsonl")
     with pytest.raises(ValueError, match=r"holds no files ending in .jsonl, .ndjson; found 1 other files: 1 with .txt"):
         rows(write(tmp_path / "other", {"a.txt": b"{}"}))
+
+
+def test_a_key_that_utf_8_cannot_write_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, {"a.jsonl": b'{"id": "fine"}\n{"id": "cut \\ud83d"}\n'})
+    with pytest.raises(ValueError, match=r"a.jsonl:2: id: the key 'cut \\ud83d' holds half of a character at 4"):
+        rows(path, key="id")

@@ -149,3 +149,44 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         discover(refresh=True).load("dataset", "parquet")
     monkeypatch.undo()
     discover(refresh=True)
+
+
+def strings(*values: bytes) -> pa.Array:
+    """A column of strings, of which nothing checks that they are UTF-8."""
+    return pa.array(values, pa.binary()).view(pa.string())
+
+
+def test_a_value_that_python_cannot_hold_makes_its_own_row_bad(tmp_path: Path) -> None:
+    texts = strings(b"one", b"\xff\xfe", b"three")
+    dataset = rows(write(tmp_path / "a.parquet", {"text": texts, "id": ["a", "b", "c"]}))  # pyright: ignore[reportArgumentType]
+    assert [dataset[0]["text"], dataset[2]["text"]] == ["one", "three"]
+    with pytest.raises(ValueError, match=r"a.parquet:2: .*can't decode byte 0xff"):
+        dataset[1]
+    with_keys = rows(tmp_path / "a.parquet", key="text")
+    assert [with_keys.key(index) for index in range(3)] == ["one", "a.parquet:2", "three"]
+
+
+def test_times_that_python_cannot_hold_are_texts(tmp_path: Path) -> None:
+    days, moments = pa.array([5_000_000, 0], pa.int32()).view(pa.date32()), pa.array([1, 2**60], pa.timestamp("ns"))
+    dataset = rows(write(tmp_path / "a.parquet", {"day": days, "moment": moments}))  # pyright: ignore[reportArgumentType]
+    assert dataset[0]["day"].startswith("15659-")
+    assert str(dataset[1]["day"]) == "1970-01-01"
+    assert "1970-01-01 00:00:00.000000001" in str(dataset[0]["moment"])
+
+
+def test_pictures_as_hugging_face_writes_them_are_their_bytes(tmp_path: Path) -> None:
+    column = [{"bytes": b"PNG", "path": "1.png"}, {"bytes": None, "path": "/etc/hostname"}, {"bytes": None, "path": None}]
+    dataset = rows(write(tmp_path / "a.parquet", {"image": column}))
+    assert dataset[0] == {"image": b"PNG"}
+    with pytest.raises(ValueError, match=r"a.parquet:2: it names the file /etc/hostname instead of holding its bytes"):
+        dataset[1]
+    assert dataset[2] == {"image": None}
+
+
+def test_the_fingerprint_follows_the_rows(tmp_path: Path) -> None:
+    texts = [f"row {number:03d}" for number in range(300)]
+    here = rows(write(tmp_path / "here" / "a.parquet", {"text": texts}))
+    same = rows(write(tmp_path / "same" / "a.parquet", {"text": texts}))
+    other = rows(write(tmp_path / "other" / "a.parquet", {"text": [*texts[:150], "row X50", *texts[151:]]}))
+    assert here.fingerprint() == same.fingerprint()
+    assert here.fingerprint() != other.fingerprint()

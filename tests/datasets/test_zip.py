@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import zipfile
@@ -76,6 +77,21 @@ def test_members_come_in_order_and_folders_are_labels(tmp_path: Path) -> None:
     assert [dataset.key(index) for index in range(len(dataset))] == ["cat/1.txt", "dog/2.txt", "top.TXT"]
     assert dataset[1] == {"text": b"2", "label": "dog"}
     assert dataset[2] == {"text": b"t"}
+
+
+def test_folders_named_like_splits_are_no_labels(tmp_path: Path) -> None:
+    dataset = opened(write(tmp_path / "a.zip", {"train/cat/1.txt": b"1", "train/2.txt": b"2", "Test/dog/3.txt": b"3"}))
+    assert {dataset.key(index): dataset[index].get("label") for index in range(3)} == {
+        "train/cat/1.txt": "cat",
+        "train/2.txt": None,
+        "Test/dog/3.txt": "dog",
+    }
+
+
+def test_other_members_are_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        opened(write(tmp_path / "a.zip", {"1.txt": b"1", "2.pdf": b"2", "3.pdf": b"3", "labels.csv": "file,label\n1.txt,a\n"}))
+    assert "1 files are read, and 2 are left out: 2 with .pdf" in caplog.text
 
 
 def test_a_table_says_the_labels(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from omnimask.builder import Built
-from omnimask.evaluation.answers import score_answers, scored_rows
+from omnimask.evaluation.answers import Table, score_answers, scored_rows
 from omnimask.evaluation.curves import ratio_interval, t_interval
 from omnimask.evaluation.scores import answers_as_json, perplexity
-from omnimask.evaluation.unigram import count_answers, unigram_scores
+from omnimask.evaluation.unigram import Unigram, count_answers, unigram_scores
 from omnimask.scoring import asked_ids
 from omnimask.training.precision import Precision
 from omnimask.training.validation import Validator
@@ -140,3 +140,13 @@ def test_records() -> None:
     assert record["unigram"]["accuracy"]["mean"] == found.unigram["accuracy"].mean
     assert 0 <= record["model"]["accuracy"]["low"] <= record["model"]["top5"]["high"] <= 1
     assert perplexity(ratio_interval([0.0], [1])).mean == 1
+
+
+def test_few_samples_have_no_intervals() -> None:
+    few, enough = Table(), Table()
+    for table, count in ((few, 4), (enough, 5)):
+        for number in range(count):
+            table.add([f"text {number}"], {"accuracy": np.array([number % 2])}, {"accuracy": np.array([0.0])})
+    unigram = Unigram(np.ones(2), 3)
+    assert not few.scores("term", unigram, ()).model["accuracy"].is_known
+    assert enough.scores("term", unigram, ()).model["accuracy"].is_known

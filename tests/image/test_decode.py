@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from omnimask.interfaces import Context, Decoder
+from omnimask_datasets.shards.names import FIELDS
 from omnimask_image.decode import PillowDecoder
 
 decode = PillowDecoder(Context())
@@ -176,3 +177,21 @@ def test_damaged_files_raise_nothing_but_value_errors() -> None:
                 damaged[place] = int(rng.integers(256))
             with contextlib.suppress(ValueError):
                 assert decode(bytes(damaged)).dtype == np.uint8
+
+
+def test_it_names_the_endings_that_pillow_reads() -> None:
+    Image.init()
+    others = {"BUFR", "GRIB", "HDF5", "WMF", "EPS", "MPEG", "IPTC"}  # need another program, or hold no picture
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in others}
+    assert set(PillowDecoder.extensions) == known - {".pfm"}  # floats
+    assert {f".{ending}" for ending in FIELDS["image"]} == {*PillowDecoder.extensions, ".img"}
+
+
+def test_the_most_pixels_are_an_option() -> None:
+    data = encoded(RGB, "PNG")
+    with pytest.raises(ValueError, match=r"more pixels than the 900 that are read .*max_pixels: 1000000000"):
+        PillowDecoder(Context(), max_pixels=900)(data)
+    with pytest.raises(ValueError, match="more pixels than the 900 that are read"):
+        PillowDecoder(Context(), max_pixels=900).shape(data)
+    assert PillowDecoder(Context(), max_pixels=24 * 40)(data).shape == (24, 40, 3)
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485

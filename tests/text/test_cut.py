@@ -118,6 +118,11 @@ def test_nothing_has_no_parts(text: str) -> None:
     assert EnglishTokenizer(Context()).split(text) == []
 
 
+@pytest.mark.parametrize("raw", [[], ["", None], [" \n", ""], {"text": ["", ""]}, {"text": None}])
+def test_several_blank_texts_have_no_parts(raw: object) -> None:
+    assert EnglishTokenizer(Context()).split(raw) == []
+
+
 def test_several_texts_are_one_part() -> None:
     tokenizer = EnglishTokenizer(Context(), max_length=9)
     pair = ["one two", "three"]

@@ -36,7 +36,11 @@ def write_answers(answers: Sequence[AnswerScores], pseudo: Sequence[AnswerScores
         write_text(
             "Perplexity: e to the power of the mean cross-entropy in nats.\n"
             f"Unigram: frequencies of the answers in {each.unigram_samples:,} training samples.\n"
-            "In brackets 95 % intervals over samples (Student's t)."
+            + (
+                "In brackets 95 % intervals over samples (Student's t)."
+                if all(interval.is_known for interval in each.model.values())
+                else f"No intervals: {each.num_samples} samples are too few for them."
+            )
         )
         if each.seen:
             write_text(f"Note: {each.seen} of the scored samples were pretrained on.")
@@ -53,8 +57,10 @@ def _cells(scores: Mapping[str, Interval]) -> list[str]:
     loss = scores.get("cross_entropy")
     if loss is None:
         return [*found, ""]
-    return [*found, f"{perplexity(loss.mean)} [{perplexity(loss.low)}, {perplexity(loss.high)}]"]
+    brackets = f" [{perplexity(loss.low)}, {perplexity(loss.high)}]" if loss.is_known else ""
+    return [*found, f"{perplexity(loss.mean)}{brackets}"]
 
 
 def _shares(share: Interval) -> str:
-    return f"{100 * share.mean:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+    brackets = f" [{100 * share.low:.1f}, {100 * share.high:.1f}]" if share.is_known else ""
+    return f"{100 * share.mean:.1f}{brackets}"

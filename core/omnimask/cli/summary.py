@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omnimask.cli.output import messages, perplexity, say
 from omnimask.errors import Interrupted
+from omnimask.hints import counted
 
 if TYPE_CHECKING:
     from omnimask.run.prepare import Run
@@ -91,5 +92,7 @@ def outcome(summary: Mapping[str, Any]) -> str:
         if summary[name] is not None:
             parts.append(f"{name.replace('_', ' ')} {summary[name]:.4f}")
     if summary["bad_samples"]:
-        parts.append(f"{len(summary['bad_samples'])} unreadable samples left out")
+        parts.append(f"{counted(len(summary['bad_samples']), 'unreadable sample')} left out")
+    if summary.get("bad_validation_samples"):
+        parts.append(f"{counted(len(summary['bad_validation_samples']), 'unreadable held-out sample')} left out")
     return ", ".join(parts)

@@ -9,12 +9,29 @@ import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from omnimask.interfaces import Dataset
+
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Stated(Protocol):
+    """What a data set of files may offer beside its fingerprint, which says nothing of where files lie and when they changed."""
+
+    def state(self) -> str:
+        """A text that differs whenever one of the files may have changed: of paths, sizes and times, say."""
+        ...
+
+
+def data_key(dataset: Dataset) -> str:
+    """Return the part of a cache key that stands for a data set: its fingerprint, and the state of its files where it tells."""
+    return repr((dataset.fingerprint(), dataset.state() if isinstance(dataset, Stated) else None))
 
 
 def cache_folder() -> Path:

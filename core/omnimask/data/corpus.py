@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.data.cache import data_key
+from omnimask.data.faults import of_one_sample
 from omnimask.data.fields import raw_value
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.interfaces import Dataset, Draw, Tokens
@@ -48,8 +50,9 @@ class TrainingTokens:
         order = np.random.Generator(np.random.Philox(0)).permutation(len(self.indices))
         for index in self.indices[order].tolist():
             try:
-                raw = raw_value(self.dataset[index], self.reader.field)
-                value = None if raw is None else self.reader.decoded(raw)
+                with of_one_sample:
+                    raw = raw_value(self.dataset[index], self.reader.field)
+                    value = None if raw is None else self.reader.decoded(raw)
             except (OSError, ValueError):
                 continue
             if value is not None:
@@ -57,6 +60,6 @@ class TrainingTokens:
 
     def fingerprint(self) -> str:
         """Digest of what the tokens depend on."""
-        digest = blake2b(repr((self.dataset.fingerprint(), self.reader.field, self.options)).encode(), digest_size=16)
+        digest = blake2b(repr((data_key(self.dataset), self.reader.field, self.options)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.indices).tobytes())
         return digest.hexdigest()

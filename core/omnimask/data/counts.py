@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from omnimask.data.cache import cache_folder, keep_array, kept_array
+from omnimask.data.cache import cache_folder, data_key, keep_array, kept_array
+from omnimask.data.faults import of_one_sample, reason_of
 from omnimask.data.fields import FieldNames, decoded, raw_value
+from omnimask.data.progress import watched
 from omnimask.interfaces import CountsShape, Dataset, Decoder, Draw, ReadsShape, Tokenizer
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 2
-_SECONDS = 10.0
-"""Between two lines about the progress of a scan."""
 
 
 class Reader(Protocol):
@@ -80,18 +79,6 @@ def token_counts(
     return counts
 
 
-def watched(indices: Sequence[int], doing: str) -> Iterator[int]:
-    """The indices, with a line in the log every ten seconds: ``doing``, how many are done, and how long the others will take."""
-    begun = last = time.monotonic()
-    for number, index in enumerate(indices):
-        now = time.monotonic()
-        if number and now - last >= _SECONDS:
-            last = now
-            left = (now - begun) / number * (len(indices) - number)
-            logger.info("%s: %d of %d, about %d seconds left", doing, number, len(indices), round(left))
-        yield index
-
-
 def _scan(
     dataset: Dataset, indices: NDArray[np.int64], readers: Sequence[Reader], constants: Sequence[int | None]
 ) -> NDArray[np.int64]:
@@ -100,15 +87,20 @@ def _scan(
     num_bad = 0
     for index in watched(indices.tolist(), "counting tokens"):
         try:
-            sample, key = dataset[index], dataset.key(index)
-            values = [(reader, known, raw_value(sample, reader.field)) for reader, known in zip(readers, constants, strict=True)]
-            counts[index] = sum(_known_or_counted(values, key))
+            with of_one_sample:
+                counts[index] = _tokens_of(dataset, index, readers, constants)
         except (OSError, ValueError) as error:
             num_bad += 1
-            logger.debug("sample %s cannot be read: %s", dataset.key(index), error)
+            logger.debug("sample %s cannot be read: %s", dataset.key(index), reason_of(error))
     if num_bad:
         logger.warning("%d of %d samples could not be read while tokens were counted", num_bad, len(indices))
     return counts
+
+
+def _tokens_of(dataset: Dataset, index: int, readers: Sequence[Reader], constants: Sequence[int | None]) -> int:
+    sample = dataset[index]
+    values = [(reader, known, raw_value(sample, reader.field)) for reader, known in zip(readers, constants, strict=True)]
+    return sum(_known_or_counted(values, dataset.key(index)))
 
 
 def _known_or_counted(values: Iterable[tuple[Reader, int | None, Any]], key: str) -> Iterator[int]:
@@ -128,6 +120,6 @@ def _count(reader: Reader, raw: Any, key: str) -> int:
 
 
 def _cache_key(dataset: Dataset, indices: NDArray[np.int64], options: str) -> str:
-    digest = blake2b(repr((_FORMAT, dataset.fingerprint(), len(dataset), options)).encode(), digest_size=16)
+    digest = blake2b(repr((_FORMAT, data_key(dataset), len(dataset), options)).encode(), digest_size=16)
     digest.update(indices.tobytes())
     return digest.hexdigest()

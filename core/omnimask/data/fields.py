@@ -18,15 +18,17 @@ def names_of(field: FieldNames) -> tuple[str, ...]:
 
 
 def raw_value(sample: Mapping[str, Any], field: FieldNames) -> Any:
-    """The raw value of a sample: that of the one field, or a mapping of all of several; None where the main one is absent.
+    """The raw value of a sample: that of the one field, or a mapping of all of several; None where the main one is absent, null
+    or the empty text.
 
     Raises:
         ValueError: the main field is there, and another is not (one that is there may be None).
     """
-    if isinstance(field, str):
-        return sample.get(field)
-    if sample.get(field[0]) is None:
+    main = sample.get(names_of(field)[0])
+    if main is None or (isinstance(main, str) and not main):
         return None
+    if isinstance(field, str):
+        return main
     if missing := [name for name in field if name not in sample]:
         raise ValueError(f"it has no field {' or '.join(map(repr, missing))} beside {field[0]!r}; it has {sorted(sample)}")
     return {name: sample[name] for name in field}

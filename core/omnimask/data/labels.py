@@ -110,7 +110,9 @@ def _add(rows: dict[str, Row], cells: Sequence[str], columns: Mapping[str, int],
         return
     key, label = cells[columns["key"]], cells[columns["label"]].strip()
     split = cells[columns["split"]].strip() if "split" in columns else ""
-    if not key:
+    if "\n" in key or "\n" in label:
+        yield f"the row ends here and holds line ends, from {key[:20]!r} on; a quote before it may not be closed"
+    elif not key:
         yield "the key is empty"
     elif key in rows:
         yield f"the key {key!r} comes twice, first in line {rows[key].line}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,30 +14,35 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.cache import cache_folder, keep_array, kept_array
-from omnimask.data.counts import Reader, watched
+from omnimask.data.cache import Stated, cache_folder, data_key, keep_array, kept_array
+from omnimask.data.counts import Reader
+from omnimask.data.faults import of_one_sample, reason_of
 from omnimask.data.fields import decoded, names_of, raw_value
 from omnimask.data.order import Buffered, Grouped
+from omnimask.data.progress import watched
 from omnimask.interfaces import Dataset, Splits
 
 logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 64 * 2**20
 """Decoded samples that a process keeps, so that a long one is not read anew for each of its parts."""
-_FORMAT = 1
+_FORMAT = 2
 _UNREADABLE = -1
-_ROWS = 4
+_ROWS = 5
+_NAMED = 3
+"""Samples whose reasons a warning tells."""
 
 
 @dataclass(frozen=True)
 class PartIndex:
     """Where the parts lie, (N,) int64 each: the ``sample`` of the data set below, ``start`` and ``stop`` in the tokenizer's
-    units (-1 for a sample that could not be read, which counts as one part), and ``tokens``."""
+    units (-1 for a sample that could not be read, which counts as one part), ``tokens``, and a ``digest`` of the whole sample."""
 
     sample: NDArray[np.int64]
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
     tokens: NDArray[np.int64]
+    digest: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -58,7 +63,8 @@ class Parts:
     def __init__(self, dataset: Dataset, reader: Reader, index: PartIndex) -> None:
         self.dataset, self.reader, self.index = dataset, reader, index
         self._is_alone = np.bincount(index.sample, minlength=len(dataset))[index.sample] == 1
-        self._kept: OrderedDict[int, tuple[Mapping[str, Any], Any, int]] = OrderedDict()
+        self._is_checked = np.zeros(len(index), np.bool_)
+        self._kept: OrderedDict[int, tuple[Mapping[str, Any], Any, int, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -98,32 +104,57 @@ class Parts:
             OSError, ValueError: the sample cannot be read, or is not what it was when its parts were listed.
         """
         number, start = int(self.index.sample[index]), int(self.index.start[index])
-        sample, raw = self._read(number)
+        sample, raw, digest = self._read(number)
+        tokenizer = cast(Splits, self.reader.tokenizer)
         if start == _UNREADABLE:
+            tokenizer.split(raw)  # raises the reason why it has no parts
             raise ValueError("it could not be read when its parts were listed, and can be read now; begin a new run")
-        part = cast(Splits, self.reader.tokenizer).part(raw, start, int(self.index.stop[index]))
+        if digest != self.index.digest[index]:
+            raise ValueError("it has changed since its parts were listed; begin a new run")
+        part = tokenizer.part(raw, start, int(self.index.stop[index]))
+        self._check_count(index, part)
         field = self.reader.field
         return {**sample, **({field: part} if isinstance(field, str) else part)}
 
     def fingerprint(self) -> str:
         """Digest of the samples' fingerprint and of where the parts lie."""
         digest = blake2b(self.dataset.fingerprint().encode(), digest_size=16)
-        digest.update(_as_array(self.index).tobytes())
+        digest.update(_as_array(self.index)[:-1].tobytes())
         return digest.hexdigest()
+
+    def state(self) -> str:
+        """That of the data set below."""
+        return self.dataset.state() if isinstance(self.dataset, Stated) else ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": OrderedDict()}
 
-    def _read(self, number: int) -> tuple[Mapping[str, Any], Any]:
-        """A sample and its raw value, decoded; the last ones stay in memory."""
+    def _check_count(self, index: int, part: Any) -> None:
+        """Compare a part's tokens with those that were counted, the first time that this process reads it.
+
+        Raises:
+            ValueError: it has others, so it was cut in the wrong place.
+        """
+        if self._is_checked[index]:
+            return
+        found, listed = self.reader.tokenizer.count(part), int(self.index.tokens[index])
+        if found is not None and found != listed:
+            raise ValueError(
+                f"the part from {self.index.start[index]} has {found:,} tokens, and had {listed:,} when parts were listed; the "
+                "data or the tokenizer changed since: begin a new run"
+            )
+        self._is_checked[index] = True
+
+    def _read(self, number: int) -> tuple[Mapping[str, Any], Any, int]:
+        """A sample, its raw value, decoded, and the digest of that; the last ones stay in memory."""
         if number not in self._kept:
             sample, raw = _decoded(self.dataset, self.reader, number)
-            self._kept[number] = sample, raw, _size(raw) + _size(sample)
-            total = sum(size for _, _, size in self._kept.values())
+            self._kept[number] = sample, raw, _digest(raw), _size(raw) + _size(sample)
+            total = sum(size for *_, size in self._kept.values())
             while total > KEPT_BYTES and len(self._kept) > 1:
-                total -= self._kept.popitem(last=False)[1][2]
+                total -= self._kept.popitem(last=False)[1][-1]
         self._kept.move_to_end(number)
-        return self._kept[number][:2]
+        return self._kept[number][:-1]
 
 
 def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Path | None = None) -> PartIndex:
@@ -135,42 +166,65 @@ def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Pa
         options: what else the parts depend on, as text for the cache's key.
         cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
     """
-    key = blake2b(repr((_FORMAT, dataset.fingerprint(), len(dataset), options)).encode(), digest_size=16).hexdigest()
+    key = blake2b(repr((_FORMAT, data_key(dataset), len(dataset), options)).encode(), digest_size=16).hexdigest()
     file = (cache or cache_folder()) / "parts" / f"{key}.npy"
     array = kept_array(file, lambda found: found.ndim == 2 and len(found) == _ROWS and _fits(found, len(dataset)), "parts")
     if array is None:
         logger.info("listing the parts of %d samples; later runs reuse the list", len(dataset))
-        array, may_keep = _scan(dataset, reader)
-        logger.info("%d samples have %d parts with %d tokens", len(dataset), array.shape[1], int(array[-1].sum()))
-        if may_keep:
+        array = _scan(dataset, reader, range(len(dataset)))
+        logger.info("%d samples have %d parts with %d tokens", len(dataset), array.shape[1], int(array[3].sum()))
+        keep_array(file, array, "parts")
+    elif np.any(array[1] == _UNREADABLE):
+        array, before = _repaired(dataset, reader, array), array
+        if not np.array_equal(array, before):
             keep_array(file, array, "parts")
     return PartIndex(*array)
 
 
 def scan_parts(dataset: Dataset, reader: Reader) -> PartIndex:
     """Where the parts of a few samples lie, without a cache."""
-    return PartIndex(*_scan(dataset, reader)[0])
+    return PartIndex(*_scan(dataset, reader, range(len(dataset))))
 
 
-def _scan(dataset: Dataset, reader: Reader) -> tuple[NDArray[np.int64], bool]:
-    """(4, N) index; and whether a later scan would find the same: not after errors of the disk, which may pass."""
-    tokenizer = cast(Splits, reader.tokenizer)
+def _scan(dataset: Dataset, reader: Reader, numbers: Sequence[int]) -> NDArray[np.int64]:
+    """(5, N) index of the parts of some samples."""
     rows: list[NDArray[np.int64]] = []
-    empty, bad, may_keep = 0, 0, True
-    for number in watched(range(len(dataset)), "listing parts"):
+    reasons: list[str] = []
+    num_empty = 0
+    for number in watched(numbers, "listing parts"):
         try:
-            found = tokenizer.split(_decoded(dataset, reader, number)[1])
+            with of_one_sample:
+                found = _parts_of(dataset, reader, number)
         except (OSError, ValueError) as error:
-            found = [(_UNREADABLE, _UNREADABLE, 1)]
-            bad, may_keep = bad + 1, may_keep and not isinstance(error, OSError)
-            logger.debug("sample %s cannot be read: %s", dataset.key(number), error)
-        empty += not found
+            reasons.append(f"{dataset.key(number)}: {reason_of(error)}")
+            found = [(_UNREADABLE, _UNREADABLE, 1, 0)]
+        num_empty += not found
         rows.append(np.array([(number, *part) for part in found], np.int64).reshape(-1, _ROWS))
-    if bad:
-        logger.warning("%d of %d samples could not be read while parts were listed", bad, len(dataset))
-    if empty:
-        logger.info("%d of %d samples hold nothing and are left out", empty, len(dataset))
-    return np.ascontiguousarray(np.concatenate([np.zeros((0, _ROWS), np.int64), *rows]).T), may_keep
+    if reasons:
+        shown = "".join(f"\n  {reason}" for reason in reasons[:_NAMED]) + ("\n  ..." if len(reasons) > _NAMED else "")
+        logger.warning("%d of %d samples could not be read while parts were listed:%s", len(reasons), len(numbers), shown)
+    if num_empty:
+        logger.info("%d of %d samples hold nothing and are left out", num_empty, len(numbers))
+    return np.ascontiguousarray(np.concatenate([np.zeros((0, _ROWS), np.int64), *rows]).T)
+
+
+def _repaired(dataset: Dataset, reader: Reader, array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The index of the cache, where samples that could not be read then are tried again."""
+    is_bad = array[1] == _UNREADABLE
+    again = _scan(dataset, reader, array[0, is_bad].tolist())
+    joined = np.concatenate([array[:, ~is_bad], again], axis=1)
+    return np.ascontiguousarray(joined[:, np.argsort(joined[0], kind="stable")])
+
+
+def _parts_of(dataset: Dataset, reader: Reader, number: int) -> Sequence[tuple[int, int, int, int]]:
+    """(start, stop, tokens, digest of the whole sample) of the parts of a sample; none of one that holds nothing."""
+    names = names_of(reader.field)
+    sample = dataset[number]
+    if names[0] in sample and raw_value(sample, reader.field) is None:
+        return ()
+    raw = decoded(_present(sample, reader), reader.decoder)
+    digest = _digest(raw)
+    return [(*part, digest) for part in cast(Splits, reader.tokenizer).split(raw)]
 
 
 def _decoded(dataset: Dataset, reader: Reader, number: int) -> tuple[dict[str, Any], Any]:
@@ -179,20 +233,51 @@ def _decoded(dataset: Dataset, reader: Reader, number: int) -> tuple[dict[str, A
     Raises:
         OSError, ValueError: it cannot be read, or lacks the modality's field.
     """
-    sample = dict(dataset[number])
-    raw = raw_value(sample, reader.field)
-    if raw is None:
-        raise ValueError(f"it has no field {names_of(reader.field)[0]!r}; it has {sorted(sample)}")
-    raw = decoded(raw, reader.decoder)
+    sample = dataset[number]
+    raw = decoded(_present(sample, reader), reader.decoder)
     return {name: value for name, value in sample.items() if name not in names_of(reader.field)}, raw
 
 
+def _present(sample: Mapping[str, Any], reader: Reader) -> Any:
+    raw = raw_value(sample, reader.field)
+    if raw is None:
+        name = names_of(reader.field)[0]
+        if name in sample:
+            raise ValueError(f"its field {name!r} is empty")
+        raise ValueError(f"it has no field {name!r}; it has {sorted(sample)}")
+    return raw
+
+
 def _as_array(index: PartIndex) -> NDArray[np.int64]:
-    return np.stack([index.sample, index.start, index.stop, index.tokens])
+    return np.stack([index.sample, index.start, index.stop, index.tokens, index.digest])
 
 
 def _fits(array: NDArray[np.int64], num_samples: int) -> bool:
     return not array.shape[1] or bool(array[0].min() >= 0 and array[0].max() < num_samples)
+
+
+def _digest(value: Any) -> int:
+    """Of a decoded raw value."""
+    digest = blake2b(digest_size=8)
+    _update(digest, value)
+    return int.from_bytes(digest.digest(), "little", signed=True)
+
+
+def _update(digest: blake2b, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for name, item in cast(Mapping[str, Any], value).items():
+            digest.update(f"{name!r}:".encode())
+            _update(digest, item)
+    elif isinstance(value, list | tuple):
+        digest.update(b"[%d]" % len(cast(list[Any], value)))
+        for item in cast(list[Any], value):
+            _update(digest, item)
+    elif isinstance(value, str):
+        digest.update(b"%d " % len(value) + value.encode("utf-8", "surrogatepass"))
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+    else:
+        digest.update(repr(value).encode("utf-8", "surrogatepass"))
 
 
 def _size(value: Any) -> int:

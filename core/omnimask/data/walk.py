@@ -2,36 +2,139 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from omnimask.data.progress import SECONDS
 
-def walk(root: Path) -> Iterator[tuple[str, int]]:
-    """Relative posix path and size of every file that is not hidden; -1 is the size of a link that leads nowhere.
+logger = logging.getLogger(__name__)
 
-    Hidden folders are left out; links are followed, except back to a folder that contains them.
+_NAMED = 3
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+
+
+def walk(root: Path, *, follow_links: bool = False) -> Iterator[tuple[str, int]]:
+    """Relative posix path and size of every regular file that is not hidden; -1 is the size of a link that leads nowhere.
+
+    Hidden folders are left out. Links to files are followed, and links to folders inside ``root``, except back to a folder that
+    contains them. Pipes, sockets and devices are never files. A warning names what is left out, and a line in the log tells every
+    ten seconds how many files were found.
+
+    Args:
+        root: the folder.
+        follow_links: whether links to folders outside ``root`` are followed too.
 
     Raises:
         ValueError: a folder cannot be listed.
     """
-    folders: list[tuple[Path, str, frozenset[Path]]] = [(root, "", frozenset({root.resolve()}))]
+    top = root.resolve()
+    folders: list[tuple[Path, str, frozenset[Path]]] = [(root, "", frozenset({top}))]
+    left_out = _LeftOut(root)
+    count, last = 0, time.monotonic()
     while folders:
         folder, prefix, above = folders.pop()
         for entry in _entries(folder):
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
-                yield prefix + entry.name, _size(entry)
-            elif (real := Path(entry.path).resolve()) not in above:
-                folders.append((Path(entry.path), f"{prefix}{entry.name}/", above | {real}))
+            name = prefix + entry.name
+            if _is_folder(entry):
+                real = Path(entry.path).resolve() if entry.is_symlink() else None
+                if real is not None and not follow_links and not real.is_relative_to(top):
+                    left_out.links.append(f"{name} -> {real}")
+                elif (real := real or Path(entry.path).resolve()) not in above:
+                    folders.append((Path(entry.path), f"{name}/", above | {real}))
+            elif (size := _size(entry)) is None:
+                left_out.special.append(name)
+            else:
+                count += 1
+                yield name, size
+            if time.monotonic() - last >= SECONDS:
+                last = time.monotonic()
+                logger.info("listing %s: %d files so far, now in %s", root, count, prefix or ".")
+    left_out.warn()
+
+
+def files_ending_in(
+    root: Path, extensions: Sequence[str], *, follow_links: bool = False, ending: Callable[[str], str] | None = None
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """Sorted relative paths and sizes of the files of a folder with one of the endings, and the paths of the others, of
+    which a line in the log tells.
+
+    Args:
+        root: the folder.
+        extensions: lower case, with the dot.
+        follow_links: see :func:`walk`.
+        ending: of a file's name; None: its suffix in lower case.
+
+    Raises:
+        ValueError: a folder cannot be listed, or there is no such file.
+    """
+    ending = ending or suffix
+    found = sorted(walk(root, follow_links=follow_links))
+    chosen = [(name, size) for name, size in found if ending(name) in extensions]
+    others = [name for name, _ in found if ending(name) not in extensions]
+    if not chosen:
+        raise ValueError(f"{root} holds no files ending in {', '.join(extensions)}; found {describe_endings(others)}")
+    log_left_out(root, len(chosen), others)
+    return chosen, others
+
+
+def log_left_out(place: Path, num_taken: int, others: Sequence[str]) -> None:
+    """Log how many files of which endings are no samples."""
+    if others:
+        logger.info("%s: %d files are read, and %d are left out: %s", place, num_taken, len(others), endings(others))
+
+
+def suffix(name: str) -> str:
+    """The ending of a file's name in lower case, with the dot."""
+    return PurePosixPath(name).suffix.lower()
 
 
 def endings(names: Sequence[str], most: int = 5) -> str:
     """The most frequent endings of files, with their numbers: ``12 with .txt, 3 with no extension``."""
-    counted = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in names)
+    counted = Counter(_shown(name) or "no extension" for name in names)
     return ", ".join(f"{number} with {ending}" for ending, number in counted.most_common(most))
+
+
+def _shown(name: str) -> str:
+    """The suffix, with the one before it where the file is packed: ``.tar.gz``."""
+    last = suffix(name)
+    return (suffix(name[: -len(last)]) if last in _PACKED else "") + last
+
+
+def describe_endings(names: Sequence[str]) -> str:
+    """What a folder or an archive holds instead, in a few words."""
+    return f"{len(names)} other files: {endings(names)}" if names else "no files at all"
+
+
+class _LeftOut:
+    """Names of what was met and not listed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.links: list[str] = []
+        self.special: list[str] = []
+
+    def warn(self) -> None:
+        if self.special:
+            names = _some(self.special)
+            logger.warning("%s: %d pipes, sockets or devices are left out: %s", self.root, len(self.special), names)
+        if self.links:
+            logger.warning(
+                "%s: %d links to folders outside of it are left out: %s; the option follow_links: true follows them",
+                self.root,
+                len(self.links),
+                _some(self.links),
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -42,8 +145,17 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise ValueError(f"the folder {folder} cannot be listed: {error.strerror}") from error
 
 
-def _size(entry: os.DirEntry[str]) -> int:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.stat().st_size
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Bytes of a regular file, -1 of a link that leads nowhere, None of anything else."""
+    try:
+        status = entry.stat()
     except OSError:
         return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

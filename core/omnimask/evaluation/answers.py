@@ -20,6 +20,9 @@ from omnimask.packed import to_device
 from omnimask.scoring import Asked, asked_ids, each_score
 from omnimask.training.precision import Precision
 
+MIN_GROUPS = 5
+"""Samples that an interval needs: fewer say too little about their spread."""
+
 Scores = Mapping[str, NDArray[np.float64]]
 """(N,) by name."""
 
@@ -148,5 +151,7 @@ class Table:
         counts = np.bincount(group)
         for name, values in found:
             interval = ratio_interval(np.bincount(group, weights=np.concatenate(values)), counts)
-            is_share = name in (ACCURACY, TOP5)
+            if len(counts) < MIN_GROUPS:
+                interval = Interval(interval.mean, -np.inf, np.inf)
+            is_share = name in (ACCURACY, TOP5) and interval.is_known
             yield name, Interval(interval.mean, max(interval.low, 0.0), min(interval.high, 1.0)) if is_share else interval

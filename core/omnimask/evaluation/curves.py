@@ -30,6 +30,11 @@ class Interval:
     high: float
 
     @property
+    def is_known(self) -> bool:
+        """Whether there are enough values for an interval."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+    @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 

@@ -12,6 +12,7 @@ import torch
 
 from omnimask.allocation import TooLarge, limited_memory
 from omnimask.builder import Built, build
+from omnimask.data.contents import FINGERPRINT_FORMAT
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.unigram import unigram_scores
@@ -78,6 +79,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             device,
             max_bad=recipe.data.options.max_bad,
             num_samples=len(built.train_indices),
+            left_out=built.left_out,
             plugins=plugin_versions(recipe),
             baselines=lambda: unigram_scores(built),
             show=show,
@@ -176,7 +178,7 @@ def check_model(built: Built) -> None:
 
 def data_record(built: Built) -> dict[str, Any]:
     """What ``environment.json`` keeps under ``data``, so that a resume on other data is refused."""
-    return {"fingerprint": built.dataset.fingerprint(), "samples": len(built.dataset)}
+    return {"fingerprint": built.dataset.fingerprint(), "format": FINGERPRINT_FORMAT, "samples": len(built.dataset)}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

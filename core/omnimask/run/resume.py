@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omnimask.builder import Built
+from omnimask.data.contents import FINGERPRINT_FORMAT
 from omnimask.errors import RunStopped, UserError
 from omnimask.model import MaskedModel
 from omnimask.recipe import Recipe, load_recipe
@@ -144,10 +145,13 @@ def check_fingerprint(directory: RunDirectory, built: Built) -> None:
     except (OSError, ValueError, KeyError):
         logger.warning("%s does not say which data the run began with; they are not compared", directory.environment)
         return
+    if recorded.get("format") != FINGERPRINT_FORMAT and recorded["samples"] == len(built.dataset):
+        logger.warning("the run began with a version that kept another fingerprint of its data; only their number is compared")
+        return
     if recorded["fingerprint"] != built.dataset.fingerprint():
         raise UserError(
             f"data: these are not the data that the run began with ({recorded['samples']} samples then, {len(built.dataset)} now; "
-            "their names or sizes differ), so it cannot continue exactly; give the former data with data.path=..., "
+            "their names or contents differ), so it cannot continue exactly; give the former data with data.path=..., "
             "or begin a new run"
         )
 

@@ -60,7 +60,7 @@ class DatasetContract(ABC):
         changed = self.changed()
         require(
             changed is None or changed.fingerprint() != first,
-            "other samples give the same fingerprint; digest what the order depends on: keys and sizes",
+            "other samples give the same fingerprint; digest the keys and the contents",
         )
 
     def test_picklable(self) -> None:

@@ -72,6 +72,7 @@ class Trainer:
         device: where the model is trained.
         max_bad: how many unreadable samples are tolerated.
         num_samples: size of the training set, for the share in ``max_bad``.
+        left_out: reasons by key of held-out samples that cannot be read, to which validations add.
         plugins: versions by distribution name, recorded with every checkpoint.
         baselines: scores by term and name that need no model, to stand beside those of validations; called once, after the first
             validation that gives scores.
@@ -96,6 +97,7 @@ class Trainer:
         device: torch.device,
         *,
         max_bad: BadSamples | None = None,
+        left_out: Mapping[str, str] | None = None,
         num_samples: int | None = None,
         plugins: Mapping[str, str] | None = None,
         baselines: Callable[[], Scores] | None = None,
@@ -129,6 +131,7 @@ class Trainer:
         self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed, parallel)
         self._steps = steps
         self._max_bad = max_bad or BadSamples()
+        self._left_out = {} if left_out is None else left_out
         self._num_samples = num_samples
         self._make_baselines = baselines
         self._baselines: Scores | None = None
@@ -348,6 +351,7 @@ class Trainer:
 
     def _summarise(self, status: str) -> dict[str, Any]:
         summary = summarise(self.state, self.config, status, self.checkpoints, self._baselines or {})
+        summary["bad_validation_samples"] = sorted(self._left_out)
         with files.writing(self.directory.summary, self.directory.path):
             files.replace_json(self.directory.summary, summary)
         return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from omnimask.data.contents import files_state
 from omnimask.interfaces import Context
+from omnimask_datasets.folder_labels import SPLITS, FolderLabels
 from omnimask_datasets.shards.index import same_keys
 from omnimask_datasets.shards.local import LocalShards
 from omnimask_datasets.shards.names import LABEL, decoder_of, field_of, is_refused
@@ -46,7 +48,8 @@ class Shards:
     decides its field (``jpg`` is ``image``, ``left.jpg`` is ``left``) and its value: ``.cls`` is a number, ``.json`` what it says,
     ``.npy`` an array; anything else stays ``bytes`` for the modality's decoder. Nothing is ever unpickled: shards with members
     that may hold pickles are refused, as are links, devices, and names that lead out of a folder. Without a label a sample is
-    labelled by the first folder of its key, where it has one.
+    labelled by the first folder of its key, where it has one (by the second where all first ones are called train, val, test or the
+    like).
 
     Args:
         path: a folder with tar files and, if it has one, their ``manifest.json``; or one tar file.
@@ -58,6 +61,7 @@ class Shards:
             and the endings are those that are known.
         keys: ``sample``: the keys in the shards, which no two shards may share. ``shard``: the shard's name comes before them, for
             shards that begin to count anew.
+        follow_links: whether links to folders outside of ``path`` are followed. Links to files always are.
         check: whether every member that is read is compared with the checksum in the index, where the index has one.
     """
 
@@ -71,16 +75,20 @@ class Shards:
         fields: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None,
         keys: Literal["sample", "shard"] = "sample",
         check: bool = True,
+        follow_links: bool = False,
     ) -> None:
         del context
         self.fields = None if fields is None else {name: _endings(name, wanted) for name, wanted in fields.items()}
         self.keys = keys
         if (path is None) == (url is None):
             raise ValueError("a set of shards has either a path, for files here, or a url, for those of a server")
-        self.files: ShardFiles = LocalShards(path) if path is not None else RemoteShards(url or "", cache)
+        self.files: ShardFiles = (
+            LocalShards(path, follow_links=follow_links) if path is not None else RemoteShards(url or "", cache)
+        )
         self.starts = np.cumsum([0, *(len(index) for index in self.files.indexes)])
         if keys == "sample":
             _check_unique(self.files)
+        self.labels = FolderLabels(self._split_keys(), path or url)
         self.reader = Reader(self.files, check=check)
         self._firsts: list[int] = self.starts.tolist()
         self._plans: dict[tuple[str, ...], _Plan] = {}
@@ -120,8 +128,8 @@ class Shards:
         read = self.reader(shard, first, plan.numbers)
         values = {field: data if decode is None else decode(data) for (field, decode), data in zip(plan.fields, read, strict=True)}
         if layout.may_label and LABEL not in values:
-            folder, slash, _ = self.files.indexes[shard].key(sample).partition("/")
-            values |= {LABEL: folder} if slash else {}
+            label = self.labels(self.files.indexes[shard].key(sample))
+            values |= {} if label is None else {LABEL: label}
         return values
 
     def known_counts(self, reading: str) -> NDArray[np.int64] | None:
@@ -132,11 +140,26 @@ class Shards:
         return np.concatenate([index.tokens for index in indexes])
 
     def fingerprint(self) -> str:
-        """Digest of the shards' headers, in their order; where they lie does not matter."""
+        """Digest of the shards' headers and, where their indexes know them, contents, in their order; where they lie does not
+        matter."""
         digest = blake2b(repr((self.keys, self.fields)).encode(), digest_size=16)
         for index in self.files.indexes:
-            digest.update(index.headers.encode())
+            digest.update(f"{index.headers}{index.sha256}".encode())
         return digest.hexdigest()
+
+    def state(self) -> str:
+        """Digest of the places, sizes and times of shards that are here; of others, their headers are all that is known."""
+        return files_state(self.files.paths.values()) if isinstance(self.files, LocalShards) else ""
+
+    def _split_keys(self) -> Iterable[str]:
+        """Keys for :class:`FolderLabels`: all where their first folders are splits, else none, which are many."""
+        if self.fields is not None:
+            return ()
+        keys = [index.key(sample) for index in self.files.indexes for sample in range(min(1, len(index)))]
+        if not all(_is_split(key) for key in keys):
+            return ()
+        keys = (index.key(sample) for index in self.files.indexes for sample in range(len(index)))
+        return found if all(map(_is_split, found := list(keys))) else ()
 
     def _place(self, index: int) -> tuple[int, int]:
         """Shard and number of the sample in it."""
@@ -175,6 +198,12 @@ class Shards:
         if len(set(fields)) < len(fields):
             raise ValueError(f"of its members {', '.join(endings)} two are the same field; say which with data.fields")
         return _Plan(list(range(len(fields))), list(zip(fields, map(decoder_of, endings), strict=True)))
+
+
+def _is_split(key: str) -> bool:
+    """Whether a key has a first folder that is called like a side of a split."""
+    folder, slash, _ = key.partition("/")
+    return bool(slash) and folder.lower() in SPLITS
 
 
 def _endings(name: str, wanted: Sequence[str]) -> list[str]:

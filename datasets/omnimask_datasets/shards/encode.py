@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from omnimask.data.keys import key_problem
 from omnimask_datasets.shards.names import FIELDS, LABEL, field_of, is_refused, split_name
 
 _KNOWN = frozenset(ending for endings in FIELDS.values() for ending in endings)
@@ -49,13 +50,24 @@ def key_in_shard(key: str) -> str:
     """A sample's key as members can have it: without its ending, if that is one of a known kind of file, and without other dots.
 
     Raises:
-        ValueError: nothing is left of it.
+        ValueError: nothing is left of it, or UTF-8 cannot write it.
     """
     *folders, name = key.split("/")
     stem, dot, ending = name.rpartition(".")
-    name = (stem if dot and stem and ending.lower() in _KNOWN else name).replace(".", "_")
-    parts = [re.sub(r"[\x00-\x1f\\]", "_", "_" if part in (".", "..") else part) for part in (*folders, name) if part]
-    found = "/".join(parts)
+    return without_dots("/".join([*folders, stem if dot and stem and ending.lower() in _KNOWN else name]))
+
+
+def without_dots(key: str) -> str:
+    """A key as members can have it: dots of the last part, control characters and backslashes become ``_``.
+
+    Raises:
+        ValueError: nothing is left of it, or UTF-8 cannot write it.
+    """
+    if (problem := key_problem(key)) is not None:
+        raise ValueError(problem)
+    *folders, name = key.split("/")
+    parts = ["_" if part in (".", "..") else part for part in (*folders, name.replace(".", "_")) if part]
+    found = "/".join(re.sub(r"[\x00-\x1f\x7f\\]", "_", part) for part in parts)
     if split_name(f"{found}.x") != (found, "x"):
         raise ValueError(f"the key {key!r} cannot be the name of a member of a tar file")
     return found
@@ -77,7 +89,10 @@ def _member(key: str, field: str, value: Any) -> tuple[str, bytes]:
     try:
         return f"{field}.json", json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the field {field!r} holds a {type(value).__name__} that cannot be written: {error}") from error
+        raise ValueError(
+            f"the field {field!r} holds a {type(value).__name__} that cannot be written: {error}; choose other fields, with "
+            "columns=[...] where the data set has that option, or write it as text"
+        ) from error
 
 
 def _ending_of_bytes(key: str, field: str) -> str:

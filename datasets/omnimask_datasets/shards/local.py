@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 from omnimask.data.cache import cache_folder
-from omnimask.data.walk import endings, walk
+from omnimask.data.walk import describe_endings, log_left_out, walk
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import SUFFIX, ShardIndex, make_index, read_index
 from omnimask_datasets.shards.manifest import Entry, Manifest
@@ -32,9 +32,9 @@ class LocalShards:
         ValueError: there are none, one is damaged or hostile, or they are not those of the manifest.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow_links: bool = False) -> None:
         path = path.expanduser().absolute()
-        self.paths = find_shards(path)
+        self.paths = find_shards(path, follow_links=follow_links)
         listed = read_manifest(path)
         if listed is not None:
             self.paths = _in_order(path, self.paths, listed)
@@ -47,7 +47,7 @@ class LocalShards:
         return os.open(self.paths[self.names[number]], os.O_RDONLY)
 
 
-def find_shards(path: Path) -> dict[str, Path]:
+def find_shards(path: Path, *, follow_links: bool = False) -> dict[str, Path]:
     """Paths by name, relative to the folder.
 
     Raises:
@@ -55,14 +55,18 @@ def find_shards(path: Path) -> dict[str, Path]:
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
+    if not path.is_dir() and not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder")
     if path.is_file():
         if path.suffix != TAR:
             raise ValueError(f"{path} is no shard: its name should end in {TAR}, and compressed tar files cannot be read at random")
         return {path.name: path}
-    names = sorted(name for name, _ in walk(path))
+    names = sorted(name for name, _ in walk(path, follow_links=follow_links))
     found = {name: path / name for name in names if PurePosixPath(name).suffix == TAR}
+    others = [name for name in names if name not in found and not name.endswith(SUFFIX) and name != manifest.NAME]
     if not found:
-        raise ValueError(f"{path} holds no files ending in {TAR}; found {endings(names) if names else 'no files at all'}")
+        raise ValueError(f"{path} holds no files ending in {TAR}; found {describe_endings(others)}")
+    log_left_out(path, len(found), others)
     return found
 
 

@@ -15,12 +15,17 @@ REFUSED = frozenset({"pyd", "pickle", "pkl", "pck", "pt", "pth", "joblib", "dill
 """Endings of pickles: reading one runs whatever it holds."""
 
 FIELDS: Mapping[str, Sequence[str]] = {
-    "image": ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "img"),
+    "image": (
+        "apng", "avif", "avifs", "blp", "bmp", "bw", "cur", "dcx", "dds", "dib", "fit", "fits", "flc", "fli", "ftc", "ftu", "gbr",
+        "gif", "icb", "icns", "ico", "im", "img", "j2c", "j2k", "jfif", "jp2", "jpc", "jpe", "jpeg", "jpf", "jpg", "jpx", "msp",
+        "pbm", "pcd", "pcx", "pgm", "png", "pnm", "ppm", "psd", "pxr", "qoi", "ras", "rgb", "rgba", "sgi", "tga", "tif", "tiff",
+        "vda", "vst", "webp", "xbm", "xpm",
+    ),
     "audio": ("flac", "wav", "mp3", "ogg", "opus", "m4a", "aac"),
     "video": ("mp4", "mkv", "webm", "avi", "mov", "mpg", "mpeg", "m4v"),
     "text": ("txt", "text", "md"),
     "label": ("cls",),
-}
+}  # fmt: skip
 """The field that an ending stands for, where a recipe does not say; any other ending is its own field."""
 
 LABEL = "label"

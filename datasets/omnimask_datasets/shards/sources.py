@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from hashlib import blake2b
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from omnimask.data.contents import content_digest
 from omnimask.data.walk import walk
 from omnimask.errors import UserError
 from omnimask.interfaces import Dataset
-from omnimask_datasets.shards.encode import encode, key_in_shard
-from omnimask_datasets.shards.names import is_refused, split_name
+from omnimask_datasets.archive import LABELS
+from omnimask_datasets.shards.encode import encode, key_in_shard, without_dots
+from omnimask_datasets.shards.names import field_of, is_refused, split_name
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 _NAMED = 3
+_WORD = re.compile(r"[a-z][a-z0-9_-]*")
+_MOST_FIELDS, _FEW_FIELDS = 16, 4
+"""Files with several endings that one sample may have, and where there is no other sample to tell by."""
+_RARE = 0.1
+"""Share of the samples up to which a set of fields is odd."""
 
 
 class Source(Protocol):
@@ -42,45 +50,64 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """The files of a folder: those that differ in their endings alone are one sample. Hidden files are left out.
+    """The files of a folder: those that differ in their endings alone are one sample. Hidden files are left out, and so is a table
+    ``labels.csv`` at the top.
+
+    Args:
+        path: the folder.
+        follow_links: whether links to folders outside of it are followed. Links to files always are.
 
     Raises:
         UserError: the folder is not there or empty, or holds files that shards may not contain.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow_links: bool = False) -> None:
         if not path.is_dir():
             raise UserError(f"{path} is no folder (looked in {Path.cwd()}); other data are named: name=DATASET")
         try:
-            files = sorted(walk(path))
+            files = [name for name, _ in sorted(walk(path, follow_links=follow_links))]
         except ValueError as error:
             raise UserError(str(error)) from error
         self.path = path
-        self.samples: dict[str, dict[str, tuple[str, int]]] = {}
-        left_out: list[str] = []
-        for name, size in files:
-            self._add(name, size, left_out)
+        self.samples: dict[str, dict[str, str]] = {}
+        if LABELS in files:
+            logger.warning("%s is a table of labels, and no sample; give it to omnimask evaluate --labels", path / LABELS)
+        names, left_out = member_names([name for name in files if name != LABELS])
+        for name, (key, ending) in names.items():
+            self._add(name, key, ending)
         if left_out:
             logger.warning("%d files without an ending are left out: %s", len(left_out), _some(left_out))
         if not self.samples:
             raise UserError(f"{path} holds no files with an ending")
         self.keys = list(self.samples)
         self.about = {"folder": path.name}
+        self._warn_of_others()
 
-    def _add(self, name: str, size: int, left_out: list[str]) -> None:
-        split = split_name(name)
-        if split is None:
-            left_out.append(name)
-            return
-        key, ending = split
-        if is_refused(ending):
+    def _add(self, name: str, key: str, ending: str) -> None:
+        whole = split_name(name)
+        if is_refused(ending) or (whole is not None and is_refused(whole[1])):
             raise UserError(f"{self.path / name} may hold a pickle, which shards may not contain; move such files elsewhere")
         if ending == "tar":
             raise UserError(f"{self.path / name} is a tar file; shards are made of other files, and of shards with name=shards")
+        try:
+            key = without_dots(key)
+        except ValueError as error:
+            raise UserError(f"{str(self.path / name)!a}: {error}; rename the file") from error
         members = self.samples.setdefault(key, {})
         if ending in members:
-            raise UserError(f"{self.path / name} and {members[ending][0]} would have one name in a shard; rename one of them")
-        members[ending] = name, size
+            raise UserError(f"{self.path / name} and {members[ending]} would have one name in a shard; rename one of them")
+        members[ending] = name
+
+    def _warn_of_others(self) -> None:
+        """A warning that names samples whose fields few others have: a README among pictures, say."""
+        fields = {key: frozenset(map(field_of, members)) for key, members in self.samples.items()}
+        counted = Counter(fields.values())
+        common = frozenset().union(*(each for each, count in counted.items() if count > _RARE * len(self.keys)))
+        if odd := [key for key, each in fields.items() if common and not each & common]:
+            names = _some([name for key in odd for name in self.samples[key].values()])
+            logger.warning(
+                "%d samples have none of the fields that the others have (%s): %s", len(odd), _some(sorted(common)), names
+            )
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -91,11 +118,11 @@ class FolderSource:
 
     def members(self, index: int) -> dict[str, bytes]:
         """The files' bytes by ending."""
-        return {ending: (self.path / name).read_bytes() for ending, (name, _) in self.samples[self.keys[index]].items()}
+        return {ending: (self.path / name).read_bytes() for ending, name in self.samples[self.keys[index]].items()}
 
     def fingerprint(self) -> str:
-        """Digest of the files' names and sizes."""
-        return _digest(f"{name}\0{size}" for members in self.samples.values() for name, size in members.values())
+        """Digest of the files' names and contents."""
+        return content_digest((name, self.path / name) for members in self.samples.values() for name in members.values())
 
 
 class DatasetSource:
@@ -137,11 +164,30 @@ class DatasetSource:
         return self.dataset.fingerprint()
 
 
-def _digest(texts: Iterable[str]) -> str:
-    digest = blake2b(digest_size=16)
-    for text in texts:
-        digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
-    return digest.hexdigest()
+def member_names(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Key and ending of every file by name, and the names of files without an ending.
+
+    ``1.left.jpg`` is ``left.jpg`` of the sample ``1`` where ``left`` can be a field: it is a word, and many samples have it, or the
+    sample has a file ``1.jpg`` too. Other dots are part of the key: ``photo.7.jpg`` is ``jpg`` of ``photo.7``.
+    """
+    split = {name: parts for name in names if (parts := split_name(name)) is not None}
+    plain = {key for key, ending in split.values() if "." not in ending}
+    several = [(key, ending) for key, ending in split.values() if "." in ending]
+    num_samples, num_files = len({key for key, _ in several}), Counter(key for key, _ in several)
+    num_with = Counter(ending for _, ending in several)
+
+    def is_field(key: str, ending: str) -> bool:
+        if num_files[key] > _MOST_FIELDS or not all(_WORD.fullmatch(part) for part in ending.split(".")[:-1]):
+            return False
+        return key in plain or (2 * num_with[ending] >= num_samples and (num_samples > 1 or num_files[key] <= _FEW_FIELDS))
+
+    found: dict[str, tuple[str, str]] = {}
+    for name, (key, ending) in split.items():
+        stem, _, last = name.rpartition(".")
+        found[name] = (key, ending) if "." not in ending or is_field(key, ending) else (stem, last.lower())
+    if dotted := [name for name, (key, _) in found.items() if key != split[name][0]]:
+        logger.info("%d files have dots in their names, which become _ in keys: %s", len(dotted), _some(dotted))
+    return found, [name for name in names if name not in split]
 
 
 def _some(names: list[str]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.data.faults import of_one_sample
 from omnimask.errors import RunStopped, UserError
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import ShardIndex, make_index, read_index, with_content
@@ -56,13 +57,15 @@ def write_shards(source: Source, out: Path, limits: Limits, count: Counter | Non
     """
     check_out(out)
     partial = out.with_name(out.name + _PARTIAL)
+    order = _order(len(source), limits.seed)
+    if len(order) and not partial.exists():
+        _check_first(source, int(order[0]))
     plan = {"format": manifest.FORMAT, "source": source.fingerprint(), "samples": len(source), **asdict(limits)}
     try:
         partial.mkdir(exist_ok=True)
         with _locked(partial):
             _check_plan(partial, plan)
             indexes = _finished(partial)
-            order = _order(len(source), limits.seed)
             indexes += _write_rest(source, partial, order, limits, indexes)
             if count is not None:
                 indexes = list(count(partial, indexes))
@@ -83,6 +86,15 @@ def check_out(out: Path) -> None:
         raise UserError(f"{out} exists; name another folder, or remove it first")
     if not out.absolute().parent.is_dir():
         raise UserError(f"there is no folder {out.absolute().parent} to write {out.name} into")
+
+
+def _check_first(source: Source, index: int) -> None:
+    """Raises ``UserError`` if the first sample cannot be written, before anything is."""
+    try:
+        with of_one_sample:
+            source.members(index)
+    except (OSError, ValueError) as error:
+        raise UserError(f"sample {source.key(index)!r} cannot be read: {error}") from error
 
 
 def _check_plan(partial: Path, plan: Mapping[str, Any]) -> None:
@@ -168,7 +180,8 @@ class _Samples:
         index = self._order[self._done]
         key = self._source.key(index)
         try:
-            members = self._source.members(index)
+            with of_one_sample:
+                members = self._source.members(index)
         except (OSError, ValueError) as error:
             raise RunStopped(
                 f"sample {key} cannot be read: {error}. Repair it and give the same command, which goes on behind the last whole "

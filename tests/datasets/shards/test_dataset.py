@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Sequence
@@ -11,11 +12,14 @@ from typing import Any
 import pytest
 
 from omnimask.data.order import Grouped
-from omnimask.interfaces import Dataset
+from omnimask.interfaces import Context, Dataset
 from omnimask.testing import DatasetContract
 from omnimask_datasets.shards import reader
+from omnimask_datasets.shards.dataset import Shards
 from omnimask_datasets.shards.index import make_index, with_content
 from omnimask_datasets.shards.local import beside, write_index
+from omnimask_datasets.shards.sources import FolderSource
+from omnimask_datasets.shards.write import Limits, write_shards
 
 
 def test_samples_are_read_by_index(tars: Any, folder: Path) -> None:
@@ -58,6 +62,32 @@ def test_fields_are_chosen_by_endings(tars: Any, tmp_path: Path) -> None:
         tars.open(path, fields={"x": ["pt"]})
 
 
+def test_folders_named_like_splits_are_no_labels(tars: Any, tmp_path: Path) -> None:
+    path = tars.write(tmp_path / "a.tar", [("train/cat/1.txt", b"1"), ("val/dog/2.txt", b"2"), ("val/3.txt", b"3")])
+    assert [sample.get("label") for sample in tars.content(tars.open(path)).values()] == ["cat", "dog", None]
+
+
+def test_what_is_left_out_is_counted(tars: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tars.write(tmp_path / "a.tar", [("1.txt", b"1")])
+    (tmp_path / "b.tar.gz").write_bytes(b"packed")
+    with caplog.at_level(logging.INFO):
+        tars.open(tmp_path)
+    assert "1 files are read, and 1 are left out: 1 with .tar.gz" in caplog.text
+
+
+def test_the_same_headers_over_other_contents_are_other_data(tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    found: list[tuple[str, str]] = []
+    for name, text in (("a", "one"), ("b", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.txt").write_text(text)
+        write_shards(FolderSource(tmp_path / name), tmp_path / f"{name}-shards", Limits(10**6, 10, 0))
+        dataset = Shards(Context(), path=tmp_path / f"{name}-shards")
+        found.append((dataset.fingerprint(), dataset.state()))
+    assert len({fingerprint for fingerprint, _ in found}) == 2
+    assert len({state for _, state in found}) == 2
+
+
 def test_a_folder_is_the_label_where_there_is_no_other(tars: Any, tmp_path: Path) -> None:
     path = tars.write(tmp_path / "a.tar", [("cat/1.txt", b""), ("dog/2.txt", b""), ("dog/2.cls", b"5"), ("3.txt", b"")])
     assert [sample.get("label") for sample in tars.content(tars.open(path)).values()] == ["cat", 5, None]
@@ -89,7 +119,7 @@ def test_what_is_no_shard_is_named(tars: Any, tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(b"")
     with pytest.raises(ValueError, match=r"its name should end in \.tar"):
         tars.open(tmp_path / "a.tar.gz")
-    with pytest.raises(ValueError, match=r"holds no files ending in \.tar; found 1 with \.gz"):
+    with pytest.raises(ValueError, match=r"holds no files ending in \.tar; found 1 other files: 1 with \.tar\.gz"):
         tars.open(tmp_path)
     (tmp_path / "a.tar").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"a\.tar: cut off at byte 0"):

@@ -137,7 +137,7 @@ def test_damage_is_found(shards: Path, tars: Any, damage: Damage, capsys: pytest
     capsys.readouterr()
     assert main(["data", "verify", str(shards)]) == 1
     shown = capsys.readouterr().out
-    assert f"{len(expected)} findings" in shown
+    assert f"{len(expected)} finding" in shown
     assert main(["data", "verify", str(shards), "--json"]) == 1
     assert len(json.loads(capsys.readouterr().out)["findings"]) == len(expected)
 
@@ -164,7 +164,7 @@ def test_data_sets_become_shards(tars: Any, tmp_path: Path, capsys: pytest.Captu
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": f"row {n}", "label": n % 2}) + "\n" for n in range(6)))
     assert main(["shard", "name=jsonl", str(tmp_path / "out"), f"path={rows}"]) == 0
-    assert "6 samples in 1 shards" in capsys.readouterr().err
+    assert "6 samples in 1 shard," in capsys.readouterr().err
     assert sorted(sample["text"] for sample in tars.content(tars.open(tmp_path / "out")).values()) == [
         f"row {n}".encode() for n in range(6)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import multiprocessing
@@ -18,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnimask.errors import RunStopped, UserError
+from omnimask.interfaces import Context
 from omnimask_datasets.shards import write
+from omnimask_datasets.shards.dataset import Shards
 from omnimask_datasets.shards.encode import encode, key_in_shard
 from omnimask_datasets.shards.names import decoder_of, field_of
 from omnimask_datasets.shards.sources import DatasetSource, FolderSource
@@ -271,6 +274,73 @@ def test_files_that_differ_in_their_endings_are_one_sample(tars: Any, tmp_path: 
         "dog/2": {"image": b"dog/2.JPG", "label": "dog"},
     }
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["source"] == {"folder": "in", "seed": None}
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        ([f"photo.{number}.jpg" for number in range(6)], [f"photo_{number}" for number in range(6)]),
+        ([f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(2)], ["cat_0", "cat_1", "dog_0", "dog_1"]),
+        ([f"photo.{letter}.jpg" for letter in "abcdefgh"], [f"photo_{letter}" for letter in "abcdefgh"]),
+        ([f"p.{letter}{more}.jpg" for letter in "abcde" for more in "abcd"], None),
+        (["Screenshot 2024-01-15 at 10.15.1.png", "v1.0/a b.png"], ["Screenshot 2024-01-15 at 10_15_1", "v1.0/a b"]),
+        (["2024.01.15.JPG", "2024.01.16.jpeg"], ["2024_01_15", "2024_01_16"]),
+        (["a.jpg.png", "b.jpg.png"], ["a", "b"]),
+        (["1.left.jpg", "1.right.jpg", "2.left.jpg", "2.right.jpg"], ["1", "2"]),
+        (["scan.nii.gz", "more.nii.gz"], ["more", "scan"]),
+        (["tab\tnew\nline\\back.jpg"], ["tab_new_line_back"]),
+        (["\\x.jpg"], ["_x"]),
+        ([os.fsdecode(b"caf\xe9.jpg")], [os.fsdecode(b"caf\xe9")]),
+    ],
+)
+def test_dots_and_odd_letters_in_names(tmp_path: Path, names: list[str], keys: list[str] | None) -> None:
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"x")
+    write_shards(FolderSource(tmp_path / "in"), tmp_path / "out", limits(seed=None))
+    dataset = Shards(Context(), path=tmp_path / "out")
+    assert sorted(dataset.key(index) for index in range(len(dataset))) == (
+        sorted(keys) if keys is not None else sorted(name.removesuffix(".jpg").replace(".", "_") for name in names)
+    )
+
+
+def test_a_table_of_labels_is_no_sample_and_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        (tmp_path / "in" / f"{number}.jpg").write_bytes(b"x")
+    for name in ("labels.csv", "README.md"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    found = FolderSource(tmp_path / "in")
+    assert len(found) == 21
+    assert "labels.csv is a table of labels, and no sample" in caplog.text
+    assert "1 samples have none of the fields that the others have (image): README.md" in caplog.text
+
+
+def test_files_that_change_in_place_are_other_data(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"one")
+    before = FolderSource(tmp_path).fingerprint()
+    (tmp_path / "1.jpg").write_bytes(b"two")
+    assert FolderSource(tmp_path).fingerprint() != before
+
+
+@pytest.mark.parametrize("key", ["", "half \ud83d"])
+def test_keys_that_cannot_be_written_are_refused_before_anything_is(tmp_path: Path, key: str) -> None:
+    class Odd(Numbers):
+        def key(self, index: int) -> str:
+            return key
+
+    with pytest.raises(UserError, match=r"a key is a text that is not empty|holds half of a character at 5"):
+        source(Odd(1))
+
+
+def test_a_first_sample_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    class Dated(Numbers):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return {"when": datetime.date(2020, 1, 1)}
+
+    with pytest.raises(UserError, match=r"the field 'when' holds a date that cannot be written: .*columns=\[\.\.\.\]"):
+        write_shards(source(Dated(2)), tmp_path / "out", limits())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Labels of files from the folders that they lie in; folders that are named like the sides of a split are known as such."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+logger = logging.getLogger(f"omnimask.{__name__}")
+
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+"""Names of folders, in lower case, that divide data and do not classify them."""
+
+
+class FolderLabels:
+    """The label of a file by its name: its first folder, or its second one where all first ones are splits.
+
+    Args:
+        names: relative paths with forward slashes, of all samples.
+        place: names the data in the log.
+    """
+
+    def __init__(self, names: Iterable[str], place: object) -> None:
+        first = dict.fromkeys(name.partition("/")[0] for name in names if "/" in name)
+        known = [folder for folder in first if folder.lower() in SPLITS]
+        self.splits: tuple[str, ...] = tuple(known) if known and len(known) == len(first) else ()
+        """The first folders, where they are splits."""
+        if self.splits:
+            logger.info(
+                "%s: the folders %s are splits and no labels, which are the folders below; samples of all splits are read: "
+                "give the path of one to train on it alone",
+                place,
+                ", ".join(self.splits),
+            )
+        elif len(known) > 1:
+            others = next(folder for folder in first if folder not in known)
+            logger.warning(
+                "%s: the folders %s look like splits, but are read as labels since there are others beside them, such as %s; move "
+                "either elsewhere",
+                place,
+                ", ".join(known),
+                others,
+            )
+
+    def __call__(self, name: str) -> str | None:
+        """The label; None for a file that lies in no such folder."""
+        folders = name.split("/")[:-1]
+        if self.splits:
+            folders = folders[1:]
+        return folders[0] if folders else None
