@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 Names: TypeAlias = Iterable[tuple[str, Collection[str]]]
 """Of each of our parameters, its names elsewhere: several where it is theirs one after another, along the first axis."""
@@ -61,26 +64,67 @@ def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """``model.safetensors`` of a checkpoint.
+    """``model.safetensors`` of a checkpoint, or the files that ``model.safetensors.index.json`` lists.
+
+    What ``torch.compile`` and data parallelism put before names (``_orig_mod.``, ``module.``) is left out, and said.
 
     Raises:
         ValueError: it is not there or damaged; pickled weights are refused.
     """
-    path = folder / "model.safetensors"
+    path, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if path.is_file():
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+        return _without_wrappers(_read_file(path), path)
+    if index.is_file():
+        return _without_wrappers(_read_files(index), index)
     pickled = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth") for file in folder.glob(ending))
     if pickled:
         raise ValueError(
             f"{folder} holds {pickled[0]} and no model.safetensors; pickled weights can run any code and are not read: "
             "load the model with transformers where you trust the file, and write it again with save_pretrained"
         )
-    if (folder / "model.safetensors.index.json").is_file():
-        raise ValueError(f"{folder} holds weights in several files; write them as one with save_pretrained(max_shard_size='100GB')")
     raise ValueError(f"{folder} holds no model.safetensors")
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _read_files(index: Path) -> dict[str, Tensor]:
+    """Weights in several files beside their index."""
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = {str(name): str(file) for name, file in listed.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} cannot be read: it needs a weight_map from names to files ({error!r})") from error
+    state: dict[str, Tensor] = {}
+    for file in sorted(set(names.values())):
+        if Path(file).name != file:
+            raise ValueError(f"{index} lists the file {file!r}, which does not lie beside it")
+        state.update(_read_file(index.parent / file))
+    if missing := sorted(names.keys() - state.keys()):
+        raise ValueError(f"{index} lists weights that its files do not hold: {_some(missing)}")
+    return state
+
+
+def _without_wrappers(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Names without ``_orig_mod.`` anywhere, and without ``module.`` where all begin with it."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        found[".".join(part for part in name.split(".") if part != "_orig_mod")] = tensor
+    while found and all(name.startswith("module.") for name in found):
+        found = {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    if len(found) != len(state):
+        raise ValueError(f"{path} holds weights twice, with and without _orig_mod. in their names")
+    if found.keys() != state.keys():
+        logger.info("%s: names are read without what torch.compile and data parallelism put before them", path)
+    return found
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def gather(state: Mapping[str, Tensor], names: Names, *, ignored: Collection[str] = ()) -> dict[str, Tensor]:
@@ -133,7 +177,17 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: names or shapes do not fit.
     """
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"the recipe's model is not the checkpoint's: {error}") from error
+    own = model.state_dict()
+    shapes = [
+        f"{name} is {list(state[name].shape)} there and {list(own[name].shape)} here"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    differences = [
+        *([f"the checkpoint lacks {_some(missing)}"] if (missing := sorted(own.keys() - state.keys())) else []),
+        *([f"the recipe's model lacks {_some(more)}"] if (more := sorted(state.keys() - own.keys())) else []),
+        *([f"sizes differ: {_some(shapes)}"] if shapes else []),
+    ]
+    if differences:
+        raise ValueError(f"the recipe's model is not the checkpoint's: {'; '.join(differences)}")
+    model.load_state_dict(state, strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omnimask.interfaces import Context, Suggestion
 from omnimask.run.device import choose_device
+from omnimask_image.suggest_model import suggest_model
 from omnimask_image.survey import Survey, survey
 
 _TEMPLATE = """\
@@ -53,7 +54,8 @@ _MAX_BAD = """\
 
 
 class SuggestFolder:
-    """A masked autoencoder for a folder of image files, from a look at up to 200 of them.
+    """A masked autoencoder for a folder of image files, from a look at up to 200 of them; for a folder that holds a
+    ``ViTMAEForPreTraining``, the recipe that begins with it.
 
     The size of pictures and patches follows the median of the shorter sides (on a CPU, 64 pixels at most), the network the number
     of pictures and the device, the steps the number of pictures.
@@ -63,7 +65,9 @@ class SuggestFolder:
         pass
 
     def __call__(self, folder: Path) -> Suggestion | None:
-        """None where there is no image file. Raises ``ValueError`` where none can be read."""
+        """None where there is neither a model nor an image file. Raises ``ValueError`` where none can be read."""
+        if (model := suggest_model(folder)) is not None:
+            return model
         seen = survey(folder)
         if seen is None:
             return None

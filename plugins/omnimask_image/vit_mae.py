@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from omnimask.interfaces import Context, TokenSpec
 from omnimask.model import MaskedModel
+from omnimask.positions.learned import Learned
+from omnimask.positions.none import NoPosition
+from omnimask.positions.sincos import SinCos
 from omnimask.pretrained import gather, load, scatter
 
 POSITIONS = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
@@ -61,16 +66,66 @@ def load_vit_mae(model: MaskedModel, state: Mapping[str, Tensor], *, modality: s
     """Copies the weights of ``ViTMAEForPreTraining`` into a model; every key of both sides is used.
 
     Raises:
-        ValueError: names or shapes do not fit, or the checkpoint's positions are not the sines and cosines that are computed here
-            (a peer made from a configuration by transformers 5.23 has zeros there).
+        ValueError: names, shapes or positions do not fit; see :func:`position_problems`.
     """
-    mapped = from_vit_mae(state, modality=modality, predictor=predictor)
-    load(model, mapped)
     main: Any = model.passes["main"]
-    for name, owner in zip(POSITIONS, (main.encoder, main.predictors[predictor]), strict=True):
-        table = getattr(owner.position, "table", None)
-        if table is None or table.shape != state[name][0].shape or not torch.allclose(state[name][0, 1:], table[:-1], atol=1e-5):
-            raise ValueError(f"{name} holds other positions than the recipe's {type(owner.position).__name__}")
+    owners = {"encoder": main.encoder, f"predictors.{predictor}": main.predictors[predictor]}
+    if problems := position_problems(state, owners):
+        raise ValueError("; ".join(problems))
+    mapped = from_vit_mae(state, modality=modality, predictor=predictor)
+    encoder, decoder = (state[name][0] for name in POSITIONS)
+    for owner, table in zip(owners, (encoder, decoder), strict=True):
+        if isinstance(owners[owner].position, Learned):
+            mapped[f"passes.main.{owner}.position.tables.{modality}"] = table[1:]
+    if isinstance(main.encoder.position, Learned):  # here a summary token has no place, and there it has the table's first
+        mapped["passes.main.encoder.summary"] = mapped["passes.main.encoder.summary"] + encoder[:1]
+    load(model, mapped)
+
+
+def position_problems(state: Mapping[str, Tensor], owners: Mapping[str, Any]) -> list[str]:
+    """What the checkpoint's tables of positions need that the recipe has not, with the remedy.
+
+    A table is one of sines and cosines; zero, in a model that transformers 5 made from a configuration; or any other, which
+    somebody trained.
+
+    Args:
+        state: of the reference.
+        owners: the recipe's encoder and decoder, under their keys in a recipe.
+    """
+    found: list[str] = []
+    for name, (key, owner) in zip(POSITIONS, owners.items(), strict=True):
+        if name not in state:
+            found.append(f"the checkpoint lacks {name}")
+            continue
+        table, position = state[name][0], getattr(owner, "position", None)
+        wanted = kind_of(table)
+        has = next((kind for kind, cls in _KINDS.items() if isinstance(position, cls)), type(position).__name__)
+        if wanted != has:
+            found.append(f"{name} holds {_HELD[wanted]}; set {key}.position: {{name: {wanted}}}")
+        elif wanted == "learned" and key != "encoder" and bool(table[0].any()):
+            found.append(f"{name} has a position for the class token, which a decoder here has none for")
+    return found
+
+
+_KINDS: Mapping[str, type] = {"sincos": SinCos, "none": NoPosition, "learned": Learned}
+_HELD = {
+    "sincos": "sines and cosines",
+    "none": "zeros, as in a model that transformers made from a configuration (it learns no positions)",
+    "learned": "numbers that are no sines and cosines",
+}
+
+
+def kind_of(table: Tensor) -> str:
+    """The recipe's name of the positions in a table (1 + patches, D) of a square grid: ``sincos``, ``none`` or ``learned``."""
+    if not bool(table.any()):
+        return "none"
+    side = math.isqrt(len(table) - 1)
+    if side * side == len(table) - 1 and table.shape[1] >= 4:
+        spec = TokenSpec(width=(1,), axes=2, extent=(side, side))
+        made = SinCos(Context(specs={"image": spec}, modalities=("image",), width=table.shape[1])).table
+        if made is not None and torch.allclose(table[1:].float(), made[:-1], atol=1e-5):
+            return "sincos"
+    return "learned"
 
 
 def _names(depth: int, decoder_depth: int, modality: str, label: str) -> Iterator[tuple[str, list[str]]]:

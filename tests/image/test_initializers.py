@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from omnimask.builder import build
+from omnimask.cli import main
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.errors import UserError
 from omnimask.interfaces import Draw, Masking, Sample
@@ -160,10 +161,90 @@ def test_refusals_name_the_place_and_the_remedy(folder: Path, tmp_path: Path) ->
     assert "init" in message and f"there is no folder {tmp_path / 'nowhere'}" in message
     assert "set heads: 4" in refusal(*overrides(folder, "encoder.heads=2"))
     assert "set heads: 2" in refusal(*overrides(folder, "predictors.0.heads=1"))
-    assert "encoder.stack.blocks.2" in refusal(*overrides(folder, "encoder.depth=3"))
-    assert "size mismatch" in refusal(*overrides(folder, "encoder.width=64"))
+    assert "num_hidden_layers is 2 there and 3 here (in encoder set depth: 2)" in refusal(*overrides(folder, "encoder.depth=3"))
+    assert "hidden_size is 32 there and 64 here (in encoder set width: 32)" in refusal(*overrides(folder, "encoder.width=64"))
     assert "registers" in refusal(*overrides(folder, "encoder.registers=2"))
     assert "no predictor is labelled 'decoder'; labels: pixels" in refusal(*overrides(folder, "predictors.0.label=pixels"))
+
+
+def test_all_differences_are_named_at_once(folder: Path) -> None:
+    message = refusal(
+        *overrides(folder, "encoder.width=64", "encoder.heads=8", "encoder.depth=3", "encoder.mlp_ratio=1"),
+        *("modalities.image.tokenizer.image_size=64", "predictors.0.depth=2", "predictors.0.position={name: learned}"),
+    )
+    for part in ("hidden_size is 32 there", "set heads: 4", "set depth: 2", "in encoder set mlp_ratio", "set image_size: 32"):
+        assert part in message
+    assert "in predictors.decoder set depth: 1" in message
+    assert "decoder.decoder_pos_embed holds sines and cosines; set predictors.decoder.position: {name: sincos}" in message
+    assert f"`omnimask init {folder}` writes a recipe that fits" in message and "Missing key" not in message
+
+
+def with_positions(kind: str) -> Any:
+    """As `transformers` saves a model that it made from a configuration, and one whose positions somebody trained."""
+    model = peer()
+    with torch.no_grad():
+        for table in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+            if kind == "none":
+                table.zero_()
+            else:
+                table[:, 1:] += 0.1 * torch.randn(table[:, 1:].shape)
+        if kind == "learned":
+            model.vit.embeddings.position_embeddings[:, 0] += 0.3
+    return model.eval()
+
+
+@pytest.mark.parametrize("kind", ["none", "learned"])
+def test_other_positions_are_read_where_the_recipe_has_them(folder: Path, kind: str) -> None:
+    model = with_positions(kind)
+    model.save_pretrained(folder)
+    message = refusal(*overrides(folder))
+    for key in ("encoder", "predictors.decoder"):
+        assert f"set {key}.position: {{name: {kind}}}" in message
+    fitting = (f"encoder.position={{name: {kind}}}", f"predictors.0.position={{name: {kind}}}")
+    built = build(load_recipe("image/mae", overrides(folder, *fitting)))
+    mine, expected = losses(built.pipeline, built.model, model)
+    assert mine == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sincos", "none", "learned"])
+def test_init_writes_the_recipe_that_fits_a_model(folder: Path, tmp_path: Path, kind: str) -> None:
+    model = peer().eval() if kind == "sincos" else with_positions(kind)
+    model.save_pretrained(folder)
+    assert main(["init", str(folder), "--output", str(tmp_path / "recipe.yaml")]) == 0
+    built = build(load_recipe(tmp_path / "recipe.yaml", ["data={name: digits}", "modalities.image.augment=[]"]))
+    mine, expected = losses(built.pipeline, built.model, model)
+    assert mine == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrap", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}"])
+def test_names_that_a_wrapper_changed_are_read(folder: Path, wrap: str, caplog: pytest.LogCaptureFixture) -> None:
+    state = load_file(folder / "model.safetensors")
+    save_file({wrap.format(name): tensor for name, tensor in state.items()}, folder / "model.safetensors")
+    caplog.set_level("INFO")
+    built = build(load_recipe("image/mae", overrides(folder)))
+    mine, expected = losses(built.pipeline, built.model, peer().eval())
+    assert mine == pytest.approx(expected, rel=1e-5)
+    assert "names are read without what torch.compile and data parallelism put before them" in caplog.text
+
+
+def test_weights_in_several_files_are_read(folder: Path) -> None:
+    peer().save_pretrained(folder, max_shard_size="30KB")
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    assert index.is_file() and len(list(folder.glob("*.safetensors"))) > 1
+    built = build(load_recipe("image/mae", overrides(folder)))
+    mine, expected = losses(built.pipeline, built.model, peer().eval())
+    assert mine == pytest.approx(expected, rel=1e-5)
+    listed = json.loads(index.read_text())
+    index.write_text(json.dumps({**listed, "weight_map": {**listed["weight_map"], "more": "../other.safetensors"}}))
+    assert "lists the file '../other.safetensors', which does not lie beside it" in refusal(*overrides(folder))
+    index.write_text(json.dumps({**listed, "weight_map": {**listed["weight_map"], "more": min(listed["weight_map"].values())}}))
+    assert "lists weights that its files do not hold: more" in refusal(*overrides(folder))
+    index.write_text("[]")
+    assert "needs a weight_map" in refusal(*overrides(folder))
+    index.write_text(json.dumps(listed))
+    next(folder.glob("*-of-*.safetensors")).unlink()
+    assert "cannot be read" in refusal(*overrides(folder))
 
 
 def test_weights_without_a_place_are_named(folder: Path) -> None:
