@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from omnimask.builder import Built
 from omnimask.data.collate import collate
-from omnimask.data.counts import watched
+from omnimask.data.progress import watched
 from omnimask.data.planner import Place
 from omnimask.data.split import whole_key
 from omnimask.errors import UserError
