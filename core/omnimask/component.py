@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MODULES = ("embedding", "encoder", "position")
+"""Kinds whose components are called as modules, and compared with their interface whenever they are."""
+
 
 @dataclass(frozen=True)
 class Component(Generic[T]):
@@ -60,13 +63,18 @@ class Component(Generic[T]):
         """
         cls: Any = self.load()
         try:
-            return cls(context, **self.options)
+            made = cls(context, **self.options)
         except UserError:
             raise
         except (ValueError, OSError) as error:
             raise UserError(f"{self._place}: {error}") from error
         except (ArithmeticError, MemoryError) as error:
             raise UserError(f"{self._place}: its options are out of range: {error or type(error).__name__}") from error
+        if self.kind in _MODULES:
+            from omnimask.device_border import watch
+
+            watch(made, self.kind, origin(self), context.width)
+        return made
 
     @property
     def _place(self) -> str:

@@ -20,3 +20,8 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 shard``, ``2,000 shards``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def described(value: object) -> str:
+    """What a value is, for a message about a wrong one: ``None``, ``a list``."""
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from omnimask.data.view_fields import packed_fields
 from omnimask.errors import BrokenContract
+from omnimask.hints import described
 from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def row_of(value: Any) -> Mapping[str, Any]:
         Breach: it is not.
     """
     if not isinstance(value, Mapping):
-        raise Breach(f"a sample must be a mapping from field name to raw value, not {_described(value)}")
+        raise Breach(f"a sample must be a mapping from field name to raw value, not {described(value)}")
     return cast(Mapping[str, Any], value)
 
 
@@ -64,7 +65,7 @@ class TokenBorder:
             Breach: they differ from the specification.
         """
         if not isinstance(value, Tokens):
-            raise Breach(f"it must return Tokens, not {_described(value)}")
+            raise Breach(f"it must return Tokens, not {described(value)}")
         length = len(value.positions)
         _has(value.positions, (length, self.spec.axes), _FLOAT32, "positions")
         _has(value.content, (length, *self._width), self._content, "content")
@@ -113,7 +114,7 @@ def check_masking(masking: Any, length: int) -> None:
         Breach: another type, shape or range.
     """
     if not isinstance(masking, Masking):
-        raise Breach(f"it must return a Masking, not {_described(masking)}")
+        raise Breach(f"it must return a Masking, not {described(masking)}")
     _has(masking.is_visible, (length,), _BOOL, "is_visible")
     _has(masking.is_target, (length,), _BOOL, "is_target")
     if masking.unit is not None:
@@ -152,7 +153,7 @@ class CheckedMasker:
     def __call__(self, sample: Sample) -> Mapping[str, Masking]:
         found = blamed(lambda: self.masker(sample), self.origins.values(), sample)
         if not isinstance(found, Mapping) or any(name not in found for name in sample.tokens):
-            got = sorted(cast(Mapping[str, Any], found)) if isinstance(found, Mapping) else _described(found)
+            got = sorted(cast(Mapping[str, Any], found)) if isinstance(found, Mapping) else described(found)
             raise refuse(
                 joined(self.origins.values()),
                 Breach(f"it must return a masking for each of the modalities {list(sample.tokens)}, not {got}"),
@@ -173,7 +174,7 @@ def view_of(value: Any) -> View:
         Breach: it differs from its interface.
     """
     if not isinstance(value, View):
-        raise Breach(f"it must return a View, not {_described(value)}")
+        raise Breach(f"it must return a View, not {described(value)}")
     _check_stream(value.context, "context")
     if value.query is not None:
         _check_stream(value.query, "query")
@@ -288,7 +289,7 @@ def _is_plain(stream: Stream) -> bool:
 
 def _check_stream(stream: Any, name: str) -> None:
     if not isinstance(stream, Stream):
-        raise Breach(f"{name} must be a Stream, not {_described(stream)}")
+        raise Breach(f"{name} must be a Stream, not {described(stream)}")
     with suppress(AttributeError):  # of what is no array
         if _is_plain(stream):
             return
@@ -368,7 +369,3 @@ def _weights(values: Any) -> None:
     array = np.asarray(values)
     if array.size and not (array.min() >= 0 and array.max() < np.inf):
         raise Breach("a loss weight is negative or not finite")
-
-
-def _described(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from omnimask.builder import Built
 from omnimask.data.collate import collate
-from omnimask.data.progress import watched
 from omnimask.data.planner import Place
+from omnimask.data.progress import watched
 from omnimask.data.split import whole_key
 from omnimask.errors import UserError
 from omnimask.evaluation.answers import AnswerScores, Table, scored_rows

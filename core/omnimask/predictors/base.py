@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from omnimask.component import Component
+from omnimask.device_border import losses_of
 from omnimask.interfaces import (
     Context,
     Encoded,
@@ -78,7 +79,7 @@ class PredictorModule(Module, ABC):
         terms = []
         for name, prediction in predictions.items():
             target = self.target(prediction.modality)
-            loss = target.loss(prediction, target.answers(prediction, run))
+            loss = losses_of(target.loss(prediction, target.answers(prediction, run)), prediction, target)
             terms.append(LossTerm(name, (prediction.targets.weight * loss).sum()))
         return terms
 
