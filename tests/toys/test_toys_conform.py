@@ -88,6 +88,7 @@ class TestSignalDrop(ToyRecipe):
 
 class TestPairsDrop(ToyRecipe):
     name = "pairs_drop"
+    unused_parameters = ("passes.main.encoder.modalities",)  # of hidden slots, which this encoder does not read
 
 
 class TestPairsMixed(ToyRecipe):
