@@ -57,13 +57,13 @@ def asked_ids(model: MaskedModel, batch: MaskedBatch) -> dict[str, Asked]:
     for part in model.each():
         for wired in part.wired(batch) if part.grad else ():
             for term, table in wired.predictor.select(wired.view).items():
-                modality = _modality(table, batch)
+                modality = modality_of(table, batch)
                 if modality is not None and isinstance(wired.predictor.target(modality), RanksIds):
                     found[term] = Asked(modality, _answers(table, batch, modality))
     return found
 
 
-def _modality(table: Targets, batch: MaskedBatch) -> str | None:
+def modality_of(table: Targets, batch: MaskedBatch) -> str | None:
     """Of the answers of a term, which has one; None where no answer is a token."""
     of = np.asarray(table.of)
     of = of[of >= 0]

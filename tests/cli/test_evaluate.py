@@ -117,9 +117,14 @@ def test_a_table_of_unknown_keys_names_file_and_line(omnimask: Command, run: Pat
 
 
 def test_a_folder_without_labels_says_what_to_give(omnimask: Command, run: Path, pictures: Any) -> None:
-    result = omnimask("evaluate", run, "--data", f"data={{name: image.folder, path: {pictures([8] * 12)}, validation: 0.5}}")
-    assert result.code == 2
-    assert "give them with --labels FILE.csv" in result.errors[0]
+    """And what was hidden is scored all the same, unless probes are asked for."""
+    data = ("--data", f"data={{name: image.folder, path: {pictures([8] * 12)}, validation: 0.5}}")
+    result = omnimask("evaluate", run, *data, "-o", "scores")
+    assert result.code == 0
+    assert "give them with --labels FILE.csv" in " ".join(result.out.split()) and "of the mean" in result.out
+    asked = omnimask("evaluate", run, *data, "--probe", "knn")
+    assert asked.code == 2
+    assert "give them with --labels FILE.csv" in asked.errors[0]
 
 
 def test_what_is_no_run_is_refused(omnimask: Command, tmp_path: Path) -> None:

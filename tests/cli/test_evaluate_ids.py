@@ -114,7 +114,7 @@ def test_data_that_changed_are_warned_of(omnimask: Command, run: Path) -> None:
     ("recipe", "arguments", "message"),
     [
         ("signal_drop", ["--pseudo-perplexity"], "--pseudo-perplexity: no predictor of this run answers with ids"),
-        ("signal_drop", ["--probe", "none"], "--probe none: nothing else can be scored: no predictor of this run answers"),
+        ("signal_drop", ["--probe", "none", "--data", "validation=0"], "--probe none: nothing else can be scored: no predictor of"),
         ("pairs_drop", ["--data", "field=x"], "--data field=x: this run has several modalities, signal, words"),
     ],
 )

@@ -59,3 +59,22 @@ def test_a_run_ends_with_how_often_it_is_right(omnimask: Command, files_of: Any)
 def test_each_of_several_terms_has_a_line(omnimask: Command) -> None:
     err = omnimask("pretrain", RECIPES / "words_in_place.yaml", "--run", "a", *SHORT).err.splitlines()
     assert [line.partition(":")[0] for line in err[-2:]] == ["held-out, in_place", "held-out, early"]
+
+
+def test_every_modality_is_scored_beside_a_guess_of_its_own(omnimask: Command, tmp_path: Path) -> None:
+    assert omnimask("pretrain", RECIPES / "pairs_drop.yaml", "--run", "a", *SHORT).code == 0
+    result = omnimask("evaluate", "a", "--probe", "none")
+    assert result.code == 0, result.err
+    assert "unigram" in result.out and "signal, signal" in result.out and "of the mean" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    found = json.loads((tmp_path / "a" / "evaluation.json").read_text())
+    (numbers,), (ids,) = found["continuous"], found["answers"]
+    assert (numbers["modality"], ids["term"]) == ("signal", "words")
+    assert numbers["model"]["loss"]["mean"] > 0 and numbers["mean"]["loss"]["mean"] == pytest.approx(1.0, abs=0.15)
+    assert numbers["explained"] == pytest.approx(1 - numbers["model"]["loss"]["mean"] / numbers["mean"]["loss"]["mean"])
+    only = json.loads(omnimask("evaluate", "a", "--probe", "none", "--modality", "signal", "--json", "-o", "b").out)
+    assert "answers" not in only and only["continuous"] == found["continuous"] and only["modality"] == "signal"
+    other = json.loads(omnimask("evaluate", "a", "--probe", "none", "--modality", "words", "--json", "-o", "b").out)
+    assert "continuous" not in other and other["answers"] == found["answers"]
+    wrong = omnimask("evaluate", "a", "--modality", "sound")
+    assert (wrong.code, wrong.errors) == (2, ["--modality: the run has no modality 'sound'; its modalities: signal, words"])

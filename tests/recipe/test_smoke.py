@@ -58,6 +58,7 @@ def test_mistakes_in_data_are_found_all_the_same(refused, text) -> None:
 
 
 def test_modalities_without_common_embedded_data_are_refused(refused, text) -> None:
+    text = text.replace("{name: folder, path: images, validation: 0.1}", "{name: folder, path: ???}")
     words = "modalities.words={tokenizer: {name: words}, masker: {name: span}, corruptor: {name: drop}}"
     message = (
         "a smoke run needs one embedded data set that holds all modalities, and the tokenizers name image: digits, words: corpus"
@@ -70,7 +71,36 @@ def test_embedded_data_may_depend_on_the_tokenizers_options(load, refused, text)
     either = text.replace("{name: patches, image_size: 224}", "{name: either}")
     assert "{name: either}" in either
     assert load(either, smoke=True).data.dataset == Component("dataset", "digits")
+    either = either.replace("{name: folder, path: images, validation: 0.1}", "{name: folder, path: ???}")
     assert "image: none" in refused(either, ["modalities.image.tokenizer.small=false"], smoke=True)[0]
+
+
+WORDS = "modalities.words={tokenizer: {name: words}, masker: {name: span}, corruptor: {name: drop}}"
+
+
+def test_without_common_embedded_data_the_own_are_taken_where_they_are_complete(load, text) -> None:
+    assert load(text, [WORDS], smoke=True).data.dataset.name == "folder"
+
+
+def test_data_of_the_command_line_stay(load, text) -> None:
+    recipe = load(text, ["data={name: folder, path: mine}"], smoke=True)
+    assert recipe.data.dataset.options["path"].name == "mine"
+    assert load(text, ["data={name: corpus}"], smoke=True).data.dataset.name == "corpus"
+
+
+def test_own_data_that_need_nothing_are_taken(load, text) -> None:
+    own = text.replace("{name: folder, path: images, validation: 0.1}", "{name: corpus, validation: 0.1}")
+    assert load(own, smoke=True).data.dataset.name == "corpus"
+
+
+def test_a_recipe_may_name_data_for_smoke_runs(load, refused, text) -> None:
+    named = text + "smoke: {data: {name: corpus}}\n"
+    assert load(named, [WORDS], smoke=True).data.dataset.name == "corpus"
+    assert load(named).data.dataset.name == "folder"
+    assert "smoke" not in load(named).to_yaml()
+    for wrong in ("smoke: 1", "smoke: {}", "smoke: {dat: {name: corpus}}"):
+        assert "smoke: should be {data: {name: ...}}" in refused(text + wrong + "\n")[0]
+    assert "did you mean 'corpus'?" in refused(text + "smoke: {data: {name: corpu}}\n")[0]
 
 
 def test_missing_training_options_stay_errors(refused, text) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,12 @@ def _end_group(pid: int) -> None:
 
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def test_where_nothing_can_be_written_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (Path("/proc/omnimask"), tmp_path / "file" / "run", tmp_path / "a\0b", tmp_path / ("x" * 300), tmp_path / "file"):
+        with pytest.raises(UserError, match=r"choose another --run|is a file; a run needs a folder"):
+            RunDirectory(place).check_new()
+    RunDirectory(tmp_path / "new" / "run").check_new()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

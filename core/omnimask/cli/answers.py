@@ -1,4 +1,4 @@
-"""Scores of answers that are ids, as tables on stdout. Imports no torch."""
+"""Scores of answers, as tables on stdout. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from omnimask.cli.output import perplexity, write_table, write_text
 
 if TYPE_CHECKING:
     from omnimask.evaluation.answers import AnswerScores
+    from omnimask.evaluation.continuous import ContinuousScores
     from omnimask.evaluation.curves import Interval
 
 _COLUMNS = ("", "accuracy, %", "among first 5, %", "perplexity")
@@ -44,6 +45,28 @@ def write_answers(answers: Sequence[AnswerScores], pseudo: Sequence[AnswerScores
         )
         if each.seen:
             write_text(f"Note: {each.seen} of the scored samples were pretrained on.")
+
+
+def write_continuous(scores: Sequence[ContinuousScores], checkpoint: str) -> None:
+    """A row for each term whose answers are numbers, beside the loss of the mean answer."""
+    if not scores:
+        return
+    columns = ("", "loss", "of the mean", "explained, %")
+    rows = [
+        [f"{each.modality}, {each.term}", _loss(each.model), _loss(each.baseline), f"{100 * each.explained:.1f}"] for each in scores
+    ]
+    write_table(columns, rows, title=f"masked numbers, {checkpoint}", right=columns[1:])
+    for each in scores:
+        seen = f", {each.seen} of them pretrained on" if each.seen else ""
+        write_text(f"Scored: {each.num_targets:,} masked tokens ({each.term}) of {each.num_samples:,} held-out samples{seen}.")
+    write_text(
+        f"Mean: of the answers in {scores[0].baseline_samples:,} training samples. Explained: the share of\n"
+        "its loss that the model avoids. In brackets 95 % intervals over samples."
+    )
+
+
+def _loss(interval: Interval) -> str:
+    return f"{interval.mean:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
 
 
 def _table(scores: AnswerScores, title: str) -> None:

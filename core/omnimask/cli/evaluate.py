@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omnimask.cli.answers import write_answers
+from omnimask.cli.answers import write_answers, write_continuous
 from omnimask.cli.output import messages, say, write_json, write_table, write_text
 from omnimask.errors import UserError
 
@@ -55,13 +55,17 @@ def evaluate(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where to write; default: RUN.", show_default=False),
     ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option("--modality", metavar="NAME", help="Score the answers and features of one modality.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Score a trained model: how often it fills in masked ids, and what probes find in its features with few labels.
+    """Score a trained model: how well it fills in masked tokens, and what probes find in its features with few labels.
 
-    Masked ids are scored on held-out samples, beside the frequencies of ids; features beside those of the same encoder
-    untrained and beside raw input. The weights stay as they are; only probes are fitted. Writes evaluation.json and
-    figures/few_label.png.
+    Masked tokens are scored on held-out samples: ids beside the frequencies of ids, numbers beside their mean. Features are scored
+    beside those of the same encoder untrained and beside raw input. The weights stay as they are; only probes are fitted. Writes
+    evaluation.json and figures/few_label.png.
     """
     from omnimask.evaluation.run import evaluate_run
 
@@ -77,12 +81,14 @@ def evaluate(
             max_tokens=max_tokens if pseudo_perplexity else None,
             checkpoint=checkpoint,
             output=output,
+            modality=modality,
         )
     if as_json:
         write_json(found.record)
     else:
         write_answers(found.answers, found.pseudo, str(found.record["checkpoint"]))
-        if found.answers:
+        write_continuous(found.continuous, str(found.record["checkpoint"]))
+        if found.answers or found.continuous:
             write_text("")
         if found.evaluation is not None:
             _show(found.evaluation, str(found.record["checkpoint"]))

@@ -99,7 +99,9 @@ def check_pool(model: MaskedModel, pool: Pool) -> None:
 
 
 @torch.no_grad()
-def encode(model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precision) -> NDArray[np.float32]:
+def encode(
+    model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precision, modality: str | None = None
+) -> NDArray[np.float32]:
     """(B, D) features of a batch's samples; ``both`` has the mean first.
 
     Args:
@@ -107,6 +109,7 @@ def encode(model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precis
         batch: on the host, with the clean view under the name that the backbone reads.
         pool: how token features become one vector.
         precision: of the forward pass, and the device.
+        modality: whose tokens' features are averaged; None: all.
     """
     part = backbone(model)
     moved = to_device(batch, precision.device)
@@ -121,20 +124,22 @@ def encode(model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precis
         return pooled(encoded, "first").float().cpu().numpy()
     parts: list[Tensor] = []
     if pool != "summary":
-        parts.append(_mean(encoded, is_content(batch, batch.views[part.view].context)))
+        parts.append(_mean(encoded, is_content(batch, batch.views[part.view].context, modality)))
     if pool != "mean":
         parts.append(_summary(encoded))
     return torch.cat(parts, dim=1).cpu().numpy()
 
 
-def is_content(batch: MaskedBatch, stream: Stream) -> NDArray[np.bool_]:
-    """(T,) whether a slot stands for a token that is not special; ``batch`` on the host."""
+def is_content(batch: MaskedBatch, stream: Stream, modality: str | None = None) -> NDArray[np.bool_]:
+    """(T,) whether a slot stands for a token that is not special, of one modality or of all; ``batch`` on the host."""
     source = np.asarray(stream.source)
     found = np.ones(len(source), bool)
     for name, fields in batch.fields.items():
-        if SPECIAL in fields:
-            of = source - batch.base[name]
-            is_here = (of >= 0) & (of < batch.store[name].layout.num_slots)
+        of = source - batch.base[name]
+        is_here = (of >= 0) & (of < batch.store[name].layout.num_slots)
+        if modality is not None and name != modality:
+            found[is_here] = False
+        elif SPECIAL in fields:
             found[is_here] = ~np.asarray(fields[SPECIAL])[of[is_here]]
     return found
 

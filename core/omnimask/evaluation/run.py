@@ -16,6 +16,7 @@ from omnimask.data.labels import read_labels
 from omnimask.data.split import held_out, whole_keys
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.answers import AnswerScores, score_answers
+from omnimask.evaluation.continuous import ContinuousScores, MeanAnswer, mean_answers, score_continuous
 from omnimask.evaluation.curves import CONFIDENCE, PER_CLASS
 from omnimask.evaluation.features import Pool
 from omnimask.evaluation.figure import check_installed, draw
@@ -23,7 +24,7 @@ from omnimask.evaluation.labelled import NoLabels
 from omnimask.evaluation.probe import FEW_LABEL_C, FOLDS, GRID_C, NEIGHBOURS, PROBES, TEMPERATURE
 from omnimask.evaluation.pseudo import pseudo_perplexity
 from omnimask.evaluation.raw import MOST_IDS
-from omnimask.evaluation.scores import Evaluation, answers_as_json, as_json, evaluate
+from omnimask.evaluation.scores import Evaluation, answers_as_json, as_json, continuous_as_json, evaluate
 from omnimask.evaluation.unigram import count_answers, has_ids
 from omnimask.printable import printable
 from omnimask.recipe import Recipe
@@ -53,11 +54,12 @@ PROTOCOL = {
 @dataclass(frozen=True)
 class EvaluatedRun:
     """What was found: scores of ``answers`` that are ids, with masks (none where the model has no such) and one by one (none unless
-    wanted); of probes in ``evaluation``, None with the reason in ``no_probes``. ``record`` is what ``evaluation.json`` holds, and
-    ``files`` were written."""
+    wanted); of answers that are numbers in ``continuous``; of probes in ``evaluation``, None with the reason in ``no_probes``.
+    ``record`` is what ``evaluation.json`` holds, and ``files`` were written."""
 
     answers: tuple[AnswerScores, ...]
     pseudo: tuple[AnswerScores, ...]
+    continuous: tuple[ContinuousScores, ...]
     evaluation: Evaluation | None
     no_probes: str
     record: dict[str, Any]
@@ -76,6 +78,7 @@ def evaluate_run(
     max_tokens: int | None = None,
     checkpoint: str = "best",
     output: Path | None = None,
+    modality: str | None = None,
 ) -> EvaluatedRun:
     """Scores a run's checkpoint and writes ``evaluation.json`` and, where there were probes, ``figures/few_label.png``.
 
@@ -88,6 +91,7 @@ def evaluate_run(
         max_tokens: of pseudo-perplexity; None: it is not computed.
         checkpoint: ``best``, ``last`` or a name.
         output: folder of the results; the run directory if None.
+        modality: the one whose answers and features are scored; None: all.
 
     Raises:
         UserError: something is wrong with the input; nothing was written.
@@ -100,10 +104,13 @@ def evaluate_run(
     check_installed(has_figure=probes is None or len(probes) > 0)
     table = None if labels is None else read_labels(labels)
     opened = _open(path, data, checkpoint)
-    has_answers = _check_answers(opened.built, probes, max_tokens)
+    _check_modality(opened.built, modality)
+    means = _means(opened.built, modality)
+    has_answers = _check_answers(opened.built, probes, max_tokens, has_numbers=bool(means))
     options: dict[str, Any] = {"pool": pool, "draws": draws, "limit": limit, "table": table, "source": str(labels)}
-    found, no_probes = _probe(opened, probes, has_answers, options)
-    answers, pseudo = _answers(opened, max_tokens) if has_answers else ((), ())
+    found, no_probes = _probe(opened, probes, has_answers or bool(means), {**options, "modality": modality})
+    answers, pseudo = _answers(opened, max_tokens, modality) if has_answers else ((), ())
+    continuous = _continuous(opened, means, limit)
     record = {
         "format": FORMAT,
         "run": path.resolve().name,
@@ -113,14 +120,16 @@ def evaluate_run(
             "fingerprint": opened.built.dataset.fingerprint(),
             "changes": list(data),
         },
+        **({} if modality is None else {"modality": modality}),
         "versions": versions(),
         **({"answers": [answers_as_json(each) for each in answers]} if answers else {}),
         **({"pseudo_perplexity": [answers_as_json(each) for each in pseudo]} if pseudo else {}),
+        **({"continuous": [continuous_as_json(each) for each in continuous]} if continuous else {}),
         **({"protocol": PROTOCOL, **as_json(found)} if found else {}),
     }
     title = printable(f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}")
     files = _write(RunDirectory(output or path), record, draw(found, title) if found else None)
-    return EvaluatedRun(answers, pseudo, found, no_probes, record, files)
+    return EvaluatedRun(answers, pseudo, continuous, found, no_probes, record, files)
 
 
 @dataclass(frozen=True)
@@ -165,14 +174,32 @@ def _warn_of_other_data(directory: RunDirectory, built: Built) -> None:
         logger.warning("%s", str(error).partition(", so it cannot")[0] + "; what is held out now may have been trained on")
 
 
-def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int | None) -> bool:
+def _check_modality(built: Built, modality: str | None) -> None:
+    if modality is not None and modality not in built.specs:
+        raise UserError(f"--modality: the run has no modality {modality!r}; its modalities: {', '.join(built.specs)}")
+
+
+def _means(built: Built, modality: str | None) -> dict[str, MeanAnswer]:
+    """The mean answers of terms whose answers are numbers, where samples are held out to score them on."""
+    if not len(built.validation_indices):
+        return {}
+    return {term: mean for term, mean in mean_answers(built).items() if modality in (None, mean.modality)}
+
+
+def _continuous(opened: _Opened, means: Mapping[str, MeanAnswer], limit: int) -> tuple[ContinuousScores, ...]:
+    opened.built.model.to(opened.device)
+    precision = Precision(opened.recipe.train.precision, opened.device)
+    return tuple(score_continuous(opened.built, means, precision, opened.seen, limit=limit))
+
+
+def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int | None, *, has_numbers: bool) -> bool:
     """Whether there are answers with ids on held-out samples; raises where something is wanted that needs them."""
     why = "" if has_ids(built) else "no predictor of this run answers with ids"
     if not why and not len(built.validation_indices):
         why = "no samples are held out; hold some out, for example with --data validation=0.1"
     if why and max_tokens is not None:
         raise UserError(f"--pseudo-perplexity: {why}")
-    if why and probes is not None and not probes:
+    if why and not has_numbers and probes is not None and not probes:
         raise UserError(f"--probe none: nothing else can be scored: {why}")
     return not why
 
@@ -192,11 +219,14 @@ def _probe(
         return None, str(error)
 
 
-def _answers(opened: _Opened, max_tokens: int | None) -> tuple[tuple[AnswerScores, ...], tuple[AnswerScores, ...]]:
+def _answers(
+    opened: _Opened, max_tokens: int | None, modality: str | None
+) -> tuple[tuple[AnswerScores, ...], tuple[AnswerScores, ...]]:
     """With the masks of validation, and one by one where that is wanted."""
     built, seen = opened.built, opened.seen
     built.model.to(opened.device)
-    precision, unigrams = Precision(opened.recipe.train.precision, opened.device), count_answers(built)
+    precision, counted = Precision(opened.recipe.train.precision, opened.device), count_answers(built)
+    unigrams = {term: unigram for term, unigram in counted.items() if modality in (None, unigram.modality)}
     answers = score_answers(built, unigrams, precision, seen)
     if max_tokens is None:
         return tuple(answers), ()

@@ -16,6 +16,7 @@ from omnimask.builder import Built
 from omnimask.data.labels import Row
 from omnimask.errors import UserError
 from omnimask.evaluation.answers import AnswerScores
+from omnimask.evaluation.continuous import ContinuousScores
 from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences
 from omnimask.evaluation.features import DEFAULT_POOL, Pool, check_pool
 from omnimask.evaluation.labelled import LIMIT, check_labels, choose_sides
@@ -53,6 +54,7 @@ def evaluate(
     pretrained_on: Collection[str] = (),
     limit: int = LIMIT,
     device: torch.device | None = None,
+    modality: str | None = None,
 ) -> Evaluation:
     """Few-label curves of the model that ``built`` holds, of the same architecture untrained, and of raw input.
 
@@ -69,6 +71,7 @@ def evaluate(
         pretrained_on: keys of the samples that the weights were trained on; of the wholes, where samples are parts.
         limit: samples of either side of the split.
         device: where the encoders run; the processor if None.
+        modality: whose tokens features are taken from; None: all.
 
     Raises:
         UserError: there are no labels, or too few; a table that does not fit; a pool that the encoder cannot give.
@@ -78,7 +81,7 @@ def evaluate(
     if table is None:
         check_labels(built.dataset, range(len(built.dataset)))
     sides = choose_sides(built, table, source, limit)
-    found = compute_features(built, sides, table, pool, device or torch.device("cpu"))
+    found = compute_features(built, sides, table, pool, device or torch.device("cpu"), modality)
     split, names, notes = as_split(found)
     points = [
         point for probe in probes for point in curve(found.features, split, found.keys, probe, draws=draws, seed=built.recipe.seed)
@@ -170,6 +173,13 @@ def answers_as_json(scores: AnswerScores) -> dict[str, Any]:
     """What ``evaluation.json`` holds about one term's answers."""
     about = {name: getattr(scores, name) for name in ("term", "num_targets", "num_samples", "unigram_samples", "seen")}
     return {**about, "model": _by_name(scores.model), "unigram": _by_name(scores.unigram)}
+
+
+def continuous_as_json(scores: ContinuousScores) -> dict[str, Any]:
+    """What ``evaluation.json`` holds about one term whose answers are numbers."""
+    names = ("term", "modality", "num_targets", "num_samples", "baseline_samples", "seen", "explained")
+    about = {name: getattr(scores, name) for name in names}
+    return {**about, "model": {"loss": _interval(scores.model)}, "mean": {"loss": _interval(scores.baseline)}}
 
 
 def _by_name(scores: Mapping[str, Interval]) -> dict[str, Any]:

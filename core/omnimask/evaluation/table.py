@@ -39,8 +39,12 @@ class FeatureTable:
     bad: Mapping[str, str]
 
 
-def compute_features(built: Built, sides: Sides, table: Mapping[str, Row] | None, pool: Pool, device: torch.device) -> FeatureTable:
-    """Features of every labelled sample of both sides, in the data set's order. Unlabelled and unreadable samples are left out.
+def compute_features(
+    built: Built, sides: Sides, table: Mapping[str, Row] | None, pool: Pool, device: torch.device, modality: str | None = None
+) -> FeatureTable:
+    """Features of every labelled sample of both sides, in the data set's order, of one modality or of all.
+
+    Unlabelled and unreadable samples are left out.
 
     Where samples are parts of something, that is one sample: its features are the mean over its parts, each weighted by its number
     of tokens, so that the mean over tokens is one over all of them.
@@ -49,12 +53,13 @@ def compute_features(built: Built, sides: Sides, table: Mapping[str, Row] | None
     precision = Precision(built.recipe.train.precision, device)
     models = {PRETRAINED: built.model.to(device), RANDOM: initial_model(built).to(device)}
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in models}
-    raw, bad, indices, sizes = RawContent(built.specs), dict[int, str](), list[int](), list[int]()
+    raw = RawContent(built.specs if modality is None else {modality: built.specs[modality]})
+    bad, indices, sizes = dict[int, str](), list[int](), list[int]()
     wanted = sorted({*sides.train, *sides.test})
     logger.info("computing features of %d samples", len(wanted))
     for chunk in read_chunks(clean_pipeline(built, recorder), wanted, built.micro_batch_tokens(device.type), bad):
         for name, model in models.items():
-            parts[name].append(encode(model, chunk.batch, pool, precision))
+            parts[name].append(encode(model, chunk.batch, pool, precision, modality))
         raw.add(chunk.samples, [whole_key(built.dataset, index) for index in chunk.indices])
         indices += chunk.indices
         sizes += map(_num_tokens, chunk.samples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.further import Further
 from omnimask.recipe.options import INVALID, Resolver, options_of_model
 from omnimask.recipe.problems import Problems
+from omnimask.recipe.smoke_data import SmokeData
 from omnimask.recipe.text import UNSET
 from omnimask.registry import Registry
 from omnimask.signature import REQUIRED, Option
@@ -28,7 +29,7 @@ _TOP = {
 }
 _SECTIONS = (
     *("omnimask", "extends", "labels", "modalities", "masker", "corruptor", "views", "encoder", "passes", "predictors"),
-    *("init", "data", "train"),
+    *("init", "data", "train", "smoke"),
 )
 _MODALITY = {
     "tokenizer": "tokenizer",
@@ -83,7 +84,8 @@ class _Recipes:
         shared.update(passes=self.further.passes(shared["views"], predictors))
         init = self._init()
         data = self._data(modalities)
-        if self.smoke and data is not None and data.dataset.name != self._section("data").get("name"):
+        is_other = self.smoke and data is not None and data.dataset.name != self._section("data").get("name")
+        if is_other and not self.data.get("smoke"):
             modalities = {name: self._embedded_field(modality) for name, modality in modalities.items()}
         train = self._train()
         if len(self.problems) or encoder is None or data is None or train is None:
@@ -243,26 +245,14 @@ class _Recipes:
         dataset = resolver.component("dataset", raw, path, apart=(*declared, "group")) if is_needed else None
         if not isinstance(raw, Mapping):
             return None
-        given = {key: value for key, value in raw.items() if key in declared}
-        options = self.resolver.options(declared, given, path, "data", ("group",))
+        own = {key: value for key, value in raw.items() if key in declared}
+        options = self.resolver.options(declared, own, path, "data", ("group",))
         group = self.further.group(raw.get("group"), (*path, "group"))
+        smoke = SmokeData(self.document, self.resolver, self.problems)
+        given = smoke.given()
         if self.smoke:
-            dataset = self._embedded(modalities, dataset)
+            dataset = given or smoke.chosen(modalities, dataset, declared)
         return None if dataset is None or options is None or group is None else DataConfig(dataset, DataOptions(**options), group)
-
-    def _embedded(self, modalities: Mapping[str, ModalityConfig], current: Component[Any] | None) -> Component[Any] | None:
-        names = {name: _embedded_of(modality.tokenizer) for name, modality in modalities.items()}
-        if not names or len(names) < len(self._section("modalities")):
-            return None
-        if None in names.values() or len(set(names.values())) > 1:
-            held = ", ".join(f"{name}: {embedded or 'none'}" for name, embedded in names.items())
-            message = f"a smoke run needs one embedded data set that holds all modalities, and the tokenizers name {held}"
-            self.problems.add(self.document, ("modalities",), message)
-            return None
-        embedded = next(iter(names.values()))
-        if current is not None and current.name == embedded:
-            return current
-        return self.resolver.component("dataset", {"name": embedded}, ("data",))
 
     def _embedded_field(self, modality: ModalityConfig) -> ModalityConfig:
         """An embedded data set names its fields after modalities, whatever the recipe's own has."""
@@ -283,9 +273,3 @@ class _Recipes:
             part = raw.get(kind) or ({} if default is REQUIRED else default)
             parts[kind] = self.resolver.component(kind, part, (*path, kind))
         return None if values is None or None in parts.values() else TrainConfig(**values, **parts)
-
-
-def _embedded_of(tokenizer: Component[Any]) -> str | None:
-    """What a tokenizer's class says of embedded data: a name, or a function of its options."""
-    found: str | Callable[[Mapping[str, Any]], str | None] | None = getattr(tokenizer.cls, "embedded", None)
-    return found if found is None or isinstance(found, str) else found(tokenizer.options)

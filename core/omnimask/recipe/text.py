@@ -176,11 +176,13 @@ class _Reader:
                 case "bool":
                     return {"true": True, "false": False}[text.lower()]
                 case "int":
-                    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+                    number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+                    str(number)  # Python refuses what has thousands of digits, as it does in decimal notation
+                    return number
                 case "float":
                     return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
         except (ValueError, KeyError):
-            return self._refuse(node, f"{text!r} is no {tag}")
+            return self._refuse(node, f"{text if len(text) <= 60 else text[:57] + '...'!r} is no {tag}")
         return self._refuse(node, f"the tag {node.tag} is not part of recipes")
 
     def _place(self, node: yaml.Node) -> Place:

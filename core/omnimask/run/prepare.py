@@ -132,6 +132,18 @@ def first_sample(built: Built) -> Sample:
     raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else ""))
 
 
+def longest_sample(built: Built) -> list[Sample]:
+    """The longest sample, where lengths differ and it can be read."""
+    counts = built.counts
+    if isinstance(counts, int) or not len(counts):
+        return []
+    index = int(counts.argmax())
+    try:
+        return [built.validation.sample(Place(0, 0, index, 0.0))]
+    except (OSError, ValueError):
+        return []
+
+
 def check_data(built: Built, world: int = 1) -> None:
     """Reads, masks and packs one sample, and knows how many tokens every sample has.
 
@@ -154,7 +166,9 @@ def check_data(built: Built, world: int = 1) -> None:
 
 @torch.no_grad()
 def check_model(built: Built) -> None:
-    """Passes one sample through the model on the host, so that parts which do not fit each other are found before a run begins.
+    """Passes two samples through the model on the host: the first, and one that is as long as any.
+
+    Parts that do not fit each other, and tables that are too short, are found so before a run begins.
 
     Raises:
         UserError: a part refuses what another gives it.
@@ -164,8 +178,8 @@ def check_model(built: Built) -> None:
     with torch.random.fork_rng(devices=[]), limited_memory():
         model.eval()
         try:
-            batch = built.validation.pack([first_sample(built)])
-            model(batch)
+            for sample in (first_sample(built), *longest_sample(built)):
+                model(built.validation.pack([sample]))
         except TooLarge as error:
             raise UserError(f"one sample does not pass through the model: {error}") from error
         except UserError:

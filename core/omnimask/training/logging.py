@@ -45,7 +45,9 @@ class Journal:
 
     def __enter__(self) -> Self:
         self._level = _ROOT.level
-        self._handler = logging.StreamHandler(files.open_own(self._run.directory.logs / f"rank{self._run.rank}.log"))
+        file = self._run.directory.logs / f"rank{self._run.rank}.log"
+        with files.writing(file, self._run.directory.path):
+            self._handler = logging.StreamHandler(files.open_own(file))
         self._handler.setLevel(logging.INFO)
         self._handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         _ROOT.addHandler(self._handler)

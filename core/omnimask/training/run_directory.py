@@ -7,6 +7,7 @@ import fcntl
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from omnimask.errors import UserError
+from omnimask.printable import printable
 from omnimask.training import files
 
 _FOLDERS = ("checkpoints", "figures", "logs")
@@ -61,10 +63,22 @@ class RunDirectory:
         return self.path / "summary.json"
 
     def check_new(self) -> None:
-        """Raises ``UserError`` if the folder exists and is not empty (or is a file).
+        """Raises ``UserError`` if the folder exists and is not empty (or is a file), or nothing can be written where it would lie.
 
         What a process left that was killed while it made the folder, before ``recipe.yaml``, is nothing.
         """
+        try:
+            self._check_new()
+            place = files.nearest_existing(self.path)
+            with tempfile.TemporaryDirectory(dir=place, prefix=".omnimask-") as trial:
+                Path(trial, self.path.absolute().relative_to(place.absolute())).mkdir(parents=True, exist_ok=True)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"--run: {printable(str(self.path))} cannot be written: {reason}; choose another --run") from error
+
+    def _check_new(self) -> None:
         if self.path.is_dir() and not all(map(self._is_remains, self.path.iterdir())):
             raise UserError(
                 f"{self.path} exists and is not empty: continue that run with `omnimask resume {self.path}`, "
@@ -138,7 +152,9 @@ class RunDirectory:
         busy = UserError(f"another process trains in {self.path}; wait for it, or stop it")
         if path in _held:
             raise busy
-        with files.open_own(path) as file:
+        with files.writing(path, self.path):
+            lock = files.open_own(path)
+        with lock as file:
             try:
                 # a record lock belongs to this process alone: loader workers that outlive it do not hold it
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
