@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=3600, help="no case begins after so many")
+    parser.add_argument("--limit", type=float, default=SECONDS, help="seconds of one case; more on a machine that is busy")
     parser.add_argument("--form", choices=sorted(FORMS), help="this form alone")
     parser.add_argument("--output", type=Path, default=Path("damage.json"))
     given = parser.parse_args(argv)
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in range(given.first, given.first + given.cases):
         if time.monotonic() - begun > given.seconds:
             break
-        outcome = run_case(number, given.seed, given.form)
+        outcome = run_case(number, given.seed, given.form, given.limit)
         found.append(outcome)
         if outcome.fault:
             print(f"{number} {outcome.form} {outcome.damages}: {outcome.fault}: {outcome.message}", flush=True)
@@ -108,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if record["faults"] else 0
 
 
-def run_case(number: int, seed: int, form: str | None = None) -> Outcome:
+def run_case(number: int, seed: int, form: str | None = None, limit: float = SECONDS) -> Outcome:
     """Write the data of one case, run the command on them, and judge how it ended."""
     draw = random.Random(f"{seed}:{number}")
     name = form or draw.choice(sorted(FORMS))
@@ -126,21 +127,21 @@ def run_case(number: int, seed: int, form: str | None = None) -> Outcome:
         argv = ["pretrain", str(folder / "recipe.yaml"), "--run", str(folder / "out")]
         if command is not None:
             argv = [part.format(data=folder / "data", out=folder / "out") for part in command]
-        code, seconds, output = in_child(argv, folder)
+        code, seconds, output = in_child(argv, folder, limit)
         left = sorted(path.name for path in folder.glob("out*"))
         return _judged(Outcome(number, name, damages, code, _last_line(output), round(seconds, 2), left), output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def in_child(argv: Sequence[str], folder: Path) -> tuple[int | None, float, str]:
+def in_child(argv: Sequence[str], folder: Path, limit: float = SECONDS) -> tuple[int | None, float, str]:
     """Exit code (None: it took too long), seconds and output of a command in a forked process of its own."""
     begun, log = time.monotonic(), folder / "log"
     child = os.fork()
     if child == 0:
         _run_and_exit(argv, folder, log)
     code: int | None = None
-    while time.monotonic() - begun < SECONDS:
+    while time.monotonic() - begun < limit:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             code = os.waitstatus_to_exitcode(status)

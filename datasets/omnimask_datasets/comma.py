@@ -166,8 +166,11 @@ def _header(source: Source, form: Form) -> list[str]:
         with source.path.open("rb") as stream:
             lines = (line.decode("utf-8-sig") for line in itertools.islice(stream, _HEADER_LINES))
             header = next((cells for cells in form.reader(lines) if cells), None)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"the names of the columns of {source.name} cannot be read: {error}") from error
+    except csv.Error as error:
+        message = f"the names of the columns of {source.name} cannot be read: {error}, in its first lines; {_REMEDY}"
+        raise ValueError(message) from error
     if header is None:
         raise ValueError(f"{source.name} is empty; its first line must name its columns")
     names = [name.strip() for name in header]

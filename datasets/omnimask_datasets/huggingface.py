@@ -169,7 +169,8 @@ class Table:
     def _rows_digest(self) -> str:
         digest = blake2b(digest_size=16)
         for table in self.arrow.iter(batch_size=_ROWS):
-            digest.update(repr(cast(pa.Table, table).to_pydict()).encode("utf-8", "surrogatepass"))
+            for batch in cast(pa.Table, table).combine_chunks().to_batches():
+                digest.update(batch.serialize())
         return digest.hexdigest()
 
 

@@ -104,6 +104,20 @@ def test_a_copy_of_the_data_continues_a_run_and_other_contents_do_not(train: Com
     assert result.code == 0, result.err
 
 
+def test_a_run_of_an_earlier_version_continues_with_a_warning(train: Command, omnimask: Command, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    for number in range(6):
+        (tmp_path / "texts" / f"{number}.txt").write_text("words of a text " * 20)
+    assert train("name: text.files, path: texts").code == 0
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    samples = environment["data"]["samples"]
+    environment["data"] = {"fingerprint": "of names and sizes", "samples": samples}
+    (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
+    result = omnimask("resume", "run", "train.steps=6")
+    assert result.code == 0, result.err
+    assert "another fingerprint of its data; only their number is compared" in result.err
+
+
 def test_few_long_documents_hold_out_the_share_that_was_asked_for(train: Command, tmp_path: Path) -> None:
     (tmp_path / "novels").mkdir()
     for number, size in enumerate((300, 500)):

@@ -64,8 +64,7 @@ def test_what_a_fault_is(script: ModuleType, code: int | None, output: str, left
 
 
 def test_a_command_that_takes_too_long_is_ended(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "SECONDS", 0.3)
     monkeypatch.setattr("omnimask.cli.main", lambda _: os.read(os.pipe()[0], 1))
-    code, seconds, _ = script.in_child(["pretrain"], tmp_path)
+    code, seconds, _ = script.in_child(["pretrain"], tmp_path, 0.3)
     assert code is None
     assert seconds < 5

@@ -145,10 +145,11 @@ def check_fingerprint(directory: RunDirectory, built: Built) -> None:
     except (OSError, ValueError, KeyError):
         logger.warning("%s does not say which data the run began with; they are not compared", directory.environment)
         return
+    if recorded["fingerprint"] == built.dataset.fingerprint():
+        return
     if recorded.get("format") != FINGERPRINT_FORMAT and recorded["samples"] == len(built.dataset):
         logger.warning("the run began with a version that kept another fingerprint of its data; only their number is compared")
-        return
-    if recorded["fingerprint"] != built.dataset.fingerprint():
+    else:
         raise UserError(
             f"data: these are not the data that the run began with ({recorded['samples']} samples then, {len(built.dataset)} now; "
             "their names or contents differ), so it cannot continue exactly; give the former data with data.path=..., "
