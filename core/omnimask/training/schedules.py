@@ -148,9 +148,8 @@ def warmup_factor(step: int, warmup: int, steps: int) -> float:
         ValueError: the warm-up is longer than the run.
     """
     if warmup > steps:
-        raise ValueError(
-            f"warmup {warmup} is longer than the run of {steps} steps; lower it, give it as a share of the run (5%), or raise train.steps"
-        )
+        remedy = "lower it, give it as a share of the run (5%), or raise train.steps"
+        raise ValueError(f"warmup {warmup} is longer than the run of {steps} steps; {remedy}")
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
