@@ -57,3 +57,35 @@ def test_the_trainer_refuses_a_warmup_longer_than_the_run(runs) -> None:
 
     with pytest.raises(UserError, match=r"train\.schedule.*warmup 13.*12 steps"):
         runs.trainer(schedule=lambda context: Cosine(context, warmup=13))
+
+
+@pytest.mark.parametrize(("share", "steps", "expected"), [("5%", 2000, 100), ("6.67%", 1500, 100), ("0%", 60, 0), ("100%", 7, 7)])
+def test_a_length_may_be_a_share_of_the_run(share: str, steps: int, expected: int) -> None:
+    from omnimask.interfaces import Context
+    from omnimask.training.schedules import Constant, Cosine, Linear, WarmupStableDecay, in_steps
+
+    assert in_steps(share, steps) == expected
+    for make in (Cosine, Linear, Constant):
+        shared, fixed = make(Context(), warmup=share), make(Context(), warmup=expected)
+        assert [shared(step, steps) for step in range(steps)] == [fixed(step, steps) for step in range(steps)]
+    shared = WarmupStableDecay(Context(), warmup="10%", decay=share) if expected < 0.9 * steps else None
+    if shared is not None:
+        fixed = WarmupStableDecay(Context(), warmup=in_steps("10%", steps), decay=expected)
+        assert [shared(step, steps) for step in range(steps)] == [fixed(step, steps) for step in range(steps)]
+
+
+@pytest.mark.parametrize(("name", "changes"), [("image", []), ("image/small", ["data.path=x.zip"]), ("text", [])])
+def test_a_short_run_of_a_quick_start_needs_one_change(name: str, changes: list[str]) -> None:
+    from omnimask.recipe import load_recipe
+    from omnimask.training.setup import schedule_of
+
+    schedule_of(load_recipe(name, ["train.steps=60", *changes]).train)
+
+
+@pytest.mark.parametrize("share", ["101%", "5 %", "%", "-1%", "five"])
+def test_what_is_no_share_is_refused(share: str) -> None:
+    from omnimask.errors import UserError
+    from omnimask.recipe import load_recipe
+
+    with pytest.raises(UserError, match="warmup"):
+        load_recipe("image", [f"train.schedule.warmup='{share}'"])

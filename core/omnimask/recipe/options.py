@@ -124,6 +124,9 @@ class Resolver:
         except UserError as error:
             self.problems.add(self.document, path, error.messages[0])
             return INVALID
+        except (OSError, ArithmeticError) as error:  # of a component's own validator
+            self.problems.add(self.document, path, f"{getattr(error, 'strerror', None) or error} (got {_shown(value)})")
+            return INVALID
         return self._nested(validated, value, path)
 
     def _nested(self, validated: Any, raw: Any, path: KeyPath) -> Any:

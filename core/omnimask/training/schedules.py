@@ -16,7 +16,11 @@ from pydantic import Field
 
 from omnimask.interfaces import Context
 
-Warmup = Annotated[int, Field(ge=0, description="first steps, over which the rate grows to its peak")]
+Share = Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
+"""A part of the run: ``5%``."""
+Length = Annotated[int, Field(ge=0)] | Share
+"""Steps, or a share of all steps of the run."""
+Warmup = Annotated[Length, Field(description="first steps, over which the rate grows to its peak: a number, or a share (5%)")]
 Minimum = Annotated[float, Field(ge=0, le=1, description="factor at the end of the decay")]
 
 
@@ -38,9 +42,10 @@ class _Decay(ABC):
         self.minimum = minimum
 
     def __call__(self, step: int, steps: int) -> float:
-        if step < self.warmup:
-            return warmup_factor(step, self.warmup, steps)
-        return self.minimum + (1 - self.minimum) * self.falling(decay_share(step, self.warmup, steps))
+        warmup = in_steps(self.warmup, steps)
+        if step < warmup:
+            return warmup_factor(step, warmup, steps)
+        return self.minimum + (1 - self.minimum) * self.falling(decay_share(step, warmup, steps))
 
     @abstractmethod
     def falling(self, share: float) -> float:
@@ -53,7 +58,7 @@ class Cosine(_Decay):
     [0] Loshchilov, Hutter: SGDR, ICLR 2017 (without restarts).
 
     Args:
-        warmup: steps of the warm-up.
+        warmup: steps of the warm-up, or its share of the run.
         minimum: factor at the end.
     """
 
@@ -65,7 +70,7 @@ class Linear(_Decay):
     """A straight line from the peak to ``minimum`` after a linear warm-up.
 
     Args:
-        warmup: steps of the warm-up.
+        warmup: steps of the warm-up, or its share of the run.
         minimum: factor at the end.
     """
 
@@ -77,7 +82,7 @@ class Constant:
     """The peak throughout, after a linear warm-up.
 
     Args:
-        warmup: steps of the warm-up.
+        warmup: steps of the warm-up, or its share of the run.
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
@@ -86,7 +91,7 @@ class Constant:
         self.warmup = warmup
 
     def __call__(self, step: int, steps: int) -> float:
-        return warmup_factor(step, self.warmup, steps)
+        return warmup_factor(step, in_steps(self.warmup, steps), steps)
 
 
 class WarmupStableDecay:
@@ -96,8 +101,8 @@ class WarmupStableDecay:
     durations, NeurIPS 2024.
 
     Args:
-        warmup: steps of the warm-up.
-        decay: last steps, over which the rate falls.
+        warmup: steps of the warm-up, or its share of the run.
+        decay: last steps, over which the rate falls, or their share of the run.
         shape: of the decay: ``linear``, or ``one_minus_sqrt`` of the share of the decay that is done.
         minimum: factor at the end.
     """
@@ -108,7 +113,7 @@ class WarmupStableDecay:
         self,
         context: Context,
         *,
-        decay: Annotated[int, Field(ge=0, description="last steps, over which the rate falls")],
+        decay: Annotated[Length, Field(description="last steps, over which the rate falls: a number, or a share (20%)")],
         warmup: Warmup = 0,
         shape: Literal["linear", "one_minus_sqrt"] = "linear",
         minimum: Minimum = 0.0,
@@ -119,14 +124,21 @@ class WarmupStableDecay:
         self.minimum = minimum
 
     def __call__(self, step: int, steps: int) -> float:
-        if self.warmup + self.decay > steps:
+        warmup, decay = in_steps(self.warmup, steps), in_steps(self.decay, steps)
+        if warmup + decay > steps:
             raise ValueError(
-                f"warmup {self.warmup} and decay {self.decay} exceed the run of {steps} steps; lower them or raise train.steps"
+                f"warmup {self.warmup} and decay {self.decay} exceed the run of {steps} steps; lower them, give them as shares "
+                "of the run (warmup: 5%), or raise train.steps"
             )
-        if step < steps - self.decay:
-            return warmup_factor(step, self.warmup, steps)
-        share = decay_share(step, steps - self.decay, steps)
+        if step < steps - decay:
+            return warmup_factor(step, warmup, steps)
+        share = decay_share(step, steps - decay, steps)
         return 1 - (1 - self.minimum) * (share if self.shape == "linear" else math.sqrt(share))
+
+
+def in_steps(length: int | str, steps: int) -> int:
+    """A length in steps: itself, or its share of a run, rounded: ``5%`` of 2,000 steps are 100."""
+    return length if isinstance(length, int) else round(float(length.removesuffix("%")) * steps / 100)
 
 
 def warmup_factor(step: int, warmup: int, steps: int) -> float:
@@ -136,7 +148,8 @@ def warmup_factor(step: int, warmup: int, steps: int) -> float:
         ValueError: the warm-up is longer than the run.
     """
     if warmup > steps:
-        raise ValueError(f"warmup {warmup} is longer than the run of {steps} steps; lower it or raise train.steps")
+        remedy = "lower it, give it as a share of the run (5%), or raise train.steps"
+        raise ValueError(f"warmup {warmup} is longer than the run of {steps} steps; {remedy}")
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
