@@ -62,6 +62,7 @@ __all__ = [
     "Exported",
     "Exporter",
     "FieldSpec",
+    "FindsData",
     "Initializer",
     "JointMasker",
     "Layout",
@@ -432,8 +433,16 @@ class Suggestion:
 
 
 @runtime_checkable
+class FindsData(Protocol):
+    """What a suggester may offer: the modality of the files at a path, and the ``data`` section that reads them, without its path;
+    None where it knows none of them. So a path alone (``data.path=FOLDER``) is enough for a recipe on embedded data."""
+
+    def data(self, path: Path) -> tuple[str, Mapping[str, Any]] | None: ...
+
+
+@runtime_checkable
 class Suggester(Protocol):
-    """Looks at a user's folder and writes a recipe for it; all its constructor's options have defaults."""
+    """Looks at a user's folder, or a single file, and writes a recipe for it; all its constructor's options have defaults."""
 
     def __call__(self, folder: Path) -> Suggestion | None:
         """None if the folder, an absolute path, holds nothing of this modality.

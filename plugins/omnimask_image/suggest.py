@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omnimask.interfaces import Context, Suggestion
 from omnimask.run.device import choose_device
+from omnimask_image.data import ImageFolder, ImageZip
 from omnimask_image.suggest_model import suggest_model
 from omnimask_image.survey import Survey, survey
 
@@ -73,6 +77,15 @@ class SuggestFolder:
             return None
         plan = Plan(seen, has_gpu=choose_device("auto").type != "cpu")
         return Suggestion("image", seen.num_files, seen.summary(), plan.recipe(folder))
+
+    def data(self, path: Path) -> tuple[str, Mapping[str, Any]] | None:
+        """The modality of the files at a path, and the data set that reads them."""
+        readers = {"image.zip": ImageZip} if path.is_file() else {"image.folder": ImageFolder}
+        for name, reader in readers.items():
+            with suppress(OSError, ValueError):
+                reader(Context(), path=path)
+                return "image", {"name": name}
+        return None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizers, decoder, data sets and renderer of texts."""
+    """Tokenizers, decoder, data sets, renderer, suggester, initializers and exporters of texts."""
     registry.add_tokenizer("text.huggingface", "omnimask_text.huggingface:HuggingFaceTokenizer", extra="text")
     registry.add_tokenizer("text.english", "omnimask_text.english:EnglishTokenizer", extra="text")
     registry.add_tokenizer("text.bytes", "omnimask_text.byte:BytesTokenizer")
@@ -19,6 +19,7 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_dataset("text.files", "omnimask_text.data:TextFiles")
     registry.add_dataset("text.zip", "omnimask_text.data:TextZip")
     registry.add_renderer("text.lines", "omnimask_text.show:Lines")
+    registry.add_suggester("text.files", "omnimask_text.suggest:SuggestTexts", extra="text")
     registry.add_initializer("text.bert", "omnimask_text.initializers:Bert", extra="text")
     registry.add_initializer("text.roberta", "omnimask_text.initializers:Roberta", extra="text")
     registry.add_initializer("text.modernbert", "omnimask_text.initializers:ModernBert", extra="text")

@@ -86,7 +86,7 @@ WRONG = {
     "missing": (["nowhere"], "there is no folder"),
     "a file": (["file.png"], "is a file; give the folder that holds your files"),
     "empty": (["empty"], "is empty"),
-    "another kind": (["letters"], "of its 3 files, 2 with .txt, 1 with no extension; asked: image.folder (image of omnimask"),
+    "another kind": (["letters"], "of its 3 files, 2 with .abc, 1 with no extension; asked: image.folder (image of omnimask"),
     "output is a folder": (["letters", "-o", "empty"], "is a folder; name a file"),
     "no folder for the output": (["letters", "-o", "nowhere/recipe.yaml"], "there is no folder nowhere"),
     "nothing readable": (["broken"], "image.folder: 2 files look like pictures, and none of 2 can be read"),
@@ -98,7 +98,7 @@ def test_wrong_input(omnimask: Command, tmp_path: Path, arguments: list[str], me
     for name in ("empty", "letters", "broken"):
         (tmp_path / name).mkdir()
     (tmp_path / "file.png").write_bytes(b"")
-    for name in ("a.txt", "b.txt", "c"):
+    for name in ("a.abc", "b.abc", "c"):
         (tmp_path / "letters" / name).write_text("abc")
     for name in ("a.png", "b.png"):
         (tmp_path / "broken" / name).write_bytes(b"no picture")

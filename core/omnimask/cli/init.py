@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with your files.", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with your files, or one file.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
 ) -> None:
-    """Look at a folder and write a recipe for it.
+    """Look at a folder or a file and write a recipe for it.
 
     Its numbers suit the files, and the device of this machine; its comments say why each one was chosen.
     """

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt
 from omnimask.component import Component
 from omnimask.data.fields import FieldNames
 from omnimask.hints import listed, nearest
+from omnimask.recipe.by_path import data_by_path
 from omnimask.recipe.config import DataConfig, Device, ModalityConfig, PredictorConfig, Recipe
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.further import Further
@@ -237,8 +238,12 @@ class _Recipes:
     # ---- data and training
 
     def _data(self, modalities: Mapping[str, ModalityConfig]) -> DataConfig | None:
-        raw = self._section("data")
         path: KeyPath = ("data",)
+        try:
+            raw = data_by_path(self._section("data"), self._section("modalities"), self.registry)
+        except ValueError as error:
+            self.problems.add(self.document, (*path, "path"), str(error))
+            return None
         declared = options_of_model(DataOptions)
         resolver = Resolver(self.document, self.registry, self.problems, forgive_missing=self.smoke)
         is_needed = bool(raw) or not self.smoke

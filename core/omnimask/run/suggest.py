@@ -1,4 +1,4 @@
-"""Asks every installed suggester for a recipe for a folder of the user's."""
+"""Asks every installed suggester for a recipe for a folder or a file of the user's."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from omnimask.registry import Registry, discover
 
 
 def suggest(folder: Path, registry: Registry | None = None) -> list[Suggestion]:
-    """Suggestions for a folder, the one that understands most files first.
+    """Suggestions for a folder or a single file, the one that understands most files first.
 
     Args:
-        folder: of the user's.
+        folder: of the user's, or a file.
         registry: whose suggesters are asked; default: what is installed.
 
     Raises:
-        UserError: there is no such folder, it is empty, or no suggester understands its files.
+        UserError: there is nothing of that name, the folder is empty, or no suggester understands its files.
     """
     folder = folder.expanduser().absolute()
     registry = registry or discover()
@@ -42,9 +42,11 @@ def suggest(folder: Path, registry: Registry | None = None) -> list[Suggestion]:
 
 def _names(folder: Path) -> list[str]:
     if not folder.exists():
-        raise UserError(f"there is no folder {folder}")
+        raise UserError(f"there is no folder or file {folder}")
+    if folder.is_file():
+        return [folder.name]
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file; give the folder that holds your files")
+        raise UserError(f"{folder} is neither a folder nor a regular file")
     try:
         names = [name for name, _ in walk(folder)]
     except ValueError as error:
@@ -57,6 +59,11 @@ def _names(folder: Path) -> list[str]:
 def _nothing(folder: Path, names: list[str], registry: Registry) -> str:
     entries = registry.entries("suggester")
     asked = listed({f"{entry.name} ({entry.plugin.name} of {entry.distribution} {entry.version})" for entry in entries})
+    if folder.is_file():
+        return (
+            f"{folder} is a file; give the folder that holds your files, or a file that an installed plugin reads by itself (rows, "
+            f"text); asked: {asked}"
+        )
     message = (
         f"no installed plugin can make a recipe for {folder}: of its {len(names):,} files, {endings(names, 10)}; asked: {asked}"
     )

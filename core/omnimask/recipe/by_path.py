@@ -1,0 +1,53 @@
+"""A path alone says where a user's samples lie; which data set reads them is found by what lies there."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from omnimask.component import Component
+from omnimask.errors import UserError
+from omnimask.registry import Registry
+
+
+def data_by_path(raw: Any, modalities: Collection[str], registry: Registry) -> Any:
+    """A recipe's ``data`` with the data set that reads its path, where the one that it names takes no path (an embedded one).
+
+    Args:
+        raw: the section as it was written.
+        modalities: names of the recipe's.
+        registry: whose suggesters are asked.
+
+    Raises:
+        ValueError: nothing is there, or nothing that an installed plugin reads for these modalities.
+    """
+    if not isinstance(raw, Mapping) or "path" not in raw or not isinstance(raw.get("name"), str):
+        return raw
+    path = Path(str(raw["path"])).expanduser()
+    if raw["name"] not in registry.names("dataset"):
+        return raw
+    if "path" in inspect.signature(registry.load("dataset", raw["name"]).__init__).parameters:
+        return raw
+    if not path.exists():
+        raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
+    for name in registry.names("suggester"):
+        found = _found(name, path.absolute(), registry)
+        if found is not None and found[0] in modalities:
+            return {**raw, **found[1]}
+    raise ValueError(
+        f"data set {raw['name']!r} has no option 'path', and no plugin finds files for {', '.join(modalities)} in {path}; name the "
+        "data set that reads them: data.name=NAME (`omnimask plugins` lists them)"
+    )
+
+
+def _found(name: str, path: Path, registry: Registry) -> tuple[str, Mapping[str, Any]] | None:
+    """What one suggester says; None where its plugin lacks a library."""
+    from omnimask.interfaces import Context, FindsData
+
+    try:
+        suggester = Component("suggester", name, cls=registry.load("suggester", name))(Context())
+    except UserError:
+        return None
+    return suggester.data(path) if isinstance(suggester, FindsData) else None
