@@ -63,7 +63,6 @@ class Parts:
     def __init__(self, dataset: Dataset, reader: Reader, index: PartIndex) -> None:
         self.dataset, self.reader, self.index = dataset, reader, index
         self._is_alone = np.bincount(index.sample, minlength=len(dataset))[index.sample] == 1
-        self._is_checked = np.zeros(len(index), np.bool_)
         self._kept: OrderedDict[int, tuple[Mapping[str, Any], Any, int, int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -112,9 +111,21 @@ class Parts:
         if digest != self.index.digest[index]:
             raise ValueError("it has changed since its parts were listed; begin a new run")
         part = tokenizer.part(raw, start, int(self.index.stop[index]))
-        self._check_count(index, part)
         field = self.reader.field
         return {**sample, **({field: part} if isinstance(field, str) else part)}
+
+    def check_count(self, index: int, found: int) -> None:
+        """Compare the tokens of a part, as they were made of it unchanged, with those that were counted.
+
+        Raises:
+            ValueError: it has others, so it was cut in the wrong place.
+        """
+        listed = int(self.index.tokens[index])
+        if found != listed:
+            raise ValueError(
+                f"the part from {self.index.start[index]} has {found:,} tokens, and had {listed:,} when parts were listed; the "
+                "data or the tokenizer changed since: begin a new run"
+            )
 
     def fingerprint(self) -> str:
         """Digest of the samples' fingerprint and of where the parts lie."""
@@ -128,22 +139,6 @@ class Parts:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": OrderedDict()}
-
-    def _check_count(self, index: int, part: Any) -> None:
-        """Compare a part's tokens with those that were counted, the first time that this process reads it.
-
-        Raises:
-            ValueError: it has others, so it was cut in the wrong place.
-        """
-        if self._is_checked[index]:
-            return
-        found, listed = self.reader.tokenizer.count(part), int(self.index.tokens[index])
-        if found is not None and found != listed:
-            raise ValueError(
-                f"the part from {self.index.start[index]} has {found:,} tokens, and had {listed:,} when parts were listed; the "
-                "data or the tokenizer changed since: begin a new run"
-            )
-        self._is_checked[index] = True
 
     def _read(self, number: int) -> tuple[Mapping[str, Any], Any, int]:
         """A sample, its raw value, decoded, and the digest of that; the last ones stay in memory."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from omnimask.data.faults import of_one_sample, reason_of, trace_of
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import BadSample, LoadedBatch
+from omnimask.data.parts import Parts
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped
 from omnimask.interfaces import (
@@ -186,6 +187,12 @@ class Pipeline:
             bad += refused
         return samples, tuple(bad)
 
+    @cached_property
+    def _keeps_parts(self) -> bool:
+        """Whether samples are parts, and nothing changes them before they are tokenized."""
+        is_changed = self.grouping.transform is not None or any(part.augment for part in self.modalities.values())
+        return isinstance(self.dataset, Parts) and not is_changed
+
     def _groups(self, places: Sequence[Place]) -> Iterator[tuple[Place, ...]]:
         for _, group in groupby(places, lambda place: (place.epoch, place.position // self.grouping.size)):
             yield tuple(group)
@@ -208,7 +215,10 @@ class Pipeline:
         samples: list[Sample] = []
         for number, (draw, row) in enumerate(changed):
             try:
-                samples.append(self._tokenized(row, draw))
+                sample = self._tokenized(row, draw)
+                if self._keeps_parts:
+                    cast(Parts, self.dataset).check_count(rows[number][0].index, len(sample))
+                samples.append(sample)
             except (OSError, ValueError) as error:
                 bad.append(self._bad(rows[number % len(rows)][0], error))
         return samples, bad
