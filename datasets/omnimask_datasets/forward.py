@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from omnimask_datasets.arrow_values import row_of
+
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 Tables = Callable[[int], Iterator[pa.Table]]
@@ -101,7 +103,7 @@ class _Shard:
         place = row - self.first
         for table in self._kept:
             if place < table.num_rows:
-                return table.slice(place, 1).to_pylist()[0]
+                return row_of(table, place)
             place -= table.num_rows
         raise AssertionError("the row is not among those that are kept")
 

@@ -20,6 +20,7 @@ from omnimask.data.cache import cache_folder, keep_array, kept_array
 from omnimask.data.contents import content_digest, files_state
 from omnimask.data.progress import watched
 from omnimask.interfaces import Context
+from omnimask_datasets.arrow_values import row_of
 from omnimask_datasets.forward import ForwardRows
 from omnimask_datasets.rows import Rows, check_column, file_bytes
 from omnimask_datasets.sources import find_sources
@@ -157,7 +158,7 @@ class Table:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         table: Any = self.arrow[index]
-        return table.to_pylist()[0]
+        return row_of(table, 0)
 
     def digest(self) -> str:
         """Of the columns' names and types, the number of rows, and the contents of the files, or of the rows without files."""

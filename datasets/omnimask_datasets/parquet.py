@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from omnimask.data.faults import of_one_sample
 from omnimask.data.progress import watched
 from omnimask.interfaces import Context
+from omnimask_datasets.arrow_values import row_of
 from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes
 from omnimask_datasets.sources import Source, digest_of, find_sources, state_of
 
@@ -82,10 +83,12 @@ class Parquet(Rows):
         place = self.place(index)
         number = int(np.searchsorted(self.first, index, side="right")) - 1
         try:
-            row = self._group(number).slice(index - int(self.first[number]), 1)
-            return {name: file_bytes(_value(row.column(name))) for name in row.column_names}
-        except (OSError, MemoryError):
+            row = row_of(self._group(number), index - int(self.first[number]))
+            return {name: file_bytes(value) for name, value in row.items()}
+        except MemoryError:
             raise
+        except OSError as error:
+            raise OSError(f"{place}: {error}") from error
         except Exception as error:  # what Arrow raises for damaged pages, and Python for values that it cannot hold
             raise ValueError(f"{place}: {error}") from error
 
@@ -153,20 +156,6 @@ def _chosen(
         if doubled := sorted({name for name in found if found.count(name) > 1}):
             raise ValueError(f"{source.name}: the column {doubled[0]!r} comes twice")
     return names if columns is None else list(dict.fromkeys(asked))
-
-
-def _value(column: pa.ChunkedArray) -> Any:
-    """The one value of a column; a date or time that Python cannot hold is its text.
-
-    Raises:
-        ValueError: it cannot be read; the message names no column.
-    """
-    try:
-        return column[0].as_py()
-    except (OverflowError, ValueError):
-        if pa.types.is_temporal(column.type):
-            return column.cast(pa.string())[0].as_py()
-        raise
 
 
 def _total(files: Sequence[pq.FileMetaData], columns: Sequence[str]) -> int:

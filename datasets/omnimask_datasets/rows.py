@@ -140,12 +140,12 @@ class RangeRows(Rows):
 
 
 def file_bytes(value: Any, folder: Path | None = None) -> Any:
-    """The bytes of a file that a column holds as a mapping of ``bytes`` and ``path``, as Hugging Face writes images and sounds; any
-    other value as it is.
+    """Return the bytes of a file that a column holds as a mapping of ``bytes`` and ``path``, as Hugging Face writes images and
+    sounds; any other value as it is.
 
     Args:
         value: of one row and column.
-        folder: where files may lie that are named instead of held; None: nowhere.
+        folder: where files may lie that are named instead of held; None: such a mapping stays as it is.
 
     Raises:
         ValueError: it names a file that lies elsewhere.
@@ -156,9 +156,10 @@ def file_bytes(value: Any, folder: Path | None = None) -> Any:
     if value["bytes"] is not None or value["path"] is None:
         return value["bytes"]
     path = Path(value["path"])
-    if folder is None or not path.resolve().is_relative_to(folder.resolve()):
-        where = "" if folder is None else "; only files in the library's own cache are read"
-        raise ValueError(f"it names the file {path} instead of holding its bytes{where}")
+    if folder is None:
+        return value
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"it names the file {path} instead of holding its bytes; only files in the library's own cache are read")
     return path.read_bytes()
 
 

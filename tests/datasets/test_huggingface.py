@@ -347,3 +347,11 @@ def test_rows_without_files_are_digested(tmp_path: Path) -> None:
 
     assert fingerprint(["a"] * 700) == fingerprint(["a"] * 700)
     assert fingerprint(["a"] * 700) != fingerprint(["a"] * 350 + ["b"] + ["a"] * 349)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_times_that_python_cannot_hold_make_no_row_bad(tmp_path: Path, streaming: bool) -> None:
+    days = pa.array([5_000_000] * 3, pa.int32()).view(pa.date32())
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "day": days}), tmp_path / "0.parquet")
+    dataset = load(tmp_path, streaming=streaming)
+    assert [dataset[index]["text"] for index in range(3)] == ["a", "b", "c"]

@@ -1,0 +1,32 @@
+"""Values of Arrow tables as Python's, also those that Arrow itself cannot convert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+
+def row_of(table: pa.Table, number: int) -> dict[str, Any]:
+    """Values of one row by column. A date or time that Python cannot hold is its text.
+
+    Raises:
+        ValueError: a value cannot be read, as a string that is no UTF-8; the message names its column.
+    """
+    return {name: _value(name, table.column(place), number) for place, name in enumerate(table.column_names)}
+
+
+def _value(name: str, column: pa.ChunkedArray, number: int) -> Any:
+    try:
+        return column[number].as_py()
+    except (OverflowError, ValueError) as error:
+        if pa.types.is_temporal(column.type):
+            return _as_text(column, number)
+        raise ValueError(f"column {name!r}: {error}") from error
+
+
+def _as_text(column: pa.ChunkedArray, number: int) -> str:
+    try:
+        return str(column.slice(number, 1).cast(pa.string())[0].as_py())
+    except pa.ArrowInvalid:  # further away than Arrow can write
+        return str(column.slice(number, 1).cast(pa.int64())[0].as_py())
