@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from omnimask.interfaces import Sample
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
+from omnimask.run.oddities import oddities
 from omnimask.run.origin import Origin, origin_of
 from omnimask.run.sources import components_by_distribution, plugin_versions
 from omnimask.training.loop import Trainer
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
 
 _TRIED = 100
 """So many samples are tried, until one can be read, before a run begins."""
@@ -96,6 +100,9 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
         RunDirectory(path).check_new()
     recipe = with_absolute_paths(recipe)
     run = prepare(recipe, path, show=show)
+    if ranks.is_first:
+        for oddity in oddities(run.built):
+            logger.warning("%s", oddity)
     about = {"data": data_record(run.built), "components": components_by_distribution(recipe), **run.origin.record()}
     ranks.first(lambda: run.directory.create(run.origin.recipe, plugin_versions(recipe), about))
     return run

@@ -25,7 +25,7 @@ from omnimask.training.config import BadSamples, TrainConfig
 from omnimask.training.deadline import Deadline
 from omnimask.training.logging import Journal, Scores
 from omnimask.training.observers import Observers, RunInfo
-from omnimask.training.precision import Precision
+from omnimask.training.precision import Precision, remedies
 from omnimask.training.progress import Progress
 from omnimask.training.ranks import Ranks, current, told
 from omnimask.training.run_directory import RunDirectory, versions
@@ -126,7 +126,6 @@ class Trainer:
         self._show = show
         self._registry = registry
         self._continues = False
-        self._folder: Folder  # of the attempt
         self._adopt: Callable[[], None] | None = None
         self._failure: Exception | None = None
 
@@ -206,7 +205,7 @@ class Trainer:
     def _begin(self, journal: Journal) -> None:
         """Counts the attempt. A run that continues leaves its folder alone until a step is taken."""
         place = (self.directory, self.checkpoints, journal.metrics, self.progress)
-        self._folder = Folder(*place, self.ranks, continues=self._continues, adopt=self._adopt)
+        self._folder: Folder = Folder(*place, self.ranks, continues=self._continues, adopt=self._adopt)
         self._continues, self._adopt = True, None
 
     def _train(self, journal: Journal, signals: Signals, deadline: Deadline) -> None:
@@ -261,9 +260,10 @@ class Trainer:
             journal.step(result, seconds)
         if self.progress.failures_in_row >= FAILURES_IN_ROW:
             with self.ranks.alike():
+                kept = "the checkpoints are intact" if self.checkpoints.paths() else "there is no checkpoint yet"
                 raise RunStopped(
-                    f"{FAILURES_IN_ROW} steps in a row had a {result.skipped}, the last one step {self.progress.step}; the "
-                    "checkpoints are intact. Lower the learning rate, set train.clip, or set train.precision to fp32"
+                    f"{FAILURES_IN_ROW} steps in a row had a {result.skipped}, the last one step {self.progress.step}; {kept}. "
+                    f"Lower the learning rate{remedies(self.config.clip, self.precision)}"
                 )
 
     @contextmanager
