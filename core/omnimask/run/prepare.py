@@ -167,6 +167,7 @@ def check_model(built: Built) -> None:
     Raises:
         UserError: a part refuses what another gives it.
     """
+    _check_training_sample(built)
     model = built.model
     is_training = model.training
     with torch.random.fork_rng(devices=[]), limited_memory():
@@ -182,6 +183,18 @@ def check_model(built: Built) -> None:
             raise UserError(f"the parts of the model do not fit each other: {error}") from error
         finally:
             model.train(is_training)
+
+
+def _check_training_sample(built: Built) -> None:
+    """Makes one sample as training does, with augmentation; what reaches beyond numbers or memory is an option out of range."""
+    place = Place(0, 0, int(built.train_indices[0]), 0.0)
+    try:
+        built.pipeline.sample(place)
+    except (ArithmeticError, MemoryError) as error:
+        key = built.dataset.key(place.index)
+        raise UserError(f"a training sample cannot be made of {key}: an option is out of range: {error}") from error
+    except (OSError, ValueError):
+        return  # unreadable samples are counted while the run goes on
 
 
 def data_record(built: Built) -> dict[str, Any]:
