@@ -82,7 +82,7 @@ def limited_memory() -> Generator[None]:
     Raises:
         TooLarge: one more would exceed that; it was not allocated.
     """
-    with _Limit(available_memory()):
+    with _Limit(available_memory(), most=math.inf):
         yield
 
 
@@ -91,9 +91,9 @@ class _LargeTensor(BaseException):
 
 
 class _Limit(TorchDispatchMode):
-    def __init__(self, limit: int, on_large: Literal["make", "stop", "meta"] = "make") -> None:
+    def __init__(self, limit: int, on_large: Literal["make", "stop", "meta"] = "make", most: float = MOST_TENSORS) -> None:
         super().__init__()
-        self.limit, self.on_large = limit, on_large
+        self.limit, self.on_large, self.most = limit, on_large, most
         self.used, self.count, self.is_exceeded = 0.0, 0, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
@@ -110,13 +110,13 @@ class _Limit(TorchDispatchMode):
 
     def _count(self, size: float) -> None:
         self.used, self.count = self.used + size, self.count + 1
-        self.is_exceeded = self.used > self.limit or self.count > MOST_TENSORS
+        self.is_exceeded = self.used > self.limit or self.count > self.most
         if self.used > self.limit:
             raise TooLarge(
                 f"its tensors need more than {self.used / 1e9:,.1f} GB, and there are {self.limit / 1e9:,.1f} GB; make it "
                 "smaller (width, depth, lengths)"
             )
-        if self.count > MOST_TENSORS:
+        if self.count > self.most:
             raise TooLarge(f"it makes more than {MOST_TENSORS:,} tensors; make it smaller (depth, numbers of parts)")
 
 

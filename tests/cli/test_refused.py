@@ -19,6 +19,10 @@ Command = Callable[..., Any]
         (["train.optimizer.lr=.inf"], "train.optimizer.lr: should be a finite number (got inf)"),
         (["train.optimizer.eps=.nan"], "train.optimizer.eps: should be"),
         (["encoder.width=1000000000"], "its tensors need more than"),
+        (
+            ["modalities.image.augment=[{name: image.random_resized_crop, size: 1000000000000}]"],
+            "a training sample cannot be made of",
+        ),
     ],
 )
 def test_it_is_refused(omnimask: Command, recipe: Path, tmp_path: Path, changes: list[str], message: str) -> None:

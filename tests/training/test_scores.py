@@ -78,3 +78,10 @@ def test_scores_outlive_a_resume(runs: Any, scored: type) -> None:
     again.restore()
     assert again.progress.best_scores == summary["best_validation_scores"]
     assert again.progress.best_step == summary["best_step"] == 6
+
+
+def test_a_score_of_which_nothing_was_asked_is_no_number() -> None:
+    from omnimask.training.validation import _means
+
+    found = _means({("loss",): 1.0, ("batches",): 1, ("score", "mlm", "accuracy"): 0.0, ("count", "mlm", "accuracy"): 0})
+    assert str(found.scores["mlm"]["accuracy"]) == "nan"

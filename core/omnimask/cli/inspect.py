@@ -53,6 +53,7 @@ def inspect(
     from omnimask.report.inspection import inspect as measure
     from omnimask.run.device import choose_device
     from omnimask.run.figures import read_samples
+    from omnimask.run.oddities import oddities
     from omnimask.run.prepare import check_data, check_model
 
     with messages():
@@ -61,6 +62,7 @@ def inspect(
         built = build(loaded)
         check_data(built)
         check_model(built)
+        odd = list(oddities(built))
         places = [Place(0, 0, index, 0.0) for index in built.train_indices.tolist()]
         samples = read_samples(built.validation, places, _MEASURED)
         found = measure(built, samples, device)
@@ -69,6 +71,8 @@ def inspect(
         write_json(_json(built, found, device))
     else:
         _write(built, found, device)
+    for oddity in odd:
+        say(f"warning: {oddity}")
     for path in drawn:
         say(f"masks drawn in {path}")
 

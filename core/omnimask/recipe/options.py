@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,12 @@ from omnimask.recipe.text import UNSET
 from omnimask.registry import Registry
 from omnimask.signature import REQUIRED, Option, options_of
 
+_ON_COMMAND_LINE = {
+    "max_time": "--max-time 3h50m",
+    "devices": "--devices 2",
+    "run": "--run DIR",
+    "smoke": "--smoke",
+}
 INVALID: Any = object()
 """What validation returns for a value that it has reported."""
 
@@ -162,6 +169,8 @@ class Resolver:
                 f"belongs to {former!r}, which was replaced by {owner}; replace the whole of it instead: "
                 f"{'.'.join(map(str, path))}='{{name: ...}}'"
             )
+        if path == ("train",) and key in _ON_COMMAND_LINE:
+            return f"{key!r} is no key of a recipe; it is an option of the command: {_ON_COMMAND_LINE[key]}"
         return f"{owner} has no option {key!r}{nearest(key, known)}; options: {listed(known)}"
 
 
@@ -224,7 +233,13 @@ def _explained(error: ValidationError, value: Any, path: KeyPath) -> list[tuple[
         if message not in reasons.setdefault(place, []):
             reasons[place].append(message)
         shown[place] = _shown(data)
-    return [(place, f"{' or '.join(messages)} (got {shown[place]})") for place, messages in reasons.items()]
+    return [(place, f"{' or '.join(messages)} (got {shown[place]}){_comma(shown[place])}") for place, messages in reasons.items()]
+
+
+def _comma(shown: str) -> str:
+    """A remedy for ``1,00e-3``."""
+    text = shown.strip('"')
+    return f"; write {text.replace(',', '.')}, with a point" if re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", text) else ""
 
 
 def _shown(value: Any) -> str:

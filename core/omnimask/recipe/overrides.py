@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from omnimask.errors import UserError
-from omnimask.recipe.document import Document, KeyPath, Place
+from omnimask.hints import listed, nearest
+from omnimask.recipe.document import Document, KeyPath, Place, dotted
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.text import parse_value
 
+SECTIONS = frozenset({"masker", "corruptor", "init", "labels", "views", "passes", "smoke", "data", "encoder", "predictors"})
+"""Keys that may be given at the top of a recipe, though parts of it have some of them too."""
 _ORDER = 1000
 """Sorts the command line behind every file."""
 
@@ -25,6 +28,9 @@ def apply(document: Document, overrides: Sequence[str], problems: Problems) -> D
         if not separator or not all(keys):
             problems.at(place, "an override has the form key=value, for example train.steps=100")
             continue
+        if (meant := _meant(document, keys)) is not None:
+            problems.at(place, f"{key.strip()}: recipes have no such key; {meant}")
+            continue
         try:
             document = document.with_value(_path(document, keys), parse_value(value, place))
         except LookupError as error:
@@ -32,6 +38,22 @@ def apply(document: Document, overrides: Sequence[str], problems: Problems) -> D
         except UserError as error:
             problems.at(place, error.messages[0].removeprefix(f"{place}: "))
     return document
+
+
+def _meant(document: Document, keys: list[str]) -> str | None:
+    """What a key that begins nowhere in the recipe was to be; None where it may be meant as it is."""
+    data = document.data
+    if not isinstance(data, dict) or (keys[0] in data and keys[0] != "modalities"):
+        return None
+    modalities = data.get("modalities")
+    if keys[0] == "modalities":
+        if len(keys) < 3 or not isinstance(modalities, dict) or keys[1] in modalities:
+            return None
+        return f"no modality is called {keys[1]!r}{nearest(keys[1], modalities)}; modalities: {listed(modalities)}"
+    longer = [path for path in document.places if len(path) > len(keys) and [str(key) for key in path[-len(keys) :]] == keys]
+    if not longer or (len(keys) == 1 and keys[0] in SECTIONS):
+        return None
+    return f"did you mean {' or '.join(dotted(path) for path in longer)}?"
 
 
 def _path(document: Document, keys: list[str]) -> KeyPath:

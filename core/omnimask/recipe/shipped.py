@@ -35,6 +35,8 @@ def find_recipe(name: str, registry: Registry) -> tuple[str, Path]:
     path = Path(name)
     if path.is_file():
         return path.stem, path
+    if path.is_dir():
+        raise UserError(_of_folder(path))
     if name.endswith(SUFFIXES):
         raise UserError(f"there is no file {name}{_elsewhere(path, registry)}")
     found, broken = _search(registry)
@@ -47,6 +49,13 @@ def find_recipe(name: str, registry: Registry) -> tuple[str, Path]:
         claims = " and ".join(str(folder.plugin) for _, folder in found[full])
         raise UserError(f"the recipe {full!r} is shipped by {claims}; give the path of one: {found[full][0][0]}")
     return full, found[full][0][0]
+
+
+def _of_folder(path: Path) -> str:
+    """A folder is no recipe: it is a run's, or holds data."""
+    if (path / "recipe.yaml").is_file():
+        return f"{path} is a folder, and its recipe is {path / 'recipe.yaml'}; a run continues with `omnimask resume {path}`"
+    return f"{path} is a folder, and no recipe; where it holds data to train on, `omnimask init {path}` writes a recipe for it"
 
 
 def _search(registry: Registry) -> tuple[dict[str, list[tuple[Path, RecipeFolder]]], list[str]]:

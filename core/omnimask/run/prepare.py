@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from omnimask.interfaces import Sample
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
+from omnimask.run.oddities import oddities
 from omnimask.run.origin import Origin, origin_of
 from omnimask.run.sources import components_by_distribution, plugin_versions
 from omnimask.run.threads import choose_threads
 from omnimask.training.loop import Trainer
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
 
 _TRIED = 100
 """So many samples are tried, until one can be read, before a run begins."""
@@ -109,6 +113,9 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
         RunDirectory(path).check_new()
     recipe = with_absolute_paths(recipe)
     run = prepare(recipe, path, show=show)
+    if ranks.is_first:
+        for oddity in oddities(run.built):
+            logger.warning("%s", oddity)
     about = {"data": data_record(run.built), "components": components_by_distribution(recipe), **run.origin.record()}
     ranks.first(lambda: run.directory.create(run.origin.recipe, plugin_versions(recipe), about))
     return run
@@ -173,6 +180,7 @@ def check_model(built: Built) -> None:
     Raises:
         UserError: a part refuses what another gives it.
     """
+    _check_training_sample(built)
     model = built.model
     is_training = model.training
     with torch.random.fork_rng(devices=[]), limited_memory():
@@ -188,6 +196,18 @@ def check_model(built: Built) -> None:
             raise UserError(f"the parts of the model do not fit each other: {error}") from error
         finally:
             model.train(is_training)
+
+
+def _check_training_sample(built: Built) -> None:
+    """Makes one sample as training does, with augmentation; what reaches beyond numbers or memory is an option out of range."""
+    place = Place(0, 0, int(built.train_indices[0]), 0.0)
+    try:
+        built.pipeline.sample(place)
+    except (OSError, ValueError, MemoryError) as error:
+        if isinstance(error, MemoryError) or isinstance(error.__cause__, ArithmeticError):
+            key = built.dataset.key(place.index)
+            raise UserError(f"a training sample cannot be made of {key}: an option is out of range: {error}") from error
+        # unreadable samples are counted while the run goes on
 
 
 def data_record(built: Built) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from omnimask.training.config import BadSamples, TrainConfig
 from omnimask.training.deadline import Deadline
 from omnimask.training.logging import Journal, Scores
 from omnimask.training.observers import Observers, RunInfo
-from omnimask.training.precision import Precision
+from omnimask.training.precision import Precision, remedies
 from omnimask.training.progress import Progress
 from omnimask.training.ranks import Ranks, current, told
 from omnimask.training.run_directory import RunDirectory, versions
@@ -53,7 +53,6 @@ _FAILURES = {
         "these data (`omnimask inspect RECIPE --figure FILE` draws its maskings)",
     )
 }
-_REMEDY = "Lower the learning rate, set train.clip, or set train.precision to fp32"
 
 Steps = Callable[[Cursor, int], Iterable[LoadedStep]]
 
@@ -138,7 +137,6 @@ class Trainer:
         self._show = show
         self._registry = registry
         self._continues = False
-        self._folder: Folder  # of the attempt
         self._adopt: Callable[[], None] | None = None
         self._failure: Exception | None = None
 
@@ -218,7 +216,7 @@ class Trainer:
     def _begin(self, journal: Journal) -> None:
         """Counts the attempt. A run that continues leaves its folder alone until a step is taken."""
         place = (self.directory, self.checkpoints, journal.metrics, self.progress)
-        self._folder = Folder(*place, self.ranks, continues=self._continues, adopt=self._adopt)
+        self._folder: Folder = Folder(*place, self.ranks, continues=self._continues, adopt=self._adopt)
         self._continues, self._adopt = True, None
 
     def _train(self, journal: Journal, signals: Signals, deadline: Deadline) -> None:
@@ -274,11 +272,10 @@ class Trainer:
         failures = self.progress.failures_in_row
         if failures >= min(FAILURES_IN_ROW, self.config.steps):
             with self.ranks.alike():
-                what, remedy = _FAILURES.get(result.skipped or "", (f"a {result.skipped}", _REMEDY))
-                raise RunStopped(
-                    f"{failures} steps in a row had {what}, the last one step {self.progress.step}; the checkpoints are intact. "
-                    f"{remedy}"
-                )
+                numbers = (f"a {result.skipped}", f"Lower the learning rate{remedies(self.config.clip, self.precision)}")
+                what, remedy = _FAILURES.get(result.skipped or "", numbers)
+                kept = "the checkpoints are intact" if self.checkpoints.paths() else "there is no checkpoint yet"
+                raise RunStopped(f"{failures} steps in a row had {what}, the last one step {self.progress.step}; {kept}. {remedy}")
 
     @contextmanager
     def _postponed(self) -> Generator[None]:

@@ -54,3 +54,10 @@ def has_bfloat16(device: torch.device) -> bool:
     except (RuntimeError, TypeError):
         return False
     return True
+
+
+def remedies(clip: float | None, precision: Precision) -> str:
+    """What beside the learning rate may help where numbers are not finite: only what is not so already."""
+    found = ["set train.clip"] if clip is None else []
+    found += [] if precision.name == "fp32" else ["set train.precision to fp32"]
+    return "".join(f", or {remedy}" for remedy in found)

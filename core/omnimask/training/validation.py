@@ -89,12 +89,13 @@ class Validator:
 
 
 def _means(sums: Mapping[Name, float]) -> Validation:
-    """From sums over all batches."""
+    """From sums over all batches; a score of which nothing was asked is NaN."""
     terms = {name[1]: value for name, value in sums.items() if name[0] == "term"}
     scores: dict[str, dict[str, float]] = {}
     for name, value in sums.items():
         if name[0] == "score":
-            scores.setdefault(name[1], {})[name[2]] = value / sums["count", *name[1:]]
+            count = sums["count", *name[1:]]
+            scores.setdefault(name[1], {})[name[2]] = value / count if count else float("nan")
     return Validation(sums["loss",] if sums["batches",] else float("nan"), terms, scores)
 
 

@@ -1,0 +1,35 @@
+"""Runs that can be trained and are hardly meant: too few samples, too many epochs, a warm-up that fills the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from omnimask.builder import Built
+from omnimask.training.schedules import in_steps
+
+FEWEST_SAMPLES = 20
+MOST_EPOCHS = 1_000
+"""Beyond these a run is odd."""
+
+
+def oddities(built: Built) -> Iterator[str]:
+    """A sentence for each, with the key to change."""
+    train, number = built.recipe.train, len(built.train_indices)
+    if number < FEWEST_SAMPLES:
+        yield f"there are {number} samples to train on; a model learns so few by heart"
+    counts = built.counts
+    tokens = number * counts if isinstance(counts, int) else int(np.sum(counts[built.train_indices]))
+    epochs = train.steps * train.batch_tokens / tokens if tokens else 0.0
+    if epochs > MOST_EPOCHS:
+        yield (
+            f"the run goes through its {number:,} samples {epochs:,.0f} times ({train.steps:,} steps of {train.batch_tokens:,} "
+            "tokens); lower train.steps or train.batch_tokens where that is not meant"
+        )
+    warmup = train.schedule.options.get("warmup") if train.schedule is not None else None
+    if isinstance(warmup, (int, str)) and (steps := in_steps(warmup, train.steps)) > train.steps / 2:
+        yield (
+            f"the learning rate warms up for {steps:,} of {train.steps:,} steps (train.schedule.warmup: {warmup}); a share of the "
+            "run (5%) fits any length"
+        )
