@@ -401,6 +401,9 @@ class Reconstruction:
 
     Where tokens are ids and their raw value is a text, ``pieces`` is what each token adds to the text (nothing for those that frame
     it), so that joined they are ``original``. ``blanks`` are the tokens that a model was asked for, in order, where tokens are ids.
+
+    Where tokens are continuous and raw values are arrays, ``is_hidden`` is a boolean array of the shape of ``visible``: True for
+    numbers that the network does not see.
     """
 
     key: str
@@ -410,6 +413,7 @@ class Reconstruction:
     note: str = ""
     pieces: tuple[str, ...] = ()
     blanks: tuple[Blank, ...] = ()
+    is_hidden: Array | None = None
 
 
 @runtime_checkable

@@ -16,6 +16,11 @@ from omnimask.interfaces import Context, Reconstruction
 from omnimask_image.pixels import checked
 
 _COLUMNS = ("original", "what the network saw", "filled in")
+_UNTRAINED = ("original", "what a network will see")
+_HATCH = np.array([[222, 214, 240], [178, 162, 214]], np.uint8)
+"""Colours of the stripes over what is hidden, which no grey picture has."""
+_STRIPES = 36
+"""Stripes along the longer side of an image."""
 _DPI = 120
 _SIDE = 1.7
 """Inches of the longer side of one image."""
@@ -31,6 +36,8 @@ _LONGEST_KEY = 60
 
 class ImageGrid:
     """A PNG with one row per reconstruction: the original, what the network saw, and the filled-in whole, where there is one.
+
+    What is hidden is striped in lilac.
 
     More than six reconstructions are laid out in several blocks side by side. Small images are enlarged without smoothing.
     Images may differ in size, and each keeps its shape.
@@ -81,9 +88,11 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
         for column, values in enumerate(_images(reconstruction)[:num_columns]):
             left = _GAP + block * block_width + column * (cell_width + _GAP)
             bottom = 1 - (down + height) / total_height
-            _draw(figure.add_axes((left / total_width, bottom, cell_width / total_width, height / total_height)), values)
+            axes = figure.add_axes((left / total_width, bottom, cell_width / total_width, height / total_height))
+            _draw(axes, values, reconstruction.is_hidden if column == 1 else None)
             if row == 0:
-                write(left + cell_width / 2, top - 0.5 * _LINE, _COLUMNS[column], fontsize=8, ha="center")
+                name = (_UNTRAINED if reconstruction.filled is None else _COLUMNS)[column]
+                write(left + cell_width / 2, top - 0.5 * _LINE, name, fontsize=8, ha="center")
         write(_GAP + block * block_width, down + height + 0.5 * _LINE, _short(reconstruction.key), fontsize=6, color="0.35")
     return figure
 
@@ -105,12 +114,23 @@ def _images(reconstruction: Reconstruction) -> tuple[Any, Any, Any]:
     return reconstruction.original, reconstruction.visible, reconstruction.filled
 
 
-def _draw(axes: Axes, values: Any) -> None:
+def _draw(axes: Axes, values: Any, is_hidden: Any | None = None) -> None:
     pixels = checked(values)
     is_small = max(pixels.shape[:2]) < _SIDE * _DPI
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    if is_hidden is not None:
+        pixels = _hatched(pixels, np.asarray(is_hidden, bool).reshape(*pixels.shape[:2], -1).any(2))
     axes.imshow(pixels, interpolation="nearest" if is_small else "antialiased")
     axes.set_axis_off()
+
+
+def _hatched(pixels: Any, is_hidden: Any) -> Any:
+    """(H', W', 3) with stripes over what is hidden, (H, W); small images are enlarged, so that stripes fit into a patch."""
+    factor = math.ceil(2 * _SIDE * _DPI / max(pixels.shape[:2]))
+    pixels, is_hidden = (np.repeat(np.repeat(values, factor, 0), factor, 1) for values in (pixels, is_hidden))
+    period = max(2, round(max(pixels.shape[:2]) / _STRIPES))
+    stripe = (np.add.outer(*map(np.arange, pixels.shape[:2])) // (period // 2)) % 2
+    return np.where(is_hidden[:, :, None], _HATCH[stripe], pixels)
 
 
 def _short(key: str) -> str:

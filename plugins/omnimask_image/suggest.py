@@ -58,8 +58,9 @@ _MAX_BAD = """\
 
 
 class SuggestFolder:
-    """A masked autoencoder for a folder of image files, from a look at up to 200 of them; for a folder that holds a
-    ``ViTMAEForPreTraining``, the recipe that begins with it.
+    """A masked autoencoder for a folder of image files, from a look at up to 200 of them.
+
+    A folder that holds a ``ViTMAEForPreTraining`` gets the recipe that begins with it.
 
     The size of pictures and patches follows the median of the shorter sides (on a CPU, 64 pixels at most), the network the number
     of pictures and the device, the steps the number of pictures.

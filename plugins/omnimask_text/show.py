@@ -15,6 +15,7 @@ _STYLE = """
 body { font: 15px/1.6 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.2rem; }
 p.note, h2 { color: var(--quiet); font-size: .85rem; font-weight: normal; }
+.both > .head { color: var(--quiet); font-size: .85rem; border-bottom: 1px solid var(--quiet); }
 h2 { margin: 1.8rem 0 .3rem; overflow-wrap: anywhere; }
 .both { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: .5rem 2rem; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -23,6 +24,10 @@ mark[title] { cursor: help; }
 mark.right { background: var(--right); }
 mark.wrong { background: var(--wrong); }
 """
+
+
+_HEADS = ("original", "filled in by the network")
+"""Above the columns of texts."""
 
 
 class Lines:
@@ -61,8 +66,9 @@ def _page(reconstructions: Sequence[Reconstruction], title: str) -> Iterator[str
         columns = ["".join(_left(piece, blanks.get(at)) for at, piece in enumerate(one.pieces))]
         if one.filled is not None:
             columns.append("".join(_right(piece, blanks.get(at)) for at, piece in enumerate(one.pieces)))
+        heads = "".join(f'<div class="head">{head}</div>' for head in _HEADS[: len(columns)])
         yield f"<h2>{escape(one.key)}</h2>"
-        yield '<div class="both">' + "".join(f'<div class="text">{column}</div>' for column in columns) + "</div>"
+        yield f'<div class="both">{heads}' + "".join(f'<div class="text">{column}</div>' for column in columns) + "</div>"
 
 
 def _legend(reconstructions: Sequence[Reconstruction]) -> Iterator[str]:

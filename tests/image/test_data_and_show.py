@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from omnimask.interfaces import Context, Reconstruction, Renderer
+from omnimask_image import show
 from omnimask_image.data import ImageFolder
 from omnimask_image.decode import PillowDecoder
 from omnimask_image.show import ImageGrid
@@ -54,3 +55,15 @@ def test_the_same_input_gives_the_same_file(tmp_path: Path) -> None:
 def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no reconstructions"):
         ImageGrid(Context())([], tmp_path / "a.png")
+
+
+def test_what_is_hidden_is_striped_and_no_grey() -> None:
+    """Of a greyscale picture in which a visible patch has the grey of what is hidden."""
+    pixels, is_hidden = np.full((8, 8, 3), 127, np.uint8), np.zeros((8, 8), bool)
+    is_hidden[:4, :4] = True
+    drawn = show._hatched(pixels, is_hidden)
+    half = len(drawn) // 2
+    hidden, visible = drawn[:half, :half].reshape(-1, 3), drawn[half:].reshape(-1, 3)
+    assert {tuple(color) for color in hidden.tolist()} == {tuple(color) for color in show._HATCH.tolist()}
+    assert (visible == 127).all()
+    assert (hidden[:, 2] > hidden[:, 1]).all()

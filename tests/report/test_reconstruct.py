@@ -122,3 +122,13 @@ def test_what_is_not_the_models_answer_is_said(normalize: str, words: str) -> No
     (first, _) = reconstruct(built.model, samples, batch, built.tokenizers, built.specs, precision)["image"]
     assert words in first.note
     assert bool(first.note) == bool(words)
+
+
+def test_hidden_numbers_are_marked(built: Callable[[str], Built]) -> None:
+    """In the raw value, where its tokens are continuous; ids have blanks instead."""
+    samples, found = look(built("pairs_drop"))
+    for shown in found["signal"]:
+        assert shown.is_hidden is not None and shown.is_hidden.shape == np.shape(shown.visible)
+        assert np.array_equal(np.asarray(shown.original)[~shown.is_hidden], np.asarray(shown.visible)[~shown.is_hidden])
+        assert 0 < shown.is_hidden.mean() < 1
+    assert all(shown.is_hidden is None for shown in found["words"]) and samples

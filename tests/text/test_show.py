@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -81,3 +82,10 @@ def test_the_page_needs_no_other_file(tmp_path: Path) -> None:
 def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no reconstructions"):
         Lines(Context())([], tmp_path / "page.html")
+
+
+def test_columns_have_headings(tmp_path: Path) -> None:
+    page = Lines(Context())([ONE], tmp_path / "page").read_text(encoding="utf-8")
+    assert page.index("original</div>") < page.index("filled in by the network</div>")
+    alone = Lines(Context())([dataclasses.replace(ONE, filled=None)], tmp_path / "alone").read_text(encoding="utf-8")
+    assert "original</div>" in alone and "filled in by the network" not in alone

@@ -33,14 +33,15 @@ def draw(evaluation: Evaluation, title: str) -> bytes:
     from matplotlib.figure import Figure
 
     probes = list(dict.fromkeys(point.probe for point in evaluation.points))
-    figure = Figure(figsize=(0.6 + 4.2 * len(probes), 3.8), dpi=_DPI, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(0.6 + 4.2 * len(probes), 4.1), dpi=_DPI, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=9, fontweight="bold")
     axes = figure.subplots(1, len(probes), sharey=True, squeeze=False)[0]
     for axis, probe in zip(axes, probes, strict=True):
         _panel(axis, [point for point in evaluation.points if point.probe == probe], evaluation.chance, probe)
     axes[0].set_ylabel("accuracy on held-out samples, %")
-    axes[-1].legend(frameon=False, fontsize=8, loc="lower right")
+    lines, names = axes[-1].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, fontsize=8, loc="outside lower center", ncols=len(names))
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return buffer.getvalue()

@@ -103,13 +103,28 @@ def _each(
                 if answers is not None:
                     content, is_known = answers.predicted[name]
                     filled = tokenizer.decode(_filled(tokens, spec, is_visible[part], content[part], is_known[part]))
-                one = Reconstruction(printable(sample.draw.key), tokenizer.decode(tokens), visible, filled)
+                hidden = _hidden(tokenizer, tokens, spec, is_visible[part])
+                one = Reconstruction(printable(sample.draw.key), tokenizer.decode(tokens), visible, filled, is_hidden=hidden)
                 if spec.vocabulary is not None:
                     ranked = ranking.part(part.start, part.stop)
                     pieces, blanks = describe(tokens, tokenizer, spec, shown[part], is_asked[part], ranked)
                     one = dataclasses.replace(one, pieces=pieces, blanks=blanks)
                 found[name].append(one)
     return found
+
+
+def _hidden(tokenizer: Tokenizer, tokens: Tokens, spec: TokenSpec, is_visible: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Where a raw value comes from hidden tokens: where it changes with them. None where raw values are no arrays."""
+    if spec.width is None:
+        return None
+    mean, std = (np.broadcast_to(np.asarray(value, np.float32), spec.width) for value in (spec.mean, spec.std))
+    plain = np.broadcast_to(mean, (len(tokens), *spec.width)).copy()
+    marked = plain.copy()
+    marked[~is_visible] += std
+    before, after = (tokenizer.decode(dataclasses.replace(tokens, content=content)) for content in (plain, marked))
+    if not (isinstance(before, np.ndarray) and isinstance(after, np.ndarray) and before.shape == after.shape):
+        return None
+    return (before != after) & ((before == before) | (after == after))  # what is missing (NaN) in both is not hidden
 
 
 def visible_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omnimask.component import Component
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, MaskedBatch, Reconstruction, Renderer, Sample
+from omnimask.interfaces import Context, Dataset, MaskedBatch, Reconstruction, Renderer, Sample
 from omnimask.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.registry import discover
@@ -20,6 +21,8 @@ from omnimask.training.precision import Precision
 
 COUNT = 6
 """Samples in a figure, unless more are asked for."""
+_LOOKED_AT = 20
+"""So many samples for each one in a figure are looked at for their labels."""
 
 
 def load_renderers(recipe: Recipe) -> dict[str, type[Renderer]]:
@@ -33,9 +36,35 @@ def load_renderers(recipe: Recipe) -> dict[str, type[Renderer]]:
 
 
 def held_out_samples(built: Built, count: int) -> list[Sample]:
-    """The first readable held-out samples, with the masks of validation; training samples where none are held out."""
+    """Readable held-out samples with the masks of validation; training samples where none are held out.
+
+    They come in an order of their keys' digests, which depends on no folder, one of each label before the second of any.
+    """
     indices = built.validation_indices if len(built.validation_indices) else built.train_indices
-    return read_samples(built.validation, [Place(0, 0, index, 0.0) for index in indices.tolist()], count)
+    ordered = by_label(built.dataset, by_key(built.dataset, indices.tolist()), count)
+    return read_samples(built.validation, [Place(0, 0, index, 0.0) for index in ordered], count)
+
+
+def by_key(dataset: Dataset, indices: Sequence[int]) -> list[int]:
+    """Indices in the order of their keys' digests."""
+    return sorted(indices, key=lambda index: blake2b(dataset.key(index).encode("utf-8", "surrogateescape"), digest_size=8).digest())
+
+
+def by_label(dataset: Dataset, indices: Sequence[int], count: int) -> list[int]:
+    """Indices with one of each label first, where samples have labels; only the first few dozen are looked at."""
+    seen: dict[str, int] = {}
+    ranked: list[tuple[int, int]] = []
+    looked_at = indices[: _LOOKED_AT * count]
+    for number, index in enumerate(looked_at):
+        try:
+            label = dataset[index].get("label")
+        except (OSError, ValueError):
+            label = None
+        turn = 0 if label is None else seen.get(str(label), 0)
+        if label is not None:
+            seen[str(label)] = turn + 1
+        ranked.append((turn, number))
+    return [*(looked_at[number] for _, number in sorted(ranked)), *indices[_LOOKED_AT * count :]]
 
 
 def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> list[Sample]:
