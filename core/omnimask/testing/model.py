@@ -16,6 +16,7 @@ from torch import Tensor
 
 from omnimask.builder import Built
 from omnimask.data.planner import Place
+from omnimask.embed import ModalityEmbedding
 from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample, View
 from omnimask.model import MaskedModel
 from omnimask.testing.check import distance, disturb_global_randomness, gradient, require
@@ -71,8 +72,10 @@ class ModelContract(ABC):
         output = model(batch)
         require(bool(torch.isfinite(output.loss)), f"the loss of the first batch is {output.loss.item()}")
         output.loss.backward()
+        some = [name for name, module in model.named_modules() if isinstance(module, ModalityEmbedding) and not module.tells_all]
+        unused = (*self.unused_parameters, *some)  # the latter serve slots without content, which a stream may not have
         for name, parameter in model.named_parameters():
-            if not parameter.requires_grad or name.startswith(tuple(self.unused_parameters)):
+            if not parameter.requires_grad or name.startswith(unused):
                 continue
             require(
                 parameter.grad is not None and bool(parameter.grad.any()),
