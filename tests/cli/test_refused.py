@@ -14,7 +14,7 @@ Command = Callable[..., Any]
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["encoder.position={name: alibi}", "encoder.summary=1"], "cannot bias its attention"),
+        (["encoder.position={name: alibi}", "encoder.summary=1"], "alibi would bias attention"),
         (["train.steps=0x8000000000000000"], "this whole number is too large for any option"),
         (["train.optimizer.lr=.inf"], "train.optimizer.lr: should be a finite number (got inf)"),
         (["train.optimizer.eps=.nan"], "train.optimizer.eps: should be"),

@@ -17,7 +17,8 @@ from omnimask_image.show import ImageGrid
 
 def reconstruction(key: str, height: int, width: int, channels: int) -> Reconstruction:
     shape = (height, width, channels)
-    return Reconstruction(key, *(np.full(shape, value, np.uint8) for value in (255, 127, 0)))
+    first, second, third = (np.full(shape, value, np.uint8) for value in (255, 127, 0))
+    return Reconstruction(key, first, second, third)
 
 
 def test_a_folder_of_images_gives_files_for_the_decoder(tmp_path: Path) -> None:

@@ -88,7 +88,6 @@ class TestSignalDrop(ToyRecipe):
 
 class TestPairsDrop(ToyRecipe):
     name = "pairs_drop"
-    unused_parameters = ("passes.main.encoder.modalities",)  # of hidden slots, which this encoder does not read
 
 
 class TestPairsMixed(ToyRecipe):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from omnimask.builder import Built
 from omnimask.data.planner import Place
+from omnimask.embed import ModalityEmbedding
 from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample, View
 from omnimask.model import MaskedModel
 from omnimask.testing.check import distance, disturb_global_randomness, gradient, require
@@ -90,11 +91,13 @@ class ModelContract(ABC):
             require(is_finite, f"the gradient of {name} is not finite")
 
     def _without_gradient(self, model: MaskedModel) -> list[str]:
+        some = [name for name, module in model.named_modules() if isinstance(module, ModalityEmbedding) and not module.tells_all]
+        unused = (*self.unused_parameters, *some)  # the latter serve slots without content, which a stream may not have
         return [
             name
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
-            and not name.startswith(tuple(self.unused_parameters))
+            and not name.startswith(unused)
             and (parameter.grad is None or not bool(parameter.grad.any()))
         ]
 
