@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from omnimask.cli.output import stdout
+
 if TYPE_CHECKING:
-    from omnimask.interfaces import Blank, Candidate, Reconstruction
+from omnimask.interfaces import Blank, Candidate, Reconstruction
 
 ROWS = 12
 """So many of a sample's tokens are listed with their candidates, unless all are wanted."""
@@ -28,7 +29,7 @@ def write_blanks(found: Mapping[str, Sequence[Reconstruction]], *, has_all: bool
         found: by modality.
         has_all: whether all blanks are listed, and not the first ``ROWS`` of a sample only.
     """
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=stdout(), highlight=False)
     shown = [(name, one) for name, each in found.items() for one in each if one.blanks]
     for name, one in shown:
         title = one.key if len(found) == 1 else f"{one.key}, {name}"
@@ -39,7 +40,7 @@ def write_blanks(found: Mapping[str, Sequence[Reconstruction]], *, has_all: bool
     if shown:
         console.print(Text("In brackets: what was asked for. = is the token that was there. Shares are of all tokens."))
         console.print()
-    sys.stdout.flush()
+    stdout().flush()
     return bool(shown)
 
 

@@ -52,19 +52,20 @@ _answers: list[TextIO | None] = [None]
 """Where answers go while other code's prints are redirected."""
 
 
-def _stdout() -> TextIO:
+def stdout() -> TextIO:
+    """The stream for answers, also inside of :func:`messages`, where ``sys.stdout`` is not."""
     return _answers[0] or sys.stdout
 
 
 def write_json(value: Any) -> None:
     """One JSON document to stdout."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    print(text if text.isascii() or not _has_surrogates(text) else json.dumps(value, indent=2), file=_stdout(), flush=True)
+    print(text if text.isascii() or not _has_surrogates(text) else json.dumps(value, indent=2), file=stdout(), flush=True)
 
 
 def write_text(text: str) -> None:
     """Text to stdout, as it is."""
-    print(printable(text, keep=_LAYOUT), file=_stdout(), flush=True)
+    print(printable(text, keep=_LAYOUT), file=stdout(), flush=True)
 
 
 def _has_surrogates(text: str) -> bool:
@@ -85,11 +86,11 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell, keep=_LAYOUT)) for cell in row))
-    console = Console(file=_stdout())
+    console = Console(file=stdout())
     if title:
         console.print(Text(printable(title), style="bold"), soft_wrap=True)
     console.print(table)
-    _stdout().flush()
+    stdout().flush()
 
 
 def write_pairs(pairs: Mapping[str, str], *, title: str = "") -> None:
