@@ -13,7 +13,7 @@ from rich.text import Text
 from omnimask.cli.output import stdout
 
 if TYPE_CHECKING:
-from omnimask.interfaces import Blank, Candidate, Reconstruction
+    from omnimask.interfaces import Blank, Candidate, Reconstruction
 
 ROWS = 12
 """So many of a sample's tokens are listed with their candidates, unless all are wanted."""
