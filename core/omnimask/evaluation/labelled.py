@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from omnimask.builder import Built
+from omnimask.data.faults import of_one_sample
 from omnimask.data.labels import Row, unknown_keys
 from omnimask.data.split import held_out, whole_key, whole_keys
 from omnimask.errors import UserError
@@ -135,7 +136,8 @@ def check_labels(dataset: Dataset, indices: Sequence[int]) -> None:
 def _read(dataset: Dataset, indices: Sequence[int]) -> Iterator[Label | None]:
     for index in indices:
         try:
-            sample = dataset[index]
+            with of_one_sample:
+                sample = dataset[index]
         except (OSError, ValueError):
             continue  # counted when all samples are read
         yield as_label(sample.get(FIELD), dataset.key(index))
