@@ -39,6 +39,7 @@ from omnimask.interfaces import (
     TokenSpec,
 )
 from omnimask.model import MaskedModel
+from omnimask.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.recipe.numbers import check_numbers
 from omnimask.recipe.options import plain
@@ -124,7 +125,7 @@ class Built:
         for bad in loaded.bad:
             if bad.key not in self.left_out:
                 self.left_out[bad.key] = bad.reason
-                logger.warning("held-out sample %s is left out: %s", bad.key, bad.reason)
+                logger.warning("held-out sample %s is left out: %s", printable(bad.key), printable(bad.reason))
         if loaded.batch is not None:
             yield loaded.batch
 

@@ -22,6 +22,7 @@ from omnimask.evaluation.answers import AnswerScores, Table, scored_rows
 from omnimask.evaluation.unigram import Unigram
 from omnimask.interfaces import Draw, MaskedBatch, Masking, Sample
 from omnimask.maskers.candidates import SPECIAL
+from omnimask.printable import printable
 from omnimask.run.hiding import exact_corruptor
 from omnimask.training.precision import Precision
 
@@ -95,7 +96,7 @@ def choose(built: Built, max_tokens: int) -> Chosen:
         try:
             sample = built.validation.sample(Place(0, 0, index, 0.0))
         except (OSError, ValueError) as error:
-            logger.warning("held-out sample %s is left out: %s", built.dataset.key(index), error)
+            logger.warning("held-out sample %s is left out: %s", printable(built.dataset.key(index)), printable(str(error)))
             continue
         count = sum(len(content) for content in _content(built, sample).values())
         if samples and total + count > max_tokens:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from omnimask.errors import RunStopped
+from omnimask.printable import printable
 from omnimask.training.config import BadSamples
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class BadSampleGuard:
         """
         for bad in found:
             if bad.key not in self.counts:
-                logger.warning("unreadable sample left out: %s: %s", bad.key, bad.reason)
+                logger.warning("unreadable sample left out: %s: %s", printable(bad.key), printable(bad.reason))
             if bad.trace and (last := bad.trace.rstrip().rpartition("\n")[0]) not in self._traced:
                 self._traced.add(last)
                 logger.info("reading it raised an exception that readers should not raise:\n%s", bad.trace.rstrip())
