@@ -257,3 +257,10 @@ def test_faults_of_a_component_name_the_component(registrar, write, text, kind: 
     with pytest.raises(UserError) as info:
         load_recipe(write(text), [f"{key}={{name: faulty}}"], registry=Registry([registrar, faulty]))
     assert words in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("short", "limit"), [("10", BadSamples(fraction=0, at_least=10)), ("0.01", BadSamples(fraction=0.01, at_least=0))]
+)
+def test_a_number_of_bad_samples_is_enough(short: str, limit: BadSamples) -> None:
+    assert load_recipe("image", [f"data.max_bad={short}"]).data.options.max_bad == limit

@@ -33,7 +33,7 @@ OVERRIDES = {
     "data.path": TEXT,
     "data.suffixes": st.lists(TEXT, max_size=3),
     "data.cache": st.none() | TEXT,
-    "data.max_bad": st.sampled_from([{}, {"fraction": 1, "at_least": 0}]),
+    "data.max_bad": st.sampled_from([{}, {"fraction": 1, "at_least": 0}, 10, 0.01]),
     "train.optimizer.lr": FLOATS,
     "train.schedule.warmup": st.integers() | st.just("auto"),
     "train.micro_batch_tokens": st.just("auto") | st.integers(1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 RESERVED_LABELS = frozenset(
     {
@@ -85,6 +85,13 @@ class BadSamples(BaseModel):
     at_least: Annotated[int, Field(ge=0, description="this many are always tolerated")] = 10
 
 
+def _limit(value: Any) -> Any:
+    """``10`` is short for ``{fraction: 0, at_least: 10}``, and ``0.01`` for ``{fraction: 0.01, at_least: 0}``."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return {"fraction": 0.0, "at_least": value} if isinstance(value, int) else {"fraction": value, "at_least": 0}
+
+
 class DataOptions(BaseModel):
     """The keys of `data:` that belong to the framework; all others belong to the data set named there."""
 
@@ -98,4 +105,8 @@ class DataOptions(BaseModel):
         Annotated[int, Field(gt=0)] | Literal["auto"],
         Field(description="samples that are permuted together where they lie in shards, which are permuted first; auto: 65536"),
     ] = "auto"
-    max_bad: Annotated[BadSamples, Field(description="unreadable samples tolerated")] = BadSamples()
+    max_bad: Annotated[
+        BadSamples,
+        BeforeValidator(_limit),
+        Field(description="unreadable samples tolerated; a whole number is short for at_least alone, another one for fraction"),
+    ] = BadSamples()
