@@ -1,4 +1,4 @@
-"""What waiting threads cost: the text quick start alone and beside one busy process, with threads that spin and that sleep.
+"""What waiting threads cost: the text quick start alone and beside one busy process, with threads that spin and that soon sleep.
 
     python benchmarks/threads.py
 
@@ -24,7 +24,7 @@ from protocol import machine
 RESULT = Path(__file__).parent / "results" / "threads.json"
 WAITING: Mapping[str, Mapping[str, str]] = {
     "spinning": {"GOMP_SPINCOUNT": "300000"},  # the library's own default
-    "sleeping": {},  # the command's default
+    "spinning briefly": {},  # the command's default
 }
 SKIPPED, STEPS = 5, 14
 

@@ -103,7 +103,7 @@ def test_the_samples_are_parts_and_none_is_longer_than_fits(built: Built) -> Non
     assert isinstance(built.counts, np.ndarray)
     assert built.counts.max() == LONGEST
     check_data(built)
-    assert data_record(built) == {"fingerprint": built.dataset.fingerprint(), "samples": len(built.dataset)}
+    assert data_record(built) == {"fingerprint": built.dataset.fingerprint(), "format": 2, "samples": len(built.dataset)}
 
 
 def test_no_book_is_on_both_sides_and_counts_are_those_of_the_batches(built: Built) -> None:

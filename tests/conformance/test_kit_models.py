@@ -204,7 +204,7 @@ class Off(nn.Module):
         ("counts slots", "test_positions_matter", "use stream.positions"),
         ("counts slots", "test_packed_equals_one_by_one", "samples influence each other"),
         ("no has_position", "test_slots_without_a_position_get_nothing", "look at stream.has_position"),
-        ("too narrow", "test_placement_fits_the_stream", r"added must have shape \(\d+, 16\)"),
+        ("too narrow", "test_placement_fits_the_stream", r"added has shape \(\d+, 15\); expected \(\d+, 16\)"),
         ("not finite", "test_placement_fits_the_stream", "added is not finite"),
     ],
 )

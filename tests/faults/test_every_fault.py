@@ -95,13 +95,17 @@ class Lab:
             return self.pretrain(*changes)
 
     def damaged(self, wanted: Callable[[Any, int], Any]) -> contextlib.AbstractContextManager[None]:
-        """Inside the ``with`` block, ``wanted(output, call)`` takes the place of what the model gives."""
+        """Inside the ``with`` block, ``wanted(output, call)`` takes the place of what the model gives in training."""
         forward, calls = MaskedModel.forward, iter(range(10**9))
 
         @contextlib.contextmanager
         def patched() -> Iterator[None]:
+            def watched(model: MaskedModel, *args: Any, **options: Any) -> Any:
+                output = forward(model, *args, **options)
+                return wanted(output, next(calls)) if model.training else output
+
             with self.monkeypatch.context() as patch:
-                patch.setattr(MaskedModel, "forward", lambda model, *a, **k: wanted(forward(model, *a, **k), next(calls)))
+                patch.setattr(MaskedModel, "forward", watched)
                 yield
 
         return patched()
@@ -351,7 +355,7 @@ def refusing_disk(lab: Lab, number: int) -> None:
 
     def limited(file: Any, data: Any) -> None:
         nonlocal refuses
-        refuses = refuses or "step-00000006" in str(getattr(file, "name", ""))
+        refuses = refuses or "step-00000006" in str(Path(f"/proc/self/fd/{file.fileno()}").readlink())
         if refuses:
             raise OSError(number, os.strerror(number))
         write(file, data)

@@ -17,7 +17,18 @@ def result(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["mae_decoder_512x8", "mae_decoder_256x4", "text_step", "text_masking", "text_rts", "loop_2ms", "loop_50ms"]
+    "name",
+    [
+        "mae_decoder_512x8",
+        "mae_decoder_256x4",
+        "text_step",
+        "text_masking",
+        "text_rts",
+        "loop_2ms",
+        "loop_50ms",
+        "border_text",
+        "border_image",
+    ],
 )
 def test_tables_are_those_of_the_results(name: str) -> None:
     found = result(name)
@@ -86,3 +97,9 @@ def test_few_label_scores_are_those_of_the_result() -> None:
             low, high = (100 * value for value in found[name]["differences"]["linear"][labels]["random init"][1:3])
             assert f"| {name[-1]} | {labels} | {shown} |" in page
             assert f"[{low:.1f}, {high:.1f}]" in page
+
+
+def test_threads_are_those_of_the_result() -> None:
+    for row in result("threads")["rows"]:
+        rates = " | ".join(f"{row[key]:,.0f}" for key in ("tokens_per_second", "lowest", "highest"))
+        assert f"| {row['name']} | {rates} |" in PAGE

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from omnimask.run import threads
-from omnimask.run.threads import choose_threads, usable_cores, wait_passively
+from omnimask.run.threads import choose_threads, usable_cores, wait_briefly
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +52,13 @@ def test_quotas_of_control_groups_count(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert usable_cores() == expected
 
 
-def test_threads_wait_passively_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOMP_SPINCOUNT", "100")
-    wait_passively()
-    assert "OMP_WAIT_POLICY" not in os.environ
-    monkeypatch.delenv("GOMP_SPINCOUNT")
-    wait_passively()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+def test_threads_wait_briefly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    wait_briefly()
+    assert "GOMP_SPINCOUNT" not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
 
 
 @pytest.mark.process
@@ -66,9 +66,9 @@ def test_the_command_sets_it_before_torch_is_imported() -> None:
     code = """
 import os, sys
 from omnimask import cli
-cli.main = lambda: print('torch' in sys.modules, os.environ.get('OMP_WAIT_POLICY')) or 0
+cli.main = lambda: print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT')) or 0
 cli.entry()
 """
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["False", "PASSIVE"], done.stderr
+    assert done.stdout.split() == ["False", "10000"], done.stderr

@@ -25,7 +25,7 @@ from omnimask.cli.pretrain import pretrain
 from omnimask.cli.reconstruct import reconstruct
 from omnimask.cli.resume import resume
 from omnimask.errors import BrokenContract, Interrupted, RunStopped, UserError
-from omnimask.run.threads import wait_passively
+from omnimask.run.threads import wait_briefly
 
 __all__ = ["entry", "main"]
 
@@ -136,7 +136,7 @@ def untold(error: Exception, *messages: str) -> Sequence[str]:
 
 def entry() -> None:
     """The console script."""
-    wait_passively()
+    wait_briefly()
     sys.exit(main())
 
 

@@ -10,7 +10,6 @@ L tokens of one sample and modality, n of all its modalities; T slots, S sequenc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -72,18 +71,24 @@ class TokenBorder:
         for name, (arity, shape, dtype) in self._fields.items():
             if name not in value.fields:
                 raise Breach(f"field {name!r} is declared in its spec and missing; the tokens have {sorted(value.fields)}")
-            _has(value.fields[name], (length,) * arity + shape, dtype, "field ", name)
+            _has(value.fields[name], (length,) * arity + shape, dtype, _FIELD, name)
         return value
 
 
-def check_token_values(tokens: Tokens, spec: TokenSpec) -> None:
+def check_token_values(tokens: Tokens, spec: TokenSpec, num_specials: int = 0) -> None:
     """Ranges and finiteness of content, positions and fields, of any number of samples' tokens.
+
+    Args:
+        tokens: of one or several samples.
+        spec: of their modality.
+        num_specials: how many ids after the vocabulary, which corruptors insert, may stand in the content too. A tokenizer gives
+            none of them.
 
     Raises:
         Breach: a value is out of range or not finite.
     """
     if spec.width is None:
-        _in_range(tokens.content, 0, spec.vocabulary, "ids")
+        _in_range(tokens.content, 0, (spec.vocabulary or 0) + num_specials, "ids")
     else:
         _finite(tokens.content, "content")
     _finite(tokens.positions, "positions")
@@ -168,16 +173,16 @@ class CheckedMasker:
 
 
 def view_of(value: Any) -> View:
-    """A corruptor's view with the right types, shapes and counts; :func:`check_view_values` compares the values.
+    """A corruptor's result, which must be a view; :func:`check_view` compares what it holds.
 
     Raises:
-        Breach: it differs from its interface.
+        Breach: it is none.
     """
     if not isinstance(value, View):
         raise Breach(f"it must return a View, not {described(value)}")
-    _check_stream(value.context, "context")
-    if value.query is not None:
-        _check_stream(value.query, "query")
+    for name, stream in (("context", value.context), ("query", value.query)):
+        if not isinstance(stream, Stream) and (stream is not None or name == "context"):
+            raise Breach(f"{name} must be a Stream, not {described(stream)}")
     return value
 
 
@@ -197,12 +202,15 @@ def blamed(call: Callable[[], T], origins: Iterable[str], sample: Sample) -> T:
         raise
 
 
-def check_view_values(view: View, sample: Sample, specs: Mapping[str, TokenSpec]) -> None:
-    """Ranges and finiteness of one sample's view, in sample coordinates.
+def check_view(view: View, sample: Sample, specs: Mapping[str, TokenSpec]) -> None:
+    """Types, shapes, counts, ranges and finiteness of one sample's view, in sample coordinates.
 
     Raises:
-        Breach: a value is out of range or not finite.
+        Breach: it differs from its interface.
     """
+    check_stream(view.context, "context ")
+    if view.query is not None:
+        check_stream(view.query, "query ")
     try:
         packed_fields([sample], [view], specs)
     except ValueError as error:
@@ -265,59 +273,61 @@ def check_stream_values(
     _weights(table.weight)
 
 
-def _is_plain(stream: Stream) -> bool:
-    """Whether everything has exactly the right type and shape, as :func:`omnimask.streams.sequence` makes it; for every sample,
-    hence the short way."""
-    slots, table, lengths = stream.source.shape, stream.targets, stream.layout.lengths.shape
+def is_plain(stream: Stream) -> bool:
+    """Whether everything has exactly the right type, and counts agree, as :func:`omnimask.streams.sequence` makes them.
+
+    Of stacked streams the counts are sums over samples. Where this is False, :func:`check_stream` tells of each what is wrong.
+    """
+    slots, table = stream.source.shape, stream.targets
     rows = table.of.shape
     return (
         slots == stream.literal.shape == stream.modality.shape == stream.rank.shape == stream.block.shape
-        and slots == stream.has_position.shape == (stream.layout.num_slots,)
-        and stream.source.dtype is stream.literal.dtype is stream.modality.dtype is _INT64
-        and stream.rank.dtype is stream.block.dtype is _INT64
-        and stream.has_position.dtype is _BOOL
+        and slots == stream.has_position.shape == stream.positions.shape[:1] == (stream.layout.num_slots,)
         and stream.positions.ndim == 2
-        and stream.positions.shape[0] == slots[0]
-        and lengths == stream.kind.shape == stream.level.shape == stream.layout.parent.shape
+        and stream.layout.lengths.shape == stream.kind.shape == stream.level.shape == stream.layout.parent.shape
         and table.at.shape == (*rows, table.arity or 1)
         and rows == table.literal.shape == table.weight.shape
-        and table.at.dtype is table.of.dtype is table.literal.dtype is _INT64
+        and stream.has_position.dtype is _BOOL
         and table.weight.dtype is _FLOAT32
+        and stream.source.dtype is stream.literal.dtype is stream.modality.dtype is _INT64
+        and stream.rank.dtype is stream.block.dtype is table.at.dtype is table.of.dtype is table.literal.dtype is _INT64
         and table.index is None
     )
 
 
-def _check_stream(stream: Any, name: str) -> None:
-    if not isinstance(stream, Stream):
-        raise Breach(f"{name} must be a Stream, not {described(stream)}")
-    with suppress(AttributeError):  # of what is no array
-        if _is_plain(stream):
-            return
+def check_stream(stream: Stream, name: str = "") -> None:
+    """Types, shapes and counts of one sample's stream.
+
+    Raises:
+        Breach: they differ from its interface.
+    """
     slots, layout = (len(stream.source),), stream.layout
     if layout.num_slots != slots[0]:
-        raise Breach(f"the sequences of {name} have {layout.num_slots} slots, and its source {slots[0]}")
-    _has(stream.source, slots, _INT64, name, " source")
-    _has(stream.literal, slots, _INT64, name, " literal")
-    _has(stream.modality, slots, _INT64, name, " modality")
-    _has(stream.rank, slots, _INT64, name, " rank")
-    _has(stream.block, slots, _INT64, name, " block")
-    _has(stream.has_position, slots, _BOOL, name, " has_position")
+        raise Breach(f"the sequences of {name or 'the stream'} have {layout.num_slots} slots, and its source {slots[0]}")
+    _has(stream.source, slots, _INT64, name, "source")
+    _has(stream.literal, slots, _INT64, name, "literal")
+    _has(stream.modality, slots, _INT64, name, "modality")
+    _has(stream.rank, slots, _INT64, name, "rank")
+    _has(stream.block, slots, _INT64, name, "block")
+    _has(stream.has_position, slots, _BOOL, name, "has_position")
     if stream.positions.ndim != 2 or len(stream.positions) != slots[0]:
-        raise Breach(f"{name} positions have shape {stream.positions.shape}; expected ({slots[0]}, number of axes)")
+        raise Breach(f"{name}positions have shape {stream.positions.shape}; expected ({slots[0]}, number of axes)")
     if not len(layout.lengths) == len(stream.kind) == len(stream.level) == len(layout.parent):
         numbers = f"{len(stream.kind)}, {len(stream.level)} and {len(layout.parent)}"
-        raise Breach(f"{name} has {layout.num_sequences} sequences, and its kind, level and layout.parent have {numbers}")
+        raise Breach(f"there are {layout.num_sequences} sequences, and {name}kind, level and layout.parent have {numbers}")
     table = stream.targets
     rows = (len(table.of),)
-    _has(table.at, (*rows, table.arity or 1), _INT64, name, " targets.at")
-    _has(table.of, rows, _INT64, name, " targets.of")
-    _has(table.literal, rows, _INT64, name, " targets.literal")
-    _has(table.weight, rows, _FLOAT32, name, " targets.weight")
+    _has(table.at, (*rows, table.arity or 1), _INT64, name, "targets.at")
+    _has(table.of, rows, _INT64, name, "targets.of")
+    _has(table.literal, rows, _INT64, name, "targets.literal")
+    _has(table.weight, rows, _FLOAT32, name, "targets.weight")
     if table.index is not None:
-        _has(table.index, rows, _INT64, name, " targets.index")
+        _has(table.index, rows, _INT64, name, "targets.index")
 
 
 _BOOL, _INT64, _FLOAT32 = np.dtype("bool"), np.dtype("int64"), np.dtype("float32")
+
+_FIELD = "field "
 
 _KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}
 """Kinds of array that become a declared kind without loss, by the declared kind; numbers as far as they fit."""
@@ -342,7 +352,7 @@ def _has(value: Any, shape: tuple[int, ...], declared: np.dtype[Any], *what: str
 
 
 def _name(what: tuple[str, ...]) -> str:
-    return f"{what[0]}{what[1]!r}" if what[0].endswith(" ") else "".join(what)
+    return f"{what[0]}{what[1]!r}" if what[0] == _FIELD else "".join(what)
 
 
 def _in_range(values: Any, low: int, stop: Any, what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.border import Breach, Owners, check_stream_values, check_token_values
+from omnimask.data.border import Breach, Owners, check_stream, check_stream_values, check_token_values, is_plain
 from omnimask.data.view_fields import CarriedFields
 from omnimask.interfaces import (
     CONTENT,
@@ -52,7 +52,7 @@ def collate(
     content = {m: _content(samples, m, spec) for m, spec in specs.items()}
     fields = {m: _fields(samples, m, spec) for m, spec in specs.items()}
     for m, spec in specs.items():
-        check_token_values(Tokens(content[m], _positions(samples, m, spec), fields[m]), spec)
+        check_token_values(Tokens(content[m], _positions(samples, m, spec), fields[m]), spec, spec.num_special_rows)
     carry = CarriedFields(samples, specs, fields, layouts, base)
     batch = MaskedBatch(
         store={m: Packed(content[m], layouts[m]) for m in specs},
@@ -147,6 +147,9 @@ def _pack(
 ) -> Stream:
     """The streams of B samples as one, in store coordinates; ``num_parents`` (B,) parents that each sample's sequences may have."""
     joint = stack(streams)
+    if not is_plain(joint):
+        for stream in streams:
+            check_stream(stream)
     axes = max(spec.axes for spec in specs.values())
     if joint.positions.shape[1] > axes:
         raise Breach(f"positions have {joint.positions.shape[1]} axes, and no modality has more than {axes}")

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from omnimask.data.border import Breach, TokenBorder, blamed, check_token_values, check_view_values, refuse, row_of, view_of
+from omnimask.data.border import Breach, TokenBorder, blamed, check_token_values, check_view, refuse, row_of, view_of
 from omnimask.data.collate import collate
 from omnimask.data.faults import of_one_sample, reason_of, trace_of
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
@@ -121,6 +121,11 @@ class ViewPlan:
             query = None if view.query is None else _with_noise(view.query, draw.at("noise", "query"))
             view = dataclasses.replace(view, context=_with_noise(view.context, draw.at("noise", "context")), query=query)
         return dataclasses.replace(view, hidden={name: _hidden(tokens, masking[name]) for name, tokens in sample.tokens.items()})
+
+
+def _holds_specials(content: Any, spec: TokenSpec) -> bool:
+    """Whether ids (a tensor) reach those that corruptors insert."""
+    return spec.vocabulary is not None and spec.num_special_rows > 0 and len(content) > 0 and int(content.max()) >= spec.vocabulary
 
 
 def _with_noise(stream: Stream, draw: Draw) -> Stream:
@@ -284,14 +289,18 @@ class Pipeline:
             try:
                 views.append({name: plan(sample) for name, plan in self.views.items()})
             except ValueError as error:
+                self._find_breach([sample], [{}], error)
                 raise RunStopped(f"sample {sample.draw.key!r} with {len(sample)} tokens cannot be masked: {error}") from error
         try:
-            return collate(samples, views, self.specs, {name: label.spec for name, label in self.labels.items()})
+            batch = collate(samples, views, self.specs, {name: label.spec for name, label in self.labels.items()})
         except Exception as error:  # named by component and sample where one of them is at fault
             self._find_breach(samples, views, error)
             raise
+        if any(_holds_specials(batch.store[name].data, spec) for name, spec in self.specs.items()):
+            self._find_breach(samples, views)
+        return batch
 
-    def _find_breach(self, samples: Sequence[Sample], views: Sequence[Mapping[str, View]], error: Exception) -> None:
+    def _find_breach(self, samples: Sequence[Sample], views: Sequence[Mapping[str, View]], error: Exception | None = None) -> None:
         """Compare what the samples and views of a batch hold with their interfaces, one by one.
 
         Raises:
@@ -302,9 +311,9 @@ class Pipeline:
             try:
                 for name, tokens in sample.tokens.items():
                     origin = self.modalities[name].origin if name in self.modalities else origin
-                    check_token_values(tokens, self.specs[name])
+                    check_token_values(TokenBorder(self.specs[name])(tokens), self.specs[name])
                 for name, one in view.items():
                     origin = self.views[name].origin if name in self.views else "the corruptor"
-                    check_view_values(one, sample, self.specs)
+                    check_view(one, sample, self.specs)
             except Breach as breach:
                 raise refuse(origin, breach, sample.draw.key) from error

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from omnimask.builder import Built, build
 from omnimask.component import Component
+from omnimask.errors import BrokenContract
 from omnimask.interfaces import Context, FieldSpec, MaskedBatch, Placement, Position, Stream
 from omnimask.testing.check import distance, require
 from omnimask.testing.model import ModelContract, predictions
@@ -48,7 +49,10 @@ class PositionContract(ModelContract):
     def test_placement_fits_the_stream(self) -> None:
         built = self.built()
         stream = self.batch(built).views["main"].context
-        placement, slots = self.alone(built)(stream), stream.layout.num_slots
+        try:
+            placement, slots = self.alone(built)(stream), stream.layout.num_slots
+        except BrokenContract as breach:
+            raise AssertionError(str(breach)) from breach
         require(isinstance(placement, Placement), f"a position gives a Placement, not {type(placement).__name__}")
         parts: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {"added": (placement.added, (slots, WIDTH))}
         if placement.rotation is not None:
