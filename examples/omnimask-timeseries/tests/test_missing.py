@@ -20,7 +20,7 @@ def built():
     recipe = omnimask.load_recipe(
         "timeseries/quickstart",
         [
-            "data={name: timeseries.stocks, split_channels: false}",
+            "data={name: timeseries.stocks, split_channels: false, validation: 0.25}",
             "modalities.timeseries.corruptor={name: mask_token}",
             "predictors=[{name: in_place, target: {name: timeseries.values}}]",
             "encoder.width=32",
