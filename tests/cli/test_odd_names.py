@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -86,3 +87,13 @@ def test_nothing_held_out_can_be_read(omnimask: Command, recipe: Path, pictures:
 def test_what_is_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable("a\nb", keep="\n") == "a\nb"
+
+
+def test_what_is_left_out_is_named_on_the_terminal(
+    omnimask: Command, recipe: Path, odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of a run does not pass for a display that an application configured."""
+    next(odd.iterdir()).write_bytes(b"nothing")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    result = omnimask("pretrain", recipe, f"data={{name: image.folder, path: {odd}, validation: 0}}", "--run", "a")
+    assert result.code == 0 and "WARNING: unreadable sample left out: " in result.err, result.err

@@ -1,8 +1,9 @@
 """The run-time border to components on the host: what they return is compared with what their interface promises.
 
-Types, shapes and counts are compared sample by sample. Ranges and finiteness are compared once per packed batch, on all samples
-together; only where that fails are the samples compared one by one, to name the one at fault. A breach is an error of the component
-and not of the sample, so it ends the run (:class:`~omnimask.errors.BrokenContract`) instead of being counted as a bad sample.
+Tokens and maskings, which other components read next, are compared sample by sample for types, shapes and counts. Views, and the
+ranges and finiteness of everything, are compared once per packed batch, on all samples together; only where that fails are the
+samples compared one by one, to name the one at fault. A breach is an error of the component and not of the sample, so it ends the
+run (:class:`~omnimask.errors.BrokenContract`) instead of being counted as a bad sample.
 
 L tokens of one sample and modality, n of all its modalities; T slots, S sequences, N targets; A position axes.
 """
@@ -156,7 +157,7 @@ class CheckedMasker:
         self.masker, self.origins = masker, origins
 
     def __call__(self, sample: Sample) -> Mapping[str, Masking]:
-        found = blamed(lambda: self.masker(sample), self.origins.values(), sample)
+        found = called_for(lambda: self.masker(sample), self.origins.values(), sample)
         if not isinstance(found, Mapping) or any(name not in found for name in sample.tokens):
             got = sorted(cast(Mapping[str, Any], found)) if isinstance(found, Mapping) else described(found)
             raise refuse(
@@ -191,7 +192,7 @@ def joined(origins: Iterable[str]) -> str:
     return " and ".join(dict.fromkeys(origins)) or "the component"
 
 
-def blamed(call: Callable[[], T], origins: Iterable[str], sample: Sample) -> T:
+def called_for(call: Callable[[], T], origins: Iterable[str], sample: Sample) -> T:
     """The result of a call. An exception that is no refusal (``ValueError``) gets a note of the component and the sample."""
     try:
         return call()
@@ -291,7 +292,7 @@ def is_plain(stream: Stream) -> bool:
         and table.weight.dtype is _FLOAT32
         and stream.source.dtype is stream.literal.dtype is stream.modality.dtype is _INT64
         and stream.rank.dtype is stream.block.dtype is table.at.dtype is table.of.dtype is table.literal.dtype is _INT64
-        and table.index is None
+        and (table.index is None or (table.index.shape == rows and table.index.dtype is _INT64))
     )
 
 
@@ -310,8 +311,9 @@ def check_stream(stream: Stream, name: str = "") -> None:
     _has(stream.rank, slots, _INT64, name, "rank")
     _has(stream.block, slots, _INT64, name, "block")
     _has(stream.has_position, slots, _BOOL, name, "has_position")
-    if stream.positions.ndim != 2 or len(stream.positions) != slots[0]:
-        raise Breach(f"{name}positions have shape {stream.positions.shape}; expected ({slots[0]}, number of axes)")
+    positions = np.asarray(stream.positions)
+    if positions.ndim != 2 or len(positions) != slots[0]:
+        raise Breach(f"{name}positions have shape {positions.shape}; expected ({slots[0]}, number of axes)")
     if not len(layout.lengths) == len(stream.kind) == len(stream.level) == len(layout.parent):
         numbers = f"{len(stream.kind)}, {len(stream.level)} and {len(layout.parent)}"
         raise Breach(f"there are {layout.num_sequences} sequences, and {name}kind, level and layout.parent have {numbers}")

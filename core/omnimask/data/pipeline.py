@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from omnimask.data.border import Breach, TokenBorder, blamed, check_token_values, check_view, refuse, row_of, view_of
+from omnimask.data.border import Breach, TokenBorder, called_for, check_token_values, check_view, refuse, row_of, view_of
 from omnimask.data.collate import collate
 from omnimask.data.faults import of_one_sample, reason_of, trace_of
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
@@ -112,7 +112,7 @@ class ViewPlan:
         masked = Sample(sample.tokens, draw.at("masker"), sample.modalities, sample.labels)
         corrupted = Sample(sample.tokens, draw.at("corruptor"), sample.modalities, sample.labels)
         masking = self.masker(masked)
-        view = blamed(lambda: self.corruptor(corrupted, masking), (self.origin,), sample)
+        view = called_for(lambda: self.corruptor(corrupted, masking), (self.origin,), sample)
         try:
             view = view_of(view)
         except Breach as breach:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from omnimask.answers import ACCURACY
 from omnimask.hooks import hookimpl
 from omnimask.training.console import Reading, View, open_view
+from omnimask.training.logging import LogFile
 from omnimask.training.observers import RunInfo
 from omnimask.training.rate import Rate
 from omnimask.training.step import StepResult
@@ -71,7 +72,9 @@ def accuracies(
 
 def _is_configured() -> bool:
     """Whether logging goes anywhere but to the log file of the run."""
-    return bool(logging.getLogger().handlers) or not all(isinstance(each, logging.FileHandler) for each in _ROOT.handlers)
+    return bool(logging.getLogger().handlers) or not all(
+        isinstance(each, (logging.FileHandler, LogFile)) for each in _ROOT.handlers
+    )
 
 
 class _ViewHandler(logging.Handler):

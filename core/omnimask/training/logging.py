@@ -20,6 +20,10 @@ Scores: TypeAlias = Mapping[str, Mapping[str, float]]
 _ROOT = logging.getLogger("omnimask")
 
 
+class LogFile(logging.StreamHandler[TextIO]):
+    """The log of a run, which is no display: whoever shows warnings tells it from other handlers by its class."""
+
+
 class _Formatter(logging.Formatter):
     """Escapes what a log cannot hold: names of files that are no UTF-8, control characters."""
 
@@ -39,7 +43,7 @@ class Journal:
         self.metrics = MetricsFile(run.directory.metrics)
         self.observers = observers
         self._run = run
-        self._handler: logging.StreamHandler[TextIO] | None = None
+        self._handler: LogFile | None = None
         self._level = _ROOT.level
         self._recent = Rate()
 
@@ -47,7 +51,7 @@ class Journal:
         self._level = _ROOT.level
         file = self._run.directory.logs / f"rank{self._run.rank}.log"
         with files.writing(file, self._run.directory.path):
-            self._handler = logging.StreamHandler(files.open_own(file))
+            self._handler = LogFile(files.open_own(file))
         self._handler.setLevel(logging.INFO)
         self._handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         _ROOT.addHandler(self._handler)
