@@ -38,6 +38,7 @@ from omnimask.batch import (
 )
 from omnimask.draw import Draw
 from omnimask.exchange import Exported, Exporter, Initializer, Trained
+from omnimask.paths import LocalOrName
 from omnimask.tokens import Array, FieldSpec, Masking, Sample, Tokens, TokenSpec
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Initializer",
     "JointMasker",
     "Layout",
+    "LocalOrName",
     "LossTerm",
     "MaskedBatch",
     "Masker",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from omnimask.interfaces import Context
+from omnimask.interfaces import Context, LocalOrName
 from omnimask_text.annotations import Kind
 from omnimask_text.english import FOLDER
-from omnimask_text.source import absolute, load
+from omnimask_text.source import load
 from omnimask_text.subwords import Subwords
 from omnimask_text.tokenizer import TextTokenizer
 
@@ -33,7 +33,7 @@ class HuggingFaceTokenizer(TextTokenizer):
         self,
         context: Context,
         *,
-        path: Annotated[str, AfterValidator(absolute)],
+        path: LocalOrName,
         max_length: Annotated[int, Field(ge=1)] = 512,
         add_special: bool = True,
         vocabulary: Annotated[int, Field(ge=1)] | None = None,

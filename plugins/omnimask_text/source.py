@@ -27,12 +27,6 @@ _PATTERNS = ("*token*", "vocab*", "merges*", "*.model", "tekken.json", "config.j
 _USES = ("mask", "cls", "sep", "pad", "unk", "bos", "eos")
 
 
-def absolute(path: str) -> str:
-    """A path that exists as an absolute one, so that it means the same from every folder; a name on the hub stays."""
-    local = Path(path).expanduser()
-    return str(local.absolute()) if local.exists() else path
-
-
 def load(path: str, *, trust_remote_code: bool = False) -> tuple[Tokenizer, Mapping[str, int]]:
     """A tokenizer and its special tokens by use (as far as a configuration tells them).
 

@@ -9,31 +9,33 @@ from typing import Any
 
 from omnimask.component import Component
 from omnimask.errors import UserError
+from omnimask.paths import anchored
 from omnimask.registry import Registry
 
 
-def data_by_path(raw: Any, modalities: Collection[str], registry: Registry) -> Any:
+def data_by_path(raw: Any, modalities: Collection[str], registry: Registry, folder: Path | None = None) -> Any:
     """A recipe's ``data`` with the data set that reads its path, where the one that it names takes no path (an embedded one).
 
     Args:
         raw: the section as it was written.
         modalities: names of the recipe's.
         registry: whose suggesters are asked.
+        folder: that a relative path goes by; None: the working directory.
 
     Raises:
         ValueError: nothing is there, or nothing that an installed plugin reads for these modalities.
     """
     if not isinstance(raw, Mapping) or "path" not in raw or not isinstance(raw.get("name"), str):
         return raw
-    path = Path(str(raw["path"])).expanduser()
+    path = anchored(Path(str(raw["path"])), folder)
     if raw["name"] not in registry.names("dataset"):
         return raw
     if "path" in inspect.signature(registry.load("dataset", raw["name"]).__init__).parameters:
         return raw
     if not path.exists():
-        raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
+        raise ValueError(f"{path} does not exist")
     for name in registry.names("suggester"):
-        found = _found(name, path.absolute(), registry)
+        found = _found(name, path, registry)
         if found is not None and found[0] in modalities:
             return {**raw, **found[1]}
     raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -18,13 +19,14 @@ def dotted(path: KeyPath) -> str:
 class Place:
     """Where a value was written: a line and column of a file, or an argument of the command line (no line).
 
-    ``order`` sorts the files of one recipe: the recipe itself, what it extends, the command line.
+    ``order`` sorts the files of one recipe: the recipe itself, what it extends, the command line. ``folder`` is the file's.
     """
 
     source: str
     line: int | None = None
     column: int | None = None
     order: int = 0
+    folder: Path | None = None
 
     def __str__(self) -> str:
         return self.source if self.line is None else f"{self.source}:{self.line}"
@@ -52,6 +54,10 @@ class Document:
     def where(self, path: KeyPath) -> str:
         """``file:line: dotted.path`` for messages."""
         return f"{self.place(path)}: {dotted(path)}" if path else str(self.place(path))
+
+    def folder(self, path: KeyPath) -> Path | None:
+        """Folder of the file that this very value was written in; None where it was not written, or not in a file."""
+        return self.places[path].folder if path in self.places else None
 
     def is_override(self, path: KeyPath) -> bool:
         """Whether the command line wrote this very value."""

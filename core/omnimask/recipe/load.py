@@ -60,7 +60,7 @@ def _read(path: Path, order: int) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source}: cannot be read: {error}") from error
-    document = parse(text, source, order)
+    document = parse(text, source, order, path.absolute().parent)
     _check_format(document)
     return document
 

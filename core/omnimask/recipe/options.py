@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 from omnimask.component import Component
 from omnimask.errors import UserError
 from omnimask.hints import listed, nearest
+from omnimask.paths import FOLDER, anchored
 from omnimask.recipe.annotations import validator
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.problems import Problems
@@ -123,7 +124,9 @@ class Resolver:
             fields = self.options(options_of_model(model), value, path, option.name)
             return INVALID if fields is None else model(**fields)
         try:
-            validated = validator(option, owner).validate_json(json.dumps(value), strict=True)
+            validated = validator(option, owner).validate_json(
+                json.dumps(value), strict=True, context={FOLDER: self.document.folder(path)}
+            )
         except ValidationError as error:
             for place, message in _explained(error, value, path):
                 self.problems.add(self.document, place, message)
@@ -147,8 +150,15 @@ class Resolver:
             nested = {key: self._nested(item, raw.get(str(key)), (*path, str(key))) for key, item in validated.items()}
             return INVALID if any(item is INVALID for item in nested.values()) else nested
         if isinstance(validated, Path):
-            return validated.expanduser().absolute()  # a resolved recipe means the same from every folder
+            return self._anchored(validated, path)
         return validated
+
+    def _anchored(self, value: Path, path: KeyPath) -> Any:
+        try:
+            return anchored(value, self.document.folder(path))
+        except ValueError as error:
+            self.problems.add(self.document, path, str(error))
+            return INVALID
 
     def _default(self, option: Option, path: KeyPath, owner: str) -> Any:
         inner = Problems()

@@ -240,7 +240,8 @@ class _Recipes:
     def _data(self, modalities: Mapping[str, ModalityConfig]) -> DataConfig | None:
         path: KeyPath = ("data",)
         try:
-            raw = data_by_path(self._section("data"), self._section("modalities"), self.registry)
+            folder = self.document.folder((*path, "path"))
+            raw = data_by_path(self._section("data"), self._section("modalities"), self.registry, folder)
         except ValueError as error:
             self.problems.add(self.document, (*path, "path"), str(error))
             return None

@@ -8,6 +8,8 @@ PyYAML alone reads ``1e-3`` as text, ``no`` as a boolean, ``012`` as 10, ``1:30`
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -81,13 +83,14 @@ _Dumper.yaml_implicit_resolvers = {
 }
 
 
-def parse(text: str, source: str, order: int = 0) -> Document:
+def parse(text: str, source: str, order: int = 0, folder: Path | None = None) -> Document:
     """A document from YAML text.
 
     Args:
         text: one YAML document.
         source: the file's name, for messages.
         order: sorts the messages of several files.
+        folder: of the file, absolute, by which relative paths in it go.
 
     Raises:
         UserError: a syntax error, a tag, an alias or a duplicate key, with file, line and column.
@@ -102,11 +105,11 @@ def parse(text: str, source: str, order: int = 0) -> Document:
         raise UserError(f"{source}: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise UserError(f"{source}: nested too deeply") from error
-    reader = _Reader(source, order)
+    reader = _Reader(Place(source, 1, 1, order, folder))
     data = reader.value(root, ()) if root is not None else None
     if reader.errors:
         raise UserError(*reader.errors)
-    return Document(data, {(): Place(source, 1, 1, order), **reader.places})
+    return Document(data, {(): reader.start, **reader.places})
 
 
 def parse_value(text: str, place: Place) -> Document:
@@ -136,8 +139,8 @@ def inline(value: Any) -> str:
 class _Reader:
     """Nodes to plain data; keeps the place of every value and collects what is wrong."""
 
-    def __init__(self, source: str, order: int) -> None:
-        self.source, self.order = source, order
+    def __init__(self, start: Place) -> None:
+        self.start = start
         self.places: dict[KeyPath, Place] = {}
         self.errors: list[str] = []
 
@@ -186,7 +189,7 @@ class _Reader:
         return self._refuse(node, f"the tag {node.tag} is not part of recipes")
 
     def _place(self, node: yaml.Node) -> Place:
-        return Place(self.source, node.start_mark.line + 1, node.start_mark.column + 1, self.order)
+        return replace(self.start, line=node.start_mark.line + 1, column=node.start_mark.column + 1)
 
     def _refuse(self, node: yaml.Node, message: str) -> None:
         place = self._place(node)
