@@ -16,6 +16,10 @@ WRONG = {
     "unknown key": (["{recipe}", "train.stepps=3"], "no option 'stepps' (did you mean 'steps'?)"),
     "wrong type": (["{recipe}", "train.steps=many"], "train.steps: should be a valid integer"),
     "out of range": (["{recipe}", "modalities.image.masker.ratio=1.5"], "ratio: should be less than or equal to 1 (got 1.5)"),
+    "more threads than a machine has": (
+        ["{recipe}", "train.threads=1000000000000"],
+        "train.threads: should be less than or equal to 4096",
+    ),
     "unknown component": (
         ["{recipe}", "modalities.image.masker={name: randon}"],
         "no masker is called 'randon' (did you mean 'random'?)",

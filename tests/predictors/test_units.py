@@ -12,7 +12,7 @@ import torch
 from omnimask.builder import Built, build
 from omnimask.component import named
 from omnimask.data.planner import Place
-from omnimask.errors import RunStopped
+from omnimask.errors import BrokenContract
 from omnimask.interfaces import MaskedBatch
 from omnimask.recipe import PredictorConfig
 from omnimask.testing import synthetic_recipe
@@ -88,11 +88,20 @@ def test_without_units_nothing_is_asked_of_them() -> None:
 
 def test_a_lexicon_that_is_larger_than_the_head() -> None:
     built = units(num_units=2)
-    with pytest.raises(RunStopped, match=r"at least \d+ units of 'letters'.*9 outputs.*num_units"):
+    with pytest.raises(BrokenContract, match=r"at least \d+ units of 'letters'.*9 outputs.*num_units"):
         built.model.counts(batch(built))
 
 
 def test_units_that_are_longer_than_the_places() -> None:
     built = units(max_length=1)
     with pytest.raises(ValueError, match=r"places for 1 tokens of a unit, and one has [23] or more; raise max_length"):
+        built.model(batch(built))
+
+
+def test_whole_units_are_no_answer_for_single_tokens() -> None:
+    target = named("target", "unit_ids", num_units=3)
+    recipe = synthetic_recipe(corruptor=named("corruptor", "mask_token"), masker=named("masker", "random", ratio=0.4))
+    mlm = PredictorConfig(named("predictor", "mlm", target=target, tied=False), ("letters",), None, 1.0, "mlm")
+    built = build(dataclasses.replace(recipe, predictors=(mlm,)))
+    with pytest.raises(ValueError, match="target unit_ids answers for whole units, and its predictor asks for single tokens"):
         built.model(batch(built))

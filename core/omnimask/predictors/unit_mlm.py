@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from omnimask.component import Component
-from omnimask.errors import RunStopped
+from omnimask.errors import BrokenContract
 from omnimask.interfaces import Context, MaskedBatch, Target, Targets, View
 from omnimask.predictors.base import rows
 from omnimask.predictors.mlm import MaskedLM
@@ -47,13 +47,13 @@ class UnitMLM(MaskedLM):
         return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
-        """Raises ``RunStopped`` where the masker numbers more units than the target has outputs."""
+        """Raises ``BrokenContract`` where the masker numbers more units than the target has outputs."""
         selected = self.select(view)
         for m in self.context.modalities:
             literal, outputs = selected[self.term(m)].literal, self.target(m).num_outputs
             if len(literal) and torch.as_tensor(literal).device.type == "cpu" and int(literal.max()) >= outputs:
                 found = int(literal.max()) - (self.context.specs[m].vocabulary or 0) + 1
-                raise RunStopped(
+                raise BrokenContract(
                     f"predictor {self.term(m)}: the masker numbers at least {found} units of {m!r}, and the target has {outputs} "
                     "outputs, the vocabulary included; raise the target's num_units to the size of the masker's lexicon"
                 )

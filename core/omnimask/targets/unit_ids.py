@@ -44,7 +44,11 @@ class UnitIds(Module):
         self.name, self.num_outputs = name, vocabulary + num_units
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        return prediction.targets.literal
+        """Raises ``ValueError`` on CPU for rows of single tokens."""
+        answers = prediction.targets.literal
+        if answers.device.type == "cpu" and len(answers) and int(answers.min()) < 0:
+            raise ValueError("target unit_ids answers for whole units, and its predictor asks for single tokens; use unit_mlm, or ids")
+        return answers
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
         return head_cross_entropy(prediction.features, prediction.head, answers)

@@ -63,7 +63,7 @@ class TrainConfig(BaseModel):
     ] = 600.0
     workers: Annotated[int, Field(ge=0, description="loader processes; 0 loads in the main process")] = 0
     threads: Annotated[
-        Annotated[int, Field(gt=0)] | Literal["auto"],
+        Annotated[int, Field(gt=0, le=4096)] | Literal["auto"],
         Field(
             description="threads that compute on the host; auto: the cores that the process may use, less the loader processes, "
             "unless OMP_NUM_THREADS is set. A resumed run keeps its number"
