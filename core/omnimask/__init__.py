@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from omnimask.recipe import load_recipe as load_recipe
     from omnimask.run.api import pretrain as pretrain
     from omnimask.run.api import resume as resume
+    from omnimask.run.frozen import load_encoder as load_encoder
     from omnimask.training.loop import Trainer as Trainer
 
 __version__ = "0.1.0"
-__all__ = ["Trainer", "__version__", "build", "hookimpl", "load_recipe", "pretrain", "resume"]
+__all__ = ["Trainer", "__version__", "build", "hookimpl", "load_encoder", "load_recipe", "pretrain", "resume"]
 
 _LAZY = {
     "build": "omnimask.builder",
+    "load_encoder": "omnimask.run.frozen",
     "load_recipe": "omnimask.recipe",
     "pretrain": "omnimask.run.api",
     "resume": "omnimask.run.api",
@@ -33,3 +35,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    own = (name for name, value in globals().items() if name.startswith("__") or getattr(value, "__package__", "") == "omnimask")
+    return sorted({*__all__, *own})

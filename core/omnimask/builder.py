@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from omnimask import plugin_files
 from omnimask.allocation import build_within
 from omnimask.build_model import build_model, views_with_noise
 from omnimask.build_views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
@@ -162,6 +163,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     Raises:
         UserError: components do not fit each other, or the data are not there, or ``init``'s file does not fit the model.
     """
+    plugin_files.use(recipe.plugins)
     check_numbers(recipe)
     parts = {name: read_part(recipe, name) for name in recipe.modalities}
     raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
@@ -208,6 +210,37 @@ def _initialise(
         initializer(model, tokenizers)
     except ValueError as error:
         raise UserError(f"{component.where or 'init'}: {error}") from error
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A recipe's model, and how its samples are read (``parts`` by modality, without augmentation), without any data."""
+
+    recipe: Recipe
+    model: MaskedModel
+    specs: Mapping[str, TokenSpec]
+    parts: Mapping[str, ModalityPipeline]
+
+    @property
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        return {name: part.tokenizer for name, part in self.parts.items()}
+
+    def pipeline(self, dataset: Dataset) -> Pipeline:
+        """Reads samples of any data set, into no views yet."""
+        return Pipeline(dataset, self.parts, {}, self.specs, self.recipe.seed, "evaluation")
+
+
+def build_without_data(recipe: Recipe) -> BuiltModel:
+    """A recipe's model, its weights drawn from the recipe's seed, where there need be no data set.
+
+    Raises:
+        UserError: components do not fit each other.
+    """
+    plugin_files.use(recipe.plugins)
+    check_numbers(recipe)
+    parts = {name: dataclasses.replace(read_part(recipe, name), augment=()) for name in recipe.modalities}
+    specs, _, answers_in = build_corruptors(recipe, {name: part.tokenizer.spec for name, part in parts.items()})
+    return BuiltModel(recipe, build_within(lambda: _seeded_model(recipe, specs, answers_in)), specs, parts)
 
 
 def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mapping[str, ModalityPipeline]) -> Dataset:

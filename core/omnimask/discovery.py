@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint
+from typing import Any
 
 from omnimask import __version__, hooks
 from omnimask.distributions import OWN, PLUGINS, VARIABLE, Damaged, allowed_names, identity, incompatible, scan
@@ -55,7 +56,7 @@ def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: I
             failures.append(Failure(registrar.plugin, refusal, refusal))
             continue
         try:
-            _register(point, registrar)
+            register(functools.partial(_module, point), registrar)
         except (Exception, SystemExit) as error:
             cause, trace = shorten(error)
             failures.append(Failure(registrar.plugin, cause, trace, tuple(entry.name for entry in registrar.entries)))
@@ -72,16 +73,27 @@ def _plugin(point: EntryPoint) -> Plugin:
     return Plugin(point.name, name, version, point.value)
 
 
-def _register(point: EntryPoint, registrar: Registrar) -> None:
+def _module(point: EntryPoint) -> Any:
     if not EntryPoint.pattern.match(point.value):
         raise ValueError(f"the entry point {point.value!r} names no module; it has the form 'package.module'")
+    return point.load()
+
+
+def register(load: Callable[[], Any], registrar: Registrar) -> None:
+    """Load a plugin's module and call its hook.
+
+    Raises:
+        ValueError: it has no hook, or registers something that it may not.
+        Exception: whatever its code raises.
+    """
+    plugin = registrar.plugin
     with printing_to_stderr():
-        module = point.load()
-    manager = hooks.manager(f"{registrar.plugin.distribution}:{point.name}", module)
+        module = load()
+    manager = hooks.manager(f"{plugin.distribution}:{plugin.name}", module)
     registrar.hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
     if not registrar.hooks:
         raise ValueError(
-            f"{point.value} has no function omnimask_register(registry) marked with @omnimask.hookimpl, nor another hook"
+            f"{plugin.module} has no function omnimask_register(registry) marked with @omnimask.hookimpl, nor another hook"
         )
     registrar.module = module
     with printing_to_stderr():

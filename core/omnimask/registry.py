@@ -46,12 +46,16 @@ _NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of the group ``omnimask`` and the distribution that declares it."""
+    """One entry point of the group ``omnimask`` and the distribution that declares it.
+
+    Of a single ``file`` that a recipe names, the distribution is the file's name, and the version the beginning of its digest.
+    """
 
     name: str
     distribution: str
     version: str
     module: str = ""
+    file: Path | None = None
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution} {self.version}"
@@ -195,6 +199,7 @@ class Registry:
     def __init__(
         self, registrars: Sequence[Registrar] = (), failures: Sequence[Failure] = (), left_out: Sequence[str] = ()
     ) -> None:
+        self._registrars = tuple(registrars)
         self.plugins = tuple(registrar.plugin for registrar in registrars)
         self.implementations = tuple((each.plugin, each.module, each.hooks) for each in registrars)
         self.failures = tuple(failures)
@@ -204,6 +209,10 @@ class Registry:
         self._loaded: dict[tuple[str, str], type] = {}
         for entry in (entry for registrar in registrars for entry in registrar.entries):
             self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def including(self, registrars: Sequence[Registrar]) -> Registry:
+        """What this one knows, and what others register."""
+        return Registry((*self._registrars, *registrars), self.failures, self.left_out)
 
     def implementing(self, *hooks: str) -> list[tuple[Plugin, Any]]:
         """The plugins that implement any of these hooks, and their modules: the core first, then by distribution and name."""
@@ -288,9 +297,10 @@ def _import_failure(entry: Entry, about: str, error: Exception) -> str:
 
 
 def discover(refresh: bool = False) -> Registry:
-    """The registry of the installed plugins, made once per process; ``refresh`` looks again."""
+    """The registry of the installed plugins, made once per process, and of the files in use; ``refresh`` looks again."""
     from omnimask.discovery import find
+    from omnimask.plugin_files import over
 
     if refresh:
         find.cache_clear()
-    return find()
+    return over(find())

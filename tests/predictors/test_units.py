@@ -103,5 +103,5 @@ def test_whole_units_are_no_answer_for_single_tokens() -> None:
     recipe = synthetic_recipe(corruptor=named("corruptor", "mask_token"), masker=named("masker", "random", ratio=0.4))
     mlm = PredictorConfig(named("predictor", "mlm", target=target, tied=False), ("letters",), None, 1.0, "mlm")
     built = build(dataclasses.replace(recipe, predictors=(mlm,)))
-    with pytest.raises(ValueError, match="target unit_ids answers for whole units, and its predictor asks for single tokens"):
+    with pytest.raises(ValueError, match="target unit_ids answers for whole units, and its predictor asks for tokens"):
         built.model(batch(built))

@@ -50,6 +50,8 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_the_page_has_every_file_of_the_package() -> None:
     assert sorted(FILES) == [
+        "checkers.py",
+        "checkers.yaml",
         "entry point",
         "lab/data.py",
         "lab/maskers.py",
@@ -75,6 +77,12 @@ def test_its_recipe_trains_from_a_database(lab: Path, pictures: Path, tmp_path: 
     assert main(["pretrain", "lab", "data.path=nowhere.db", "--run", str(tmp_path / "other")]) == 2
     assert f"there is no database {Path.cwd() / 'nowhere.db'}" in capsys.readouterr().err
     assert main(["pretrain", "lab", "--smoke"]) == 0
+
+
+def test_one_file_beside_a_recipe_trains(tmp_path: Path) -> None:
+    for name in ("checkers.py", "checkers.yaml"):
+        (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    assert main(["pretrain", str(tmp_path / "checkers.yaml"), "--smoke", "--run", str(tmp_path / "run")]) == 0
 
 
 @pytest.mark.process

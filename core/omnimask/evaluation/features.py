@@ -14,7 +14,7 @@ from torch import Tensor
 
 from omnimask.build_model import build_model
 from omnimask.build_views import build_corruptors
-from omnimask.builder import Built
+from omnimask.builder import Built, BuiltModel
 from omnimask.corruptors.keep import Keep
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.data.planner import Place
@@ -50,13 +50,15 @@ def initial_model(built: Built) -> MaskedModel:
         return build_model(built.recipe, built.specs, answers_in)
 
 
-def clean_pipeline(built: Built, dataset: Dataset) -> Pipeline:
+def clean_pipeline(built: Built | BuiltModel, dataset: Dataset) -> Pipeline:
     """Reads samples whole: no augmentation, nothing withheld, nothing replaced."""
     names = tuple(built.specs)
     masker = PerModality({name: NoMasker(Context(specs=built.specs, modalities=(name,))) for name in names})
     plan = ViewPlan(masker, Keep(Context(specs=built.specs, modalities=names)))
-    view = backbone(built.model).view
-    return dataclasses.replace(built.validation, dataset=dataset, views={view: plan}, stage="evaluation")
+    views = {backbone(built.model).view: plan}
+    if isinstance(built, BuiltModel):
+        return dataclasses.replace(built.pipeline(dataset), views=views)
+    return dataclasses.replace(built.validation, dataset=dataset, views=views, stage="evaluation")
 
 
 @dataclass(frozen=True)

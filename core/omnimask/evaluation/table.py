@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,7 @@ from omnimask.errors import UserError
 from omnimask.evaluation.features import Pool, clean_pipeline, encode, initial_model, read_chunks
 from omnimask.evaluation.labelled import Label, LabelRecorder, Sides, as_label
 from omnimask.evaluation.raw import RawContent
-from omnimask.interfaces import Sample
-from omnimask.maskers.candidates import SPECIAL
+from omnimask.evaluation.wholes import Wholes, num_tokens
 from omnimask.training.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ def compute_features(
             parts[name].append(encode(model, chunk.batch, pool, precision, modality))
         raw.add(chunk.samples, [whole_key(built.dataset, index) for index in chunk.indices])
         indices += chunk.indices
-        sizes += map(_num_tokens, chunk.samples)
+        sizes += map(num_tokens, chunk.samples)
     if not indices:
         raise UserError(f"data: none of the {len(wanted)} samples can be read: {next(iter(bad.values()))}")
     wholes = Wholes.of([whole_key(built.dataset, index) for index in indices], sizes)
@@ -80,41 +79,3 @@ def compute_features(
         is_test[rows],
         {built.dataset.key(index): reason for index, reason in bad.items()},
     )
-
-
-@dataclass(frozen=True)
-class Wholes:
-    """What n samples are parts of: the ``keys`` in the order in which they come, the row of the ``first`` part of each, and for
-    every sample the number of its whole (n,) and the ``weight`` (n,) of the part in it, which sum to 1."""
-
-    keys: tuple[str, ...]
-    first: NDArray[np.int64]
-    number: NDArray[np.int64]
-    weight: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, keys: Sequence[str], sizes: Sequence[int]) -> Wholes:
-        """From the key of what each sample belongs to, and the sizes of the samples."""
-        numbers: dict[str, int] = {}
-        number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-        _, first = np.unique(number, return_index=True)
-        size = np.asarray(sizes, np.float64)
-        return cls(tuple(numbers), first, number, size / np.bincount(number, weights=size)[number])
-
-    def mean(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, D) of the parts -> (N, D) of the wholes."""
-        if len(self.keys) == len(features):
-            return features
-        out = np.zeros((len(self.keys), features.shape[1]))
-        np.add.at(out, self.number, features * self.weight[:, None])
-        return out.astype(np.float32)
-
-
-def _num_tokens(sample: Sample) -> int:
-    """Tokens that are not special; at least 1, so that every part counts."""
-    return max(1, sum(_content_tokens(sample)))
-
-
-def _content_tokens(sample: Sample) -> Iterator[int]:
-    for tokens in sample.tokens.values():
-        yield int((~np.asarray(tokens.fields[SPECIAL], bool)).sum()) if SPECIAL in tokens.fields else len(tokens)

@@ -1,6 +1,6 @@
 """Trained models leave: in the formats of other programs, or as weights beside the recipe that builds them."""
 
-from omnimask.export.weights import Loaded, load_exported
+from omnimask.export.weights import load_exported
 from omnimask.export.write import Written, export_run
 
-__all__ = ["Loaded", "Written", "export_run", "load_exported"]
+__all__ = ["Written", "export_run", "load_exported"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -12,13 +11,12 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor
 
-from omnimask.build_model import build_model
-from omnimask.build_views import build_corruptors
+from omnimask.builder import BuiltModel, build_without_data
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, Exported, MaskedBatch, Tokenizer, TokenSpec, Trained
+from omnimask.interfaces import Context, Exported, MaskedBatch, Tokenizer, Trained
 from omnimask.model import MaskedModel
 from omnimask.pretrained import load
-from omnimask.recipe import Recipe, load_recipe
+from omnimask.recipe import load_recipe
 from omnimask.training.files import DurableWriter
 from omnimask.training.state import MODEL, read_weights, write_weights
 
@@ -64,33 +62,25 @@ class FromExported:
         load(model, _read(self.path))
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """An exported model, in evaluation mode on the CPU, with its recipe, and what makes its batches, by modality."""
+def load_exported(folder: Path, *, runs_files: bool = False) -> BuiltModel:
+    """The model of a folder that ``omnimask export --to safetensors`` wrote, in evaluation mode on the CPU; needs no data set.
 
-    recipe: Recipe
-    model: MaskedModel
-    tokenizers: Mapping[str, Tokenizer]
-    specs: Mapping[str, TokenSpec]
-
-
-def load_exported(folder: Path) -> Loaded:
-    """The model of a folder that ``omnimask export --to safetensors`` wrote; needs no data set.
+    Args:
+        folder: that was written.
+        runs_files: whether Python files that its recipe names under ``plugins`` are run, if there are any.
 
     Raises:
         UserError: the folder is no such one, or a component of its recipe is not installed.
     """
     if not (folder / RECIPE).is_file():
         raise UserError(f"{folder} holds no {RECIPE}; omnimask export --to safetensors writes one")
-    recipe = load_recipe(folder / RECIPE)
-    tokenizers = {name: config.tokenizer(Context(modalities=(name,))) for name, config in recipe.modalities.items()}
-    specs, _, answers_in = build_corruptors(recipe, {name: tokenizer.spec for name, tokenizer in tokenizers.items()})
-    model = build_model(recipe, specs, answers_in)
+    built = build_without_data(load_recipe(folder / RECIPE, runs_files=runs_files))
     try:
-        load(model, _read(folder))
+        load(built.model, _read(folder))
     except ValueError as error:
         raise UserError(str(error)) from error
-    return Loaded(recipe, model.eval(), tokenizers, specs)
+    built.model.eval()
+    return built
 
 
 def _read(folder: Path) -> dict[str, Tensor]:

@@ -103,7 +103,8 @@ class Recipe:
 
     ``masker`` is a joint masker over all modalities, ``corruptor`` serves the modalities without one of their own. ``init`` gives
     the model the weights that it begins with; None: they are drawn from the seed. ``views`` stand beside the main one, which the
-    modalities describe, and ``passes`` before the main one.
+    modalities describe, and ``passes`` before the main one. ``plugins`` are Python files that components come from, beside what
+    is installed.
     """
 
     modalities: Mapping[str, ModalityConfig]
@@ -117,6 +118,7 @@ class Recipe:
     labels: Mapping[str, LabelConfig] = field(default_factory=dict[str, LabelConfig])
     views: Mapping[str, ViewConfig] = field(default_factory=dict[str, ViewConfig])
     passes: tuple[PassConfig, ...] = ()
+    plugins: tuple[Path, ...] = ()
     format: int = 1
     seed: int = 0
     device: Device = "auto"
@@ -126,6 +128,7 @@ class Recipe:
     def to_yaml(self) -> str:
         """The recipe with everything written out; loading the text gives an equal recipe."""
         data: dict[str, Any] = {"omnimask": self.format, "seed": self.seed, "device": self.device}
+        data["plugins"] = plain(self.plugins)
         data["labels"] = {name: _given(label, "field", "classes", "names") for name, label in self.labels.items()}
         data["modalities"] = {name: _modality(modality) for name, modality in self.modalities.items()}
         data.update({key: plain(part) for key in ("masker", "corruptor") if (part := getattr(self, key)) is not None})

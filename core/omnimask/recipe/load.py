@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import omnimask
+from omnimask import plugin_files
 from omnimask.errors import UserError
 from omnimask.recipe.config import Recipe
 from omnimask.recipe.document import Document
+from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.overrides import apply
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.resolve import resolve
@@ -18,32 +20,42 @@ from omnimask.recipe.shipped import SUFFIXES, find_recipe
 from omnimask.recipe.smoke import shrink
 from omnimask.recipe.text import parse
 from omnimask.registry import Registry, discover
+from omnimask.signature import Option
 
 FORMAT = 1
 """The recipe format that this version reads and writes."""
+_PLUGINS = Option("plugins", tuple[Path, ...], (), "Python files whose components the recipe names, beside what is installed")
 
 
 def load_recipe(
-    name_or_path: str | Path, overrides: Sequence[str] = (), *, smoke: bool = False, registry: Registry | None = None
+    name_or_path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    smoke: bool = False,
+    registry: Registry | None = None,
+    runs_files: bool = True,
 ) -> Recipe:
-    """A validated recipe.
+    """A validated recipe. The Python files under its key ``plugins`` are run.
 
     Args:
         name_or_path: a file, a shipped recipe (``image/mae``), or a modality for its quick start (``image``).
         overrides: ``key=value`` with dotted keys (``train.steps=100``, ``predictors.0.weight=2``).
         smoke: shrink the recipe onto embedded data (:mod:`omnimask.recipe.smoke`).
         registry: where names are looked up; default: what is installed.
+        runs_files: False for a recipe that came with data or weights: plugins' files of it that are not in use are refused.
 
     Raises:
         UserError: everything that is wrong with it, one message each: ``file:line: dotted.path: message``.
     """
-    registry = registry or discover()
+    given, registry = registry, registry or discover()
     name, path = find_recipe(str(name_or_path), registry)
     document = _extended(_read(path, 0), path, registry)
     problems = Problems()
     try:
         document = apply(document, overrides, problems)
         _check_format(document)
+        files = _plugin_files(document, registry, problems, runs_files)
+        registry = discover() if given is None else plugin_files.over(given)
         recipe = resolve(document, registry, problems, smoke=smoke)
         if recipe is not None and smoke:
             recipe = shrink(recipe, document, registry, problems)
@@ -51,7 +63,22 @@ def load_recipe(
         raise UserError(f"{_shown(path)}: nested too deeply") from error
     problems.check()
     assert recipe is not None, "a recipe without problems was not resolved"
-    return replace(recipe, name=name, path=path)
+    return replace(recipe, name=name, path=path, plugins=files)
+
+
+def _plugin_files(document: Document, registry: Registry, problems: Problems, runs: bool) -> tuple[Path, ...]:
+    """The files that a recipe names, taken into use."""
+    paths = Resolver(document, registry, problems).option(_PLUGINS, document.data, (), "recipes")
+    if paths is INVALID:
+        return ()
+    try:
+        if runs:
+            plugin_files.use(paths, refresh=True)
+        elif not plugin_files.are_used(paths):
+            raise UserError(f"a recipe that came with weights names code to run, {', '.join(map(str, paths))}; look at it first")
+    except UserError as error:
+        raise UserError(f"{document.where(('plugins',))}: {error}") from error
+    return paths
 
 
 def _read(path: Path, order: int) -> Document:

@@ -29,7 +29,7 @@ _TOP = {
     "device": Option("device", Device, "auto", "where the model runs"),
 }
 _SECTIONS = (
-    *("omnimask", "extends", "labels", "modalities", "masker", "corruptor", "views", "encoder", "passes", "predictors"),
+    *("omnimask", "extends", "plugins", "labels", "modalities", "masker", "corruptor", "views", "encoder", "passes", "predictors"),
     *("init", "data", "train", "smoke"),
 )
 _MODALITY = {

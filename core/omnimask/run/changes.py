@@ -11,6 +11,7 @@ from typing import Any
 
 from omnimask.errors import UserError
 from omnimask.hints import nearest
+from omnimask.plugin_files import MODULE
 from omnimask.recipe.text import inline, parse
 from omnimask.run.origin import Origin
 from omnimask.run.sources import CORE
@@ -31,6 +32,7 @@ MAY_CHANGE = (
     "train.distributed",
     "train.timeout",
     "device",
+    "plugins",
     "data.path",
     "data.url",
     "data.cache",
@@ -79,18 +81,18 @@ class Changes:
 
 
 def compare(origin: Origin, now: Origin) -> list[Change]:
-    """Every difference, in the order of the recipe; sources only where both sides know them."""
+    """Every difference, in the order of the recipe; of packages' sources only where both sides know them."""
     old, new = _flat(origin.recipe), _flat(now.recipe)
     found = [
         Change(key, *(inline(side[key]) if key in side else NOTHING for side in (old, new)))
         for key in {**old, **new}
         if key not in old or key not in new or not _is_same(old[key], new[key])
     ]
-    packages = [name for name in {**origin.sources, **now.sources} if name in origin.sources and name in now.sources]
+    sides = (origin.sources, now.sources)
     return found + [
-        Change(f"{_SOURCE}{name}", origin.sources[name], now.sources[name])
-        for name in packages
-        if origin.sources[name] != now.sources[name]
+        Change(f"{_SOURCE}{name}", *(side.get(name, NOTHING) for side in sides))
+        for name in {**origin.sources, **now.sources}
+        if origin.sources.get(name) != now.sources.get(name) and (name.startswith(MODULE) or all(name in side for side in sides))
     ]
 
 

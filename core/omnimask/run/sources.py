@@ -22,8 +22,8 @@ CORE = "omnimask"
 
 
 def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
-    """Version by name of every distribution whose components take part, or whose hooks are called."""
-    plugins = [plugin for plugin, _ in _used(recipe, registry or discover())]
+    """Version by name of every distribution whose components take part, or whose hooks are called; files have none."""
+    plugins = [plugin for plugin, _ in _used(recipe, registry or discover()) if plugin.file is None]
     return {plugin.distribution: plugin.version for plugin in sorted(plugins, key=lambda plugin: plugin.distribution)}
 
 

@@ -1,0 +1,134 @@
+"""Plugins in single Python files that a recipe names, for trying: they register like installed ones, in this process alone.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from omnimask.discovery import register
+from omnimask.distributions import OWN
+from omnimask.errors import UserError
+from omnimask.references import indented, shorten
+from omnimask.registry import Plugin, Registrar, Registry
+
+MODULE = "omnimask_file_"
+"""Begins the module's name of a file: ``my.py`` is ``omnimask_file_my``."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    digest: str
+    registrar: Registrar
+
+
+class _InUse:
+    """The files of the recipe that this process loaded or built last."""
+
+    def __init__(self) -> None:
+        self.paths: tuple[Path, ...] = ()
+        self.loaded: dict[Path, _Loaded] = {}
+        self.extended: tuple[Registry, Registry] | None = None
+
+    def over(self, installed: Registry) -> Registry:
+        if not self.paths:
+            return installed
+        if self.extended is None or self.extended[0] is not installed:
+            self.extended = (installed, installed.including([self.loaded[path].registrar for path in self.paths]))
+        return self.extended[1]
+
+
+_in_use = _InUse()
+
+
+def over(installed: Registry) -> Registry:
+    """What is installed, and what the files in use register."""
+    return _in_use.over(installed)
+
+
+def are_used(paths: Sequence[Path]) -> bool:
+    """Whether all of these are in use."""
+    return set(paths) <= set(_in_use.paths)
+
+
+def use(paths: Sequence[Path], *, refresh: bool = False) -> None:
+    """Take these files, and no others, beside what is installed.
+
+    Args:
+        paths: absolute.
+        refresh: whether files that are in use already are read again, and loaded again where they changed.
+
+    Raises:
+        UserError: a file is not there, fails when it runs, registers nothing, or has the name of another one.
+    """
+    paths = tuple(paths)
+    if paths == _in_use.paths and not refresh:
+        return
+    names = [path.name for path in paths]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two of them are called {twice}; rename one")
+    loaded = {path: _loaded(path) for path in paths}
+    if paths != _in_use.paths or any(_in_use.loaded[path] is not loaded[path] for path in paths):
+        _in_use.paths, _in_use.extended = paths, None
+    _in_use.loaded.update(loaded)
+
+
+def _loaded(path: Path) -> _Loaded:
+    if path.suffix != ".py":
+        raise UserError(f"{path} is no Python file (NAME.py); a plugin of several files is a package: omnimask new-plugin")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"the plugin's file {path} cannot be read: {error.strerror or error}") from error
+    digest = blake2b(source, digest_size=4).hexdigest()
+    known = _in_use.loaded.get(path)
+    if known is not None and known.digest == digest:
+        return known
+    name = re.sub(r"\W", "_", path.stem)
+    plugin = Plugin(name, path.name, digest, f"{MODULE}{name}", file=path)
+    registrar = Registrar(plugin, _own_names())
+    try:
+        register(lambda: _module(path, plugin.module), registrar)
+    except Exception as error:
+        cause, traceback = shorten(error.with_traceback(_from_file(error.__traceback__, path)))
+        raise UserError(f"the plugin's file {path} cannot be used: {cause}\n{indented(traceback)}") from error
+    return _Loaded(digest, registrar)
+
+
+def _from_file(traceback: TracebackType | None, path: Path) -> TracebackType | None:
+    """What a traceback says from a file on."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename != str(path):
+        traceback = traceback.tb_next
+    return traceback
+
+
+def _module(path: Path, name: str) -> Any:
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python module")
+    module = module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # classes of it are found by name, as those of any module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name)
+        if before is not None:
+            sys.modules[name] = before
+        raise
+    return module
+
+
+def _own_names() -> set[tuple[str, str]]:
+    from omnimask.discovery import find
+
+    return {(entry.kind, entry.name) for entry in find().entries() if entry.plugin.distribution == OWN}
