@@ -295,7 +295,7 @@ def run_case(text: str, folder: Path, limit: float = LIMIT) -> dict[str, Any]:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     told = messages.getvalue()
-    is_left = run.exists() and code == 2
+    is_left = run.exists() and code == 2 and not (run / "summary.json").exists()  # which a run that began and stopped has
     is_clean = code in (0, 2) and "Traceback" not in told and not is_left
     return {
         "code": code,

@@ -22,6 +22,10 @@ class BrokenContract(RunStopped):
     and the sample. The last checkpoint is intact."""
 
 
+class NothingToLearn(RunStopped):
+    """No step since the run's beginning had anything to answer, so the recipe does not suit the data (exit code 2)."""
+
+
 class Interrupted(Exception):
     """A signal, or the end of the time that it was given, ended the run after a checkpoint.
 

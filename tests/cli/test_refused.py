@@ -23,6 +23,10 @@ Command = Callable[..., Any]
             ["modalities.image.augment=[{name: image.random_resized_crop, size: 1000000000000}]"],
             "a training sample cannot be made of",
         ),
+        (
+            ["modalities.image.augment=[{name: image.random_resized_crop, size: 1}]"],
+            "augmented, none of the first 4 samples can be used, though they can be read: ",
+        ),
     ],
 )
 def test_it_is_refused(omnimask: Command, recipe: Path, tmp_path: Path, changes: list[str], message: str) -> None:

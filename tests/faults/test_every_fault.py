@@ -436,7 +436,7 @@ def breach(lab: Lab) -> None:
     lab.resumes()
 
 
-@row("ten steps in a row with nothing to answer")
+@row("ten steps in a row with nothing to answer, from the beginning on")
 def unanswered(lab: Lab) -> None:
     lab.code = lab.pretrain("modalities.image.masker={name: none}")
     assert "10 steps in a row had nothing to answer" in lab.log and "raise the masker's ratio" in lab.log

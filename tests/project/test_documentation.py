@@ -109,7 +109,7 @@ def test_every_command_is_documented() -> None:
 def test_what_may_change_is_documented() -> None:
     text = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
     table = text[text.index("| may change |") : text.index("Anything else")]
-    assert set(re.findall(r"`((?:train|data)\.\w+|device)`", table)) - {"train.precision"} == set(MAY_CHANGE)
+    assert set(re.findall(r"`((?:train|data)\.\w+|device|plugins)`", table)) - {"train.precision"} == set(MAY_CHANGE)
 
 
 def test_error_messages_are_those_shown(photos: Path) -> None:

@@ -24,7 +24,7 @@ from omnimask.cli.plugins import plugins
 from omnimask.cli.pretrain import pretrain
 from omnimask.cli.reconstruct import reconstruct
 from omnimask.cli.resume import resume
-from omnimask.errors import BrokenContract, Interrupted, RunStopped, UserError
+from omnimask.errors import BrokenContract, Interrupted, NothingToLearn, RunStopped, UserError
 from omnimask.run.threads import wait_briefly
 
 __all__ = ["entry", "main"]
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command in this process and returns its exit code.
 
     0 done; 1 the run stopped for a reason that the message names; 2 the input is wrong, found before anything was written, or a
-    component broke its interface;
+    component broke its interface, or there was nothing to learn from the first step on;
     130, 143 and so on: a signal ended it, after a checkpoint; 75: the time of ``--max-time`` did, after a checkpoint; 70 a bug,
     with traceback.
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = root().main(arguments, prog_name="omnimask", standalone_mode=False)
     except UserError as error:
         return report(WRONG_INPUT, *untold(error, *error.messages))
-    except BrokenContract as error:
+    except (BrokenContract, NothingToLearn) as error:
         return report(WRONG_INPUT, *untold(error, str(error)))
     except RunStopped as error:
         return report(STOPPED, *untold(error, str(error)))

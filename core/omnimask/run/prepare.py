@@ -18,6 +18,7 @@ from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.unigram import unigram_scores
 from omnimask.interfaces import Sample
+from omnimask.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 _TRIED = 100
 """So many samples are tried, until one can be read, before a run begins."""
+_SPOILT = 4
+"""So many samples that augmentation makes unusable, and no other before, refuse a run."""
 
 
 @dataclass(frozen=True)
@@ -199,15 +202,34 @@ def check_model(built: Built) -> None:
 
 
 def _check_training_sample(built: Built) -> None:
-    """Makes one sample as training does, with augmentation; what reaches beyond numbers or memory is an option out of range."""
-    place = Place(0, 0, int(built.train_indices[0]), 0.0)
+    """Makes a sample as training does, with augmentation; unreadable ones are counted while the run goes on.
+
+    What reaches beyond numbers or memory is an option out of range, and so is an augmentation that spoils sample after sample.
+    """
+    spoilt: list[str] = []
+    for index in built.train_indices[:_TRIED].tolist():
+        place = Place(0, 0, index, 0.0)
+        try:
+            built.pipeline.sample(place)
+        except (OSError, ValueError, MemoryError) as error:
+            key = printable(built.dataset.key(index))
+            if isinstance(error, MemoryError) or isinstance(error.__cause__, ArithmeticError):
+                raise UserError(f"a training sample cannot be made of {key}: an option is out of range: {error}") from error
+            if _can_be_read(built, place):
+                spoilt.append(f"{key}: {error}")
+            if len(spoilt) == _SPOILT:
+                reason = f"augmented, none of the first {_SPOILT} samples can be used, though they can be read: {spoilt[0]}"
+                raise UserError(f"{reason}; change the augmentation") from error
+        else:
+            return
+
+
+def _can_be_read(built: Built, place: Place) -> bool:
     try:
-        built.pipeline.sample(place)
-    except (OSError, ValueError, MemoryError) as error:
-        if isinstance(error, MemoryError) or isinstance(error.__cause__, ArithmeticError):
-            key = built.dataset.key(place.index)
-            raise UserError(f"a training sample cannot be made of {key}: an option is out of range: {error}") from error
-        # unreadable samples are counted while the run goes on
+        built.validation.sample(place)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def data_record(built: Built) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from omnimask.data.loader import LoadedStep
 from omnimask.data.planner import Cursor
-from omnimask.errors import Interrupted, RunStopped, UserError
+from omnimask.errors import Interrupted, NothingToLearn, RunStopped, UserError
 from omnimask.interfaces import MaskedBatch
 from omnimask.registry import Registry
 from omnimask.training import files, memory
@@ -275,7 +275,8 @@ class Trainer:
                 numbers = (f"a {result.skipped}", f"Lower the learning rate{remedies(self.config.clip, self.precision)}")
                 what, remedy = _FAILURES.get(result.skipped or "", numbers)
                 kept = "the checkpoints are intact" if self.checkpoints.paths() else "there is no checkpoint yet"
-                raise RunStopped(f"{failures} steps in a row had {what}, the last one step {self.progress.step}; {kept}. {remedy}")
+                kind = NothingToLearn if result.skipped in _FAILURES and self.progress.loss is None else RunStopped
+                raise kind(f"{failures} steps in a row had {what}, the last one step {self.progress.step}; {kept}. {remedy}")
 
     @contextmanager
     def _postponed(self) -> Generator[None]:

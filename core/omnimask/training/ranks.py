@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from omnimask.errors import BrokenContract, Interrupted, RunStopped, UserError
+from omnimask.errors import BrokenContract, Interrupted, NothingToLearn, RunStopped, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ SETUP = timedelta(days=1)
 """How long processes wait for each other before the first step, while one of them may be looking through a large data set."""
 _PATIENCE = 3.0
 """Seconds in which the processes that are left say so, when one is lost."""
-_KINDS: Sequence[type[Exception]] = (BrokenContract, RunStopped, UserError)  # the first that fits
+_KINDS: Sequence[type[Exception]] = (BrokenContract, NothingToLearn, RunStopped, UserError)  # the first that fits
 _BROKEN = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out", "broken pipe")
 """What torch's messages say, in lower case, when a process of the group is gone or does not answer."""
 
