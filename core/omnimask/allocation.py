@@ -21,6 +21,10 @@ _OF_RANGE = frozenset({"arange", "linspace", "logspace"})
 """Names of torch's operators that make tensors of a size, and of a range."""
 LARGE = 1 << 28
 """Bytes of one tensor from which on sizes are added up before anything is allocated."""
+MANY = 1 << 30
+"""Bytes of all tensors from which on they are: filling them takes seconds."""
+_SMALL = 1 << 20
+"""Bytes of tensors that are allocated all the same: some are computed with while a model is built."""
 MOST_TENSORS = 20_000
 """Tensors that a model's constructors make at most: a thousand blocks make some tens of thousands."""
 
@@ -48,8 +52,8 @@ def available_memory() -> int:
 def build_within(make: Callable[[], T], limit: int | None = None) -> T:
     """What ``make`` builds, unless its tensors on the host together would take more than ``limit`` bytes.
 
-    Where one tensor is large, ``make`` is first called with all large ones on torch's device ``meta``, which holds nothing; it must
-    therefore give the same whenever it is called.
+    Where a tensor or all of them are large, ``make`` is first called with tensors on torch's device ``meta``, which holds nothing
+    (small ones excepted); it must therefore give the same whenever it is called.
 
     Args:
         make: builds modules and tensors.
@@ -102,9 +106,9 @@ class _Limit(TorchDispatchMode):
         if (name in _OF_SIZE or name in _OF_RANGE) and torch.device(options.get("device") or "cpu").type == "cpu":
             size = _numbers(name, args, options) * (options.get("dtype") or torch.float32).itemsize
             self._count(size)
-            if size >= LARGE and self.on_large == "stop":
+            if self.on_large == "stop" and (size >= LARGE or self.used >= MANY):
                 raise _LargeTensor
-            if size >= LARGE and self.on_large == "meta":
+            if self.on_large == "meta" and size >= _SMALL:
                 options["device"] = torch.device("meta")
         return func(*args, **options)
 

@@ -29,6 +29,21 @@ def test_large_sizes_are_added_up_before_anything_is_allocated() -> None:
     assert {device.type for device in made} == {"meta"}
 
 
+def test_many_tensors_are_added_up_before_the_rest_is_filled() -> None:
+    made: list[torch.device] = []
+
+    def make() -> nn.ModuleList:
+        layers = nn.ModuleList()
+        for _ in range(2000):
+            layers.append(nn.Linear(1 << 11, 1 << 11, bias=False))  # 16 MiB each
+            made.append(layers[-1].weight.device)
+        return layers
+
+    with pytest.raises(TooLarge, match=r"more than 10\.\d GB, and there are 10\.0 GB"):
+        build_within(make, 10 * 10**9)
+    assert sum(device.type == "cpu" for device in made) <= 64 < sum(device.type == "meta" for device in made)
+
+
 def test_what_fits_is_built_as_ever() -> None:
     def make() -> nn.Module:
         torch.manual_seed(0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 
 from omnimask.builder import Built, build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
+from omnimask.errors import UserError
 from omnimask.interfaces import MaskedBatch, Targets
 from omnimask.packed import to_tensors
 from omnimask.predictors.base import rows
@@ -94,3 +96,11 @@ def test_autoregressive_predictions_do_not_depend_on_what_follows() -> None:
     cut = dataclasses.replace(data, views={"main": dataclasses.replace(data.views["main"], query=short)})
     (part,) = built.model.predict(cut)["main"].predictions.values()
     assert torch.allclose(part.features, whole.features[:last], atol=1e-5)
+
+
+def test_labels_of_samples_are_no_answers_for_tokens() -> None:
+    predictor = named("predictor", "in_place", target=named("target", "label", field="begins"))
+    with pytest.raises(
+        UserError, match="target 'label' answers for whole samples, and this predictor asks for tokens; use sequence"
+    ):
+        build(synthetic_recipe(corruptor=named("corruptor", "mask_token"), predictor=predictor))

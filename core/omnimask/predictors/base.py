@@ -17,6 +17,7 @@ from omnimask.interfaces import (
     LossTerm,
     MaskedBatch,
     Module,
+    OfSamples,
     Prediction,
     Run,
     Stream,
@@ -42,6 +43,8 @@ class PredictorModule(Module, ABC):
         self.context = context
         self.layers: Sequence[int] = () if context.layer is None else (context.layer,)
         self._targets = {m: target(dataclasses.replace(context, modalities=(m,))) for m in context.modalities}
+        if any(isinstance(each, OfSamples) for each in self._targets.values()):
+            raise ValueError(f"target {target.name!r} answers for whole samples, and this predictor asks for tokens; use sequence")
         self.target_modules = nn.ModuleDict({m: t for m, t in self._targets.items() if isinstance(t, nn.Module)})
 
     def target(self, modality: str) -> Target:
