@@ -47,9 +47,7 @@ class UnitIds(Module):
         """Raises ``ValueError`` on CPU for rows of single tokens."""
         answers = prediction.targets.literal
         if answers.device.type == "cpu" and len(answers) and int(answers.min()) < 0:
-            raise ValueError(
-                "target unit_ids answers for whole units, and its predictor asks for single tokens; use unit_mlm, or ids"
-            )
+            raise ValueError("target unit_ids answers for whole units, and its predictor asks for tokens; use unit_mlm, or ids")
         return answers
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
