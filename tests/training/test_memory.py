@@ -54,6 +54,17 @@ def test_the_knob_is_named_and_the_checkpoint_stays(runs, tiny, error: Exception
     assert again.fit()["step"] == 12
 
 
+def test_what_the_model_refuses_ends_the_run_with_what_it_says(runs, tiny, caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny()
+    model.poison = fail_at(8, ValueError("field 'kind' reaches 5, and types: 3 end before; raise types"))
+    trainer = runs.trainer(model=model)
+    with pytest.raises(RunStopped, match="a part of the model refuses step 8: field 'kind' reaches 5"):
+        trainer.fit()
+    assert '"status": "stopped"' in trainer.directory.summary.read_text()
+    assert "test_memory.py" in (trainer.directory.logs / "rank0.log").read_text()
+    assert runs.trainer(model=tiny()).restore() is not None
+
+
 def test_one_sample_cannot_be_cut_further(runs, tiny, stream) -> None:
     model = tiny()
     model.poison = fail_at(1, MemoryError(), micro=8)

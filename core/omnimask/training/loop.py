@@ -28,6 +28,7 @@ from omnimask.training.observers import Observers, RunInfo
 from omnimask.training.precision import Precision, remedies
 from omnimask.training.progress import Progress
 from omnimask.training.ranks import Ranks, current, told
+from omnimask.training.refusals import refusals
 from omnimask.training.run_directory import RunDirectory, versions
 from omnimask.training.setup import parallel_of, prepare, saver_of, schedule_of
 from omnimask.training.signals import Signals
@@ -262,7 +263,8 @@ class Trainer:
         if totals.bad:
             with self.ranks.alike():
                 guard([bad for several in self.ranks.gathered(loaded.bad) for bad in several])
-        with memory.explained(loaded.batches, self.config, self.directory.path, f"step {loaded.step + 1}"):
+        doing = f"step {loaded.step + 1}"
+        with memory.explained(loaded.batches, self.config, self.directory.path, doing), refusals(doing, self.directory.path):
             result = self.runner(loaded, totals)
         self._folder.settle()
         seconds = time.perf_counter() - begin
