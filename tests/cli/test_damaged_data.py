@@ -150,3 +150,12 @@ def test_pipes_in_a_folder_of_pictures_are_left_out(omnimask: Command, tmp_path:
     assert result.code == 0, result.err
     assert "1 pipes, sockets or devices are left out: x.png" in result.err
     assert "1 links to folders outside of it are left out: all -> /" in result.err
+
+
+def test_rows_whose_value_is_null_say_so(omnimask: Any, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"image": null}\n{"picture": 1}\n{"image": ""}\n' * 2)
+    result = omnimask("inspect", "image", "data={name: jsonl, path: rows.jsonl}")
+    assert result.code == 2
+    told = result.err
+    assert "it holds nothing: image is null or empty" in told
+    assert "it holds none of the fields ['image']; it has ['picture']" in told

@@ -20,6 +20,7 @@ from omnimask.data.loader import BadSample, LoadedBatch
 from omnimask.data.parts import Parts
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped
+from omnimask.hints import listed
 from omnimask.interfaces import (
     Augment,
     Dataset,
@@ -262,7 +263,12 @@ class Pipeline:
         row = {name: part.decoded(value) for name, (part, value) in values.items() if value is not None}
         if not row:
             fields = [name for part in self.modalities.values() for name in names_of(part.field)]
-            raise ValueError(f"it holds none of the fields {fields}; it has {sorted(raw)}")
+            empty = [name for name in fields if name in raw]
+            raise ValueError(
+                f"it holds nothing: {listed(empty)} is null or empty"
+                if empty
+                else f"it holds none of the fields {fields}; it has {sorted(raw)}"
+            )
         return {**row, **{name: raw[label.field] for name, label in self.labels.items() if raw.get(label.field) is not None}}
 
     def _tokenized(self, row: Mapping[str, Any], draw: Draw) -> Sample:
