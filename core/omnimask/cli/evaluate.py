@@ -15,7 +15,8 @@ from omnimask.errors import UserError
 
 if TYPE_CHECKING:
     from omnimask.evaluation import Evaluation
-    from omnimask.evaluation.curves import Interval, Point
+    from omnimask.evaluation.curves import Point
+    from omnimask.evaluation.intervals import Interval
 
 
 def evaluate(

@@ -17,9 +17,10 @@ from omnimask.data.split import held_out, whole_keys
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.answers import AnswerScores, score_answers
 from omnimask.evaluation.continuous import ContinuousScores, MeanAnswer, mean_answers, score_continuous
-from omnimask.evaluation.curves import CONFIDENCE, PER_CLASS
+from omnimask.evaluation.curves import PER_CLASS
 from omnimask.evaluation.features import Pool
 from omnimask.evaluation.figure import check_installed, draw
+from omnimask.evaluation.intervals import CONFIDENCE
 from omnimask.evaluation.labelled import NoLabels
 from omnimask.evaluation.probe import FEW_LABEL_C, FOLDS, GRID_C, NEIGHBOURS, PROBES, TEMPERATURE
 from omnimask.evaluation.pseudo import pseudo_perplexity

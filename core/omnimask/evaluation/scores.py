@@ -17,8 +17,9 @@ from omnimask.data.labels import Row
 from omnimask.errors import UserError
 from omnimask.evaluation.answers import AnswerScores
 from omnimask.evaluation.continuous import ContinuousScores
-from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences
+from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Point, Split, curve, differences
 from omnimask.evaluation.features import DEFAULT_POOL, Pool, check_pool
+from omnimask.evaluation.intervals import Interval
 from omnimask.evaluation.labelled import LIMIT, check_labels, choose_sides
 from omnimask.evaluation.probe import PROBES
 from omnimask.evaluation.table import PRETRAINED, FeatureTable, compute_features
