@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,6 +69,26 @@ def other_model(folder: Path, differences: Sequence[str]) -> ValueError:
         f"the recipe's model is not the checkpoint's: {'; '.join(differences)}. "
         f"`omnimask init {shlex.quote(str(folder))}` writes a recipe that fits"
     )
+
+
+@contextmanager
+def quiet(*, has_warnings: bool = False) -> Iterator[None]:
+    """Keeps `transformers` from writing to the terminal: no bars of progress, and no warnings unless ``has_warnings``.
+
+    What it raises is raised. Its settings are as they were behind it.
+    """
+    from transformers.utils import logging as theirs
+
+    had_bars, verbosity = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
+    theirs.disable_progress_bar()
+    if not has_warnings:
+        theirs.set_verbosity_error()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(verbosity)
+        if had_bars:
+            theirs.enable_progress_bar()
 
 
 def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:

@@ -119,12 +119,19 @@ def test_the_recipe_begins_with_the_models_loss(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_recipe_trains(
-    family: str, corpus: Path, tokenizer: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    family: str, corpus: Path, tokenizer: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """And goes back to `transformers`, which writes nothing to the terminal on the way."""
     saved(family, tmp_path / "model", tokenizer)
+    capfd.readouterr()
     assert main(["init", str(tmp_path / "model"), "-o", str(tmp_path / "recipe.yaml")]) == 0
-    assert "recipe.yaml data.path=FOLDER" in capsys.readouterr().err
+    said = capfd.readouterr().err
+    assert "recipe.yaml data.path=FOLDER" in said and "it/s" not in said and len(said.strip().splitlines()) == 3
     assert start(load_recipe(tmp_path / "recipe.yaml", [f"data.path={corpus}", *SHORT]), tmp_path / "run", show=False).trainer.fit()
+    capfd.readouterr()
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out"), "--to", "transformers"]) == 0
+    said = capfd.readouterr().err
+    assert "it/s" not in said and "%|" not in said and "read back" in said
     assert load_recipe(tmp_path / "recipe.yaml", smoke=True).init is None
     if family == "bert":
         assert main(["pretrain", str(tmp_path / "recipe.yaml"), "--smoke", "device=cpu", "train.steps=2"]) == 0

@@ -16,7 +16,7 @@ from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
 from omnimask.cli.export import export
-from omnimask.cli.extra import extra_commands
+from omnimask.cli.extra import extra_commands, filled
 from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
 from omnimask.cli.new_plugin import new_plugin
@@ -76,6 +76,8 @@ def root() -> Any:
     group: Any = typer.main.get_command(app)
     for command in extra_commands(group.commands):
         group.add_command(command)
+    for command in group.commands.values():
+        command.help = filled(command.help)
     return group
 
 
