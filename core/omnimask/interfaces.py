@@ -430,12 +430,14 @@ class Renderer(Protocol):
 @dataclass(frozen=True)
 class Suggestion:
     """A recipe for a user's folder: ``num_files`` of it are read by ``modality``, ``summary`` says by name what was seen, and
-    ``recipe`` is YAML with comments that say why each number was chosen."""
+    ``recipe`` is YAML with comments that say why each number was chosen. ``needs`` is what a command that reads the recipe must
+    give beside it, ``data.path=FOLDER`` for a folder with a model and no data."""
 
     modality: str
     num_files: int
     summary: Mapping[str, str]
     recipe: str
+    needs: str = ""
 
 
 @runtime_checkable

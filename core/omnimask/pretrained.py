@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 Names: TypeAlias = Iterable[tuple[str, Collection[str]]]
 """Of each of our parameters, its names elsewhere: several where it is theirs one after another, along the first axis."""
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
@@ -36,6 +40,55 @@ def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
     if found not in kinds:
         raise ValueError(f"{path} describes a model of type {found!r}, and this initializer reads {' or '.join(map(repr, kinds))}")
     return config
+
+
+def model_type(folder: Path) -> str | None:
+    """What ``config.json`` in a folder says that it describes; None where the folder holds no model.
+
+    Raises:
+        ValueError: the folder holds weights, and no configuration that can be read.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        weights = next((name for name in _WEIGHTS if (folder / name).is_file()), None)
+        if weights is None:
+            return None
+        raise ValueError(
+            f"{folder} holds {weights}, and its config.json cannot be read ({error}): copy that file from where the model comes "
+            "from, or write the folder again with save_pretrained"
+        ) from error
+    found = config.get("model_type") if isinstance(config, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def other_model(folder: Path, differences: Sequence[str]) -> ValueError:
+    """The error for a recipe whose model is not that of a folder which `omnimask init` knows, with all that differs."""
+    return ValueError(
+        f"the recipe's model is not the checkpoint's: {'; '.join(differences)}. "
+        f"`omnimask init {shlex.quote(str(folder))}` writes a recipe that fits"
+    )
+
+
+@contextmanager
+def quiet(*, has_warnings: bool = False) -> Iterator[None]:
+    """Keeps `transformers` from writing to the terminal: no bars of progress, and no warnings unless ``has_warnings``.
+
+    What it raises is raised. Its settings are as they were behind it.
+    """
+    from transformers.utils import logging as theirs
+
+    had_bars, verbosity = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
+    theirs.disable_progress_bar()
+    if not has_warnings:
+        theirs.set_verbosity_error()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(verbosity)
+        if had_bars:
+            theirs.enable_progress_bar()
 
 
 def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:
@@ -105,7 +158,7 @@ def _read_files(index: Path) -> dict[str, Tensor]:
             raise ValueError(f"{index} lists the file {file!r}, which does not lie beside it")
         state.update(_read_file(index.parent / file))
     if missing := sorted(names.keys() - state.keys()):
-        raise ValueError(f"{index} lists weights that its files do not hold: {_some(missing)}")
+        raise ValueError(f"{index} lists weights that its files do not hold: {some_names(missing)}")
     return state
 
 
@@ -123,7 +176,8 @@ def _without_wrappers(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     return found
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def some_names(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list for a message, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
@@ -184,9 +238,9 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         if name in state and state[name].shape != own[name].shape
     ]
     differences = [
-        *([f"the checkpoint lacks {_some(missing)}"] if (missing := sorted(own.keys() - state.keys())) else []),
-        *([f"the recipe's model lacks {_some(more)}"] if (more := sorted(state.keys() - own.keys())) else []),
-        *([f"sizes differ: {_some(shapes)}"] if shapes else []),
+        *([f"the checkpoint lacks {some_names(missing)}"] if (missing := sorted(own.keys() - state.keys())) else []),
+        *([f"the recipe's model lacks {some_names(more)}"] if (more := sorted(state.keys() - own.keys())) else []),
+        *([f"sizes differ: {some_names(shapes)}"] if shapes else []),
     ]
     if differences:
         raise ValueError(f"the recipe's model is not the checkpoint's: {'; '.join(differences)}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.interfaces import MaskedBatch, Prediction, RanksIds, Run, Scores, Targets
+from omnimask.interfaces import MaskedBatch, Prediction, RanksIds, Run, Scores, Target, Targets
 
 if TYPE_CHECKING:
     from omnimask.model import MaskedModel
@@ -32,15 +32,20 @@ class Asked:
     ids: NDArray[np.int64]
 
 
-def each_score(model: MaskedModel, run: Run) -> Iterator[tuple[str, Prediction, Mapping[str, Tensor]]]:
-    """Every term that has targets and offers scores, with its prediction and the scores (N,) by name."""
+def each_prediction(model: MaskedModel, run: Run) -> Iterator[tuple[str, Prediction, Target]]:
+    """Every term of every pass that is trained, with its prediction and the target that says what is right."""
     for part in model.each():
         for wired in part.wired(run.batch) if part.grad else ():
             for term in wired.predictor.select(wired.view):
                 prediction = run.results[part.name].predictions[term]
-                target = wired.predictor.target(prediction.modality)
-                if isinstance(target, Scores) and len(prediction.targets):
-                    yield term, prediction, target.scores(prediction, target.answers(prediction, run))
+                yield term, prediction, wired.predictor.target(prediction.modality)
+
+
+def each_score(model: MaskedModel, run: Run) -> Iterator[tuple[str, Prediction, Mapping[str, Tensor]]]:
+    """Every term that has targets and offers scores, with its prediction and the scores (N,) by name."""
+    for term, prediction, target in each_prediction(model, run):
+        if isinstance(target, Scores) and len(prediction.targets):
+            yield term, prediction, target.scores(prediction, target.answers(prediction, run))
 
 
 def summed_scores(model: MaskedModel, run: Run) -> dict[str, dict[str, Score]]:

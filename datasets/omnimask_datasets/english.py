@@ -24,14 +24,15 @@ class English:
     A document is a topic of ``help()``, or the docstrings of a module of the standard library. Gives ``text``. Paragraphs that
     occur twice are kept once, and examples and rules of grammar, which are no English, are left
     out. The text is that of the Python that runs, so it differs between versions of Python (and builds that leave modules out):
-    the log names its hash, which a result should be quoted with, and a run does not continue on another text.
+    a run's ``environment.json`` has its hash, which a result should be quoted with, and a run does not continue on another text.
     """
 
     def __init__(self, context: Context) -> None:
         del context
-        documents = _kept_or_collected()
+        documents, is_new = _kept_or_collected()
         self.names, self.texts = list(documents), list(documents.values())
-        logger.info(
+        logger.log(
+            logging.INFO if is_new else logging.DEBUG,
             "english: %d documents with %d characters, hash %s, from Python %s",
             len(self.texts),
             sum(map(len, self.texts)),
@@ -55,18 +56,18 @@ class English:
         return _digest(dict(zip(self.names, self.texts, strict=True)))
 
 
-def _kept_or_collected() -> Documents:
-    """The documents, which are collected once for every Python that is installed."""
+def _kept_or_collected() -> tuple[Documents, bool]:
+    """The documents, which are collected once for every Python that is installed, and whether that was now."""
     source = library()
     identity = repr((_FORMAT, sys.version, str(source)))
     name = f"{platform.python_version()}-{blake2b(identity.encode(), digest_size=8).hexdigest()}.json"
     file = cache_folder() / "english" / name
-    documents = _kept(file)
-    if documents is None:
-        documents = collect(source)
-        record = json.dumps({"hash": _digest(documents), "documents": documents}, ensure_ascii=False)
-        keep(file, lambda stream: stream.write(record.encode()), "the texts of the data set english")
-    return documents
+    if (kept := _kept(file)) is not None:
+        return kept, False
+    documents = collect(source)
+    record = json.dumps({"hash": _digest(documents), "documents": documents}, ensure_ascii=False)
+    keep(file, lambda stream: stream.write(record.encode()), "the texts of the data set english")
+    return documents, True
 
 
 def _kept(file: Path) -> Documents | None:

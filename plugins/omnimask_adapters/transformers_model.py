@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from omnimask.pretrained import refuse_code
+from omnimask.pretrained import quiet, refuse_code
 
 
 def model_from_config(model_type: str, options: Mapping[str, Any]) -> Any:
@@ -47,7 +47,8 @@ def model_from_folder(folder: Path, *, trust_remote_code: bool = False) -> Any:
     refuse_code(folder, "config.json", is_trusted=trust_remote_code)
     load: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     config = _made(lambda: AutoConfig.from_pretrained(folder, **load))
-    return _encoder(config, lambda: AutoModel.from_pretrained(folder, **load, use_safetensors=True, config=config))
+    with quiet(has_warnings=True):  # weights that the folder lacks are worth a warning
+        return _encoder(config, lambda: AutoModel.from_pretrained(folder, **load, use_safetensors=True, config=config))
 
 
 def _made(make: Any) -> Any:

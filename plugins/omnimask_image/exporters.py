@@ -25,6 +25,7 @@ from omnimask.layers import MLP
 from omnimask.model import MaskedModel
 from omnimask.positions.sincos import SinCos
 from omnimask.predictors.decoder import Decoder
+from omnimask.pretrained import quiet
 from omnimask.targets.patch import Patch
 from omnimask_image.tokenizer import PatchTokenizer
 from omnimask_image.vit_mae import POSITIONS, to_vit_mae
@@ -60,7 +61,8 @@ class VitMae:
         config.save_pretrained(folder)
         save_file(_published(_state(trained.model, parts)), folder / "model.safetensors", {"format": "pt"})
         (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessing(parts.tokenizer), indent=2) + "\n")
-        again = transformers.ViTMAEForPreTraining.from_pretrained(folder, local_files_only=True)
+        with quiet(), torch.random.fork_rng(devices=[]):
+            again = transformers.ViTMAEForPreTraining.from_pretrained(folder, local_files_only=True)
         return _compare(trained, parts, again.float().eval(), visible)
 
 

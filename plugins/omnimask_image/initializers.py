@@ -13,7 +13,7 @@ from torch import Tensor
 
 from omnimask.interfaces import Context, Tokenizer, TokenSpec
 from omnimask.model import MaskedModel
-from omnimask.pretrained import read_config, read_weights
+from omnimask.pretrained import other_model, read_config, read_weights
 from omnimask_image.vit_mae import load_vit_mae, position_problems
 
 logger = logging.getLogger(__name__)
@@ -68,10 +68,7 @@ class VitMae:
         owners = {"encoder": encoder, f"predictors.{self.predictor}": decoder}
         differences = [*_differences(config, encoder, decoder, self.spec, owners), *position_problems(state, owners)]
         if differences:
-            raise ValueError(
-                f"the recipe's model is not the checkpoint's: {'; '.join(differences)}. "
-                f"`omnimask init {self.path}` writes a recipe that fits"
-            )
+            raise other_model(self.path, differences)
         _check_form(config, encoder)
         load_vit_mae(model, state, modality=self.modality, predictor=self.predictor)
 

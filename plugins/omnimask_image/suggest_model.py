@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from omnimask.interfaces import Suggestion
-from omnimask.pretrained import read_config, read_weights
+from omnimask.pretrained import model_type, read_config, read_weights
+from omnimask.printable import printable
 from omnimask_image.initializers import with_present_names
 from omnimask_image.vit_mae import POSITIONS, kind_of
 
@@ -70,7 +71,7 @@ def suggest_model(folder: Path) -> Suggestion | None:
     Raises:
         ValueError: the folder says that it holds such a model, and its weights or sizes cannot be read.
     """
-    if _model_type(folder) != "vit_mae":
+    if model_type(folder) != "vit_mae":
         return None
     config = {**_DEFAULTS, **read_config(folder, "vit_mae")}
     state = with_present_names(read_weights(folder))
@@ -88,7 +89,7 @@ def suggest_model(folder: Path) -> Suggestion | None:
             **sizes,
             position=positions[0],
             decoder_position=positions[1],
-            folder=folder.name,
+            folder=printable(folder.name),
             path=json.dumps(str(folder), ensure_ascii=False),
         )
     except (KeyError, TypeError, ZeroDivisionError) as error:
@@ -98,14 +99,5 @@ def suggest_model(folder: Path) -> Suggestion | None:
         "encoder": f"width {config['hidden_size']}, depth {config['num_hidden_layers']}, positions {positions[0]}",
         "decoder": f"width {config['decoder_hidden_size']}, depth {config['decoder_num_hidden_layers']}, positions {positions[1]}",
         "images": f"{config['image_size']} x {config['image_size']} in patches of {config['patch_size']}",
-        "still needed": "data.path=FOLDER",
     }
-    return Suggestion("image", sum(1 for file in folder.iterdir() if file.is_file()), summary, recipe)
-
-
-def _model_type(folder: Path) -> str | None:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return config.get("model_type") if isinstance(config, dict) else None
+    return Suggestion("image", sum(1 for file in folder.iterdir() if file.is_file()), summary, recipe, needs="data.path=FOLDER")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 import transformers
 
 from omnimask.encoders.bert import BertEncoder
 from omnimask.interfaces import Context, Exported, Trained
 from omnimask.predictors.mlm import MaskedLM
-from omnimask.pretrained import scatter
+from omnimask.pretrained import quiet, scatter
 from omnimask_text.compare import check_tokenizer, compare_features
-from omnimask_text.exporters import quiet
 from omnimask_text.forms import EncoderParts, bert_encoder_settings, encoder_parts_of
 from omnimask_text.names import MAIN, bert_names
 from omnimask_text.peer_tokenizer import peer_tokenizer
@@ -44,7 +44,7 @@ class BertEncoderOnly:
         tokenizer = trained.tokenizers[parts.modality]
         peers = peer_tokenizer(tokenizer, trained.specs[parts.modality], ["input_ids", "token_type_ids", "attention_mask"])
         ids: dict[str, Any] = {f"{use}_token_id": getattr(peers, f"{use}_token_id") for use in _USES}
-        with quiet():
+        with quiet(), torch.random.fork_rng(devices=[]):
             model = transformers.BertModel(_config(parts, ids), add_pooling_layer=False)
             _load(model, trained, parts)
             model.save_pretrained(folder)

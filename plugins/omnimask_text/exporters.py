@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from torch.nn import functional
 from omnimask.encoders.bert import BertEncoder
 from omnimask.encoders.modernbert import ModernBertEncoder
 from omnimask.interfaces import Context, Exported, TokenSpec, Trained
-from omnimask.pretrained import scatter
+from omnimask.pretrained import quiet, scatter
 from omnimask_text.compare import check_tokenizer, compare
 from omnimask_text.forms import FULL, SLIDING, Parts, bert_settings, modernbert_settings, parts_of
 from omnimask_text.names import BERT_TIED, MODERNBERT_TIED, Pair, bert_names, modernbert_names
@@ -51,7 +50,7 @@ class _MaskedLM(ABC):
         model = self._model(parts, {**ids, "vocab_size": len(parts.table)}, peers.model_max_length)
         state = scatter(trained.model.state_dict(), self._names(parts))
         self._load(model, self._completed(state, parts, spec))
-        with quiet():
+        with quiet(), torch.random.fork_rng(devices=[]):
             model.save_pretrained(folder)
             peers.save_pretrained(folder)
             only_files: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -155,17 +154,3 @@ class ModernBert(_MaskedLM):
 
     def _completed(self, state: dict[str, Tensor], parts: Parts, spec: TokenSpec) -> dict[str, Tensor]:
         return {**state, "decoder.bias": _with_unanswered(state["decoder.bias"], len(parts.table))}
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without bars of progress, and with torch's random numbers as they were."""
-    logging = transformers.utils.logging
-    was_shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        if was_shown:
-            logging.enable_progress_bar()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,18 +192,10 @@ def modernbert_settings(parts: Parts) -> Settings:
 
 
 def modernbert_read(config: Mapping[str, Any]) -> Settings:
-    """A ModernBERT configuration, whichever version wrote it, with the entries that :func:`modernbert_settings` gives.
-
-    Raises:
-        ValueError: its positions are not plain rotary ones.
-    """
+    """A ModernBERT configuration, whichever version wrote it, with the entries that :func:`modernbert_settings` gives."""
     depth, every = config.get("num_hidden_layers", 22), config.get("global_attn_every_n_layers", 3)
-    types = config.get("layer_types") or [SLIDING if number % every else FULL for number in range(depth)]
+    types = config.get("layer_types") or layer_types(depth, every)
     ropes: Mapping[str, Any] = config.get("rope_parameters") or {}
-    if any((ropes.get(kind) or {}).get("rope_type", "default") != "default" for kind in (FULL, SLIDING)) or config.get(
-        "rope_scaling"
-    ):
-        raise ValueError("the checkpoint's rotary positions are scaled (rope_type, rope_scaling); only plain ones are read")
     wide = (ropes.get(FULL) or {}).get("rope_theta", config.get("global_rope_theta", 160_000.0))
     near = (ropes.get(SLIDING) or {}).get("rope_theta", config.get("local_rope_theta", 10_000.0))
     has_local = SLIDING in types
@@ -217,6 +209,17 @@ def modernbert_read(config: Mapping[str, Any]) -> Settings:
         "global_rope_theta": wide,
         "local_rope_theta": (wide if near is None else near) if has_local else None,
     }
+
+
+def global_every(types: Sequence[str]) -> int | None:
+    """The option of the encoder ``modernbert`` that gives these kinds of blocks; None where none does."""
+    made = (number for number in range(1, len(types) + 1) if list(types) == layer_types(len(types), number))
+    return next(made, None)
+
+
+def layer_types(depth: int, every: int) -> list[str]:
+    """Kinds of blocks: the first one and every so-manieth after it see everything."""
+    return [SLIDING if number % every else FULL for number in range(depth)]
 
 
 def _check_class(found: Any, wanted: type, remedy: str) -> None:

@@ -17,7 +17,7 @@ from omnimask.encoders.bert import BertEncoder
 from omnimask.encoders.modernbert import ModernBertEncoder
 from omnimask.interfaces import Context, Tokenizer, TokenSpec
 from omnimask.model import MaskedModel
-from omnimask.pretrained import gather, load, read_config, read_weights
+from omnimask.pretrained import gather, load, other_model, read_config, read_weights
 from omnimask_text.forms import Parts, Settings, bert_read, bert_settings, modernbert_read, modernbert_settings, parts_of
 from omnimask_text.names import (
     BERT_TIED,
@@ -31,6 +31,7 @@ from omnimask_text.names import (
 )
 from omnimask_text.source import load as load_tokenizer
 from omnimask_text.subwords import Subwords
+from omnimask_text.unread import bert_unread, modernbert_unread
 from omnimask_text.vocabulary import Vocabulary, fill, match
 
 logger = logging.getLogger(__name__)
@@ -38,17 +39,6 @@ logger = logging.getLogger(__name__)
 NewRows = Literal["pieces", "mean", "random"] | Path
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-_PLAIN = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}
-_PLAIN_MODERN = {
-    "hidden_activation": "gelu",
-    "classifier_activation": "gelu",
-    "norm_bias": False,
-    "attention_bias": False,
-    "mlp_bias": False,
-    "classifier_bias": False,
-    "decoder_bias": True,
-    "tie_word_embeddings": True,
-}
 _OPTIONS = {
     "hidden_size": "encoder.width",
     "num_hidden_layers": "encoder.depth",
@@ -64,7 +54,7 @@ _OPTIONS = {
 """What sets an entry of a configuration in a recipe."""
 
 
-class _MaskedLM(ABC):
+class MaskedLMInitializer(ABC):
     """What the initializers share: a folder that ``save_pretrained`` wrote, and a vocabulary that may be another one."""
 
     kinds: ClassVar[Collection[str]]
@@ -72,6 +62,8 @@ class _MaskedLM(ABC):
     encoder_name: ClassVar[str]
     tied: ClassVar[Mapping[str, str]]
     unused: ClassVar[Collection[str]] = ()
+    beside: ClassVar[Collection[str]] = ()
+    """Weights that recipes take up without a parameter of their own."""
     epsilon: ClassVar[str]
 
     def __init__(
@@ -92,9 +84,8 @@ class _MaskedLM(ABC):
         self.path, self.tokenizer, self.new_rows = path, tokenizer, new_rows
 
     def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
-        config, state = read_config(self.path, *self.kinds), self._renamed(read_weights(self.path))
-        parts = parts_of(model, self.encoder, self.encoder_name, beside_others=True)
-        self._check(config, parts, state)
+        config, state = read_config(self.path, *self.kinds), with_present_names(read_weights(self.path))
+        parts = self._checked(model, config, state)
         names = list(self._names(parts))
         self._check_tied(state)
         mapped = gather(state, names, ignored=[*self.tied, *self._left_out(state, parts)])
@@ -104,11 +95,14 @@ class _MaskedLM(ABC):
 
     # ---- what differs from one family to the next
 
+    @staticmethod
     @abstractmethod
-    def _settings(
-        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
-    ) -> tuple[Settings, Settings, Settings]:
-        """The checkpoint's settings, the recipe's, and what the checkpoint's configuration must say beside."""
+    def unread(config: Mapping[str, Any]) -> list[str]:
+        """What the checkpoint's configuration says that has no counterpart here."""
+
+    @abstractmethod
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        """The checkpoint's settings, and the recipe's."""
 
     @abstractmethod
     def _names(self, parts: Parts) -> Iterable[Pair]: ...
@@ -119,24 +113,22 @@ class _MaskedLM(ABC):
 
     # ---- what is the same
 
-    def _renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The names of the first releases, which published files still have."""
-        former = {"gamma": "weight", "beta": "bias"}
-        return {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda m: former[m[1]], name): value for name, value in state.items()}
-
-    def _check(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> None:
-        """What the sizes of weights do not tell, and what they tell without a remedy."""
-        theirs, ours, plain = self._settings(config, parts, state)
-        strange = [f"{key}: {config[key]!r}" for key, value in plain.items() if config.get(key, value) != value]
-        if strange:
+    def _checked(self, model: MaskedModel, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Parts:
+        """The model's parts. Raises where the sizes of weights do not tell what differs, or tell it without a remedy."""
+        if strange := self.unread(config):
             raise ValueError(f"{self.path / 'config.json'} says {', '.join(strange)}; only the published form is read")
+        try:
+            parts = parts_of(model, self.encoder, self.encoder_name, beside_others=True)
+            theirs, ours = self._settings(config, parts, state)
+        except ValueError as error:
+            raise other_model(self.path, [str(error)]) from error
         wrong = [
             f"{key} is {_shown(theirs[key])} there and {_shown(ours[key])} here, set {_OPTIONS[key]}: {_shown(theirs[key])}"
             for key in ours
             if theirs[key] != ours[key]
         ]
         if wrong:
-            raise ValueError(f"the recipe's model is not the checkpoint's: {'; '.join(wrong)}")
+            raise other_model(self.path, wrong)
         eps = config.get(self.epsilon)
         if eps is not None and parts.epsilons != {eps}:
             logger.warning(
@@ -145,6 +137,7 @@ class _MaskedLM(ABC):
                 ", ".join(f"{ours:g}" for ours in sorted(parts.epsilons)),
                 eps,
             )
+        return parts
 
     def _check_tied(self, state: Mapping[str, Tensor]) -> None:
         for second, first in self.tied.items():
@@ -207,7 +200,13 @@ def _of_others(model: MaskedModel, label: str) -> dict[str, Tensor]:
     return others
 
 
-class Bert(_MaskedLM):
+def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state under the present names of norms; published files still have those of the first releases."""
+    former = {"gamma": "weight", "beta": "bias"}
+    return {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda m: former[m[1]], name): value for name, value in state.items()}
+
+
+class Bert(MaskedLMInitializer):
     """Begins with the weights of a ``BertForMaskedLM`` of `transformers`, for continued pretraining.
 
     The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint (also one of
@@ -218,6 +217,7 @@ class Bert(_MaskedLM):
     """
 
     kinds = ("bert",)
+    unread = staticmethod(bert_unread)
     encoder = BertEncoder
     encoder_name = "bert"
     tied = BERT_TIED
@@ -230,12 +230,10 @@ class Bert(_MaskedLM):
         "cls.seq_relationship.weight",
     )
 
-    def _settings(
-        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
-    ) -> tuple[Settings, Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         theirs = bert_read(config)
         is_nothing = parts.encoder.types is None and _BERT_TYPES in state and not state[_BERT_TYPES].any()
-        return {**theirs, "type_vocab_size": 0} if is_nothing else theirs, bert_settings(parts), _PLAIN
+        return {**theirs, "type_vocab_size": 0} if is_nothing else theirs, bert_settings(parts)
 
     def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
         return [*super()._left_out(state, parts), *([_BERT_TYPES] if parts.encoder.types is None else [])]
@@ -249,7 +247,7 @@ class Bert(_MaskedLM):
 _BERT_TYPES = "bert.embeddings.token_type_embeddings.weight"
 
 
-class Roberta(_MaskedLM):
+class Roberta(MaskedLMInitializer):
     """Begins with the weights of a ``RobertaForMaskedLM`` of `transformers` (XLM-RoBERTa and CamemBERT have the same form).
 
     Like ``text.bert``, but for two things that RoBERTa has and a recipe need not: the rows before its first position, which are
@@ -257,18 +255,19 @@ class Roberta(_MaskedLM):
     """
 
     kinds = ("roberta", "xlm-roberta", "camembert")
+    unread = staticmethod(bert_unread)
     encoder = BertEncoder
     encoder_name = "bert"
     tied = ROBERTA_TIED
     epsilon = "layer_norm_eps"
     unused = ("roberta.embeddings.position_ids", "roberta.pooler.dense.bias", "roberta.pooler.dense.weight")
 
-    def _settings(
-        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
-    ) -> tuple[Settings, Settings, Settings]:
-        theirs = bert_read(config, _first_position(config))
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        theirs = bert_read(config, first_position(config))
         is_folded = parts.encoder.types is None
-        return {**theirs, "type_vocab_size": 0} if is_folded else theirs, bert_settings(parts), _PLAIN
+        return {**theirs, "type_vocab_size": 0} if is_folded else theirs, bert_settings(parts)
+
+    beside = ("roberta.embeddings.token_type_embeddings.weight",)
 
     def _names(self, parts: Parts) -> Iterable[Pair]:
         return roberta_names(
@@ -282,7 +281,7 @@ class Roberta(_MaskedLM):
 
     def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
         name = f"{MAIN}.encoder.position.tables.{parts.modality}"
-        mapped[name] = mapped[name][_first_position(config) :]
+        mapped[name] = mapped[name][first_position(config) :]
         if parts.encoder.types is None:
             mapped[name] = mapped[name] + state[_ROBERTA_TYPES][0]
 
@@ -290,12 +289,13 @@ class Roberta(_MaskedLM):
 _ROBERTA_TYPES = "roberta.embeddings.token_type_embeddings.weight"
 
 
-def _first_position(config: Mapping[str, Any]) -> int:
+def first_position(config: Mapping[str, Any]) -> int:
     """Positions are counted from the padding's id on, which is 1 in all published models."""
-    return int(config.get("pad_token_id", 1)) + 1
+    number = config.get("pad_token_id", 1)
+    return (1 if number is None else int(number)) + 1
 
 
-class ModernBert(_MaskedLM):
+class ModernBert(MaskedLMInitializer):
     """Begins with the weights of a ``ModernBertForMaskedLM`` of `transformers`, for continued pretraining.
 
     The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint: ``config.json`` and
@@ -305,15 +305,14 @@ class ModernBert(_MaskedLM):
     """
 
     kinds = ("modernbert",)
+    unread = staticmethod(modernbert_unread)
     encoder = ModernBertEncoder
     encoder_name = "modernbert"
     tied = MODERNBERT_TIED
     epsilon = "norm_eps"
 
-    def _settings(
-        self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]
-    ) -> tuple[Settings, Settings, Settings]:
-        return modernbert_read(config), modernbert_settings(parts), _PLAIN_MODERN
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        return modernbert_read(config), modernbert_settings(parts)
 
     def _names(self, parts: Parts) -> Iterable[Pair]:
         return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from omnimask.pretrained import refuse_code
+from omnimask.pretrained import quiet, refuse_code
 
 PATIENCE = 5.0
 """Seconds within which the hub must answer. ``transformers`` itself tries again for most of a minute."""
@@ -91,8 +91,10 @@ def _download(name: str) -> str:
 def _from_folder(folder: Path, name: str, trust_remote_code: bool) -> tuple[Tokenizer, Mapping[str, int]]:
     """What ``AutoTokenizer`` makes of a folder."""
     refuse_code(folder, "tokenizer_config.json", is_trusted=trust_remote_code)
+    auto_tokenizer = _auto_tokenizer()
     try:
-        found = _auto_tokenizer().from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
+        with quiet():
+            found = auto_tokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
         needed = "it needs code of its own to run; where you trust that, set trust_remote_code: true on the tokenizer"
         reason = needed if "trust_remote_code" in str(error) else _first(error)

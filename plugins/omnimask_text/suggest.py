@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from omnimask.interfaces import Context, Suggestion
+from omnimask.pretrained import model_type
 from omnimask.run.device import choose_device
 from omnimask_text.english import EnglishTokenizer
+from omnimask_text.suggest_model import suggest_model
 from omnimask_text.survey import Survey, reader_of, survey
 
 _TEMPLATE = """\
@@ -54,6 +56,8 @@ _EPOCHS = 20
 class SuggestTexts:
     """A masked language model for text files, or for rows with a column of texts, from a look at up to 200 documents.
 
+    A folder that holds a masked language model of `transformers` gets the recipe that begins with it.
+
     The English vocabulary is taken where it knows the texts, bytes elsewhere; the network and the steps follow the number of
     characters and the device.
     """
@@ -62,7 +66,9 @@ class SuggestTexts:
         pass
 
     def __call__(self, folder: Path) -> Suggestion | None:
-        """None where there are no texts. Raises ``ValueError`` where none can be read."""
+        """None where there are no texts, or another kind of model. Raises ``ValueError`` where nothing can be read."""
+        if (kind := model_type(folder)) is not None:
+            return suggest_model(folder, kind)
         seen = survey(folder)
         if seen is None:
             return None

@@ -23,8 +23,8 @@ def run(omnimask: Command, recipe: Path, tmp_path: Path) -> Path:
     return path
 
 
-def record(path: Path) -> dict[str, Any]:
-    return json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
+def record(path: Path, name: str = "evaluation") -> dict[str, Any]:
+    return json.loads((path / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def contents(path: Path) -> set[Path]:
@@ -81,9 +81,37 @@ def test_another_data_set_is_read_with_the_runs_tokenizer(omnimask: Command, run
     change = f"data={{name: image.zip, path: {tmp_path / 'pictures.zip'}, validation: 0.3}}"
     result = omnimask("evaluate", run, "--data", change, "--draws", "2", "--probe", "linear")
     assert result.code == 0
-    found = record(run)
+    found = record(run, "evaluation-pictures")
+    assert (run / "figures" / "few_label-pictures.png").exists() and not (run / "evaluation.json").exists()
     assert (found["num_classes"], found["num_train"] + found["num_test"], found["seen"]) == (2, 60, 0)
     assert next(each["mean"] for each in found["scores"] if each["features"] == "raw input") > 0.9
+
+
+def test_other_settings_never_replace_an_evaluation(omnimask: Command, run: Path) -> None:
+    options = ("--probe", "knn", "--draws")
+    first = omnimask("evaluate", run, *options, "2")
+    kept = (run / "evaluation.json").read_bytes()
+    other = omnimask("evaluate", run, *options, "3")
+    assert (first.code, other.code) == (0, 0)
+    said = " ".join(other.err.split())
+    assert "evaluation.json was made with other settings (draws: 2) and stays as it is" in said
+    assert "evaluation-2.json" in said and "few_label-2.png" in said
+    assert (run / "evaluation.json").read_bytes() == kept and record(run, "evaluation-2")["draws"] == 3
+    before = contents(run)
+    for draws in ("2", "3"):
+        assert omnimask("evaluate", run, *options, draws).code == 0
+    assert contents(run) == before and (run / "evaluation.json").read_bytes() == kept
+
+
+def test_few_draws_stay_within_the_range(omnimask: Command, run: Path) -> None:
+    result = omnimask("evaluate", run, "--draws", "2")
+    assert result.code == 0
+    found = record(run)
+    assert all(0 <= each["low"] <= each["mean"] <= each["high"] <= 1 for each in found["scores"])
+    assert all(-1 <= each["low"] <= each["mean"] <= each["high"] <= 1 for each in found["differences"])
+    right = round(found["chance"] * found["num_test"])
+    assert f"{right} of {found['num_test']} scored samples, {100 * found['chance']:.1f} %" in result.out
+    assert f"most frequent in training, {found['most_frequent']!r}" in result.out
 
 
 @pytest.mark.parametrize(
@@ -129,3 +157,39 @@ def test_a_folder_without_labels_says_what_to_give(omnimask: Command, run: Path,
 
 def test_what_is_no_run_is_refused(omnimask: Command, tmp_path: Path) -> None:
     assert omnimask("evaluate", tmp_path / "gone").code == 2
+
+
+def edit(run: Path, old: str, new: str) -> None:
+    text = (run / "recipe.yaml").read_text(encoding="utf-8")
+    assert old in text
+    (run / "recipe.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_an_edited_recipe_is_refused(omnimask: Command, run: Path) -> None:
+    """Every command that uses trained weights compares the recipe with the one that their checkpoint keeps."""
+    commands = (("evaluate", run, "--probe", "none"), ("reconstruct", run), ("export", run, "out", "--to", "safetensors"))
+    written = (run / "recipe.yaml").read_text(encoding="utf-8")
+    edit(run, "ratio: 0.5", "ratio: 0.25")
+    edit(run, "validation: 0.1", "validation: 0.5")
+    before = contents(run)
+    for command in commands:
+        result = omnimask(*command)
+        assert result.code == 2 and contents(run) == before and not Path("out").exists()
+        said = f"{run / 'recipe.yaml'}: modalities.image.masker.ratio: is 0.25, and the weights were trained with 0.5"
+        assert said in result.errors
+        assert any("data.validation: is 0.5" in each for each in result.errors)
+        assert "undo it" in result.errors[-1] and "recipe.yaml)" in result.errors[-1]
+    (run / "recipe.yaml").write_text(written, encoding="utf-8")
+    edit(run, "log_every: 1", "log_every: 2")  # what a resumed run may change is free here, too
+    for command in commands:
+        assert omnimask(*command).code == 0
+
+
+def test_what_a_resumed_run_was_allowed_is_no_edit(omnimask: Command, recipe: Path) -> None:
+    short = ("train.checkpoint_every=3", "train.keep_checkpoints=9", "data.validation=0.1")
+    assert omnimask("pretrain", recipe, *short, "--run", "b").code == 0
+    change = ("modalities.image.masker.ratio=0.25", "--accept-changes", "modalities.image.masker.ratio", "train.steps=9")
+    resumed = omnimask("resume", "b", *change)
+    assert resumed.code == 0, resumed.err
+    for checkpoint in ("step-00000003", "last"):
+        assert omnimask("evaluate", "b", "--probe", "none", "--checkpoint", checkpoint).code == 0

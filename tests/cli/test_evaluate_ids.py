@@ -24,8 +24,8 @@ def run(omnimask: Command, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def record(path: Path) -> dict[str, Any]:
-    return json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
+def record(path: Path, name: str = "evaluation") -> dict[str, Any]:
+    return json.loads((path / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def table(path: Path, *, kinds: bool = True) -> Path:
@@ -79,11 +79,11 @@ def test_a_labelled_table_with_columns_of_its_own(omnimask: Command, run: Path, 
     data = f"data={{name: csv, path: {rows}, labels: kind, key: id, validation: 0.3}}"
     result = omnimask("evaluate", run, "--data", data, "--data", "field=sentence", "--draws", "2")
     assert result.code == 0, result.err
-    found = record(run)
+    found = record(run, "evaluation-rows")
     assert (found["num_classes"], found["num_train"] + found["num_test"], found["seen"]) == (2, 80, 0)
     assert found["answers"][0]["num_samples"] <= found["num_test"]
     assert "No probes" not in result.out and "labels per class" in result.out
-    assert (run / "figures" / "few_label.png").exists()
+    assert (run / "figures" / "few_label-rows.png").exists()
 
 
 def test_a_table_without_labels_and_labels_beside_it(omnimask: Command, run: Path, tmp_path: Path) -> None:
@@ -96,7 +96,33 @@ def test_a_table_without_labels_and_labels_beside_it(omnimask: Command, run: Pat
     (tmp_path / "labels.csv").write_text("\n".join(["key,label", *lines]), encoding="utf-8")
     result = omnimask("evaluate", run, *data, "--labels", "labels.csv", "--probe", "knn", "--draws", "2", "--pool", "first")
     assert result.code == 0, result.err
-    assert (record(run)["num_classes"], record(run)["pool"]) == (2, "first")
+    found = record(run, "evaluation-rows-2")
+    assert (found["num_classes"], found["pool"]) == (2, "first")
+
+
+def test_another_data_set_takes_the_place_of_the_runs(omnimask: Command, tmp_path: Path) -> None:
+    """The run's data set has an option that the other one lacks (``delimiter``), and one that both have (``labels``)."""
+    rows = table(tmp_path / "rows.csv")
+    own = f"data={{name: csv, path: {rows}, labels: kind, key: id, delimiter: ',', validation: 0.2}}"
+    words = "modalities.words.field=sentence"
+    changes = [change for change in SHORT if not change.startswith("data.")]
+    assert omnimask("pretrain", RECIPES / "words_sentinels.yaml", own, words, "--run", "run", *changes).code == 0
+    lines = rows.read_text(encoding="utf-8").splitlines()[1:]
+    other = tmp_path / "other.jsonl"
+    records = [dict(zip(("id", "sentence", "kind"), line.split(","), strict=True)) for line in lines[:50]]
+    other.write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
+    result = omnimask("evaluate", "run", "--data", "name=jsonl", "--data", f"path={other}", "--draws", "2")
+    assert result.code == 0, result.err
+    said = " ".join(result.err.split())
+    assert "data: jsonl takes the place of the run's csv; kept: key: id, labels: kind" in said and "delimiter" in said
+    found = record(Path("run"), "evaluation-other")
+    assert (found["num_classes"], found["num_train"] + found["num_test"]) == (2, 50)
+    moved = omnimask("evaluate", "run", "--data", f"path={rows}", "--probe", "none")
+    assert moved.code == 0 and record(Path("run"))["data"]["name"] == "csv"
+    gone = omnimask("evaluate", "run", "--data", "name=jsonl")
+    assert gone.code == 2 and "data.path" in " ".join(gone.errors)
+    odd = omnimask("evaluate", "run", "--data", "name=jsnl", "--data", f"path={other}")
+    assert odd.code == 2 and "jsonl" in " ".join(odd.errors)
 
 
 def test_data_that_changed_are_warned_of(omnimask: Command, run: Path) -> None:

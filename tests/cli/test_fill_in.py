@@ -85,6 +85,15 @@ def test_wrong_input(omnimask: Command, run: Path, given: str, message: str) -> 
     assert max(map(len, result.errors)) < 400
 
 
+def test_letters_of_other_locales(omnimask: Command, run: Path) -> None:
+    """In the C locale Python keeps the bytes of the command line as lone surrogates."""
+    kept = "abc_ä".encode().decode("ascii", "surrogateescape")
+    one, other = (omnimask("reconstruct", run, "--input", given) for given in (kept, "abc_ä"))
+    assert (one.code, one.err) == (other.code, other.err) and "ä" in one.err
+    refused = omnimask("reconstruct", run, "--input", "abc_\udce9")
+    assert refused.code == 2 and "as a text it is no UTF-8 (byte 0xe9)" in " ".join(refused.errors)
+
+
 def test_more_masks_than_the_corruptor_can_hide(omnimask: Command) -> None:
     assert omnimask("pretrain", RECIPES / "words_sentinels.yaml", "--run", "run", *SHORT).code == 0
     result = omnimask("reconstruct", "run", "--input", "a_" * 13)

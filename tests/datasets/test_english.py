@@ -60,7 +60,10 @@ class TestEnglish(DatasetContract):
         return English(Context())
 
 
-def test_it_is_english_and_enough_to_learn_from(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_is_english_and_enough_to_learn_from(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNIMASK_CACHE", str(tmp_path))
     with caplog.at_level(logging.INFO):
         dataset = English(Context())
     texts = [dataset[index]["text"] for index in range(len(dataset))]
@@ -71,6 +74,10 @@ def test_it_is_english_and_enough_to_learn_from(caplog: pytest.LogCaptureFixture
     paragraphs = [paragraph for text in texts for paragraph in text.split("\n\n")]
     assert len(set(paragraphs)) == len(paragraphs)
     assert dataset.fingerprint() in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        English(Context())
+    assert not caplog.text  # what was said once is said no more
 
 
 def test_documents_are_topics_and_modules_in_order_and_nothing_comes_twice(tmp_path: Path) -> None:

@@ -8,33 +8,13 @@ import pytest
 from omnimask.evaluation.curves import (
     ALL,
     Difference,
-    Interval,
     Split,
     curve,
     differences,
     draw_labels,
     label_counts,
-    t_interval,
-    wilson_interval,
 )
-
-
-def test_t_interval_by_hand() -> None:
-    # mean 5, s² = (9 + 1 + 1 + 9) / 3, t(0.975, 3) = 3.18245 from a table
-    found = t_interval([2, 4, 6, 8])
-    half = 3.18245 * np.sqrt(20 / 3) / 2
-    assert found.mean == 5
-    assert (found.low, found.high) == pytest.approx((5 - half, 5 + half), rel=1e-5)
-    assert t_interval([0.5]) == Interval(0.5, -np.inf, np.inf)
-
-
-def test_wilson_interval_by_hand() -> None:
-    # n = 10, 8 right, z = 1.959964: centre (0.8 + z²/20) / (1 + z²/10), half z √(0.016 + z²/400) / (1 + z²/10)
-    z = 1.959964
-    centre, half = (0.8 + z**2 / 20) / (1 + z**2 / 10), z * np.sqrt(0.016 + z**2 / 400) / (1 + z**2 / 10)
-    found = wilson_interval(np.arange(10) < 8)
-    assert (found.mean, found.low, found.high) == pytest.approx((0.8, centre - half, centre + half), rel=1e-5)
-    assert wilson_interval(np.ones(10, bool)).low < 0.75
+from omnimask.evaluation.intervals import DIFFERENCE, Interval, t_interval
 
 
 @pytest.mark.parametrize(
@@ -93,4 +73,4 @@ def test_differences_are_paired() -> None:
         assert found[labels, "noise"].verdict == "better beyond the interval"
     by_place = {(point.labels, point.features): point for point in points}
     spread = np.array(by_place[5, "good"].draws) - np.array(by_place[5, "noise"].draws)
-    assert found[5, "noise"].difference == t_interval(spread)
+    assert found[5, "noise"].difference == t_interval(spread, DIFFERENCE)

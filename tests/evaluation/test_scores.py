@@ -14,8 +14,8 @@ from omnimask.data.labels import Row, parse_labels
 from omnimask.data.split import held_out
 from omnimask.errors import UserError
 from omnimask.evaluation import as_json, evaluate
-from omnimask.evaluation.curves import Interval
 from omnimask.evaluation.features import backbone
+from omnimask.evaluation.intervals import Interval
 from omnimask.evaluation.table import PRETRAINED, RANDOM, RAW
 from omnimask.interfaces import TokenSpec
 

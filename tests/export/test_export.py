@@ -16,7 +16,7 @@ from omnimask.export.weights import outputs
 from omnimask.interfaces import Context, Exported, Exporter, Initializer, Trained
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar, Registry, discover
-from omnimask.run.resume import choose_checkpoint
+from omnimask.run.trained import choose_checkpoint
 from omnimask.training.state import read_weights
 
 SMALL = ["train.steps=2", "train.batch_tokens=64", "train.checkpoint_every=1", "train.workers=0", "train.ema=0.5"]

@@ -89,7 +89,7 @@ def test_recalls_are_those_of_the_result() -> None:
 
 
 def test_few_label_scores_are_those_of_the_result() -> None:
-    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evaluation-results.md").read_text(encoding="utf-8")
     found = result("few_label")
     for name in (f"{name}-{seed}" for name in ("eurosat", "objects", "flowers") for seed in range(3)):
         for labels, scores in found[name]["scores"]["linear"].items():

@@ -11,11 +11,12 @@ import typer
 import typer.main
 
 import omnimask
+from omnimask.cli.arguments import readable, start_in_utf8
 from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
 from omnimask.cli.export import export
-from omnimask.cli.extra import extra_commands
+from omnimask.cli.extra import extra_commands, filled
 from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
 from omnimask.cli.new_plugin import new_plugin
@@ -75,6 +76,8 @@ def root() -> Any:
     group: Any = typer.main.get_command(app)
     for command in extra_commands(group.commands):
         group.add_command(command)
+    for command in group.commands.values():
+        command.help = filled(command.help)
     return group
 
 
@@ -87,9 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with traceback.
 
     Args:
-        argv: the arguments behind ``omnimask``; those of the process if None.
+        argv: the arguments behind ``omnimask``; those of the process if None. Bytes that the locale has no letter for are UTF-8.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    arguments = [readable(argument) for argument in (sys.argv[1:] if argv is None else argv)] or ["--help"]
     try:
         code = root().main(arguments, prog_name="omnimask", standalone_mode=False)
     except UserError as error:
@@ -136,6 +139,7 @@ def untold(error: Exception, *messages: str) -> Sequence[str]:
 
 def entry() -> None:
     """The console script."""
+    start_in_utf8()
     wait_briefly()
     sys.exit(main())
 

@@ -10,7 +10,7 @@ from omnimask.cli.output import perplexity, write_table, write_text
 if TYPE_CHECKING:
     from omnimask.evaluation.answers import AnswerScores
     from omnimask.evaluation.continuous import ContinuousScores
-    from omnimask.evaluation.curves import Interval
+    from omnimask.evaluation.intervals import Interval
 
 _COLUMNS = ("", "accuracy, %", "among first 5, %", "perplexity")
 
@@ -38,7 +38,7 @@ def write_answers(answers: Sequence[AnswerScores], pseudo: Sequence[AnswerScores
             "Perplexity: e to the power of the mean cross-entropy in nats.\n"
             f"Unigram: frequencies of the answers in {each.unigram_samples:,} training samples.\n"
             + (
-                "In brackets 95 % intervals over samples (Student's t)."
+                "In brackets 95 % intervals over samples (Student's t, on a\nscale without bounds)."
                 if all(interval.is_known for interval in each.model.values())
                 else f"No intervals: {each.num_samples} samples are too few for them."
             )
@@ -61,12 +61,13 @@ def write_continuous(scores: Sequence[ContinuousScores], checkpoint: str) -> Non
         write_text(f"Scored: {each.num_targets:,} masked tokens ({each.term}) of {each.num_samples:,} held-out samples{seen}.")
     write_text(
         f"Mean: of the answers in {scores[0].baseline_samples:,} training samples. Explained: the share of\n"
-        "its loss that the model avoids. In brackets 95 % intervals over samples."
+        "its loss that the model avoids. "
+        + ("In brackets 95 % intervals over samples." if scores[0].model.is_known else "Too few samples for intervals.")
     )
 
 
 def _loss(interval: Interval) -> str:
-    return f"{interval.mean:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
+    return f"{interval.mean:.4g}" + (f" [{interval.low:.4g}, {interval.high:.4g}]" if interval.is_known else "")
 
 
 def _table(scores: AnswerScores, title: str) -> None:

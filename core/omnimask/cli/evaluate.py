@@ -15,57 +15,72 @@ from omnimask.errors import UserError
 
 if TYPE_CHECKING:
     from omnimask.evaluation import Evaluation
-    from omnimask.evaluation.curves import Interval, Point
+    from omnimask.evaluation.curves import Point
+    from omnimask.evaluation.intervals import Interval
+    from omnimask.evaluation.run import EvaluatedRun
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
+Probe = Annotated[
+    str | None,
+    typer.Option(
+        "--probe",
+        metavar="NAMES",
+        help="knn, linear, or both with a comma; none. Default: both, if there are labels.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="KEY=VALUE", help="Other data: path=FOLDER, name=csv. May be given again.", show_default=False),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="CSV with the columns key,label[,split].", show_default=False),
+]
+Pool = Annotated[str, typer.Option("--pool", metavar="HOW", help="mean (over tokens), summary, both, or first (the first token).")]
+Draws = Annotated[int, typer.Option("--draws", metavar="N", min=2, help="How often few labels are drawn.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=2, help="Most samples of either side of the split.")]
+PseudoPerplexity = Annotated[
+    bool, typer.Option("--pseudo-perplexity", help="Also hide every token of some held-out samples alone.")
+]
+MaxTokens = Annotated[
+    int, typer.Option("--max-tokens", metavar="N", min=1, help="Of pseudo-perplexity; each costs a forward pass.")
+]
+Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="Where to write; default: RUN.", show_default=False),
+]
+Modality = Annotated[
+    str | None,
+    typer.Option("--modality", metavar="NAME", help="Score the answers and features of one modality.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")]
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
-    probe: Annotated[
-        str | None,
-        typer.Option(
-            "--probe",
-            metavar="NAMES",
-            help="knn, linear, or both with a comma; none. Default: both, if there are labels.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data", metavar="KEY=VALUE", help="Other data, for example path=FOLDER; may be given again.", show_default=False
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FILE", help="CSV with the columns key,label[,split].", show_default=False),
-    ] = None,
-    pool: Annotated[
-        str, typer.Option("--pool", metavar="HOW", help="mean (over tokens), summary, both, or first (the first token).")
-    ] = "mean",
-    draws: Annotated[int, typer.Option("--draws", metavar="N", min=2, help="How often few labels are drawn.")] = 20,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=2, help="Most samples of either side of the split.")] = 10_000,
-    pseudo_perplexity: Annotated[
-        bool, typer.Option("--pseudo-perplexity", help="Also hide every token of some held-out samples alone.")
-    ] = False,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", metavar="N", min=1, help="Of pseudo-perplexity; each costs a forward pass.")
-    ] = 2_000,
-    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where to write; default: RUN.", show_default=False),
-    ] = None,
-    modality: Annotated[
-        str | None,
-        typer.Option("--modality", metavar="NAME", help="Score the answers and features of one modality.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    run: Run,
+    probe: Probe = None,
+    data: Data = None,
+    labels: Labels = None,
+    pool: Pool = "mean",
+    draws: Draws = 20,
+    limit: Limit = 10_000,
+    pseudo_perplexity: PseudoPerplexity = False,
+    max_tokens: MaxTokens = 2_000,
+    checkpoint: Checkpoint = "best",
+    output: Output = None,
+    modality: Modality = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a trained model: how well it fills in masked tokens, and what probes find in its features with few labels.
 
     Masked tokens are scored on held-out samples: ids beside the frequencies of ids, numbers beside their mean. Features are scored
-    beside those of the same encoder untrained and beside raw input. The weights stay as they are; only probes are fitted. Writes
-    evaluation.json and figures/few_label.png.
+    beside those of the same encoder untrained and beside raw input. The weights stay as they are; only probes are fitted.
+
+    Writes evaluation.json and figures/few_label.png into RUN. Scores of other data (--data) have the data's name in their files,
+    and those of other settings a number.
     """
     from omnimask.evaluation.run import evaluate_run
 
@@ -86,15 +101,22 @@ def evaluate(
     if as_json:
         write_json(found.record)
     else:
-        write_answers(found.answers, found.pseudo, str(found.record["checkpoint"]))
-        write_continuous(found.continuous, str(found.record["checkpoint"]))
-        if found.answers or found.continuous:
-            write_text("")
-        if found.evaluation is not None:
-            _show(found.evaluation, str(found.record["checkpoint"]))
-        else:
-            write_text(textwrap.fill(f"No probes: {found.no_probes}.", 79, break_long_words=False))
+        _write_tables(found)
+    if found.note:
+        say(found.note)
     say(f"written: {', '.join(str(path) for path in found.files)}")
+
+
+def _write_tables(found: EvaluatedRun) -> None:
+    checkpoint = str(found.record["checkpoint"])
+    write_answers(found.answers, found.pseudo, checkpoint)
+    write_continuous(found.continuous, checkpoint)
+    if found.answers or found.continuous:
+        write_text("")
+    if found.evaluation is not None:
+        _show(found.evaluation, checkpoint)
+    else:
+        write_text(textwrap.fill(f"No probes: {found.no_probes}.", 79, break_long_words=False))
 
 
 def _probes(names: str | None) -> list[str] | None:
@@ -133,9 +155,11 @@ def _show(evaluation: Evaluation, checkpoint: str) -> None:
         f"Scored: {evaluation.num_test} samples of {evaluation.num_classes} classes ({evaluation.split_from}),\n"
         f"  {evaluation.seen} of which were pretrained on, without labels.\n"
         f"Labels: {evaluation.labels_from}, of {evaluation.num_train} training samples.\n"
-        f"Always naming the most frequent class: {100 * evaluation.chance:.1f} %.\n"
-        f"In brackets 95 % intervals: over {evaluation.draws} draws of labels (Student's t); with all\n"
-        "labels, over the scored samples (Wilson). Differences are paired."
+        f"Always naming the class that is most frequent in training, {evaluation.most_frequent!r:.20}:\n"
+        f"  {evaluation.num_by_chance} of {evaluation.num_test} scored samples, {100 * evaluation.chance:.1f} %.\n"
+        f"In brackets 95 % intervals: over {evaluation.draws} draws of labels (Student's t on a scale\n"
+        "  without bounds); with all labels, over the scored samples (Wilson).\n"
+        "  Differences are paired."
     )
     for note in evaluation.notes:
         write_text(f"Note: {note}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from inspect import cleandoc
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +22,18 @@ def extra_commands(builtin: Collection[str]) -> Iterator[Placeholder]:
     for name, several in groupby(find(), key=lambda command: command.name):
         if name not in builtin:
             yield Placeholder(list(several))
+
+
+def filled(text: str | None) -> str | None:
+    """A help text whose paragraphs are one line each, to be broken where the terminal ends and not where the source does."""
+    if text is None:
+        return None
+    return "\n\n".join(part if _is_laid_out(part) else " ".join(part.split()) for part in cleandoc(text).split("\n\n"))
+
+
+def _is_laid_out(paragraph: str) -> bool:
+    """Whether it is a list or an example, whose lines mean something."""
+    return any(line.startswith((" ", "- ", "* ", "$ ", "\b")) for line in paragraph.splitlines())
 
 
 class Placeholder(typer.core.TyperCommand):
@@ -54,7 +67,9 @@ class Placeholder(typer.core.TyperCommand):
         app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
         app.command(name=command.name)(command.load())
         try:
-            return typer.main.get_command(app)
+            real: Any = typer.main.get_command(app)
+            real.help = filled(real.help)
+            return real
         except Exception as error:
             reason = f"{type(error).__name__}: {error}\n{indented(trace(error))}"
             raise UserError(f"{command}: {command.reference} cannot be made a command: {reason}") from error

@@ -35,7 +35,8 @@ def init(
         say(f"{other.num_files:,} files of {other.modality} are there too; this recipe leaves them out")
     recipe = shlex.quote(str(output))
     figure = shlex.quote(str(output.with_name(f"{output.stem}-masks.png")))
-    say(f"\nwritten: {output}. Next:\n  omnimask inspect {recipe} --figure {figure}\n  omnimask pretrain {recipe}")
+    needs = f" {suggestion.needs}" if suggestion.needs else ""
+    say(f"\nwritten: {output}. Next:\n  omnimask inspect {recipe}{needs} --figure {figure}\n  omnimask pretrain {recipe}{needs}")
 
 
 def _check_output(output: Path, force: bool) -> None:

@@ -46,12 +46,11 @@ def reconstruct(
     from omnimask.run.device import choose_device
     from omnimask.run.figures import COUNT, fill_in, held_out_samples, load_renderers, render
     from omnimask.run.given import TYPED, Given, given_samples
-    from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
+    from omnimask.run.trained import load_checkpoint, open_trained
     from omnimask.training.precision import Precision
 
     with messages():
-        recipe = load_run(run)
-        chosen = choose_checkpoint(run, checkpoint)
+        recipe, chosen = open_trained(run, checkpoint)
         device = choose_device(recipe.device)
         built = build(recipe, initialise=False)
         if input is None:

@@ -10,18 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnimask.answers import ACCURACY, TOP5
+from omnimask.answers import ACCURACY, CROSS_ENTROPY, TOP5
 from omnimask.builder import Built
 from omnimask.data.split import whole_key
-from omnimask.evaluation.curves import Interval, ratio_interval
+from omnimask.evaluation.intervals import LOSS, MIN_GROUPS, SHARE, Interval, ratio_interval
 from omnimask.evaluation.unigram import Unigram
-from omnimask.interfaces import MaskedBatch, Prediction, Run, Stream
-from omnimask.packed import to_device
+from omnimask.inference import predicted
+from omnimask.interfaces import MaskedBatch, Prediction, Stream
 from omnimask.scoring import Asked, asked_ids, each_score
 from omnimask.training.precision import Precision
-
-MIN_GROUPS = 5
-"""Samples that an interval needs: fewer say too little about their spread."""
 
 Scores = Mapping[str, NDArray[np.float64]]
 """(N,) by name."""
@@ -74,26 +71,18 @@ class Rows:
     model: Scores
 
 
-@torch.no_grad()
 def scored_rows(built: Built, batch: MaskedBatch, precision: Precision) -> dict[str, Rows]:
     """By term, for terms whose answers are ids; ``batch`` on the host. The model is left in the mode it was in."""
     model = built.model
     asked = asked_ids(model, batch)
     if not asked:
         return {}
-    moved = to_device(batch, precision.device)
-    was_training = model.training
-    model.eval()
-    try:
-        with precision.autocast():
-            run = Run(moved, model.predict(moved))
-            return {
-                term: Rows(asked[term], samples_of(prediction), _host(prediction.targets.of), _on_host(scores))
-                for term, prediction, scores in each_score(model, run)
-                if term in asked
-            }
-    finally:
-        model.train(was_training)
+    with predicted(model, batch, precision) as run:
+        return {
+            term: Rows(asked[term], samples_of(prediction), _host(prediction.targets.of), _on_host(scores))
+            for term, prediction, scores in each_score(model, run)
+            if term in asked
+        }
 
 
 def samples_of(prediction: Prediction) -> NDArray[np.int64]:
@@ -150,8 +139,5 @@ class Table:
         _, group = np.unique(self.names, return_inverse=True)
         counts = np.bincount(group)
         for name, values in found:
-            interval = ratio_interval(np.bincount(group, weights=np.concatenate(values)), counts)
-            if len(counts) < MIN_GROUPS:
-                interval = Interval(interval.mean, -np.inf, np.inf)
-            is_share = name in (ACCURACY, TOP5) and interval.is_known
-            yield name, Interval(interval.mean, max(interval.low, 0.0), min(interval.high, 1.0)) if is_share else interval
+            bounds = SHARE if name in (ACCURACY, TOP5) else LOSS if name == CROSS_ENTROPY else None
+            yield name, ratio_interval(np.bincount(group, weights=np.concatenate(values)), counts, bounds, least=MIN_GROUPS)

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,12 @@ from torch import Tensor
 from omnimask.builder import Built
 from omnimask.data.split import whole_key
 from omnimask.evaluation.answers import samples_of
-from omnimask.evaluation.curves import Interval, ratio_interval
 from omnimask.evaluation.features import read_chunks
+from omnimask.evaluation.intervals import LOSS, MIN_GROUPS, Interval, ratio_interval
+from omnimask.inference import predicted
 from omnimask.interfaces import Draw, MaskedBatch, Prediction, RanksIds, Run, Target
 from omnimask.model import MaskedModel
-from omnimask.packed import to_device
-from omnimask.scoring import modality_of
+from omnimask.scoring import each_prediction, modality_of
 from omnimask.training.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -142,42 +141,35 @@ def score_continuous(
     return [_scores(term, one, means[term], pretrained_on) for term, one in found.items() if one.names]
 
 
-@torch.no_grad()
 def _losses(
     model: MaskedModel, batch: MaskedBatch, means: Mapping[str, MeanAnswer], precision: Precision
 ) -> list[tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
     """Term, (N,) sample of each target, (N,) losses of the model and of the mean. The model is left in the mode it was in."""
-    moved = to_device(batch, precision.device)
-    was_training = model.training
-    model.eval()
-    found: list[Any] = []
-    try:
-        with precision.autocast():
-            run = Run(moved, model.predict(moved))
-            for part in model.each():
-                for wired in part.wired(moved) if part.grad else ():
-                    for term in wired.predictor.select(wired.view):
-                        prediction = run.results[part.name].predictions[term]
-                        if term in means and len(prediction.targets):
-                            target = wired.predictor.target(prediction.modality)
-                            found.append((term, samples_of(prediction), *_pair(target, prediction, run, means[term])))
-    finally:
-        model.train(was_training)
-    return found
+    with predicted(model, batch, precision) as run:
+        return [
+            (term, samples_of(prediction), *_pair(target, prediction, run, means[term]))
+            for term, prediction, target in each_prediction(model, run)
+            if term in means and len(prediction.targets)
+        ]
 
 
-def _pair(target: Target, prediction: Prediction, run: Run, mean: MeanAnswer) -> tuple[NDArray[np.float64], ...]:
+def _pair(target: Target, prediction: Prediction, run: Run, mean: MeanAnswer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     answers = target.answers(prediction, run)
     flat = torch.from_numpy(mean.mean).to(answers.device, answers.dtype).expand_as(answers)
     guess = dataclasses.replace(prediction, features=flat, head=_as_is)
-    return tuple(target.loss(one, answers).double().cpu().numpy() for one in (prediction, guess))
+    model, baseline = (target.loss(one, answers).double().cpu().numpy() for one in (prediction, guess))
+    return model, baseline
 
 
 def _scores(term: str, found: _Gathered, mean: MeanAnswer, pretrained_on: Collection[str]) -> ContinuousScores:
     there, group = np.unique(found.names, return_inverse=True)
     counts = np.bincount(group)
-    model, baseline = (
-        ratio_interval(np.bincount(group, weights=np.concatenate(values)), counts) for values in (found.model, found.baseline)
-    )
+    model, baseline = (_interval(np.concatenate(values), group, counts) for values in (found.model, found.baseline))
     seen = sum(name in pretrained_on for name in there.tolist())
     return ContinuousScores(term, mean.modality, len(found.names), len(there), model, baseline, mean.num_samples, seen)
+
+
+def _interval(losses: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray[np.int64]) -> Interval:
+    """A loss of a target that is never negative has no interval below zero."""
+    bounds = LOSS if losses.min() >= 0 else None
+    return ratio_interval(np.bincount(group, weights=losses), counts, bounds, least=MIN_GROUPS)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from omnimask.evaluation.intervals import DIFFERENCE, SHARE, Interval, t_interval, wilson_interval
 from omnimask.evaluation.probe import LINEAR, PROBES, Classes, Matrix, Scaling
 from omnimask.interfaces import Draw
 
@@ -16,71 +17,8 @@ PER_CLASS = (2, 5, 10)
 """Labels per class of the few-label points; ``ALL`` comes after them."""
 ALL: Literal["all"] = "all"
 NUM_DRAWS = 20
-CONFIDENCE = 0.95
 
 Labels: TypeAlias = int | Literal["all"]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval from ``low`` to ``high``."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there are enough values for an interval."""
-        return bool(np.isfinite(self.low) and np.isfinite(self.high))
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-
-def t_interval(values: ArrayLike) -> Interval:
-    """Student's t interval for the mean of independent values: mean ± t(0.975, n - 1) · s / √n.
-
-    One value alone says nothing about its spread: the interval then is everything (-inf to inf).
-    """
-    from scipy import stats
-
-    found = np.asarray(values, np.float64)
-    mean = float(found.mean())
-    if len(found) < 2:
-        return Interval(mean, -np.inf, np.inf)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
-    return Interval(mean, mean - half, mean + half)
-
-
-def wilson_interval(is_right: NDArray[np.bool_]) -> Interval:
-    """Wilson's score interval for a share of right answers; unlike the t interval it holds near 0 and 1 too."""
-    from scipy import stats
-
-    count, right = len(is_right), int(is_right.sum())
-    found = stats.binomtest(right, count).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(right / count, float(found.low), float(found.high))
-
-
-def ratio_interval(totals: ArrayLike, counts: ArrayLike) -> Interval:
-    """Mean over items that come in groups, whose items are not independent: Student's t interval of a ratio estimate [0].
-
-    Args:
-        totals: (G,) sum over the items of each group.
-        counts: (G,) their number.
-
-    [0] Cochran: Sampling Techniques, 1977, section 6.
-    """
-    from scipy import stats
-
-    totals, counts = np.asarray(totals, np.float64), np.asarray(counts, np.float64)
-    groups, mean = len(totals), float(totals.sum() / counts.sum())
-    if groups < 2:
-        return Interval(mean, -np.inf, np.inf)
-    error = float(np.sqrt(groups / (groups - 1) * np.square(totals - mean * counts).sum()) / counts.sum())
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, groups - 1) * error)
-    return Interval(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -176,7 +114,7 @@ def curve(
         for name, found in scaled.items():
             right = [_right(found, split, chosen, probe, labels == ALL) for chosen in rows]
             shares = tuple(float(each.mean()) for each in right)
-            interval = wilson_interval(right[0]) if labels == ALL else t_interval(shares)
+            interval = wilson_interval(right[0]) if labels == ALL else t_interval(shares, SHARE)
             points.append(Point(probe, labels, name, interval, shares, right[0] if labels == ALL else None))
     return points
 
@@ -199,5 +137,5 @@ def differences(points: Sequence[Point], features: str) -> list[Difference]:
 
 def _paired(ours: Point, other: Point) -> Interval:
     if ours.right is not None and other.right is not None:
-        return t_interval(ours.right.astype(np.float64) - other.right.astype(np.float64))
-    return t_interval(np.array(ours.draws) - np.array(other.draws))
+        return t_interval(ours.right.astype(np.float64) - other.right.astype(np.float64), DIFFERENCE)
+    return t_interval(np.array(ours.draws) - np.array(other.draws), DIFFERENCE)

@@ -19,6 +19,7 @@ from omnimask.corruptors.keep import Keep
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
+from omnimask.inference import inference
 from omnimask.interfaces import Context, Dataset, Encoded, Encoder, MaskedBatch, Sample, Stream
 from omnimask.maskers.candidates import SPECIAL
 from omnimask.maskers.none import NoMasker
@@ -115,13 +116,8 @@ def encode(
     """
     part = backbone(model)
     moved = to_device(batch, precision.device)
-    was_training = model.training
-    model.eval()
-    try:
-        with precision.autocast():
-            encoded = part.encode(moved, {})
-    finally:
-        model.train(was_training)
+    with inference(model, precision):
+        encoded = part.encode(moved, {})
     if pool == "first":
         return pooled(encoded, "first").float().cpu().numpy()
     parts: list[Tensor] = []

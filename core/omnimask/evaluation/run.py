@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,32 +13,34 @@ import torch
 
 from omnimask.builder import Built, build, build_dataset, read_part
 from omnimask.component import Component
-from omnimask.data.labels import read_labels
+from omnimask.data.labels import Row, read_labels
 from omnimask.data.split import held_out, whole_keys
-from omnimask.errors import RunStopped, UserError
+from omnimask.errors import UserError
 from omnimask.evaluation.answers import AnswerScores, score_answers
 from omnimask.evaluation.continuous import ContinuousScores, MeanAnswer, mean_answers, score_continuous
-from omnimask.evaluation.curves import CONFIDENCE, PER_CLASS
+from omnimask.evaluation.curves import PER_CLASS
 from omnimask.evaluation.features import Pool
 from omnimask.evaluation.figure import check_installed, draw
+from omnimask.evaluation.intervals import CONFIDENCE
 from omnimask.evaluation.labelled import NoLabels
+from omnimask.evaluation.other_data import with_other_data
 from omnimask.evaluation.probe import FEW_LABEL_C, FOLDS, GRID_C, NEIGHBOURS, PROBES, TEMPERATURE
 from omnimask.evaluation.pseudo import pseudo_perplexity
 from omnimask.evaluation.raw import MOST_IDS
+from omnimask.evaluation.results import find_place, write
 from omnimask.evaluation.scores import Evaluation, answers_as_json, as_json, continuous_as_json, evaluate
 from omnimask.evaluation.unigram import count_answers, has_ids
 from omnimask.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
-from omnimask.run.resume import check_fingerprint, choose_checkpoint, load_checkpoint, load_run
-from omnimask.training import files
+from omnimask.run.resume import check_fingerprint
+from omnimask.run.trained import load_checkpoint, load_run, open_trained
 from omnimask.training.precision import Precision
 from omnimask.training.run_directory import RunDirectory, versions
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-RESULT, FIGURE = "evaluation.json", "few_label.png"
 
 PROTOCOL = {
     "features": "encoder over the clean view: no augmentation, nothing masked; without special tokens; documents, not their parts",
@@ -55,7 +58,7 @@ PROTOCOL = {
 class EvaluatedRun:
     """What was found: scores of ``answers`` that are ids, with masks (none where the model has no such) and one by one (none unless
     wanted); of answers that are numbers in ``continuous``; of probes in ``evaluation``, None with the reason in ``no_probes``.
-    ``record`` is what ``evaluation.json`` holds, and ``files`` were written."""
+    ``record`` is what ``evaluation.json`` holds, ``files`` were written, and ``note`` says what stays beside them."""
 
     answers: tuple[AnswerScores, ...]
     pseudo: tuple[AnswerScores, ...]
@@ -64,6 +67,7 @@ class EvaluatedRun:
     no_probes: str
     record: dict[str, Any]
     files: tuple[Path, ...]
+    note: str = ""
 
 
 def evaluate_run(
@@ -93,6 +97,8 @@ def evaluate_run(
         output: folder of the results; the run directory if None.
         modality: the one whose answers and features are scored; None: all.
 
+    Results of other data or other settings stay: the new ones get a name of their own (:mod:`omnimask.evaluation.results`).
+
     Raises:
         UserError: something is wrong with the input; nothing was written.
         RunStopped: the results cannot be written.
@@ -107,63 +113,77 @@ def evaluate_run(
     _check_modality(opened.built, modality)
     means = _means(opened.built, modality)
     has_answers = _check_answers(opened.built, probes, max_tokens, has_numbers=bool(means))
-    options: dict[str, Any] = {"pool": pool, "draws": draws, "limit": limit, "table": table, "source": str(labels)}
-    found, no_probes = _probe(opened, probes, has_answers or bool(means), {**options, "modality": modality})
+    options: dict[str, Any] = {"pool": pool, "draws": draws, "limit": limit, "modality": modality}
+    found, no_probes = _probe(opened, probes, has_answers or bool(means), {**options, "table": table, "source": str(labels)})
     answers, pseudo = _answers(opened, max_tokens, modality) if has_answers else ((), ())
     continuous = _continuous(opened, means, limit)
+    settings = {
+        "checkpoint": opened.checkpoint,
+        "data": {"fingerprint": opened.built.dataset.fingerprint(), "changes": list(data)},
+        "labels": None if table is None else {"file": str(labels), "digest": _digest(table)},
+        "probes": None if probes is None else list(probes),
+        "max_tokens": max_tokens,
+        **options,
+    }
     record = {
         "format": FORMAT,
         "run": path.resolve().name,
         "checkpoint": opened.checkpoint,
-        "data": {
-            "name": opened.recipe.data.dataset.name,
-            "fingerprint": opened.built.dataset.fingerprint(),
-            "changes": list(data),
-        },
+        "data": {"name": opened.recipe.data.dataset.name, **settings["data"]},
+        "settings": settings,
         **({} if modality is None else {"modality": modality}),
         "versions": versions(),
+        **_scores_as_json(answers, pseudo, continuous, found),
+    }
+    title = printable(f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}")
+    other = None if opened.is_own or output is not None else _short_name(opened.recipe)
+    place = find_place(RunDirectory(output or path), settings, other)
+    written = write(place, record, draw(found, title) if found else None)
+    return EvaluatedRun(answers, pseudo, continuous, found, no_probes, record, written, place.note)
+
+
+def _scores_as_json(
+    answers: Sequence[AnswerScores],
+    pseudo: Sequence[AnswerScores],
+    continuous: Sequence[ContinuousScores],
+    found: Evaluation | None,
+) -> dict[str, Any]:
+    return {
         **({"answers": [answers_as_json(each) for each in answers]} if answers else {}),
         **({"pseudo_perplexity": [answers_as_json(each) for each in pseudo]} if pseudo else {}),
         **({"continuous": [continuous_as_json(each) for each in continuous]} if continuous else {}),
         **({"protocol": PROTOCOL, **as_json(found)} if found else {}),
     }
-    title = printable(f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}")
-    files = _write(RunDirectory(output or path), record, draw(found, title) if found else None)
-    return EvaluatedRun(answers, pseudo, continuous, found, no_probes, record, files)
+
+
+def _digest(table: Mapping[str, Row]) -> str:
+    return blake2b(repr(sorted(table.items())).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """A run with a checkpoint's weights, on the data to score; ``seen`` keys of the samples that it was trained on."""
+    """A run with a checkpoint's weights, on the data to score, ``is_own`` where they are the run's; ``seen`` keys of the samples
+    that it was trained on."""
 
     recipe: Recipe
     built: Built
     checkpoint: str
     device: torch.device
     seen: frozenset[str]
+    is_own: bool
 
 
 def _open(path: Path, data: Sequence[str], checkpoint: str) -> _Opened:
-    original = load_run(path)
-    recipe = load_run(path, [_place(change, original) for change in data]) if data else original
-    chosen = choose_checkpoint(path, checkpoint)
+    original, chosen = open_trained(path, checkpoint)
+    recipe = load_run(path, with_other_data(original, data)) if data else original
     device = choose_device(recipe.device)
     built = build(recipe, initialise=False)
     if not data:
         _warn_of_other_data(RunDirectory(path), built)
     load_checkpoint(built.model, chosen)
     logger.info("%s, on %s", chosen, _data_name(recipe))
-    return _Opened(recipe, built, chosen.name, device, _pretrained_on(original, built))
-
-
-def _place(change: str, recipe: Recipe) -> str:
-    """The field that a run's only modality is read from belongs to the data, though a recipe has it elsewhere."""
-    key, separator, value = change.partition("=")
-    if key != "data.field":
-        return change
-    if len(recipe.modalities) > 1:
-        raise UserError(f"--data field={value}: this run has several modalities, {', '.join(recipe.modalities)}, each with a field")
-    return f"modalities.{next(iter(recipe.modalities))}.field{separator}{value}"
+    is_own = recipe.data.dataset == original.data.dataset
+    return _Opened(recipe, built, chosen.name, device, _pretrained_on(original, built), is_own)
 
 
 def _warn_of_other_data(directory: RunDirectory, built: Built) -> None:
@@ -239,6 +259,12 @@ def _data_name(recipe: Recipe) -> str:
     return component.name if place is None else f"{component.name} {Path(str(place)).name}"
 
 
+def _short_name(recipe: Recipe) -> str:
+    """Of data, for a file's name."""
+    place = recipe.data.dataset.options.get("path")
+    return recipe.data.dataset.name if place is None else Path(str(place)).stem
+
+
 def _pretrained_on(original: Recipe, built: Built) -> frozenset[str]:
     """Keys of the run's own training samples (of the wholes, where they are parts), wherever they can still be listed."""
     if original == built.recipe:
@@ -252,17 +278,3 @@ def _pretrained_on(original: Recipe, built: Built) -> frozenset[str]:
     keys = list(whole_keys(dataset))
     train, _ = held_out(keys, original.data.options.validation, original.seed)
     return frozenset(keys[index] for index in train.tolist())
-
-
-def _write(directory: RunDirectory, record: dict[str, Any], picture: bytes | None) -> tuple[Path, ...]:
-    """Each file complete or as it was before."""
-    result, figure = directory.path / RESULT, directory.figures / FIGURE
-    try:
-        directory.path.mkdir(parents=True, exist_ok=True)
-        if picture is not None:
-            directory.figures.mkdir(exist_ok=True)
-            files.replace(figure, picture)
-        files.replace_json(result, record)
-    except OSError as error:
-        raise RunStopped(f"the scores cannot be written to {directory.path}: {error.strerror or error}; choose --output") from error
-    return (result,) if picture is None else (result, figure)

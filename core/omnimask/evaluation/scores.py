@@ -17,8 +17,9 @@ from omnimask.data.labels import Row
 from omnimask.errors import UserError
 from omnimask.evaluation.answers import AnswerScores
 from omnimask.evaluation.continuous import ContinuousScores
-from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Interval, Point, Split, curve, differences
+from omnimask.evaluation.curves import NUM_DRAWS, PER_CLASS, Difference, Point, Split, curve, differences
 from omnimask.evaluation.features import DEFAULT_POOL, Pool, check_pool
+from omnimask.evaluation.intervals import Interval
 from omnimask.evaluation.labelled import LIMIT, check_labels, choose_sides
 from omnimask.evaluation.probe import PROBES
 from omnimask.evaluation.table import PRETRAINED, FeatureTable, compute_features
@@ -26,8 +27,8 @@ from omnimask.evaluation.table import PRETRAINED, FeatureTable, compute_features
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores, and all that says what they are scores of. ``chance`` is the accuracy of always naming the class that is most
-    frequent among the training labels; ``seen`` how many scored samples were pretrained on (without labels)."""
+    """Scores, and all that says what they are scores of. ``chance`` is the accuracy of always naming ``most_frequent``, the class
+    that is it among the training labels; ``seen`` how many scored samples were pretrained on (without labels)."""
 
     pool: Pool
     draws: int
@@ -35,12 +36,18 @@ class Evaluation:
     num_test: int
     num_classes: int
     chance: float
+    most_frequent: str
     seen: int
     labels_from: str
     split_from: str
     notes: tuple[str, ...]
     points: tuple[Point, ...]
     differences: tuple[Difference, ...]
+
+    @property
+    def num_by_chance(self) -> int:
+        """Scored samples of the class that is most frequent."""
+        return round(self.chance * self.num_test)
 
 
 def evaluate(
@@ -94,6 +101,7 @@ def evaluate(
         num_test=len(split.test),
         num_classes=len(names),
         chance=float(np.mean(split.classes[split.test] == most_frequent)),
+        most_frequent=names[most_frequent],
         seen=sum(found.keys[row] in pretrained_on for row in split.test.tolist()),
         labels_from="the data set's field label" if table is None else source,
         split_from=sides.split_from,
@@ -164,8 +172,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         }
         for each in evaluation.differences
     ]
-    names = ("pool", "draws", "num_train", "num_test", "num_classes", "chance", "seen", "labels_from", "split_from")
-    about = {name: getattr(evaluation, name) for name in names}
+    counts = ("num_train", "num_test", "num_classes", "chance", "most_frequent", "seen")
+    about = {name: getattr(evaluation, name) for name in ("pool", "draws", *counts, "labels_from", "split_from")}
     return {**about, "notes": list(evaluation.notes), "scores": scores, "differences": compared}
 
 

@@ -19,7 +19,7 @@ from omnimask.hints import listed, nearest
 from omnimask.interfaces import Context, Exported, Exporter, Trained
 from omnimask.registry import Registry, discover
 from omnimask.run.figures import held_out_samples
-from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
+from omnimask.run.trained import load_checkpoint, open_trained
 from omnimask.training import files
 
 logger = logging.getLogger(__name__)
@@ -113,8 +113,7 @@ def _exporters(format: str, registry: Registry) -> list[tuple[str, Component[Exp
 
 def _trained(run: Path, checkpoint: str, changes: Sequence[str]) -> tuple[Trained, Path]:
     """The model of a checkpoint, and the checkpoint."""
-    recipe = load_run(run, changes)
-    chosen = choose_checkpoint(run, checkpoint)
+    recipe, chosen = open_trained(run, checkpoint, changes)
     built = build(recipe, initialise=False)
     load_checkpoint(built.model, chosen)
     batch = built.validation.pack(held_out_samples(built, NUM_SAMPLES))

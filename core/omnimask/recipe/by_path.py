@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from omnimask.component import Component
 from omnimask.errors import UserError
 from omnimask.paths import anchored
 from omnimask.registry import Registry
+from omnimask.signature import options_of
 
 
 def data_by_path(raw: Any, modalities: Collection[str], registry: Registry, folder: Path | None = None) -> Any:
@@ -30,14 +30,16 @@ def data_by_path(raw: Any, modalities: Collection[str], registry: Registry, fold
     path = anchored(Path(str(raw["path"])), folder)
     if raw["name"] not in registry.names("dataset"):
         return raw
-    if "path" in inspect.signature(registry.load("dataset", raw["name"]).__init__).parameters:
+    own = options_of(registry.load("dataset", raw["name"]))
+    if "path" in own:
         return raw
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     for name in registry.names("suggester"):
         found = _found(name, path, registry)
         if found is not None and found[0] in modalities:
-            return {**raw, **found[1]}
+            known = options_of(registry.load("dataset", found[1]["name"]))
+            return {**{key: value for key, value in raw.items() if key not in own or key in known}, **found[1]}
     raise ValueError(
         f"data set {raw['name']!r} has no option 'path', and no plugin finds files for {', '.join(modalities)} in {path}; name the "
         "data set that reads them: data.name=NAME (`omnimask plugins` lists them)"

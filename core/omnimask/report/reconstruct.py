@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from omnimask.inference import predicted
 from omnimask.interfaces import (
     CONTENT,
     MaskedBatch,
@@ -27,9 +27,9 @@ from omnimask.interfaces import (
     TokenSpec,
 )
 from omnimask.model import MaskedModel
-from omnimask.packed import to_device
 from omnimask.printable import printable
 from omnimask.report.blanks import Ranking, asked_in_store, columns_of, describe, no_ranking, shown_in_store
+from omnimask.scoring import each_prediction
 from omnimask.training.precision import Precision
 
 Predicted: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
@@ -46,7 +46,6 @@ class Answers:
     notes: Mapping[str, dict[str, None]]
 
 
-@torch.no_grad()
 def reconstruct(
     model: MaskedModel,
     samples: Sequence[Sample],
@@ -142,24 +141,14 @@ def _sources(stream: Stream) -> NDArray[np.int64]:
 
 
 def _answers(model: MaskedModel, batch: MaskedBatch, specs: Mapping[str, TokenSpec], precision: Precision) -> Answers:
-    moved = to_device(batch, precision.device)
-    was_training = model.training
-    model.eval()
     found = Answers(
         {name: _nothing(packed.data) for name, packed in batch.store.items()},
         {name: no_ranking(packed.layout.num_slots, specs[name]) for name, packed in batch.store.items()},
         {name: {} for name in batch.store},
     )
-    try:
-        with precision.autocast():
-            run = Run(moved, model.predict(moved))
-            for part in model.each():
-                for wired in part.wired(moved) if part.grad else ():
-                    for term in wired.predictor.select(wired.view):
-                        prediction = run.results[part.name].predictions[term]
-                        _add(found, prediction, wired.predictor.target(prediction.modality), run, specs)
-    finally:
-        model.train(was_training)
+    with predicted(model, batch, precision) as run:
+        for _, prediction, target in each_prediction(model, run):
+            _add(found, prediction, target, run, specs)
     return found
 
 

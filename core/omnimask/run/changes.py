@@ -134,6 +134,27 @@ def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
     return Changes(tuple(found), tuple(taken))
 
 
+def check_edits(found: Sequence[Change], recipe: Path, kept: Path) -> None:
+    """Refuses edits of a run's recipe where trained weights are used.
+
+    Args:
+        found: how ``recipe`` differs from what the weights were trained with.
+        recipe: of the run's folder, whose history holds what was accepted when the run was resumed.
+        kept: the recipe that the checkpoint keeps.
+
+    Raises:
+        UserError: an edit is neither free nor was it accepted; one message for each, with both values.
+    """
+    before = _accepted_before(recipe.parent)
+    edits = [change for change in found if not change.is_free and before.get(change.key) != change.now]
+    if edits:
+        raise UserError(
+            *(f"{recipe}: {change.key}: is {change.now}, and the weights were trained with {change.then}" for change in edits),
+            f"{recipe} was edited after the run: undo it (what the weights were trained with is in {kept}); other data are given "
+            "on the command line, with --data",
+        )
+
+
 def remember(run: Path, changes: Changes, *, step: int, attempt: int) -> None:
     """Appends the changes of a continuation to the run's history. Raises ``OSError``."""
     if not changes.found:

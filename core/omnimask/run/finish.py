@@ -12,7 +12,7 @@ from omnimask.errors import RunStopped, UserError
 from omnimask.references import indented, trace
 from omnimask.run.figures import draw_run
 from omnimask.run.prepare import Run
-from omnimask.run.resume import choose_checkpoint, load_checkpoint
+from omnimask.run.trained import choose_checkpoint, load_checkpoint
 from omnimask.training.deadline import Deadline
 from omnimask.training.precision import Precision
 

@@ -56,6 +56,8 @@ def given_samples(built: Built, given: str, modality: str | None = None, count: 
         raise UserError(f"--input: there is no file {given}")
     if not is_file and not given.strip():
         raise UserError("--input: the text is empty")
+    if not is_file and (byte := _foreign(given)) is not None:
+        raise UserError(f"--input: there is no file of this name, and as a text it is no UTF-8 (byte {byte:#04x})")
     pipeline = one_file(built, file, name) if is_file else _pipeline(built, name, _Value(given, TYPED, _field(built, name)))
     whole = read_samples(pipeline, [Place(0, 0, index, 0.0) for index in range(len(pipeline.dataset))], len(pipeline.dataset))
     shown = [sample for sample in whole if shows_masks(sample, built.specs)]
@@ -149,6 +151,11 @@ def spell_special(number: int, spec: TokenSpec, tokenizer: Tokenizer) -> str:
         return as_text(tokenizer.decode(Tokens(np.array([number]), np.zeros((1, spec.axes), np.float32), fields))) or ""
     except (LookupError, TypeError, ValueError):
         return ""
+
+
+def _foreign(text: str) -> int | None:
+    """The first byte of a text that is no UTF-8, as Python keeps those of the command line."""
+    return next((ord(one) - 0xDC00 for one in text if "\udc80" <= one <= "\udcff"), None)
 
 
 def _short(text: str) -> str:

@@ -11,46 +11,19 @@ from typing import Any
 from omnimask.builder import Built
 from omnimask.data.contents import FINGERPRINT_FORMAT
 from omnimask.errors import RunStopped, UserError
-from omnimask.model import MaskedModel
-from omnimask.recipe import Recipe, load_recipe
+from omnimask.recipe import Recipe
 from omnimask.recipe.text import parse
 from omnimask.run.changes import Changes, check, compare, remember
 from omnimask.run.origin import Origin, origin_of, read_origin
 from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
-from omnimask.run.sources import missing_plugins
+from omnimask.run.trained import load_run
 from omnimask.training import files
-from omnimask.training.checkpoint import Checkpoints, Damaged
+from omnimask.training.checkpoint import Checkpoints
 from omnimask.training.metrics import read_metrics
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
-from omnimask.training.state import load_weights
 
 logger = logging.getLogger(__name__)
-
-
-def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe of a run, with changes.
-
-    Raises:
-        UserError: the folder holds no run, or its recipe cannot be used.
-    """
-    directory = RunDirectory(path)
-    if not path.exists():
-        raise UserError(f"there is no run directory {path}")
-    if not directory.recipe.is_file():
-        raise UserError(f"{path} is no run directory: it holds no recipe.yaml")
-    directory.check_links()
-    try:
-        return load_recipe(directory.recipe, changes)
-    except UserError as error:
-        raise UserError(*error.messages, *_missing(directory)) from error
-
-
-def _missing(directory: RunDirectory) -> list[str]:
-    try:
-        return missing_plugins(json.loads(directory.environment.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
-        return []
 
 
 def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
@@ -155,44 +128,6 @@ def check_fingerprint(directory: RunDirectory, built: Built) -> None:
             "their names or contents differ), so it cannot continue exactly; give the former data with data.path=..., "
             "or begin a new run"
         )
-
-
-def choose_checkpoint(path: Path, name: str) -> Path:
-    """A checkpoint of a run.
-
-    Args:
-        path: the run directory.
-        name: ``best`` (the newest where nothing was validated), ``last``, or the name of one (``step-00001000``).
-
-    Raises:
-        UserError: there is none of this name, or none at all.
-    """
-    checkpoints = Checkpoints(RunDirectory(path).checkpoints)
-    if name not in ("best", "last"):
-        found = [candidate for candidate in checkpoints.paths() if candidate.name == name]
-        if not found:
-            names = ", ".join(candidate.name for candidate in checkpoints.paths()) or "none"
-            raise UserError(f"--checkpoint: {path} has no checkpoint {name!r}; there are best, last, {names}")
-        return found[0]
-    try:
-        chosen = (checkpoints.best() if name == "best" else None) or checkpoints.newest()
-    except RunStopped as error:
-        raise UserError(*str(error).splitlines()) from error
-    if chosen is None:
-        raise UserError(f"{path} has no checkpoint yet")
-    return chosen
-
-
-def load_checkpoint(model: MaskedModel, checkpoint: Path) -> None:
-    """Loads a checkpoint's weights, the averaged ones where the run keeps them.
-
-    Raises:
-        UserError: the checkpoint is damaged.
-    """
-    try:
-        load_weights(model, checkpoint)
-    except Damaged as error:
-        raise UserError(f"{checkpoint} is damaged: {error}; choose another one with --checkpoint") from error
 
 
 def _check_checkpoints(origin: Origin, directory: RunDirectory) -> None:

@@ -9,6 +9,7 @@ from omnimask.data.walk import endings, walk
 from omnimask.errors import UserError
 from omnimask.hints import listed
 from omnimask.interfaces import Context, Suggestion
+from omnimask.pretrained import model_type
 from omnimask.registry import Registry, discover
 
 
@@ -26,17 +27,17 @@ def suggest(folder: Path, registry: Registry | None = None) -> list[Suggestion]:
     registry = registry or discover()
     names = _names(folder)
     found: list[Suggestion] = []
-    reasons: list[str] = []
+    reasons: dict[str, str] = {}
     for name in registry.names("suggester"):
         try:
             component = Component("suggester", name, cls=registry.load("suggester", name))
             suggestion = component(Context())(folder)
         except ValueError as error:
-            reasons.append(f"{name}: {error}")
+            reasons.setdefault(str(error), name)
         else:
             found += [] if suggestion is None else [suggestion]
     if not found:
-        raise UserError(_nothing(folder, names, registry), *reasons)
+        raise UserError(_nothing(folder, names, registry), *(f"{name}: {reason}" for reason, name in reasons.items()))
     return sorted(found, key=lambda suggestion: -suggestion.num_files)
 
 
@@ -65,8 +66,18 @@ def _nothing(folder: Path, names: list[str], registry: Registry) -> str:
             f"text); asked: {asked}"
         )
     message = (
-        f"no installed plugin can make a recipe for {folder}: of its {len(names):,} files, {endings(names, 10)}; asked: {asked}"
+        f"no installed plugin can make a recipe for {folder}{_held(folder)}: of its {len(names):,} files, {endings(names, 10)}; "
+        f"asked: {asked}"
     )
     failures = "".join(f"\n  {failure}" for failure in registry.failures)
     left_out = f"; left out by OMNIMASK_PLUGINS: {listed(registry.left_out)}" if registry.left_out else ""
     return f"{message}{left_out}{failures}"
+
+
+def _held(folder: Path) -> str:
+    """What kind of model a folder says that it holds, for a message."""
+    try:
+        kind = model_type(folder)
+    except ValueError:
+        return ""
+    return f", which holds a model of type {kind!r}" if kind else ""

@@ -1,0 +1,37 @@
+"""Help texts are broken where the terminal ends, and nowhere else."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from omnimask.cli import builtin_names, root
+from omnimask.cli.extra import filled
+
+from .conftest import Command
+
+WIDTH = 80
+
+
+def test_every_command_is_tried() -> None:
+    assert {"resume", "evaluate", "shard", "data", "train-tokenizer"} <= set(root().commands) and "shard" not in builtin_names()
+
+
+@pytest.mark.parametrize("name", sorted(root().commands))
+def test_no_sentence_is_broken_early(omnimask: Command, name: str) -> None:
+    """The first word of a line would not have fitted on the line before it."""
+    result = omnimask(name, "--help")
+    assert result.code == 0
+    lines = [line.rstrip() for line in result.out.partition("\u256d")[0].splitlines()]
+    lines = lines[next(number for number, line in enumerate(lines) if "Usage:" in line) + 1 :]
+    assert sum(map(bool, lines)) >= 1
+    assert max(map(len, result.out.splitlines())) <= WIDTH
+    for line, following in pairwise(lines):
+        if line.strip() and following.strip():
+            assert len(line) + 1 + len(following.split()[0]) > WIDTH - 2, (line, following)
+
+
+def test_lists_stay() -> None:
+    assert filled("One\ntwo.\n\nThree:\n\n- four\n- five") == "One two.\n\nThree:\n\n- four\n- five"
+    assert filled(None) is None
