@@ -152,6 +152,14 @@ def test_pipes_in_a_folder_of_pictures_are_left_out(omnimask: Command, tmp_path:
     assert "1 links to folders outside of it are left out: all -> /" in result.err
 
 
+def test_rows_with_other_columns_name_the_key_to_write(omnimask: Any, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"body": "a few words"}\n' * 9)
+    result = omnimask("inspect", "text", "data.path=rows.jsonl")
+    assert result.code == 2
+    assert "say which field holds text: modalities.text.field=NAME; there are body" in result.err
+    assert omnimask("inspect", "text", "data.path=rows.jsonl", "modalities.text.field=body").code == 0
+
+
 def test_rows_whose_value_is_null_say_so(omnimask: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"image": null}\n{"picture": 1}\n{"image": ""}\n' * 2)
     result = omnimask("inspect", "image", "data={name: jsonl, path: rows.jsonl}")

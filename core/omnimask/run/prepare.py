@@ -14,6 +14,8 @@ import torch
 from omnimask.allocation import TooLarge, limited_memory
 from omnimask.builder import Built, build
 from omnimask.data.contents import FINGERPRINT_FORMAT
+from omnimask.data.fields import names_of
+from omnimask.data.parts import Parts
 from omnimask.data.planner import Place
 from omnimask.errors import RunStopped, UserError
 from omnimask.evaluation.unigram import unigram_scores
@@ -139,7 +141,19 @@ def first_sample(built: Built) -> Sample:
             reasons.append(f"{built.dataset.key(index)}: {type(error).__name__}: {error}")
     shown = "".join(f"\n  {reason}" for reason in reasons[:3])
     count = f"none of the {len(tried)} training samples" if len(tried) < _TRIED else f"none of the first {_TRIED} samples"
-    raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else ""))
+    raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else "") + _fields_hint(built, tried[0]))
+
+
+def _fields_hint(built: Built, index: int) -> str:
+    """What to write where a sample has none of the fields that a modality is read from."""
+    dataset = built.dataset.dataset if isinstance(built.dataset, Parts) else built.dataset
+    try:
+        known = sorted(dataset[min(index, len(dataset) - 1)])
+    except (OSError, ValueError):
+        return ""
+    missing = [name for name, part in built.pipeline.modalities.items() if not {*names_of(part.field)} & {*known}]
+    lines = [f"\nsay which field holds {name}: modalities.{name}.field=NAME; there are {', '.join(known)}" for name in missing]
+    return "".join(lines) if len(missing) == len(built.pipeline.modalities) else ""
 
 
 def longest_sample(built: Built) -> list[Sample]:
