@@ -13,7 +13,7 @@ from omnimask.errors import UserError
 from omnimask.evaluation.features import clean_pipeline, encode, read_chunks
 from omnimask.interfaces import Splits
 from omnimask.run.frozen import FrozenEncoder, load_encoder
-from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
+from omnimask.run.trained import choose_checkpoint, load_checkpoint, load_run
 from omnimask.training.precision import Precision
 
 TEXTS = ["A short one.", "Another text, which has a few more words than the first.", "x"]

@@ -92,7 +92,8 @@ def compare(origin: Origin, now: Origin) -> list[Change]:
     return found + [
         Change(f"{_SOURCE}{name}", *(side.get(name, NOTHING) for side in sides))
         for name in {**origin.sources, **now.sources}
-        if origin.sources.get(name) != now.sources.get(name) and (name.startswith(MODULE) or all(name in side for side in sides))
+        if origin.sources.get(name) != now.sources.get(name)
+        and (all(name in side for side in sides) or (all(sides) and name.startswith(MODULE)))
     ]
 
 

@@ -23,7 +23,7 @@ from omnimask.printable import printable
 from omnimask.recipe import Recipe, load_recipe
 from omnimask.recipe.config import Device
 from omnimask.run.device import choose_device
-from omnimask.run.resume import choose_checkpoint, load_checkpoint, load_run
+from omnimask.run.trained import load_checkpoint, open_trained
 from omnimask.training.precision import Precision
 from omnimask.training.state import MODEL
 
@@ -198,6 +198,7 @@ def load_encoder(path: str | Path, *, checkpoint: str = "best", device: Device =
     path = Path(path)
     if (path / MODEL).is_file():
         return FrozenEncoder(load_exported(path, runs_files=runs_files), device)
-    built = build_without_data(load_run(path))
-    load_checkpoint(built.model, choose_checkpoint(path, checkpoint))
+    recipe, chosen = open_trained(path, checkpoint)
+    built = build_without_data(recipe)
+    load_checkpoint(built.model, chosen)
     return FrozenEncoder(built, device)
