@@ -88,13 +88,13 @@ def compare(origin: Origin, now: Origin) -> list[Change]:
         for key in {**old, **new}
         if key not in old or key not in new or not _is_same(old[key], new[key])
     ]
-    sides = (origin.sources, now.sources)
-    return found + [
-        Change(f"{_SOURCE}{name}", *(side.get(name, NOTHING) for side in sides))
-        for name in {**origin.sources, **now.sources}
-        if origin.sources.get(name) != now.sources.get(name)
-        and (all(name in side for side in sides) or (all(sides) and name.startswith(MODULE)))
-    ]
+    if not origin.sources or not now.sources:
+        return found
+    for name in {**origin.sources, **now.sources}:
+        then, today = (side.sources.get(name, NOTHING) for side in (origin, now))
+        if then != today and (NOTHING not in (then, today) or name.startswith(MODULE)):
+            found.append(Change(f"{_SOURCE}{name}", then, today))
+    return found
 
 
 def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
