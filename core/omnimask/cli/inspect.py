@@ -101,6 +101,8 @@ def _write(built: Built, found: Inspection, device: str) -> None:
     write_text("")
     write_pairs(_data(found), title="data")
     write_text("")
+    write_pairs(_validation(found, built.recipe.train.validate_every), title="validation")
+    write_text("")
     steps = built.recipe.train.steps
     write_pairs(
         {
@@ -126,6 +128,18 @@ def _data(found: Inspection) -> dict[str, str]:
         f"{found.micro_batches:,} micro-batch{'es' * (found.micro_batches != 1)} of up to {found.micro_batch_tokens:,} tokens",
         "one epoch": f"{_few_digits(found.steps_per_epoch)} steps",
         "the run": f"{_few_digits(found.epochs)} epochs",
+    }
+
+
+def _validation(found: Inspection, every: int) -> dict[str, str]:
+    cost = found.validation
+    if cost is None:
+        return {"held out": "nothing (data.validation)"}
+    batches = f"{cost.batches:,} batch{'es' * (cost.batches != 1)}"
+    return {
+        "one validation": f"{cost.samples:,} of {cost.held_out:,} held-out samples, {cost.tokens:,} tokens, in {batches}",
+        "the run": f"{cost.validations:,} validation{'s' * (cost.validations != 1)}, every {every:,} steps and after the last one",
+        "share of the work": f"{100 * cost.share:.2g} % (a token costs a third of one that is trained on)",
     }
 
 

@@ -24,6 +24,7 @@ MAY_CHANGE = (
     "train.threads",
     "train.log_every",
     "train.validate_every",
+    "train.validate_share",
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.micro_batch_tokens",

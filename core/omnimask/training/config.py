@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+Share = Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
+"""A part of the run: ``5%``."""
+
 RESERVED_LABELS = frozenset(
     {
         "step",
@@ -71,6 +74,13 @@ class TrainConfig(BaseModel):
     ] = "auto"
     log_every: Annotated[int, Field(gt=0, description="steps between lines of metrics.jsonl")] = 10
     validate_every: Annotated[int, Field(gt=0, description="steps between validations")] = 500
+    validate_share: Annotated[
+        Share,
+        Field(
+            description="largest share of the run's work that validations may take: where scoring all held-out samples would take "
+            "more, fewer are scored, the same ones each time; 100%: no limit"
+        ),
+    ] = "10%"
     checkpoint_every: Annotated[int, Field(gt=0, description="steps between checkpoints")] = 500
     keep_checkpoints: Annotated[int, Field(ge=2, description="how many of the newest checkpoints are kept, beside the best")] = 2
     tensorboard: Annotated[bool, Field(description="write TensorBoard events too; needs omnimask[tensorboard]")] = False

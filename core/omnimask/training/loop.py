@@ -36,7 +36,7 @@ from omnimask.training.summary import summarise
 from omnimask.training.switches import determinism, flushed_denormals
 from omnimask.training.tensorboard import check_tensorboard
 from omnimask.training.tidy import Folder
-from omnimask.training.validation import Validation, Validator
+from omnimask.training.validation import Scored, Validation, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Trainer:
         plugins: versions by distribution name, recorded with every checkpoint.
         baselines: scores by term and name that need no model, to stand beside those of validations; called once, after the first
             validation that gives scores.
+        scored: how many held-out samples ``validation`` gives, of how many; None: not known.
         show: whether progress is shown on stderr.
         registry: whose plugins' hooks are called; default: what is installed.
         ranks: the processes that train together (:func:`omnimask.training.ranks.joined`); ``steps`` and ``validation`` give this
@@ -100,6 +101,7 @@ class Trainer:
         num_samples: int | None = None,
         plugins: Mapping[str, str] | None = None,
         baselines: Callable[[], Scores] | None = None,
+        scored: Scored | None = None,
         show: bool = True,
         registry: Registry | None = None,
         ranks: Ranks | None = None,
@@ -127,7 +129,10 @@ class Trainer:
         )
         self._versions = versions(plugins)
         self._saver = saver_of(parallel, self.checkpoints, self.state, self._versions, directory.path)
-        self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed, parallel)
+        scoring = (self.precision, device, seed, parallel, None if scored is None else scored.samples)
+        self._validator = None if validation is None else Validator(model, validation, *scoring)
+        self._scored = scored
+        self.progress.scored_samples = None if scored is None else scored.samples
         self._steps = steps
         self._max_bad = max_bad or BadSamples()
         self._left_out = {} if left_out is None else left_out
@@ -172,7 +177,20 @@ class Trainer:
             names = ", ".join(f"{name} {written_by.get(name)} -> {self._versions[name]}" for name in sorted(changed))
             logger.warning("versions changed since the checkpoint, losses may differ in their last digits: %s", names)
         self.state.restore(path, renews_optimizer=renews_optimizer)
+        if self._scored is not None:
+            self._rescore(self._scored)
         return path
+
+    def _rescore(self, scored: Scored) -> None:
+        """Begins to look for the best validation anew where other samples are scored than before."""
+        before, self.progress.scored_samples = self.progress.scored_samples or scored.held_out, scored.samples
+        if before != scored.samples:
+            self.progress.forget_best()
+            logger.warning(
+                "validations score %s from here on, and scored %d before: their losses are not compared with earlier ones",
+                scored,
+                before,
+            )
 
     def fit(self, deadline: Deadline | None = None) -> dict[str, Any]:
         """Trains to the last step and returns what ``summary.json`` says.
@@ -313,18 +331,15 @@ class Trainer:
         begin = time.perf_counter()
         doing = f"the validation after step {progress.step}"
         with memory.explained((), self.config, self.directory.path, doing), nullcontext() if ema is None else ema.applied():
-            found = self._validator()
+            found = self._validator(f"after step {progress.step}")
         seconds = time.perf_counter() - begin
         progress.validation_loss = found.loss
         progress.validation_scores = {term: dict(scores) for term, scores in found.scores.items()}
         with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
             journal.validation(found, self._compared(found), seconds)
-        logger.info("step %d: validation loss %.6g", progress.step, found.loss)
-        is_best = found.loss < (float("inf") if progress.best_loss is None else progress.best_loss)  # False for NaN
-        if is_best:
-            progress.best_loss, progress.best_step = found.loss, progress.step
-            progress.best_scores = progress.validation_scores
-        return is_best
+        of = "" if self._scored is None else f" on {self._scored}"
+        logger.info("step %d: validation loss %.6g%s", progress.step, found.loss, of)
+        return progress.monitor(found.loss)
 
     def _compared(self, found: Validation) -> Scores:
         """The baselines of the scores of a validation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ class Progress:
         validation_loss: the last one.
         validation_scores: of that validation, by term and name.
         best_step, best_loss, best_scores: the smallest validation loss, when that was, and the scores then.
+        scored_samples: held-out samples in every validation; None: not known.
     """
 
     step: int = 0
@@ -45,6 +47,18 @@ class Progress:
     best_loss: float | None = None
     validation_scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict[str, dict[str, float]])
     best_scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict[str, dict[str, float]])
+    scored_samples: int | None = None
+
+    def monitor(self, validation_loss: float) -> bool:
+        """Take note of the loss of a validation; return whether it is the smallest so far. NaN never is."""
+        is_best = validation_loss < (math.inf if self.best_loss is None else self.best_loss)
+        if is_best:
+            self.best_loss, self.best_step, self.best_scores = validation_loss, self.step, self.validation_scores
+        return is_best
+
+    def forget_best(self) -> None:
+        """The next validation is the best one."""
+        self.best_loss, self.best_step, self.best_scores = None, None, {}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only."""
