@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "train.log_every",
     "train.validate_every",
     "train.validate_share",
+    "train.patience",
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.micro_batch_tokens",

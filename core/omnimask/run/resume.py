@@ -126,12 +126,12 @@ def _compared(origin: Origin, recipe: Recipe, written: Path, accept: Sequence[st
 
 
 def is_finished(run: Run) -> bool:
-    """Whether nothing is left to do: all steps are taken, and the summary says so."""
+    """Whether nothing is left to do: all steps are taken, or ``train.patience`` is used up, and the summary says so."""
     try:
         summary = json.loads(run.directory.summary.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return summary.get("status") == "finished" and run.trainer.progress.step >= run.recipe.train.steps
+    return summary.get("status") == "finished" and run.trainer.is_over
 
 
 def check_fingerprint(directory: RunDirectory, built: Built) -> None:

@@ -81,6 +81,10 @@ class TrainConfig(BaseModel):
             "more, fewer are scored, the same ones each time; 100%: no limit"
         ),
     ] = "10%"
+    patience: Annotated[
+        Annotated[int, Field(gt=0)] | None,
+        Field(description="the run ends after so many validations in a row without a smaller loss; null: it takes all its steps"),
+    ] = None
     checkpoint_every: Annotated[int, Field(gt=0, description="steps between checkpoints")] = 500
     keep_checkpoints: Annotated[int, Field(ge=2, description="how many of the newest checkpoints are kept, beside the best")] = 2
     tensorboard: Annotated[bool, Field(description="write TensorBoard events too; needs omnimask[tensorboard]")] = False

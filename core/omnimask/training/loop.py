@@ -108,6 +108,8 @@ class Trainer:
         notes: Mapping[str, bytes] | None = None,
     ) -> None:
         check_tensorboard(config)
+        if config.patience is not None and validation is None:
+            raise UserError("train.patience: nothing is held out, so no validation says when to end; raise data.validation")
         self.ranks = ranks or current()
         self.config = config
         self.directory = directory
@@ -149,6 +151,11 @@ class Trainer:
     def progress(self) -> Progress:
         """Where the run is."""
         return self.state.progress
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left to take."""
+        return self.progress.is_over(self.config.steps, self.config.patience)
 
     def restore(
         self, checkpoint: Path | None = None, *, adopt: Callable[[], None] | None = None, renews_optimizer: bool = False
@@ -243,7 +250,7 @@ class Trainer:
         guard = BadSampleGuard(progress.bad_samples, self._max_bad, self._num_samples)
         stop: Interrupted | None = None
         with closing(self._steps(progress.cursor, progress.step)) as loaded_steps:
-            while progress.step < self.config.steps and (stop := self._asked_to_stop(signals, deadline)) is None:
+            while not self.is_over and (stop := self._asked_to_stop(signals, deadline)) is None:
                 with deadline.timed("step"):
                     self._take_step(loaded_steps, guard, journal)
                 is_best = False
@@ -251,9 +258,17 @@ class Trainer:
                     with deadline.timed("validation"):
                         is_best = self._validate(journal)
                 self._tell_of_checkpoints(journal)
-                if is_best or self._is_due(self.config.checkpoint_every):
+                if is_best or self.is_over or self._is_due(self.config.checkpoint_every):
                     with deadline.timed("checkpoint"):
                         self._save(journal, is_best=is_best)
+        if progress.ends_early(self.config.patience):
+            count, best = progress.validations_without_gain, progress.best_step
+            logger.info(
+                "the run ends early at step %d: %d validations in a row without a smaller loss than at step %s",
+                progress.step,
+                count,
+                best,
+            )
         if stop is not None:
             logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
