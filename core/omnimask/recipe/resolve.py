@@ -273,8 +273,21 @@ class _Recipes:
         declared = {name: option for name, option in options_of_model(TrainConfig).items() if name not in _TRAIN_COMPONENTS}
         given = {key: value for key, value in raw.items() if key not in _TRAIN_COMPONENTS}
         values = self.resolver.options(declared, given, path, "train", tuple(_TRAIN_COMPONENTS))
+        raw = self._with_rate(raw, values)
         parts: dict[str, Any] = {}
         for kind, default in _TRAIN_COMPONENTS.items():
             part = raw.get(kind) or ({} if default is REQUIRED else default)
             parts[kind] = self.resolver.component(kind, part, (*path, kind))
         return None if values is None or None in parts.values() else TrainConfig(**values, **parts)
+
+    def _with_rate(self, raw: Mapping[str, Any], values: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """``train:`` with the optimizer's learning rate, where ``base_lr`` says how it follows from the batch."""
+        optimizer = raw.get("optimizer")
+        if raw.get("base_lr") is None or not isinstance(optimizer, Mapping):
+            return raw
+        if "lr" in optimizer:
+            message = "train.base_lr gives the learning rate, by the batch; leave this out, or set train.base_lr=null"
+            self.problems.add(self.document, ("train", "optimizer", "lr"), message)
+            return raw
+        lr = 1.0 if values is None else values["base_lr"].rate(values["batch_tokens"])  # 1: a problem was reported, and is enough
+        return {**raw, "optimizer": {**optimizer, "lr": lr}}

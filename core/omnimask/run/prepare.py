@@ -25,6 +25,7 @@ from omnimask.run.oddities import oddities
 from omnimask.run.origin import Origin, origin_of
 from omnimask.run.sources import components_by_distribution, plugin_versions
 from omnimask.run.threads import choose_threads
+from omnimask.training.config import TrainConfig, rate_by_batch
 from omnimask.training.loop import Trainer
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
@@ -73,6 +74,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
         load_renderers(recipe)
         origin = origin_of(recipe)
         scored = _scored(built)
+        _tell_rate(recipe.train)
     shares: Any = {"device": device.type, "rank": ranks.rank, "world": ranks.world}
     with ranks.together():
         trainer = Trainer(
@@ -102,6 +104,11 @@ def _scored(built: Built) -> Scored:
         share = built.recipe.train.validate_share
         logger.info("validations score %s, to take at most about %s of the run (train.validate_share)", scored, share)
     return scored
+
+
+def _tell_rate(train: TrainConfig) -> None:
+    if (line := rate_by_batch(train)) is not None:
+        logger.info("peak learning rate %s (train.base_lr)", line)
 
 
 def _threads(directory: RunDirectory) -> int | None:
