@@ -45,6 +45,8 @@ from omnimask.recipe import Recipe
 from omnimask.recipe.numbers import check_numbers
 from omnimask.recipe.options import plain
 from omnimask.recipe.text import inline
+from omnimask.training.validation import Scored
+from omnimask.training.validation_cost import num_scored
 
 AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
 """Tokens per forward pass when a recipe says ``auto``, by device type."""
@@ -113,13 +115,33 @@ class Built:
             pin_memory=device == "cuda",
         )
 
-    def validation_batches(self, device: str = "cpu", rank: int = 0, world: int = 1) -> Iterator[MaskedBatch]:
-        """The held-out samples, the same batches with the same masks every time; unreadable ones are left out.
+    @cached_property
+    def scored(self) -> Scored:
+        """How many held-out samples a validation of the run scores."""
+        total = len(self.validation_indices)
+        return Scored(num_scored(self.recipe.train, total, self.validation_tokens()) if total else 0, total)
 
-        Of several ranks each has every ``world``-th batch.
+    def validation_tokens(self, num_samples: int | None = None) -> int:
+        """Tokens of the held-out samples, or of so many of them, before masking."""
+        return int(np.sum(np.broadcast_to(self._validation_counts, len(self.dataset))[self._chosen(num_samples)]))
+
+    def validation_batches(
+        self, device: str = "cpu", rank: int = 0, world: int = 1, num_samples: int | None = None
+    ) -> Iterator[MaskedBatch]:
+        """The held-out samples, or so many of them from everywhere among them; unreadable ones are left out.
+
+        The batches and their masks are the same every time. Of several ranks each has every ``world``-th batch.
         """
-        for places in itertools.islice(self._validation_places(self.micro_batch_tokens(device)), rank, None, world):
+        batches = self.validation_places(self.micro_batch_tokens(device), num_samples)
+        for places in itertools.islice(batches, rank, None, world):
             yield from self._batch(places)
+
+    def _chosen(self, num_samples: int | None) -> NDArray[np.int64]:
+        return self.validation_indices if num_samples is None else spread(self.validation_indices, num_samples)
+
+    @property
+    def _validation_counts(self) -> int | NDArray[np.int64]:
+        return grown(self.counts, self.validation.grouping.growth)
 
     def _batch(self, places: Sequence[Place]) -> Iterator[MaskedBatch]:
         loaded = self.validation(places)
@@ -130,12 +152,12 @@ class Built:
         if loaded.batch is not None:
             yield loaded.batch
 
-    def _validation_places(self, budget: int) -> Iterator[list[Place]]:
-        grouping = self.validation.grouping
-        counts = grown(self.counts, grouping.growth)
+    def validation_places(self, budget: int, num_samples: int | None = None) -> Iterator[list[Place]]:
+        """Yield the places of each batch of held-out samples, of at most ``budget`` tokens where one sample fits."""
+        grouping, counts = self.validation.grouping, self._validation_counts
         pending: list[Place] = []
         tokens = 0
-        for position, index in enumerate(self.validation_indices.tolist()):
+        for position, index in enumerate(self._chosen(num_samples).tolist()):
             size = counts if isinstance(counts, int) else int(counts[index])
             if pending and tokens + size > budget and position % grouping.size == 0:
                 yield pending

@@ -12,7 +12,13 @@ import pytest
 from .conftest import Command
 
 RECIPES = Path(__file__).parents[1] / "toys" / "recipes"
-SHORT = ("train.steps=30", "train.validate_every=10", "train.checkpoint_every=10", "data.validation=0.2")
+SHORT = (
+    "train.steps=30",
+    "train.validate_every=10",
+    "train.validate_share=100%",
+    "train.checkpoint_every=10",
+    "data.validation=0.2",
+)
 
 pytestmark = pytest.mark.usefixtures("toys")
 

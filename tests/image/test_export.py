@@ -30,7 +30,14 @@ SIZES = [
     "predictors.0.depth=1",
     "predictors.0.heads=2",
 ]
-TRAIN = ["train.steps=2", "train.batch_tokens=128", "train.workers=0", "train.schedule.warmup=0", "train.optimizer.lr=0.05"]
+TRAIN = [
+    "train.steps=2",
+    "train.batch_tokens=128",
+    "train.workers=0",
+    "train.schedule.warmup=0",
+    "train.base_lr=null",
+    "train.optimizer.lr=0.05",
+]
 
 
 def trained(folder: Path, *more: str) -> Path:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omnimask.builder import Built
     from omnimask.interfaces import Sample
     from omnimask.report.inspection import Inspection
+    from omnimask.training.config import TrainConfig
 
 _MEASURED = 4
 """Samples that operations and activations are measured on."""
@@ -90,7 +91,9 @@ def _json(built: Built, found: Inspection, device: str) -> dict[str, Any]:
     from omnimask.recipe.text import parse
 
     recipe = parse(built.recipe.to_yaml(), "recipe").data
-    rules = {"flops_rule": FLOPS_RULE, "memory_rule": MEMORY_RULE}
+    assert built.recipe.train.optimizer is not None, "a recipe was resolved without an optimizer"
+    lr = built.recipe.train.optimizer.options.get("lr")
+    rules = {"peak_lr": lr, "flops_rule": FLOPS_RULE, "memory_rule": MEMORY_RULE}
     return {"name": built.recipe.name, "device": device, "recipe": recipe, **dataclasses.asdict(found), **rules}
 
 
@@ -99,7 +102,9 @@ def _write(built: Built, found: Inspection, device: str) -> None:
     total = sum(found.parameters.values())
     write_pairs({**{name: f"{number:,}" for name, number in found.parameters.items()}, "all": f"{total:,}"}, title="parameters")
     write_text("")
-    write_pairs(_data(found), title="data")
+    write_pairs(_data(found, built.recipe.train), title="data")
+    write_text("")
+    write_pairs(_validation(found, built.recipe.train.validate_every), title="validation")
     write_text("")
     steps = built.recipe.train.steps
     write_pairs(
@@ -116,8 +121,12 @@ def _write(built: Built, found: Inspection, device: str) -> None:
     write_pairs({**memory, "all": size(sum(found.memory.values())), "how": MEMORY_RULE}, title=f"memory on one device ({device})")
 
 
-def _data(found: Inspection) -> dict[str, str]:
+def _data(found: Inspection, train: TrainConfig) -> dict[str, str]:
+    from omnimask.training.config import rate_by_batch
+
     low, mean, high = found.tokens_per_sample
+    by_batch = rate_by_batch(train)
+    rate = {} if by_batch is None else {"peak learning rate": f"{by_batch} (train.base_lr)"}
     per_sample = f"{low:,}" if low == high else f"{low:,} to {high:,}, {mean:,.1f} on average"
     return {
         "samples": f"{found.num_samples:,} to train on, {found.num_held_out:,} held out",
@@ -126,6 +135,19 @@ def _data(found: Inspection) -> dict[str, str]:
         f"{found.micro_batches:,} micro-batch{'es' * (found.micro_batches != 1)} of up to {found.micro_batch_tokens:,} tokens",
         "one epoch": f"{_few_digits(found.steps_per_epoch)} steps",
         "the run": f"{_few_digits(found.epochs)} epochs",
+        **rate,
+    }
+
+
+def _validation(found: Inspection, every: int) -> dict[str, str]:
+    cost = found.validation
+    if cost is None:
+        return {"held out": "nothing (data.validation)"}
+    batches = f"{cost.batches:,} batch{'es' * (cost.batches != 1)}"
+    return {
+        "one validation": f"{cost.samples:,} of {cost.held_out:,} held-out samples, {cost.tokens:,} tokens, in {batches}",
+        "the run": f"{cost.validations:,} validation{'s' * (cost.validations != 1)}, every {every:,} steps and after the last one",
+        "share of the work": f"{100 * cost.share:.2g} % (a token costs a third of one that is trained on)",
     }
 
 

@@ -34,9 +34,9 @@ def resume(
     """Continue a run exactly where its newest checkpoint is.
 
     May change: --devices, train.distributed, train.timeout, train.steps (more), train.workers, train.log_every,
-    train.validate_every, train.checkpoint_every, train.keep_checkpoints, train.micro_batch_tokens,
-    train.activation_checkpointing, device, data.path (the same data elsewhere) and data.max_bad. A schedule counts on the number
-    of steps: with more of them, the learning rate follows the longer schedule from here on.
+    train.validate_every, train.validate_share, train.patience, train.checkpoint_every, train.keep_checkpoints,
+    train.micro_batch_tokens, train.activation_checkpointing, device, data.path (the same data elsewhere) and data.max_bad. A
+    schedule counts on the number of steps: with more of them, the learning rate follows the longer schedule from here on.
 
     Anything else that differs from the checkpoint is named and refused: an edited recipe.yaml, another default, edited source of
     a plugin. --accept-changes takes one of them, and history.jsonl in RUN keeps it.

@@ -41,7 +41,9 @@ def is_finished_already(run: Run) -> bool:
     if run.trainer.ranks.is_first and not any(directory.figures.glob(f"{FIGURE}*")):
         with messages():
             draw(run)  # the process ended between the summary and the figure
-    say(f"{directory.path} is finished at step {run.trainer.progress.step}; train.steps=N with a larger N continues it")
+    progress, train = run.trainer.progress, run.recipe.train
+    key = "train.patience" if progress.ends_early(train.patience) else "train.steps"
+    say(f"{directory.path} is finished at step {progress.step}; {key}=N with a larger N continues it")
     return True
 
 
@@ -91,6 +93,11 @@ def outcome(summary: Mapping[str, Any]) -> str:
     for name in ("loss", "best_validation_loss"):
         if summary[name] is not None:
             parts.append(f"{name.replace('_', ' ')} {summary[name]:.4f}")
+    if summary.get("ended_early"):
+        many = counted(summary["validations_without_gain"], "validation")
+        parts.append(
+            f"ended early after {many} in a row without a smaller loss than at step {summary['best_step']} (train.patience)"
+        )
     if summary["bad_samples"]:
         parts.append(f"{counted(len(summary['bad_samples']), 'unreadable sample')} left out")
     if summary.get("bad_validation_samples"):

@@ -1,4 +1,4 @@
-"""Progress lines of scans that may take long. Imports no torch."""
+"""Progress lines of work that may take long. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,32 @@ from collections.abc import Iterator, Sequence
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0
-"""Between two lines about one scan."""
+"""Between two lines about one piece of work."""
+
+
+class Paced:
+    """Log at most every ten seconds how much is done and how long the rest will take.
+
+    Args:
+        total: how much there is to do.
+        doing: names the work in the log.
+        of: what is counted, where ``doing`` does not say it.
+    """
+
+    def __init__(self, total: int, doing: str, of: str = "") -> None:
+        self._total, self._doing, self._of = total, doing, f" {of}" if of else ""
+        self._begun = self._last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """``done`` of the total are done."""
+        now = time.monotonic()
+        if done and now - self._last >= SECONDS:
+            self._last = now
+            left = (now - self._begun) / done * max(0, self._total - done)
+            logger.info(
+                "%s: %d of %d%s, about %d seconds left",
+                self._doing, min(done, self._total), self._total, self._of, round(left),
+            )  # fmt: skip
 
 
 def watched(indices: Sequence[int], doing: str) -> Iterator[int]:
@@ -19,11 +44,7 @@ def watched(indices: Sequence[int], doing: str) -> Iterator[int]:
         indices: what is scanned.
         doing: names the scan in the log.
     """
-    begun = last = time.monotonic()
+    tell = Paced(len(indices), doing)
     for number, index in enumerate(indices):
-        now = time.monotonic()
-        if number and now - last >= SECONDS:
-            last = now
-            left = (now - begun) / number * (len(indices) - number)
-            logger.info("%s: %d of %d, about %d seconds left", doing, number, len(indices), round(left))
+        tell(number)
         yield index

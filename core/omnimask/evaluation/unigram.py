@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from omnimask.answers import ACCURACY, CROSS_ENTROPY, TOP5, RanksIds
 from omnimask.builder import Built
+from omnimask.data.progress import Paced
 from omnimask.evaluation.features import read_chunks
 from omnimask.interfaces import Draw, MaskedBatch, Predictor, Target
 from omnimask.scoring import asked_ids
@@ -85,21 +86,30 @@ def count_answers(built: Built) -> dict[str, Unigram]:
     counts: dict[str, NDArray[np.int64]] = {}
     modalities: dict[str, str] = {}
     samples = tokens = 0
+    tell = Paced(min(SAMPLES, len(order)), "counting answers for the unigram baseline", "training samples")
     for chunk in read_chunks(built.validation, built.train_indices[order[:SAMPLES]].tolist(), built.micro_batch_tokens("cpu"), {}):
         for term, asked in asked_ids(built.model, chunk.batch).items():
             found = np.bincount(asked.ids, minlength=built.specs[asked.modality].num_answers)
             counts[term] = counts[term] + found if term in counts else found
             modalities[term] = asked.modality
         samples, tokens = samples + len(chunk.samples), tokens + chunk.batch.num_tokens
+        tell(samples)
         if tokens >= TOKENS:
             break
     logger.info("the unigram baseline was counted in %d of %d training samples", samples, len(built.train_indices))
     return {term: Unigram(found, samples, modalities[term]) for term, found in counts.items()}
 
 
-def unigram_scores(built: Built) -> dict[str, dict[str, float]]:
-    """The unigram's mean scores on the held-out targets, by term and name; empty where no predictor answers with ids."""
-    return mean_scores(built, count_answers(built), built.validation_batches()) if has_ids(built) else {}
+def unigram_scores(built: Built, num_samples: int | None = None) -> dict[str, dict[str, float]]:
+    """The unigram's mean scores on the held-out targets, by term and name; empty where no predictor answers with ids.
+
+    Args:
+        built: with the data.
+        num_samples: so many held-out samples are looked at; None: all.
+    """
+    if not has_ids(built):
+        return {}
+    return mean_scores(built, count_answers(built), built.validation_batches(num_samples=num_samples))
 
 
 def mean_scores(built: Built, unigrams: Mapping[str, Unigram], batches: Iterable[MaskedBatch]) -> dict[str, dict[str, float]]:

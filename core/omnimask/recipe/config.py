@@ -141,6 +141,10 @@ class Recipe:
         group = {} if self.data.group == GroupConfig() else {"group": _given(self.data.group, "size", "transform")}
         data["data"] = {**plain(self.data.dataset), **plain(self.data.options), **group}
         data["train"] = plain(self.train)
+        if self.train.base_lr is None:
+            del data["train"]["base_lr"]
+        else:
+            del data["train"]["optimizer"]["lr"]  # it follows from the batch
         return dump(data)
 
 

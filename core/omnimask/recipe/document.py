@@ -55,6 +55,11 @@ class Document:
         """``file:line: dotted.path`` for messages."""
         return f"{self.place(path)}: {dotted(path)}" if path else str(self.place(path))
 
+    def nearness(self, path: KeyPath) -> int:
+        """How near to the user a value was written: 2 on the command line, 1 in the recipe, 0 in what that extends."""
+        place = self.place(path)
+        return 2 if place.is_override else int(place.order == 0)
+
     def folder(self, path: KeyPath) -> Path | None:
         """Folder of the file that this very value was written in; None where it was not written, or not in a file."""
         return self.places[path].folder if path in self.places else None

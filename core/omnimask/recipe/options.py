@@ -240,6 +240,7 @@ def _explained(error: ValidationError, value: Any, path: KeyPath) -> list[tuple[
             elif isinstance(data, list) and isinstance(key, int) and key < len(data):
                 place, data = (*place, key), data[key]
         message = item["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+        message = f"{item['loc'][-1]} is required" if item["type"] == "missing" else message
         if message not in reasons.setdefault(place, []):
             reasons[place].append(message)
         shown[place] = _shown(data)

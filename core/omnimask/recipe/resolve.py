@@ -274,8 +274,27 @@ class _Recipes:
         declared = {name: option for name, option in options_of_model(TrainConfig).items() if name not in _TRAIN_COMPONENTS}
         given = {key: value for key, value in raw.items() if key not in _TRAIN_COMPONENTS}
         values = self.resolver.options(declared, given, path, "train", tuple(_TRAIN_COMPONENTS))
+        raw, values = self._with_rate(raw, values)
         parts: dict[str, Any] = {}
         for kind, default in _TRAIN_COMPONENTS.items():
             part = raw.get(kind) or ({} if default is REQUIRED else default)
             parts[kind] = self.resolver.component(kind, part, (*path, kind))
         return None if values is None or None in parts.values() else TrainConfig(**values, **parts)
+
+    def _with_rate(self, raw: Mapping[str, Any], values: Mapping[str, Any] | None) -> tuple[Any, Mapping[str, Any] | None]:
+        """``train:``, and its ``values``, with one learning rate: of the optimizer's ``lr`` and of ``base_lr``, by which it follows
+        from the batch, the one that was written nearer to the user counts."""
+        optimizer = raw.get("optimizer")
+        if raw.get("base_lr") is None or not isinstance(optimizer, Mapping):
+            return raw, values
+        if values is None:  # a problem was reported, and is enough
+            return {**raw, "optimizer": {"lr": 1.0, **optimizer}}, values
+        if "lr" in optimizer:
+            own, by_batch = (self.document.nearness(path) for path in (("train", "optimizer", "lr"), ("train", "base_lr")))
+            if own > by_batch:
+                return raw, {**values, "base_lr": None}
+            if own == by_batch:
+                message = "train.base_lr gives the learning rate, by the batch; leave this out, or set train.base_lr=null"
+                self.problems.add(self.document, ("train", "optimizer", "lr"), message)
+                return raw, values
+        return {**raw, "optimizer": {**optimizer, "lr": values["base_lr"].rate(values["batch_tokens"])}}, values

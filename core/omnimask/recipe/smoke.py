@@ -122,6 +122,7 @@ class _Shrinker:
             for name, small in TRAIN.items()
             if not self.document.is_override(("train", name))
         }
+        changed["base_lr"] = None  # the rate stays that of the batch that was shrunk
         for kind in ("optimizer", "schedule"):
             changed[kind] = self.component(getattr(recipe.train, kind), ("train", kind))
         return changed

@@ -18,16 +18,31 @@ from omnimask.data.planner import Cursor, StepPlan
 from omnimask.interfaces import Context, MaskedBatch, Result, Run, Sample
 from omnimask.model import MaskedModel, own_predictions
 from omnimask.training.switches import checkpoint_activations
+from omnimask.training.validation_cost import cost_share, num_validations
 
 BACKWARD = 3
 """Operations of forward and backward pass together, as a multiple of the forward pass's."""
 
 
 @dataclass(frozen=True)
+class ValidationCost:
+    """Of one validation: ``samples``, of all that are ``held_out``, ``tokens`` before masking, ``batches`` on one device. Of the
+    run: ``validations``, and their ``share`` of its work, in [0, 1)."""
+
+    samples: int
+    held_out: int
+    tokens: int
+    batches: int
+    validations: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Inspection:
     """``parameters`` by part. ``tokens_per_sample`` (smallest, mean, largest), before masking. Of one optimiser step:
     ``samples_per_step``, ``tokens_per_step``, ``micro_batches``, ``flops``. ``memory`` in bytes by use, on one device.
-    ``not_exact``: terms whose gradient depends on how a step is cut into micro-batches. ``measured`` names the samples."""
+    ``validation``: the cost of validations. ``not_exact``: terms whose gradient depends on how a step is cut into micro-batches.
+    ``measured`` names the samples."""
 
     parameters: Mapping[str, int]
     num_samples: int
@@ -41,6 +56,7 @@ class Inspection:
     epochs: float
     flops: float
     memory: Mapping[str, int]
+    validation: ValidationCost | None
     not_exact: Sequence[str]
     measured: Sequence[str]
 
@@ -76,6 +92,7 @@ def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
         train.steps * len(plan.places) / samples_per_epoch,
         step_flops(built.model, batch) * per_token * sum(sizes),
         _memory(built, batch, device),
+        validation_cost(built, device),
         not_exact(built.model, batch),
         batch.keys,
     )
@@ -83,6 +100,16 @@ def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
 
 def _first_step(built: Built, device: str) -> StepPlan:
     return built.planner(device).step(0, Cursor())
+
+
+def validation_cost(built: Built, device: str) -> ValidationCost | None:
+    """What the validations of the run cost on a type of device; None where nothing is held out."""
+    scored, train = built.scored, built.recipe.train
+    if not scored.held_out:
+        return None
+    tokens = built.validation_tokens(scored.samples)
+    batches = sum(1 for _ in built.validation_places(built.micro_batch_tokens(device), scored.samples))
+    return ValidationCost(scored.samples, scored.held_out, tokens, batches, num_validations(train), cost_share(train, tokens))
 
 
 def parameters_by_part(model: Any) -> dict[str, int]:

@@ -25,6 +25,8 @@ MAY_CHANGE = (
     "train.threads",
     "train.log_every",
     "train.validate_every",
+    "train.validate_share",
+    "train.patience",
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.micro_batch_tokens",

@@ -8,10 +8,12 @@ import numpy as np
 
 from omnimask.builder import Built
 from omnimask.training.schedules import in_steps
+from omnimask.training.validation_cost import cost_share, share_of
 
 FEWEST_SAMPLES = 20
 MOST_EPOCHS = 1_000
-"""Beyond these a run is odd."""
+MOST_VALIDATING = 0.25
+"""Beyond these a run is odd; the last is the share of its work that validations take."""
 
 
 def oddities(built: Built) -> Iterator[str]:
@@ -32,4 +34,15 @@ def oddities(built: Built) -> Iterator[str]:
         yield (
             f"the learning rate warms up for {steps:,} of {train.steps:,} steps (train.schedule.warmup: {warmup}); a share of the "
             "run (5%) fits any length"
+        )
+    yield from _validating(built)
+
+
+def _validating(built: Built) -> Iterator[str]:
+    train, scored = built.recipe.train, built.scored
+    share = cost_share(train, built.validation_tokens(scored.samples)) if scored.held_out else 0.0
+    if share > max(MOST_VALIDATING, share_of(train.validate_share)):
+        yield (
+            f"validations are about {100 * share:.0f} % of the run's work (train.validate_every: {train.validate_every}, of "
+            f"{scored}); raise train.validate_every"
         )

@@ -28,9 +28,11 @@ from omnimask.run.oddities import oddities
 from omnimask.run.origin import Origin, origin_of
 from omnimask.run.sources import components_by_distribution, plugin_versions
 from omnimask.run.threads import choose_threads
+from omnimask.training.config import TrainConfig, rate_by_batch
 from omnimask.training.loop import Trainer
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
+from omnimask.training.validation import Scored
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +78,14 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
         check_model(built)
         load_renderers(recipe)
         origin = origin_of(recipe)
+        scored = _scored(built)
+        _tell_rate(recipe.train)
     shares: Any = {"device": device.type, "rank": ranks.rank, "world": ranks.world}
     with ranks.together():
         trainer = Trainer(
             built.model,
             lambda cursor, step: built.loader(cursor, step, **shares),
-            (lambda: built.validation_batches(**shares)) if len(built.validation_indices) else None,
+            (lambda: built.validation_batches(**shares, num_samples=scored.samples)) if scored.held_out else None,
             recipe.train,
             recipe.seed,
             directory,
@@ -90,12 +94,26 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             num_samples=len(built.train_indices),
             left_out=built.left_out,
             plugins=plugin_versions(recipe),
-            baselines=lambda: unigram_scores(built),
+            baselines=lambda: unigram_scores(built, scored.samples),
+            scored=scored if scored.held_out else None,
             show=show,
             ranks=ranks,
             notes=origin.files(),
         )
     return Run(built, directory, device, trainer, origin)
+
+
+def _scored(built: Built) -> Scored:
+    scored = built.scored
+    if scored.samples < scored.held_out:
+        share = built.recipe.train.validate_share
+        logger.info("validations score %s, to take at most about %s of the run (train.validate_share)", scored, share)
+    return scored
+
+
+def _tell_rate(train: TrainConfig) -> None:
+    if (line := rate_by_batch(train)) is not None:
+        logger.info("peak learning rate %s (train.base_lr)", line)
 
 
 def _threads(directory: RunDirectory) -> int | None:

@@ -73,12 +73,18 @@ def _reopen(path: Path, load: Callable[[], Recipe], accept: Sequence[str], *, sh
         check_fingerprint(run.directory, run.built)
     with ranks.together():
         try:
-            run.trainer.restore(checkpoint, adopt=lambda: _adopt(run, found), renews_optimizer=found.concern("train.optimizer"))
+            run.trainer.restore(checkpoint, adopt=lambda: _adopt(run, found), renews_optimizer=_concern_rate(found, recipe))
         except RunStopped as error:
             raise UserError(*str(error).splitlines()) from error
     if checkpoint is None:
         logger.info("%s was stopped before its first checkpoint and begins anew", path)
     return run
+
+
+def _concern_rate(found: Changes, recipe: Recipe) -> bool:
+    """Whether changes reach the optimizer's options, among them a rate that follows from the batch."""
+    keys = ("train.optimizer", "train.base_lr", *(() if recipe.train.base_lr is None else ("train.batch_tokens",)))
+    return any(found.concern(key) for key in keys)
 
 
 def _newest(directory: RunDirectory) -> Path | None:
@@ -99,12 +105,12 @@ def _compared(origin: Origin, recipe: Recipe, written: Path, accept: Sequence[st
 
 
 def is_finished(run: Run) -> bool:
-    """Whether nothing is left to do: all steps are taken, and the summary says so."""
+    """Whether nothing is left to do: all steps are taken, or ``train.patience`` is used up, and the summary says so."""
     try:
         summary = json.loads(run.directory.summary.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return summary.get("status") == "finished" and run.trainer.progress.step >= run.recipe.train.steps
+    return summary.get("status") == "finished" and run.trainer.is_over
 
 
 def check_fingerprint(directory: RunDirectory, built: Built) -> None:

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+Share = Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
+"""A part of the run: ``5%``."""
+
 RESERVED_LABELS = frozenset(
     {
         "step",
@@ -29,6 +32,19 @@ RESERVED_LABELS = frozenset(
 """Keys of every line of ``metrics.jsonl``; a loss term cannot have their names."""
 
 
+class BaseRate(BaseModel):
+    """A learning rate that grows with the batch: ``lr`` at a batch of ``tokens``, in proportion at any other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: Annotated[float, Field(gt=0, description="peak learning rate at a batch of `tokens`")]
+    tokens: Annotated[int, Field(gt=0, description="batch that `lr` is meant for, in tokens before masking")]
+
+    def rate(self, batch_tokens: int) -> float:
+        """The peak learning rate of a batch."""
+        return self.lr * (batch_tokens / self.tokens)
+
+
 class TrainConfig(BaseModel):
     """Everything the shared loop needs to know; the field descriptions are the reference."""
 
@@ -39,6 +55,12 @@ class TrainConfig(BaseModel):
     micro_batch_tokens: Annotated[
         Annotated[int, Field(gt=0)] | Literal["auto"], Field(description="memory knob: tokens per forward pass on one device")
     ] = "auto"
+    base_lr: Annotated[
+        BaseRate | None,
+        Field(
+            description="{lr, tokens}: the optimizer's peak learning rate is lr x batch_tokens / tokens, without an lr of its own"
+        ),
+    ] = None
     optimizer: Annotated[Any, Field(description="an optimizer component")] = None
     schedule: Annotated[Any, Field(description="a schedule component: learning rate as a factor of the peak")] = None
     clip: Annotated[Annotated[float, Field(gt=0)] | None, Field(description="largest gradient norm; null: no clipping")] = None
@@ -71,9 +93,28 @@ class TrainConfig(BaseModel):
     ] = "auto"
     log_every: Annotated[int, Field(gt=0, description="steps between lines of metrics.jsonl")] = 10
     validate_every: Annotated[int, Field(gt=0, description="steps between validations")] = 500
+    validate_share: Annotated[
+        Share,
+        Field(
+            description="largest share of the run's work that validations may take: where scoring all held-out samples would take "
+            "more, fewer are scored, the same ones each time; 100%: no limit"
+        ),
+    ] = "10%"
+    patience: Annotated[
+        Annotated[int, Field(gt=0)] | None,
+        Field(description="the run ends after so many validations in a row without a smaller loss; null: it takes all its steps"),
+    ] = None
     checkpoint_every: Annotated[int, Field(gt=0, description="steps between checkpoints")] = 500
     keep_checkpoints: Annotated[int, Field(ge=2, description="how many of the newest checkpoints are kept, beside the best")] = 2
     tensorboard: Annotated[bool, Field(description="write TensorBoard events too; needs omnimask[tensorboard]")] = False
+
+
+def rate_by_batch(config: TrainConfig) -> str | None:
+    """The peak learning rate and how it follows from the batch, in words; None without ``base_lr``."""
+    if config.base_lr is None:
+        return None
+    lr, batch, tokens = config.base_lr.rate(config.batch_tokens), config.batch_tokens, config.base_lr.tokens
+    return f"{lr:.4g} = {config.base_lr.lr:g} x {batch:,} / {tokens:,} tokens"
 
 
 class BadSamples(BaseModel):

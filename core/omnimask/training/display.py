@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from omnimask.answers import ACCURACY
+from omnimask.data import progress as paced
 from omnimask.hooks import hookimpl
 from omnimask.training.console import Reading, View, open_view
 from omnimask.training.logging import LogFile
@@ -16,10 +17,12 @@ from omnimask.training.step import StepResult
 from omnimask.training.validation import Validation
 
 _ROOT = logging.getLogger("omnimask")
+PROGRESS = paced.logger.name
+"""Logger of the lines on work that takes long."""
 
 
 class Display:
-    """Observes one attempt of a run; the framework's warnings appear above the progress.
+    """Observes one attempt of a run; the framework's warnings, and lines on work that takes long, appear above the progress.
 
     Errors do not: they are raised too, and whoever started the run shows them.
     """
@@ -79,10 +82,12 @@ def _is_configured() -> bool:
 
 class _ViewHandler(logging.Handler):
     def __init__(self, view: View) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._view = view
-        self.addFilter(lambda record: record.levelno < logging.ERROR)
-        self.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        self.addFilter(lambda record: record.name == PROGRESS or logging.WARNING <= record.levelno < logging.ERROR)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if record.levelno < logging.WARNING else f"{record.levelname}: {record.getMessage()}"
 
     def emit(self, record: logging.LogRecord) -> None:
         self._view.message(self.format(record))

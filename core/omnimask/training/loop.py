@@ -37,7 +37,7 @@ from omnimask.training.summary import summarise
 from omnimask.training.switches import determinism, flushed_denormals
 from omnimask.training.tensorboard import check_tensorboard
 from omnimask.training.tidy import Folder
-from omnimask.training.validation import Validation, Validator
+from omnimask.training.validation import Scored, Validation, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class Trainer:
         plugins: versions by distribution name, recorded with every checkpoint.
         baselines: scores by term and name that need no model, to stand beside those of validations; called once, after the first
             validation that gives scores.
+        scored: how many held-out samples ``validation`` gives, of how many; None: not known.
         show: whether progress is shown on stderr.
         registry: whose plugins' hooks are called; default: what is installed.
         ranks: the processes that train together (:func:`omnimask.training.ranks.joined`); ``steps`` and ``validation`` give this
@@ -101,12 +102,15 @@ class Trainer:
         num_samples: int | None = None,
         plugins: Mapping[str, str] | None = None,
         baselines: Callable[[], Scores] | None = None,
+        scored: Scored | None = None,
         show: bool = True,
         registry: Registry | None = None,
         ranks: Ranks | None = None,
         notes: Mapping[str, bytes] | None = None,
     ) -> None:
         check_tensorboard(config)
+        if config.patience is not None and validation is None:
+            raise UserError("train.patience: nothing is held out, so no validation says when to end; raise data.validation")
         self.ranks = ranks or current()
         self.config = config
         self.directory = directory
@@ -128,7 +132,10 @@ class Trainer:
         )
         self._versions = versions(plugins)
         self._saver = saver_of(parallel, self.checkpoints, self.state, self._versions, directory.path)
-        self._validator = None if validation is None else Validator(model, validation, self.precision, device, seed, parallel)
+        scoring = (self.precision, device, seed, parallel, None if scored is None else scored.samples)
+        self._validator = None if validation is None else Validator(model, validation, *scoring)
+        self._scored = scored
+        self.progress.scored_samples = None if scored is None else scored.samples
         self._steps = steps
         self._max_bad = max_bad or BadSamples()
         self._left_out = {} if left_out is None else left_out
@@ -145,6 +152,11 @@ class Trainer:
     def progress(self) -> Progress:
         """Where the run is."""
         return self.state.progress
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left to take."""
+        return self.progress.is_over(self.config.steps, self.config.patience)
 
     def restore(
         self, checkpoint: Path | None = None, *, adopt: Callable[[], None] | None = None, renews_optimizer: bool = False
@@ -173,7 +185,20 @@ class Trainer:
             names = ", ".join(f"{name} {written_by.get(name)} -> {self._versions[name]}" for name in sorted(changed))
             logger.warning("versions changed since the checkpoint, losses may differ in their last digits: %s", names)
         self.state.restore(path, renews_optimizer=renews_optimizer)
+        if self._scored is not None:
+            self._rescore(self._scored)
         return path
+
+    def _rescore(self, scored: Scored) -> None:
+        """Begins to look for the best validation anew where other samples are scored than before."""
+        before, self.progress.scored_samples = self.progress.scored_samples or scored.held_out, scored.samples
+        if before != scored.samples:
+            self.progress.forget_best()
+            logger.warning(
+                "validations score %s from here on, and scored %d before: their losses are not compared with earlier ones",
+                scored,
+                before,
+            )
 
     def fit(self, deadline: Deadline | None = None) -> dict[str, Any]:
         """Trains to the last step and returns what ``summary.json`` says.
@@ -226,7 +251,7 @@ class Trainer:
         guard = BadSampleGuard(progress.bad_samples, self._max_bad, self._num_samples)
         stop: Interrupted | None = None
         with closing(self._steps(progress.cursor, progress.step)) as loaded_steps:
-            while progress.step < self.config.steps and (stop := self._asked_to_stop(signals, deadline)) is None:
+            while not self.is_over and (stop := self._asked_to_stop(signals, deadline)) is None:
                 with deadline.timed("step"):
                     self._take_step(loaded_steps, guard, journal)
                 is_best = False
@@ -234,9 +259,17 @@ class Trainer:
                     with deadline.timed("validation"):
                         is_best = self._validate(journal)
                 self._tell_of_checkpoints(journal)
-                if is_best or self._is_due(self.config.checkpoint_every):
+                if is_best or self.is_over or self._is_due(self.config.checkpoint_every):
                     with deadline.timed("checkpoint"):
                         self._save(journal, is_best=is_best)
+        if progress.ends_early(self.config.patience):
+            count, best = progress.validations_without_gain, progress.best_step
+            logger.info(
+                "the run ends early at step %d: %d validations in a row without a smaller loss than at step %s",
+                progress.step,
+                count,
+                best,
+            )
         if stop is not None:
             logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
@@ -316,18 +349,15 @@ class Trainer:
         begin = time.perf_counter()
         doing = f"the validation after step {progress.step}"
         with memory.explained((), self.config, self.directory.path, doing), nullcontext() if ema is None else ema.applied():
-            found = self._validator()
+            found = self._validator(f"after step {progress.step}")
         seconds = time.perf_counter() - begin
         progress.validation_loss = found.loss
         progress.validation_scores = {term: dict(scores) for term, scores in found.scores.items()}
         with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
             journal.validation(found, self._compared(found), seconds)
-        logger.info("step %d: validation loss %.6g", progress.step, found.loss)
-        is_best = found.loss < (float("inf") if progress.best_loss is None else progress.best_loss)  # False for NaN
-        if is_best:
-            progress.best_loss, progress.best_step = found.loss, progress.step
-            progress.best_scores = progress.validation_scores
-        return is_best
+        of = "" if self._scored is None else f" on {self._scored}"
+        logger.info("step %d: validation loss %.6g%s", progress.step, found.loss, of)
+        return progress.monitor(found.loss)
 
     def _compared(self, found: Validation) -> Scores:
         """The baselines of the scores of a validation."""

@@ -15,9 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import Field
 
 from omnimask.interfaces import Context
+from omnimask.training.config import Share
 
-Share = Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
-"""A part of the run: ``5%``."""
 Length = Annotated[int, Field(ge=0)] | Share
 """Steps, or a share of all steps of the run."""
 Warmup = Annotated[Length, Field(description="first steps, over which the rate grows to its peak: a number, or a share (5%)")]

@@ -29,6 +29,8 @@ def summarise(
         "validation_loss": _finite(progress.validation_loss),
         "best_validation_loss": progress.best_loss,
         "best_step": progress.best_step,
+        "validations_without_gain": progress.validations_without_gain,
+        "ended_early": status == "finished" and progress.step < config.steps,
         "validation_scores": _all_finite(progress.validation_scores),
         "best_validation_scores": _all_finite(progress.best_scores),
         "baseline_scores": _all_finite(baselines),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from omnimask.data.progress import Paced
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
 from omnimask.training.parallel import Replicas
@@ -26,8 +27,19 @@ class Validation:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
 
+@dataclass(frozen=True)
+class Scored:
+    """How many of the held-out samples a validation scores."""
+
+    samples: int
+    held_out: int
+
+    def __str__(self) -> str:
+        return f"{self.samples:,} of {self.held_out:,} held-out samples"
+
+
 class Validator:
-    """Mean of every loss term and score over all held-out batches.
+    """Mean of every loss term and score over held-out batches.
 
     Args:
         model: evaluated with whatever weights it holds.
@@ -37,6 +49,7 @@ class Validator:
         device: where batches go.
         seed: of torch's generators, the same at every validation.
         parallel: how ranks hold the model; default: one rank.
+        num_samples: in the batches of all ranks, for progress; None: not known, and no progress is logged.
     """
 
     def __init__(
@@ -47,6 +60,7 @@ class Validator:
         device: torch.device,
         seed: int,
         parallel: Replicas | None = None,
+        num_samples: int | None = None,
     ) -> None:
         self.model = model
         self.batches = batches
@@ -55,16 +69,20 @@ class Validator:
         self.seed = seed
         self.parallel = parallel or Replicas(Ranks())
         self.ranks = self.parallel.ranks
+        self.num_samples = num_samples
+        self._doing = "validation"
         self._denominators: dict[str, float] | None = None
 
     @torch.no_grad()
-    def __call__(self) -> Validation:
+    def __call__(self, after: str = "") -> Validation:
+        """Score the batches; ``after`` names the place in the run, for progress."""
+        self._doing = f"validation {after}".rstrip()
         self.model.eval()
         denominators = self._counted()
         parts: dict[Name, list[Tensor]] = {("loss",): []}
         counts: dict[Name, float] = {}
         with self.parallel.whole(self.model):
-            for number, batch in enumerate(self.batches()):
+            for number, batch in enumerate(self._told("samples are scored")):
                 seed_torch(self.device, self.seed, "validation", self.ranks.rank + number * self.ranks.world)
                 moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
                 with self.precision.autocast():
@@ -82,10 +100,21 @@ class Validator:
     def _counted(self) -> dict[str, float]:
         """Denominators over all ranks, by term."""
         if self._denominators is None:
-            mine = summed(self.model.counts(batch) for batch in self.batches())  # pyright: ignore[reportCallIssue]
+            batches = self._told("samples are read to count their targets")
+            mine = summed(self.model.counts(batch) for batch in batches)  # pyright: ignore[reportCallIssue]
             shared = self.ranks.sums({(name,): count for name, count in mine.items()}, kind="denominators")
             self._denominators = {name: count for (name,), count in shared.items()}
         return self._denominators
+
+    def _told(self, of: str) -> Iterator[MaskedBatch]:
+        """Yield this rank's batches, and log how far all ranks are, as far as this one can tell."""
+        tell = None if self.num_samples is None else Paced(self.num_samples, self._doing, of)
+        done = 0
+        for batch in self.batches():
+            yield batch
+            if tell is not None:
+                done += batch.num_samples
+                tell(done * self.ranks.world)
 
 
 def _means(sums: Mapping[Name, float]) -> Validation:
