@@ -1,7 +1,8 @@
 """Packs the emoji that omnimask ships: lossless WebP pictures and a table of their groups and names, in one zip file.
 
-``python scripts/pack_emoji.py SOURCE.zip`` writes plugins/omnimask_image/emoji/emoji.zip. The source holds pictures of 64 x 64 pixels
-and ``captions.csv`` with the columns ``file``, ``name``, ``group`` and ``char``; NOTICE.md beside the output says where they come from.
+``python scripts/pack_emoji.py SOURCE.zip`` writes plugins/omnimask_image/emoji/emoji.zip. The source holds pictures of 64 x 64
+pixels and ``captions.csv`` with the columns ``file``, ``name``, ``group`` and ``char``; NOTICE.md beside the output says where they
+come from.
 """
 
 from __future__ import annotations

@@ -79,14 +79,15 @@ def test_the_same_pictures_are_held_out_everywhere(emoji: Emoji, keys: list[str]
 def test_a_smoke_run_takes_them(tmp_path: Path) -> None:
     assert main(["pretrain", "image", "--smoke", "--run", str(tmp_path / "run")]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
-    assert (summary["status"], summary["bad_samples"]) == ("finished", [])
+    assert (summary["status"], summary["bad_samples"]) == ("finished", {})
     assert "name: emoji" in (tmp_path / "run" / "recipe.yaml").read_text(encoding="utf-8")
 
 
 def test_licences_lie_beside_the_pictures_and_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     notice = (FILE.parent / "NOTICE.md").read_text(encoding="utf-8")
-    for name, words in (("LICENSE-OFL-1.1.txt", "SIL OPEN FONT LICENSE Version 1.1"), ("LICENSE-Unicode-3.0.txt", "UNICODE LICENSE V3")):
+    texts = {"LICENSE-OFL-1.1.txt": "SIL OPEN FONT LICENSE Version 1.1", "LICENSE-Unicode-3.0.txt": "UNICODE LICENSE V3"}
+    for name, words in texts.items():
         file = FILE.parent / name
         assert words in file.read_text(encoding="utf-8")
         assert f"]({name})" in notice
