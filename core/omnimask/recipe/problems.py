@@ -55,7 +55,6 @@ class Problems:
         if self._found:
             found = sorted(self._found, key=lambda item: (item[0].order, item[0].line or 0, item[0].column or 0))
             told = [item for item in found if item in self._to_give]
-            command = (
-                f"; for example: omnimask pretrain {recipe} {' '.join(self._to_give[item] for item in told)}" if recipe else ""
-            )
+            changes = " ".join(self._to_give[item] for item in told)
+            command = f"; for example: omnimask pretrain {recipe} {changes}" if recipe else ""
             raise UserError(*(f"{item[0]}: {item[1]}{command if item in told[-1:] else ''}" for item in found))
