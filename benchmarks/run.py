@@ -19,7 +19,7 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "text_masking": texts.masking,
     "text_rts": texts.originality,
     "border_text": lambda: border.run("text"),
-    "border_image": lambda: border.run("image"),
+    "border_image": lambda: border.run("image/digits"),
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
 }

@@ -19,6 +19,7 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_augment("image.color", "omnimask_image.color:Color", extra="image")
     registry.add_dataset("image.folder", "omnimask_image.data:ImageFolder", extra="image")
     registry.add_dataset("image.zip", "omnimask_image.data:ImageZip", extra="image")
+    registry.add_dataset("emoji", "omnimask_image.emoji:Emoji", extra="image")
     registry.add_target("image.hog", "omnimask_image.targets:Hog", extra="image")
     registry.add_initializer("image.vit_mae", "omnimask_image.initializers:VitMae", extra="image")
     registry.add_exporter("image.vit_mae", "omnimask_image.exporters:VitMae", extra="text")

@@ -17,6 +17,7 @@ from omnimask_datasets.chronicle.dataset import Chronicle
 from omnimask_datasets.digits import Digits
 from omnimask_image.data import ImageFolder
 from omnimask_image.decode import PillowDecoder
+from omnimask_image.emoji import Emoji
 from omnimask_image.native import NativeTokenizer
 from omnimask_image.tokenizer import PatchTokenizer
 
@@ -130,6 +131,11 @@ class TestDigits(DatasetContract):
         return Digits(Context())
 
 
+class TestEmoji(DatasetContract):
+    def dataset(self) -> Dataset:
+        return Emoji(Context())
+
+
 class TestChronicle(DatasetContract):
     def dataset(self) -> Dataset:
         return Chronicle(Context())
@@ -143,10 +149,17 @@ class TestMae(RecipeContract):
 
 
 class TestQuickStart(RecipeContract):
-    overfit_factor = 0.7
+    overfit_factor = 0.9
 
     def recipe(self) -> str:
         return "image"
+
+
+class TestDigitsRecipe(RecipeContract):
+    overfit_factor = 0.7
+
+    def recipe(self) -> str:
+        return "image/digits"
 
 
 class TestImagePlugin(PluginContract):

@@ -25,7 +25,7 @@ SMALL = ["train.steps=2", "train.batch_tokens=64", "train.checkpoint_every=1", "
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["pretrain", "image", "--smoke", "--run", str(folder), *SMALL]) == 0
+    assert main(["pretrain", "image/digits", "--smoke", "--run", str(folder), *SMALL]) == 0
     return folder
 
 

@@ -123,7 +123,7 @@ def test_storms_draw_recipes_that_fit(script: Import, tmp_path: Path, monkeypatc
     storm = script("storm")
     found = []
     for seed in range(4):
-        changes, text = storm.draw_recipe(random.Random(seed), "image/quickstart")
+        changes, text = storm.draw_recipe(random.Random(seed), "image/digits")
         (tmp_path / "drawn.yaml").write_text(text, encoding="utf-8")
         assert load_recipe(tmp_path / "drawn.yaml").train.steps == storm.STEPS
         found.append(tuple(changes))

@@ -19,7 +19,7 @@ from omnimask.recipe import Recipe, load_recipe, shipped_recipes
 IMAGENET = 1_281_167
 """Training images of ImageNet-1k (ILSVRC 2012)."""
 PATCHES = (224 // 16) ** 2
-OURS = {"quickstart", "small", "modern", "native"}
+OURS = {"quickstart", "digits", "small", "modern", "native"}
 """Recipes that reproduce no publication."""
 
 

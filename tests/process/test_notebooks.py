@@ -20,7 +20,7 @@ NOTEBOOK = ROOT / "examples" / "notebooks" / "first_run.ipynb"
 
 ENDLESS = """
 import omnimask
-omnimask.pretrain("image", "run", ["device=cpu", "train.steps=100000", "train.checkpoint_every=100000"])
+omnimask.pretrain("image/digits", "run", ["device=cpu", "train.steps=100000", "train.checkpoint_every=100000"])
 """
 
 

@@ -28,10 +28,10 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleTy
 
 
 def test_some_broken_recipes_end_with_0_or_2(script: ModuleType, tmp_path: Path) -> None:
-    bases = script.shrunk_recipes(["image/quickstart"])
+    bases = script.shrunk_recipes(["image/digits"])
     faults = []
     for number in range(12):
-        text, changes = script.Breaker(random.Random(f"test/{number}")).broken(bases["image/quickstart"])
+        text, changes = script.Breaker(random.Random(f"test/{number}")).broken(bases["image/digits"])
         folder = tmp_path / str(number)
         folder.mkdir()
         found = script.run_case(text, folder)
@@ -42,8 +42,8 @@ def test_some_broken_recipes_end_with_0_or_2(script: ModuleType, tmp_path: Path)
 def test_an_unbroken_recipe_trains_and_a_fault_is_found(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bases = script.shrunk_recipes(["image/quickstart"])
-    assert script.run_case(script.dump(bases["image/quickstart"]), tmp_path)["code"] == 0
+    bases = script.shrunk_recipes(["image/digits"])
+    assert script.run_case(script.dump(bases["image/digits"]), tmp_path)["code"] == 0
     monkeypatch.setattr("omnimask.run.prepare.check_model", lambda built: 1 / 0)
     (tmp_path / "again").mkdir()
-    assert not script.run_case(script.dump(bases["image/quickstart"]), tmp_path / "again")["is_clean"]
+    assert not script.run_case(script.dump(bases["image/digits"]), tmp_path / "again")["is_clean"]

@@ -30,6 +30,8 @@ def test_wheel_holds_packages_and_recipes_and_nothing_else(wheel: Path) -> None:
     templates = {str(path.relative_to(ROOT / "core")) for path in (ROOT / "core" / "omnimask" / "scaffold").rglob("*.template")}
     assert templates and templates <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    emoji = {"emoji.zip", "NOTICE.md", "LICENSE-OFL-1.1.txt", "LICENSE-Unicode-3.0.txt"}
+    assert {f"omnimask_image/emoji/{name}" for name in emoji} <= set(names)
 
 
 def test_modules_come_from_the_wheel(run: Run, installed: Path, tmp_path: Path) -> None:

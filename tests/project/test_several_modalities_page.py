@@ -14,6 +14,7 @@ import pytest
 
 import omnimask
 from omnimask.builder import build
+from omnimask.cli import main
 from omnimask.discovery import GROUP, collect
 from omnimask.interfaces import Context, Draw, JointMasker, Sample, Tokens
 from omnimask.recipe import load_recipe
@@ -71,3 +72,12 @@ def test_a_recipe_of_two_modalities_builds_and_has_a_loss(lab: Any, tmp_path: Pa
     built = build(load_recipe(path, registry=registry))
     batch = next(iter(built.validation_batches()))
     assert built.model(batch).loss.item() > 0
+
+
+def test_pictures_train_with_their_names(tmp_path: Path) -> None:
+    (text,) = re.findall(r'```yaml title="named.yaml"\n(.*?)```', PAGE, flags=re.DOTALL)
+    (tmp_path / "named.yaml").write_text(text, encoding="utf-8")
+    assert load_recipe(tmp_path / "named.yaml").data.dataset.name == "emoji"
+    assert main(["pretrain", str(tmp_path / "named.yaml"), "--smoke", "--run", str(tmp_path / "run")]) == 0
+    drawn = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert drawn == {"reconstructions-image.png", "reconstructions-text.html"}

@@ -31,6 +31,9 @@ def test_shipped_recipes_load_shrink_and_write_themselves(name: str, tmp_path: P
         recipe = load_recipe(name)
     except UserError as error:
         assert all("is required" in message for message in error.messages)
+        _, command = error.messages[-1].split(f"; for example: omnimask pretrain {name} ")
+        assert all(change.partition("=")[2] in ("FOLDER", "FILE", "PATH") for change in command.split())
+        assert len(command.split()) == len(error.messages)
         recipe = load_recipe(name, (*UNSET[name.partition("/")[0]], *ALSO_UNSET.get(name, ())))
     for resolved in (recipe, smoke):
         path = tmp_path / "written.yaml"

@@ -73,7 +73,8 @@ def test_all_problems_at_once_in_line_order(refused, text) -> None:
         "recipe.yaml:6: modalities.image.masker.ratio: should be less than 1 (got 2)",
         "recipe.yaml:6: modalities.image.masker.rato: masker 'random' has no option 'rato' (did you mean 'ratio'?); options: ratio",
         "recipe.yaml:10: predictors.0.of: the recipe has no modality 'imge' (did you mean 'image'?); modalities: image",
-        "recipe.yaml:11: data.path is required: folder that holds the images",
+        "recipe.yaml:11: data.path is required: folder that holds the images; for example: omnimask pretrain recipe.yaml "
+        "data.path=FOLDER",
         'recipe.yaml:13: train.steps: should be a valid integer (got "10")',
         "command line: seed=-1: seed: should be greater than or equal to 0 (got -1)",
         messages[-1],
@@ -146,7 +147,8 @@ def test_unset_values_must_be_given(load, refused, text) -> None:
     assert refused(unset) == [
         "recipe.yaml:6: modalities.image.masker.ratio is required: share that is hidden",
         "recipe.yaml:11: data.path is required: folder that holds the images",
-        "recipe.yaml:13: train.steps is required: optimiser steps of the whole run",
+        "recipe.yaml:13: train.steps is required: optimiser steps of the whole run; for example: omnimask pretrain recipe.yaml "
+        "modalities.image.masker.ratio=VALUE data.path=FOLDER train.steps=VALUE",
     ]
     assert load(unset, ["data.path=x", "train.steps=1", "modalities.image.masker.ratio=0.5"]).train.steps == 1
 

@@ -105,5 +105,6 @@ def test_a_recipe_may_name_data_for_smoke_runs(load, refused, text) -> None:
 
 def test_missing_training_options_stay_errors(refused, text) -> None:
     assert refused(text.replace("  steps: 1000\n", ""), smoke=True) == [
-        "recipe.yaml:12: train.steps is required: optimiser steps of the whole run"
+        "recipe.yaml:12: train.steps is required: optimiser steps of the whole run; for example: omnimask pretrain recipe.yaml "
+        "train.steps=VALUE"
     ]

@@ -17,7 +17,7 @@ CHANGES = ["device=cpu", "train.checkpoint_every=1"]
 
 
 def test_a_run_shows_its_figure_and_goes_on(tmp_path: Path) -> None:
-    recipe = load_recipe("image", CHANGES, smoke=True)
+    recipe = load_recipe("image/digits", CHANGES, smoke=True)
     run = omnimask.pretrain(recipe, tmp_path / "run", show=False)
     steps = run.summary["step"]
     assert repr(run).startswith(f"{tmp_path / 'run'}: finished at step {steps}, loss ")
@@ -34,9 +34,9 @@ def test_a_run_shows_its_figure_and_goes_on(tmp_path: Path) -> None:
 
 def test_changes_and_loaded_recipes(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="load_recipe"):
-        omnimask.pretrain(load_recipe("image"), tmp_path / "run", ["train.steps=1"])
+        omnimask.pretrain(load_recipe("image/digits"), tmp_path / "run", ["train.steps=1"])
     with pytest.raises(UserError, match="did you mean 'steps'"):
-        omnimask.pretrain("image", tmp_path / "run", ["train.step=1"])
+        omnimask.pretrain("image/digits", tmp_path / "run", ["train.step=1"])
     assert not (tmp_path / "run").exists()
 
 
@@ -61,7 +61,7 @@ def test_interrupting_leaves_a_checkpoint_and_says_how_to_go_on(
 
     monkeypatch.setattr(Trainer, "_take_step", interrupted)
     with pytest.raises(Interrupted):
-        omnimask.pretrain(load_recipe("image", CHANGES, smoke=True), tmp_path / "run", show=False)
+        omnimask.pretrain(load_recipe("image/digits", CHANGES, smoke=True), tmp_path / "run", show=False)
     assert (tmp_path / "run" / "checkpoints" / "step-00000001").is_dir()
     assert f"continue with omnimask.resume('{tmp_path / 'run'}')" in caplog.text
     assert omnimask.resume(tmp_path / "run", show=False).summary["status"] == "finished"

@@ -289,6 +289,6 @@ def test_a_frozen_parameter_is_left_out(distribution: Callable[..., Path], tiny:
 
 def test_a_plugin_with_hooks_is_recorded(distribution: Callable[..., Path], tmp_path: Path) -> None:
     distribution("noting-dist", {"noting": HEAD + "    pass\n"}, "[omnimask]\nnoting = noting\n", version="4.2")
-    assert main(["pretrain", "image", "--smoke", "--run", str(tmp_path / "run")]) == 0
+    assert main(["pretrain", "image/digits", "--smoke", "--run", str(tmp_path / "run")]) == 0
     environment = json.loads((tmp_path / "run" / "environment.json").read_text(encoding="utf-8"))
     assert environment["plugins"]["noting-dist"] == "4.2"

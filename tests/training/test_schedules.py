@@ -74,7 +74,9 @@ def test_a_length_may_be_a_share_of_the_run(share: str, steps: int, expected: in
         assert [shared(step, steps) for step in range(steps)] == [fixed(step, steps) for step in range(steps)]
 
 
-@pytest.mark.parametrize(("name", "changes"), [("image", []), ("image/small", ["data.path=x.zip"]), ("text", [])])
+@pytest.mark.parametrize(
+    ("name", "changes"), [("image", []), ("image/digits", []), ("image/small", ["data.path=x.zip"]), ("text", [])]
+)
 def test_a_short_run_of_a_quick_start_needs_one_change(name: str, changes: list[str]) -> None:
     from omnimask.recipe import load_recipe
     from omnimask.training.setup import schedule_of

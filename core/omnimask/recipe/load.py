@@ -61,7 +61,7 @@ def load_recipe(
             recipe = shrink(recipe, document, registry, problems)
     except RecursionError as error:
         raise UserError(f"{_shown(path)}: nested too deeply") from error
-    problems.check()
+    problems.check(str(name_or_path))
     assert recipe is not None, "a recipe without problems was not resolved"
     return replace(recipe, name=name, path=path, plugins=files)
 

@@ -114,7 +114,7 @@ class Resolver:
             return self._default(option, place, owner)
         holes = list(_holes(value, place))
         for hole in holes if not self.forgive_missing else ():
-            self.problems.missing(self.document, hole, option.description)
+            self.problems.missing(self.document, hole, option.description, example=_example(option))
         return INVALID if holes else self.value(option, value, place, owner)
 
     def value(self, option: Option, value: Any, path: KeyPath, owner: str) -> Any:
@@ -182,6 +182,14 @@ class Resolver:
         if path == ("train",) and key in _ON_COMMAND_LINE:
             return f"{key!r} is no key of a recipe; it is an option of the command: {_ON_COMMAND_LINE[key]}"
         return f"{owner} has no option {key!r}{nearest(key, known)}; options: {listed(known)}"
+
+
+def _example(option: Option) -> str:
+    """A word that stands for the option's value in an example: what its description calls the path that it is, or ``VALUE``."""
+    named = [word for word in ("FOLDER", "FILE") if re.search(rf"\b{word}\b", option.description, re.IGNORECASE)]
+    if len(named) == 1:
+        return named[0]
+    return "PATH" if named or Path in (option.annotation, *typing.get_args(option.annotation)) else "VALUE"
 
 
 def _stand_ins(cls: type, declared: Mapping[str, Option]) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ class TestMaskedAutoencoder(RecipeContract):
     overrides = ("encoder={name: ssm.selective, width: 64, depth: 3}",)
 
     def recipe(self):
-        return "image/quickstart"
+        return "image/digits"
 
 
 class TestPlugin(PluginContract):
