@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
 
 from omnimask.cli import builtin_names, root
 from omnimask.cli.extra import filled
+from omnimask.cli.resume import resume
+from omnimask.run.changes import MAY_CHANGE
 
 from .conftest import Command
 
@@ -16,6 +19,10 @@ WIDTH = 80
 
 def test_every_command_is_tried() -> None:
     assert {"resume", "evaluate", "shard", "data", "train-tokenizer"} <= set(root().commands) and "shard" not in builtin_names()
+
+
+def test_resume_names_all_that_may_change() -> None:
+    assert set(MAY_CHANGE) <= set(re.findall(r"[\w.]*\w", str(resume.__doc__)))
 
 
 @pytest.mark.parametrize("name", sorted(root().commands))

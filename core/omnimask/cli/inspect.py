@@ -12,7 +12,6 @@ from omnimask.cli.output import messages, quantity, say, size, write_json, write
 
 if TYPE_CHECKING:
     from omnimask.builder import Built
-    from omnimask.interfaces import Sample
     from omnimask.report.inspection import Inspection
     from omnimask.training.config import TrainConfig
 
@@ -67,7 +66,7 @@ def inspect(
         places = [Place(0, 0, index, 0.0) for index in built.train_indices.tolist()]
         samples = read_samples(built.validation, places, _MEASURED)
         found = measure(built, samples, device)
-        drawn = [] if figure is None else _draw(built, samples, figure)
+        drawn = [] if figure is None else _draw(built, figure)
     if as_json:
         write_json(_json(built, found, device))
     else:
@@ -78,10 +77,11 @@ def inspect(
         say(f"masks drawn in {path}")
 
 
-def _draw(built: Built, samples: list[Sample], path: Path) -> list[Path]:
+def _draw(built: Built, path: Path) -> list[Path]:
     from omnimask.report.reconstruct import masked_only
-    from omnimask.run.figures import render
+    from omnimask.run.figures import COUNT, render, varied_samples
 
+    samples = varied_samples(built, built.train_indices, COUNT)
     batch = built.validation.pack(samples)
     found = masked_only(samples, batch, built.tokenizers, built.specs)
     return render(built.recipe, found, path, title=f"{built.recipe.name}: masks")

@@ -33,10 +33,11 @@ def resume(
 ) -> None:
     """Continue a run exactly where its newest checkpoint is.
 
-    May change: --devices, train.distributed, train.timeout, train.steps (more), train.workers, train.log_every,
+    May change: --devices, train.distributed, train.timeout, train.steps (more), train.workers, train.threads, train.log_every,
     train.validate_every, train.validate_share, train.patience, train.checkpoint_every, train.keep_checkpoints,
-    train.micro_batch_tokens, train.activation_checkpointing, device, data.path (the same data elsewhere) and data.max_bad. A
-    schedule counts on the number of steps: with more of them, the learning rate follows the longer schedule from here on.
+    train.micro_batch_tokens, train.activation_checkpointing, device, data.path, data.url and data.cache (the same data elsewhere),
+    data.max_bad, and plugins (the same files elsewhere). A schedule counts on the number of steps: with more of them, the learning
+    rate follows the longer schedule from here on.
 
     Anything else that differs from the checkpoint is named and refused: an edited recipe.yaml, another default, edited source of
     a plugin. --accept-changes takes one of them, and history.jsonl in RUN keeps it.

@@ -7,6 +7,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from omnimask.builder import Built
 from omnimask.component import Component
 from omnimask.data.pipeline import Pipeline
@@ -38,9 +41,14 @@ def load_renderers(recipe: Recipe) -> dict[str, type[Renderer]]:
 def held_out_samples(built: Built, count: int) -> list[Sample]:
     """Readable held-out samples with the masks of validation; training samples where none are held out.
 
-    They come in an order of their keys' digests, which depends on no folder, one of each label before the second of any.
+    See :func:`varied_samples` for their order.
     """
-    indices = built.validation_indices if len(built.validation_indices) else built.train_indices
+    return varied_samples(built, built.validation_indices if len(built.validation_indices) else built.train_indices, count)
+
+
+def varied_samples(built: Built, indices: NDArray[np.int64], count: int) -> list[Sample]:
+    """Readable ones of these samples with the masks of validation, in an order of their keys' digests, which depends on no folder,
+    one of each label before the second of any."""
     ordered = by_label(built.dataset, by_key(built.dataset, indices.tolist()), count)
     return read_samples(built.validation, [Place(0, 0, index, 0.0) for index in ordered], count)
 
