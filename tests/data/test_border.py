@@ -185,7 +185,7 @@ def test_a_masker_that_fails_is_a_bug_and_named(train: Train) -> None:
 
 def test_a_run_without_anything_to_answer_stops(train: Train) -> None:
     code, shown, folder = train(masker={"breach": "nothing"})
-    assert code == 1, shown
+    assert code == 2, shown
     assert "nothing to answer" in shown and "masker" in shown
     assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
 
