@@ -20,13 +20,16 @@ def anchored(path: Path, folder: Path | None) -> Path:
         folder: of the recipe's file, absolute; None: the working directory.
 
     Raises:
-        ValueError: the recipe's folder holds nothing of that name, and the working directory does.
+        ValueError: the recipe's folder holds nothing of that name, and the working directory does; or ``~name`` is nobody's.
     """
-    path = path.expanduser()
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: nobody of this name has a home folder here") from error
     here = path.absolute()
     if folder is None or path.is_absolute() or (there := folder / path) == here:
         return here
-    if here.exists() and not there.exists():
+    if _exists(here) and not _exists(there):
         raise ValueError(
             f"{path} in a recipe is {there}, beside the recipe's file, which does not exist; write {here}, which does, or give the "
             "path on the command line, where it goes by the working directory"
@@ -34,10 +37,17 @@ def anchored(path: Path, folder: Path | None) -> Path:
     return there
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
 def _local_or_name(text: str, info: ValidationInfo) -> str:
     context = info.context
     path = anchored(Path(text), context.get(FOLDER) if isinstance(context, dict) else None)
-    return str(path) if path.exists() else text
+    return str(path) if _exists(path) else text
 
 
 LocalOrName: TypeAlias = Annotated[str, AfterValidator(_local_or_name)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from omnimask.cli import main
 from omnimask.errors import UserError
 from omnimask.recipe import load_recipe
 
@@ -56,6 +57,16 @@ def test_what_lies_in_the_working_directory_alone_is_refused_with_both_places(pr
     assert "own.yaml:3: data.path: here.jsonl in a recipe is" in message
     assert f"{project / 'here.jsonl'}, beside the recipe's file, which does not exist; write {Path.cwd() / 'here.jsonl'}" in message
     assert _path(own, "data.path=here.jsonl") == Path.cwd() / "here.jsonl"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000, "'\\0'", "${HOME}", "~nobody-of-this-name/x"])
+def test_names_that_no_file_has_are_wrong_input(project: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    own = project / "own.yaml"
+    own.write_text(RECIPE.format(base="text/quickstart", name="jsonl", path=f'"{name}"' if "0" not in name else '"\\0"'))
+    assert main(["inspect", str(own)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    own.write_text(f"omnimask: 1\nextends: text/bert\nmodalities: {{text: {{tokenizer: {{path: '{name[:5000]}'}}}}}}\n")
+    assert main(["inspect", str(own), "data={name: english}"]) == 2
 
 
 def test_a_data_set_that_is_found_by_its_path_looks_beside_the_recipe(project: Path) -> None:

@@ -74,6 +74,7 @@ def test_nan_is_a_number() -> None:
         ("a: &x 1\nb: *x\n", "file.yaml:2:4", "aliases"),
         ("a: 1\n--- \nb: 1\n", "file.yaml:2:1", "but found another document"),
         ("a: !!int abc\n", "file.yaml:1:4", "'abc' is no int"),
+        ("a: 0x" + "F" * 5000, "file.yaml:1:4", "is no int"),
         ("? [a, b]\n: 1\n", "file.yaml:1:3", "a key must be"),
         ("a: 1\n\tb: 2", "file.yaml:2:1", "\\t"),
     ],
