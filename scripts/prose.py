@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Count turns of phrase that make prose hard to read, per 10,000 words of docstrings and of pages.
+
+    python scripts/prose.py
+    python scripts/prose.py --list says docs/runs.md
+
+``--list`` prints the lines that hold one pattern, of all files or of those that are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = ("core", "plugins", "datasets")
+LEFT_OUT = ("docs/reference", "docs/decisions")
+"""Generated pages, and records that stay as they were written."""
+
+PATTERNS: Mapping[str, re.Pattern[str]] = {
+    "what": re.compile(r"(?:^|[.,:;!?(]\s+|\n\s*\n\s*|[-*]\s|\b(?:and|or|but)\s)what\b", re.IGNORECASE),
+    "starts": re.compile(r"(?:^|[.:;!?]\s+|\n\s*\n\s*|[-*]\s)(?:What|Where|Who|That)\b"),
+    "says": re.compile(r"\bsays?\b", re.IGNORECASE),
+    "is no": re.compile(r"\b(?:is|are) no\b", re.IGNORECASE),
+    "that": re.compile(r"\bthat\b", re.IGNORECASE),
+}
+"""Patterns by name: clauses that begin with ``what``, sentences with What, Where, Who or That, things that say, ``is no X``."""
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield first line and text of every docstring, those of attributes included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def page(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a Markdown page outside of fenced blocks, with their numbers."""
+    is_code = False
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        elif not is_code:
+            yield number, line
+
+
+def plain(text: str) -> str:
+    """Remove code spans, links' targets and emphasis."""
+    text = re.sub(r"``.*?``|`[^`]*`", "", text, flags=re.DOTALL)
+    return re.sub(r"\]\([^)]*\)", "]", text).replace("*", "")
+
+
+def sources(root: Path = ROOT) -> dict[str, list[Path]]:
+    """Return the files of each kind: ``docstrings`` and ``pages``."""
+    code = [path for folder in CODE for path in sorted((root / folder).rglob("*.py"))]
+    pages = [path for path in sorted((root / "docs").rglob("*.md")) if not _is_left_out(path, root)]
+    return {"docstrings": code, "pages": [root / "README.md", *pages]}
+
+
+def _is_left_out(path: Path, root: Path) -> bool:
+    return path.relative_to(root).as_posix().startswith(LEFT_OUT)
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line numbers and plain texts of a file."""
+    for number, text in docstrings(path) if path.suffix == ".py" else page(path):
+        yield number, plain(text)
+
+
+def rates(paths: Sequence[Path]) -> dict[str, float]:
+    """Return how often each pattern occurs per 10,000 words, and the number of words as ``words``."""
+    found = ["\n".join(text for _, text in texts(path)) for path in paths]
+    words = sum(len(text.split()) for text in found)
+    counts = {name: sum(len(pattern.findall(text)) for text in found) for name, pattern in PATTERNS.items()}
+    return {"words": float(words), **{name: 1e4 * count / max(1, words) for name, count in counts.items()}}
+
+
+def lines(paths: Sequence[Path], name: str) -> Iterator[str]:
+    """Yield ``file:line: text`` of every line that holds a pattern."""
+    for path in paths:
+        for first, text in texts(path):
+            for offset, line in enumerate(text.splitlines()):
+                if PATTERNS[name].search(line):
+                    yield f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{first + offset}: {line.strip()}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("files", nargs="*", type=Path, help="instead of the whole project")
+    parser.add_argument("--list", choices=sorted(PATTERNS), help="print the lines that hold this pattern")
+    options = parser.parse_args(arguments)
+    kinds = {"files": [path.resolve() for path in options.files]} if options.files else sources()
+    if options.list is not None:
+        for found in lines([path for paths in kinds.values() for path in paths], options.list):
+            print(found)
+        return 0
+    print(f"{'per 10,000 words':20}" + "".join(f"{name:>10}" for name in PATTERNS) + f"{'words':>10}")
+    for kind, paths in kinds.items():
+        found = rates(paths)
+        print(f"{kind:20}" + "".join(f"{found[name]:10.1f}" for name in PATTERNS) + f"{found['words']:10,.0f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The script that counts turns of phrase counts what is there, and nothing in code."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def prose() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prose", ROOT / "scripts" / "prose.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_docstrings_are_read_and_code_is_not(prose: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(
+        '"""What a run needs."""\nx = "what it says"  # says\n\n\ndef f():\n    """It says ``that``, and that is no joke."""\n'
+    )
+    assert [number for number, _ in prose.texts(path)] == [1, 6]
+    found = prose.rates([path])
+    words = found["words"]
+    expected = {"what": 1, "starts": 1, "says": 1, "is no": 1, "that": 1}
+    assert {name: round(found[name] * words / 1e4) for name in expected} == expected
+    assert list(prose.lines([path], "says")) == [f"{path}:6: It says , and that is no joke."]
+
+
+def test_pages_are_read_without_their_code(prose: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("# Title\n\nThat is plain. Where it lies.\n\n```\nWhat says that\n```\n\n[a page](what-that.md) `says`\n")
+    found = prose.rates([path])
+    assert {name: round(found[name] * found["words"] / 1e4) for name in prose.PATTERNS} == {
+        "what": 0,
+        "starts": 2,
+        "says": 0,
+        "is no": 0,
+        "that": 1,
+    }
+
+
+def test_the_project_is_counted(prose: ModuleType) -> None:
+    kinds = prose.sources()
+    assert len(kinds["docstrings"]) > 300 and len(kinds["pages"]) > 20
+    assert not any("reference" in path.parts for path in kinds["pages"])

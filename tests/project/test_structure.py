@@ -1,0 +1,78 @@
+"""The script that measures the structure finds what was planted."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def structure() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("structure", ROOT / "scripts" / "structure.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Rooms ``low``, ``mid`` and ``top`` in a chain, and a circle of ``left`` and ``right`` that types alone close."""
+    files = {
+        "__init__": "",
+        "low": "import os\n",
+        "mid/__init__": "from house.mid import inner\n",
+        "mid/inner": "from house import low\n",
+        "top": "def f():\n    from house.mid.inner import g\n",
+        "left": "import house.right\n",
+        "right": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.left import x\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "house" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "house"
+
+
+def test_arrows_levels_and_circles(structure: ModuleType, package: Path) -> None:
+    graph = structure.graph_of(package)
+    assert graph["house.mid.inner"] == {"house.low"} and graph["house.top"] == {"house.mid.inner"}
+    rooms = structure.rooms_of(graph)
+    assert rooms == {"__init__": set(), "low": set(), "mid": {"low"}, "top": {"mid"}, "left": {"right"}, "right": {"left"}}
+    assert structure.circles_of(rooms) == [["left", "right"]]
+    levels = structure.levels_of(rooms)
+    assert (levels["low"], levels["mid"], levels["top"]) == (1, 2, 3) and levels["left"] == levels["right"] == 1
+    assert structure.circles_of(structure.graph_of(package, only_at_import=True)) == []
+
+
+def test_a_longer_circle_is_one(structure: ModuleType) -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}
+    assert structure.circles_of(graph) == [["a", "b", "c"]]
+    assert structure.levels_of(graph) == {"a": 2, "b": 2, "c": 2, "d": 1, "e": 3}
+
+
+def test_sizes(structure: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "long.py"
+    path.write_text("# why\ndef long():\n" + "    x = 1\n" * 70 + "\ndef short():\n    pass\n" + "y = 2\n" * 400)
+    found = structure.sizes_of([path])
+    assert found["files over 400 lines"] == {"long.py": 475}
+    assert found["functions over 60 lines"] == {"long.py:long": 71} and found["function max"] == ("long.py:long", 71)
+    assert found["comment share, %"] == round(100 / 475, 2)
+
+
+def test_private_names_are_those_that_no_page_promises(structure: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import omnimask\nfrom omnimask.interfaces import Tokens\nfrom omnimask.data import order\n")
+    public = structure.public_modules()
+    assert {"omnimask.interfaces", "omnimask.packed", "omnimask.hookimpl"} <= public
+    assert structure.private_imports(tmp_path, public) == {"omnimask.data.order": ["mine.py"]}
+
+
+def test_the_project_is_measured(structure: ModuleType) -> None:
+    found = structure.measure()
+    assert found["rooms"] > 10 and found["circles of modules at import"] == []
+    assert found["function p50"] <= found["function p90"] <= found["function max"][1]
