@@ -84,6 +84,7 @@ __all__ = [
     "RanksIds",
     "Reads",
     "ReadsShape",
+    "ReadsSpelled",
     "Reconstruction",
     "Renderer",
     "Result",
@@ -257,6 +258,15 @@ class Splits(Protocol):
 
     def part(self, raw: Any, start: int, stop: int) -> Any:
         """The raw value of one part, which becomes ``tokens`` tokens."""
+        ...
+
+
+@runtime_checkable
+class ReadsSpelled(Protocol):
+    """Optional capability of a tokenizer that reads all of a training text literally, special tokens' names included."""
+
+    def reading_spelled(self) -> Tokenizer:
+        """Return a copy for typed text, which reads the spelling of a special token (``[MASK]``) as that token."""
         ...
 
 

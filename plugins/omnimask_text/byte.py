@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -20,12 +22,18 @@ from omnimask_text.tokenizer import TextTokenizer
 _NUM_BYTES = 256
 _SPECIALS = {"pad": 256, "cls": 257, "sep": 258, "mask": 259}
 _NAMES = {number: f"[{use.upper()}]" for use, number in _SPECIALS.items()}
+_SPELLED = re.compile("|".join(map(re.escape, _NAMES.values())))
 
 
 class ByteScheme:
-    """A text's UTF-8 bytes are its pieces, and their values are the ids; special tokens follow."""
+    """A text's UTF-8 bytes are its pieces, and their values are the ids; special tokens follow.
 
-    def __init__(self) -> None:
+    Args:
+        reads_spelled: read the spelling of a special token (``[MASK]``) as that token, instead of as its bytes.
+    """
+
+    def __init__(self, *, reads_spelled: bool = False) -> None:
+        self.reads_spelled = reads_spelled
         self.vocabulary = _NUM_BYTES + len(_SPECIALS)
         self.special_ids: Mapping[str, int] = _SPECIALS
         self.frame_ids = np.array([number for use, number in _SPECIALS.items() if use not in CONTENT_USES], np.int64)
@@ -38,10 +46,15 @@ class ByteScheme:
         begins = (values & 0xC0) != 0x80
         character = np.cumsum(begins) - 1
         offsets = np.stack((character, character + 1), axis=1)
-        return Pieces(values.astype(np.int64), offsets, word_numbers(text, offsets))
+        ids = values.astype(np.int64)
+        if self.reads_spelled:
+            ids, offsets = _with_specials(text, ids, offsets)
+        return Pieces(ids, offsets, word_numbers(text, offsets))
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Bytes of each text."""
+        """Tokens of each text."""
+        if self.reads_spelled:
+            return [len(self.encode(text).ids) for text in texts]
         return [len(text.encode("utf-8")) for text in texts]
 
     def decode(self, ids: Ints) -> str:
@@ -52,6 +65,18 @@ class ByteScheme:
     def fingerprint(self) -> str:
         """There is one such scheme."""
         return "bytes"
+
+
+def _with_specials(text: str, ids: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+    """Replace the bytes of every spelled special token by its id, with the offsets (n, 2) of its spelling."""
+    numbers = {name: number for number, name in _NAMES.items()}
+    is_kept = np.ones(len(ids), bool)
+    ids, offsets = ids.copy(), offsets.copy()
+    for found in _SPELLED.finditer(text):
+        first, *others = np.flatnonzero((offsets[:, 0] >= found.start()) & (offsets[:, 0] < found.end())).tolist()
+        ids[first], offsets[first] = numbers[found[0]], found.span()
+        is_kept[others] = False
+    return ids[is_kept], offsets[is_kept]
 
 
 class BytesTokenizer(TextTokenizer):
@@ -77,3 +102,9 @@ class BytesTokenizer(TextTokenizer):
     ) -> None:
         del context
         super().__init__(ByteScheme(), max_length=max_length, add_special=add_special, vocabulary=None, annotations=annotations)
+
+    def reading_spelled(self) -> BytesTokenizer:
+        """Return a copy that reads ``[MASK]`` in a typed text as the mask token."""
+        copied = copy.copy(self)
+        copied.scheme = ByteScheme(reads_spelled=True)
+        return copied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.cli.arguments import readable
+from omnimask.cli.arguments import escape_unprintable, readable
 from omnimask.recipe import load_recipe
 
 from .conftest import Command
@@ -38,6 +39,14 @@ def test_paths_and_overrides(omnimask: Command, recipe: Path, tmp_path: Path) ->
     assert load_recipe(tmp_path / "rezept-ü.yaml").data.dataset.options["path"] == folder
     refused = omnimask("inspect", recipe, as_ascii("data.größe=1"))
     assert refused.code == 2 and "größe" in refused.err
+
+
+def test_what_the_terminal_has_no_letter_for_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    escape_unprintable()
+    print("größe 日", flush=True)
+    assert written.getvalue() == b"gr\\xf6\\xdfe \\u65e5\n"
 
 
 @pytest.mark.process

@@ -130,3 +130,14 @@ def test_what_was_read_instead_is_said(omnimask: Command, tmp_path: Path, run: A
     assert re.search(r"^  [a-h] \(it read [a-h]\)", out, flags=re.MULTILINE)
     own = omnimask("reconstruct", "other", "--input", "ab_").out
     assert "(it read" not in own  # what a user hides is hidden
+
+
+def test_a_byte_model_fills_in_what_is_typed(omnimask: Command, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        "omnimask: 1\nextends: text/quickstart\nmodalities: {text: {tokenizer: {name: text.bytes, max_length: 64}}}\n"
+        "encoder: {name: transformer, width: 16, depth: 1, heads: 2}\n"
+    )
+    assert omnimask("pretrain", "recipe.yaml", "--smoke", "--run", "run").code == 0
+    result = omnimask("reconstruct", "run", "--input", "größe [MASK]b")
+    assert result.code == 0, result.err
+    assert "  text    größe [?]b" in result.out.splitlines()

@@ -266,3 +266,16 @@ def test_the_embedded_reports_are_read_with_all_their_annotations() -> None:
             held = tokens.fields[name]
             found = [bytes(tokens.content[held == span].tolist()).decode() for span in range(held.max() + 1)]
             assert found == [raw["text"][start:stop] for start, stop, *_ in raw[name]]
+
+
+def test_bytes_read_spelled_special_tokens_in_typed_texts_alone() -> None:
+    tokenizer = BytesTokenizer(Context())
+    text = "é [MASK][MASK]x [mask]"
+    literal, typed = tokenizer(text, DRAW), tokenizer.reading_spelled()(text, DRAW)
+    assert len(literal) == 2 + len(text.encode()) and 259 not in literal.content
+    assert typed.content.tolist() == [257, *"é ".encode(), 259, 259, *b"x [mask]", 258]
+    assert tokenizer.reading_spelled().decode(typed) == text
+    plain = "no special token"
+    for name, values in tokenizer(plain, DRAW).fields.items():
+        assert np.array_equal(tokenizer.reading_spelled()(plain, DRAW).fields[name], values)
+    assert tokenizer.reading_spelled().split(text)[0][2] == len(typed)

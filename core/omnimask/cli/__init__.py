@@ -11,7 +11,7 @@ import typer
 import typer.main
 
 import omnimask
-from omnimask.cli.arguments import readable, start_in_utf8
+from omnimask.cli.arguments import escape_unprintable, readable, start_in_utf8
 from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
@@ -140,6 +140,7 @@ def untold(error: Exception, *messages: str) -> Sequence[str]:
 def entry() -> None:
     """The console script."""
     start_in_utf8()
+    escape_unprintable()
     wait_briefly()
     sys.exit(main())
 

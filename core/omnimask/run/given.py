@@ -14,7 +14,7 @@ from omnimask.data.parts import Parts, scan_parts
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
-from omnimask.interfaces import Dataset, Sample, Tokenizer, Tokens, TokenSpec
+from omnimask.interfaces import Dataset, ReadsSpelled, Sample, Tokenizer, Tokens, TokenSpec
 from omnimask.maskers.candidates import SPECIAL
 from omnimask.report.pieces import as_text
 from omnimask.run.figures import read_samples
@@ -58,7 +58,7 @@ def given_samples(built: Built, given: str, modality: str | None = None, count: 
         raise UserError("--input: the text is empty")
     if not is_file and (byte := _foreign(given)) is not None:
         raise UserError(f"--input: there is no file of this name, and as a text it is no UTF-8 (byte {byte:#04x})")
-    pipeline = one_file(built, file, name) if is_file else _pipeline(built, name, _Value(given, TYPED, _field(built, name)))
+    pipeline = one_file(built, file, name) if is_file else _typed(built, name, given)
     whole = read_samples(pipeline, [Place(0, 0, index, 0.0) for index in range(len(pipeline.dataset))], len(pipeline.dataset))
     shown = [sample for sample in whole if shows_masks(sample, built.specs)]
     if shown:
@@ -100,10 +100,20 @@ def _field(built: Built, name: str) -> FieldNames:
     return built.recipe.modalities[name].field
 
 
+def _typed(built: Built, name: str, text: str) -> Pipeline:
+    """Return a pipeline over one typed text, in which special tokens may be spelled."""
+    reader = built.validation.modalities[name]
+    if isinstance(reader.tokenizer, ReadsSpelled):
+        reader = dataclasses.replace(reader, tokenizer=reader.tokenizer.reading_spelled())
+        readers = {**built.validation.modalities, name: reader}
+        built = dataclasses.replace(built, validation=dataclasses.replace(built.validation, modalities=readers))
+    return _pipeline(built, name, _Value(text, TYPED, _field(built, name)))
+
+
 def _pipeline(built: Built, name: str, dataset: Dataset) -> Pipeline:
     """Reads the one sample, or the parts that it is cut into as those of the run are."""
     if isinstance(built.dataset, Parts):
-        reader = built.pipeline.modalities[name]
+        reader = built.validation.modalities[name]
         dataset = Parts(dataset, reader, scan_parts(dataset, reader))
         if not len(dataset):
             raise UserError(f"--input: {dataset.dataset.key(0)} holds nothing")
