@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-TIMEOUT = 180.0
+TIMEOUT = 300.0
 """Seconds after which a process that does not get anywhere is given up."""
 
 

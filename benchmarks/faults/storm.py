@@ -90,6 +90,7 @@ def draw_recipe(rng: random.Random, name: str) -> tuple[list[str], str]:
             f"seed={rng.randrange(1000)}",
             f"train.steps={STEPS}",
             "train.log_every=1",
+            "train.threads=1",  # auto depends on the loader workers, and sums over other threads are rounded otherwise
             f"train.checkpoint_every={rng.randint(3, 9)}",
             f"train.validate_every={rng.choice((7, 13, 20))}",
             f"train.optimizer={rng.choice(OPTIMIZERS)}",
@@ -206,8 +207,9 @@ def _left_alone(commands: Commands, recipe: Path, alone: Path, report: Report) -
         pass
     startup = time.monotonic() - begin
     code = _ended(process, processes.TIMEOUT)
-    if code:
-        report.refused.append(f"alone, exit code {code}: {log.read_text()[-2000:]}")
+    if code != 0:
+        how = f"did not end within {processes.TIMEOUT} s" if code is None else f"ended with {code}"
+        report.refused.append(f"the run that was left alone {how}: {log.read_text()[-2000:]}")
     return startup
 
 
