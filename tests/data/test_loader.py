@@ -8,13 +8,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from omnimask.data.loader import BadSample, LoadedBatch, LoadedStep, Loader
+from omnimask.data.loader import BadSample, LoadedBatch, LoadedStep, Loader, _prepare_worker
 from omnimask.data.order import StreamOrder
 from omnimask.data.planner import Cursor, Place, Planner
 from omnimask.errors import RunStopped
@@ -180,3 +181,35 @@ def test_pinned_batches_hold_the_same_values(expected: list[Any]) -> None:
     steps = list(loader(Pipeline(), 2, pin_memory=True))
     assert content(steps) == expected
     assert all(b.store["toy"].data.is_pinned() for step in steps for b in step.batches)
+
+
+def _late(note: Path) -> None:
+    """A worker that is prepared when the process that started it is gone."""
+    note.write_text(str(os.getpid()))
+    time.sleep(0.5)
+    _prepare_worker(0)
+    time.sleep(100)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks for processes in /proc")
+def test_a_worker_ends_with_a_parent_that_was_killed_while_it_started(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    starter = os.fork()
+    if starter == 0:
+        multiprocessing.get_context("fork").Process(target=_late, args=(note,)).start()
+        os._exit(0)
+    os.waitpid(starter, 0)
+    deadline = time.monotonic() + 30
+    while not (note.exists() and note.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    while _is_alive(note.read_text()):
+        assert time.monotonic() < deadline, "the worker is still there"
+        time.sleep(0.05)

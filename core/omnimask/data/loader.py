@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from omnimask.interfaces import MaskedBatch
 from omnimask.packed import pin_memory
 
 logger = logging.getLogger(__name__)
+
+_WATCH = 1.0
+"""Seconds between two looks of a worker at its parent."""
 
 
 @dataclass(frozen=True)
@@ -204,11 +208,23 @@ def _context() -> str | None:
 
 def _prepare_worker(worker: int) -> None:
     """One thread per worker; the main process alone answers signals, which a terminal or a scheduler sends to the whole group."""
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone.
+
+    torch's workers remember the parent that they find when they begin to serve, and so outlive one that was killed before.
+    """
+    while os.getppid() == parent:
+        time.sleep(_WATCH)
+    os._exit(1)
 
 
 def _dead(processes: Sequence[Any]) -> list[str]:
