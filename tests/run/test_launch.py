@@ -46,6 +46,14 @@ def test_a_failure_ends_the_others(run, capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
+def test_wrong_input_stays_that_where_a_process_aborts_as_it_leaves(run, capfd) -> None:
+    assert run("time.sleep(0 if rank else 0.3); os.abort() if rank else sys.exit(2)") == 2
+    assert run("time.sleep(0.3 if rank else 0); sys.exit(2) if rank else os.abort()") == 2
+    assert "ended by" not in capfd.readouterr().err
+    assert run("os.abort() if rank else sys.exit(1)") == 1
+    assert "rank 1 (of 2) was ended by SIGABRT" in capfd.readouterr().err
+
+
 def test_a_process_that_was_killed_is_named(run, capfd) -> None:
     assert run("os.kill(os.getpid(), 9) if rank else sys.exit(1)") == 1
     assert "the process of rank 1 (of 2) was ended by SIGKILL" in capfd.readouterr().err
