@@ -142,7 +142,9 @@ def entry() -> None:
     start_in_utf8()
     escape_unprintable()
     wait_briefly()
-    sys.exit(main())
+    from omnimask.run.launch import leave
+
+    leave(main())
 
 
 def _usage_message(error: Exception) -> str | None:
