@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -179,3 +180,28 @@ def test_a_directory_with_other_things_is_read(tmp_path) -> None:
         (tmp_path / name).mkdir()
     assert Checkpoints(tmp_path).paths() == [] and Checkpoints(tmp_path).newest() is None
     assert Checkpoints(tmp_path / "absent").paths() == []
+
+
+def test_a_kill_while_an_old_checkpoint_is_removed_leaves_none_that_is_damaged(runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing is interrupted behind its first file, at every old checkpoint of the run."""
+    remove = shutil.rmtree
+
+    def interrupted(path, **options) -> None:
+        if path.exists():
+            (path / "manifest.json").unlink(missing_ok=True)
+            raise KeyboardInterrupt
+
+    trainer = runs.trainer("killed", steps=8, checkpoint_every=1, validate_every=8)
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    checkpoints = Checkpoints(trainer.checkpoints.directory)
+    assert len(checkpoints.paths()) >= 2
+    for path in checkpoints.paths():
+        verify(path)
+    assert any(entry.name.endswith(".tmp") for entry in checkpoints.directory.iterdir())
+    again = runs.trainer("killed", steps=8, checkpoint_every=1, validate_every=8)
+    again.restore()
+    again.fit()
+    assert not any(entry.name.endswith(".tmp") for entry in checkpoints.directory.iterdir())

@@ -201,14 +201,10 @@ class Checkpoints:
 
     def _publish(self, temporary: Path, path: Path) -> None:
         """One rename; what holds the place already is of this step too (damaged, or a repetition) and gives way first."""
-        if path.exists():
-            old = path.with_name(path.name + ".old.tmp")
+        old = _aside(path) if path.exists() else None
+        files.rename(temporary, path)
+        if old is not None:
             shutil.rmtree(old, ignore_errors=True)
-            files.rename(path, old)
-            files.rename(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            files.rename(temporary, path)
 
     def mark_best(self, path: Path, validation_loss: float) -> None:
         """Points ``best.json`` at a checkpoint."""
@@ -220,11 +216,11 @@ class Checkpoints:
         (self.directory / BEST).unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Removes all but the newest ``keep`` and the best."""
+        """Remove all but the newest ``keep`` and the best. None is ever seen half removed."""
         best = self.best()
         for path in self.paths()[: -self.keep]:
             if path != best:
-                shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(_aside(path), ignore_errors=True)
 
     def clean(self) -> None:
         """Removes what an interrupted save left behind."""
@@ -242,6 +238,14 @@ class Checkpoints:
                 target = path.with_name(f"{path.name}.before-attempt-{attempt}")
                 logger.warning("the run continues from step %d; %s is set aside as %s", step, path.name, target.name)
                 files.rename(path, target)
+
+
+def _aside(path: Path) -> Path:
+    """Rename a checkpoint to a name under which it is none, and return that; :meth:`Checkpoints.clean` removes such ones too."""
+    old = path.with_name(path.name + ".old.tmp")
+    shutil.rmtree(old, ignore_errors=True)
+    files.rename(path, old)
+    return old
 
 
 def _write_file(path: Path, write: Callable[[DurableWriter], Any]) -> FileRecord:
