@@ -54,18 +54,6 @@ def test_wrong_input_stays_that_where_a_process_aborts_as_it_leaves(run, capfd) 
     assert "rank 1 (of 2) was ended by SIGABRT" in capfd.readouterr().err
 
 
-def test_a_process_leaves_behind_what_python_does_at_exit(run, tmp_path: Path, capfd) -> None:
-    line = (
-        "import atexit, threading; from omnimask.run.launch import leave;"
-        "atexit.register(lambda: Path(f'atexit-{rank}').touch());"
-        "threading.Thread(target=lambda: (time.sleep(0.3), Path(f'thread-{rank}').touch())).start();"
-        "print('written', end=''); leave(75)"
-    )
-    assert run(line) == 75
-    assert {path.name for path in tmp_path.iterdir()} == {"atexit-0", "atexit-1", "thread-0", "thread-1"}
-    assert capfd.readouterr().out == "writtenwritten"
-
-
 def test_a_process_that_was_killed_is_named(run, capfd) -> None:
     assert run("os.kill(os.getpid(), 9) if rank else sys.exit(1)") == 1
     assert "the process of rank 1 (of 2) was ended by SIGKILL" in capfd.readouterr().err

@@ -142,9 +142,7 @@ def entry() -> None:
     start_in_utf8()
     escape_unprintable()
     wait_briefly()
-    from omnimask.run.launch import leave
-
-    leave(main())
+    sys.exit(main())
 
 
 def _usage_message(error: Exception) -> str | None:

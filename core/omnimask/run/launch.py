@@ -6,7 +6,6 @@ checkpoint however long that takes. docs/decisions/0016 says why this is not ``t
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
@@ -17,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 GRACE = 20.0
 """Seconds in which the others end by themselves when one has failed."""
@@ -150,24 +149,6 @@ def watch_launcher() -> None:
     descriptor = os.environ.get(_PIPE)
     if descriptor is not None:
         threading.Thread(target=_end_with, args=(int(descriptor),), daemon=True).start()
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code: at once where it is one of several, behind what Python does at exit.
-
-    The destructors of torch's process groups sometimes abort a process whose work is done ("terminate called without an active
-    exception"), and its exit code with it.
-    """
-    if "RANK" not in os.environ:
-        sys.exit(code)
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join()
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(code)
 
 
 def _end_with(descriptor: int) -> None:
