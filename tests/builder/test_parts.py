@@ -160,9 +160,9 @@ def test_parts_are_reconstructed(built: Built) -> None:
 def test_a_file_of_the_users_is_cut_too(built: Built, tmp_path: Path) -> None:
     file = tmp_path / "letters.bin"
     file.write_bytes(bytes(range(30)))
-    reader = dataclasses.replace(built.pipeline.modalities["letters"], decoder=read)
-    pipeline = dataclasses.replace(built.pipeline, modalities={"letters": reader})
-    opened = one_file(dataclasses.replace(built, pipeline=pipeline), file, None)
+    reader = dataclasses.replace(built.validation.modalities["letters"], decoder=read)
+    pipeline = dataclasses.replace(built.validation, modalities={"letters": reader})
+    opened = one_file(dataclasses.replace(built, validation=pipeline), file, None)
     assert [opened.dataset.key(index) for index in range(len(opened.dataset))] == [f"letters.bin#{start}" for start in (0, 12, 24)]
     assert len(opened.sample(Place(0, 0, 2, 0.0))) == 6
     file.write_bytes(b"")
