@@ -46,9 +46,10 @@ def test_a_failure_ends_the_others(run, capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
-def test_wrong_input_stays_that_where_a_process_aborts_as_it_leaves(run, capfd) -> None:
-    assert run("time.sleep(0 if rank else 0.3); os.abort() if rank else sys.exit(2)") == 2
-    assert run("time.sleep(0.3 if rank else 0); sys.exit(2) if rank else os.abort()") == 2
+@pytest.mark.parametrize("code", [0, 2, 75, 143])
+def test_the_agreed_end_counts_where_a_process_aborts_as_it_leaves(run, capfd, code: int) -> None:
+    assert run(f"time.sleep(0 if rank else 0.3); os.abort() if rank else sys.exit({code})") == code
+    assert run(f"time.sleep(0.3 if rank else 0); sys.exit({code}) if rank else os.abort()") == code
     assert "ended by" not in capfd.readouterr().err
     assert run("os.abort() if rank else sys.exit(1)") == 1
     assert "rank 1 (of 2) was ended by SIGABRT" in capfd.readouterr().err

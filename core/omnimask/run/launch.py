@@ -20,8 +20,6 @@ from typing import Any
 
 GRACE = 20.0
 """Seconds in which the others end by themselves when one has failed."""
-WRONG_INPUT = 2
-"""Exit code of wrong input, which all processes find together."""
 _PERIOD = 0.05
 _PIPE = "OMNIMASK_LAUNCHER"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
@@ -93,8 +91,10 @@ class _Launcher:
 
     def _verdict(self, ended: Mapping[int, int]) -> int:
         killed = {rank: -code for rank, code in ended.items() if code < 0}
-        if WRONG_INPUT in ended.values() and set(killed.values()) <= {signal.SIGABRT}:
-            return WRONG_INPUT  # all find it before anything runs; torch may abort a process that takes leave of one that is gone
+        agreed = [code for code in ended.values() if code >= 0]
+        if agreed and set(killed.values()) <= {signal.SIGABRT} and not set(agreed) & {1, 70}:
+            # all came to this end together; torch sometimes aborts a process that takes leave ("terminate called without ...")
+            return next((code for code in agreed if code), 0)
         if killed and self.received is not None and all(number == self.received for number in killed.values()):
             return 128 + self.received  # they were told to end before they could answer signals
         for rank, number in killed.items():
