@@ -80,6 +80,8 @@ def use(paths: Sequence[Path], *, refresh: bool = False) -> None:
     if paths != _in_use.paths or any(_in_use.loaded[path] is not loaded[path] for path in paths):
         _in_use.paths, _in_use.extended = paths, None
     _in_use.loaded.update(loaded)
+    for each in loaded.values():  # a file of this name in another folder may have taken the module's place
+        sys.modules[each.registrar.plugin.module] = each.registrar.module
 
 
 def _loaded(path: Path) -> _Loaded:

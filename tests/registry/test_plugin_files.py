@@ -14,6 +14,7 @@ from omnimask.cli import main
 from omnimask.errors import UserError
 from omnimask.export.weights import load_exported
 from omnimask.registry import discover
+from omnimask.run.sources import digest_of
 
 STRIPES = """
 import numpy as np
@@ -77,6 +78,18 @@ def test_a_changed_file_is_loaded_again(recipe: Path) -> None:
     (recipe.parent / "my.py").write_text(STRIPES.replace("step: int = 2", "step: int = 3"))
     changed = load_recipe(recipe).modalities["image"].masker
     assert changed is not None and changed.cls is not first.cls and changed.options == {"step": 3}
+
+
+def test_files_of_one_name_in_two_folders_keep_their_digests(recipe: Path) -> None:
+    other = recipe.parent / "other"
+    other.mkdir()
+    (other / "my.py").write_text(STRIPES.replace("== 1", "== 0"))
+    (other / "recipe.yaml").write_text(recipe.read_text())
+    first, digest = load_recipe(recipe), digest_of("omnimask_file_my")
+    load_recipe(other / "recipe.yaml")
+    assert digest_of("omnimask_file_my") != digest
+    build(load_recipe(recipe, SIZES))
+    assert digest_of("omnimask_file_my") == digest and first.plugins == (recipe.parent / "my.py",)
 
 
 @pytest.mark.parametrize(

@@ -159,14 +159,14 @@ def first_sample(built: Built) -> Sample:
             reasons.append(f"{built.dataset.key(index)}: {type(error).__name__}: {error}")
     shown = "".join(f"\n  {reason}" for reason in reasons[:3])
     count = f"none of the {len(tried)} training samples" if len(tried) < _TRIED else f"none of the first {_TRIED} samples"
-    raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else "") + _fields_hint(built, tried[0]))
+    raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else "") + _fields_hint(built))
 
 
-def _fields_hint(built: Built, index: int) -> str:
+def _fields_hint(built: Built) -> str:
     """What to write where a sample has none of the fields that a modality is read from."""
     dataset = built.dataset.dataset if isinstance(built.dataset, Parts) else built.dataset
     try:
-        known = sorted(dataset[min(index, len(dataset) - 1)])
+        known = sorted(dataset[0])
     except (OSError, ValueError):
         return ""
     missing = [name for name, part in built.pipeline.modalities.items() if not {*names_of(part.field)} & {*known}]
