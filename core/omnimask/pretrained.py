@@ -72,13 +72,13 @@ def other_model(folder: Path, differences: Sequence[str]) -> ValueError:
 
 
 @contextmanager
-def quiet(*, has_warnings: bool = False) -> Iterator[None]:
-    """Keeps `transformers` from writing to the terminal: no bars of progress, and no warnings unless ``has_warnings``.
+def quiet(theirs: Any, *, has_warnings: bool = False) -> Iterator[None]:
+    """Keep a library from writing to the terminal; its settings are restored afterwards.
 
-    What it raises is raised. Its settings are as they were behind it.
+    Args:
+        theirs: the library's logging module, with the functions of ``transformers.utils.logging``.
+        has_warnings: leave its warnings on, and switch off progress bars alone.
     """
-    from transformers.utils import logging as theirs
-
     had_bars, verbosity = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
     theirs.disable_progress_bar()
     if not has_warnings:

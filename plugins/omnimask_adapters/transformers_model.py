@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
+from transformers.utils import logging
 
 from omnimask.pretrained import quiet, refuse_code
 
@@ -47,7 +48,7 @@ def model_from_folder(folder: Path, *, trust_remote_code: bool = False) -> Any:
     refuse_code(folder, "config.json", is_trusted=trust_remote_code)
     load: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     config = _made(lambda: AutoConfig.from_pretrained(folder, **load))
-    with quiet(has_warnings=True):  # weights that the folder lacks are worth a warning
+    with quiet(logging, has_warnings=True):  # weights that the folder lacks are worth a warning
         return _encoder(config, lambda: AutoModel.from_pretrained(folder, **load, use_safetensors=True, config=config))
 
 

@@ -61,7 +61,7 @@ class VitMae:
         config.save_pretrained(folder)
         save_file(_published(_state(trained.model, parts)), folder / "model.safetensors", {"format": "pt"})
         (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessing(parts.tokenizer), indent=2) + "\n")
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(transformers.utils.logging), torch.random.fork_rng(devices=[]):
             again = transformers.ViTMAEForPreTraining.from_pretrained(folder, local_files_only=True)
         return _compare(trained, parts, again.float().eval(), visible)
 

@@ -44,7 +44,7 @@ class BertEncoderOnly:
         tokenizer = trained.tokenizers[parts.modality]
         peers = peer_tokenizer(tokenizer, trained.specs[parts.modality], ["input_ids", "token_type_ids", "attention_mask"])
         ids: dict[str, Any] = {f"{use}_token_id": getattr(peers, f"{use}_token_id") for use in _USES}
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(transformers.utils.logging), torch.random.fork_rng(devices=[]):
             model = transformers.BertModel(_config(parts, ids), add_pooling_layer=False)
             _load(model, trained, parts)
             model.save_pretrained(folder)

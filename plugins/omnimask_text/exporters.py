@@ -50,7 +50,7 @@ class _MaskedLM(ABC):
         model = self._model(parts, {**ids, "vocab_size": len(parts.table)}, peers.model_max_length)
         state = scatter(trained.model.state_dict(), self._names(parts))
         self._load(model, self._completed(state, parts, spec))
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(transformers.utils.logging), torch.random.fork_rng(devices=[]):
             model.save_pretrained(folder)
             peers.save_pretrained(folder)
             only_files: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}

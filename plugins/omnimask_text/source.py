@@ -92,8 +92,10 @@ def _from_folder(folder: Path, name: str, trust_remote_code: bool) -> tuple[Toke
     """What ``AutoTokenizer`` makes of a folder."""
     refuse_code(folder, "tokenizer_config.json", is_trusted=trust_remote_code)
     auto_tokenizer = _auto_tokenizer()
+    from transformers.utils import logging
+
     try:
-        with quiet():
+        with quiet(logging):
             found = auto_tokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
         needed = "it needs code of its own to run; where you trust that, set trust_remote_code: true on the tokenizer"
