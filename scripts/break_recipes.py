@@ -36,7 +36,7 @@ from omnimask.errors import UserError
 from omnimask.recipe import load_recipe, shipped_recipes
 from omnimask.recipe.text import dump, parse
 from omnimask.registry import KINDS, discover
-from omnimask.signature import options_of
+from omnimask.registry.signature import options_of
 
 LIMIT = 10.0
 """Seconds of the processor that a case may take more than its unbroken recipe; six times as many by the clock."""
@@ -318,11 +318,12 @@ def _steps(run: Path) -> int:
 
 
 def _in_folder(text: str, limit: float) -> dict[str, Any]:
-    folder = Path(tempfile.mkdtemp(prefix="broken-"))
+    folder = Path(tempfile.mkdtemp(prefix="broken-")) / "some" / "where"  # paths that are drawn climb at most two folders
+    folder.mkdir(parents=True)
     try:
         return run_case(text, folder, limit)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.parents[1], ignore_errors=True)
 
 
 def _alarm(*_: object) -> None:

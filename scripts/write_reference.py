@@ -14,9 +14,11 @@ from typing import Any
 
 import yaml
 
+from omnimask.data.config import BadSamples, DataOptions
 from omnimask.recipe import OptionSchema, describe, shipped_recipes
 from omnimask.registry import KINDS, Entry, Registry, discover
-from omnimask.training.config import BadSamples, DataOptions, TrainConfig
+from omnimask.training import metrics
+from omnimask.training.config import TrainConfig
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 SYSTEMS = FOLDER.parent / "systems.yaml"
@@ -36,6 +38,7 @@ def pages(registry: Registry | None = None) -> dict[str, str]:
     registry = registry or discover()
     return {
         "components.md": components_page(registry),
+        "metrics.md": metrics_page(),
         "recipe-keys.md": keys_page(),
         "recipes.md": recipes_page(registry),
         "systems.md": systems_page(),
@@ -106,6 +109,31 @@ def keys_page() -> str:
         "The larger of the two counts; one unreadable sample more, and the run stops with its last checkpoint intact.",
         "",
         *_table(describe(BadSamples)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """The keys of ``metrics.jsonl``."""
+
+    def table(rows: Iterable[tuple[str, str]]) -> list[str]:
+        return ["| key | |", "|---|---|", *(f"| {_code(name)} | {meaning} |" for name, meaning in rows)]
+
+    position = [(metric.name, metric.meaning) for metric in metrics.POSITION]
+    lines = [
+        "<!-- Written by scripts/write_reference.py; edit core/omnimask/training/metrics.py instead. -->\n",
+        "# Metrics",
+        "",
+        "The keys of `metrics.jsonl`, one JSON object per logged step and per validation. Non-finite values are null. Observers of "
+        "[plugins](../hooks.md#metrics) can add metrics to a step's line.",
+        "",
+        "## A step",
+        "",
+        *table([*position, *((metric.name, metric.meaning) for metric in metrics.STEP), *metrics.FAMILIES.items()]),
+        "",
+        "## A validation",
+        "",
+        *table([*position, *metrics.VALIDATION.items()]),
     ]
     return "\n".join(lines) + "\n"
 

@@ -33,7 +33,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
     ``distribution("foo", {"foo": "import omnimask\n..."}, "[omnimask]\nfoo = foo\n")`` writes ``foo.py`` beside
     ``foo-1.0.dist-info``; a source named ``foo/__init__`` lands in a package.
     """
-    from omnimask import commands, discovery
+    from omnimask.registry import commands, installed
 
     folder = tmp_path / "site"
     folder.mkdir()
@@ -53,7 +53,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
         (info / "entry_points.txt").write_bytes(entry_points.encode() if isinstance(entry_points, str) else entry_points)
         monkeypatch.syspath_prepend(folder)  # what the path holds is cached
         commands.find.cache_clear()
-        discovery.find.cache_clear()
+        installed.find.cache_clear()
         return info
 
     yield write
@@ -62,7 +62,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
         if str(getattr(sys.modules[module], "__file__", None) or "").startswith(str(folder)):
             del sys.modules[module]
     commands.find.cache_clear()
-    discovery.find.cache_clear()
+    installed.find.cache_clear()
 
 
 TOY_PLUGINS = Path(__file__).parent / "toys" / "plugins"

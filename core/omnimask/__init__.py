@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from omnimask.hooks import hookimpl
+from omnimask.registry.hooks import hookimpl
+from omnimask.registry.observers import Observer
+from omnimask.version import __version__
 
 if TYPE_CHECKING:
     from omnimask.builder import build as build
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
     from omnimask.run.frozen import load_encoder as load_encoder
     from omnimask.training.loop import Trainer as Trainer
 
-__version__ = "0.1.0"
-__all__ = ["Trainer", "__version__", "build", "hookimpl", "load_encoder", "load_recipe", "pretrain", "resume"]
+__all__ = ["Observer", "Trainer", "__version__", "build", "hookimpl", "load_encoder", "load_recipe", "pretrain", "resume"]
 
 _LAZY = {
     "build": "omnimask.builder",

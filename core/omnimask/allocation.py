@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from omnimask.training.memory import is_out_of_memory
+
 T = TypeVar("T")
 
 _OF_SIZE = frozenset(
@@ -25,6 +27,7 @@ MANY = 1 << 30
 """Bytes of all tensors from which on they are: filling them takes seconds."""
 _SMALL = 1 << 20
 """Bytes of tensors that are allocated all the same: some are computed with while a model is built."""
+_SMALLER = "make it smaller (width, depth, lengths)"
 MOST_TENSORS = 20_000
 """Tensors that a model's constructors make at most: a thousand blocks make some tens of thousands."""
 
@@ -75,8 +78,13 @@ def build_within(make: Callable[[], T], limit: int | None = None) -> T:
     except Exception:
         if dry.is_exceeded:
             raise
-    with _Limit(limit):
-        return make()
+    try:
+        with _Limit(limit):
+            return make()
+    except RuntimeError as error:  # results of operators are not counted: torch.randn(n) * 0.02 takes twice its size
+        if not is_out_of_memory(error):
+            raise
+        raise TooLarge(f"its tensors need more than the {limit / 1e9:,.1f} GB that are free; {_SMALLER}") from error
 
 
 @contextmanager
@@ -117,8 +125,7 @@ class _Limit(TorchDispatchMode):
         self.is_exceeded = self.used > self.limit or self.count > self.most
         if self.used > self.limit:
             raise TooLarge(
-                f"its tensors need more than {self.used / 1e9:,.1f} GB, and there are {self.limit / 1e9:,.1f} GB; make it "
-                "smaller (width, depth, lengths)"
+                f"its tensors need more than {self.used / 1e9:,.1f} GB, and there are {self.limit / 1e9:,.1f} GB; {_SMALLER}"
             )
         if self.count > self.most:
             raise TooLarge(f"it makes more than {MOST_TENSORS:,} tensors; make it smaller (depth, numbers of parts)")

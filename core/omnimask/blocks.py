@@ -14,8 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from omnimask.attention import attend, prepare
 from omnimask.attention_plan import AttentionPlan
 from omnimask.interfaces import Encoded, Packed, Stream
-from omnimask.layers import MLPKind, NormKind, draw_kept, drop_path_rates, make_mlp, make_norm
-from omnimask.positions.rotary import rotate
+from omnimask.layers import MLPKind, NormKind, draw_kept, drop_path_rates, make_mlp, make_norm, rotate
 
 Rotation = tuple[Tensor, Tensor]
 

@@ -11,8 +11,20 @@ from omnimask.component import Component, origin
 from omnimask.corruptors.per_modality import PerModality as PerModalityCorruptor
 from omnimask.data.border import CheckedMasker, joined
 from omnimask.data.pipeline import Grouping, ViewPlan
-from omnimask.interfaces import Context, Corpus, Corruptor, FieldSpec, JointMasker, Masker, Masking, Sample, TokenSpec, View
-from omnimask.maskers.candidates import SPECIAL, Candidates
+from omnimask.interfaces import (
+    SPECIAL,
+    Context,
+    Corpus,
+    Corruptor,
+    FieldSpec,
+    JointMasker,
+    Masker,
+    Masking,
+    Sample,
+    TokenSpec,
+    View,
+)
+from omnimask.maskers.candidates import Candidates
 from omnimask.maskers.per_modality import PerModality as PerModalityMasker
 from omnimask.recipe import Recipe
 from omnimask.recipe.config import LabelConfig

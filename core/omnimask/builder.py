@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnimask import plugin_files
 from omnimask.allocation import build_within
 from omnimask.build_model import build_model, views_with_noise
 from omnimask.build_views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
+from omnimask.cache import code_digest
 from omnimask.component import Component, origin
-from omnimask.data.cache import code_digest
 from omnimask.data.corpus import TrainingTokens
 from omnimask.data.counts import token_counts
 from omnimask.data.label_fields import LabelReader
@@ -45,6 +44,7 @@ from omnimask.recipe import Recipe
 from omnimask.recipe.numbers import check_numbers
 from omnimask.recipe.options import plain
 from omnimask.recipe.text import inline
+from omnimask.registry import plugin_files
 from omnimask.training.validation import Scored
 from omnimask.training.validation_cost import num_scored
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnimask.hooks import hookimpl
 from omnimask.registry import Registrar
+from omnimask.registry.hooks import hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from omnimask.training.observers import RunInfo
+    from omnimask.registry.observers import Observer, RunInfo
 
 
 @hookimpl
@@ -35,16 +35,16 @@ def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) ->
 
 
 @hookimpl
-def omnimask_run_begin(run: RunInfo) -> Sequence[object]:
+def omnimask_observers(run: RunInfo) -> Sequence[Observer]:
     """Progress on stderr, a warning where the run becomes slow, and events for TensorBoard."""
     from omnimask.training.slowdown import Slowdown
 
-    observers: list[object] = [Slowdown()]
+    observers: list[Observer] = [Slowdown(run)]
     if run.show:
         from omnimask.training.display import Display
 
-        observers.append(Display())
-    if run.config.tensorboard and run.rank == 0:
+        observers.append(Display(run))
+    if run.config.tensorboard:
         from omnimask.training.tensorboard import TensorBoard
 
         observers.append(TensorBoard(run))

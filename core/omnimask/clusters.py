@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.cache import cache_folder, keep_array, kept_array
+from omnimask.cache import cache_folder, keep_array, kept_array
 
 logger = logging.getLogger(__name__)
 

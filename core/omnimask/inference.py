@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import torch
 
 from omnimask.interfaces import MaskedBatch, Run
 from omnimask.model import MaskedModel
 from omnimask.packed import to_device
-from omnimask.training.precision import Precision
+
+
+class Autocast(Protocol):
+    """Device and number format of a forward pass (:class:`omnimask.training.precision.Precision`)."""
+
+    @property
+    def device(self) -> torch.device: ...
+    def autocast(self) -> AbstractContextManager[object]: ...
 
 
 @contextmanager
-def inference(model: MaskedModel, precision: Precision) -> Iterator[None]:
+def inference(model: MaskedModel, precision: Autocast) -> Iterator[None]:
     """Inside, a model runs as it is evaluated, and nothing is recorded for gradients; it is left in the mode it was in."""
     was_training = model.training
     model.eval()
@@ -26,7 +34,7 @@ def inference(model: MaskedModel, precision: Precision) -> Iterator[None]:
 
 
 @contextmanager
-def predicted(model: MaskedModel, batch: MaskedBatch, precision: Precision) -> Iterator[Run]:
+def predicted(model: MaskedModel, batch: MaskedBatch, precision: Autocast) -> Iterator[Run]:
     """A batch with the model's predictions, on the device of ``precision``; inside as of :func:`inference`.
 
     Args:

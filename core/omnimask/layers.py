@@ -86,3 +86,10 @@ def draw_kept(rate: float, branches: int, num_sequences: int, sequence: Tensor) 
     """
     kept = torch.rand(branches, num_sequences, device=sequence.device) >= rate
     return (kept / (1 - rate))[:, sequence, None]
+
+
+def rotate(data: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """(T, H, d) with channels (i, i + d / 2) rotated; ``rotation`` is (cos, sin), each (T, d)."""
+    cos, sin = (part[:, None, :].to(data.dtype) for part in rotation)
+    first, second = data.chunk(2, dim=2)
+    return data * cos + torch.cat([-second, first], dim=2) * sin

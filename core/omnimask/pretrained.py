@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
+
+from omnimask.interfaces import Model
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +227,7 @@ def scatter(state: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
     return mapped
 
 
-def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load(model: Model, state: Mapping[str, Tensor]) -> None:
     """Copies weights under our names into a model; every parameter of both sides is used.
 
     Raises:

@@ -9,7 +9,7 @@ import sys
 from hashlib import blake2b
 from pathlib import Path
 
-from omnimask.data.cache import cache_folder, keep
+from omnimask.cache import cache_folder, keep
 from omnimask.interfaces import Context
 from omnimask_datasets.documentation import Documents, collect, library
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.data.cache import cache_folder, keep_array, kept_array
+from omnimask.cache import cache_folder, keep_array, kept_array
 from omnimask.data.contents import content_digest, files_state
 from omnimask.data.progress import watched
 from omnimask.interfaces import Context

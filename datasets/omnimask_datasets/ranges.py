@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.cache import cache_folder, keep
+from omnimask.cache import cache_folder, keep
 from omnimask.data.contents import identity, is_settled
 from omnimask.data.progress import SECONDS
 from omnimask_datasets.sources import Source, unpacked

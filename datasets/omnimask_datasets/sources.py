@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from omnimask.data.cache import cache_folder, keep
+from omnimask.cache import cache_folder, keep
 from omnimask.data.contents import content_digest, files_state
 from omnimask.data.walk import files_ending_in
 

@@ -20,9 +20,8 @@ from omnimask.corruptors.drop import Drop
 from omnimask.data.collate import collate
 from omnimask.embeddings.linear import LinearEmbedding
 from omnimask.encoders.transformer import TransformerEncoder
-from omnimask.interfaces import Context, Draw, Exported, MaskedBatch, Masking, Sample, Tokens, TokenSpec, Trained
+from omnimask.interfaces import Context, Draw, Exported, MaskedBatch, Masking, Model, Sample, Tokens, TokenSpec, Trained
 from omnimask.layers import MLP
-from omnimask.model import MaskedModel
 from omnimask.positions.sincos import SinCos
 from omnimask.predictors.decoder import Decoder
 from omnimask.pretrained import quiet
@@ -154,7 +153,7 @@ def _settings(parts: _Parts, visible: int) -> Mapping[str, Any]:
     }
 
 
-def _state(model: MaskedModel, parts: _Parts) -> dict[str, Tensor]:
+def _state(model: Model, parts: _Parts) -> dict[str, Tensor]:
     """Weights of ``ViTMAEForPreTraining``, tables of positions included, in which the class token's comes first."""
     height, width = parts.tokenizer.patch_size
     encoder, decoder = parts.stacks

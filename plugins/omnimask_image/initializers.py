@@ -11,8 +11,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field
 from torch import Tensor
 
-from omnimask.interfaces import Context, Tokenizer, TokenSpec
-from omnimask.model import MaskedModel
+from omnimask.interfaces import Context, Model, Tokenizer, TokenSpec
 from omnimask.pretrained import other_model, read_config, read_weights
 from omnimask_image.vit_mae import load_vit_mae, position_problems
 
@@ -58,7 +57,7 @@ class VitMae:
         self.path, self.modality, self.predictor = path, modality, predictor
         self.spec = context.specs.get(modality)
 
-    def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
+    def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
         del tokenizers  # a place of a patch means the same everywhere
         config, state = read_config(self.path, "vit_mae"), read_weights(self.path)
         main: Any = model.passes["main"]

@@ -10,8 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from omnimask.interfaces import Context, TokenSpec
-from omnimask.model import MaskedModel
+from omnimask.interfaces import Context, Model, TokenSpec
 from omnimask.positions.learned import Learned
 from omnimask.positions.none import NoPosition
 from omnimask.positions.sincos import SinCos
@@ -22,7 +21,7 @@ POSITIONS = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
 
 
 def from_vit_mae(state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> dict[str, Tensor]:
-    """A state dict for :class:`MaskedModel` from one of ``ViTMAEForPreTraining`` (the names of transformers 5).
+    """A state dict for :class:`Model` from one of ``ViTMAEForPreTraining`` (the names of transformers 5).
 
     Works for gradients as well as for weights.
 
@@ -43,7 +42,7 @@ def to_vit_mae(
     """The way back: a state dict for ``ViTMAEForPreTraining``, but for its tables of positions.
 
     Args:
-        state: of a :class:`MaskedModel`.
+        state: of a :class:`Model`.
         depths: of its encoder and its decoder.
         patch: height, width and channels.
         modality, predictor: the recipe's names.
@@ -62,7 +61,7 @@ def to_vit_mae(
     return {**theirs, **back}
 
 
-def load_vit_mae(model: MaskedModel, state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> None:
+def load_vit_mae(model: Model, state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> None:
     """Copies the weights of ``ViTMAEForPreTraining`` into a model; every key of both sides is used.
 
     Raises:

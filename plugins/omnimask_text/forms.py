@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from omnimask.embeddings.table import TableEmbedding
 from omnimask.heads import TiedHead
+from omnimask.interfaces import Model
 from omnimask.layers import MLP
-from omnimask.model import MaskedModel
 from omnimask.positions.learned import Learned
 from omnimask.positions.rotary import Rotary
 from omnimask.predictors.mlm import MaskedLM
@@ -69,7 +69,7 @@ class Parts(EncoderParts):
         return (*self.encoder.modules(), *self.predictor.modules())
 
 
-def encoder_parts_of(model: MaskedModel, encoder: type, name: str) -> EncoderParts:
+def encoder_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
     """The parts of a model with one modality of ids and an encoder of a class that recipes call ``name``, whatever it predicts.
 
     Raises:
@@ -87,7 +87,7 @@ def encoder_parts_of(model: MaskedModel, encoder: type, name: str) -> EncoderPar
     return EncoderParts(modality, embedding, part.encoder)
 
 
-def parts_of(model: MaskedModel, encoder: type, name: str, *, beside_others: bool = False) -> Parts:
+def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = False) -> Parts:
     """The parts of a model with one modality of ids, an encoder of a class that recipes call ``name``, and the predictor ``mlm``.
 
     Args:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from omnimask.encoders.bert import BertEncoder
 from omnimask.encoders.modernbert import ModernBertEncoder
-from omnimask.interfaces import Context, Tokenizer, TokenSpec
-from omnimask.model import MaskedModel
+from omnimask.interfaces import Context, Model, Tokenizer, TokenSpec
 from omnimask.pretrained import gather, load, other_model, read_config, read_weights
 from omnimask_text.forms import Parts, Settings, bert_read, bert_settings, modernbert_read, modernbert_settings, parts_of
 from omnimask_text.names import (
@@ -83,7 +82,7 @@ class MaskedLMInitializer(ABC):
         self.specs = context.specs
         self.path, self.tokenizer, self.new_rows = path, tokenizer, new_rows
 
-    def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
+    def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
         config, state = read_config(self.path, *self.kinds), with_present_names(read_weights(self.path))
         parts = self._checked(model, config, state)
         names = list(self._names(parts))
@@ -113,7 +112,7 @@ class MaskedLMInitializer(ABC):
 
     # ---- what is the same
 
-    def _checked(self, model: MaskedModel, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Parts:
+    def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Parts:
         """The model's parts. Raises where the sizes of weights do not tell what differs, or tell it without a remedy."""
         if strange := self.unread(config):
             raise ValueError(f"{self.path / 'config.json'} says {', '.join(strange)}; only the published form is read")
@@ -189,7 +188,7 @@ class MaskedLMInitializer(ABC):
             )
 
 
-def _of_others(model: MaskedModel, label: str) -> dict[str, Tensor]:
+def _of_others(model: Model, label: str) -> dict[str, Tensor]:
     """Weights of the predictors that a checkpoint does not have; they stay as they were drawn."""
     own = f"{MAIN}.predictors."
     found = {name: value for name, value in model.state_dict().items() if name.startswith(own)}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.data.cache import cache_folder, keep
+from omnimask.cache import cache_folder, keep
 from omnimask.interfaces import Context, Corpus, Draw
 from omnimask_text.raw import read
 from omnimask_text.scheme import Ints

@@ -61,6 +61,17 @@ def test_ranges_and_numbers_of_tensors_count_too() -> None:
         build_within(lambda: [torch.zeros(1) for _ in range(50_000)])
 
 
+def test_what_the_allocator_refuses_is_too_large() -> None:
+    def make() -> torch.Tensor:
+        torch.randn(LARGE // 4)
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to ...")
+
+    with pytest.raises(TooLarge, match="GB that are free"):
+        build_within(make)
+    with pytest.raises(RuntimeError, match="another"):
+        build_within(lambda: (_ for _ in ()).throw(RuntimeError("another")))
+
+
 def test_memory_is_known() -> None:
     assert 10**8 < available_memory() < 10**15
 

@@ -13,12 +13,14 @@ import torch
 
 from omnimask.builder import Built, build
 from omnimask.component import Component
+from omnimask.data.chunks import read_chunks
+from omnimask.data.config import DataOptions
 from omnimask.data.labels import Row
 from omnimask.data.parts import Parts
 from omnimask.data.planner import Cursor, Place
 from omnimask.errors import UserError
 from omnimask.evaluation import evaluate
-from omnimask.evaluation.features import clean_pipeline, encode, read_chunks
+from omnimask.evaluation.features import clean_pipeline, encode
 from omnimask.evaluation.labelled import choose_sides
 from omnimask.evaluation.table import compute_features
 from omnimask.interfaces import Context
@@ -28,7 +30,6 @@ from omnimask.run.given import one_file
 from omnimask.run.prepare import check_data, data_record
 from omnimask.testing import synthetic_recipe
 from omnimask.testing.synthetic import VOCABULARY, Letters
-from omnimask.training.config import DataOptions
 from omnimask.training.precision import Precision
 
 LONGEST = 12

@@ -15,9 +15,10 @@ from omnimask import builtin
 from omnimask.builder import Built, build
 from omnimask.component import Component
 from omnimask.corruptors.sentinel_spans import SentinelSpans
+from omnimask.data.chunks import read_chunks
 from omnimask.data.planner import Cursor
 from omnimask.errors import UserError
-from omnimask.evaluation.features import clean_pipeline, encode, read_chunks
+from omnimask.evaluation.features import clean_pipeline, encode
 from omnimask.interfaces import Context, Draw, Encoded, Packed, Prediction, Run, Target, TokenSpec, View
 from omnimask.model import Pass
 from omnimask.positions.rotary import Rotary

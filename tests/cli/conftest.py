@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnimask import discovery, distributions
 from omnimask.cli import main
-from omnimask.distributions import Damaged
-from omnimask.registry import discover
+from omnimask.registry import discover, distributions, installed
+from omnimask.registry.distributions import Damaged
 
 TINY = """\
 omnimask: 1
@@ -83,7 +82,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         points, damaged = scan(group)
         return [*points, *(EntryPoint(name, name, group) for name in ("toy_signal", "toy_grammar", "toy_pairs"))], damaged
 
-    monkeypatch.setattr(discovery, "scan", with_toys)
+    monkeypatch.setattr(installed, "scan", with_toys)
     discover(refresh=True)
     yield
     monkeypatch.undo()

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from omnimask import commands
 from omnimask.cli import root
-from omnimask.registry import discover
+from omnimask.registry import commands, discover
 
 Command = Callable[..., Any]
 

@@ -17,6 +17,7 @@ Command = Callable[..., Any]
         (["encoder.position={name: alibi}", "encoder.summary=1"], "alibi would bias attention"),
         (["train.steps=0x8000000000000000"], "this whole number is too large for any option"),
         (["train.optimizer.lr=.inf"], "train.optimizer.lr: should be a finite number (got inf)"),
+        (["train.optimizer.lr=1.0e+300"], "train.optimizer.lr: should be at most 3.4e38, float32's largest number (got 1e+300)"),
         (["train.optimizer.eps=.nan"], "train.optimizer.eps: should be"),
         (["encoder.width=1000000000"], "its tensors need more than"),
         (

@@ -19,6 +19,7 @@ from omnimask.corruptors.substitute import Substitute
 from omnimask.corruptors.swap import Swap
 from omnimask.corruptors.unit_token import UnitToken
 from omnimask.interfaces import Context, Corruptor, Draw, FieldSpec, Masker, Masking, Sample, Tokens, TokenSpec
+from omnimask.interfaces.schedules import RatioSchedule
 from omnimask.lexicon import Lexicon
 from omnimask.maskers.annotated import AnnotatedMasker
 from omnimask.maskers.choose import ChooseMasker
@@ -28,7 +29,6 @@ from omnimask.maskers.scheduled import ScheduledMasker
 from omnimask.maskers.scored import ScoredMasker
 from omnimask.maskers.span import SpanMasker
 from omnimask.maskers.units import UnitMasker
-from omnimask.scheduled import RatioSchedule
 from omnimask.testing import CorruptorContract, MaskerContract, make_tokens
 from omnimask.unit_pool import UnitPool
 

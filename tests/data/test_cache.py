@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from omnimask.data.cache import code_digest, keep, keep_array, kept_array
+from omnimask.cache import code_digest, keep, keep_array, kept_array
 from omnimask.data.progress import watched
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from omnimask.data.cache import cache_folder
+from omnimask.cache import cache_folder
 from omnimask.data.counts import token_counts
 from omnimask.data.pipeline import ModalityPipeline as Reader
 from omnimask.interfaces import Draw, Tokens, TokenSpec

@@ -41,12 +41,22 @@ def omnimask_parameter_groups(model: Any) -> None:
     StepRunner.totals = harmful_totals
 
 
+class Harmful(omnimask.Observer):
+    """``OMNIMASK_HARM=hook:0:4`` fails in an observer."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def after_step(self, *, result: Any, seconds: float, line: Any) -> None:
+        kind, _, step = (os.environ.get("OMNIMASK_HARM") or "none:0:0").split(":")
+        if kind == "hook" and self.run.progress.step == int(step):
+            raise ValueError("the hook is broken")
+
+
 @omnimask.hookimpl
-def omnimask_step_end(run: Any, result: Any, seconds: float, line: Any) -> None:
-    """``OMNIMASK_HARM=hook:0:4`` fails in a hook."""
-    kind, _, step = (os.environ.get("OMNIMASK_HARM") or "none:0:0").split(":")
-    if kind == "hook" and run.progress.step == int(step):
-        raise ValueError("the hook is broken")
+def omnimask_observers(run: Any) -> list[Harmful]:
+    """Fails where it is told to."""
+    return [Harmful(run)]
 
 
 @omnimask.hookimpl

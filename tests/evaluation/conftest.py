@@ -12,12 +12,13 @@ import torch
 
 from omnimask.builder import Built, build
 from omnimask.component import Component, named
+from omnimask.data.config import DataOptions
 from omnimask.evaluation.features import backbone
 from omnimask.interfaces import Context, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
 from omnimask.testing import synthetic
 from omnimask.testing.synthetic import WIDTH, Vectors
-from omnimask.training.config import DataOptions, TrainConfig
+from omnimask.training.config import TrainConfig
 
 LENGTH = 8
 

@@ -14,7 +14,7 @@ from omnimask.evaluation.answers import Table, score_answers, scored_rows
 from omnimask.evaluation.intervals import LOSS, ratio_interval
 from omnimask.evaluation.scores import answers_as_json, perplexity
 from omnimask.evaluation.unigram import Unigram, count_answers, unigram_scores
-from omnimask.scoring import asked_ids
+from omnimask.model import asked_ids
 from omnimask.training.precision import Precision
 from omnimask.training.validation import Validator
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from omnimask.data.chunks import read_chunks
 from omnimask.evaluation.continuous import mean_answers, score_continuous
-from omnimask.evaluation.features import clean_pipeline, encode, read_chunks
+from omnimask.evaluation.features import clean_pipeline, encode
 from omnimask.interfaces import Prediction, Run
 from omnimask.targets.patch import Patch
 from omnimask.training.precision import Precision

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from omnimask.builder import Built
+from omnimask.data.chunks import read_chunks
 from omnimask.errors import UserError
-from omnimask.evaluation.features import Pool, backbone, check_pool, clean_pipeline, encode, initial_model, read_chunks
+from omnimask.evaluation.features import Pool, backbone, check_pool, clean_pipeline, encode, initial_model
 from omnimask.interfaces import Draw, Encoded, FieldSpec, Tokens, TokenSpec
 from omnimask.training.precision import Precision
 

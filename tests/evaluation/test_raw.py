@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omnimask.data.chunks import read_chunks
 from omnimask.evaluation import raw
 from omnimask.evaluation.curves import Split, curve
-from omnimask.evaluation.features import clean_pipeline, read_chunks
+from omnimask.evaluation.features import clean_pipeline
 from omnimask.evaluation.probe import FEW_LABEL_C, PROBES, Scaling
 from omnimask.evaluation.raw import RawContent
 

@@ -10,7 +10,7 @@ import pytest
 
 from omnimask.evaluation import unigram
 from omnimask.evaluation.unigram import Unigram, count_answers, has_ids, unigram_scores
-from omnimask.scoring import asked_ids
+from omnimask.model import asked_ids
 
 from .conftest import Letters, built_on, random_samples, small_recipe
 

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 from omnimask.component import Component, named
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
+from omnimask.interfaces.schedules import Ratio, RatioSchedule, ValueSchedule, value_at
 from omnimask.maskers.block import BlockMasker
 from omnimask.maskers.choose import ChooseMasker
 from omnimask.maskers.none import NoMasker
@@ -23,7 +24,6 @@ from omnimask.maskers.span import SpanMasker
 from omnimask.maskers.units import UnitMasker
 from omnimask.recipe import Recipe, load_recipe
 from omnimask.recipe.describe import readable
-from omnimask.scheduled import Ratio, RatioSchedule, ValueSchedule, value_at
 
 from .fakes import CONTEXT, chain, draw_of
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnimask.interfaces import Context, Draw, Stream, TokenSpec
+from omnimask.layers import rotate
 from omnimask.packed import to_tensors
 from omnimask.positions.alibi import Alibi, slopes
 from omnimask.positions.learned import Learned
-from omnimask.positions.rotary import Rotary, rotate
+from omnimask.positions.rotary import Rotary
 from omnimask.positions.sincos import SinCos
 from omnimask.streams import sequence
 from omnimask.testing import make_sample

@@ -13,13 +13,13 @@ import omnimask
 from omnimask.builder import Built
 from omnimask.cli import root
 from omnimask.cli.extra import Placeholder
-from omnimask.distributions import OWN
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar
+from omnimask.registry.distributions import OWN
+from omnimask.registry.signature import options_of
 from omnimask.run.changes import MAY_CHANGE
-from omnimask.signature import options_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

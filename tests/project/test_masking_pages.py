@@ -13,7 +13,7 @@ from omnimask.recipe.options import Resolver
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.text import parse
 from omnimask.registry import KINDS, discover
-from omnimask.signature import WIRING_KEYS
+from omnimask.registry.signature import WIRING_KEYS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("maskers.md", "corruptors.md", "text.md", "text-variants.md", "recipes.md")

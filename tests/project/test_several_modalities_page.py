@@ -15,9 +15,9 @@ import pytest
 import omnimask
 from omnimask.builder import build
 from omnimask.cli import main
-from omnimask.discovery import GROUP, collect
 from omnimask.interfaces import Context, Draw, JointMasker, Sample, Tokens
 from omnimask.recipe import load_recipe
+from omnimask.registry.installed import GROUP, collect
 
 ROOT = Path(__file__).resolve().parents[2]
 TOYS = ROOT / "tests" / "toys"

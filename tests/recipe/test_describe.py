@@ -9,9 +9,10 @@ import pytest
 from pydantic import Field
 
 from omnimask.component import Component
+from omnimask.data.config import DataOptions
 from omnimask.recipe import OptionSchema, describe, schema_of
 from omnimask.recipe.describe import readable
-from omnimask.training.config import DataOptions, TrainConfig
+from omnimask.training.config import TrainConfig
 
 
 class JointMasker(Protocol): ...

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from omnimask.component import Component
+from omnimask.data.config import BadSamples
 from omnimask.errors import UserError
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar, Registry
-from omnimask.training.config import BadSamples
 
 
 def test_values_defaults_and_types(load, text) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.discovery import collect
 from omnimask.registry import Registry, discover
+from omnimask.registry.installed import collect
 
 GOOD = """
 import omnimask

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 from pydantic import Field
 
-from omnimask.signature import options_of
+from omnimask.registry.signature import options_of
 
 if TYPE_CHECKING:
     from decimal import Decimal

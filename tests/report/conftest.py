@@ -11,10 +11,10 @@ import torch
 
 from omnimask.builder import Built, build
 from omnimask.data.planner import Place
-from omnimask.discovery import collect
-from omnimask.distributions import PLUGINS
 from omnimask.interfaces import Reconstruction, Sample
 from omnimask.recipe import load_recipe
+from omnimask.registry.distributions import PLUGINS
+from omnimask.registry.installed import collect
 from omnimask.report.reconstruct import reconstruct
 from omnimask.training.precision import Precision
 

@@ -9,8 +9,9 @@ import pytest
 
 import omnimask
 from omnimask.cli import main
+from omnimask.data.chunks import read_chunks
 from omnimask.errors import UserError
-from omnimask.evaluation.features import clean_pipeline, encode, read_chunks
+from omnimask.evaluation.features import clean_pipeline, encode
 from omnimask.interfaces import Splits
 from omnimask.run.frozen import FrozenEncoder, load_encoder
 from omnimask.run.trained import choose_checkpoint, load_checkpoint, load_run

@@ -13,7 +13,7 @@ from omnimask.builder import build
 from omnimask.component import named
 from omnimask.data.planner import Place
 from omnimask.interfaces import Context, Prediction, RanksIds, Run, Scores, TokenSpec
-from omnimask.scoring import asked_ids, summed_scores
+from omnimask.model import asked_ids, summed_scores
 from omnimask.targets.ids import Ids
 from omnimask.targets.patch import Patch
 from omnimask.targets.scores import best_ids, rank_ids, score_ids

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omnimask.data.cache import code_digest
+from omnimask.cache import code_digest
 from omnimask.data.parts import Parts, list_parts
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.split import held_out, whole_keys

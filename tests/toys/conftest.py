@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from omnimask.builder import Built, build
-from omnimask.discovery import GROUP, collect
 from omnimask.recipe import load_recipe
 from omnimask.registry import Registry
+from omnimask.registry.installed import GROUP, collect
 from omnimask.training.loop import Trainer
 from omnimask.training.run_directory import RunDirectory
 

@@ -13,10 +13,10 @@ import toy_chains
 
 from omnimask.builder import Built, build
 from omnimask.data.planner import Place
-from omnimask.discovery import collect
 from omnimask.interfaces import CONTENT, Sample, Stream
 from omnimask.recipe import load_recipe
 from omnimask.registry import Registry
+from omnimask.registry.installed import collect
 from omnimask.testing import TokenizerContract
 from omnimask.training.loop import Trainer
 from omnimask.training.run_directory import RunDirectory

@@ -205,7 +205,7 @@ def fingerprint() -> Callable[[Trainer], dict[str, Any]]:
 @pytest.fixture
 def lines() -> Callable[[Path], list[dict[str, Any]]]:
     """The lines of a run's metrics without what depends on the clock and the attempt."""
-    from omnimask.training.metrics import read_metrics
+    from omnimask.training.metrics_file import read_metrics
 
     timed = {"seconds", "total_seconds", "tokens_per_second", "attempt"}
 

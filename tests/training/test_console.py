@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from omnimask.training import cell, console
+from omnimask.training import cell, console, display
 from omnimask.training.console import Reading
 
 HALF = Reading(50, 100, 0.5, 1234.0, None, 10.0)
@@ -48,7 +48,7 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Handle:
 
 def test_a_notebook_gets_one_line_that_is_written_anew(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    view = console.open_view()
+    view = display.open_view()
     assert isinstance(view, cell.Cell)
     view.show(HALF)
     view.show(HALF)  # too soon
@@ -87,7 +87,6 @@ def test_accuracies_stand_beside_the_validation_loss() -> None:
 def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert isinstance(console.open_view(), console.Lines)
-    assert isinstance(console.open_view(False), console.Silent)
+    assert isinstance(display.open_view(), console.Lines)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert isinstance(console.open_view(), console.Bar)
+    assert isinstance(display.open_view(), console.Bar)

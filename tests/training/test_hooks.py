@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask import hooks
 from omnimask.builder import build
 from omnimask.cli import main
 from omnimask.errors import RunStopped, UserError
-from omnimask.hooks import RUN_TIME, hookimpl
-from omnimask.registry import Plugin, Registrar, Registry, discover
+from omnimask.registry import Plugin, Registrar, Registry, discover, hooks
+from omnimask.registry.hooks import RUN_TIME, hookimpl
+from omnimask.registry.observers import EVENTS, Observer, RunInfo
 from omnimask.testing import synthetic_recipe
-from omnimask.training.observers import RunInfo
 from omnimask.training.optimizers import AdamW, parameter_groups
 from omnimask.training.state import TrainingState
 
@@ -41,28 +40,50 @@ def registry_of(*registrars: Registrar) -> dict[str, Any]:
     return {"registry": Registry(registrars)}
 
 
-class Recorder:
-    """An observer that has every hook of a run, and writes down what it is called with."""
+class Recorder(Observer):
+    """An observer that writes down what it is called with."""
 
-    def __init__(self, calls: list[tuple[str, dict[str, Any]]]) -> None:
-        self.calls = calls
+    def __init__(self, calls: list[tuple[str, dict[str, Any]]], run: RunInfo) -> None:
+        self.calls, self.run = calls, run
 
-    @hookimpl
-    def omnimask_step_end(self, run: Any, result: Any, seconds: float, line: Any) -> None:
-        self.calls.append(("step_end", {"step": run.progress.step, "line": line, "loss": result.loss, "seconds": seconds}))
+    def before_step(self, *, step: int) -> None:
+        self.calls.append(("before_step", {"before": step}))
 
-    @hookimpl
-    def omnimask_validated(self, run: Any, result: Any, baselines: Any, line: Any) -> None:
-        self.calls.append(("validated", {"step": run.progress.step, "line": line, "loss": result.loss, "baselines": baselines}))
+    def after_step(self, *, result: Any, seconds: float, line: Any) -> None:
+        self.calls.append(("after_step", {"step": self.run.progress.step, "line": line, "loss": result.loss, "seconds": seconds}))
 
-    @hookimpl
-    def omnimask_checkpoint_saved(self, run: Any, path: Path, is_best: bool) -> None:
+    def validated(self, *, result: Any, baselines: Any, line: Any) -> None:
+        self.calls.append(("validated", {"step": self.run.progress.step, "line": line, "baselines": baselines}))
+
+    def checkpoint_saved(self, *, path: Path, is_best: bool) -> None:
         assert (path / "manifest.json").is_file()
-        self.calls.append(("checkpoint_saved", {"step": run.progress.step, "name": path.name, "is_best": is_best}))
+        self.calls.append(("checkpoint_saved", {"step": self.run.progress.step, "name": path.name, "is_best": is_best}))
 
-    @hookimpl
-    def omnimask_run_end(self, run: Any, status: str) -> None:
-        self.calls.append(("run_end", {"status": status, "summary": run.directory.summary.exists()}))
+    def run_end(self, *, status: str) -> None:
+        self.calls.append(("run_end", {"status": status, "summary": (self.run.directory / "summary.json").exists()}))
+
+
+def recording(calls: list[tuple[str, dict[str, Any]]], name: str = "watching") -> Registrar:
+    """A plugin with a recorder."""
+    return plugin(name, omnimask_observers=lambda run: [Recorder(calls, run)])
+
+
+def overriding(name: str = "watching", **methods: Callable[..., Any]) -> Registrar:
+    """A plugin with an observer that has these methods; each is given the run beside the arguments of the event."""
+
+    def observers(run: RunInfo) -> list[Observer]:
+        def method(event: str, function: Callable[..., Any]) -> Any:
+            parameters = inspect.signature(getattr(Observer, event)).replace(return_annotation=Any)
+
+            def called(self: Observer, **arguments: Any) -> Any:
+                return function(run, **arguments)
+
+            called.__signature__ = parameters  # pyright: ignore[reportFunctionMemberAccess]
+            return called
+
+        return [type("Overriding", (Observer,), {event: method(event, function) for event, function in methods.items()})()]
+
+    return plugin(name, omnimask_observers=observers)
 
 
 # ---- the page
@@ -72,19 +93,23 @@ def test_every_hook_of_a_run_is_listed() -> None:
     assert {"omnimask_register", *RUN_TIME} == set(SPECIFIED)
 
 
-def test_every_hook_is_documented_with_its_signature() -> None:
+def test_every_hook_and_method_is_documented_with_its_signature() -> None:
     text = PAGE.read_text(encoding="utf-8")
     signatures = dict(re.findall(r"^### (\w+)\n\n```python\ndef \w+\(([^)]*)\): \.\.\.\n```$", text, flags=re.MULTILINE))
-    assert set(signatures) == set(RUN_TIME)
+    methods = {name: getattr(Observer, name) for name in EVENTS}
+    assert set(signatures) == {*RUN_TIME, *EVENTS}
     for name, arguments in signatures.items():
-        assert arguments == ", ".join(inspect.signature(SPECIFIED[name]).parameters), name
+        signature = inspect.signature({**SPECIFIED, **methods}[name])
+        names = [parameter.name for parameter in signature.parameters.values()]
+        assert arguments.replace("*, ", "").split(", ") == names, name
         assert f"def {name}({arguments}): ..." in text
-    assert all(inspect.getdoc(function) for function in SPECIFIED.values())
+    assert all(inspect.getdoc(function) for function in (*SPECIFIED.values(), *methods.values()))
+    assert {name for name in vars(Observer) if not name.startswith("_")} == set(EVENTS)
 
 
 def test_what_run_has_is_documented() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    part = text[text.index("## What a hook is given") : text.index("## The hooks")]
+    part = text[text.index("## The run") : text.index("## The hooks")]
     assert all(f"`{name}`" in part for name in RunInfo.__dataclass_fields__)
 
 
@@ -116,19 +141,20 @@ def test_the_plugin_of_the_page_works(
 # ---- what is called when
 
 
-def test_every_hook_of_a_run_is_called_in_its_order(runs: Any) -> None:
+def test_every_method_is_called_in_its_order(runs: Any) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
     begun: list[int] = []
 
-    def omnimask_run_begin(run: RunInfo) -> list[object]:
+    def omnimask_observers(run: RunInfo) -> list[Observer]:
         begun.append(run.progress.step)
-        return [Recorder(calls)]
+        return [Recorder(calls, run)]
 
-    watching = registry_of(plugin(omnimask_run_begin=omnimask_run_begin))
+    watching = registry_of(plugin(omnimask_observers=omnimask_observers))
     trainer = runs.trainer(trainer_options=watching, log_every=5, validate_every=6, checkpoint_every=4, keep_checkpoints=2)
     trainer.fit()
     assert begun == [0]
-    steps = [what for name, what in calls if name == "step_end"]
+    assert [what["before"] for name, what in calls if name == "before_step"] == list(range(12))
+    steps = [what for name, what in calls if name == "after_step"]
     assert [what["step"] for what in steps] == list(range(1, 13))
     lines = [json.loads(line) for line in trainer.directory.metrics.read_text().splitlines()]
     assert [what["line"] for what in steps if what["line"] is not None] == [line for line in lines if "loss" in line]
@@ -139,47 +165,54 @@ def test_every_hook_of_a_run_is_called_in_its_order(runs: Any) -> None:
     assert next(what["is_best"] for name, what in calls if name == "checkpoint_saved" and what["step"] == 6)
     assert calls[-1] == ("run_end", {"status": "finished", "summary": True})
     order = [name for name, what in calls if what.get("step") == 12]
-    assert order == ["step_end", "validated", "checkpoint_saved"]
+    assert order == ["after_step", "validated", "checkpoint_saved"]
 
 
-def test_a_resumed_run_begins_where_it_was_and_a_module_may_have_the_hooks_itself(runs: Any) -> None:
+def test_a_resumed_run_begins_where_it_was(runs: Any) -> None:
     steps: list[int] = []
     begun: list[int] = []
-    watching = plugin(
-        omnimask_step_end=lambda run: steps.append(run.progress.step),
-        omnimask_run_begin=lambda run: begun.append(run.progress.step),
-    )
+
+    class Counting(Observer):
+        def __init__(self, run: RunInfo) -> None:
+            self.run = run
+            begun.append(run.progress.step)
+
+        def after_step(self, **_: Any) -> None:
+            steps.append(self.run.progress.step)
+
     runs.trainer(steps=6).fit()
-    again = runs.trainer(steps=9, trainer_options=registry_of(watching))
+    again = runs.trainer(steps=9, trainer_options=registry_of(plugin(omnimask_observers=lambda run: [Counting(run)])))
     again.restore()
     again.fit()
     assert (begun, steps) == ([6], [7, 8, 9])
 
 
-def test_hooks_change_no_number(runs: Any, fingerprint: Callable[..., Any]) -> None:
-    watched = plugin(omnimask_run_begin=lambda run: [Recorder([])])
-    plain, other = runs.trainer("plain", trainer_options=registry_of()), runs.trainer("other", trainer_options=registry_of(watched))
+def test_observers_change_no_number(runs: Any, fingerprint: Callable[..., Any]) -> None:
+    watched = registry_of(recording([]))
+    plain, other = runs.trainer("plain", trainer_options=registry_of()), runs.trainer("other", trainer_options=watched)
     for trainer in (plain, other):
         trainer.fit()
     assert fingerprint(plain) == fingerprint(other)
 
 
-@pytest.mark.parametrize("hook", [name for name in RUN_TIME if name != "omnimask_parameter_groups"])
-def test_a_hook_that_fails_stops_the_run_and_is_named(runs: Any, hook: str) -> None:
+@pytest.mark.parametrize("event", ["omnimask_observers", *EVENTS])
+def test_a_method_that_fails_stops_the_run_and_is_named(runs: Any, event: str) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
-    good = plugin("good", omnimask_run_begin=lambda run: [Recorder(calls)])
 
-    def fail(run: RunInfo) -> None:
+    def fail(run: RunInfo, **_: Any) -> None:
         raise KeyError("no such thing")
 
-    trainer = runs.trainer(trainer_options=registry_of(good, plugin("wrong", **{hook: fail})), checkpoint_every=3)
+    wrong = (
+        plugin("wrong", omnimask_observers=lambda run: fail(run)) if event not in EVENTS else overriding("wrong", **{event: fail})
+    )
+    trainer = runs.trainer(trainer_options=registry_of(recording(calls, "good"), wrong), checkpoint_every=3)
     with pytest.raises(RunStopped) as info:
         trainer.fit()
     message = str(info.value)
-    assert message.startswith(f"plugin 'wrong' of wrong-dist 1.0 failed in its hook {hook}: KeyError: 'no such thing'")
+    assert message.startswith(f"plugin 'wrong' of wrong-dist 1.0 failed in its hook {event}: KeyError: 'no such thing'")
     assert "in fail" in message and "OMNIMASK_PLUGINS" in message
     assert json.loads(trainer.directory.summary.read_text())["status"] == "stopped"
-    assert hook in (trainer.directory.logs / "rank0.log").read_text()
+    assert event in (trainer.directory.logs / "rank0.log").read_text()
     assert [name for name, _ in calls].count("run_end") == 1
     runs.trainer().restore()  # raises where a checkpoint is not intact
 
@@ -187,39 +220,61 @@ def test_a_hook_that_fails_stops_the_run_and_is_named(runs: Any, hook: str) -> N
 def test_reasons_of_a_plugin_are_passed_on_and_all_observers_end(runs: Any) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
 
-    def early(run: RunInfo) -> None:
+    def early(run: RunInfo, **_: Any) -> None:
         if run.progress.step == 5:
             raise RunStopped("the loss is good enough")
 
-    def fail(run: RunInfo) -> None:
+    def fail(run: RunInfo, **_: Any) -> None:
         raise ValueError("late")
 
-    first = plugin("first", omnimask_step_end=early, omnimask_run_end=fail)
-    trainer = runs.trainer(trainer_options=registry_of(first, plugin(omnimask_run_begin=lambda run: [Recorder(calls)])))
+    trainer = runs.trainer(trainer_options=registry_of(overriding("first", after_step=early, run_end=fail), recording(calls)))
     with pytest.raises(RunStopped, match=r"^the loss is good enough$"):
         trainer.fit()
     assert calls[-1] == ("run_end", {"status": "stopped", "summary": False})
     assert "ValueError: late" in (trainer.directory.logs / "rank0.log").read_text()
 
 
+class Misspelt(Observer):
+    def after_steps(self) -> None: ...
+
+
+class Narrow(Observer):
+    def after_step(self, result: Any) -> None: ...  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
 @pytest.mark.parametrize(
     ("sent", "message"),
-    [(Recorder, "returns a list of observers"), ([object()], "has none of the methods omnimask_step_end"), (7, "returns a list")],
+    [
+        (Observer, "returns a list of observers"),
+        ([object()], "is no subclass of omnimask.Observer"),
+        (7, "returns a list"),
+        ([Misspelt()], r"a method 'after_steps', which is never called \(did you mean 'after_step'\?\)"),
+        ([Narrow()], "Narrow.after_step must take line, result, seconds"),
+    ],
 )
 def test_what_is_no_observer(runs: Any, sent: Any, message: str) -> None:
-    trainer = runs.trainer(trainer_options=registry_of(plugin(omnimask_run_begin=lambda run: sent)))
+    trainer = runs.trainer(trainer_options=registry_of(plugin(omnimask_observers=lambda run: sent)))
     with pytest.raises(RunStopped, match=message):
         trainer.fit()
 
 
-def test_a_misspelt_method_of_an_observer_is_found(runs: Any) -> None:
-    class Misspelt(Recorder):
-        @hookimpl
-        def omnimask_steps_end(self) -> None: ...
+def test_a_plugin_adds_a_metric(runs: Any) -> None:
+    doubled = overriding(metrics=lambda run, result: {"lab.doubled": 2 * result.loss})
+    trainer = runs.trainer(trainer_options=registry_of(doubled), log_every=5)
+    trainer.fit()
+    lines = [line for line in map(json.loads, trainer.directory.metrics.read_text().splitlines()) if "loss" in line]
+    assert [line["step"] for line in lines] == [1, 5, 10, 12]
+    assert all(line["lab.doubled"] == 2 * line["loss"] for line in lines)
 
-    trainer = runs.trainer(trainer_options=registry_of(plugin(omnimask_run_begin=lambda run: [Misspelt([])])))
-    with pytest.raises(RunStopped, match="unknown hook 'omnimask_steps_end'"):
-        trainer.fit()
+
+@pytest.mark.parametrize("name", ["loss", "lr", "lab.doubled"])
+def test_a_metric_that_exists_is_refused(runs: Any, name: str) -> None:
+    first, second = (
+        overriding(metrics=lambda run, result: {"lab.doubled": 0.0}),
+        overriding("second", metrics=lambda run, result: {name: 1.0}),
+    )
+    with pytest.raises(RunStopped, match=rf"plugin 'second' .* a metric called '{name}' exists already"):
+        runs.trainer(trainer_options=registry_of(first, second)).fit()
 
 
 def test_a_bug_in_the_loop_ends_the_observers_too(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +282,7 @@ def test_a_bug_in_the_loop_ends_the_observers_too(runs: Any, monkeypatch: pytest
         raise ZeroDivisionError
 
     calls: list[tuple[str, dict[str, Any]]] = []
-    trainer = runs.trainer(trainer_options=registry_of(plugin(omnimask_run_begin=lambda run: [Recorder(calls)])))
+    trainer = runs.trainer(trainer_options=registry_of(recording(calls)))
     monkeypatch.setattr(TrainingState, "save", save)
     with pytest.raises(ZeroDivisionError):
         trainer.fit()
@@ -236,7 +291,7 @@ def test_a_bug_in_the_loop_ends_the_observers_too(runs: Any, monkeypatch: pytest
 
 def test_the_log_names_plugins_with_hooks(runs: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "omnimask"):
-        runs.trainer(trainer_options=registry_of(plugin(omnimask_step_end=lambda run: None))).fit()
+        runs.trainer(trainer_options=registry_of(recording([]))).fit()
         runs.trainer("other").fit()
     assert "hooks: watching of watching-dist 1.0" in caplog.messages
     assert any(message.startswith("hooks: core of omnimask ") for message in caplog.messages)

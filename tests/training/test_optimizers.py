@@ -85,7 +85,7 @@ def test_options_that_contradict_are_refused(context) -> None:
 
 
 def test_the_constructors_obey_the_component_rule() -> None:
-    from omnimask.signature import options_of
+    from omnimask.registry.signature import options_of
 
     assert options_of(AdamW)["lr"].is_required
     assert set(options_of(SGD)) == {"lr", "momentum", "weight_decay", "nesterov"}

@@ -171,8 +171,8 @@ def test_training_in_another_thread_leaves_signals_alone(runs) -> None:
 
 
 def test_too_many_bad_samples_stop_the_run(runs, stream, caplog) -> None:
+    from omnimask.data.config import BadSamples
     from omnimask.data.loader import BadSample
-    from omnimask.training.config import BadSamples
 
     bad = {step: (BadSample(f"cat-{step}.png", 0, step, "truncated file"),) for step in range(12)}
     options = {"max_bad": BadSamples(fraction=0.1, at_least=2), "num_samples": 50}

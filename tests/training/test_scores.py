@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from omnimask.scoring import Score
-from omnimask.training.metrics import read_metrics
+from omnimask.model import Score
+from omnimask.training.metrics_file import read_metrics
 from omnimask.training.precision import Precision
 from omnimask.training.validation import Validator
 

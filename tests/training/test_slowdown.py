@@ -12,11 +12,11 @@ from omnimask.training.slowdown import FIRST, WARM_UP, Slowdown
 
 
 def observed(seconds: list[float], device: str = "cpu") -> None:
-    watch = Slowdown()
     run: Any = SimpleNamespace(device=torch.device(device))
+    watch = Slowdown(run)
     for each in seconds:
         result: Any = SimpleNamespace(tokens=1000)
-        watch.omnimask_step_end(run, result, each)
+        watch.after_step(result=result, seconds=each, line=None)
 
 
 BEGINNING = [10.0] * WARM_UP + [0.1] * FIRST

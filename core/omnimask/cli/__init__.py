@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-import omnimask
 from omnimask.cli.arguments import escape_unprintable, readable, start_in_utf8
 from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
@@ -27,6 +26,7 @@ from omnimask.cli.reconstruct import reconstruct
 from omnimask.cli.resume import resume
 from omnimask.errors import BrokenContract, Interrupted, NothingToLearn, RunStopped, UserError
 from omnimask.run.threads import wait_briefly
+from omnimask.version import __version__
 
 __all__ = ["entry", "main"]
 
@@ -54,7 +54,7 @@ for _command in _COMMANDS:
 
 def _show_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(f"omnimask {omnimask.__version__}")
+        typer.echo(f"omnimask {__version__}")
         raise typer.Exit
 
 
@@ -63,12 +63,6 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)] = False,
 ) -> None:
     """Pretrain masked models of any modality, from one recipe, on one loop."""
-
-
-def builtin_names() -> tuple[str, ...]:
-    """Names of the commands that are no plugin's."""
-    group: Any = typer.main.get_command(app)
-    return tuple(group.commands)
 
 
 def root() -> Any:
@@ -118,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _bug(error: Exception) -> str:
     """Whose bug an unexpected error is, as far as the traceback tells."""
-    from omnimask.blame import blamed
     from omnimask.registry import discover
+    from omnimask.registry.blame import blamed
 
     try:
         plugin = blamed(error, discover())

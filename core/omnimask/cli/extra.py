@@ -11,10 +11,10 @@ import typer
 import typer.core
 import typer.main
 
-from omnimask.commands import Command, ambiguous, find
-from omnimask.distributions import OWN
 from omnimask.errors import UserError
-from omnimask.references import indented, trace
+from omnimask.registry.commands import Command, ambiguous, find
+from omnimask.registry.distributions import OWN
+from omnimask.registry.references import indented, trace
 
 
 def extra_commands(builtin: Collection[str]) -> Iterator[Placeholder]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from omnimask.cli.extra import Placeholder
 from omnimask.cli.output import report, say, write_json, write_table
 
 if TYPE_CHECKING:
-    from omnimask.inventory import PluginRow
+    from omnimask.registry.inventory import PluginRow
 
 FORMAT = 1
 """Of the JSON: keys may be added; a change of what is there has another number."""
@@ -19,20 +20,20 @@ _COLUMNS = ("plugin", "distribution", "version", "components", "recipes", "hooks
 
 
 def plugins(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Load every component, command and recipe folder; exit 1 if one fails.")
     ] = False,
 ) -> None:
     """List the installed plugins, where they come from, and which ones failed."""
-    from omnimask.cli import builtin_names
-    from omnimask.commands import find
-    from omnimask.inventory import problems, rows
     from omnimask.registry import discover
+    from omnimask.registry.commands import find
+    from omnimask.registry.inventory import problems, rows
 
     registry, commands = discover(), find()
     found = rows(registry, commands)
-    wrong = problems(registry, commands, builtin_names(), load=check)
+    wrong = problems(registry, commands, builtin_names(context), load=check)
     if as_json:
         record = {"plugins": [dataclasses.asdict(row) for row in found], "problems": wrong}
         write_json({"format": FORMAT, **record, "left_out": list(registry.left_out), "checked": check})
@@ -46,6 +47,12 @@ def plugins(
             say("every component could be loaded")
     if wrong and check:
         raise typer.Exit(1)
+
+
+def builtin_names(context: typer.Context) -> list[str]:
+    """Return the names of the commands that belong to omnimask itself."""
+    root: Any = context.find_root().command
+    return [name for name, command in root.commands.items() if not isinstance(command, Placeholder)]
 
 
 def _cells(found: Sequence[PluginRow]) -> list[list[str]]:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Context, Masking, Sample
-from omnimask.maskers.candidates import SPECIAL
+from omnimask.interfaces import SPECIAL, Context, Masking, Sample
 
 
 def joint_visible(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.bool_]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from omnimask.cache import cache_folder, keep
 from omnimask.component import Component, named
 from omnimask.corruptors.base import check_ids, only_modality
-from omnimask.data.cache import cache_folder, keep
 from omnimask.interfaces import Context, Corpus, Corruptor, Masking, Sample, Stream, Targets, Tokens, View
 from omnimask.maskers.fields import Class, class_number
 from omnimask.streams import sequence, targets

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.cache import cache_folder, keep_array, kept_array
+from omnimask.cache import cache_folder, keep_array, kept_array
 from omnimask.data.progress import watched
 
 FINGERPRINT_FORMAT = 2

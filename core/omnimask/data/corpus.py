@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.cache import data_key
+from omnimask.cache import data_key
 from omnimask.data.faults import of_one_sample
 from omnimask.data.fields import raw_value
 from omnimask.data.pipeline import ModalityPipeline

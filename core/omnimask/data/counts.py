@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from omnimask.data.cache import cache_folder, data_key, keep_array, kept_array
+from omnimask.cache import cache_folder, data_key, keep_array, kept_array
 from omnimask.data.faults import of_one_sample, reason_of
 from omnimask.data.fields import FieldNames, decoded, raw_value
 from omnimask.data.progress import watched

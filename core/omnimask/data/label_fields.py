@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.tokens import FieldSpec
+from omnimask.interfaces.tokens import FieldSpec
 
 
 @dataclass(frozen=True)

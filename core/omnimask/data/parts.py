@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.cache import Stated, cache_folder, data_key, keep_array, kept_array
+from omnimask.cache import Stated, cache_folder, data_key, keep_array, kept_array
 from omnimask.data.counts import Reader
 from omnimask.data.faults import of_one_sample, reason_of
 from omnimask.data.fields import decoded, names_of, raw_value

@@ -22,6 +22,7 @@ from omnimask.data.planner import Place
 from omnimask.errors import RunStopped
 from omnimask.hints import listed
 from omnimask.interfaces import (
+    SPECIAL,
     Augment,
     Dataset,
     Decoder,
@@ -39,7 +40,6 @@ from omnimask.interfaces import (
     Transform,
     View,
 )
-from omnimask.maskers.candidates import SPECIAL
 
 
 @dataclass(frozen=True)

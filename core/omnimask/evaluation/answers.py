@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnimask.answers import ACCURACY, CROSS_ENTROPY, TOP5
 from omnimask.builder import Built
 from omnimask.data.split import whole_key
 from omnimask.evaluation.intervals import LOSS, MIN_GROUPS, SHARE, Interval, ratio_interval
 from omnimask.evaluation.unigram import Unigram
 from omnimask.inference import predicted
 from omnimask.interfaces import MaskedBatch, Prediction, Stream
-from omnimask.scoring import Asked, asked_ids, each_score
+from omnimask.interfaces.answers import ACCURACY, CROSS_ENTROPY, TOP5
+from omnimask.model import Asked, asked_ids, each_score
 from omnimask.training.precision import Precision
 
 Scores = Mapping[str, NDArray[np.float64]]

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omnimask.builder import Built
+from omnimask.data.chunks import read_chunks
 from omnimask.data.split import whole_key
 from omnimask.evaluation.answers import samples_of
-from omnimask.evaluation.features import read_chunks
 from omnimask.evaluation.intervals import LOSS, MIN_GROUPS, Interval, ratio_interval
 from omnimask.inference import predicted
 from omnimask.interfaces import Draw, MaskedBatch, Prediction, RanksIds, Run, Target
-from omnimask.model import MaskedModel
-from omnimask.scoring import each_prediction, modality_of
+from omnimask.model import MaskedModel, each_prediction, modality_of
 from omnimask.training.precision import Precision
 
 logger = logging.getLogger(__name__)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
@@ -17,11 +15,9 @@ from omnimask.build_views import build_corruptors
 from omnimask.builder import Built, BuiltModel
 from omnimask.corruptors.keep import Keep
 from omnimask.data.pipeline import Pipeline, ViewPlan
-from omnimask.data.planner import Place
 from omnimask.errors import UserError
 from omnimask.inference import inference
-from omnimask.interfaces import Context, Dataset, Encoded, Encoder, MaskedBatch, Sample, Stream
-from omnimask.maskers.candidates import SPECIAL
+from omnimask.interfaces import SPECIAL, Context, Dataset, Encoded, Encoder, MaskedBatch, Stream
 from omnimask.maskers.none import NoMasker
 from omnimask.maskers.per_modality import PerModality
 from omnimask.model import MaskedModel, Pass
@@ -60,39 +56,6 @@ def clean_pipeline(built: Built | BuiltModel, dataset: Dataset) -> Pipeline:
     if isinstance(built, BuiltModel):
         return dataclasses.replace(built.pipeline(dataset), views=views)
     return dataclasses.replace(built.validation, dataset=dataset, views=views, stage="evaluation")
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Samples that are computed together: their data set indices, what they hold, and both packed (on the host)."""
-
-    indices: tuple[int, ...]
-    samples: tuple[Sample, ...]
-    batch: MaskedBatch
-
-
-def read_chunks(pipeline: Pipeline, indices: Sequence[int], budget: int, bad: dict[int, str]) -> Iterator[Chunk]:
-    """The samples in order, as many at once as fit in ``budget`` tokens (at least one); unreadable ones go to ``bad``."""
-    pending: list[tuple[int, Sample]] = []
-    tokens = 0
-    for index in indices:
-        try:
-            sample = pipeline.sample(Place(0, 0, int(index), 0.0))
-        except (OSError, ValueError) as error:
-            bad[int(index)] = f"{type(error).__name__}: {error}"
-            continue
-        if pending and tokens + len(sample) > budget:
-            yield _packed(pipeline, pending)
-            pending, tokens = [], 0
-        pending.append((int(index), sample))
-        tokens += len(sample)
-    if pending:
-        yield _packed(pipeline, pending)
-
-
-def _packed(pipeline: Pipeline, pending: Sequence[tuple[int, Sample]]) -> Chunk:
-    indices, samples = zip(*pending, strict=True)
-    return Chunk(indices, samples, pipeline.pack(samples))
 
 
 def check_pool(model: MaskedModel, pool: Pool) -> None:

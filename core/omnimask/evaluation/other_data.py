@@ -11,7 +11,7 @@ from omnimask.recipe import Recipe
 from omnimask.recipe.options import plain
 from omnimask.recipe.text import inline, parse
 from omnimask.registry import Registry, discover
-from omnimask.signature import options_of
+from omnimask.registry.signature import options_of
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,7 @@ from omnimask.data.split import whole_key
 from omnimask.errors import UserError
 from omnimask.evaluation.answers import AnswerScores, Table, scored_rows
 from omnimask.evaluation.unigram import Unigram
-from omnimask.interfaces import Draw, MaskedBatch, Masking, Sample
-from omnimask.maskers.candidates import SPECIAL
+from omnimask.interfaces import SPECIAL, Draw, MaskedBatch, Masking, Sample
 from omnimask.printable import printable
 from omnimask.run.hiding import exact_corruptor
 from omnimask.training.precision import Precision

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.errors import UserError
-from omnimask.interfaces import Sample, Tokens, TokenSpec
-from omnimask.maskers.candidates import SPECIAL
+from omnimask.interfaces import SPECIAL, Sample, Tokens, TokenSpec
 
 MOST_IDS = 8_192
 """So many ids are counted, those that the most training samples have."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from omnimask.answers import CROSS_ENTROPY
 from omnimask.builder import Built
 from omnimask.data.labels import Row
 from omnimask.errors import UserError
@@ -23,6 +22,7 @@ from omnimask.evaluation.intervals import Interval
 from omnimask.evaluation.labelled import LIMIT, check_labels, choose_sides
 from omnimask.evaluation.probe import PROBES
 from omnimask.evaluation.table import PRETRAINED, FeatureTable, compute_features
+from omnimask.interfaces.answers import CROSS_ENTROPY
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from omnimask.builder import Built
+from omnimask.data.chunks import read_chunks
 from omnimask.data.labels import Row
 from omnimask.data.split import whole_key
 from omnimask.errors import UserError
-from omnimask.evaluation.features import Pool, clean_pipeline, encode, initial_model, read_chunks
+from omnimask.evaluation.features import Pool, clean_pipeline, encode, initial_model
 from omnimask.evaluation.labelled import Label, LabelRecorder, Sides, as_label
 from omnimask.evaluation.raw import RawContent
 from omnimask.evaluation.wholes import Wholes, num_tokens

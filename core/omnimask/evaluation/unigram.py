@@ -10,12 +10,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.answers import ACCURACY, CROSS_ENTROPY, TOP5, RanksIds
 from omnimask.builder import Built
+from omnimask.data.chunks import read_chunks
 from omnimask.data.progress import Paced
-from omnimask.evaluation.features import read_chunks
 from omnimask.interfaces import Draw, MaskedBatch, Predictor, Target
-from omnimask.scoring import asked_ids
+from omnimask.interfaces.answers import ACCURACY, CROSS_ENTROPY, TOP5, RanksIds
+from omnimask.model import asked_ids
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Sample
-from omnimask.maskers.candidates import SPECIAL
+from omnimask.interfaces import SPECIAL, Sample
 
 
 @dataclass(frozen=True)

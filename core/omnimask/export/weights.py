@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from omnimask.builder import BuiltModel, build_without_data
 from omnimask.errors import UserError
-from omnimask.interfaces import Context, Exported, MaskedBatch, Tokenizer, Trained
-from omnimask.model import MaskedModel
+from omnimask.interfaces import Context, Exported, MaskedBatch, Model, Tokenizer, Trained
 from omnimask.pretrained import load
 from omnimask.recipe import load_recipe
 from omnimask.training.files import DurableWriter
@@ -39,7 +38,7 @@ class Safetensors:
     def __call__(self, trained: Trained, folder: Path) -> Exported:
         (folder / RECIPE).write_text(trained.recipe, encoding="utf-8")
         with DurableWriter(folder / MODEL) as file:
-            write_weights(trained.model, file)
+            write_weights(cast(nn.Module, trained.model), file)
         return difference(outputs(trained.model, trained.batch), outputs(load_exported(folder).model, trained.batch))
 
 
@@ -57,7 +56,7 @@ class FromExported:
         del context
         self.path = path
 
-    def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
+    def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
         del tokenizers  # weights without a vocabulary of their own: ids mean what they meant
         load(model, _read(self.path))
 
@@ -92,13 +91,13 @@ def _read(folder: Path) -> dict[str, Tensor]:
         raise ValueError(f"{folder / MODEL} cannot be read: {error}") from error
 
 
-def outputs(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
+def outputs(model: Model, batch: MaskedBatch) -> dict[str, Tensor]:
     """Features and predictions of every pass of a model."""
     with torch.inference_mode():
         return dict(_outputs(model, batch))
 
 
-def _outputs(model: MaskedModel, batch: MaskedBatch) -> Iterator[tuple[str, Tensor]]:
+def _outputs(model: Model, batch: MaskedBatch) -> Iterator[tuple[str, Tensor]]:
     for name, result in model.predict(batch).items():
         yield f"{name}: features", result.encoded.features.data
         for term, prediction in result.predictions.items():

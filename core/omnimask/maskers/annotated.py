@@ -11,10 +11,10 @@ from pydantic import Field
 
 from omnimask.component import Component
 from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens, TokenSpec
+from omnimask.interfaces.schedules import Ratio, value_at
 from omnimask.maskers.budget import pick_units
 from omnimask.maskers.candidates import put_back, take
 from omnimask.maskers.fields import Class, check_field, class_number, spans_of
-from omnimask.scheduled import Ratio, value_at
 
 
 class AnnotatedMasker:

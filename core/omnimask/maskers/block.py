@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
 from omnimask.maskers.budget import num_hidden
 from omnimask.maskers.grid_places import (
     PerAxis,
@@ -21,7 +22,6 @@ from omnimask.maskers.grid_places import (
     per_axis,
     starts_reaching,
 )
-from omnimask.scheduled import Ratio, value_at
 
 Positive = Annotated[float, Field(gt=0)]
 _FIRST_BLOCKS = 16

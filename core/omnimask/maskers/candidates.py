@@ -9,10 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Array, JointMasker, Masking, Sample, Tokens, TokenSpec
-
-SPECIAL = "special"
-"""The boolean field of tokens that are never hidden and never asked for."""
+from omnimask.interfaces import SPECIAL, Array, JointMasker, Masking, Sample, Tokens, TokenSpec
 
 
 class Candidates:

@@ -11,12 +11,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from omnimask.data.cache import cache_folder, keep
-from omnimask.interfaces import Context, Corpus, Draw, Masking, Tokens
+from omnimask.cache import cache_folder, keep
+from omnimask.interfaces import SPECIAL, Context, Corpus, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
 from omnimask.lexicon import Ints, Lexicon, build_lexicon, read_lexicon, stretches_of, to_bytes
 from omnimask.maskers.budget import pick_units
-from omnimask.maskers.candidates import SPECIAL
-from omnimask.scheduled import Ratio, value_at
 
 logger = logging.getLogger(__name__)
 

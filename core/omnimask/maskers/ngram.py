@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
 from omnimask.maskers.fields import check_field
 from omnimask.maskers.words import words_of
-from omnimask.scheduled import Ratio, value_at
 
 Weights = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 

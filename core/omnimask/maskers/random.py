@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
 from omnimask.maskers.budget import num_hidden, pick
-from omnimask.scheduled import Ratio, value_at
 
 Size = Annotated[int, Field(gt=0)]
 

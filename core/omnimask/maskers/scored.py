@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
 from omnimask.maskers.budget import num_hidden
 from omnimask.maskers.fields import check_field
-from omnimask.scheduled import Ratio, value_at
 
 
 class ScoredMasker:

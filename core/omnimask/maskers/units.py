@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
 from omnimask.maskers.budget import pick_units
 from omnimask.maskers.fields import check_field
-from omnimask.scheduled import Ratio, value_at
 
 
 class UnitMasker:

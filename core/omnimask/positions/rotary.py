@@ -47,10 +47,3 @@ class Rotary(Module):
         angle = (positions[:, :, None] * self.frequency).flatten(1)
         angle = torch.nn.functional.pad(angle, (0, self.pairs - angle.shape[1])).repeat(1, 2)
         return Placement(rotation=(angle.cos(), angle.sin()))
-
-
-def rotate(data: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """(T, H, d) with channels (i, i + d / 2) rotated; ``rotation`` is (cos, sin), each (T, d)."""
-    cos, sin = (part[:, None, :].to(data.dtype) for part in rotation)
-    first, second = data.chunk(2, dim=2)
-    return data * cos + torch.cat([-second, first], dim=2) * sin

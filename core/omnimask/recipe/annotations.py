@@ -13,7 +13,7 @@ from pydantic import PlainValidator, PydanticUserError, TypeAdapter
 
 from omnimask.component import Component, kind_of
 from omnimask.errors import UserError
-from omnimask.signature import Option
+from omnimask.registry.signature import Option
 
 
 def validator(option: Option, owner: str) -> TypeAdapter[Any]:

@@ -10,7 +10,7 @@ from omnimask.component import Component
 from omnimask.errors import UserError
 from omnimask.paths import anchored
 from omnimask.registry import Registry
-from omnimask.signature import options_of
+from omnimask.registry.signature import options_of
 
 
 def data_by_path(raw: Any, modalities: Collection[str], registry: Registry, folder: Path | None = None) -> Any:

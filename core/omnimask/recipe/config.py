@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from omnimask.component import Component
+from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
 from omnimask.recipe.options import plain
 from omnimask.recipe.text import dump
-from omnimask.training.config import DataOptions, TrainConfig
+from omnimask.training.config import TrainConfig
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 

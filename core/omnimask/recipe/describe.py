@@ -16,7 +16,7 @@ from omnimask.component import Component, kind_of
 from omnimask.recipe.options import options_of_model, plain
 from omnimask.recipe.text import inline
 from omnimask.registry import Registry, discover
-from omnimask.signature import Option, options_of
+from omnimask.registry.signature import Option, options_of
 
 _BOUNDS = {
     "gt": ">",

@@ -14,7 +14,7 @@ from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
-from omnimask.signature import Option
+from omnimask.registry.signature import Option
 
 MAIN = "main"
 """Name of the view that the modalities describe, and of the pass over it."""

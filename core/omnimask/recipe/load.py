@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import omnimask
-from omnimask import plugin_files
 from omnimask.errors import UserError
 from omnimask.recipe.config import Recipe
 from omnimask.recipe.document import Document
@@ -16,11 +14,12 @@ from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.overrides import apply
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.resolve import resolve
-from omnimask.recipe.shipped import SUFFIXES, find_recipe
+from omnimask.recipe.shipped import find_recipe
 from omnimask.recipe.smoke import shrink
 from omnimask.recipe.text import parse
-from omnimask.registry import Registry, discover
-from omnimask.signature import Option
+from omnimask.registry import SUFFIXES, Registry, discover, plugin_files
+from omnimask.registry.signature import Option
+from omnimask.version import __version__
 
 FORMAT = 1
 """The recipe format that this version reads and writes."""
@@ -102,7 +101,7 @@ def _check_format(document: Document) -> None:
         raise UserError(f"{where}: omnimask: should be the recipe format, a number from 1 to {FORMAT} (got {number!r})")
     if number > FORMAT:
         raise UserError(
-            f"{where}: omnimask: the recipe has format {number}, and omnimask {omnimask.__version__} reads formats up to "
+            f"{where}: omnimask: the recipe has format {number}, and omnimask {__version__} reads formats up to "
             f"{FORMAT}; it needs a newer version, one that reads format {number}: pip install -U omnimask"
         )
 

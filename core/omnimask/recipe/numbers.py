@@ -13,10 +13,12 @@ from omnimask.recipe.text import parse
 
 LARGEST = 2**63
 """Whole numbers that are counts or sizes are smaller; a seed may be any."""
+LARGEST_FLOAT = 3.4028234663852886e38
+"""Largest number of float32, in which losses and weights are computed."""
 
 
 def check_numbers(recipe: Recipe) -> None:
-    """Refuses whole numbers of 64 bits and more, and numbers that are infinite or none.
+    """Refuse whole numbers of 64 bits and more, NaN, infinity, and numbers beyond float32.
 
     Raises:
         UserError: one message for each key.
@@ -25,6 +27,8 @@ def check_numbers(recipe: Recipe) -> None:
     for path, value in _numbers(parse(recipe.to_yaml(), "recipe").data, ()):
         if isinstance(value, float) and not math.isfinite(value):
             problems.append(f"{recipe.name}: {dotted(path)}: should be a finite number (got {value})")
+        elif isinstance(value, float) and abs(value) > LARGEST_FLOAT:
+            problems.append(f"{recipe.name}: {dotted(path)}: should be at most 3.4e38, float32's largest number (got {value})")
         elif isinstance(value, int) and abs(value) >= LARGEST and path != ("seed",):
             problems.append(f"{recipe.name}: {dotted(path)}: this whole number is too large for any option (63 bits at most)")
     if problems:

@@ -21,7 +21,7 @@ from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.text import UNSET
 from omnimask.registry import Registry
-from omnimask.signature import REQUIRED, Option, options_of
+from omnimask.registry.signature import REQUIRED, Option, options_of
 
 _ON_COMMAND_LINE = {
     "max_time": "--max-time 3h50m",

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 
 from omnimask.component import Component
+from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
 from omnimask.hints import listed, nearest
 from omnimask.recipe.by_path import data_by_path
@@ -21,8 +22,9 @@ from omnimask.recipe.problems import Problems
 from omnimask.recipe.smoke_data import SmokeData
 from omnimask.recipe.text import UNSET
 from omnimask.registry import Registry
-from omnimask.signature import REQUIRED, Option
-from omnimask.training.config import RESERVED_LABELS, DataOptions, TrainConfig
+from omnimask.registry.signature import REQUIRED, Option
+from omnimask.training.config import TrainConfig
+from omnimask.training.metrics import is_reserved
 
 _TOP = {
     "seed": Option("seed", Annotated[int, Field(ge=0)], 0, "decides every random choice of the run"),
@@ -193,7 +195,7 @@ class _Recipes:
         places: dict[str, KeyPath] = {}
         for index, predictor in enumerate(found):
             path = ("predictors", index)
-            if predictor is not None and (predictor.label in RESERVED_LABELS or predictor.label.startswith("validation_")):
+            if predictor is not None and is_reserved(predictor.label):
                 message = f"{predictor.label!r} is a key of metrics.jsonl; choose another label"
                 self.problems.add(self.document, (*path, "label"), message)
             if predictor is not None and "." in predictor.label:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from omnimask.errors import UserError
 from omnimask.hints import listed, nearest
-from omnimask.registry import RecipeFolder, Registry, discover
+from omnimask.registry import SUFFIXES, RecipeFolder, Registry, discover
 
 QUICK_START = "quickstart"
 """The recipe that a modality's bare name stands for."""
-
-SUFFIXES = (".yaml", ".yml")
 
 
 def shipped_recipes(registry: Registry | None = None) -> Mapping[str, Path]:

@@ -12,7 +12,7 @@ from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.options import INVALID, Resolver, plain
 from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
-from omnimask.signature import options_of
+from omnimask.registry.signature import options_of
 
 TRAIN: Mapping[str, Any] = {
     "steps": 8,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Tokenizer, Tokens, TokenSpec
-from omnimask.maskers.candidates import SPECIAL, take
+from omnimask.interfaces import SPECIAL, Tokenizer, Tokens, TokenSpec
+from omnimask.maskers.candidates import take
 
 _BETWEEN = "\n"
 """Stands between the texts of a sample that has several."""

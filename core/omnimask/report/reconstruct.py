@@ -26,10 +26,9 @@ from omnimask.interfaces import (
     Tokens,
     TokenSpec,
 )
-from omnimask.model import MaskedModel
+from omnimask.model import MaskedModel, each_prediction
 from omnimask.printable import printable
 from omnimask.report.blanks import Ranking, asked_in_store, columns_of, describe, no_ranking, shown_in_store
-from omnimask.scoring import each_prediction
 from omnimask.training.precision import Precision
 
 Predicted: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]

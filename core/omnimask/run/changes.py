@@ -11,8 +11,8 @@ from typing import Any
 
 from omnimask.errors import UserError
 from omnimask.hints import nearest
-from omnimask.plugin_files import MODULE
 from omnimask.recipe.text import inline, parse
+from omnimask.registry.plugin_files import MODULE
 from omnimask.run.origin import Origin
 from omnimask.run.sources import CORE
 from omnimask.training import files

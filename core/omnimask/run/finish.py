@@ -9,7 +9,7 @@ import torch
 
 from omnimask.builder import build
 from omnimask.errors import RunStopped, UserError
-from omnimask.references import indented, trace
+from omnimask.registry.references import indented, trace
 from omnimask.run.figures import draw_run
 from omnimask.run.prepare import Run
 from omnimask.run.trained import choose_checkpoint, load_checkpoint

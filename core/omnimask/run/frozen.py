@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.builder import AUTO_MICRO_BATCH, BuiltModel, build_without_data, reading_options
+from omnimask.data.chunks import read_chunks
 from omnimask.data.fields import names_of
 from omnimask.data.parts import Parts, list_parts, scan_parts
 from omnimask.data.split import whole_key
 from omnimask.errors import UserError
-from omnimask.evaluation.features import Pool, check_pool, clean_pipeline, encode, read_chunks
+from omnimask.evaluation.features import Pool, check_pool, clean_pipeline, encode
 from omnimask.evaluation.wholes import Wholes, num_tokens
 from omnimask.export.weights import load_exported
 from omnimask.interfaces import Context, Dataset, Splits

@@ -14,8 +14,7 @@ from omnimask.data.parts import Parts, scan_parts
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
-from omnimask.interfaces import Dataset, ReadsSpelled, Sample, Tokenizer, Tokens, TokenSpec
-from omnimask.maskers.candidates import SPECIAL
+from omnimask.interfaces import SPECIAL, Dataset, ReadsSpelled, Sample, Tokenizer, Tokens, TokenSpec
 from omnimask.report.pieces import as_text
 from omnimask.run.figures import read_samples
 from omnimask.run.hiding import MASK, shows_masks, with_shown_masks

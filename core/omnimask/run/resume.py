@@ -19,7 +19,7 @@ from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
 from omnimask.run.trained import load_run
 from omnimask.training import files
 from omnimask.training.checkpoint import Checkpoints
-from omnimask.training.metrics import read_metrics
+from omnimask.training.metrics_file import read_metrics
 from omnimask.training.ranks import current
 from omnimask.training.run_directory import RunDirectory
 

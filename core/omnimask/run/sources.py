@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from omnimask.component import Component
-from omnimask.hooks import RUN_TIME
 from omnimask.recipe import Recipe
 from omnimask.registry import Plugin, Registry, discover
+from omnimask.registry.hooks import RUN_TIME
 
 CORE = "omnimask"
 """The framework's own package."""

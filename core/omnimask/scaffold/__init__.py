@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from string import Template
 
-import omnimask
 from omnimask.errors import UserError
 from omnimask.hints import listed, nearest
 from omnimask.registry import Registry, discover
+from omnimask.version import __version__
 
 FOLDER = Path(__file__).resolve().parent
 KINDS = ("modality", "masker")
@@ -60,7 +60,7 @@ def names_of(name: str) -> Mapping[str, str]:
         "name": name,
         "distribution": f"omnimask-{name.replace('_', '-')}",
         "package": f"omnimask_{name.replace('-', '_')}",
-        "version": omnimask.__version__,
+        "version": __version__,
     }
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from omnimask.answers import ACCURACY, CROSS_ENTROPY, TOP5
-from omnimask.batch import Prediction
+from omnimask.interfaces.answers import ACCURACY, CROSS_ENTROPY, TOP5
+from omnimask.interfaces.batch import Prediction
 
 LARGEST = 1 << 24
 """Logits held at once, in numbers: 64 MiB in float32, and a few times that in the comparisons."""

@@ -13,14 +13,14 @@ from typing import ClassVar
 import torch
 
 from omnimask.builder import build
-from omnimask.commands import find
 from omnimask.data.planner import Cursor
-from omnimask.discovery import GROUP, collect
-from omnimask.distributions import scan
-from omnimask.inventory import rows
 from omnimask.recipe import Recipe, load_recipe, shipped_recipes
 from omnimask.registry import Entry, Registry
-from omnimask.signature import options_of
+from omnimask.registry.commands import find
+from omnimask.registry.distributions import scan
+from omnimask.registry.installed import GROUP, collect
+from omnimask.registry.inventory import rows
+from omnimask.registry.signature import options_of
 from omnimask.testing.check import require
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.component import Component
+from omnimask.data.config import DataOptions
 from omnimask.interfaces import Context, Draw, FieldSpec, Tokens, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
 from omnimask.recipe.config import GroupConfig, LabelConfig, ViewConfig
 from omnimask.testing.samples import make_field
-from omnimask.training.config import DataOptions, TrainConfig
+from omnimask.training.config import TrainConfig
 
 VOCABULARY = 7
 WIDTH = 4

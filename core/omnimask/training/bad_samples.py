@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
+from omnimask.data.config import BadSamples
 from omnimask.errors import RunStopped
 from omnimask.printable import printable
-from omnimask.training.config import BadSamples
 
 logger = logging.getLogger(__name__)
 

@@ -1,35 +1,13 @@
-"""The `train:` and `data:` keys that every recipe has, with their documentation. Imports no torch."""
+"""The `train:` keys that every recipe has, with their documentation. Imports no torch."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
 """A part of the run: ``5%``."""
-
-RESERVED_LABELS = frozenset(
-    {
-        "step",
-        "attempt",
-        "loss",
-        "lr",
-        "grad_norm",
-        "tokens",
-        "samples",
-        "seconds",
-        "tokens_per_second",
-        "total_tokens",
-        "total_samples",
-        "total_seconds",
-        "skipped_steps",
-        "bad_samples",
-        "retries",
-        "mask_ratio",
-    }
-)
-"""Keys of every line of ``metrics.jsonl``; a loss term cannot have their names."""
 
 
 class BaseRate(BaseModel):
@@ -115,39 +93,3 @@ def rate_by_batch(config: TrainConfig) -> str | None:
         return None
     lr, batch, tokens = config.base_lr.rate(config.batch_tokens), config.batch_tokens, config.base_lr.tokens
     return f"{lr:.4g} = {config.base_lr.lr:g} x {batch:,} / {tokens:,} tokens"
-
-
-class BadSamples(BaseModel):
-    """How many unreadable samples a run tolerates before it stops: the larger of the two."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    fraction: Annotated[float, Field(ge=0, le=1, description="share of the data set")] = 0.001
-    at_least: Annotated[int, Field(ge=0, description="this many are always tolerated")] = 10
-
-
-def _limit(value: Any) -> Any:
-    """``10`` is short for ``{fraction: 0, at_least: 10}``, and ``0.01`` for ``{fraction: 0.01, at_least: 0}``."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return {"fraction": 0.0, "at_least": value} if isinstance(value, int) else {"fraction": value, "at_least": 0}
-
-
-class DataOptions(BaseModel):
-    """The keys of `data:` that belong to the framework; all others belong to the data set named there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    validation: Annotated[float, Field(ge=0, lt=1, description="share of the samples held out, chosen by a hash of their key")] = (
-        0.05
-    )
-    max_validation: Annotated[int, Field(gt=0, description="at most this many held-out samples are used per validation")] = 2048
-    window: Annotated[
-        Annotated[int, Field(gt=0)] | Literal["auto"],
-        Field(description="samples that are permuted together where they lie in shards, which are permuted first; auto: 65536"),
-    ] = "auto"
-    max_bad: Annotated[
-        BadSamples,
-        BeforeValidator(_limit),
-        Field(description="unreadable samples tolerated; a whole number is short for at_least alone, another one for fraction"),
-    ] = BadSamples()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -104,34 +103,6 @@ class Lines:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def show(self, reading: Reading) -> None:
-        """Nothing."""
-
-    def validated(self, reading: Reading) -> None:
-        """Nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-def open_view(is_wanted: bool = True) -> View:
-    """The display for this process's stderr."""
-    if not is_wanted:
-        return Silent()
-    console = Console(file=sys.stderr)
-    if console.is_jupyter:
-        from omnimask.training.cell import Cell
-
-        return Cell(Console(file=sys.stderr, force_jupyter=False))
-    return Bar(console) if console.is_terminal else Lines(console)
 
 
 def percent(share: float) -> str:

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Mapping
 
-from omnimask.answers import ACCURACY
+from rich.console import Console
+
 from omnimask.data import progress as paced
-from omnimask.hooks import hookimpl
-from omnimask.training.console import Reading, View, open_view
+from omnimask.interfaces.answers import ACCURACY
+from omnimask.registry.observers import Observer, RunInfo, StepResult, Validation
+from omnimask.training.cell import Cell
+from omnimask.training.console import Bar, Lines, Reading, View
 from omnimask.training.logging import LogFile
-from omnimask.training.observers import RunInfo
 from omnimask.training.rate import Rate
-from omnimask.training.step import StepResult
-from omnimask.training.validation import Validation
 
 _ROOT = logging.getLogger("omnimask")
 PROGRESS = paced.logger.name
 """Logger of the lines on work that takes long."""
 
 
-class Display:
-    """Observes one attempt of a run; the framework's warnings, and lines on work that takes long, appear above the progress.
+class Display(Observer):
+    """Shows one attempt of a run; the framework's warnings, and lines on work that takes long, appear above the progress.
 
     Errors do not: they are raised too, and whoever started the run shows them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: RunInfo) -> None:
+        self._run = run
         self._view: View = open_view()
         self._reading: Reading | None = None
         self._recent, self._session = Rate(), Rate()
@@ -35,12 +37,11 @@ class Display:
         if not _is_configured():  # an application that configured logging keeps its own display
             _ROOT.addHandler(self._handler)
 
-    @hookimpl
-    def omnimask_step_end(self, run: RunInfo, result: StepResult, seconds: float, line: object) -> None:
+    def after_step(self, *, result: StepResult, seconds: float, line: object) -> None:
         """The rate is that since the last line of the metrics; what is left is told by the whole attempt."""
         self._recent.add(result.tokens, seconds)
         self._session.add(result.tokens, seconds)
-        progress, steps = run.progress, run.config.steps
+        progress, steps = self._run.progress, self._run.config.steps
         left = self._session.seconds / self._session.steps * (steps - progress.step)
         rate, (accuracy, _) = self._recent.tokens_per_second, accuracies(progress.validation_scores, {})
         self._reading = Reading(progress.step, steps, result.loss, rate, progress.validation_loss, left, accuracy)
@@ -48,19 +49,25 @@ class Display:
         if line is not None:
             self._recent = Rate()
 
-    @hookimpl
-    def omnimask_validated(self, result: Validation, baselines: Mapping[str, Mapping[str, float]]) -> None:
+    def validated(self, *, result: Validation, baselines: Mapping[str, Mapping[str, float]], line: object) -> None:
         """The loss, and the share of right answers beside that of a baseline."""
         if self._reading is not None:
             accuracy, baseline = accuracies(result.scores, baselines)
             shown = dataclasses.replace(self._reading, validation_loss=result.loss, validation_accuracy=accuracy)
             self._view.validated(dataclasses.replace(shown, baseline_accuracy=baseline))
 
-    @hookimpl
-    def omnimask_run_end(self) -> None:
+    def run_end(self, *, status: object) -> None:
         """The terminal is as it was."""
         _ROOT.removeHandler(self._handler)
         self._view.close()
+
+
+def open_view() -> View:
+    """The display for this process's stderr."""
+    console = Console(file=sys.stderr)
+    if console.is_jupyter:
+        return Cell(Console(file=sys.stderr, force_jupyter=False))
+    return Bar(console) if console.is_terminal else Lines(console)
 
 
 def accuracies(

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any, Self, TextIO, TypeAlias
 
 from omnimask.printable import printable
+from omnimask.registry.observers import RunInfo, StepResult, Validation
 from omnimask.training import files
-from omnimask.training.metrics import MetricsFile
-from omnimask.training.observers import Observers, RunInfo
+from omnimask.training.metrics import LoggedStep, step_line, validation_line
+from omnimask.training.metrics_file import MetricsFile
+from omnimask.training.observers import Observers
 from omnimask.training.rate import Rate
-from omnimask.training.step import StepResult
-from omnimask.training.validation import Validation
+from omnimask.training.run_directory import RunDirectory
 
 Scores: TypeAlias = Mapping[str, Mapping[str, float]]
 """By term and name."""
@@ -40,7 +41,8 @@ class Journal:
     """
 
     def __init__(self, run: RunInfo, observers: Observers) -> None:
-        self.metrics = MetricsFile(run.directory.metrics)
+        self._directory = RunDirectory(run.directory)
+        self.metrics = MetricsFile(self._directory.metrics)
         self.observers = observers
         self._run = run
         self._handler: LogFile | None = None
@@ -49,8 +51,8 @@ class Journal:
 
     def __enter__(self) -> Self:
         self._level = _ROOT.level
-        file = self._run.directory.logs / f"rank{self._run.rank}.log"
-        with files.writing(file, self._run.directory.path):
+        file = self._directory.logs / f"rank{self._run.rank}.log"
+        with files.writing(file, self._directory.path):
             self._handler = LogFile(files.open_own(file))
         self._handler.setLevel(logging.INFO)
         self._handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -67,48 +69,29 @@ class Journal:
         _ROOT.setLevel(self._level)
         self.metrics.close()
 
-    def step(self, result: StepResult, seconds: float) -> None:
-        """After a step that was counted already; ``seconds`` is what it took. Raises ``OSError``."""
+    def step(self, result: StepResult, seconds: float, bad_samples: int) -> None:
+        """Log a step that was counted already. Raises ``OSError``.
+
+        Args:
+            result: of the step.
+            seconds: wall-clock time of the step.
+            bad_samples: different unreadable samples of the run so far.
+        """
         self._recent.add(result.tokens, seconds)
         step, config = self._run.progress.step, self._run.config
         line = None
         if step == 1 or step == config.steps or step % config.log_every == 0:
-            line = self._line(result, seconds)
+            line = step_line(LoggedStep(result, self._run.progress, seconds, self._recent.tokens_per_second, bad_samples))
+            line |= self.observers.metrics(result, line)
             self._write(line)
             self._recent = Rate()
-        self.observers.step_end(result, seconds, line)
+        self.observers.after_step(result, seconds, line)
 
     def validation(self, found: Validation, baselines: Scores, seconds: float) -> None:
-        """After a validation; observers are told ``baselines`` of its scores too. Raises ``OSError``."""
-        named = {f"validation_{name}": value for name, value in found.terms.items()}
-        for term, scores in found.scores.items():
-            named |= {f"validation_{term}_{name}": value for name, value in scores.items()}
-        head = {"step": self._run.progress.step, "attempt": self._run.progress.attempt}
-        line = {**head, **named, "validation_loss": found.loss, "seconds": seconds}
+        """Log a validation; observers are given ``baselines`` of its scores too. Raises ``OSError``."""
+        line = validation_line(found, self._run.progress, seconds)
         self._write(line)
         self.observers.validated(found, baselines, line)
-
-    def _line(self, result: StepResult, seconds: float) -> dict[str, Any]:
-        progress = self._run.progress
-        return {
-            "step": progress.step,
-            "attempt": progress.attempt,
-            **{name: term.item() for name, term in result.terms.items()},
-            "loss": result.loss,
-            "lr": result.lr,
-            "grad_norm": result.grad_norm,
-            "tokens": result.tokens,
-            "samples": result.samples,
-            "seconds": seconds,
-            "tokens_per_second": self._recent.tokens_per_second,
-            "total_tokens": progress.tokens,
-            "total_samples": progress.samples,
-            "total_seconds": progress.seconds,
-            "skipped_steps": progress.skipped_steps,
-            "bad_samples": len(progress.bad_samples),
-            "retries": progress.retries,
-            **result.masking,
-        }
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._run.rank == 0:

@@ -12,19 +12,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from omnimask.data.config import BadSamples
 from omnimask.data.loader import LoadedStep
 from omnimask.data.planner import Cursor
 from omnimask.errors import Interrupted, NothingToLearn, RunStopped, UserError
 from omnimask.interfaces import MaskedBatch
 from omnimask.registry import Registry
+from omnimask.registry.observers import RunInfo, StepResult, Validation
 from omnimask.training import files, memory
 from omnimask.training.bad_samples import BadSampleGuard
 from omnimask.training.checkpoint import Checkpoints, verify
 from omnimask.training.closing import closing
-from omnimask.training.config import BadSamples, TrainConfig
+from omnimask.training.config import TrainConfig
 from omnimask.training.deadline import Deadline
 from omnimask.training.logging import Journal, Scores
-from omnimask.training.observers import Observers, RunInfo
+from omnimask.training.observers import Observers
 from omnimask.training.precision import Precision, remedies
 from omnimask.training.progress import Progress
 from omnimask.training.ranks import Ranks, current, told
@@ -32,12 +34,12 @@ from omnimask.training.refusals import refusals
 from omnimask.training.run_directory import RunDirectory, versions
 from omnimask.training.setup import parallel_of, prepare, saver_of, schedule_of
 from omnimask.training.signals import Signals
-from omnimask.training.step import StepResult, StepRunner
+from omnimask.training.step import StepRunner
 from omnimask.training.summary import summarise
 from omnimask.training.switches import determinism, flushed_denormals
 from omnimask.training.tensorboard import check_tensorboard
 from omnimask.training.tidy import Folder
-from omnimask.training.validation import Scored, Validation, Validator
+from omnimask.training.validation import Scored, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +239,7 @@ class Trainer:
     def _info(self) -> RunInfo:
         state, ranks = self.state, self.ranks
         device, show = self.runner.device, self._show and ranks.is_first
-        return RunInfo(self.directory, self.config, state.progress, state.model, state.optimizer, device, ranks.rank, show)
+        return RunInfo(self.directory.path, self.config, state.progress, state.model, state.optimizer, device, ranks.rank, show)
 
     def _begin(self, journal: Journal) -> None:
         """Counts the attempt. A run that continues leaves its folder alone until a step is taken."""
@@ -289,6 +291,8 @@ class Trainer:
         begin = time.perf_counter()
         loaded: LoadedStep | None = None
         with self._postponed():
+            journal.observers.before_step(self.progress.step)
+        with self._postponed():
             loaded = next(loaded_steps, None)
         totals = self.runner.totals(loaded, self._failure)
         assert loaded is not None and loaded.step == self.progress.step, "the loader's steps are not those of the run"
@@ -303,7 +307,7 @@ class Trainer:
         seconds = time.perf_counter() - begin
         self._count(loaded, result, seconds)
         with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
-            journal.step(result, seconds)
+            journal.step(result, seconds, len(self.progress.bad_samples))
         failures = self.progress.failures_in_row
         if failures >= min(FAILURES_IN_ROW, self.config.steps):
             with self.ranks.alike():

@@ -1,77 +1,97 @@
-"""``metrics.jsonl``: one JSON object per logged step and per validation, the source of every curve.
-
-Keys of a step's line: ``step`` (steps taken so far, this one included), ``attempt``, ``loss`` and one key per loss term,
-``lr``, ``grad_norm``, ``tokens``, ``samples``, ``seconds``: all of this step alone; ``tokens_per_second`` since the line
-before; ``total_tokens``, ``total_samples``, ``total_seconds``, ``skipped_steps``, ``bad_samples`` and ``retries`` of the run so
-far; ``mask_ratio``, the share of the step's tokens that maskers hid, of those that could be (``mask_ratio.<modality>`` where
-there are several), and ``mask_kind.<number>``, the share of samples with a branch or stage of a masker, in steps that have any
-but number 0. A value that is not finite is null. A validation's line has ``step``, ``attempt``, ``validation_loss``,
-``validation_<term>``, ``validation_<term>_<score>`` for targets that give scores (``accuracy``, ``top5``, ``cross_entropy``),
-and ``seconds``.
-"""
+"""The metrics of a run: one table writes, documents and reserves the keys of ``metrics.jsonl``. Imports no torch."""
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from omnimask.training import files
-
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from omnimask.registry.observers import Progress, StepResult, Validation
 
 
-class MetricsFile:
-    """Appends lines, and cuts them back to a checkpoint's step when a run resumes."""
+@dataclass(frozen=True)
+class LoggedStep:
+    """What a step's line is computed from; ``tokens_per_second`` is the throughput since the previous line."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: files.Appender | None = None
-
-    def append(self, values: Mapping[str, Any]) -> None:
-        """One line; numbers come back bit for bit. Raises ``OSError``."""
-        self._file = self._file or files.Appender(self.path)
-        self._file.append(json.dumps({name: _plain(value) for name, value in values.items()}, allow_nan=False))
-
-    def sync(self) -> None:
-        """The lines so far survive a power cut."""
-        if self._file is not None:
-            self._file.sync()
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def cut(self, step: int) -> None:
-        """Drops the lines after ``step``, and a torn one."""
-        if not self.path.exists():
-            return
-        self.close()
-        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        data = "".join(json.dumps(line) + "\n" for line in kept).encode()
-        if data != self.path.read_bytes():
-            files.replace(self.path, data)
-
-    def last_attempt(self) -> int:
-        """The largest attempt that wrote a line; 0 if there is none."""
-        return max((line.get("attempt", 0) for line in read_metrics(self.path)), default=0) if self.path.exists() else 0
+    result: StepResult
+    progress: Progress
+    seconds: float
+    tokens_per_second: float
+    bad_samples: int
 
 
-def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``; one that a crash tore is left out."""
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        try:
-            values = json.loads(line) if line else None
-        except ValueError:
-            logger.warning("%s:%d is torn and left out", path, number)
-            continue
-        if isinstance(values, dict) and "step" in values:
-            yield values
+@dataclass(frozen=True)
+class Metric:
+    """One key of a step's line.
+
+    Args:
+        name: the key; a loss term cannot have it.
+        meaning: one phrase for the reference.
+        value: computes it.
+    """
+
+    name: str
+    meaning: str
+    value: Callable[[LoggedStep], Any]
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+POSITION = (
+    Metric("step", "optimizer steps taken, this one included", lambda it: it.progress.step),
+    Metric("attempt", "1 for a new run, one more with every resume", lambda it: it.progress.attempt),
+)
+STEP = (
+    Metric("loss", "weighted sum of the loss terms", lambda it: it.result.loss),
+    Metric("lr", "learning rate of the first parameter group", lambda it: it.result.lr),
+    Metric("grad_norm", "gradient norm before clipping", lambda it: it.result.grad_norm),
+    Metric("tokens", "tokens of the step, over all ranks", lambda it: it.result.tokens),
+    Metric("samples", "samples of the step, over all ranks", lambda it: it.result.samples),
+    Metric("seconds", "wall-clock time of the step", lambda it: it.seconds),
+    Metric("tokens_per_second", "throughput since the previous line", lambda it: it.tokens_per_second),
+    Metric("total_tokens", "tokens of the run so far", lambda it: it.progress.tokens),
+    Metric("total_samples", "samples of the run so far", lambda it: it.progress.samples),
+    Metric("total_seconds", "time in steps so far, without validations and checkpoints", lambda it: it.progress.seconds),
+    Metric("skipped_steps", "steps of the run without an update", lambda it: it.progress.skipped_steps),
+    Metric("bad_samples", "different unreadable samples of the run so far", lambda it: it.bad_samples),
+    Metric("retries", "repeated reads of the run so far", lambda it: it.progress.retries),
+)
+FAMILIES = {
+    "<term>": "each loss term, divided by its number of targets",
+    "mask_ratio": "share of the tokens that the masker hid, of those that it could hide; `mask_ratio.<modality>` where there are "
+    "several, `mask_ratio.<view>` for views other than `main`",
+    "mask_kind.<number>": "share of samples masked by this branch or phase of a masker, in steps that have any but number 0",
+}
+"""Keys of a step's line whose names depend on the recipe. Metrics of plugins' observers join them."""
+VALIDATION = {
+    "validation_<term>": "each loss term on the held-out batches",
+    "validation_<term>_<score>": "each score of a term, for targets that give scores (`accuracy`, `top5`, `cross_entropy`)",
+    "validation_loss": "weighted sum of the terms",
+    "seconds": "wall-clock time of the validation",
+}
+"""Keys of a validation's line, beside those of ``POSITION``."""
+
+_NAMES = frozenset(metric.name for metric in (*POSITION, *STEP)) | {"mask_ratio"}
+_PREFIXES = ("validation_", "mask_ratio.", "mask_kind.")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether ``metrics.jsonl`` uses this key already, so that no loss term may have it."""
+    return name in _NAMES or name.startswith(_PREFIXES)
+
+
+def step_line(logged: LoggedStep) -> dict[str, Any]:
+    """Return the line of a step."""
+    terms = {name: term.item() for name, term in logged.result.terms.items()}
+    return {**_values(POSITION, logged), **terms, **_values(STEP, logged), **logged.result.masking}
+
+
+def validation_line(found: Validation, progress: Progress, seconds: float) -> dict[str, Any]:
+    """Return the line of a validation."""
+    scores = {f"validation_{term}_{name}": value for term, several in found.scores.items() for name, value in several.items()}
+    terms = {f"validation_{name}": value for name, value in found.terms.items()}
+    head = {"step": progress.step, "attempt": progress.attempt}
+    return {**head, **terms, **scores, "validation_loss": found.loss, "seconds": seconds}
+
+
+def _values(metrics: tuple[Metric, ...], logged: LoggedStep) -> Mapping[str, Any]:
+    return {metric.name: metric.value(logged) for metric in metrics}

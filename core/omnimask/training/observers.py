@@ -1,74 +1,40 @@
-"""Those who watch a run: the hooks of plugins, each isolated, and called only where somebody implements them."""
+"""Calls the observers of a run. Errors name the plugin that the observer came from."""
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pluggy
-import torch
-from torch import nn
-
-from omnimask import hooks
 from omnimask.errors import Interrupted, RunStopped, UserError
-from omnimask.references import indented, trace
-from omnimask.registry import Plugin, Registry, discover
-from omnimask.training.config import TrainConfig
-from omnimask.training.progress import Progress
-from omnimask.training.run_directory import RunDirectory
-from omnimask.training.step import StepResult
-from omnimask.training.validation import Validation
+from omnimask.hints import nearest
+from omnimask.registry import Plugin, Registry, discover, hooks
+from omnimask.registry.observers import EVENTS, Observer, RunInfo, Status, StepResult, Validation
+from omnimask.registry.references import indented, trace
 
 logger = logging.getLogger(__name__)
 
-BEGIN = "omnimask_run_begin"
-END = "omnimask_run_end"
-EVENTS = ("omnimask_step_end", "omnimask_validated", "omnimask_checkpoint_saved", END)
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What every hook of a run is given.
-
-    Attributes:
-        directory: paths of the run.
-        config: the recipe's ``train:``.
-        progress: counters, as they are now; only to be read.
-        model: on ``device``; a hook that changes it changes the training.
-        optimizer: with the parameter groups as they became.
-        rank: of this process; hooks are called in that of rank 0 alone.
-        show: whether progress is to be shown on stderr.
-    """
-
-    directory: RunDirectory
-    config: TrainConfig
-    progress: Progress
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    device: torch.device
-    rank: int = 0
-    show: bool = True
+HOOK = "omnimask_observers"
 
 
 class Observers:
-    """Calls the hooks of one attempt; the ``with`` block begins with ``omnimask_run_begin`` and ends with ``omnimask_run_end``.
+    """Context manager: collects the observers of one attempt, and ends each of them with ``run_end``.
 
-    Any error in a hook stops the run, and the message names plugin and hook; ``UserError``, ``RunStopped`` and ``Interrupted`` of a
-    plugin are passed on as they are.
+    An exception of an observer stops the run, and the message names plugin and method. ``UserError``, ``RunStopped`` and
+    ``Interrupted`` pass unchanged.
 
     Args:
-        run: given to every hook.
-        registry: whose plugins are called; default: what is installed.
+        run: given to the hook ``omnimask_observers``.
+        registry: whose plugins are asked; default: what is installed. Ranks other than 0 have no observers.
     """
 
     def __init__(self, run: RunInfo, registry: Registry | None = None) -> None:
         self.run = run
-        self._plugins = (registry or discover()).implementing(BEGIN, *EVENTS) if run.rank == 0 else []
-        self._callers: dict[str, list[tuple[Plugin, pluggy.HookCaller]]] = {name: [] for name in EVENTS}
+        self._plugins = (registry or discover()).implementing(HOOK) if run.rank == 0 else []
+        self._methods: dict[str, list[tuple[Plugin, Callable[..., Any]]]] = {name: [] for name in EVENTS}
 
     def __enter__(self) -> Observers:
         try:
@@ -82,53 +48,71 @@ class Observers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
-        """Ends every observer, also after one that fails."""
+        """End every observer, even if another one fails."""
         first: Exception | None = None
-        for plugin, caller in self._callers[END]:
+        for plugin, method in self._methods["run_end"]:
             try:
-                with attributed(plugin, END):
-                    caller(run=self.run, status=_status(error))
+                with attributed(plugin, "run_end"):
+                    method(status=_status(error))
             except Exception as failure:
                 logger.error("%s", failure)
                 first = first or failure
         if first is not None and error is None:
             raise first
 
-    def step_end(self, result: StepResult, seconds: float, line: Mapping[str, Any] | None) -> None:
-        """After a step that was counted."""
-        for plugin, caller in self._callers["omnimask_step_end"]:
-            with attributed(plugin, "omnimask_step_end"):
-                caller(run=self.run, result=result, seconds=seconds, line=line)
+    def before_step(self, step: int) -> None:
+        """Announce a step."""
+        self._call("before_step", step=step)
+
+    def metrics(self, result: StepResult, taken: Iterable[str]) -> dict[str, float]:
+        """Return the metrics that observers add to a logged step.
+
+        Raises:
+            RunStopped: two of them, or one and the framework, use the same name.
+        """
+        found: dict[str, float] = {}
+        names = set(taken)
+        for plugin, method in self._methods["metrics"]:
+            with attributed(plugin, "metrics"):
+                added = dict(method(result=result))
+                if clash := sorted(names & added.keys()):
+                    raise ValueError(f"a metric called {clash[0]!r} exists already; prefix it ('{plugin.name}.{clash[0]}')")
+                found |= {name: float(value) for name, value in added.items()}
+                names |= added.keys()
+        return found
+
+    def after_step(self, result: StepResult, seconds: float, line: Mapping[str, Any] | None) -> None:
+        """Report a step."""
+        self._call("after_step", result=result, seconds=seconds, line=line)
 
     def validated(self, result: Validation, baselines: Mapping[str, Mapping[str, float]], line: Mapping[str, Any]) -> None:
-        """After a validation that was written."""
-        for plugin, caller in self._callers["omnimask_validated"]:
-            with attributed(plugin, "omnimask_validated"):
-                caller(run=self.run, result=result, baselines=baselines, line=line)
+        """Report a validation."""
+        self._call("validated", result=result, baselines=baselines, line=line)
 
     def checkpoint_saved(self, path: Path, is_best: bool) -> None:
-        """After a checkpoint."""
-        for plugin, caller in self._callers["omnimask_checkpoint_saved"]:
-            with attributed(plugin, "omnimask_checkpoint_saved"):
-                caller(run=self.run, path=path, is_best=is_best)
+        """Report a checkpoint."""
+        self._call("checkpoint_saved", path=path, is_best=is_best)
+
+    def _call(self, event: str, **arguments: Any) -> None:
+        for plugin, method in self._methods[event]:
+            with attributed(plugin, event):
+                method(**arguments)
 
     def _attend(self, plugin: Plugin, module: object) -> None:
-        """From now on the plugin's own hooks are called, and those of the observers that it sends."""
-        with attributed(plugin, BEGIN):
-            sent = hooks.manager(plugin.name, module).hook.omnimask_run_begin(run=self.run)
-            called = hooks.manager(plugin.name, module, *_flat(sent))
-        for name in EVENTS:
-            caller = getattr(called.hook, name)
-            if caller.get_hookimpls():
-                self._callers[name].append((plugin, caller))
+        with attributed(plugin, HOOK):
+            for observer in _flat(hooks.manager(plugin.name, module).hook.omnimask_observers(run=self.run)):
+                _check(observer)
+                for name in EVENTS:
+                    if getattr(type(observer), name) is not getattr(Observer, name):
+                        self._methods[name].append((plugin, getattr(observer, name)))
 
 
 @contextmanager
 def attributed(plugin: Plugin, hook: str, stop: type[UserError | RunStopped] = RunStopped) -> Generator[None]:
-    """Inside the ``with`` block every error is one of the plugin's hook.
+    """Turn any exception inside the ``with`` block into one that names the plugin and its hook or method.
 
     Raises:
-        RunStopped: or whatever ``stop`` is, with the plugin, the hook and the traceback.
+        RunStopped: or ``stop``, with the plugin, the hook and the traceback.
     """
     try:
         yield
@@ -140,18 +124,30 @@ def attributed(plugin: Plugin, hook: str, stop: type[UserError | RunStopped] = R
         raise stop("\n".join(filter(None, (message, indented(trace(error)), rest)))) from error
 
 
-def _flat(sent: Iterable[Sequence[object]]) -> list[object]:
+def _flat(sent: Iterable[Sequence[Observer]]) -> list[Observer]:
     for several in sent:
         if not isinstance(several, Sequence):
-            raise TypeError(f"{BEGIN} returns a list of observers, not {type(several).__name__}")
-    observers = [observer for several in sent for observer in several]
-    for observer in observers:
-        if not any(hasattr(getattr(observer, name, None), "omnimask_impl") for name in EVENTS):
-            raise TypeError(f"the observer {observer!r} has none of the methods {', '.join(EVENTS)}, marked with omnimask.hookimpl")
-    return observers
+            raise TypeError(f"{HOOK} returns a list of observers, not {type(several).__name__}")
+    return [observer for several in sent for observer in several]
 
 
-def _status(error: BaseException | None) -> str:
+def _check(observer: object) -> None:
+    """Raise TypeError for anything but an observer, a misspelt method, or one that cannot be called as the loop does."""
+    if not isinstance(observer, Observer):
+        raise TypeError(f"the observer {observer!r} is no subclass of omnimask.Observer")
+    own = {name for cls in type(observer).__mro__ if cls not in (Observer, object) for name in vars(cls)}
+    for name in sorted(own - set(EVENTS)):
+        if not name.startswith("_") and (meant := nearest(name, EVENTS)):
+            raise TypeError(f"{type(observer).__qualname__} has a method {name!r}, which is never called{meant}")
+    for name in own & set(EVENTS):
+        keywords = inspect.signature(getattr(Observer, name)).parameters.keys() - {"self"}
+        try:
+            inspect.signature(getattr(observer, name)).bind(**dict.fromkeys(keywords))
+        except TypeError as error:
+            raise TypeError(f"{type(observer).__qualname__}.{name} must take {', '.join(sorted(keywords))}: {error}") from error
+
+
+def _status(error: BaseException | None) -> Status:
     if error is None:
         return "finished"
     return "interrupted" if isinstance(error, Interrupted) else "stopped" if isinstance(error, RunStopped) else "failed"

@@ -11,9 +11,9 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from omnimask.errors import UserError
-from omnimask.hooks import manager
 from omnimask.interfaces import Context
 from omnimask.registry import discover
+from omnimask.registry.hooks import manager
 from omnimask.training.observers import attributed
 
 LearningRate = Annotated[float, Field(gt=0, description="peak learning rate; the schedule gives a factor of it")]

@@ -6,10 +6,8 @@ import logging
 
 import torch
 
-from omnimask.hooks import hookimpl
-from omnimask.training.observers import RunInfo
+from omnimask.registry.observers import Observer, RunInfo, StepResult
 from omnimask.training.rate import Rate
-from omnimask.training.step import StepResult
 
 logger = logging.getLogger(__name__)
 
@@ -20,20 +18,21 @@ FACTOR = 3.0
 """A rate this many times below the run's own, over so many seconds and ``FIRST`` steps, is a slowdown."""
 
 
-class Slowdown:
-    """Observes one attempt of a run, and warns once.
+class Slowdown(Observer):
+    """Warns once when a run becomes slow. The rate is that of whole steps, including the wait for the loader.
 
-    The rate is that of whole steps, the wait for the loader included.
+    Args:
+        run: that is observed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: RunInfo) -> None:
+        self._run = run
         self._num_steps = 0
         self._first, self._recent = Rate(), Rate()
         self._has_warned = False
 
-    @hookimpl
-    def omnimask_step_end(self, run: RunInfo, result: StepResult, seconds: float) -> None:
-        """Compares the last steps with the first ones."""
+    def after_step(self, *, result: StepResult, seconds: float, line: object) -> None:
+        """Compare the last steps with the first ones."""
         self._num_steps += 1
         if self._num_steps <= WARM_UP or self._has_warned:
             return
@@ -47,7 +46,7 @@ class Slowdown:
         self._recent = Rate()
         if now * FACTOR < before:
             self._has_warned = True
-            logger.warning("%s tokens/s, and %s at the beginning: %s", f"{now:,.0f}", f"{before:,.0f}", _remedy(run))
+            logger.warning("%s tokens/s, and %s at the beginning: %s", f"{now:,.0f}", f"{before:,.0f}", _remedy(self._run))
 
 
 def _remedy(run: RunInfo) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from omnimask.data.loader import LoadedStep
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
+from omnimask.registry.observers import Skipped, StepResult
 from omnimask.training.ema import Ema
 from omnimask.training.masking import mask_counts, mask_shares
 from omnimask.training.memory import is_out_of_memory
@@ -21,29 +21,6 @@ from omnimask.training.precision import Precision
 from omnimask.training.ranks import Name, Ranks
 from omnimask.training.schedules import Schedule
 from omnimask.training.seeding import seed_torch
-
-Skipped = Literal["non-finite loss", "non-finite gradient", "no readable sample", "nothing to answer"]
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step gave, over all ranks.
-
-    ``terms`` () each stay on the device until they are logged. ``skipped`` says why the weights were not touched, None if they
-    were. ``is_failure``: nothing was asked, or a number was not finite, and not just because an fp16 loss scale is still being
-    found. ``masking`` are
-    :func:`omnimask.training.masking.mask_shares`.
-    """
-
-    loss: float
-    grad_norm: float
-    lr: float
-    tokens: int
-    samples: int
-    terms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    skipped: Skipped | None = None
-    is_failure: bool = False
-    masking: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)

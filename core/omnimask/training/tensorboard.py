@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from omnimask.errors import UserError
-from omnimask.hooks import hookimpl
+from omnimask.registry.observers import Observer, RunInfo
 from omnimask.training import files
 from omnimask.training.config import TrainConfig
-from omnimask.training.observers import RunInfo
 
 
-class TensorBoard:
-    """Observes a run: every number of ``metrics.jsonl`` is a scalar in ``logs/tensorboard``.
+class TensorBoard(Observer):
+    """Writes every number of ``metrics.jsonl`` as a scalar to ``logs/tensorboard``.
 
     Args:
         run: events after its present step, of an attempt that was cut off, are purged.
@@ -24,29 +23,25 @@ class TensorBoard:
     def __init__(self, run: RunInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._directory = run.directory
+        self._home, self._folder = run.directory, run.directory / "logs" / "tensorboard"
         with self._writing():
-            self._writer: Any = SummaryWriter(str(run.directory.logs / "tensorboard"), purge_step=run.progress.step + 1)
+            self._writer: Any = SummaryWriter(str(self._folder), purge_step=run.progress.step + 1)
 
-    @hookimpl
-    def omnimask_step_end(self, line: Mapping[str, Any] | None) -> None:
+    def after_step(self, *, result: object, seconds: float, line: Mapping[str, Any] | None) -> None:
         """Loss, terms, rate and the rest."""
         if line is not None:
             self._add(line)
 
-    @hookimpl
-    def omnimask_validated(self, line: Mapping[str, Any]) -> None:
+    def validated(self, *, result: object, baselines: object, line: Mapping[str, Any]) -> None:
         """Losses and scores of held-out samples."""
         self._add(line)
 
-    @hookimpl
-    def omnimask_checkpoint_saved(self) -> None:
+    def checkpoint_saved(self, *, path: object, is_best: bool) -> None:
         """What lies before a checkpoint survives whatever comes."""
         with self._writing():
             self._writer.flush()
 
-    @hookimpl
-    def omnimask_run_end(self) -> None:
+    def run_end(self, *, status: object) -> None:
         """Everything is on disk."""
         with self._writing():
             self._writer.close()
@@ -61,7 +56,7 @@ class TensorBoard:
         try:
             yield
         except OSError as error:
-            raise files.stopped(error, self._directory.logs / "tensorboard", self._directory.path) from error
+            raise files.stopped(error, self._folder, self._home) from error
 
 
 def check_tensorboard(config: TrainConfig) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from omnimask.errors import UserError
 from omnimask.training import files
 from omnimask.training.checkpoint import Checkpoints
-from omnimask.training.metrics import MetricsFile
+from omnimask.training.metrics_file import MetricsFile
 from omnimask.training.progress import Progress
 from omnimask.training.ranks import Ranks
 from omnimask.training.run_directory import RunDirectory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +11,12 @@ from torch import Tensor, nn
 from omnimask.data.progress import Paced
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
+from omnimask.registry.observers import Validation
 from omnimask.training.parallel import Replicas
 from omnimask.training.precision import Precision
 from omnimask.training.ranks import Name, Ranks
 from omnimask.training.seeding import seed_torch
 from omnimask.training.step import summed
-
-
-@dataclass(frozen=True)
-class Validation:
-    """``loss`` weighted, its ``terms``, and ``scores`` by term and name, each the mean over the term's targets."""
-
-    loss: float
-    terms: Mapping[str, float]
-    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
-from omnimask.data.cache import cache_folder
+from omnimask.cache import cache_folder
 from omnimask.data.walk import describe_endings, log_left_out, walk
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import SUFFIX, ShardIndex, make_index, read_index

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from omnimask.data.cache import cache_folder
+from omnimask.cache import cache_folder
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.cache import FileCache
 from omnimask_datasets.shards.download import Remote, check_url

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from omnimask.discovery import GROUP, collect
 from omnimask.interfaces import Context
+from omnimask.registry.installed import GROUP, collect
 from omnimask_datasets.shards.dataset import Shards
 
 Content = Sequence[tuple[str, bytes]]

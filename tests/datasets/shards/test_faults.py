@@ -14,9 +14,9 @@ import torch
 from toy_grammar import Sentences
 
 from omnimask.builder import Built, build
+from omnimask.data.config import BadSamples
 from omnimask.interfaces import Context
 from omnimask.recipe import load_recipe
-from omnimask.training.config import BadSamples
 from omnimask.training.loop import Trainer
 from omnimask.training.run_directory import RunDirectory
 from omnimask_datasets.shards.sources import DatasetSource

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from omnimask.discovery import register
-from omnimask.distributions import OWN
 from omnimask.errors import UserError
-from omnimask.references import indented, shorten
-from omnimask.registry import Plugin, Registrar, Registry
+from omnimask.registry.distributions import OWN
+from omnimask.registry.installed import register
+from omnimask.registry.references import indented, shorten
+from omnimask.registry.registry import Plugin, Registrar, Registry
 
 MODULE = "omnimask_file_"
 """Begins the module's name of a file: ``my.py`` is ``omnimask_file_my``."""
@@ -131,6 +131,6 @@ def _module(path: Path, name: str) -> Any:
 
 
 def _own_names() -> set[tuple[str, str]]:
-    from omnimask.discovery import find
+    from omnimask.registry.installed import find
 
     return {(entry.kind, entry.name) for entry in find().entries() if entry.plugin.distribution == OWN}

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from omnimask.batch import MaskedBatch
-    from omnimask.interfaces import Tokenizer
-    from omnimask.model import MaskedModel
-    from omnimask.tokens import TokenSpec
+    from torch import Tensor, nn
+
+    from omnimask.interfaces.batch import MaskedBatch, Result
+    from omnimask.interfaces.data_protocols import Tokenizer
+    from omnimask.interfaces.tokens import TokenSpec
+
+
+class Model(Protocol):
+    """A masked model, as initializers and exporters see it.
+
+    Attributes:
+        passes: modules by name, in order; each has ``embeddings`` by modality, an ``encoder`` and ``predictors`` by label.
+        backbone: name of the pass whose encoder is evaluated and exported.
+    """
+
+    passes: nn.ModuleDict
+    backbone: str
+
+    def each(self) -> Sequence[Any]:
+        """Return the passes, in order."""
+        ...
+
+    def predict(self, batch: MaskedBatch, *, only_asked: bool = False) -> Mapping[str, Result]:
+        """Return features and predictions by pass; no answer is read."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return every tensor by name."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """Copy tensors in by name."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield trained tensors by name, shared ones once."""
+        ...
 
 
 @runtime_checkable
 class Initializer(Protocol):
     """Gives a model that was just built the weights that it begins with, from a file of another program."""
 
-    def __call__(self, model: MaskedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
+    def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
         """Copies weights into ``model``.
 
         Args:
@@ -40,7 +73,7 @@ class Trained:
     as YAML; ``batch`` a few held-out samples with the masks of validation, to compare outputs on.
     """
 
-    model: MaskedModel
+    model: Model
     tokenizers: Mapping[str, Tokenizer]
     specs: Mapping[str, TokenSpec]
     recipe: str

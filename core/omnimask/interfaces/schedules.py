@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 if TYPE_CHECKING:
-    from omnimask.draw import Draw
+    from omnimask.interfaces.draw import Draw
 
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.batch import Prediction
+from omnimask.interfaces.batch import Prediction
 
 ACCURACY, TOP5, CROSS_ENTROPY = "accuracy", "top5", "cross_entropy"
 """Names of scores that are shown wherever a target gives them: shares of right answers, first or among the first five, and the

@@ -12,8 +12,8 @@ from typing import Any
 
 from omnimask.errors import UserError
 from omnimask.hints import listed, nearest
-from omnimask.references import indented, resolve, trace
-from omnimask.signature import options_of
+from omnimask.registry.references import indented, resolve, trace
+from omnimask.registry.signature import options_of
 from omnimask.stdout import printing_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ KINDS = (
 )
 
 
+SUFFIXES = (".yaml", ".yml")
+"""Endings of recipes' files."""
 _NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 
 
@@ -294,13 +296,3 @@ def _import_failure(entry: Entry, about: str, error: Exception) -> str:
     if missing:
         return f"{about} cannot be imported from {entry.reference}: {error}"
     return f"{about} cannot be imported from {entry.reference}: {type(error).__name__}: {error}\n{indented(trace(error))}"
-
-
-def discover(refresh: bool = False) -> Registry:
-    """The registry of the installed plugins, made once per process, and of the files in use; ``refresh`` looks again."""
-    from omnimask.discovery import find
-    from omnimask.plugin_files import over
-
-    if refresh:
-        find.cache_clear()
-    return over(find())

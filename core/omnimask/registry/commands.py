@@ -16,10 +16,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from omnimask import __version__
-from omnimask.distributions import COMMANDS, PLUGINS, VARIABLE, allowed_names, identity, incompatible, scan
 from omnimask.errors import UserError
-from omnimask.references import indented, resolve, trace
+from omnimask.registry.distributions import COMMANDS, PLUGINS, VARIABLE, allowed_names, identity, incompatible, scan
+from omnimask.registry.references import indented, resolve, trace
+from omnimask.version import __version__
 
 
 @dataclass(frozen=True)

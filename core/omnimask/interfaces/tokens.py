@@ -13,10 +13,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.draw import Draw
+from omnimask.interfaces.draw import Draw
 
 Array: TypeAlias = Any
 """``numpy.ndarray`` on the host, ``torch.Tensor`` on the device."""
+SPECIAL = "special"
+"""The boolean field of tokens that are never hidden and never asked for."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.tokens import Array
+from omnimask.interfaces.tokens import Array
 
 AttentionKind: TypeAlias = Literal["full", "causal", "ranked"]
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from omnimask.commands import Command, clashes
-from omnimask.distributions import OWN
 from omnimask.errors import UserError
-from omnimask.recipe.shipped import SUFFIXES
-from omnimask.registry import Entry, Plugin, RecipeFolder, Registry
+from omnimask.registry.commands import Command, clashes
+from omnimask.registry.distributions import OWN
+from omnimask.registry.registry import SUFFIXES, Entry, Plugin, RecipeFolder, Registry
 from omnimask.stdout import printing_to_stderr
 
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from omnimask.registry import Plugin, Registry
+from omnimask.registry.registry import Plugin, Registry
 
 CORE = "core"
 

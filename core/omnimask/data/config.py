@@ -1,0 +1,43 @@
+"""The `data:` keys that every recipe has, with their documentation. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class BadSamples(BaseModel):
+    """How many unreadable samples a run tolerates before it stops: the larger of the two."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fraction: Annotated[float, Field(ge=0, le=1, description="share of the data set")] = 0.001
+    at_least: Annotated[int, Field(ge=0, description="this many are always tolerated")] = 10
+
+
+def _limit(value: Any) -> Any:
+    """``10`` is short for ``{fraction: 0, at_least: 10}``, and ``0.01`` for ``{fraction: 0.01, at_least: 0}``."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return {"fraction": 0.0, "at_least": value} if isinstance(value, int) else {"fraction": value, "at_least": 0}
+
+
+class DataOptions(BaseModel):
+    """The keys of `data:` that belong to the framework; all others belong to the data set named there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    validation: Annotated[float, Field(ge=0, lt=1, description="share of the samples held out, chosen by a hash of their key")] = (
+        0.05
+    )
+    max_validation: Annotated[int, Field(gt=0, description="at most this many held-out samples are used per validation")] = 2048
+    window: Annotated[
+        Annotated[int, Field(gt=0)] | Literal["auto"],
+        Field(description="samples that are permuted together where they lie in shards, which are permuted first; auto: 65536"),
+    ] = "auto"
+    max_bad: Annotated[
+        BadSamples,
+        BeforeValidator(_limit),
+        Field(description="unreadable samples tolerated; a whole number is short for at_least alone, another one for fraction"),
+    ] = BadSamples()

@@ -1,0 +1,120 @@
+"""The public interfaces, and the one place to import them and their data types from.
+
+Shapes: L tokens of one sample and modality; P store tokens of a batch (all samples and modalities); T slots and S sequences of
+a stream; N targets; B samples; D width; A position axes. On the host arrays are NumPy, on the device they are torch tensors; the
+dataclasses are the same. Every dataclass is frozen: nothing mutates its input.
+"""
+
+from omnimask.interfaces.answers import Blank, Candidate, OfSamples, RanksIds, Scores
+from omnimask.interfaces.batch import (
+    CONTENT,
+    NOTHING,
+    Asked,
+    AttentionKind,
+    Encoded,
+    Layout,
+    LossTerm,
+    MaskedBatch,
+    Packed,
+    PairBias,
+    Pairs,
+    Placement,
+    Prediction,
+    Reads,
+    Result,
+    Run,
+    Stream,
+    Targets,
+    View,
+)
+from omnimask.interfaces.context import Context
+from omnimask.interfaces.data_protocols import (
+    Augment,
+    Corpus,
+    Corruptor,
+    CountsShape,
+    Dataset,
+    Decoder,
+    JointMasker,
+    Masker,
+    ReadsShape,
+    ReadsSpelled,
+    Shortens,
+    Splits,
+    Tokenizer,
+    Transform,
+)
+from omnimask.interfaces.draw import Draw
+from omnimask.interfaces.figures import Reconstruction, Renderer
+from omnimask.interfaces.model_protocols import Embedding, Encoder, Module, Position, Predictor, Target
+from omnimask.interfaces.suggestions import FindsData, Suggester, Suggestion
+from omnimask.interfaces.tokens import SPECIAL, Array, FieldSpec, Masking, Sample, Tokens, TokenSpec
+from omnimask.interfaces.weights import Exported, Exporter, Initializer, Model, Trained
+from omnimask.paths import LocalOrName
+
+__all__ = [
+    "CONTENT",
+    "NOTHING",
+    "SPECIAL",
+    "Array",
+    "Asked",
+    "AttentionKind",
+    "Augment",
+    "Blank",
+    "Candidate",
+    "Context",
+    "Corpus",
+    "Corruptor",
+    "CountsShape",
+    "Dataset",
+    "Decoder",
+    "Draw",
+    "Embedding",
+    "Encoded",
+    "Encoder",
+    "Exported",
+    "Exporter",
+    "FieldSpec",
+    "FindsData",
+    "Initializer",
+    "JointMasker",
+    "Layout",
+    "LocalOrName",
+    "LossTerm",
+    "MaskedBatch",
+    "Masker",
+    "Masking",
+    "Model",
+    "Module",
+    "OfSamples",
+    "Packed",
+    "PairBias",
+    "Pairs",
+    "Placement",
+    "Position",
+    "Prediction",
+    "Predictor",
+    "RanksIds",
+    "Reads",
+    "ReadsShape",
+    "ReadsSpelled",
+    "Reconstruction",
+    "Renderer",
+    "Result",
+    "Run",
+    "Sample",
+    "Scores",
+    "Shortens",
+    "Splits",
+    "Stream",
+    "Suggester",
+    "Suggestion",
+    "Target",
+    "Targets",
+    "TokenSpec",
+    "Tokenizer",
+    "Tokens",
+    "Trained",
+    "Transform",
+    "View",
+]

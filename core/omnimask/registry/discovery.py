@@ -1,0 +1,17 @@
+"""The registry that everything else asks: installed plugins, and the plugin files of the recipe in use. Imports no torch."""
+
+from __future__ import annotations
+
+from omnimask.registry.installed import find
+from omnimask.registry.plugin_files import over
+from omnimask.registry.registry import Registry
+
+
+def discover(refresh: bool = False) -> Registry:
+    """Return the registry of installed plugins and of the plugin files in use.
+
+    It is made once per process; ``refresh`` looks again at what is installed.
+    """
+    if refresh:
+        find.cache_clear()
+    return over(find())

@@ -1,0 +1,71 @@
+"""Hook specifications: what the host calls in a plugin. Imports no torch.
+
+A plugin's module implements hooks as functions marked with ``omnimask.hookimpl``; it may leave out arguments that
+it does not need. The core goes first, then plugins by the name of their distribution.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from omnimask.hints import nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from omnimask.registry.observers import Observer, RunInfo
+    from omnimask.registry.registry import Registrar
+
+hookspec = pluggy.HookspecMarker("omnimask")
+hookimpl = pluggy.HookimplMarker("omnimask")
+
+
+@hookspec
+def omnimask_register(registry: Registrar) -> None:
+    """Register components and recipes by name, as lazy references; called once when plugins are discovered."""
+
+
+@hookspec
+def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> None:
+    """Change, in place, the parameter groups that an optimiser is about to be made with.
+
+    At first there is one group, with ``params`` (every trainable parameter) and ``weight_decay``. A group may be split, and may get
+    a ``weight_decay`` of its own, or an ``lr_scale`` by which its learning rate is multiplied; afterwards every trainable parameter
+    must be in exactly one group.
+    """
+
+
+@hookspec
+def omnimask_observers(run: RunInfo) -> Sequence[Observer] | None:
+    """Return observers of a run that begins or continues; called on rank 0."""
+
+
+RUN_TIME = ("omnimask_parameter_groups", "omnimask_observers")
+"""The hooks that are called while a run is prepared and trained."""
+
+
+def manager(name: str, implementer: object) -> pluggy.PluginManager:
+    """A plugin manager that knows the hooks above and one plugin's implementations.
+
+    Raises:
+        pluggy.PluginValidationError: an implementation has an unknown name or unknown arguments.
+    """
+    found = pluggy.PluginManager("omnimask")
+    found.add_hookspecs(sys.modules[__name__])
+    found.register(implementer, name=name)
+    try:
+        found.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise pluggy.PluginValidationError(error.plugin, f"{error}{_meant(str(error))}") from error
+    return found
+
+
+def _meant(message: str) -> str:
+    """A suggestion where a message names an unknown hook."""
+    named = re.search(r"unknown hook '(\w+)'", message)
+    return nearest(named[1], [name for name in globals() if name.startswith("omnimask_")]) if named else ""

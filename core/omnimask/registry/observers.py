@@ -1,0 +1,165 @@
+"""Observers of a training run, and what they are given. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Skipped = Literal["non-finite loss", "non-finite gradient", "no readable sample", "nothing to answer"]
+Status = Literal["finished", "interrupted", "stopped", "failed"]
+
+
+class Progress(Protocol):
+    """Counters of a run, read-only and live.
+
+    Attributes:
+        step: optimizer steps taken, skipped ones included.
+        attempt: 1 for a new run, one more with every resume.
+        tokens, samples: trained on so far, over all ranks.
+        seconds: spent in steps, without validations and checkpoints.
+        skipped_steps: steps without an update.
+        retries: repeated reads, over all ranks.
+        loss: of the last step with an update.
+        validation_loss, validation_scores: of the last validation; scores by term and name.
+        best_step, best_loss: step and value of the smallest validation loss.
+    """
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def skipped_steps(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def loss(self) -> float | None: ...
+    @property
+    def validation_loss(self) -> float | None: ...
+    @property
+    def validation_scores(self) -> Mapping[str, Mapping[str, float]]: ...
+    @property
+    def best_step(self) -> int | None: ...
+    @property
+    def best_loss(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run, as its observers see it.
+
+    Attributes:
+        directory: folder of the run.
+        config: the recipe's ``train:`` section, one attribute per key (``config.steps``).
+        progress: live counters.
+        model: on ``device``; changing it changes the training.
+        optimizer: with its final parameter groups.
+        device: where the model is trained.
+        rank: of this process; observers run on rank 0 only.
+        show: whether progress is displayed on stderr.
+    """
+
+    directory: Path
+    config: Any
+    progress: Progress
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    rank: int = 0
+    show: bool = True
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of one optimizer step over all ranks.
+
+    Attributes:
+        loss: weighted sum of the terms; NaN where nothing was computed.
+        grad_norm: before clipping.
+        lr: learning rate of the first parameter group, without its ``lr_scale``.
+        tokens, samples: in the step.
+        terms: () each, unweighted; they stay on the device until they are logged.
+        skipped: why there was no update; None if there was one.
+        is_failure: nothing was asked or a number was not finite, other than while an fp16 loss scale is still being found.
+        masking: mask ratios and mask kinds of the step, as they are logged.
+    """
+
+    loss: float
+    grad_norm: float
+    lr: float
+    tokens: int
+    samples: int
+    terms: Mapping[str, Tensor] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    skipped: Skipped | None = None
+    is_failure: bool = False
+    masking: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Outcome of one validation: the weighted ``loss``, its ``terms``, and ``scores`` by term and name (means over the targets)."""
+
+    loss: float
+    terms: Mapping[str, float]
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+
+
+class Observer:
+    """Watches one attempt of a run; override the methods you need.
+
+    Plugins return observers from the hook ``omnimask_observers``. The loop calls them by keyword and waits for them. An exception
+    stops the run and names the plugin; checkpoints stay intact.
+    """
+
+    def before_step(self, *, step: int) -> None:
+        """Called before a step is loaded; ``step`` counts from 0."""
+
+    def metrics(self, *, result: StepResult) -> Mapping[str, float]:
+        """Return additional metrics for a logged step, by name. They join the step's line in ``metrics.jsonl``."""
+        return {}
+
+    def after_step(self, *, result: StepResult, seconds: float, line: Mapping[str, Any] | None) -> None:
+        """Called after a step was taken and counted.
+
+        Args:
+            result: of the step.
+            seconds: wall-clock time of the step, including the wait for the loader.
+            line: what was written to ``metrics.jsonl``; None for a step that is not logged (``train.log_every``).
+        """
+
+    def validated(self, *, result: Validation, baselines: Mapping[str, Mapping[str, float]], line: Mapping[str, Any]) -> None:
+        """Called after a validation.
+
+        Args:
+            result: of the validation.
+            baselines: scores of predictions that need no model, by term and name, where there are any.
+            line: what was written to ``metrics.jsonl``.
+        """
+
+    def checkpoint_saved(self, *, path: Path, is_best: bool) -> None:
+        """Called when a checkpoint is complete on disk and old ones are removed.
+
+        Args:
+            path: folder of the checkpoint.
+            is_best: it has the smallest validation loss so far.
+        """
+
+    def run_end(self, *, status: Status) -> None:
+        """Called at the end of an attempt: ``finished`` (``summary.json`` is written), ``interrupted`` by a signal or deadline,
+        ``stopped`` for a reason that was reported, or ``failed``. Called for every observer, even if another one fails."""
+
+
+EVENTS = ("before_step", "metrics", "after_step", "validated", "checkpoint_saved", "run_end")
+"""Names of an observer's methods."""
