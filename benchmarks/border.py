@@ -9,8 +9,9 @@ from unittest.mock import patch
 
 from protocol import Comparison, Variant, compare
 
-from omnimask.builder import build
-from omnimask.data import border, collate, pipeline
+from omnimask.builder.build import build
+from omnimask.data import border, pipeline
+from omnimask.data import collation as collate
 from omnimask.data.planner import Place
 from omnimask.recipe import load_recipe
 

@@ -12,14 +12,15 @@ import torch
 from protocol import Comparison, Variant, compare
 from torch import Tensor, nn
 
-import omnimask.model
+import omnimask.network.model
 from omnimask.component import named
 from omnimask.data.loader import LoadedStep
 from omnimask.data.planner import Cursor
 from omnimask.interfaces import MaskedBatch
+from omnimask.training.checkpoints.run_directory import RunDirectory
 from omnimask.training.config import TrainConfig
+from omnimask.training.inputs import RunContext, TrainingData
 from omnimask.training.loop import Trainer
-from omnimask.training.run_directory import RunDirectory
 
 FIRST = 20
 """Steps that are not timed: making the directory and the first allocations."""
@@ -37,10 +38,10 @@ class Perceptron(nn.Module):
 
     def forward(
         self, batch: MaskedBatch, denominators: dict[str, float] | None = None, *, is_scored: bool = False
-    ) -> omnimask.model.Output:
+    ) -> omnimask.network.model.Output:
         x: Tensor = batch.labels["x"]
         loss = (self.layers(x) - x).square().mean(1).sum() / (denominators or self.counts(batch))["loss"]
-        return omnimask.model.Output(loss, {"loss": loss.detach()})
+        return omnimask.network.model.Output(loss, {"loss": loss.detach()})
 
 
 def batch_of(rows: int, width: int) -> MaskedBatch:
@@ -77,7 +78,8 @@ class Loop:
                 checkpoint_every=10 * self.steps,
             )
             directory = RunDirectory(folder / "run")
-            trainer = Trainer(self.model, loaded, None, config, 0, directory, torch.device("cpu"), show=False)
+            run = RunContext(directory, torch.device("cpu"), show=False)
+            trainer = Trainer(self.model, TrainingData(loaded), config, run)
             directory.create("omnimask: 1\n", {})
             trainer.fit()
         finally:

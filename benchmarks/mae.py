@@ -16,7 +16,7 @@ from protocol import Comparison, Variant, compare
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.interfaces import Draw, MaskedBatch, Sample
 from omnimask.recipe import load_recipe
 

@@ -28,15 +28,15 @@ import torch
 from protocol import machine
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.data.planner import Cursor, Place
 from omnimask.evaluation.features import Pool, clean_pipeline, encode, initial_model
 from omnimask.interfaces import Context
-from omnimask.model import MaskedModel
+from omnimask.network.model import MaskedModel
 from omnimask.recipe import load_recipe
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 from omnimask_datasets.english import English
-from omnimask_text import train as tokenizers
+from omnimask_text.tokenize import train as tokenizers
 
 WIDTH, DEPTH, HEADS, VOCABULARY, LENGTH, BATCH, RATE, WARMUP = 64, 2, 4, 1024, 96, 1024, 1.2e-3, 40
 PAIRS, SHORTEST, STEPS = 256, 150, 3500

@@ -159,7 +159,7 @@ def _photos(folder: Path, count: int = 256) -> Path:
 
 
 def _measure(name: str, changes: Sequence[str], sample_bytes: float | None) -> Model:
-    from omnimask.builder import build
+    from omnimask.builder.build import build
     from omnimask.data.planner import Place
     from omnimask.recipe import load_recipe
     from omnimask.report.inspection import BACKWARD, activation_bytes, forward_flops

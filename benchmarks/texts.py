@@ -25,10 +25,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.interfaces import Draw, MaskedBatch, Sample, Tokens
 from omnimask.recipe import load_recipe
-from omnimask_text.english import FOLDER
+from omnimask_text.tokenize.english import FOLDER
 
 TEXTS, CONTEXT, MEAN, SPREAD = 12, 256, 128, 0.6
 WIDTH, DEPTH, HEADS, VOCABULARY = 384, 6, 6, 8192

@@ -34,7 +34,7 @@ from omnimask.cli import main as omnimask
 from omnimask.component import Component, kind_of
 from omnimask.errors import UserError
 from omnimask.recipe import load_recipe, shipped_recipes
-from omnimask.recipe.text import dump, parse
+from omnimask.recipe.yaml_text import dump, parse
 from omnimask.registry import KINDS, discover
 from omnimask.registry.signature import options_of
 

@@ -32,7 +32,8 @@ from damaged_forms import FORMS, TEXTS
 
 IMPORTS = (
     "omnimask.cli", "omnimask.run.api", "omnimask.run.finish", "omnimask_datasets.huggingface", "omnimask_datasets.shards.write",
-    "omnimask_image.decode", "omnimask_text.byte", "scipy.stats", "matplotlib.pyplot", "pyarrow.parquet", "webdataset.writer",
+    "omnimask_image.decode.pillow_decoder", "omnimask_text.tokenize.byte", "scipy.stats", "matplotlib.pyplot",
+    "pyarrow.parquet", "webdataset.writer",
 )  # fmt: skip
 SECONDS = 10.0
 MEMORY = 3 * 2**30

@@ -11,12 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from omnimask.components.maskers.block import BlockMasker
+from omnimask.components.maskers.grid import GridMasker
+from omnimask.components.maskers.multi_block import MultiBlockMasker
+from omnimask.components.maskers.random import RandomMasker
+from omnimask.components.maskers.span import SpanMasker
 from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens
-from omnimask.maskers.block import BlockMasker
-from omnimask.maskers.grid import GridMasker
-from omnimask.maskers.multi_block import MultiBlockMasker
-from omnimask.maskers.random import RandomMasker
-from omnimask.maskers.span import SpanMasker
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "assets" / "maskers.png"
 SIDE, SAMPLES = 14, 4

@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from omnimask_text.train import files, train
+from omnimask_text.tokenize.train import files, train
 
 FOLDER = Path(__file__).resolve().parent.parent / "plugins" / "omnimask_text" / "english"
 VOCABULARY = 8192

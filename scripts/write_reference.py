@@ -17,8 +17,8 @@ import yaml
 from omnimask.data.config import BadSamples, DataOptions
 from omnimask.recipe import OptionSchema, describe, shipped_recipes
 from omnimask.registry import KINDS, Entry, Registry, discover
-from omnimask.training import metrics
 from omnimask.training.config import TrainConfig
+from omnimask.training.monitoring import metrics
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 SYSTEMS = FOLDER.parent / "systems.yaml"
@@ -121,7 +121,7 @@ def metrics_page() -> str:
 
     position = [(metric.name, metric.meaning) for metric in metrics.POSITION]
     lines = [
-        "<!-- Written by scripts/write_reference.py; edit core/omnimask/training/metrics.py instead. -->\n",
+        "<!-- Written by scripts/write_reference.py; edit core/omnimask/training/monitoring/metrics.py instead. -->\n",
         "# Metrics",
         "",
         "The keys of `metrics.jsonl`, one JSON object per logged step and per validation. Non-finite values are null. Observers of "

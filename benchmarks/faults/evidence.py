@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omnimask.errors import UserError
-from omnimask.training.checkpoint import Checkpoints, Damaged, verify
+from omnimask.training.checkpoints.directory import Checkpoints, Damaged, verify
 
 WEIGHTS = ("model.safetensors", "ema.safetensors")
 SHARES = "shards"

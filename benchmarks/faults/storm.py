@@ -79,7 +79,7 @@ def draw_recipe(rng: random.Random, name: str) -> tuple[list[str], str]:
     Raises:
         RuntimeError: none of many draws fits.
     """
-    from omnimask.builder import build
+    from omnimask.builder.build import build
     from omnimask.errors import UserError
     from omnimask.recipe import load_recipe
 

@@ -13,18 +13,31 @@ from omnimask.registry.observers import Observer
 from omnimask.version import __version__
 
 if TYPE_CHECKING:
-    from omnimask.builder import build as build
+    from omnimask.builder.build import build as build
+    from omnimask.export.load_encoder import load_encoder as load_encoder
+    from omnimask.export.weights import load_exported as load_exported
     from omnimask.recipe import load_recipe as load_recipe
     from omnimask.run.api import pretrain as pretrain
     from omnimask.run.api import resume as resume
-    from omnimask.run.frozen import load_encoder as load_encoder
     from omnimask.training.loop import Trainer as Trainer
 
-__all__ = ["Observer", "Trainer", "__version__", "build", "hookimpl", "load_encoder", "load_recipe", "pretrain", "resume"]
+__all__ = [
+    "Observer",
+    "Trainer",
+    "__version__",
+    "build",
+    "hookimpl",
+    "load_encoder",
+    "load_exported",
+    "load_recipe",
+    "pretrain",
+    "resume",
+]
 
 _LAZY = {
-    "build": "omnimask.builder",
-    "load_encoder": "omnimask.run.frozen",
+    "build": "omnimask.builder.build",
+    "load_encoder": "omnimask.export.load_encoder",
+    "load_exported": "omnimask.export.weights",
     "load_recipe": "omnimask.recipe",
     "pretrain": "omnimask.run.api",
     "resume": "omnimask.run.api",

@@ -77,14 +77,25 @@ def kept_array(file: Path, fits: Callable[[NDArray[np.int64]], bool], what: str)
 
 
 def code_digest(*components: Any) -> str:
-    """Digest of what decides how components read data beside their options: the Python files in the folders that their classes
-    come from, and their ``fingerprint()`` where they offer one (a vocabulary in a file, say)."""
+    """Digest of the code that components read data with: the Python files of their packages, and their ``fingerprint()`` where they
+    offer one (of a vocabulary in a file, say)."""
     digest = blake2b(digest_size=16)
     for component in components:
-        module = sys.modules.get(type(component).__module__)
-        file = getattr(module, "__file__", None)
-        for path in sorted(Path(file).parent.glob("*.py")) if file else ():
-            digest.update(f"{path.name}\0".encode() + path.read_bytes())
+        for name, path in _sources(type(component).__module__):
+            digest.update(f"{name}\0".encode() + path.read_bytes())
         offered = getattr(component, "fingerprint", None)
         digest.update(str(offered()).encode() if callable(offered) else b"\0")
     return digest.hexdigest()
+
+
+def _sources(module: str) -> list[tuple[str, Path]]:
+    """Return the Python files of a module's top-level package, with their names in it."""
+    top = sys.modules.get(module.partition(".")[0])
+    file = getattr(top, "__file__", None)
+    if file is None:
+        return []
+    root = Path(file).parent
+    return [
+        (path.relative_to(root).as_posix(), path)
+        for path in sorted(root.rglob("*.py") if hasattr(top, "__path__") else [Path(file)])
+    ]

@@ -71,7 +71,7 @@ class Component(Generic[T]):
         except (ArithmeticError, MemoryError) as error:
             raise UserError(f"{self._place}: its options are out of range: {error or type(error).__name__}") from error
         if self.kind in _MODULES:
-            from omnimask.device_border import watch
+            from omnimask.network.border import watch
 
             watch(made, self.kind, origin(self), context.width)
         return made

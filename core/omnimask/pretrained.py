@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from omnimask.interfaces import Model
+from omnimask.interfaces import Exported, Model
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +225,29 @@ def scatter(state: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
     if unused:
         raise ValueError(f"these weights of the model have no place in the checkpoint: {sorted(unused)}")
     return mapped
+
+
+def check_class(found: object, wanted: type, remedy: str) -> None:
+    """Raise ``ValueError`` unless a part of a model is of the class that another program's format stands for.
+
+    Args:
+        found: the part.
+        wanted: its class.
+        remedy: what a recipe must say instead, ``encoder: {name: bert}``.
+    """
+    if not isinstance(found, wanted):
+        raise ValueError(f"the model has {type(found).__name__} where this needs {remedy}")
+
+
+def compared(outputs: str, expected: Tensor, found: Tensor) -> Exported:
+    """Return the largest absolute difference between a model's outputs and those of the model that was read back.
+
+    Args:
+        outputs: describes them: ``the 1,024 logits of 4 texts``.
+        expected: of the model.
+        found: of the model that was read back, of the same shape.
+    """
+    return Exported(outputs, float((found - expected).abs().max()), float(expected.abs().max()))
 
 
 def load(model: Model, state: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,1 @@
+"""Data sets of files, and embedded ones."""

@@ -11,10 +11,8 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from omnimask.data.contents import files_state
-from omnimask.data.labels import Row, parse_labels, unknown_keys
-from omnimask.data.walk import describe_endings, log_left_out
 from omnimask.errors import UserError
+from omnimask.files import Row, describe_endings, files_state, log_left_out, parse_labels, unknown_keys
 from omnimask.interfaces import Context
 from omnimask_datasets.folder_labels import FolderLabels
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omnimask.cli.output import messages, say, size, write_json, write_table, write_text
+from omnimask.commands import counted, messages, say, size, write_json, write_table, write_text
 from omnimask.errors import UserError
-from omnimask.hints import counted
 
 if TYPE_CHECKING:
     from omnimask_datasets.shards.sources import Source
@@ -110,15 +109,15 @@ def _source(source: str, options: Sequence[str], follow_links: bool) -> Source:
         if options:
             raise UserError(f"a folder has no options (got {' '.join(options)}); other data are named: name=DATASET")
         return FolderSource(Path(source), follow_links=follow_links)
+    from omnimask.commands import load_component
     from omnimask.interfaces import Context
-    from omnimask.recipe.parts import load_component
 
     component = load_component("dataset", [source, *options])
     return DatasetSource(component(Context()), component.name)
 
 
 def _counter(recipe: str, out: Path) -> Counter:
-    from omnimask.recipe import load_recipe
+    from omnimask import load_recipe
     from omnimask_datasets.shards.count import counter
 
     return counter(load_recipe(recipe, ["data.name=shards", f"data.path={out.absolute()}"]))

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from omnimask.interfaces import Context
+from omnimask_datasets.byte_ranges import Scan, by_blank_line, by_line, find_ranges
 from omnimask_datasets.folder_labels import FolderLabels
-from omnimask_datasets.ranges import Scan, by_blank_line, by_line, find_ranges
 from omnimask_datasets.sources import digest_of, find_sources, state_of
 
 _SCANS: Mapping[str, Scan] = {"blank_line": by_blank_line, "line": by_line}

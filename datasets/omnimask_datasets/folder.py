@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omnimask.data.contents import content_digest, files_state
-from omnimask.data.walk import describe_endings, files_ending_in
+from omnimask.files import content_digest, describe_endings, files_ending_in, files_state
 from omnimask.interfaces import Context
 from omnimask_datasets.folder_labels import FolderLabels
 

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omnimask.cache import cache_folder, keep_array, kept_array
-from omnimask.data.contents import content_digest, files_state
-from omnimask.data.progress import watched
+from omnimask.files import content_digest, files_state, watched
 from omnimask.interfaces import Context
 from omnimask_datasets.arrow_values import row_of
-from omnimask_datasets.forward import ForwardRows
 from omnimask_datasets.rows import Rows, check_column, file_bytes
+from omnimask_datasets.sequential_rows import ForwardRows
 from omnimask_datasets.sources import find_sources
 
 try:

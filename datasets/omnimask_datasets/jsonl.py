@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from omnimask.interfaces import Context
-from omnimask_datasets.ranges import by_line, find_ranges
+from omnimask_datasets.byte_ranges import by_line, find_ranges
 from omnimask_datasets.rows import RangeRows
 from omnimask_datasets.sources import find_sources
 

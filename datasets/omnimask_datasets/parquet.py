@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from omnimask.data.faults import of_one_sample
-from omnimask.data.progress import watched
+from omnimask.files import of_one_sample, watched
 from omnimask.interfaces import Context
 from omnimask_datasets.arrow_values import row_of
 from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes

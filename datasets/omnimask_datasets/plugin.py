@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from omnimask import hookimpl
 from omnimask.registry import Registrar
-from omnimask.registry.hooks import hookimpl
 
 
 @hookimpl
@@ -13,7 +13,7 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_dataset("english", "omnimask_datasets.english:English")
     registry.add_dataset("chronicle", "omnimask_datasets.chronicle.dataset:Chronicle")
     registry.add_dataset("jsonl", "omnimask_datasets.jsonl:Jsonl")
-    registry.add_dataset("csv", "omnimask_datasets.comma:Csv")
+    registry.add_dataset("csv", "omnimask_datasets.csv_files:Csv")
     registry.add_dataset("parquet", "omnimask_datasets.parquet:Parquet", extra="parquet")
     registry.add_dataset("shards", "omnimask_datasets.shards.dataset:Shards", extra="shards")
     registry.add_dataset("huggingface", "omnimask_datasets.huggingface:HuggingFace", extra="hf")

@@ -8,10 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
 
-from omnimask.data.faults import of_one_sample
-from omnimask.data.keys import key_problem
-from omnimask.data.progress import watched
-from omnimask_datasets.ranges import Ranges
+from omnimask.files import key_problem, of_one_sample, watched
+from omnimask_datasets.byte_ranges import Ranges
 from omnimask_datasets.sources import state_of
 
 LABEL = "label"

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from omnimask.cache import cache_folder, keep
-from omnimask.data.contents import content_digest, files_state
-from omnimask.data.walk import files_ending_in
+from omnimask.files import content_digest, files_ending_in, files_state
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from omnimask import hookimpl
 from omnimask.registry import Registrar
-from omnimask.registry.hooks import hookimpl
 
 
 @hookimpl

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from omnimask.component import Component, named
-from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Position, Stream
-from omnimask.positions.trial import check_placement
+from omnimask.modules import ModalitySlots, check_placement, make_modality_embedding, with_modality
 from omnimask_adapters.padded import Padded
 
 _REPLACED = {"num_classes": 0, "global_pool": "", "class_token": False, "reg_tokens": 0, "pos_embed": "none", "pretrained": False}

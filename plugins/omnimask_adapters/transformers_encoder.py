@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from omnimask.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Packed, Stream
-from omnimask.positions.grid import grid_place, grid_size
+from omnimask.modules import ModalitySlots, grid_place, grid_size, make_modality_embedding, with_modality
 from omnimask_adapters.padded import Padded
 from omnimask_adapters.transformers_model import (
     check_reads_both_ways,

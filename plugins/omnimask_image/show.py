@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from omnimask.figures import figure_file, short_key
 from omnimask.interfaces import Context, Reconstruction
 from omnimask_image.pixels import checked
 
@@ -31,7 +32,6 @@ _NARROWEST = 1.3
 _GAP = 0.08
 _LINE = 0.2
 """Inches of a gap between images, and of a line of text."""
-_LONGEST_KEY = 60
 
 
 class ImageGrid:
@@ -54,10 +54,7 @@ class ImageGrid:
         Raises:
             ValueError: there is nothing to draw.
         """
-        if not reconstructions:
-            raise ValueError("there are no reconstructions to draw")
-        path = path if path.suffix == self.suffix else path.with_name(path.name + self.suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = figure_file(reconstructions, path, self.suffix)
         FigureCanvasAgg(_figure(reconstructions, title)).print_png(path)
         return path
 
@@ -93,7 +90,7 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
             if row == 0:
                 name = (_UNTRAINED if reconstruction.filled is None else _COLUMNS)[column]
                 write(left + cell_width / 2, top - 0.5 * _LINE, name, fontsize=8, ha="center")
-        write(_GAP + block * block_width, down + height + 0.5 * _LINE, _short(reconstruction.key), fontsize=6, color="0.35")
+        write(_GAP + block * block_width, down + height + 0.5 * _LINE, short_key(reconstruction.key), fontsize=6, color="0.35")
     return figure
 
 
@@ -131,8 +128,3 @@ def _hatched(pixels: Any, is_hidden: Any) -> Any:
     period = max(2, round(max(pixels.shape[:2]) / _STRIPES))
     stripe = (np.add.outer(*map(np.arange, pixels.shape[:2])) // (period // 2)) % 2
     return np.where(is_hidden[:, :, None], _HATCH[stripe], pixels)
-
-
-def _short(key: str) -> str:
-    """Of a long key the end, which tells files apart."""
-    return key if len(key) <= _LONGEST_KEY else "…" + key[-_LONGEST_KEY:]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from omnimask.interfaces import Context, Draw
-from omnimask_text.raw import main_key
+from omnimask_text.tokenize.raw import main_key
 
 Counterparts = Mapping[str, Sequence[str]]
 """By language, what may stand for an entity; the language is empty where a dictionary names none."""

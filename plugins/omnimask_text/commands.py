@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omnimask.cli.output import say, write_pairs
+from omnimask.commands import say, write_pairs
 from omnimask.errors import UserError
 
 _SAMPLE = 60
@@ -41,8 +41,8 @@ def train_tokenizer(
     tokenizer. Of a folder, the files that the data set text.files knows are read (.txt, .md, ..., .gz), those of sub-folders too.
     """
     _check_out(out)
-    from omnimask_text.corpus import find_corpus
-    from omnimask_text.train import files, train
+    from omnimask_text.tokenize.corpus import find_corpus
+    from omnimask_text.tokenize.train import files, train
 
     try:
         texts = find_corpus(corpus)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from omnimask_datasets.archive import ZipArchive
 from omnimask_datasets.documents import DocumentFiles
-from omnimask_text.corpus import EXTENSIONS
+from omnimask_text.tokenize.corpus import EXTENSIONS
 
 
 class TextFiles(DocumentFiles):

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from omnimask import hookimpl
 from omnimask.registry import Registrar
-from omnimask.registry.hooks import hookimpl
 
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
     """Tokenizers, decoder, data sets, renderer, suggester, initializers and exporters of texts."""
-    registry.add_tokenizer("text.huggingface", "omnimask_text.huggingface:HuggingFaceTokenizer", extra="text")
-    registry.add_tokenizer("text.english", "omnimask_text.english:EnglishTokenizer", extra="text")
-    registry.add_tokenizer("text.bytes", "omnimask_text.byte:BytesTokenizer")
+    registry.add_tokenizer("text.huggingface", "omnimask_text.tokenize.huggingface:HuggingFaceTokenizer", extra="text")
+    registry.add_tokenizer("text.english", "omnimask_text.tokenize.english:EnglishTokenizer", extra="text")
+    registry.add_tokenizer("text.bytes", "omnimask_text.tokenize.byte:BytesTokenizer")
     registry.add_decoder("text.utf8", "omnimask_text.decode:Utf8Decoder")
     registry.add_augment("text.entity_swap", "omnimask_text.augment:EntitySwap")
-    registry.add_transform("text.span_pairs", "omnimask_text.span_pairs:SpanPairs")
-    registry.add_transform("text.word_sets", "omnimask_text.word_sets:WordSets")
+    registry.add_transform("text.span_pairs", "omnimask_text.groups.span_pairs:SpanPairs")
+    registry.add_transform("text.word_sets", "omnimask_text.groups.word_sets:WordSets")
     registry.add_dataset("text.files", "omnimask_text.data:TextFiles")
     registry.add_dataset("text.zip", "omnimask_text.data:TextZip")
     registry.add_renderer("text.lines", "omnimask_text.show:Lines")
-    registry.add_suggester("text.files", "omnimask_text.suggest:SuggestTexts", extra="text")
-    registry.add_initializer("text.bert", "omnimask_text.initializers:Bert", extra="text")
-    registry.add_initializer("text.roberta", "omnimask_text.initializers:Roberta", extra="text")
-    registry.add_initializer("text.modernbert", "omnimask_text.initializers:ModernBert", extra="text")
-    registry.add_exporter("text.bert", "omnimask_text.exporters:Bert", extra="text")
-    registry.add_exporter("text.bert_encoder", "omnimask_text.encoder_exporters:BertEncoderOnly", extra="text")
-    registry.add_exporter("text.modernbert", "omnimask_text.exporters:ModernBert", extra="text")
+    registry.add_suggester("text.files", "omnimask_text.suggest.suggester:SuggestTexts", extra="text")
+    registry.add_initializer("text.bert", "omnimask_text.weights.initializers:Bert", extra="text")
+    registry.add_initializer("text.roberta", "omnimask_text.weights.initializers:Roberta", extra="text")
+    registry.add_initializer("text.modernbert", "omnimask_text.weights.initializers:ModernBert", extra="text")
+    registry.add_exporter("text.bert", "omnimask_text.weights.exporters:Bert", extra="text")
+    registry.add_exporter("text.bert_encoder", "omnimask_text.weights.encoder_exporters:BertEncoderOnly", extra="text")
+    registry.add_exporter("text.modernbert", "omnimask_text.weights.exporters:ModernBert", extra="text")

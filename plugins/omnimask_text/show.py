@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import ClassVar
 
+from omnimask.figures import figure_file
 from omnimask.interfaces import Blank, Context, Reconstruction
 
 _STYLE = """
@@ -48,10 +49,7 @@ class Lines:
         Raises:
             ValueError: there is nothing to draw.
         """
-        if not reconstructions:
-            raise ValueError("there are no reconstructions to draw")
-        path = path if path.suffix == self.suffix else path.with_name(path.name + self.suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = figure_file(reconstructions, path, self.suffix)
         path.write_text("\n".join(_page(reconstructions, title)) + "\n", encoding="utf-8")
         return path
 

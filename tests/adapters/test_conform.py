@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.component import Component, named
 from omnimask.recipe import load_recipe
 from omnimask.testing import EncoderContract, PluginContract, RecipeContract

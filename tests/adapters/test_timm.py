@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, TokenSpec
 from omnimask.recipe import load_recipe

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.interfaces import Context, MaskedBatch, Packed, TokenSpec

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from omnimask.allocation import LARGE, TooLarge, available_memory, build_within, limited_memory
-from omnimask.builder import build
+from omnimask.builder.allocation import LARGE, TooLarge, available_memory, build_within, limited_memory
+from omnimask.builder.build import build
 from omnimask.component import named
 from omnimask.errors import UserError
 from omnimask.testing import synthetic_recipe

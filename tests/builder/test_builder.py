@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import omnimask
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.component import Component, named
 from omnimask.data.planner import Cursor, Place
 from omnimask.errors import UserError
 from omnimask.recipe import Recipe
 from omnimask.testing import synthetic_recipe
-from omnimask.testing.check import same
+from omnimask.testing.requirements import same
 from omnimask.testing.synthetic import Waves
 
 IDS = named("target", "ids")

@@ -11,26 +11,26 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component
 from omnimask.data.chunks import read_chunks
 from omnimask.data.config import DataOptions
-from omnimask.data.labels import Row
-from omnimask.data.parts import Parts
+from omnimask.data.label_tables import Row
 from omnimask.data.planner import Cursor, Place
+from omnimask.data.sample_parts import Parts
 from omnimask.errors import UserError
 from omnimask.evaluation import evaluate
+from omnimask.evaluation.feature_table import compute_features
 from omnimask.evaluation.features import clean_pipeline, encode
-from omnimask.evaluation.labelled import choose_sides
-from omnimask.evaluation.table import compute_features
+from omnimask.evaluation.labelled_samples import choose_sides
 from omnimask.interfaces import Context
 from omnimask.recipe import Recipe
 from omnimask.report.reconstruct import reconstruct
-from omnimask.run.given import one_file
 from omnimask.run.prepare import check_data, data_record
+from omnimask.run.user_samples import one_file
 from omnimask.testing import synthetic_recipe
 from omnimask.testing.synthetic import VOCABULARY, Letters
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 LONGEST = 12
 

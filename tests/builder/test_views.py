@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask import builtin
-from omnimask.builder import Built, build
+from omnimask import plugin as builtin
+from omnimask.builder.build import Built, build
 from omnimask.component import Component
-from omnimask.corruptors.sentinel_spans import SentinelSpans
+from omnimask.components.corruptors.sentinel_spans import SentinelSpans
+from omnimask.components.positions.rotary import Rotary
+from omnimask.components.predictors.in_place import InPlace
 from omnimask.data.chunks import read_chunks
 from omnimask.data.planner import Cursor
 from omnimask.errors import UserError
 from omnimask.evaluation.features import clean_pipeline, encode
 from omnimask.interfaces import Context, Draw, Encoded, Packed, Prediction, Run, Target, TokenSpec, View
-from omnimask.model import Pass
-from omnimask.positions.rotary import Rotary
-from omnimask.predictors.in_place import InPlace
+from omnimask.network.model import Pass
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar, Registry
 from omnimask.report.inspection import step_flops
 from omnimask.testing.synthetic import Letters, Waves
-from omnimask.training.precision import Precision
-from omnimask.training.shards import blocks_of
+from omnimask.training.devices.fsdp import blocks_of
+from omnimask.training.devices.precision import Precision
 
 RECIPE = """\
 omnimask: 1

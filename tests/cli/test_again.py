@@ -10,7 +10,7 @@ import pytest
 
 from omnimask.cli.durations import seconds_of
 from omnimask.errors import UserError
-from omnimask.training import files
+from omnimask.training.checkpoints import durable_files as files
 
 Command = Callable[..., Any]
 

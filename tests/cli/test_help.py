@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from omnimask.cli import root
-from omnimask.cli.extra import Placeholder, filled
+from omnimask.cli.plugin_commands import Placeholder, filled
 from omnimask.cli.resume import resume
 from omnimask.run.changes import MAY_CHANGE
 

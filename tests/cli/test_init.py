@@ -114,7 +114,7 @@ def test_an_output_that_cannot_be_written(omnimask: Command, photos: Path, tmp_p
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("omnimask.training.files._write", refuse)
+    monkeypatch.setattr("omnimask.training.checkpoints.durable_files._write", refuse)
     result = omnimask("init", photos)
     assert result.code == 2
     assert result.errors == ["--output: cannot write recipe.yaml: No space left on device"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import omnimask as package
-from omnimask.health import cuda_name
+from omnimask.cli.doctor_checks import cuda_name
 from omnimask.registry import discover
 
 Command = Callable[..., Any]

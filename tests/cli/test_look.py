@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from omnimask import load_recipe
-from omnimask.recipe.text import parse
+from omnimask.recipe.yaml_text import parse
 
 Command = Callable[..., Any]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnimask.printable import printable
+from omnimask.messages.printable import printable
 
 Command = Callable[..., Any]
 NAMES = (b"caf\xe9.png", b"tab\there.png", b"line\nbreak.png", b"\x1b[31mred.png", b"plain.png", b"$x_1^$.png")
@@ -61,7 +61,7 @@ def test_a_figure_that_fails_is_a_warning(omnimask: Command, recipe: Path, tmp_p
 
 
 def test_nothing_held_out_can_be_read(omnimask: Command, recipe: Path, pictures: Callable[..., Path]) -> None:
-    from omnimask.builder import build
+    from omnimask.builder.build import build
     from omnimask.recipe import load_recipe
 
     folder = pictures([8] * 12)

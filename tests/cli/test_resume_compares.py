@@ -15,7 +15,7 @@ from omnimask.registry import discover
 Command = Callable[..., Any]
 
 MASKER = """
-from omnimask.maskers.random import RandomMasker
+from omnimask.components.maskers.random import RandomMasker
 
 
 class Ours(RandomMasker):
@@ -193,10 +193,10 @@ def test_a_run_of_an_earlier_version_says_once_that_nothing_was_kept(omnimask: C
 
 def _forget(checkpoint: Path) -> None:
     """The checkpoint as a version wrote it that kept no recipe in it."""
-    from omnimask.training.checkpoint import Manifest
+    from omnimask.training.checkpoints.directory import Manifest
 
     manifest = json.loads((checkpoint / "manifest.json").read_text())
-    from omnimask.training.files import FileRecord
+    from omnimask.training.checkpoints.durable_files import FileRecord
 
     kept = {name: FileRecord(**record) for name, record in manifest["files"].items() if name not in ("recipe.yaml", "sources.json")}
     (checkpoint / "recipe.yaml").unlink(), (checkpoint / "sources.json").unlink()

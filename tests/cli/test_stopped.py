@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from omnimask.training import files
-from omnimask.training.checkpoint import verify
+from omnimask.training.checkpoints import durable_files as files
+from omnimask.training.checkpoints.directory import verify
 
 Command = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.recipe import load_recipe
 
 Command = Callable[..., Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component, named
 from omnimask.recipe import Recipe
 from omnimask.recipe.config import PassConfig, ViewConfig

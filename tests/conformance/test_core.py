@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from omnimask.component import Component, named
-from omnimask.corruptors.drop import Drop
-from omnimask.corruptors.keep import Keep
-from omnimask.corruptors.mask_token import MaskToken
-from omnimask.corruptors.sentinel_spans import SentinelSpans
+from omnimask.components.corruptors.drop import Drop
+from omnimask.components.corruptors.keep import Keep
+from omnimask.components.corruptors.mask_token import MaskToken
+from omnimask.components.corruptors.sentinel_spans import SentinelSpans
+from omnimask.components.maskers.block import BlockMasker
+from omnimask.components.maskers.grid import GridMasker
+from omnimask.components.maskers.multi_block import MultiBlockMasker
+from omnimask.components.maskers.none import NoMasker
+from omnimask.components.maskers.random import RandomMasker
+from omnimask.components.maskers.span import SpanMasker
 from omnimask.interfaces import Context, Corruptor, Masker, Masking, Sample, TokenSpec
-from omnimask.maskers.block import BlockMasker
-from omnimask.maskers.grid import GridMasker
-from omnimask.maskers.multi_block import MultiBlockMasker
-from omnimask.maskers.none import NoMasker
-from omnimask.maskers.random import RandomMasker
-from omnimask.maskers.span import SpanMasker
 from omnimask.testing import CorruptorContract, EncoderContract, MaskerContract, PluginContract, PredictorContract
 
 IDS = TokenSpec(vocabulary=11)

@@ -10,7 +10,7 @@ import numpy as np
 from omnimask.component import Component, named
 from omnimask.interfaces import Augment, Context, Renderer
 from omnimask.testing import AugmentContract, EmbeddingContract, PositionContract, RendererContract, TargetContract
-from omnimask_image.augment import Flip, RandomResizedCrop
+from omnimask_image.augment.geometry import Flip, RandomResizedCrop
 from omnimask_image.show import ImageGrid
 
 

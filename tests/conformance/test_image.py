@@ -15,11 +15,11 @@ from omnimask.interfaces import Context, Dataset, Decoder, Tokenizer
 from omnimask.testing import DatasetContract, DecoderContract, PluginContract, RecipeContract, TokenizerContract
 from omnimask_datasets.chronicle.dataset import Chronicle
 from omnimask_datasets.digits import Digits
-from omnimask_image.data import ImageFolder
-from omnimask_image.decode import PillowDecoder
-from omnimask_image.emoji import Emoji
-from omnimask_image.native import NativeTokenizer
-from omnimask_image.tokenizer import PatchTokenizer
+from omnimask_image.data.emoji import Emoji
+from omnimask_image.data.files import ImageFolder
+from omnimask_image.decode.pillow_decoder import PillowDecoder
+from omnimask_image.tokenize.native import NativeTokenizer
+from omnimask_image.tokenize.tokenizer import PatchTokenizer
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from omnimask import testing as kit
-from omnimask.corruptors.mask_token import MaskToken
+from omnimask.components.corruptors.mask_token import MaskToken
+from omnimask.components.maskers.random import RandomMasker
 from omnimask.interfaces import (
     Context,
     Corruptor,
@@ -26,7 +27,6 @@ from omnimask.interfaces import (
     TokenSpec,
     View,
 )
-from omnimask.maskers.random import RandomMasker
 from omnimask.registry import Registry
 from omnimask.streams import sequence
 from omnimask.testing import (
@@ -41,7 +41,7 @@ from omnimask.testing import (
     TokenizerContract,
     with_module,
 )
-from omnimask.testing.check import same
+from omnimask.testing.requirements import same
 from omnimask.testing.synthetic import Letters, Vectors, Waves
 
 

@@ -11,10 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component, named
-from omnimask.embeddings.table import TableEmbedding
-from omnimask.encoders.transformer import TransformerEncoder
+from omnimask.components.embeddings.table import TableEmbedding
+from omnimask.components.encoders.transformer import TransformerEncoder
+from omnimask.components.maskers.random import RandomMasker
+from omnimask.components.predictors.in_place import InPlace
+from omnimask.components.targets.patch import Patch
 from omnimask.interfaces import (
     Context,
     Draw,
@@ -29,9 +32,6 @@ from omnimask.interfaces import (
     Stream,
     View,
 )
-from omnimask.maskers.random import RandomMasker
-from omnimask.predictors.in_place import InPlace
-from omnimask.targets.patch import Patch
 from omnimask.testing import (
     EmbeddingContract,
     EncoderContract,

@@ -10,12 +10,12 @@ import pytest
 
 from omnimask.interfaces import Context, Decoder, Splits, Tokenizer
 from omnimask.testing import BAD_FILES, DecoderContract, PluginContract, RecipeContract, TokenizerContract
-from omnimask.testing.check import require_value_error
-from omnimask_text.byte import BytesTokenizer
+from omnimask.testing.requirements import require_value_error
 from omnimask_text.decode import Utf8Decoder
-from omnimask_text.english import FOLDER, EnglishTokenizer
-from omnimask_text.huggingface import HuggingFaceTokenizer
-from omnimask_text.train import Algorithm, files, train
+from omnimask_text.tokenize.byte import BytesTokenizer
+from omnimask_text.tokenize.english import FOLDER, EnglishTokenizer
+from omnimask_text.tokenize.huggingface import HuggingFaceTokenizer
+from omnimask_text.tokenize.train import Algorithm, files, train
 
 SENTENCES = ["a", "the list is empty.", "a mapping object maps hashable values to arbitrary objects"]
 BAD: Mapping[str, Any] = {

@@ -10,10 +10,10 @@ import pytest
 
 from omnimask.interfaces import Context, FieldSpec, Tokenizer, Tokens, Transform
 from omnimask.testing import RecipeContract, TransformContract
-from omnimask_text.byte import BytesTokenizer
-from omnimask_text.english import EnglishTokenizer
-from omnimask_text.span_pairs import Objective, SpanPairs
-from omnimask_text.word_sets import WordSets
+from omnimask_text.groups.span_pairs import Objective, SpanPairs
+from omnimask_text.groups.word_sets import WordSets
+from omnimask_text.tokenize.byte import BytesTokenizer
+from omnimask_text.tokenize.english import EnglishTokenizer
 
 WORDS = ["list", "value", "object", "name", "class", "module", "function", "argument", "string", "number", "file", "path", "error"]
 

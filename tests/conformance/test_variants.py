@@ -10,27 +10,27 @@ from pathlib import Path
 import numpy as np
 
 from omnimask.component import named
-from omnimask.corruptors.by_kind import ByKind
-from omnimask.corruptors.cluster_substitute import ClusterSubstitute
-from omnimask.corruptors.replace_units import ReplaceUnits
-from omnimask.corruptors.scheduled import ScheduledCorruptor
-from omnimask.corruptors.sketch import Sketch
-from omnimask.corruptors.substitute import Substitute
-from omnimask.corruptors.swap import Swap
-from omnimask.corruptors.unit_token import UnitToken
+from omnimask.components.corruptors.by_kind import ByKind
+from omnimask.components.corruptors.cluster_substitute import ClusterSubstitute
+from omnimask.components.corruptors.replace_units import ReplaceUnits
+from omnimask.components.corruptors.scheduled import ScheduledCorruptor
+from omnimask.components.corruptors.sketch import Sketch
+from omnimask.components.corruptors.substitute import Substitute
+from omnimask.components.corruptors.swap import Swap
+from omnimask.components.corruptors.unit_token import UnitToken
+from omnimask.components.maskers.annotated import AnnotatedMasker
+from omnimask.components.maskers.choose import ChooseMasker
+from omnimask.components.maskers.lexicon import LexiconMasker
+from omnimask.components.maskers.ngram import NGramMasker
+from omnimask.components.maskers.scheduled import ScheduledMasker
+from omnimask.components.maskers.scored import ScoredMasker
+from omnimask.components.maskers.span import SpanMasker
+from omnimask.components.maskers.units import UnitMasker
+from omnimask.components.units.lexicon import Lexicon
+from omnimask.components.units.unit_pool import UnitPool
 from omnimask.interfaces import Context, Corruptor, Draw, FieldSpec, Masker, Masking, Sample, Tokens, TokenSpec
 from omnimask.interfaces.schedules import RatioSchedule
-from omnimask.lexicon import Lexicon
-from omnimask.maskers.annotated import AnnotatedMasker
-from omnimask.maskers.choose import ChooseMasker
-from omnimask.maskers.lexicon import LexiconMasker
-from omnimask.maskers.ngram import NGramMasker
-from omnimask.maskers.scheduled import ScheduledMasker
-from omnimask.maskers.scored import ScoredMasker
-from omnimask.maskers.span import SpanMasker
-from omnimask.maskers.units import UnitMasker
 from omnimask.testing import CorruptorContract, MaskerContract, make_tokens
-from omnimask.unit_pool import UnitPool
 
 FIELDS = {
     "word": FieldSpec("int64"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from omnimask.cli import main
-from omnimask.data.faults import Unexpected, of_one_sample
+from omnimask.data.sample_errors import Unexpected, of_one_sample
 from omnimask.errors import RunStopped
 
 SOURCE = (Path(__file__).parent / "breaches" / "breaching.py").read_text(encoding="utf-8")

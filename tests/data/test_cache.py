@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from omnimask.cache import code_digest, keep, keep_array, kept_array
-from omnimask.data.progress import watched
+from omnimask.data.progress_lines import watched
 
 
 def fail(stream: BinaryIO) -> None:
@@ -45,13 +45,13 @@ def test_an_array_that_does_not_fit_is_not_used(tmp_path: Path, caplog: pytest.L
 
 
 def test_what_read_the_data_is_their_code_and_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("made_up")
-    module.__file__ = str(tmp_path / "made_up.py")
-    (tmp_path / "made_up.py").write_text("one = 1")
-    monkeypatch.setitem(sys.modules, "made_up", module)
+    package = types.ModuleType("made_up")
+    package.__file__, package.__path__ = str(tmp_path / "__init__.py"), [str(tmp_path)]
+    (tmp_path / "__init__.py").write_text("one = 1")
+    monkeypatch.setitem(sys.modules, "made_up", package)
 
     class Plain:
-        __module__ = "made_up"
+        __module__ = "made_up.tokenize.plain"
 
     class Holds(Plain):
         __module__ = "made_up"
@@ -65,13 +65,14 @@ def test_what_read_the_data_is_their_code_and_what_they_hold(tmp_path: Path, mon
     assert code_digest(Plain()) != before
     monkeypatch.setattr(Holds, "vocabulary", "a b d")
     changed = code_digest(Plain(), Holds())
-    (tmp_path / "beside.py").write_text("two = 2")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "beside.py").write_text("two = 2")
     assert len({before, changed, code_digest(Plain(), Holds())}) == 3
 
 
 def test_a_long_scan_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr("omnimask.data.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("omnimask.data.progress_lines.time.monotonic", lambda: float(next(clock)))
     with caplog.at_level(logging.INFO):
         assert list(watched(range(8), "counting")) == list(range(8))
     assert [record.getMessage() for record in caplog.records] == [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.data import contents
-from omnimask.data.contents import content_digest, files_state
+from omnimask.data import file_digests as contents
+from omnimask.data.file_digests import content_digest, files_state
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from omnimask.cache import cache_folder
-from omnimask.data.counts import token_counts
 from omnimask.data.pipeline import ModalityPipeline as Reader
+from omnimask.data.token_counts import token_counts
 from omnimask.interfaces import Draw, Tokens, TokenSpec
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omnimask.data.counts import token_counts
 from omnimask.data.fields import decoded, names_of, raw_value
 from omnimask.data.pipeline import ModalityPipeline
+from omnimask.data.token_counts import token_counts
 from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
 from omnimask.testing.synthetic import Letters
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component
 from omnimask.data.loader import LoadedStep, Loader
 from omnimask.data.order import StreamOrder, WindowOrder
@@ -23,7 +23,7 @@ from omnimask.data.planner import Cursor, Place, Planner, StepPlan
 from omnimask.interfaces import Draw
 from omnimask.recipe.config import GroupConfig
 from omnimask.testing import synthetic_recipe
-from omnimask.testing.check import same
+from omnimask.testing.requirements import same
 from omnimask.testing.synthetic import Waves
 
 fixed = settings(derandomize=True, deadline=None, max_examples=80)

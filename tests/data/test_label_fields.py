@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place

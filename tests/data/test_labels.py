@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.data.labels import Row, parse_labels, read_labels, unknown_keys
+from omnimask.data.label_tables import Row, parse_labels, read_labels, unknown_keys
 from omnimask.errors import UserError
 
 

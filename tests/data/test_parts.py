@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnimask.data.parts import Parts, list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.pipeline import ModalityPipeline as Reader
 from omnimask.data.planner import Place
-from omnimask.data.split import held_out, whole_key, whole_keys
+from omnimask.data.sample_parts import Parts, list_parts
+from omnimask.data.validation_split import held_out, whole_key, whole_keys
 from omnimask.errors import RunStopped
 from omnimask.interfaces import Dataset, Draw, Splits, Tokens, TokenSpec
 from omnimask.testing import DatasetContract
@@ -314,7 +314,7 @@ def test_a_long_sample_is_read_once_while_it_fits_into_memory(tmp_path: Path, mo
     assert dataset.reads == 3
     assert pickle.loads(pickle.dumps(parts))._kept == {}  # noqa: S301
     parts = pickle.loads(pickle.dumps(parts))  # noqa: S301
-    monkeypatch.setattr("omnimask.data.parts.KEPT_BYTES", 1)
+    monkeypatch.setattr("omnimask.data.sample_parts.KEPT_BYTES", 1)
     for index in (0, 1, 10, 11, 0):
         parts[index]
     assert len(parts._kept) == 1

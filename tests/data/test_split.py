@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnimask.data.split import held_out, spread, whole_keys
+from omnimask.data.validation_split import held_out, spread, whole_keys
 from omnimask.errors import UserError
 
 

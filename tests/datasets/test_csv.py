@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from omnimask.interfaces import Context, Dataset
 from omnimask.testing import DatasetContract
-from omnimask_datasets.comma import Csv
+from omnimask_datasets.csv_files import Csv
 
 from .conftest import write
 

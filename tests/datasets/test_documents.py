@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from omnimask.interfaces import Context, Dataset
 from omnimask.testing import DatasetContract
+from omnimask_datasets.byte_ranges import Scan, by_blank_line, by_line
 from omnimask_datasets.documents import DocumentFiles
-from omnimask_datasets.ranges import Scan, by_blank_line, by_line
 
 from .conftest import write
 
@@ -117,7 +117,7 @@ def test_places_are_found_once_and_a_damaged_cache_is_replaced(
 ) -> None:
     path = write(tmp_path, FILES)
     before = notes(path, "line")
-    monkeypatch.setattr("omnimask_datasets.ranges._scan_all", lambda *_: pytest.fail("scanned again"))
+    monkeypatch.setattr("omnimask_datasets.byte_ranges._scan_all", lambda *_: pytest.fail("scanned again"))
     assert listed(notes(path, "line")) == listed(before)
     monkeypatch.undo()
     monkeypatch.setenv("OMNIMASK_CACHE", str(cache))

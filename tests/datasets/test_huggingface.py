@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omnimask import registry
 from omnimask.data.loader import BadSample, LoadedBatch, Loader
 from omnimask.data.order import WindowOrder, stream_order
 from omnimask.data.planner import Cursor, Planner
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Dataset
+from omnimask.registry import discover, registry
 from omnimask.testing import DatasetContract
 
 datasets = pytest.importorskip("datasets")
@@ -26,8 +26,8 @@ pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from omnimask_datasets import huggingface  # noqa: E402
-from omnimask_datasets.forward import ForwardRows  # noqa: E402
 from omnimask_datasets.huggingface import HuggingFace  # noqa: E402
+from omnimask_datasets.sequential_rows import ForwardRows  # noqa: E402
 
 SIZES = (700, 0, 300, 1000)
 """Rows of the files; a stream reads 256 at a time."""
@@ -288,7 +288,7 @@ def test_a_folder_of_the_packages_name_is_not_the_package(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "datasets", types.ModuleType("datasets"))
     monkeypatch.delitem(sys.modules, "omnimask_datasets.huggingface")
     with pytest.raises(UserError, match=r"needs datasets, which is not installed: pip install 'omnimask\[hf\]'"):
-        registry._load(registry.discover().entry("dataset", "huggingface"))
+        registry._load(discover().entry("dataset", "huggingface"))
 
 
 @pytest.mark.parametrize(

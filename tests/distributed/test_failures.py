@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.training.checkpoint import Checkpoints, Manifest, verify
+from omnimask.training.checkpoints.directory import Checkpoints, Manifest, verify
 
 from .conftest import TIMEOUT, Call, Start, Trained, environment, largest_difference, lines
 

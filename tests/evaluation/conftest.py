@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component, named
 from omnimask.data.config import DataOptions
 from omnimask.evaluation.features import backbone

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built
-from omnimask.evaluation.answers import Table, score_answers, scored_rows
-from omnimask.evaluation.intervals import LOSS, ratio_interval
-from omnimask.evaluation.scores import answers_as_json, perplexity
-from omnimask.evaluation.unigram import Unigram, count_answers, unigram_scores
-from omnimask.model import asked_ids
-from omnimask.training.precision import Precision
+from omnimask.builder.build import Built
+from omnimask.evaluation.confidence_intervals import LOSS, ratio_interval
+from omnimask.evaluation.encoder_scores import answers_as_json, perplexity
+from omnimask.evaluation.id_answers import Table, score_answers, scored_rows
+from omnimask.network.model import asked_ids
+from omnimask.run.unigram import Unigram, count_answers, unigram_scores
+from omnimask.training.devices.precision import Precision
 from omnimask.training.validation import Validator
 
 from .conftest import answering, random_samples, small_recipe

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from omnimask.components.targets.patch import Patch
 from omnimask.data.chunks import read_chunks
-from omnimask.evaluation.continuous import mean_answers, score_continuous
+from omnimask.evaluation.continuous_answers import mean_answers, score_continuous
 from omnimask.evaluation.features import clean_pipeline, encode
 from omnimask.interfaces import Prediction, Run
-from omnimask.targets.patch import Patch
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 from .conftest import Letters, built_on, random_samples, small_recipe
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from omnimask.evaluation.curves import (
+from omnimask.evaluation.confidence_intervals import DIFFERENCE, Interval, t_interval
+from omnimask.evaluation.few_label_curves import (
     ALL,
     Difference,
     Split,
@@ -14,7 +15,6 @@ from omnimask.evaluation.curves import (
     draw_labels,
     label_counts,
 )
-from omnimask.evaluation.intervals import DIFFERENCE, Interval, t_interval
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.data.chunks import read_chunks
 from omnimask.errors import UserError
 from omnimask.evaluation.features import Pool, backbone, check_pool, clean_pipeline, encode, initial_model
 from omnimask.interfaces import Draw, Encoded, FieldSpec, Tokens, TokenSpec
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 from .conftest import LENGTH, Letters, built_on, random_samples, small_recipe
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnimask.evaluation.intervals import DIFFERENCE, LOSS, SHARE, Interval, ratio_interval, t_interval, wilson_interval
+from omnimask.evaluation.confidence_intervals import DIFFERENCE, LOSS, SHARE, Interval, ratio_interval, t_interval, wilson_interval
 
 
 def test_t_interval_by_hand() -> None:

@@ -11,10 +11,10 @@ import torch
 
 from omnimask.component import named
 from omnimask.errors import UserError
-from omnimask.evaluation.pseudo import choose, hidden_alone, pseudo_perplexity
-from omnimask.evaluation.unigram import count_answers
+from omnimask.evaluation.pseudo_perplexity import choose, hidden_alone, pseudo_perplexity
 from omnimask.interfaces import NOTHING
-from omnimask.training.precision import Precision
+from omnimask.run.unigram import count_answers
+from omnimask.training.devices.precision import Precision
 
 from .conftest import Letters, answering, built_on, small_recipe
 from .test_answers import SHARES, sentences

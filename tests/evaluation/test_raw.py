@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from omnimask.data.chunks import read_chunks
-from omnimask.evaluation import raw
-from omnimask.evaluation.curves import Split, curve
+from omnimask.evaluation import raw_input as raw
 from omnimask.evaluation.features import clean_pipeline
+from omnimask.evaluation.few_label_curves import Split, curve
 from omnimask.evaluation.probe import FEW_LABEL_C, PROBES, Scaling
-from omnimask.evaluation.raw import RawContent
+from omnimask.evaluation.raw_input import RawContent
 
 from .conftest import WIDTH, Letters, built_on, random_samples, small_recipe
 from .test_features import Framed

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built
-from omnimask.data.labels import Row, parse_labels
-from omnimask.data.split import held_out
+from omnimask.builder.build import Built
+from omnimask.data.label_tables import Row, parse_labels
+from omnimask.data.validation_split import held_out
 from omnimask.errors import UserError
 from omnimask.evaluation import as_json, evaluate
+from omnimask.evaluation.confidence_intervals import Interval
+from omnimask.evaluation.feature_table import PRETRAINED, RANDOM, RAW
 from omnimask.evaluation.features import backbone
-from omnimask.evaluation.intervals import Interval
-from omnimask.evaluation.table import PRETRAINED, RANDOM, RAW
 from omnimask.interfaces import TokenSpec
 
 from .conftest import Letters, built_on, random_samples, small_recipe

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from omnimask.evaluation import unigram
-from omnimask.evaluation.unigram import Unigram, count_answers, has_ids, unigram_scores
-from omnimask.model import asked_ids
+from omnimask.network.model import asked_ids
+from omnimask.run import unigram
+from omnimask.run.unigram import Unigram, count_answers, has_ids, unigram_scores
 
 from .conftest import Letters, built_on, random_samples, small_recipe
 

@@ -16,8 +16,8 @@ from omnimask.export.weights import outputs
 from omnimask.interfaces import Context, Exported, Exporter, Initializer, Trained
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar, Registry, discover
-from omnimask.run.trained import choose_checkpoint
-from omnimask.training.state import read_weights
+from omnimask.run.trained_run import choose_checkpoint
+from omnimask.training.checkpoints.contents import read_weights
 
 SMALL = ["train.steps=2", "train.batch_tokens=64", "train.checkpoint_every=1", "train.workers=0", "train.ema=0.5"]
 
@@ -55,7 +55,7 @@ def test_checkpoints_by_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_recipe_begins_with_an_export(run: Path, tmp_path: Path) -> None:
-    from omnimask.builder import build
+    from omnimask.builder.build import build
 
     export_run(run, "safetensors", tmp_path / "out")
     loaded = load_exported(tmp_path / "out")
@@ -192,7 +192,7 @@ def test_a_killed_export_does_not_look_like_one(run: Path, tmp_path: Path, monke
         calls.append(f"{source.name} -> {target.name}")
         assert (source / "half" / "file").exists() and not out.exists()
 
-    monkeypatch.setattr("omnimask.training.files._rename", rename)
+    monkeypatch.setattr("omnimask.training.checkpoints.durable_files._rename", rename)
     export_run(run, "toy", out, registry=toys(a=good))
     assert len(calls) == 1 and calls[0].startswith("out.partial-") and calls[0].endswith(" -> out")
 

@@ -24,9 +24,9 @@ import pytest
 import torch
 
 from omnimask.cli import main
-from omnimask.model import MaskedModel
-from omnimask.training import files
-from omnimask.training.checkpoint import verify
+from omnimask.network.model import MaskedModel
+from omnimask.training.checkpoints import durable_files as files
+from omnimask.training.checkpoints.directory import verify
 
 pytest.importorskip("webdataset")
 pytest.importorskip("fsspec")
@@ -418,7 +418,7 @@ def removed(lab: Lab) -> None:
 
 @row("a component returns something that its interface forbids")
 def breach(lab: Lab) -> None:
-    from omnimask_image.tokenizer import PatchTokenizer
+    from omnimask_image.tokenize.tokenizer import PatchTokenizer
 
     tokenize, data = PatchTokenizer.__call__, in_a_folder(lab)
 
@@ -593,7 +593,7 @@ def torn(lab: Lab) -> None:
 
 @row("another process trains in the folder")
 def locked(lab: Lab) -> None:
-    from omnimask.training.run_directory import RunDirectory
+    from omnimask.training.checkpoints.run_directory import RunDirectory
 
     assert lab.pretrain("train.steps=4") == 0
     with RunDirectory(lab.run).locked():

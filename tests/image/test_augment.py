@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from omnimask.interfaces import Augment, Context, Draw
-from omnimask_image.augment import Flip, RandomCrop, RandomResizedCrop
+from omnimask_image.augment.geometry import Flip, RandomCrop, RandomResizedCrop
 
 
 def crop(**options: Any) -> RandomResizedCrop:

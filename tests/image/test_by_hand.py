@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.interfaces import Draw, Sample
 from omnimask.recipe import load_recipe
 

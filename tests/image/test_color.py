@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from omnimask.interfaces import Augment, Context, Draw
-from omnimask_image.color import Color
+from omnimask_image.augment.color import Color
 
 STRENGTHS = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from omnimask.interfaces import Context, Reconstruction, Renderer
 from omnimask_image import show
-from omnimask_image.data import ImageFolder
-from omnimask_image.decode import PillowDecoder
+from omnimask_image.data.files import ImageFolder
+from omnimask_image.decode.pillow_decoder import PillowDecoder
 from omnimask_image.show import ImageGrid
 
 

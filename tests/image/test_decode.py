@@ -16,7 +16,7 @@ from PIL import Image
 
 from omnimask.interfaces import Context, Decoder
 from omnimask_datasets.shards.names import FIELDS
-from omnimask_image.decode import PillowDecoder
+from omnimask_image.decode.pillow_decoder import PillowDecoder
 
 decode = PillowDecoder(Context())
 

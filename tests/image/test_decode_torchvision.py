@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from omnimask.interfaces import Context, Decoder, ReadsShape
-from omnimask_image.decode import PillowDecoder
+from omnimask_image.decode.pillow_decoder import PillowDecoder
 
 pytest.importorskip("torchvision")
-from omnimask_image.decode_torchvision import TorchvisionDecoder
+from omnimask_image.decode.torchvision_decoder import TorchvisionDecoder
 
 decode, pillow = TorchvisionDecoder(Context()), PillowDecoder(Context())
 

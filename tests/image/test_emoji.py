@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.cli import main
-from omnimask.data.split import held_out, whole_keys
+from omnimask.data.validation_split import held_out, whole_keys
 from omnimask.interfaces import Context
 from omnimask.recipe import load_recipe
-from omnimask_image.decode import PillowDecoder
-from omnimask_image.emoji import FILE, Emoji
+from omnimask_image.data.emoji import FILE, Emoji
+from omnimask_image.decode.pillow_decoder import PillowDecoder
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.cli import main
 from omnimask.errors import UserError
 from omnimask.export import export_run, load_exported

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.interfaces import Context, Layout, MaskedBatch, Packed, Prediction, Run, Targets, TokenSpec
 from omnimask.recipe import load_recipe
 from omnimask_image.targets import Hog
-from omnimask_image.tokenizer import PatchTokenizer
+from omnimask_image.tokenize.tokenizer import PatchTokenizer
 
 feature = pytest.importorskip("skimage.feature")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.cli import main
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.errors import UserError

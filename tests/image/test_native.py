@@ -18,9 +18,9 @@ from omnimask.data.planner import Cursor, Place
 from omnimask.interfaces import Context, CountsShape, Draw, ReadsShape, Reconstruction
 from omnimask.recipe import Recipe, load_recipe
 from omnimask.testing import RecipeContract
-from omnimask_image.decode import PillowDecoder
-from omnimask_image.native import NativeTokenizer
+from omnimask_image.decode.pillow_decoder import PillowDecoder
 from omnimask_image.show import ImageGrid
+from omnimask_image.tokenize.native import NativeTokenizer
 
 draw = Draw(seed=0, epoch=0, key="a")
 SIZES = {"portrait": (90, 60), "landscape": (48, 100), "panorama": (32, 256), "square": (32, 32), "one patch": (8, 9)}

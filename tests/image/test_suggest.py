@@ -13,9 +13,9 @@ from PIL import Image
 
 from omnimask.interfaces import Context
 from omnimask.recipe import load_recipe
-from omnimask_image import survey as surveys
-from omnimask_image.suggest import Plan, SuggestFolder
-from omnimask_image.survey import Survey, survey
+from omnimask_image.suggest import survey as surveys
+from omnimask_image.suggest.suggester import Plan, SuggestFolder
+from omnimask_image.suggest.survey import Survey, survey
 
 
 def seen(side: int, number: int = 1000, *, grey: bool = False, bad: int = 0) -> Survey:

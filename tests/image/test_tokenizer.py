@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from omnimask.interfaces import Context, Draw, Tokenizer, Tokens
-from omnimask_image.tokenizer import PatchTokenizer
+from omnimask_image.tokenize.tokenizer import PatchTokenizer
 
 draw = Draw(seed=0, epoch=0, key="a")
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.interfaces import Draw, Masking, Sample
 from omnimask.recipe import load_recipe
-from omnimask_image.vit_mae import from_vit_mae, load_vit_mae
+from omnimask_image.weights.vit_mae import from_vit_mae, load_vit_mae
 
 transformers = pytest.importorskip("transformers")
 

@@ -21,7 +21,7 @@ IN_NAMES = MODALITIES - {"text"}
 NOT_A_MODALITY = {("core/omnimask/testing/tokenizer.py", "text")}
 """Words that mean something else where they stand: there, a bad file that holds text."""
 
-PEERS_MASK = {("plugins/omnimask_image/vit_mae.py", "mask")}
+PEERS_MASK = {("plugins/omnimask_image/weights/vit_mae.py", "mask")}
 """Fields of other libraries, at the border to them."""
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import omnimask
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.cli import root
-from omnimask.cli.extra import Placeholder
+from omnimask.cli.plugin_commands import Placeholder
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe

@@ -11,7 +11,7 @@ import pytest
 
 from omnimask.recipe.options import Resolver
 from omnimask.recipe.problems import Problems
-from omnimask.recipe.text import parse
+from omnimask.recipe.yaml_text import parse
 from omnimask.registry import KINDS, discover
 from omnimask.registry.signature import WIRING_KEYS
 

@@ -1,4 +1,4 @@
-"""Packages that stand for other people's import what the page on compatibility calls public, and nothing else."""
+"""Plugins, examples and pages import what the page on compatibility calls public, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((ROOT / "core" / "omnimask" / "scaffold").rglob("*.py.template"))
-SOURCES = [*sorted((ROOT / "examples").rglob("*.py")), *TEMPLATES]
+FOLDERS = [ROOT / name for name in ("examples", "plugins", "datasets")]
+SOURCES = [*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))), *TEMPLATES]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _CODE = re.compile(r"`([\w.]+)`")
 
 
@@ -46,7 +48,7 @@ def imported(source: str) -> Iterator[tuple[int, str, str]]:
     """Line, module and name of everything imported from omnimask; what ``omnimask.name`` reads counts as imported."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "omnimask":
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "omnimask" and not node.level:
             yield from ((node.lineno, str(node.module), alias.name) for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, "") for alias in node.names if alias.name.startswith("omnimask."))
@@ -59,7 +61,7 @@ def private(source: str, names: dict[str, set[str]]) -> list[str]:
     return [
         f"{line}: {module}.{name}".rstrip(".")
         for line, module, name in imported(source)
-        if name.startswith("_") or name not in names.get(module, set())
+        if name.startswith("_") or (name not in names.get(module, set()) and f"{module}.{name}" not in names)
     ]
 
 
@@ -81,10 +83,24 @@ def test_only_public_names_are_imported(path: Path) -> None:
     assert private(source, public()) == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_pages_import_public_names(path: Path) -> None:
+    blocks = re.findall(r"^```python[^\n]*\n(.*?)^```$", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    names = public()
+    assert [problem for block in blocks for problem in private(block, names)] == []
+
+
+def test_every_module_of_the_root_is_public() -> None:
+    """But the two that are entry points: of the core's own components, and of ``python -m omnimask``."""
+    found = {f"omnimask.{path.stem}" for path in (ROOT / "core" / "omnimask").glob("*.py")}
+    private_modules = {"omnimask.__init__", "omnimask.__main__", "omnimask.plugin"}
+    assert found - private_modules <= public().keys()
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        "from omnimask.maskers.random import RandomMasker",
+        "from omnimask.components.maskers.random import RandomMasker",
         "import omnimask.data.planner",
         "from omnimask.packed import map_arrays",
         "from omnimask.interfaces import _private",
@@ -96,5 +112,5 @@ def test_the_check_finds_private_names(source: str) -> None:
 
 
 def test_there_is_something_to_check() -> None:
-    packages = {path.relative_to(ROOT / "examples").parts[0] for path in SOURCES if path not in TEMPLATES}
-    assert packages >= {"omnimask-ssm", "omnimask-tabular", "omnimask-timeseries", "omnimask-waves"} and TEMPLATES
+    packages = {path.relative_to(ROOT).parts[1] for path in SOURCES if path not in TEMPLATES}
+    assert packages >= {"omnimask-ssm", "omnimask-tabular", "omnimask-timeseries", "omnimask-waves", "omnimask_text"} and TEMPLATES

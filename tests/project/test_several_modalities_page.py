@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import omnimask
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.cli import main
 from omnimask.interfaces import Context, Draw, JointMasker, Sample, Tokens
 from omnimask.recipe import load_recipe

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from omnimask.errors import UserError
 from omnimask.recipe.overrides import apply
 from omnimask.recipe.problems import Problems
-from omnimask.recipe.text import inline, parse
+from omnimask.recipe.yaml_text import inline, parse
 
 KEYS = st.text("abc", min_size=1, max_size=3)
 TREES = st.dictionaries(KEYS, st.recursive(st.integers(), lambda inner: st.dictionaries(KEYS, inner, max_size=3)), max_size=4)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omnimask.recipe import Recipe, load_recipe
-from omnimask.recipe.text import inline
+from omnimask.recipe.yaml_text import inline
 
 FLOATS = st.floats(1e-300, 1e300, exclude_min=True)
 TEXT = st.text(min_size=1).filter(lambda text: text != "???")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.builtin import configs_folder
 from omnimask.errors import UserError
+from omnimask.plugin import configs_folder
 from omnimask.recipe import load_recipe, shipped_recipes
 from omnimask.registry import Plugin, Registrar, Registry
 

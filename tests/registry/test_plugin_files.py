@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from omnimask import load_recipe
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.cli import main
 from omnimask.errors import UserError
 from omnimask.export.weights import load_exported
 from omnimask.registry import discover
-from omnimask.run.sources import digest_of
+from omnimask.run.plugin_sources import digest_of
 
 STRIPES = """
 import numpy as np

@@ -129,7 +129,7 @@ def test_a_plugin_that_is_gone_is_named_with_its_version(
     distribution: Distribution, file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    masker = "from omnimask.maskers.random import RandomMasker\n\n\nclass Ours(RandomMasker):\n    '''Ours.'''\n"
+    masker = "from omnimask.components.maskers.random import RandomMasker\n\n\nclass Ours(RandomMasker):\n    '''Ours.'''\n"
     plugin = HEAD + "    registry.add_masker('gone.ours', 'gone_parts:Ours')\n"
     info = distribution("gone-dist", {"gone": plugin, "gone_parts": masker}, "[omnimask]\ngone = gone\n")
     assert main(["pretrain", str(file), "modalities.image.masker={name: gone.ours, ratio: 0.5}", "--run", "a"]) == 0

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.data.planner import Place
 from omnimask.interfaces import Reconstruction, Sample
 from omnimask.recipe import load_recipe
 from omnimask.registry.distributions import PLUGINS
 from omnimask.registry.installed import collect
 from omnimask.report.reconstruct import reconstruct
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 RECIPES = Path(__file__).parents[1] / "toys" / "recipes"
 SHARES = [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 3 / 512, 1 / 512, 1 / 128]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.data.planner import Place
 from omnimask.interfaces import Reconstruction, Sample
 from omnimask.report.reconstruct import masked_only, reconstruct
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 from .conftest import SHARES, look
 
@@ -87,7 +87,7 @@ def test_probabilities_are_among_all_ids(built: Callable[..., Built], name: str)
 
 
 def test_a_mask_of_the_input_has_no_truth(constant: Callable[[str], Built]) -> None:
-    from omnimask.run.given import given_samples
+    from omnimask.run.user_samples import given_samples
 
     toy = constant("words_in_place")
     given = given_samples(toy, "ab_de_")

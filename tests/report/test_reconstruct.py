@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
+from omnimask.components.targets.ids import Ids
+from omnimask.components.targets.patch import Patch
 from omnimask.data.planner import Place
 from omnimask.interfaces import Prediction, Run
 from omnimask.recipe import load_recipe
 from omnimask.report.reconstruct import masked_only, reconstruct
-from omnimask.targets.ids import Ids
-from omnimask.targets.patch import Patch
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 from .conftest import look
 

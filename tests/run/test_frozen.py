@@ -12,10 +12,10 @@ from omnimask.cli import main
 from omnimask.data.chunks import read_chunks
 from omnimask.errors import UserError
 from omnimask.evaluation.features import clean_pipeline, encode
+from omnimask.export.load_encoder import FrozenEncoder, load_encoder
 from omnimask.interfaces import Splits
-from omnimask.run.frozen import FrozenEncoder, load_encoder
-from omnimask.run.trained import choose_checkpoint, load_checkpoint, load_run
-from omnimask.training.precision import Precision
+from omnimask.run.trained_run import choose_checkpoint, load_checkpoint, load_run
+from omnimask.training.devices.precision import Precision
 
 TEXTS = ["A short one.", "Another text, which has a few more words than the first.", "x"]
 

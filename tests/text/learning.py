@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.data.planner import Cursor, Place
 from omnimask.interfaces import MaskedBatch
 from omnimask.recipe import load_recipe

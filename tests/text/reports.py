@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.data.planner import Place
 from omnimask.interfaces import Sample, Stream
 from omnimask.recipe import load_recipe
-from omnimask_text.english import FOLDER
+from omnimask_text.tokenize.english import FOLDER
 
 SMALL = (
     f"modalities.text.tokenizer.path={FOLDER}",

@@ -15,7 +15,7 @@ from omnimask.data.pipeline import ModalityPipeline
 from omnimask.interfaces import Context, Draw
 from omnimask_datasets.chronicle import world
 from omnimask_text.augment import EMBEDDED, EntitySwap, Swap, _moved, _replaced, read_dictionary
-from omnimask_text.byte import BytesTokenizer
+from omnimask_text.tokenize.byte import BytesTokenizer
 
 RAW = {
     "text": "She left Vienna for New York, not for Vienna.",
@@ -147,7 +147,7 @@ def test_a_text_that_becomes_too_long_is_cut(tmp_path: Path) -> None:
 
 def test_swapped_entities_can_be_masked_whole(tmp_path: Path) -> None:
     """EntityCS: the spans that a masker reads are those of the counterparts."""
-    from omnimask.maskers.annotated import AnnotatedMasker
+    from omnimask.components.maskers.annotated import AnnotatedMasker
 
     tokenizer = BytesTokenizer(Context(), max_length=80, annotations={"entity": "span"})
     raw = {name: RAW[name] for name in ("text", "entity")} | {"entity": [span[:2] for span in RAW["entity"]]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.cli import main
 from omnimask.interfaces import CONTENT
 from omnimask_datasets.chronicle import world

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from omnimask.interfaces import Context, Draw
-from omnimask_text.byte import BytesTokenizer
-from omnimask_text.english import EnglishTokenizer
-from omnimask_text.subwords import Subwords
-from omnimask_text.tokenizer import TextTokenizer
-from omnimask_text.train import train
+from omnimask_text.tokenize.byte import BytesTokenizer
+from omnimask_text.tokenize.english import EnglishTokenizer
+from omnimask_text.tokenize.subwords import Subwords
+from omnimask_text.tokenize.tokenizer import TextTokenizer
+from omnimask_text.tokenize.train import train
 
 DRAW = Draw(0, 0, "text")
 PIECES = ["word", "another", "Anticonstitutionally", "a" * 150, "é", "漢字", "😀", "e\u0301", "\u00ad", "...", "[MASK]", "don't"]

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from omnimask.cache import code_digest
-from omnimask.data.parts import Parts, list_parts
 from omnimask.data.pipeline import ModalityPipeline
-from omnimask.data.split import held_out, whole_keys
+from omnimask.data.sample_parts import Parts, list_parts
+from omnimask.data.validation_split import held_out, whole_keys
 from omnimask.interfaces import Context, Dataset, Draw
 from omnimask.testing import DatasetContract
-from omnimask_datasets.comma import Csv
-from omnimask_text.byte import BytesTokenizer
+from omnimask_datasets.csv_files import Csv
 from omnimask_text.data import TextFiles, TextZip
 from omnimask_text.decode import Utf8Decoder
-from omnimask_text.english import FOLDER
-from omnimask_text.huggingface import HuggingFaceTokenizer
+from omnimask_text.tokenize.byte import BytesTokenizer
+from omnimask_text.tokenize.english import FOLDER
+from omnimask_text.tokenize.huggingface import HuggingFaceTokenizer
 
 
 @pytest.fixture(autouse=True)

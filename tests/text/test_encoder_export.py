@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.data.planner import Place
 from omnimask.export.weights import outputs
 from omnimask.interfaces import Context, Exporter, Trained

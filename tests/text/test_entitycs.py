@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.interfaces import Context, Draw
 from omnimask_datasets.chronicle.dataset import Chronicle
 from omnimask_text.augment import EMBEDDED, EntitySwap, read_dictionary

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
+from omnimask.components.maskers.lexicon import LexiconMasker
+from omnimask.components.units.lexicon import Lexicon
 from omnimask.interfaces import MaskedBatch
-from omnimask.lexicon import Lexicon
-from omnimask.maskers.lexicon import LexiconMasker
 
 from .learning import batches, learn, same_texts, small
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.cli import main
-from omnimask.data.collate import collate
+from omnimask.data.collation import collate
 from omnimask.errors import UserError
 from omnimask.export import export_run, load_exported
 from omnimask.interfaces import Draw, Sample, View
 from omnimask.recipe import load_recipe
 from omnimask.streams import sequence, targets
-from omnimask_text.english import FOLDER
-from omnimask_text.exporters import UNANSWERED
-from omnimask_text.train import files, train
+from omnimask_text.tokenize.english import FOLDER
+from omnimask_text.tokenize.train import files, train
+from omnimask_text.weights.exporters import UNANSWERED
 
 transformers = pytest.importorskip("transformers")
 

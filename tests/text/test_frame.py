@@ -11,9 +11,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from omnimask.interfaces import Context, Draw
-from omnimask_text import tokenizer as tokenizer_module
-from omnimask_text.huggingface import HuggingFaceTokenizer
-from omnimask_text.peer_tokenizer import peer_tokenizer
+from omnimask_text.tokenize import tokenizer as tokenizer_module
+from omnimask_text.tokenize.huggingface import HuggingFaceTokenizer
+from omnimask_text.weights.hf_tokenizer import peer_tokenizer
 
 transformers = pytest.importorskip("transformers")
 

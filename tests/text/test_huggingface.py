@@ -13,14 +13,14 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from omnimask.component import Component
-from omnimask.corruptors.mask_token import MaskToken
+from omnimask.components.corruptors.mask_token import MaskToken
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe
-from omnimask_text import source
-from omnimask_text.english import FOLDER
-from omnimask_text.huggingface import HuggingFaceTokenizer
-from omnimask_text.train import files, train
+from omnimask_text.tokenize import find_tokenizer as source
+from omnimask_text.tokenize.english import FOLDER
+from omnimask_text.tokenize.huggingface import HuggingFaceTokenizer
+from omnimask_text.tokenize.train import files, train
 
 transformers = pytest.importorskip("transformers")
 constants = pytest.importorskip("huggingface_hub.constants")

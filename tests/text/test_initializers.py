@@ -16,12 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.errors import UserError
 from omnimask.recipe import load_recipe
-from omnimask_text.english import FOLDER
-from omnimask_text.train import files, train
-from omnimask_text.vocabulary import write_rows
+from omnimask_text.tokenize.english import FOLDER
+from omnimask_text.tokenize.train import files, train
+from omnimask_text.weights.vocabulary import write_rows
 
 transformers = pytest.importorskip("transformers")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.interfaces import CONTENT
 
 from .reports import seen, small, tokenizer_of

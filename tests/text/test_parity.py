@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from omnimask.component import named
-from omnimask.corruptors.bert import Bert
-from omnimask.data.collate import collate
-from omnimask.embeddings.table import TableEmbedding
-from omnimask.encoders.bert import BertEncoder
-from omnimask.encoders.modernbert import ModernBertEncoder
+from omnimask.components.corruptors.bert import Bert
+from omnimask.components.embeddings.table import TableEmbedding
+from omnimask.components.encoders.bert import BertEncoder
+from omnimask.components.encoders.modernbert import ModernBertEncoder
+from omnimask.components.predictors.mlm import MaskedLM
+from omnimask.data.collation import collate
 from omnimask.interfaces import Context, Draw, FieldSpec, MaskedBatch, Masking, Sample, Tokens, TokenSpec
-from omnimask.model import MaskedModel, Pass, WeightedPredictor
-from omnimask.predictors.mlm import MaskedLM
+from omnimask.network.model import MaskedModel, Pass, WeightedPredictor
 from omnimask.pretrained import gather, load, scatter
-from omnimask_text.names import BERT_TIED, MODERNBERT_TIED, bert_names, modernbert_names
+from omnimask_text.weights.hf_names import BERT_TIED, MODERNBERT_TIED, bert_names, modernbert_names
 
 transformers = pytest.importorskip("transformers")
 

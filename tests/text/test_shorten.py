@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnimask.interfaces import Context, Draw, Shortens
-from omnimask_text.byte import BytesTokenizer
-from omnimask_text.cut import shares
-from omnimask_text.english import EnglishTokenizer
+from omnimask_text.tokenize.byte import BytesTokenizer
+from omnimask_text.tokenize.cut import shares
+from omnimask_text.tokenize.english import EnglishTokenizer
 
 DRAW = Draw(0, 0, "sample")
 LONG = "The list is empty. A mapping object maps values to objects.\n\nIt has keys. " * 4

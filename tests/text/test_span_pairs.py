@@ -16,11 +16,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.interfaces import Context, Draw, FieldSpec, MaskedBatch
 from omnimask.recipe import load_recipe
 from omnimask_datasets.english import English
-from omnimask_text.span_pairs import Objective, SpanPairs
+from omnimask_text.groups.span_pairs import Objective, SpanPairs
 
 from .learning import batches, learn
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 import torch
 
-from omnimask.blocks import Stack
+from omnimask.components.predictors.matryoshka import of_size
 from omnimask.data.planner import Place
-from omnimask.pooling import pooled
-from omnimask.predictors.matryoshka import of_size
+from omnimask.network.blocks import Stack
+from omnimask.network.pooling import pooled
 from omnimask.recipe import load_recipe
 
 from .learning import BYTES, batches, learn, same_texts, small

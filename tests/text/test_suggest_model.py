@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.cli import main
 from omnimask.recipe import load_recipe
 from omnimask.run.prepare import start
-from omnimask_text.train import files, train
+from omnimask_text.tokenize.train import files, train
 
 transformers = pytest.importorskip("transformers")
 

@@ -12,10 +12,10 @@ import pytest
 from omnimask.interfaces import Context, Draw, Tokens
 from omnimask.recipe import load_recipe
 from omnimask_datasets.chronicle.dataset import Chronicle
-from omnimask_text.byte import BytesTokenizer
-from omnimask_text.characters import paragraph_starts, sentence_starts
-from omnimask_text.english import EnglishTokenizer
-from omnimask_text.tokenizer import EMBEDDED, TextTokenizer, embedded_data
+from omnimask_text.tokenize.byte import BytesTokenizer
+from omnimask_text.tokenize.characters import paragraph_starts, sentence_starts
+from omnimask_text.tokenize.english import EnglishTokenizer
+from omnimask_text.tokenize.tokenizer import EMBEDDED, TextTokenizer, embedded_data
 
 DRAW = Draw(0, 0, "text")
 ENGLISH = EnglishTokenizer(Context())

@@ -13,10 +13,10 @@ import pytest
 from omnimask.cli import main
 from omnimask.interfaces import Context, Draw
 from omnimask_text import commands
-from omnimask_text.corpus import find_corpus
-from omnimask_text.english import FOLDER
-from omnimask_text.huggingface import HuggingFaceTokenizer
-from omnimask_text.train import Algorithm, files, train
+from omnimask_text.tokenize.corpus import find_corpus
+from omnimask_text.tokenize.english import FOLDER
+from omnimask_text.tokenize.huggingface import HuggingFaceTokenizer
+from omnimask_text.tokenize.train import Algorithm, files, train
 
 DRAW = Draw(0, 0, "text")
 REAL = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -10,12 +10,12 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from omnimask.interfaces import Context
-from omnimask_text.byte import BytesTokenizer
-from omnimask_text.characters import word_numbers
-from omnimask_text.english import EnglishTokenizer
-from omnimask_text.huggingface import HuggingFaceTokenizer
-from omnimask_text.subwords import Subwords
-from omnimask_text.train import train
+from omnimask_text.tokenize.byte import BytesTokenizer
+from omnimask_text.tokenize.characters import word_numbers
+from omnimask_text.tokenize.english import EnglishTokenizer
+from omnimask_text.tokenize.huggingface import HuggingFaceTokenizer
+from omnimask_text.tokenize.subwords import Subwords
+from omnimask_text.tokenize.train import train
 
 LETTERS = {letter: number for number, letter in enumerate("ACGT")}
 

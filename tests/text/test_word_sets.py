@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.interfaces import Context, Corpus, Draw, FieldSpec, Tokens
-from omnimask_text.word_sets import WordSets, count_words, words_of
+from omnimask_text.groups.word_sets import WordSets, count_words, words_of
 
 from .learning import batches, learn, small
 

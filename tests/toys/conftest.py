@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.recipe import load_recipe
 from omnimask.registry import Registry
 from omnimask.registry.installed import GROUP, collect
+from omnimask.training.checkpoints.run_directory import RunDirectory
+from omnimask.training.inputs import RunContext, TrainingData
 from omnimask.training.loop import Trainer
-from omnimask.training.run_directory import RunDirectory
 
 RECIPES = Path(__file__).parent / "recipes"
 MODULES = ("toy_signal", "toy_grammar", "toy_pairs")
@@ -69,16 +70,9 @@ def trained(built: Callable[..., Built], tmp_path: Path) -> Callable[..., Toy]:
     def trained(name: str, overrides: tuple[str, ...] = ()) -> Toy:
         toy = built(name, overrides)
         before = held_out_terms(toy)
-        trainer = Trainer(
-            toy.model,
-            lambda cursor, step: toy.loader(cursor, step),
-            toy.validation_batches,
-            toy.recipe.train,
-            toy.recipe.seed,
-            RunDirectory(tmp_path / name),
-            torch.device("cpu"),
-            show=False,
-        )
+        data = TrainingData(lambda cursor, step: toy.loader(cursor, step), toy.validation_batches)
+        run = RunContext(RunDirectory(tmp_path / name), torch.device("cpu"), toy.recipe.seed, show=False)
+        trainer = Trainer(toy.model, data, toy.recipe.train, run)
         summary = trainer.fit()
         return Toy(toy, before, held_out_terms(toy), summary)
 

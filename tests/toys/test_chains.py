@@ -11,15 +11,16 @@ import pytest
 import torch
 import toy_chains
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.data.planner import Place
 from omnimask.interfaces import CONTENT, Sample, Stream
 from omnimask.recipe import load_recipe
 from omnimask.registry import Registry
 from omnimask.registry.installed import collect
 from omnimask.testing import TokenizerContract
+from omnimask.training.checkpoints.run_directory import RunDirectory
+from omnimask.training.inputs import RunContext, TrainingData
 from omnimask.training.loop import Trainer
-from omnimask.training.run_directory import RunDirectory
 
 RECIPE = """\
 omnimask: 1
@@ -104,16 +105,9 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chains: Registry):
 
 
 def train(built: Built, folder: Path) -> None:
-    trainer = Trainer(
-        built.model,
-        lambda cursor, step: built.loader(cursor, step),
-        built.validation_batches,
-        built.recipe.train,
-        built.recipe.seed,
-        RunDirectory(folder / "run"),
-        torch.device("cpu"),
-        show=False,
-    )
+    data = TrainingData(lambda cursor, step: built.loader(cursor, step), built.validation_batches)
+    run = RunContext(RunDirectory(folder / "run"), torch.device("cpu"), built.recipe.seed, show=False)
+    trainer = Trainer(built.model, data, built.recipe.train, run)
     summary = trainer.fit()
     assert np.isfinite(summary["loss"]) and np.isfinite(summary["validation_loss"]) and not summary["skipped_steps"]
 
@@ -195,7 +189,7 @@ def test_replaced_words_are_those_of_other_chains(built) -> None:
 
 
 def test_the_lexicon_finds_the_motifs(built, tmp_path: Path) -> None:
-    from omnimask.lexicon import read_lexicon
+    from omnimask.components.units.lexicon import read_lexicon
 
     built("{name: lexicon, sizes: [8, 8, 1], min_count: 5}")
     (path,) = (tmp_path / "cache" / "lexicons").iterdir()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.builder import build
+from omnimask.builder.build import build
+from omnimask.components.units.lexicon import read_lexicon
 from omnimask.data.corpus import TrainingTokens
 from omnimask.interfaces import Draw
-from omnimask.lexicon import read_lexicon
 from omnimask.recipe import load_recipe
 from omnimask.registry import Registry
 
@@ -27,7 +27,7 @@ def test_the_lexicon_comes_from_the_training_samples_once(
         ["modalities.words.masker={name: lexicon, sizes: [8, 4]}"],
         registry=registry,
     )
-    caplog.set_level(logging.INFO, logger="omnimask.maskers.lexicon")
+    caplog.set_level(logging.INFO, logger="omnimask.components.maskers.lexicon")
     built = build(recipe)
     (path,) = (tmp_path / "lexicons").iterdir()
     lexicon = read_lexicon(path)

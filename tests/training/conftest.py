@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from omnimask.data.loader import BadSample, LoadedStep
 from omnimask.data.planner import Cursor
 from omnimask.interfaces import Context
+from omnimask.training.checkpoints.run_directory import RunDirectory
 from omnimask.training.config import TrainConfig
+from omnimask.training.inputs import RunContext, TrainingData
 from omnimask.training.loop import Trainer
-from omnimask.training.optimizers import AdamW
-from omnimask.training.run_directory import RunDirectory
-from omnimask.training.schedules import Cosine
+from omnimask.training.optim.optimizers import AdamW
+from omnimask.training.optim.schedules import Cosine
 
 NUM_SAMPLES = 20
 PER_STEP = 8
@@ -147,16 +148,11 @@ class Runs:
     ) -> Trainer:
         config = self.config(**options)
         torch.manual_seed(0)
-        return Trainer(
-            model or TinyModel(),
-            stream or Stream(config.steps),
-            validation,
-            config,
-            7,
-            RunDirectory(self.root / name),
-            torch.device(device),
-            **{"show": False, **(trainer_options or {})},
-        )
+        given = {"show": False, **(trainer_options or {})}
+        of_data = {name: given.pop(name) for name in list(given) if name in TrainingData.__dataclass_fields__}
+        data = TrainingData(stream or Stream(config.steps), validation, **of_data)
+        run = RunContext(RunDirectory(self.root / name), torch.device(device), 7, **given)
+        return Trainer(model or TinyModel(), data, config, run)
 
 
 @pytest.fixture
@@ -205,7 +201,7 @@ def fingerprint() -> Callable[[Trainer], dict[str, Any]]:
 @pytest.fixture
 def lines() -> Callable[[Path], list[dict[str, Any]]]:
     """The lines of a run's metrics without what depends on the clock and the attempt."""
-    from omnimask.training.metrics_file import read_metrics
+    from omnimask.training.monitoring.metrics_file import read_metrics
 
     timed = {"seconds", "total_seconds", "tokens_per_second", "attempt"}
 

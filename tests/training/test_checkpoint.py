@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from omnimask.errors import RunStopped, UserError
-from omnimask.training import files
-from omnimask.training.checkpoint import Checkpoints, Damaged, verify
+from omnimask.training.checkpoints import durable_files as files
+from omnimask.training.checkpoints.directory import Checkpoints, Damaged, verify
 
 PRIMITIVES = ("_write", "_sync", "_rename")
 
@@ -127,7 +127,7 @@ def test_a_renamed_checkpoint_is_found(runs) -> None:
 
 
 def test_a_newer_format_is_named(runs, monkeypatch) -> None:
-    from omnimask.training import checkpoint
+    from omnimask.training.checkpoints import directory as checkpoint
 
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
     trainer = runs.trainer()

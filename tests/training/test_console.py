@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from omnimask.training import cell, console, display
-from omnimask.training.console import Reading
+from omnimask.training.monitoring import console, display
+from omnimask.training.monitoring import notebook as cell
+from omnimask.training.monitoring.console import Reading
 
 HALF = Reading(50, 100, 0.5, 1234.0, None, 10.0)
 END = Reading(100, 100, 0.25, 1234.0, 0.125, 0.0)

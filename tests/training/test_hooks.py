@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.cli import main
 from omnimask.errors import RunStopped, UserError
 from omnimask.registry import Plugin, Registrar, Registry, discover, hooks
 from omnimask.registry.hooks import RUN_TIME, hookimpl
 from omnimask.registry.observers import EVENTS, Observer, RunInfo
 from omnimask.testing import synthetic_recipe
-from omnimask.training.optimizers import AdamW, parameter_groups
-from omnimask.training.state import TrainingState
+from omnimask.training.checkpoints.contents import TrainingState
+from omnimask.training.optim.optimizers import AdamW, parameter_groups
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "hooks.md"
 SPECIFIED = {name: value for name, value in vars(hooks).items() if name.startswith("omnimask_")}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from omnimask.errors import UserError
-from omnimask.training import files
-from omnimask.training.run_directory import RunDirectory
+from omnimask.training.checkpoints import durable_files as files
+from omnimask.training.checkpoints.run_directory import RunDirectory
 
 NAMES = (
     "recipe.yaml",

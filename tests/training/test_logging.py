@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from omnimask.errors import UserError
-from omnimask.training.console import Bar, Lines, Reading, duration, short
-from omnimask.training.metrics_file import MetricsFile, read_metrics
+from omnimask.training.monitoring.console import Bar, Lines, Reading, duration, short
+from omnimask.training.monitoring.metrics_file import MetricsFile, read_metrics
 
 STEP_KEYS = {"step", "attempt", "loss", "values", "size", "lr", "grad_norm", "tokens", "samples", "seconds", "tokens_per_second"}
 TOTAL_KEYS = {"total_tokens", "total_samples", "total_seconds", "skipped_steps", "bad_samples", "retries"}
@@ -34,7 +34,7 @@ def test_lines_of_a_run(runs) -> None:
 
 
 def test_the_rate_is_the_schedule_times_the_peak(runs, context) -> None:
-    from omnimask.training.schedules import Cosine
+    from omnimask.training.optim.schedules import Cosine
 
     trainer = runs.trainer()
     trainer.fit()

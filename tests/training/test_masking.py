@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from omnimask.component import named
-from omnimask.corruptors.mask_token import MaskToken
-from omnimask.data.collate import collate
+from omnimask.components.corruptors.mask_token import MaskToken
+from omnimask.components.maskers.candidates import Candidates
+from omnimask.components.maskers.choose import ChooseMasker
+from omnimask.components.maskers.per_modality import PerModality
+from omnimask.components.maskers.random import RandomMasker
+from omnimask.data.collation import collate
 from omnimask.data.pipeline import ViewPlan
 from omnimask.interfaces import Context, Draw, FieldSpec, MaskedBatch, Sample, TokenSpec
-from omnimask.maskers.candidates import Candidates
-from omnimask.maskers.choose import ChooseMasker
-from omnimask.maskers.per_modality import PerModality
-from omnimask.maskers.random import RandomMasker
 from omnimask.packed import pin_memory, to_device
 from omnimask.testing import make_sample
 from omnimask.testing.corruptor import reserve
-from omnimask.training.masking import mask_counts, mask_shares
+from omnimask.training.monitoring.mask_shares import mask_counts, mask_shares
 
 PLAIN = {"a": TokenSpec(vocabulary=9, fields={"special": FieldSpec("bool")}), "b": TokenSpec(width=(2,))}
 SPECS = {name: reserve(spec, MaskToken(Context(specs=PLAIN, modalities=(name,)))) for name, spec in PLAIN.items()}

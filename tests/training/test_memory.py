@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from omnimask.errors import RunStopped
-from omnimask.training.memory import is_out_of_memory
+from omnimask.training.devices.memory import is_out_of_memory
 
 ON_HOST = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
 ERRORS = [

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from omnimask.training.optimizers import SGD, AdamW, parameter_groups
+from omnimask.training.optim.optimizers import SGD, AdamW, parameter_groups
 
 
 class Block(nn.Module):

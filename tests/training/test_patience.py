@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from omnimask.errors import UserError
+from omnimask.training.checkpoints.run_directory import RunDirectory
+from omnimask.training.counters import Counters
+from omnimask.training.inputs import RunContext, TrainingData
 from omnimask.training.loop import Trainer
-from omnimask.training.progress import Progress
-from omnimask.training.run_directory import RunDirectory
 from omnimask.training.validation import Validation
 
 LOSSES = (5.0, 4.0, 4.5, 4.0, float("nan"), 3.0)
@@ -32,7 +33,7 @@ def patient(runs: Any) -> Callable[..., Any]:
 
 
 def test_the_count_of_validations_without_a_gain() -> None:
-    progress = Progress()
+    progress = Counters()
     found = []
     for loss in LOSSES:
         is_best = progress.monitor(loss)
@@ -45,7 +46,7 @@ def test_the_count_of_validations_without_a_gain() -> None:
         (False, 3, True),
         (True, 0, False),
     ]
-    assert not Progress(validations_without_gain=99).ends_early(None)
+    assert not Counters(validations_without_gain=99).ends_early(None)
 
 
 def test_a_run_ends_when_its_patience_is_used_up(patient: Any, caplog: Any) -> None:
@@ -102,4 +103,4 @@ def test_a_run_that_ended_early_takes_no_step_when_it_is_resumed(patient: Any) -
 def test_patience_needs_validations(runs: Any, tiny: Any, stream: Any) -> None:
     config, place = runs.config(patience=1), RunDirectory(runs.root / "a")
     with pytest.raises(UserError, match=r"train.patience: nothing is held out"):
-        Trainer(tiny(), stream(12), None, config, 0, place, torch.device("cpu"))
+        Trainer(tiny(), TrainingData(stream(12)), config, RunContext(place, torch.device("cpu")))

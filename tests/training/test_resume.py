@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from omnimask.errors import Interrupted, RunStopped, UserError
-from omnimask.training.checkpoint import Checkpoints
-from omnimask.training.state import load_weights
+from omnimask.training.checkpoints.contents import load_weights
+from omnimask.training.checkpoints.directory import Checkpoints
 
 
 class Killed(BaseException):

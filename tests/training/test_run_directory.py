@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from omnimask.errors import UserError
-from omnimask.training.run_directory import RunDirectory
+from omnimask.training.checkpoints.run_directory import RunDirectory
 
 
 def test_create_makes_the_layout(tmp_path) -> None:
@@ -49,7 +49,7 @@ def test_two_trainers_of_one_process_exclude_each_other(tmp_path) -> None:
 
 HOLDER = """
     import os, sys, time
-    from omnimask.training.run_directory import RunDirectory
+    from omnimask.training.checkpoints.run_directory import RunDirectory
     with RunDirectory(sys.argv[1]).locked():
         if os.fork() == 0:
             time.sleep(60)  # a loader worker that outlives its parent

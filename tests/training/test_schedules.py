@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from omnimask.training.schedules import Constant, Cosine, Linear, WarmupStableDecay
+from omnimask.training.optim.schedules import Constant, Cosine, Linear, WarmupStableDecay
 
 
 def test_cosine_matches_its_closed_form(context) -> None:
@@ -62,7 +62,7 @@ def test_the_trainer_refuses_a_warmup_longer_than_the_run(runs) -> None:
 @pytest.mark.parametrize(("share", "steps", "expected"), [("5%", 2000, 100), ("6.67%", 1500, 100), ("0%", 60, 0), ("100%", 7, 7)])
 def test_a_length_may_be_a_share_of_the_run(share: str, steps: int, expected: int) -> None:
     from omnimask.interfaces import Context
-    from omnimask.training.schedules import Constant, Cosine, Linear, WarmupStableDecay, in_steps
+    from omnimask.training.optim.schedules import Constant, Cosine, Linear, WarmupStableDecay, in_steps
 
     assert in_steps(share, steps) == expected
     for make in (Cosine, Linear, Constant):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from omnimask.model import Score
-from omnimask.training.metrics_file import read_metrics
-from omnimask.training.precision import Precision
+from omnimask.network.model import Score
+from omnimask.training.devices.precision import Precision
+from omnimask.training.monitoring.metrics_file import read_metrics
 from omnimask.training.validation import Validator
 
 BASELINES = {"values": {"accuracy": 0.25}}

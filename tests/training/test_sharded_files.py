@@ -12,8 +12,8 @@ import torch
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from omnimask.training.checkpoint import Checkpoints, Damaged, verify
-from omnimask.training.sharded_files import DESCRIPTION, Reader, Refused, read, whole
+from omnimask.training.checkpoints.directory import Checkpoints, Damaged, verify
+from omnimask.training.checkpoints.fsdp_files import DESCRIPTION, Reader, Refused, read, whole
 
 TENSORS = {
     "model/weight": torch.arange(12.0).reshape(3, 4),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from omnimask.training.slowdown import FIRST, WARM_UP, Slowdown
+from omnimask.training.monitoring.slowdown import FIRST, WARM_UP, Slowdown
 
 
 def observed(seconds: list[float], device: str = "cpu") -> None:

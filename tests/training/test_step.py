@@ -114,7 +114,7 @@ def test_clipping_bounds_the_norm(runs, batch_of) -> None:
 
 
 def _sgd(context):
-    from omnimask.training.optimizers import SGD
+    from omnimask.training.optim.optimizers import SGD
 
     return SGD(context, lr=1.0, momentum=0.0)
 

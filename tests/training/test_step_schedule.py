@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omnimask.interfaces import Context
-from omnimask.training.step_schedule import Step
+from omnimask.training.optim.step_schedule import Step
 
 
 def test_factors_after_the_warm_up() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from omnimask.training.switches import flushed_denormals
+from omnimask.training.devices.switches import flushed_denormals
 
 
 def test_denormals_are_flushed_inside_the_block_only() -> None:

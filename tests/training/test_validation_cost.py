@@ -12,10 +12,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from omnimask.data import progress as paced
-from omnimask.training import display
-from omnimask.training.console import Lines
-from omnimask.training.precision import Precision
+from omnimask.data import progress_lines as paced
+from omnimask.training.devices.precision import Precision
+from omnimask.training.monitoring import display
+from omnimask.training.monitoring.console import Lines
 from omnimask.training.validation import Scored, Validator
 from omnimask.training.validation_cost import FEWEST, cost_share, num_scored, num_validations
 

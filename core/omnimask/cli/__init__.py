@@ -15,11 +15,11 @@ from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
 from omnimask.cli.export import export
-from omnimask.cli.extra import extra_commands, filled
 from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
 from omnimask.cli.new_plugin import new_plugin
 from omnimask.cli.output import report
+from omnimask.cli.plugin_commands import extra_commands, filled
 from omnimask.cli.plugins import plugins
 from omnimask.cli.pretrain import pretrain
 from omnimask.cli.reconstruct import reconstruct

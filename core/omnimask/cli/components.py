@@ -21,7 +21,7 @@ def components(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """List the installed components, those of one kind, or one component's options."""
-    from omnimask.hints import nearest
+    from omnimask.messages.hints import nearest
     from omnimask.registry import KINDS, discover
 
     if kind is not None and kind not in KINDS:

@@ -13,7 +13,7 @@ from omnimask.cli.output import speaking
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
-    from omnimask.training.ranks import Ranks
+    from omnimask.training.devices.ranks import Ranks
 
 Devices = Annotated[
     int, typer.Option("--devices", metavar="N", min=1, help="How many devices of this machine train together.", show_default=False)
@@ -41,7 +41,7 @@ def launched_instead(devices: int, arguments: Sequence[str]) -> None:
 def together() -> Generator[Ranks]:
     """Inside the ``with`` block this process is one of those that train together, and only the first of them speaks."""
     from omnimask.run.launch import watch_launcher
-    from omnimask.training.ranks import joined
+    from omnimask.training.devices.ranks import joined
 
     watch_launcher()
     with joined() as ranks, speaking(ranks.is_first):

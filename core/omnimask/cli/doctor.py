@@ -13,7 +13,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] 
     """Check the installation: versions, devices, disk. Exit 1 if something will not work."""
     import dataclasses
 
-    from omnimask.health import examine, facts
+    from omnimask.cli.doctor_checks import examine, facts
 
     findings = examine()
     if as_json:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omnimask.cli.answers import write_answers, write_continuous
 from omnimask.cli.output import messages, say, write_json, write_table, write_text
+from omnimask.cli.score_tables import write_answers, write_continuous
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
     from omnimask.evaluation import Evaluation
-    from omnimask.evaluation.curves import Point
-    from omnimask.evaluation.intervals import Interval
-    from omnimask.evaluation.run import EvaluatedRun
+    from omnimask.evaluation.confidence_intervals import Interval
+    from omnimask.evaluation.evaluate import EvaluatedRun
+    from omnimask.evaluation.few_label_curves import Point
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
@@ -82,7 +82,7 @@ def evaluate(
     Writes evaluation.json and figures/few_label.png into RUN. Scores of other data (--data) have the data's name in their files,
     and those of other settings a number.
     """
-    from omnimask.evaluation.run import evaluate_run
+    from omnimask.evaluation.evaluate import evaluate_run
 
     with messages():
         found = evaluate_run(
@@ -138,7 +138,7 @@ def data_key(change: str) -> str:
 
 
 def _show(evaluation: Evaluation, checkpoint: str) -> None:
-    from omnimask.evaluation.table import PRETRAINED, RANDOM, RAW
+    from omnimask.evaluation.feature_table import PRETRAINED, RANDOM, RAW
 
     names = (PRETRAINED, RANDOM, RAW)
     for probe in dict.fromkeys(point.probe for point in evaluation.points):

@@ -50,7 +50,7 @@ def _check_output(output: Path, force: bool) -> None:
 
 
 def _write(output: Path, suggestion: Suggestion) -> None:
-    from omnimask.training import files
+    from omnimask.training.checkpoints import durable_files as files
 
     try:
         files.replace(output, suggestion.recipe.encode("utf-8"))

@@ -11,7 +11,7 @@ import typer
 from omnimask.cli.output import messages, quantity, say, size, write_json, write_pairs, write_text
 
 if TYPE_CHECKING:
-    from omnimask.builder import Built
+    from omnimask.builder.build import Built
     from omnimask.report.inspection import Inspection
     from omnimask.training.config import TrainConfig
 
@@ -47,14 +47,14 @@ def inspect(
     Counts parameters, tokens, operations and memory, and names the loss terms that are not exact when a step is split. Trains
     nothing, and writes nothing but the figure.
     """
-    from omnimask.builder import build
+    from omnimask.builder.build import build
     from omnimask.data.planner import Place
     from omnimask.recipe import load_recipe
     from omnimask.report.inspection import inspect as measure
     from omnimask.run.device import choose_device
     from omnimask.run.figures import read_samples
-    from omnimask.run.oddities import oddities
     from omnimask.run.prepare import check_data, check_model
+    from omnimask.run.recipe_warnings import oddities
 
     with messages():
         loaded = load_recipe(recipe, overrides or (), smoke=smoke)
@@ -88,7 +88,7 @@ def _draw(built: Built, path: Path) -> list[Path]:
 
 
 def _json(built: Built, found: Inspection, device: str) -> dict[str, Any]:
-    from omnimask.recipe.text import parse
+    from omnimask.recipe.yaml_text import parse
 
     recipe = parse(built.recipe.to_yaml(), "recipe").data
     assert built.recipe.train.optimizer is not None, "a recipe was resolved without an optimizer"

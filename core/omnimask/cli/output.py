@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from omnimask.printable import printable
+from omnimask.messages.printable import printable
 
 _LOGGER = logging.getLogger("omnimask")
 _LAYOUT = "\n\t"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omnimask.cli.extra import Placeholder
 from omnimask.cli.output import report, say, write_json, write_table
+from omnimask.cli.plugin_commands import Placeholder
 
 if TYPE_CHECKING:
     from omnimask.registry.inventory import PluginRow

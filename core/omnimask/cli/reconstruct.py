@@ -40,14 +40,14 @@ def reconstruct(
     Each sample is drawn as it is, as the network saw it, and filled in. Where tokens are ids, as words are, stdout shows the
     hidden ones and the model's first five choices for each. The paths of the drawings go to stdout, too.
     """
-    from omnimask.builder import build
+    from omnimask.builder.build import build
     from omnimask.cli.blanks import write_blanks
     from omnimask.errors import RunStopped, UserError
     from omnimask.run.device import choose_device
     from omnimask.run.figures import COUNT, fill_in, held_out_samples, load_renderers, render
-    from omnimask.run.given import TYPED, Given, given_samples
-    from omnimask.run.trained import load_checkpoint, open_trained
-    from omnimask.training.precision import Precision
+    from omnimask.run.trained_run import load_checkpoint, open_trained
+    from omnimask.run.user_samples import TYPED, Given, given_samples
+    from omnimask.training.devices.precision import Precision
 
     with messages():
         recipe, chosen = open_trained(run, checkpoint)

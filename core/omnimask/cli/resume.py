@@ -10,7 +10,7 @@ import typer
 from omnimask.cli.devices import Devices, launched_instead, together
 from omnimask.cli.durations import MaxTime, deadline_in
 from omnimask.cli.output import messages, say
-from omnimask.cli.summary import closing_lines, is_finished_already, train
+from omnimask.cli.training_summary import closing_lines, is_finished_already, train
 
 
 def resume(

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from omnimask.data.view_fields import packed_fields
 from omnimask.errors import BrokenContract
-from omnimask.hints import described
 from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
+from omnimask.messages.hints import described
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.cache import data_key
-from omnimask.data.faults import of_one_sample
 from omnimask.data.fields import raw_value
 from omnimask.data.pipeline import ModalityPipeline
+from omnimask.data.sample_errors import of_one_sample
 from omnimask.interfaces import Dataset, Draw, Tokens
 
 

@@ -12,15 +12,14 @@ from typing import Any, cast
 import numpy as np
 
 from omnimask.data.border import Breach, TokenBorder, called_for, check_token_values, check_view, refuse, row_of, view_of
-from omnimask.data.collate import collate
-from omnimask.data.faults import of_one_sample, reason_of, trace_of
+from omnimask.data.collation import collate
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import BadSample, LoadedBatch
-from omnimask.data.parts import Parts
 from omnimask.data.planner import Place
+from omnimask.data.sample_errors import of_one_sample, reason_of, trace_of
+from omnimask.data.sample_parts import Parts
 from omnimask.errors import RunStopped
-from omnimask.hints import listed
 from omnimask.interfaces import (
     SPECIAL,
     Augment,
@@ -40,6 +39,7 @@ from omnimask.interfaces import (
     Transform,
     View,
 )
+from omnimask.messages.hints import listed
 
 
 @dataclass(frozen=True)

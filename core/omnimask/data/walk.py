@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from omnimask.data.progress import SECONDS
+from omnimask.data.progress_lines import SECONDS
 
 logger = logging.getLogger(__name__)
 

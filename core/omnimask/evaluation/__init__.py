@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from omnimask.evaluation.scores import Evaluation, as_json, evaluate
+from omnimask.evaluation.encoder_scores import Evaluation, as_json, evaluate
 
 __all__ = ["Evaluation", "as_json", "evaluate"]

@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.build_model import build_model
-from omnimask.build_views import build_corruptors
-from omnimask.builder import Built, BuiltModel
-from omnimask.corruptors.keep import Keep
+from omnimask.builder.build import Built, BuiltModel
+from omnimask.builder.model import build_model
+from omnimask.builder.views import build_corruptors
+from omnimask.components.corruptors.keep import Keep
+from omnimask.components.maskers.none import NoMasker
+from omnimask.components.maskers.per_modality import PerModality
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.errors import UserError
-from omnimask.inference import inference
 from omnimask.interfaces import SPECIAL, Context, Dataset, Encoded, Encoder, MaskedBatch, Stream
-from omnimask.maskers.none import NoMasker
-from omnimask.maskers.per_modality import PerModality
-from omnimask.model import MaskedModel, Pass
+from omnimask.network.inference import inference
+from omnimask.network.model import MaskedModel, Pass
+from omnimask.network.pooling import pooled
 from omnimask.packed import to_device
-from omnimask.pooling import pooled
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 Pool: TypeAlias = Literal["mean", "summary", "both", "first"]
 """How token features become one vector: their ``mean``, without special tokens; the ``summary`` vectors that the encoder adds, side

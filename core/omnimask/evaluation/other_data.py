@@ -9,7 +9,7 @@ from typing import Any
 from omnimask.errors import UserError
 from omnimask.recipe import Recipe
 from omnimask.recipe.options import plain
-from omnimask.recipe.text import inline, parse
+from omnimask.recipe.yaml_text import inline, parse
 from omnimask.registry import Registry, discover
 from omnimask.registry.signature import options_of
 

@@ -11,13 +11,13 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from omnimask.builder import BuiltModel, build_without_data
+from omnimask.builder.build import BuiltModel, build_without_data
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Exported, MaskedBatch, Model, Tokenizer, Trained
 from omnimask.pretrained import load
 from omnimask.recipe import load_recipe
-from omnimask.training.files import DurableWriter
-from omnimask.training.state import MODEL, read_weights, write_weights
+from omnimask.training.checkpoints.contents import MODEL, read_weights, write_weights
+from omnimask.training.checkpoints.durable_files import DurableWriter
 
 RECIPE = "recipe.yaml"
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.component import Component
 from omnimask.errors import RunStopped, UserError
-from omnimask.hints import listed, nearest
 from omnimask.interfaces import Context, Exported, Exporter, Trained
+from omnimask.messages.hints import listed, nearest
 from omnimask.registry import Registry, discover
 from omnimask.run.figures import held_out_samples
-from omnimask.run.trained import load_checkpoint, open_trained
-from omnimask.training import files
+from omnimask.run.trained_run import load_checkpoint, open_trained
+from omnimask.training.checkpoints import durable_files as files
 
 logger = logging.getLogger(__name__)
 

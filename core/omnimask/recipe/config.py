@@ -11,7 +11,7 @@ from omnimask.component import Component
 from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
 from omnimask.recipe.options import plain
-from omnimask.recipe.text import dump
+from omnimask.recipe.yaml_text import dump
 from omnimask.training.config import TrainConfig
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]

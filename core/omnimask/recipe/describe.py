@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from omnimask.component import Component, kind_of
 from omnimask.recipe.options import options_of_model, plain
-from omnimask.recipe.text import inline
+from omnimask.recipe.yaml_text import inline
 from omnimask.registry import Registry, discover
 from omnimask.registry.signature import Option, options_of
 

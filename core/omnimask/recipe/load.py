@@ -16,7 +16,7 @@ from omnimask.recipe.problems import Problems
 from omnimask.recipe.resolve import resolve
 from omnimask.recipe.shipped import find_recipe
 from omnimask.recipe.smoke import shrink
-from omnimask.recipe.text import parse
+from omnimask.recipe.yaml_text import parse
 from omnimask.registry import SUFFIXES, Registry, discover, plugin_files
 from omnimask.registry.signature import Option
 from omnimask.version import __version__

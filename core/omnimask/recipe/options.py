@@ -14,12 +14,12 @@ from pydantic_core import to_jsonable_python
 
 from omnimask.component import Component
 from omnimask.errors import UserError
-from omnimask.hints import listed, nearest
+from omnimask.messages.hints import listed, nearest
 from omnimask.paths import FOLDER, anchored
-from omnimask.recipe.annotations import validator
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.problems import Problems
-from omnimask.recipe.text import UNSET
+from omnimask.recipe.validators import validator
+from omnimask.recipe.yaml_text import UNSET
 from omnimask.registry import Registry
 from omnimask.registry.signature import REQUIRED, Option, options_of
 

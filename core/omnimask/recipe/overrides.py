@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from omnimask.errors import UserError
-from omnimask.hints import listed, nearest
+from omnimask.messages.hints import listed, nearest
 from omnimask.recipe.document import Document, KeyPath, Place, dotted
 from omnimask.recipe.problems import Problems
-from omnimask.recipe.text import parse_value
+from omnimask.recipe.yaml_text import parse_value
 
 SECTIONS = frozenset({"masker", "corruptor", "init", "labels", "views", "passes", "smoke", "data", "encoder", "predictors"})
 """Keys that may be given at the top of a recipe, though parts of it have some of them too."""

@@ -12,19 +12,19 @@ from pydantic import Field, PositiveInt
 from omnimask.component import Component
 from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
-from omnimask.hints import listed, nearest
-from omnimask.recipe.by_path import data_by_path
+from omnimask.messages.hints import listed, nearest
 from omnimask.recipe.config import DataConfig, Device, ModalityConfig, PredictorConfig, Recipe
+from omnimask.recipe.data_by_path import data_by_path
 from omnimask.recipe.document import Document, KeyPath
-from omnimask.recipe.further import Further
+from omnimask.recipe.optional_sections import Further
 from omnimask.recipe.options import INVALID, Resolver, options_of_model
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.smoke_data import SmokeData
-from omnimask.recipe.text import UNSET
+from omnimask.recipe.yaml_text import UNSET
 from omnimask.registry import Registry
 from omnimask.registry.signature import REQUIRED, Option
 from omnimask.training.config import TrainConfig
-from omnimask.training.metrics import is_reserved
+from omnimask.training.monitoring.metrics import is_reserved
 
 _TOP = {
     "seed": Option("seed", Annotated[int, Field(ge=0)], 0, "decides every random choice of the run"),

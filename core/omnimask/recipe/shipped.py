@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from omnimask.errors import UserError
-from omnimask.hints import listed, nearest
+from omnimask.messages.hints import listed, nearest
 from omnimask.registry import SUFFIXES, RecipeFolder, Registry, discover
 
 QUICK_START = "quickstart"

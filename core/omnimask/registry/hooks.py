@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from omnimask.hints import nearest
+from omnimask.messages.hints import nearest
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from omnimask.hints import listed, nearest
+from omnimask.messages.hints import listed, nearest
+from omnimask.messages.stdout import printing_to_stderr
 from omnimask.registry import hooks
 from omnimask.registry.distributions import OWN, PLUGINS, VARIABLE, Damaged, allowed_names, identity, incompatible, scan
 from omnimask.registry.references import shorten
 from omnimask.registry.registry import Failure, Plugin, Registrar, Registry
-from omnimask.stdout import printing_to_stderr
 from omnimask.version import __version__
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from omnimask.errors import UserError
+from omnimask.messages.stdout import printing_to_stderr
 from omnimask.registry.commands import Command, clashes
 from omnimask.registry.distributions import OWN
 from omnimask.registry.registry import SUFFIXES, Entry, Plugin, RecipeFolder, Registry
-from omnimask.stdout import printing_to_stderr
 
 
 @dataclass(frozen=True)

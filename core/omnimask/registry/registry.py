@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from omnimask.errors import UserError
-from omnimask.hints import listed, nearest
+from omnimask.messages.hints import listed, nearest
+from omnimask.messages.stdout import printing_to_stderr
 from omnimask.registry.references import indented, resolve, trace
 from omnimask.registry.signature import options_of
-from omnimask.stdout import printing_to_stderr
 
 logger = logging.getLogger(__name__)
 

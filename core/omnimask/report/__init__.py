@@ -1,0 +1,1 @@
+"""Descriptions and reconstructions of a model for people to look at."""

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.data.planner import Cursor, StepPlan
 from omnimask.interfaces import Context, MaskedBatch, Result, Run, Sample
-from omnimask.model import MaskedModel, own_predictions
-from omnimask.training.switches import checkpoint_activations
+from omnimask.network.model import MaskedModel, own_predictions
+from omnimask.training.devices.switches import checkpoint_activations
 from omnimask.training.validation_cost import cost_share, num_validations
 
 BACKWARD = 3

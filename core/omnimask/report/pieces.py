@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.components.maskers.candidates import take
 from omnimask.interfaces import SPECIAL, Tokenizer, Tokens, TokenSpec
-from omnimask.maskers.candidates import take
 
 _BETWEEN = "\n"
 """Stands between the texts of a sample that has several."""

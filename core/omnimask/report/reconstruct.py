@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.inference import predicted
 from omnimask.interfaces import (
     CONTENT,
     MaskedBatch,
@@ -26,10 +25,11 @@ from omnimask.interfaces import (
     Tokens,
     TokenSpec,
 )
-from omnimask.model import MaskedModel, each_prediction
-from omnimask.printable import printable
+from omnimask.messages.printable import printable
+from omnimask.network.inference import predicted
+from omnimask.network.model import MaskedModel, each_prediction
 from omnimask.report.blanks import Ranking, asked_in_store, columns_of, describe, no_ranking, shown_in_store
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 Predicted: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
 """(P_m, ...) content in stored units or ids, and (P_m,) where there is any."""

@@ -15,7 +15,7 @@ from omnimask.recipe import Recipe, load_recipe
 from omnimask.run.finish import FIGURE, draw, finish
 from omnimask.run.prepare import Run, start
 from omnimask.run.resume import is_finished, reopen
-from omnimask.training.ranks import joined
+from omnimask.training.devices.ranks import joined
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from omnimask.errors import UserError
-from omnimask.hints import nearest
-from omnimask.recipe.text import inline, parse
+from omnimask.messages.hints import nearest
+from omnimask.recipe.yaml_text import inline, parse
 from omnimask.registry.plugin_files import MODULE
-from omnimask.run.origin import Origin
-from omnimask.run.sources import CORE
-from omnimask.training import files
+from omnimask.run.plugin_sources import CORE
+from omnimask.run.provenance import Origin
+from omnimask.training.checkpoints import durable_files as files
 
 logger = logging.getLogger(__name__)
 

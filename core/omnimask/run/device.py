@@ -6,7 +6,7 @@ import torch
 
 from omnimask.errors import UserError
 from omnimask.recipe.config import Device
-from omnimask.training.ranks import Ranks
+from omnimask.training.devices.ranks import Ranks
 
 
 def choose_device(name: Device, ranks: Ranks | None = None) -> torch.device:

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.component import Component
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Dataset, MaskedBatch, Reconstruction, Renderer, Sample
-from omnimask.printable import printable
+from omnimask.messages.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.registry import discover
 from omnimask.report.reconstruct import reconstruct
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 COUNT = 6
 """Samples in a figure, unless more are asked for."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.errors import RunStopped, UserError
 from omnimask.registry.references import indented, trace
 from omnimask.run.figures import draw_run
 from omnimask.run.prepare import Run
-from omnimask.run.trained import choose_checkpoint, load_checkpoint
+from omnimask.run.trained_run import choose_checkpoint, load_checkpoint
 from omnimask.training.deadline import Deadline
-from omnimask.training.precision import Precision
+from omnimask.training.devices.precision import Precision
 
 logger = logging.getLogger(__name__)
 

@@ -11,27 +11,28 @@ from typing import Any
 
 import torch
 
-from omnimask.allocation import TooLarge, limited_memory
-from omnimask.builder import Built, build
-from omnimask.data.contents import FINGERPRINT_FORMAT
+from omnimask.builder.allocation import TooLarge, limited_memory
+from omnimask.builder.build import Built, build
 from omnimask.data.fields import names_of
-from omnimask.data.parts import Parts
+from omnimask.data.file_digests import FINGERPRINT_FORMAT
 from omnimask.data.planner import Place
+from omnimask.data.sample_parts import Parts
 from omnimask.errors import RunStopped, UserError
-from omnimask.evaluation.unigram import unigram_scores
 from omnimask.interfaces import Sample
-from omnimask.printable import printable
+from omnimask.messages.printable import printable
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
-from omnimask.run.oddities import oddities
-from omnimask.run.origin import Origin, origin_of
-from omnimask.run.sources import components_by_distribution, plugin_versions
+from omnimask.run.plugin_sources import components_by_distribution, plugin_versions
+from omnimask.run.provenance import Origin, origin_of
+from omnimask.run.recipe_warnings import oddities
 from omnimask.run.threads import choose_threads
+from omnimask.run.unigram import unigram_scores
+from omnimask.training.checkpoints.run_directory import RunDirectory
 from omnimask.training.config import TrainConfig, rate_by_batch
+from omnimask.training.devices.ranks import current
+from omnimask.training.inputs import RunContext, TrainingData
 from omnimask.training.loop import Trainer
-from omnimask.training.ranks import current
-from omnimask.training.run_directory import RunDirectory
 from omnimask.training.validation import Scored
 
 logger = logging.getLogger(__name__)
@@ -82,24 +83,19 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
         _tell_rate(recipe.train)
     shares: Any = {"device": device.type, "rank": ranks.rank, "world": ranks.world}
     with ranks.together():
-        trainer = Trainer(
-            built.model,
+        validation = (lambda: built.validation_batches(**shares, num_samples=scored.samples)) if scored.held_out else None
+        data = TrainingData(
             lambda cursor, step: built.loader(cursor, step, **shares),
-            (lambda: built.validation_batches(**shares, num_samples=scored.samples)) if scored.held_out else None,
-            recipe.train,
-            recipe.seed,
-            directory,
-            device,
-            max_bad=recipe.data.options.max_bad,
+            validation,
             num_samples=len(built.train_indices),
+            max_bad=recipe.data.options.max_bad,
             left_out=built.left_out,
-            plugins=plugin_versions(recipe),
             baselines=lambda: unigram_scores(built, scored.samples),
             scored=scored if scored.held_out else None,
-            show=show,
-            ranks=ranks,
-            notes=origin.files(),
         )
+        notes, plugins = origin.files(), plugin_versions(recipe)
+        place = RunContext(directory, device, recipe.seed, ranks=ranks, plugins=plugins, notes=notes, show=show)
+        trainer = Trainer(built.model, data, recipe.train, place)
     return Run(built, directory, device, trainer, origin)
 
 

@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omnimask.builder import Built
-from omnimask.data.contents import FINGERPRINT_FORMAT
+from omnimask.builder.build import Built
+from omnimask.data.file_digests import FINGERPRINT_FORMAT
 from omnimask.errors import RunStopped, UserError
 from omnimask.recipe import Recipe
-from omnimask.recipe.text import parse
+from omnimask.recipe.yaml_text import parse
 from omnimask.run.changes import Changes, check, compare, remember
-from omnimask.run.origin import Origin, origin_of, read_origin
 from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
-from omnimask.run.trained import load_run
-from omnimask.training import files
-from omnimask.training.checkpoint import Checkpoints
-from omnimask.training.metrics_file import read_metrics
-from omnimask.training.ranks import current
-from omnimask.training.run_directory import RunDirectory
+from omnimask.run.provenance import Origin, origin_of, read_origin
+from omnimask.run.trained_run import load_run
+from omnimask.training.checkpoints import durable_files as files
+from omnimask.training.checkpoints.directory import Checkpoints
+from omnimask.training.checkpoints.run_directory import RunDirectory
+from omnimask.training.devices.ranks import current
+from omnimask.training.monitoring.metrics_file import read_metrics
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from omnimask.component import Component
 from omnimask.data.walk import endings, walk
 from omnimask.errors import UserError
-from omnimask.hints import listed
 from omnimask.interfaces import Context, Suggestion
+from omnimask.messages.hints import listed
 from omnimask.pretrained import model_type
 from omnimask.registry import Registry, discover
 

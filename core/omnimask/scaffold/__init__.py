@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 
 from omnimask.errors import UserError
-from omnimask.hints import listed, nearest
+from omnimask.messages.hints import listed, nearest
 from omnimask.registry import Registry, discover
 from omnimask.version import __version__
 

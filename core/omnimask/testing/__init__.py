@@ -52,7 +52,7 @@ from omnimask.testing.host import AugmentContract, RendererContract
 from omnimask.testing.joint_masker import JointMaskerContract
 from omnimask.testing.masker import MaskerContract
 from omnimask.testing.model import ModelContract
-from omnimask.testing.parts import EmbeddingContract, EncoderContract, PredictorContract, RecipeContract
+from omnimask.testing.model_parts import EmbeddingContract, EncoderContract, PredictorContract, RecipeContract
 from omnimask.testing.plugin import PluginContract, train_briefly, with_module
 from omnimask.testing.position import PositionContract
 from omnimask.testing.samples import make_masking, make_sample, make_tokens

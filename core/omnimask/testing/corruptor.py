@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from omnimask.interfaces import NOTHING, Context, Corruptor, Masking, Sample, Stream, TokenSpec, View
-from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, same
+from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, same
 from omnimask.testing.samples import LENGTHS, make_masking, make_sample
 from omnimask.testing.visibility import owner, sees, shows
 

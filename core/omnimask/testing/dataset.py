@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from omnimask.interfaces import Dataset
-from omnimask.testing.check import require, require_picklable, same
+from omnimask.testing.requirements import require, require_picklable, same
 
 
 class DatasetContract(ABC):

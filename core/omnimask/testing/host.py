@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from omnimask.interfaces import Augment, Reconstruction, Renderer
-from omnimask.testing.check import DRAW, disturb_global_randomness, draws, require, require_picklable, same
+from omnimask.testing.requirements import DRAW, disturb_global_randomness, draws, require, require_picklable, same
 
 
 class AugmentContract(ABC):

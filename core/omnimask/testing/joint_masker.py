@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from omnimask.interfaces import Draw, JointMasker, Masking, Sample, TokenSpec
-from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, same
 from omnimask.testing.masker import check_masking
+from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, same
 from omnimask.testing.samples import make_sample
 
 

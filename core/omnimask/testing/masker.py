@@ -11,7 +11,7 @@ import numpy as np
 
 from omnimask.data import border
 from omnimask.interfaces import Draw, Masker, Masking, Tokens, TokenSpec
-from omnimask.testing.check import DRAW, disturb_global_randomness, draws, require, require_picklable, same
+from omnimask.testing.requirements import DRAW, disturb_global_randomness, draws, require, require_picklable, same
 from omnimask.testing.samples import LENGTHS, make_tokens
 
 NUM_DRAWS = 400

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omnimask.builder import Built
+from omnimask.builder.build import Built
 from omnimask.data.planner import Place
-from omnimask.embed import ModalityEmbedding
 from omnimask.interfaces import CONTENT, MaskedBatch, Packed, Prediction, Sample, View
-from omnimask.model import MaskedModel
-from omnimask.testing.check import distance, disturb_global_randomness, gradient, require
+from omnimask.network.embed import ModalityEmbedding
+from omnimask.network.model import MaskedModel
+from omnimask.testing.requirements import distance, disturb_global_randomness, gradient, require
 from omnimask.testing.visibility import Reach, owner, reach
 
 TOLERANCE = 1e-6

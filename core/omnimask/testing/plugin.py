@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import torch
 
-from omnimask.builder import build
+from omnimask.builder.build import build
 from omnimask.data.planner import Cursor
 from omnimask.recipe import Recipe, load_recipe, shipped_recipes
 from omnimask.registry import Entry, Registry
@@ -21,7 +21,7 @@ from omnimask.registry.distributions import scan
 from omnimask.registry.installed import GROUP, collect
 from omnimask.registry.inventory import rows
 from omnimask.registry.signature import options_of
-from omnimask.testing.check import require
+from omnimask.testing.requirements import require
 
 
 class PluginContract(ABC):

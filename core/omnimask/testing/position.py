@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component
 from omnimask.errors import BrokenContract
 from omnimask.interfaces import Context, FieldSpec, MaskedBatch, Placement, Position, Stream
-from omnimask.testing.check import distance, require
 from omnimask.testing.model import ModelContract, predictions
+from omnimask.testing.requirements import distance, require
 from omnimask.testing.synthetic import synthetic_recipe
 
 WIDTH, HEADS = 16, 2

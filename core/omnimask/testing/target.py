@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.component import Component
+from omnimask.components.predictors.base import rows
 from omnimask.interfaces import FieldSpec, Prediction, Run, Target
-from omnimask.predictors.base import rows
-from omnimask.testing.check import require
 from omnimask.testing.model import ModelContract
+from omnimask.testing.requirements import require
 from omnimask.testing.synthetic import synthetic_recipe
 
 

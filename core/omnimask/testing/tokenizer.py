@@ -11,7 +11,7 @@ import numpy as np
 
 from omnimask.data.border import Breach, check_field_values
 from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Shortens, Splits, Tokenizer, Tokens, TokenSpec
-from omnimask.testing.check import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
+from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
 
 
 class TokenizerContract(ABC):

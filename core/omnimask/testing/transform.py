@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from omnimask.data.label_fields import LabelReader
 from omnimask.interfaces import Draw, FieldSpec, Shortens, Tokenizer, Transform
-from omnimask.testing.check import disturb_global_randomness, draws, require, require_picklable, require_value_error, same
+from omnimask.testing.requirements import disturb_global_randomness, draws, require, require_picklable, require_value_error, same
 
 Row = Mapping[str, Any]
 

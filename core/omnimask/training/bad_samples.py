@@ -8,7 +8,7 @@ from typing import Protocol
 
 from omnimask.data.config import BadSamples
 from omnimask.errors import RunStopped
-from omnimask.printable import printable
+from omnimask.messages.printable import printable
 
 logger = logging.getLogger(__name__)
 

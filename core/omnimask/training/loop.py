@@ -4,41 +4,38 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from omnimask.data.config import BadSamples
 from omnimask.data.loader import LoadedStep
-from omnimask.data.planner import Cursor
 from omnimask.errors import Interrupted, NothingToLearn, RunStopped, UserError
-from omnimask.interfaces import MaskedBatch
-from omnimask.registry import Registry
 from omnimask.registry.observers import RunInfo, StepResult, Validation
-from omnimask.training import files, memory
 from omnimask.training.bad_samples import BadSampleGuard
-from omnimask.training.checkpoint import Checkpoints, verify
+from omnimask.training.checkpoints import durable_files as files
+from omnimask.training.checkpoints.directory import Checkpoints, verify
+from omnimask.training.checkpoints.rewind import Folder
+from omnimask.training.checkpoints.run_directory import versions
 from omnimask.training.closing import closing
 from omnimask.training.config import TrainConfig
+from omnimask.training.counters import Counters
 from omnimask.training.deadline import Deadline
-from omnimask.training.logging import Journal, Scores
-from omnimask.training.observers import Observers
-from omnimask.training.precision import Precision, remedies
-from omnimask.training.progress import Progress
-from omnimask.training.ranks import Ranks, current, told
+from omnimask.training.devices import memory
+from omnimask.training.devices.precision import Precision, remedies
+from omnimask.training.devices.ranks import told
+from omnimask.training.devices.switches import determinism, flushed_denormals
+from omnimask.training.inputs import RunContext, ScoresByTerm, TrainingData
+from omnimask.training.monitoring.journal import Journal
+from omnimask.training.monitoring.observers import Observers
+from omnimask.training.monitoring.summary import summarise
+from omnimask.training.monitoring.tensorboard import check_tensorboard
 from omnimask.training.refusals import refusals
-from omnimask.training.run_directory import RunDirectory, versions
 from omnimask.training.setup import parallel_of, prepare, saver_of, schedule_of
 from omnimask.training.signals import Signals
 from omnimask.training.step import StepRunner
-from omnimask.training.summary import summarise
-from omnimask.training.switches import determinism, flushed_denormals
-from omnimask.training.tensorboard import check_tensorboard
-from omnimask.training.tidy import Folder
 from omnimask.training.validation import Scored, Validator
 
 logger = logging.getLogger(__name__)
@@ -57,69 +54,31 @@ _FAILURES = {
     )
 }
 
-Steps = Callable[[Cursor, int], Iterable[LoadedStep]]
-
 
 class Trainer:
-    """Trains a model from parts; making one checks the configuration and writes nothing.
+    """Trains a model; creating one checks the configuration and writes nothing.
 
     Args:
         model: a module with ``counts(batch)`` and ``forward(batch, denominators, is_scored=...)`` like ``MaskedModel``; moved to
-            ``device``.
-        steps: ``(cursor, first step) -> LoadedSteps`` up to the end of the run, the same ones for the same arguments.
-        validation: gives the same held-out batches at every call; None for a run without validation.
-        config: the recipe's ``train:``.
-        seed: of the run; torch's generators are seeded from it at every step.
-        directory: where the run lives.
-        device: where the model is trained.
-        max_bad: how many unreadable samples are tolerated.
-        num_samples: size of the training set, for the share in ``max_bad``.
-        left_out: reasons by key of held-out samples that cannot be read, to which validations add.
-        plugins: versions by distribution name, recorded with every checkpoint.
-        baselines: scores by term and name that need no model, to stand beside those of validations; called once, after the first
-            validation that gives scores.
-        scored: how many held-out samples ``validation`` gives, of how many; None: not known.
-        show: whether progress is shown on stderr.
-        registry: whose plugins' hooks are called; default: what is installed.
-        ranks: the processes that train together (:func:`omnimask.training.ranks.joined`); ``steps`` and ``validation`` give this
-            rank's share of every step and of the held-out batches. Default: those that joined, or this process alone.
-        notes: files that every checkpoint carries, by name.
+            the run's device.
+        data: training steps and held-out batches.
+        config: the recipe's ``train:`` section.
+        run: directory, device, seed and processes.
 
     Raises:
         UserError: the configuration cannot work.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        steps: Steps,
-        validation: Callable[[], Iterable[MaskedBatch]] | None,
-        config: TrainConfig,
-        seed: int,
-        directory: RunDirectory,
-        device: torch.device,
-        *,
-        max_bad: BadSamples | None = None,
-        left_out: Mapping[str, str] | None = None,
-        num_samples: int | None = None,
-        plugins: Mapping[str, str] | None = None,
-        baselines: Callable[[], Scores] | None = None,
-        scored: Scored | None = None,
-        show: bool = True,
-        registry: Registry | None = None,
-        ranks: Ranks | None = None,
-        notes: Mapping[str, bytes] | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, data: TrainingData, config: TrainConfig, run: RunContext) -> None:
         check_tensorboard(config)
-        if config.patience is not None and validation is None:
+        if config.patience is not None and data.validation is None:
             raise UserError("train.patience: nothing is held out, so no validation says when to end; raise data.validation")
-        self.ranks = ranks or current()
-        self.config = config
-        self.directory = directory
-        self.checkpoints = Checkpoints(directory.checkpoints, config.keep_checkpoints, notes)
-        self.precision = Precision(config.precision, device)
-        parallel = parallel_of(config, device, self.precision, self.ranks)
-        self.state = prepare(model, config, device, self.precision, parallel)
+        self.data, self.config, self.run = data, config, run
+        self.ranks, self.directory = run.ranks, run.directory
+        self.checkpoints = Checkpoints(run.directory.checkpoints, config.keep_checkpoints, run.notes)
+        self.precision = Precision(config.precision, run.device)
+        parallel = parallel_of(config, run.device, self.precision, self.ranks)
+        self.state = prepare(model, config, run.device, self.precision, parallel)
         self.runner = StepRunner(
             model,
             self.state.optimizer,
@@ -128,30 +87,24 @@ class Trainer:
             steps=config.steps,
             clip=config.clip,
             ema=self.state.ema,
-            seed=seed,
-            device=device,
+            seed=run.seed,
+            device=run.device,
             parallel=parallel,
         )
-        self._versions = versions(plugins)
-        self._saver = saver_of(parallel, self.checkpoints, self.state, self._versions, directory.path)
-        scoring = (self.precision, device, seed, parallel, None if scored is None else scored.samples)
-        self._validator = None if validation is None else Validator(model, validation, *scoring)
-        self._scored = scored
-        self.progress.scored_samples = None if scored is None else scored.samples
-        self._steps = steps
-        self._max_bad = max_bad or BadSamples()
-        self._left_out = {} if left_out is None else left_out
-        self._num_samples = num_samples
-        self._make_baselines = baselines
-        self._baselines: Scores | None = None
-        self._show = show
-        self._registry = registry
+        self._versions = versions(run.plugins)
+        self._saver = saver_of(parallel, self.checkpoints, self.state, self._versions, run.directory.path)
+        num_scored = None if data.scored is None else data.scored.samples
+        self.progress.scored_samples = num_scored
+        self._validator = None
+        if data.validation is not None:
+            self._validator = Validator(model, data.validation, self.precision, run.device, run.seed, parallel, num_scored)
+        self._baselines: ScoresByTerm | None = None
         self._continues = False
         self._adopt: Callable[[], None] | None = None
         self._failure: Exception | None = None
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> Counters:
         """Where the run is."""
         return self.state.progress
 
@@ -187,8 +140,8 @@ class Trainer:
             names = ", ".join(f"{name} {written_by.get(name)} -> {self._versions[name]}" for name in sorted(changed))
             logger.warning("versions changed since the checkpoint, losses may differ in their last digits: %s", names)
         self.state.restore(path, renews_optimizer=renews_optimizer)
-        if self._scored is not None:
-            self._rescore(self._scored)
+        if self.data.scored is not None:
+            self._rescore(self.data.scored)
         return path
 
     def _rescore(self, scored: Scored) -> None:
@@ -219,7 +172,7 @@ class Trainer:
                 if self.ranks.is_first:
                     held.enter_context(self.directory.locked())
             info = self._info()
-            journal = held.enter_context(Journal(info, Observers(info, self._registry)))
+            journal = held.enter_context(Journal(info, Observers(info, self.run.registry)))
             self._begin(journal)
             with Signals() as signals:
                 try:
@@ -238,7 +191,7 @@ class Trainer:
 
     def _info(self) -> RunInfo:
         state, ranks = self.state, self.ranks
-        device, show = self.runner.device, self._show and ranks.is_first
+        device, show = self.runner.device, self.run.show and ranks.is_first
         return RunInfo(self.directory.path, self.config, state.progress, state.model, state.optimizer, device, ranks.rank, show)
 
     def _begin(self, journal: Journal) -> None:
@@ -250,9 +203,9 @@ class Trainer:
     def _train(self, journal: Journal, signals: Signals, deadline: Deadline) -> None:
         progress = self.progress
         logger.info("attempt %d begins at step %d of %d", progress.attempt, progress.step, self.config.steps)
-        guard = BadSampleGuard(progress.bad_samples, self._max_bad, self._num_samples)
+        guard = BadSampleGuard(progress.bad_samples, self.data.max_bad, self.data.num_samples)
         stop: Interrupted | None = None
-        with closing(self._steps(progress.cursor, progress.step)) as loaded_steps:
+        with closing(self.data.steps(progress.cursor, progress.step)) as loaded_steps:
             while not self.is_over and (stop := self._asked_to_stop(signals, deadline)) is None:
                 with deadline.timed("step"):
                     self._take_step(loaded_steps, guard, journal)
@@ -359,14 +312,14 @@ class Trainer:
         progress.validation_scores = {term: dict(scores) for term, scores in found.scores.items()}
         with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
             journal.validation(found, self._compared(found), seconds)
-        of = "" if self._scored is None else f" on {self._scored}"
+        of = "" if self.data.scored is None else f" on {self.data.scored}"
         logger.info("step %d: validation loss %.6g%s", progress.step, found.loss, of)
         return progress.monitor(found.loss)
 
-    def _compared(self, found: Validation) -> Scores:
+    def _compared(self, found: Validation) -> ScoresByTerm:
         """The baselines of the scores of a validation."""
-        if self._baselines is None and found.scores and self._make_baselines is not None and self.ranks.is_first:
-            self._baselines = self._make_baselines()
+        if self._baselines is None and found.scores and self.data.baselines is not None and self.ranks.is_first:
+            self._baselines = self.data.baselines()
         return self._baselines or {}
 
     def _save(self, journal: Journal, *, is_best: bool = False) -> None:
@@ -385,7 +338,7 @@ class Trainer:
 
     def _summarise(self, status: str) -> dict[str, Any]:
         summary = summarise(self.state, self.config, status, self.checkpoints, self._baselines or {})
-        summary["bad_validation_samples"] = sorted(self._left_out)
+        summary["bad_validation_samples"] = sorted(self.data.left_out)
         with files.writing(self.directory.summary, self.directory.path):
             files.replace_json(self.directory.summary, summary)
         return summary

@@ -10,17 +10,17 @@ from torch import nn
 
 from omnimask.errors import UserError
 from omnimask.interfaces import Context
-from omnimask.training.checkpoint import Checkpoints
+from omnimask.training.checkpoints.contents import TrainingState
+from omnimask.training.checkpoints.directory import Checkpoints
+from omnimask.training.checkpoints.saver import Saver, ShardSaver
 from omnimask.training.config import TrainConfig
-from omnimask.training.ema import Ema
-from omnimask.training.parallel import Replicas
-from omnimask.training.precision import Precision
-from omnimask.training.progress import Progress
-from omnimask.training.ranks import Joined, Ranks
-from omnimask.training.saving import Saver, ShardSaver
-from omnimask.training.schedules import Constant, Schedule
-from omnimask.training.state import TrainingState
-from omnimask.training.switches import checkpoint_activations, compile_blocks
+from omnimask.training.counters import Counters
+from omnimask.training.devices.precision import Precision
+from omnimask.training.devices.ranks import Joined, Ranks
+from omnimask.training.devices.replicas import Replicas
+from omnimask.training.devices.switches import checkpoint_activations, compile_blocks
+from omnimask.training.optim.ema import Ema
+from omnimask.training.optim.schedules import Constant, Schedule
 
 
 def parallel_of(config: TrainConfig, device: torch.device, precision: Precision, ranks: Ranks) -> Replicas:
@@ -31,7 +31,7 @@ def parallel_of(config: TrainConfig, device: torch.device, precision: Precision,
     """
     ranks.open(device, config.timeout)
     if config.distributed == "fsdp" and isinstance(ranks, Joined):
-        from omnimask.training.shards import Shards
+        from omnimask.training.devices.fsdp import Shards
 
         return Shards(ranks, precision)
     return Replicas(ranks)
@@ -62,7 +62,7 @@ def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precisi
     parallel.place(model, device)
     optimizer = config.optimizer(Context())(model)
     ema = None if config.ema is None else Ema(model, config.ema)
-    return TrainingState(model, optimizer, ema, precision.scaler, Progress())
+    return TrainingState(model, optimizer, ema, precision.scaler, Counters())
 
 
 def schedule_of(config: TrainConfig) -> Schedule:

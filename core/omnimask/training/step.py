@@ -13,13 +13,13 @@ from omnimask.data.loader import LoadedStep
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
 from omnimask.registry.observers import Skipped, StepResult
-from omnimask.training.ema import Ema
-from omnimask.training.masking import mask_counts, mask_shares
-from omnimask.training.memory import is_out_of_memory
-from omnimask.training.parallel import Replicas
-from omnimask.training.precision import Precision
-from omnimask.training.ranks import Name, Ranks
-from omnimask.training.schedules import Schedule
+from omnimask.training.devices.memory import is_out_of_memory
+from omnimask.training.devices.precision import Precision
+from omnimask.training.devices.ranks import Name, Ranks
+from omnimask.training.devices.replicas import Replicas
+from omnimask.training.monitoring.mask_shares import mask_counts, mask_shares
+from omnimask.training.optim.ema import Ema
+from omnimask.training.optim.schedules import Schedule
 from omnimask.training.seeding import seed_torch
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from omnimask.data.progress import Paced
+from omnimask.data.progress_lines import Paced
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import to_device
 from omnimask.registry.observers import Validation
-from omnimask.training.parallel import Replicas
-from omnimask.training.precision import Precision
-from omnimask.training.ranks import Name, Ranks
+from omnimask.training.devices.precision import Precision
+from omnimask.training.devices.ranks import Name, Ranks
+from omnimask.training.devices.replicas import Replicas
 from omnimask.training.seeding import seed_torch
 from omnimask.training.step import summed
 

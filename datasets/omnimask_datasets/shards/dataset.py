@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.data.contents import files_state
+from omnimask.files import files_state
 from omnimask.interfaces import Context
 from omnimask_datasets.folder_labels import SPLITS, FolderLabels
 from omnimask_datasets.shards.index import same_keys

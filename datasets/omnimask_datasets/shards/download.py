@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omnimask.data import retries
+from omnimask.files import note_retry
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -105,7 +105,7 @@ class Remote:
                 if attempt == self.retries:
                     raise OSError(f"{what} could not be loaded in {attempt + 1} attempts; the last one: {reason}") from error
                 logger.warning("%s: attempt %d of %d failed: %s", what, attempt + 1, self.retries + 1, reason)
-                retries.note()
+                note_retry()
         raise AssertionError("there is at least one attempt")
 
     def _waited(self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0) -> T:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from omnimask.data.keys import key_problem
+from omnimask.files import key_problem
 from omnimask_datasets.shards.names import FIELDS, LABEL, field_of, is_refused, split_name
 
 _KNOWN = frozenset(ending for endings in FIELDS.values() for ending in endings)

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 from omnimask.cache import cache_folder
-from omnimask.data.walk import describe_endings, log_left_out, walk
+from omnimask.files import describe_endings, log_left_out, walk
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import SUFFIX, ShardIndex, make_index, read_index
 from omnimask_datasets.shards.manifest import Entry, Manifest

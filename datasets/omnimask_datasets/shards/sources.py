@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from omnimask.data.contents import content_digest
-from omnimask.data.walk import walk
 from omnimask.errors import UserError
+from omnimask.files import content_digest, walk
 from omnimask.interfaces import Dataset
 from omnimask_datasets.archive import LABELS
 from omnimask_datasets.shards.encode import encode, key_in_shard, without_dots

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.faults import of_one_sample
 from omnimask.errors import RunStopped, UserError
+from omnimask.files import of_one_sample
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import ShardIndex, make_index, read_index, with_content
 from omnimask_datasets.shards.local import beside, write_index

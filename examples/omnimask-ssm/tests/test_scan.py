@@ -101,6 +101,10 @@ def test_what_cannot_be_served_is_refused(built) -> None:
 
 def test_nothing_in_the_network_attends(built) -> None:
     names = {type(module).__module__ for module in built.model.modules()}
-    assert not {name for name in names if "attention" in name or name in ("omnimask.blocks", "omnimask.encoders.transformer")}
+    assert not {
+        name
+        for name in names
+        if "attention" in name or name in ("omnimask.network.blocks", "omnimask.components.encoders.transformer")
+    }
     assert isinstance(built.model.passes["main"].encoder, SelectiveEncoder)
     assert SelectiveEncoder(Context(), width=8, depth=1, position=lambda context: None).num_summary == 0

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 import omnimask
-from omnimask.corruptors.mask_token import MaskToken
+from omnimask.components.corruptors.mask_token import MaskToken
+from omnimask.components.maskers.random import RandomMasker
 from omnimask.interfaces import Context, Draw, FieldSpec, Masking, Sample, Tokens, TokenSpec, View
-from omnimask.maskers.random import RandomMasker
 from omnimask.registry import Registrar
 
 LENGTH, WIDTH = 8, 4

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from toy_grammar import Sentences
 
-from omnimask.builder import build
-from omnimask.data import counts
+from omnimask.builder.build import build
+from omnimask.data import token_counts as counts
 from omnimask.errors import UserError
 from omnimask.interfaces import Context
 from omnimask.recipe import Recipe, load_recipe
@@ -58,7 +58,7 @@ def test_another_way_of_reading_is_counted_anew(written: Path, words: Any, monke
     recipe = words(written)
     built = build(recipe)
     monkeypatch.setattr(counts, "_scan", count)
-    monkeypatch.setattr("omnimask.builder.reading_options", lambda *args: "another tokenizer")
+    monkeypatch.setattr("omnimask.builder.build.reading_options", lambda *args: "another tokenizer")
     with pytest.raises(Counted):
         _ = built.counts
 

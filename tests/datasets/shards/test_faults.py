@@ -13,12 +13,13 @@ import pytest
 import torch
 from toy_grammar import Sentences
 
-from omnimask.builder import Built, build
+from omnimask.builder.build import Built, build
 from omnimask.data.config import BadSamples
 from omnimask.interfaces import Context
 from omnimask.recipe import load_recipe
+from omnimask.training.checkpoints.run_directory import RunDirectory
+from omnimask.training.inputs import RunContext, TrainingData
 from omnimask.training.loop import Trainer
-from omnimask.training.run_directory import RunDirectory
 from omnimask_datasets.shards.sources import DatasetSource
 from omnimask_datasets.shards.write import Limits, write_shards
 
@@ -58,18 +59,13 @@ def make(toys: Any) -> Make:
 
 def train(built: Built, folder: Path, tolerated: int = 10) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The lines of ``metrics.jsonl`` and the summary of a run; raises what stops it."""
-    trainer = Trainer(
-        built.model,
+    data = TrainingData(
         lambda cursor, step: built.loader(cursor, step),
-        None,
-        built.recipe.train,
-        built.recipe.seed,
-        RunDirectory(folder),
-        torch.device("cpu"),
-        max_bad=BadSamples(fraction=0, at_least=tolerated),
         num_samples=len(built.train_indices),
-        show=False,
+        max_bad=BadSamples(fraction=0, at_least=tolerated),
     )
+    run = RunContext(RunDirectory(folder), torch.device("cpu"), built.recipe.seed, show=False)
+    trainer = Trainer(built.model, data, built.recipe.train, run)
     trainer.fit()
     return lines(folder), json.loads((folder / "summary.json").read_text())
 

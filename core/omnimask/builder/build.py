@@ -1,0 +1,305 @@
+"""From a recipe to a model and its data: builds every component with the context it needs, and checks that they fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omnimask.builder.allocation import build_within
+from omnimask.builder.model import build_model, views_with_noise
+from omnimask.builder.views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
+from omnimask.cache import code_digest
+from omnimask.component import Component, origin
+from omnimask.data.corpus import TrainingTokens
+from omnimask.data.label_fields import LabelReader
+from omnimask.data.loader import Loader
+from omnimask.data.order import stream_order
+from omnimask.data.pipeline import ModalityPipeline, Pipeline
+from omnimask.data.planner import Cursor, Place, Planner
+from omnimask.data.sample_parts import Parts, list_parts
+from omnimask.data.token_counts import token_counts
+from omnimask.data.validation_split import held_out, spread, whole_keys
+from omnimask.errors import UserError
+from omnimask.interfaces import (
+    Context,
+    Dataset,
+    Initializer,
+    MaskedBatch,
+    Splits,
+    Tokenizer,
+    TokenSpec,
+)
+from omnimask.messages.printable import printable
+from omnimask.network.model import MaskedModel
+from omnimask.recipe import Recipe
+from omnimask.recipe.number_limits import check_numbers
+from omnimask.recipe.options import plain
+from omnimask.recipe.yaml_text import inline
+from omnimask.registry import plugin_files
+from omnimask.training.validation import Scored
+from omnimask.training.validation_cost import num_scored
+
+AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
+"""Tokens per forward pass when a recipe says ``auto``, by device type."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A recipe's model and data.
+
+    ``pipeline`` makes training batches; ``validation`` the same without augmentation, with masks that never change.
+    """
+
+    recipe: Recipe
+    model: MaskedModel
+    dataset: Dataset
+    pipeline: Pipeline
+    validation: Pipeline
+    train_indices: NDArray[np.int64]
+    validation_indices: NDArray[np.int64]
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """Reasons by key of the held-out samples that could not be read so far."""
+
+    @property
+    def specs(self) -> Mapping[str, TokenSpec]:
+        return self.pipeline.specs
+
+    @property
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        return {name: part.tokenizer for name, part in self.pipeline.modalities.items()}
+
+    @cached_property
+    def counts(self) -> int | NDArray[np.int64]:
+        """Tokens per sample before masking, by data set index."""
+        if isinstance(self.dataset, Parts):
+            return self.dataset.counts
+        readers = self.pipeline.modalities
+        return token_counts(self.dataset, None, tuple(readers.values()), options=reading_options(self.recipe, readers))
+
+    def micro_batch_tokens(self, device: str) -> int:
+        """Tokens per forward pass on a device type."""
+        wanted = self.recipe.train.micro_batch_tokens
+        return min(self.recipe.train.batch_tokens, AUTO_MICRO_BATCH.get(device, 16_384)) if wanted == "auto" else wanted
+
+    def planner(self, device: str = "cpu") -> Planner:
+        """Cuts the training samples into steps, and into micro-batches for a device type."""
+        train, window = self.recipe.train, self.recipe.data.options.window
+        order = stream_order(self.dataset, self.train_indices, self.recipe.seed, window)
+        grouping = self.pipeline.grouping
+        budgets = (train.batch_tokens, self.micro_batch_tokens(device))
+        return Planner(order, grown(self.counts, grouping.growth), *budgets, train.steps, group=grouping.size)
+
+    def loader(
+        self, start: Cursor | None = None, first_step: int = 0, *, device: str = "cpu", rank: int = 0, world: int = 1
+    ) -> Loader:
+        """Return the training steps from ``first_step``; their data start at ``start``, by default at the beginning."""
+        train = self.recipe.train
+        return Loader(
+            self.pipeline,
+            self.planner(device),
+            workers=train.workers,
+            start=start or Cursor(),
+            first_step=first_step,
+            last_step=train.steps - 1,
+            rank=rank,
+            world=world,
+            pin_memory=device == "cuda",
+        )
+
+    @cached_property
+    def scored(self) -> Scored:
+        """How many held-out samples a validation of the run scores."""
+        total = len(self.validation_indices)
+        return Scored(num_scored(self.recipe.train, total, self.validation_tokens()) if total else 0, total)
+
+    def validation_tokens(self, num_samples: int | None = None) -> int:
+        """Tokens of the held-out samples, or of so many of them, before masking."""
+        return int(np.sum(np.broadcast_to(self._validation_counts, len(self.dataset))[self._chosen(num_samples)]))
+
+    def validation_batches(
+        self, device: str = "cpu", rank: int = 0, world: int = 1, num_samples: int | None = None
+    ) -> Iterator[MaskedBatch]:
+        """The held-out samples, or so many of them from everywhere among them; unreadable ones are left out.
+
+        The batches and their masks are the same every time. Of several ranks each has every ``world``-th batch.
+        """
+        batches = self.validation_places(self.micro_batch_tokens(device), num_samples)
+        for places in itertools.islice(batches, rank, None, world):
+            yield from self._batch(places)
+
+    def _chosen(self, num_samples: int | None) -> NDArray[np.int64]:
+        return self.validation_indices if num_samples is None else spread(self.validation_indices, num_samples)
+
+    @property
+    def _validation_counts(self) -> int | NDArray[np.int64]:
+        return grown(self.counts, self.validation.grouping.growth)
+
+    def _batch(self, places: Sequence[Place]) -> Iterator[MaskedBatch]:
+        loaded = self.validation(places)
+        for bad in loaded.bad:
+            if bad.key not in self.left_out:
+                self.left_out[bad.key] = bad.reason
+                logger.warning("held-out sample %s is left out: %s", printable(bad.key), printable(bad.reason))
+        if loaded.batch is not None:
+            yield loaded.batch
+
+    def validation_places(self, budget: int, num_samples: int | None = None) -> Iterator[list[Place]]:
+        """Yield the places of each batch of held-out samples, of at most ``budget`` tokens where one sample fits."""
+        grouping, counts = self.validation.grouping, self._validation_counts
+        pending: list[Place] = []
+        tokens = 0
+        for position, index in enumerate(self._chosen(num_samples).tolist()):
+            size = counts if isinstance(counts, int) else int(counts[index])
+            if pending and tokens + size > budget and position % grouping.size == 0:
+                yield pending
+                pending, tokens = [], 0
+            pending.append(Place(0, position, index, 0.0))
+            tokens += size
+        if pending:
+            yield pending
+
+
+def grown(counts: int | NDArray[np.int64], growth: float) -> int | NDArray[np.int64]:
+    """Tokens per sample behind a transform that lengthens them."""
+    if growth == 1:
+        return counts
+    return math.ceil(counts * growth) if isinstance(counts, int) else np.ceil(counts * growth).astype(np.int64)
+
+
+def build(recipe: Recipe, *, initialise: bool = True) -> Built:
+    """Builds a recipe's model (its weights drawn from the recipe's seed) and data; writes nothing.
+
+    Args:
+        recipe: resolved.
+        initialise: whether the recipe's ``init`` then replaces the weights; not where a checkpoint will.
+
+    Raises:
+        UserError: components do not fit each other, or the data are not there, or ``init``'s file does not fit the model.
+    """
+    plugin_files.use(recipe.plugins)
+    check_numbers(recipe)
+    parts = {name: read_part(recipe, name) for name in recipe.modalities}
+    raw_specs = {name: part.tokenizer.spec for name, part in parts.items()}
+    specs, corruptors, answers_in = build_corruptors(recipe, raw_specs)
+    dataset = build_dataset(recipe, specs, parts)
+    options = recipe.data.options
+    train, validation = held_out(whole_keys(dataset), options.validation, recipe.seed)
+    plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
+    reading = reading_options(recipe, parts)
+    corpora = {name: TrainingTokens(dataset, part, train, reading) for name, part in plain.items()}
+    views = build_views(recipe, specs, corpora, corruptors)
+    labels = {name: LabelReader(label.field, label_spec(label)) for name, label in recipe.labels.items()}
+    grouping = build_grouping(recipe, specs, corpora)
+    model = build_within(lambda: _seeded_model(recipe, specs, answers_in))
+    views = {name: dataclasses.replace(plan, noise=name in views_with_noise(model)) for name, plan in views.items()}
+    if initialise and recipe.init is not None:
+        tokenizers = {name: part.tokenizer for name, part in parts.items()}
+        _initialise(model, recipe.init, Context(specs=specs, modalities=tuple(specs)), tokenizers)
+    source = origin(recipe.data.dataset)
+    return Built(
+        recipe,
+        model,
+        dataset,
+        Pipeline(dataset, parts, views, specs, recipe.seed, "train", labels, grouping, source),
+        Pipeline(dataset, plain, views, specs, recipe.seed, "validation", labels, grouping, source),
+        train,
+        spread(validation, options.max_validation),
+    )
+
+
+def _seeded_model(
+    recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapping[str, Mapping[str, AnswerStream]]
+) -> MaskedModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed % 2**64)
+        return build_model(recipe, specs, answers_in)
+
+
+def _initialise(
+    model: MaskedModel, component: Component[Initializer], context: Context, tokenizers: Mapping[str, Tokenizer]
+) -> None:
+    initializer = component(context)
+    try:
+        initializer(model, tokenizers)
+    except ValueError as error:
+        raise UserError(f"{component.where or 'init'}: {error}") from error
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A recipe's model, and how its samples are read (``parts`` by modality, without augmentation), without any data."""
+
+    recipe: Recipe
+    model: MaskedModel
+    specs: Mapping[str, TokenSpec]
+    parts: Mapping[str, ModalityPipeline]
+
+    @property
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        return {name: part.tokenizer for name, part in self.parts.items()}
+
+    def pipeline(self, dataset: Dataset) -> Pipeline:
+        """Reads samples of any data set, into no views yet."""
+        return Pipeline(dataset, self.parts, {}, self.specs, self.recipe.seed, "evaluation")
+
+
+def build_without_data(recipe: Recipe) -> BuiltModel:
+    """A recipe's model, its weights drawn from the recipe's seed, where there need be no data set.
+
+    Raises:
+        UserError: components do not fit each other.
+    """
+    plugin_files.use(recipe.plugins)
+    check_numbers(recipe)
+    parts = {name: dataclasses.replace(read_part(recipe, name), augment=()) for name in recipe.modalities}
+    specs, _, answers_in = build_corruptors(recipe, {name: part.tokenizer.spec for name, part in parts.items()})
+    return BuiltModel(recipe, build_within(lambda: _seeded_model(recipe, specs, answers_in)), specs, parts)
+
+
+def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mapping[str, ModalityPipeline]) -> Dataset:
+    """A recipe's data set; where the tokenizer of its only modality splits, the samples are the parts.
+
+    Raises:
+        UserError: the data are not there, or empty.
+    """
+    component = recipe.data.dataset
+    dataset: Dataset = component(Context(specs=specs, modalities=tuple(specs)))
+    where = component.where or "data"
+    if not len(dataset):
+        raise UserError(f"{where}: the data set is empty")
+    only = next(iter(readers.values()))
+    if len(readers) > 1 or not isinstance(only.tokenizer, Splits):
+        return dataset
+    parts = Parts(dataset, only, list_parts(dataset, only, options=reading_options(recipe, readers)))
+    if not len(parts):
+        raise UserError(f"{where}: empty corpus: none of the {len(dataset)} samples holds anything")
+    return parts
+
+
+def reading_options(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
+    """What decides how samples are read, beside the data set, as text."""
+    options = [inline(plain([m.name, m.field, m.tokenizer, m.decoder])) for m in recipe.modalities.values()]
+    components = [part for reader in readers.values() for part in (reader.tokenizer, reader.decoder) if part is not None]
+    return "\n".join([*options, code_digest(*components)])
+
+
+def read_part(recipe: Recipe, name: str) -> ModalityPipeline:
+    """How one modality of a recipe is read."""
+    config = recipe.modalities[name]
+    context = Context(modalities=(name,))
+    tokenizer = config.tokenizer(context)
+    spec = dataclasses.replace(context, specs={name: tokenizer.spec})
+    augment = tuple(component(spec) for component in config.augment)
+    decoder = config.decoder(spec) if config.decoder else None
+    return ModalityPipeline(config.field, tokenizer, decoder, augment, origin(config.tokenizer))

@@ -1,0 +1,27 @@
+"""Token counts of a data set, as a recipe reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.builder.build import read_part, reading_options
+from omnimask.data.token_counts import reading_digest, token_counts
+from omnimask.errors import UserError
+from omnimask.interfaces import Dataset, Splits
+from omnimask.recipe import Recipe
+
+
+def token_counter(recipe: Recipe) -> tuple[str, Callable[[Dataset], NDArray[np.int64] | int]]:
+    """Return a digest of how a recipe reads samples, and a function that counts the tokens of a data set's samples.
+
+    Raises:
+        UserError: the recipe cuts long samples into parts, which are listed when a run begins.
+    """
+    readers = {name: read_part(recipe, name) for name in recipe.modalities}
+    if len(readers) == 1 and isinstance(next(iter(readers.values())).tokenizer, Splits):
+        raise UserError(f"the tokenizer of {recipe.name} cuts long samples into parts, which a run lists when it begins")
+    options = reading_options(recipe, readers)
+    return reading_digest(options), lambda dataset: token_counts(dataset, None, tuple(readers.values()), options=options)

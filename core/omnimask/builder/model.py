@@ -1,0 +1,114 @@
+"""From a recipe to its model: embeddings, encoder and predictors, and that they fit each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from omnimask.builder.views import AnswerStream, label_spec
+from omnimask.component import Component, named
+from omnimask.errors import UserError
+from omnimask.interfaces import Context, Embedding, TokenSpec
+from omnimask.network.model import MaskedModel, Pass, WeightedPredictor
+from omnimask.recipe import PredictorConfig, Recipe
+from omnimask.recipe.config import PassConfig
+from omnimask.recipe.optional_sections import MAIN
+
+
+def build_model(
+    recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapping[str, Mapping[str, AnswerStream]]
+) -> MaskedModel:
+    """Embeddings, encoder and predictors as a pass over the main view, and the passes before it, which share them."""
+    names = tuple(specs)
+    encoder = recipe.encoder(Context(specs=specs, modalities=names))
+    embeddings = {name: _embedding(recipe, name, specs, encoder.width) for name in names}
+    context = Context(
+        specs=specs,
+        modalities=names,
+        width=encoder.width,
+        depth=encoder.depth,
+        summary=encoder.num_summary,
+        embeddings={name: _as_embedding(part) for name, part in embeddings.items()},
+        labels={name: label_spec(label) for name, label in recipe.labels.items()},
+        passes={part.name: encoder.width for part in recipe.passes},
+    )
+    predictors = {
+        config.label: WeightedPredictor(_predictor(config, context, encoder.depth, answers_in), config.weight, config.query)
+        for config in recipe.predictors
+    }
+    earlier = [_earlier(part, embeddings, encoder, predictors, answers_in) for part in recipe.passes]
+    return MaskedModel([*earlier, Pass(MAIN, MAIN, embeddings, encoder, predictors)], backbone=MAIN)
+
+
+def _earlier(
+    part: PassConfig,
+    embeddings: Mapping[str, nn.Module],
+    encoder: nn.Module,
+    predictors: Mapping[str, WeightedPredictor],
+    answers_in: Mapping[str, Mapping[str, AnswerStream]],
+) -> Pass:
+    """A pass for answers alone, of the main one's modules."""
+    chosen = {label: predictors[label] for label in part.predictors}
+    for label, wired in chosen.items():
+        if wired.query is None and wired.predictor.reads not in answers_in[part.view].values():
+            raise UserError(f"passes.{part.name}: predictor {label} finds no targets in view {part.view}; name others: predictors")
+    return Pass(part.name, part.view, embeddings, encoder, chosen, grad=False)
+
+
+def views_with_noise(model: MaskedModel) -> set[str]:
+    """Names of the views whose slots need a uniform number each, since a predictor draws on the device."""
+    return {
+        part.queries[label] or part.view
+        for part in model.each()
+        for label, predictor in part.predictors.items()
+        if getattr(predictor, "needs_noise", False)
+    }
+
+
+def _embedding(recipe: Recipe, name: str, specs: Mapping[str, TokenSpec], width: int) -> nn.Module:
+    default = named("embedding", "table" if specs[name].width is None else "linear")
+    component: Component[nn.Module] = recipe.modalities[name].embedding or default
+    embedding = component(Context(specs=specs, modalities=(name,), width=width))
+    if not _as_embedding(embedding).is_local:
+        raise UserError(
+            f"{component.where or name}: embedding {component.name} mixes tokens, so hidden ones would leak into visible ones; "
+            "it must run as a pass of its own over the clean tokens, which recipes cannot say yet"
+        )
+    return embedding
+
+
+def _as_embedding(module: Any) -> Embedding:
+    return module
+
+
+def _predictor(config: PredictorConfig, context: Context, depth: int, answers_in: Mapping[str, Mapping[str, AnswerStream]]) -> Any:
+    component = config.component
+    where = component.where or f"predictor {config.label}"
+    if config.layer is not None and not 1 <= config.layer <= depth:
+        raise UserError(f"{where}: layer {config.layer} does not exist; the encoder has layers 1 to {depth}")
+    predictor = component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
+    reads = getattr(predictor, "reads", None)  # of the object: what wraps another predictor reads what that one does
+    if config.query is not None and reads != "query":
+        raise UserError(f"{where}: predictor {component.name} decodes no query stream, so that query: {config.query} has no use")
+    for name in config.of:
+        found = answers_in[config.query or MAIN][name]
+        if config.query is not None and found != "context":
+            raise UserError(
+                f"{where}: view {config.query} puts the targets of {name} into a query stream of its own; a view that is decoded "
+                "has them where it shows its tokens: give it a corruptor that keeps hidden tokens' places (mask_token)"
+            )
+        if config.query is None and reads not in (found, None) and not getattr(predictor, "answers_sequences", False):
+            raise UserError(
+                f"{where}: predictor {component.name} answers in the {reads} stream, and the corruptor of {name} puts its targets "
+                f"into the {found} stream; {_REMEDY[found]}"
+            )
+    return predictor
+
+
+_REMEDY = {
+    "context": "use a predictor that answers in place, or a corruptor that removes hidden tokens (drop)",
+    "query": "use a predictor with a decoder, or a corruptor that keeps hidden tokens' places (mask_token)",
+}

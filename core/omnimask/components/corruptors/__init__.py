@@ -1,0 +1,1 @@
+"""Corruptors: masking -> view."""

@@ -1,0 +1,40 @@
+"""The corruptor that belongs to the masker that was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from omnimask.component import Component
+from omnimask.components.corruptors.base import kind_of
+from omnimask.components.corruptors.several import Several
+from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
+
+
+class ByKind(Several):
+    """Corrupts with the corruptor whose place in the list is the masking's kind: that of the masker's branch or stage.
+
+    With the masker ``choose`` it makes a mixture of tasks, each with a masker and a corruptor of its own (UL2 [0]); with
+    ``scheduled`` one task after another.
+
+    Args:
+        corruptors: one for every kind; all answer in the same stream.
+
+    [0] Tay et al.: UL2: Unifying Language Learning Paradigms, 2022.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        corruptors: Annotated[list[Component[Corruptor]], Field(min_length=1, description="one for every kind")],
+    ) -> None:
+        super().__init__(context, corruptors)
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        kind = kind_of(masking)
+        if kind >= len(self.corruptors):
+            raise ValueError(f"the masker drew kind {kind}, counted from 0, and by_kind has {len(self.corruptors)} corruptors")
+        return self.corrupt(kind, sample, masking)

@@ -1,0 +1,78 @@
+"""Hidden tokens show another id that resembles theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from omnimask.components.corruptors.base import check_ids
+from omnimask.components.corruptors.pools import Ints, Pools, drawable
+from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, substituted
+from omnimask.components.units.clusters import find_clusters, read_clusters
+from omnimask.interfaces import Context, Masking, Sample, TokenSpec, View
+
+
+class ClusterSubstitute:
+    """Shows a random id of the same cluster in the place of every hidden token, and asks in place (after C-RTS [0]).
+
+    Substitutes are harder to tell from originals than those of ``substitute``. They are never the token's own id, nor one of the
+    tokenizer's special ones; a token that is alone in its cluster, or in none, shows any id. For modalities whose tokens are ids.
+
+    C-RTS also counts, for every pair of clusters, how often the model was wrong in the course of its training, and draws the
+    substitute's cluster by these counts; clusters here are always the token's own.
+
+    Args:
+        clusters: a file: ``.npy`` with a whole number for every id, or text with one per line; negative ones are ids that are not
+            drawn. ``random`` is a control: as many ids in each, drawn at random.
+        embeddings: a safetensors file with a matrix that has a row for every id, whose rows are clustered by k-means; the result is
+            kept in the cache (``$OMNIMASK_CACHE``).
+        tensor: name of the matrix; none: the only one that fits.
+        num_clusters: how many are found; of no effect where a file has them.
+        ask: which tokens are asked for: the masker's ``targets``, or ``all`` but those that only frame the sample.
+
+    [0] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders, 2022; 100 clusters of BERT's ids.
+    """
+
+    answers_in: ClassVar[Literal["context", "query"]] = "context"
+    specials: tuple[str, ...] = ()
+    num_answers = 0
+    smoke: ClassVar[Mapping[str, Any]] = {"clusters": "random", "embeddings": None, "num_clusters": 4}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        clusters: Annotated[Literal["random"] | Path | None, Field(description="a file with the cluster of every id")] = None,
+        embeddings: Annotated[Path | None, Field(description="a safetensors file whose rows are clustered")] = None,
+        tensor: Annotated[str | None, Field(description="name of the matrix; none: the only one that fits")] = None,
+        num_clusters: Annotated[int, Field(gt=0, description="how many are found")] = 100,
+        ask: Ask = "all",
+    ) -> None:
+        check_ids(context, "cluster_substitute")
+        if (clusters is None) == (embeddings is None):
+            raise ValueError("cluster_substitute needs either clusters, a file that has them, or embeddings, to find them")
+        self.ask: Asked = ask
+        self.pools: dict[str, Pools] = {}
+        for name in context.modalities:
+            spec = context.specs[name]
+            number = _clusters(spec, clusters, embeddings, tensor, num_clusters)
+            self.pools[name] = Pools.of(np.where(drawable(spec), number, -1), name)
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        return substituted(sample, masking, shown_instead(sample, masking, self.pools), self.ask)
+
+
+def _clusters(
+    spec: TokenSpec, clusters: Literal["random"] | Path | None, embeddings: Path | None, tensor: str | None, num_clusters: int
+) -> Ints:
+    """(V,) number of every id's cluster."""
+    vocabulary = spec.vocabulary or 0
+    if embeddings is not None:
+        return find_clusters(embeddings, tensor, num_clusters, drawable(spec))
+    if isinstance(clusters, Path):
+        return read_clusters(clusters, vocabulary)
+    return np.random.Generator(np.random.Philox(0)).permutation(vocabulary) % num_clusters

@@ -1,0 +1,71 @@
+"""Hidden tokens are not read at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.components.corruptors.base import joint_visible, joint_weight, kind_of, level_of
+from omnimask.components.maskers.budget import num_hidden
+from omnimask.interfaces import NOTHING, Context, Draw, Masking, Sample, View
+from omnimask.streams import no_sequences, sequence, stack, targets
+
+
+class Drop:
+    """The encoder reads visible tokens only; a decoder is asked at the places of the hidden ones (MAE [0]).
+
+    The context holds the visible tokens in order. The query holds one sequence per modality, with a slot that shows nothing but its
+    position for every token that must be answered; where the masking has several sets of targets (``Masking.groups``), one such
+    sequence per modality and set, and a token of two sets is asked for in both. Hidden tokens that nobody asks for appear nowhere.
+
+    Args:
+        ask: share of a modality's targets that is asked for, in (0, 1], drawn for every sample: what is left out of the answers
+            saves the decoder's time (CrossMAE [1]). The number is exact where ``ask * targets`` is an integer, else one of its two
+            neighbours, such that the expected share is exact. A token that is not drawn is asked for in none of its sets.
+
+    [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021. [1] Fu et al.: Rethinking Patch Dependence for Masked
+    Autoencoders, 2024, section 3.3.
+    """
+
+    answers_in: ClassVar[Literal["context", "query"]] = "query"
+    specials: tuple[str, ...] = ()
+    num_answers = 0
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        ask: Annotated[float, Field(gt=0, le=1, description="share of the targets that is asked for")] = 1.0,
+    ) -> None:
+        del context
+        self.ask = ask
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        weight, level, kind = joint_weight(sample, masking), level_of(masking), kind_of(masking)
+        context = sequence(sample, np.flatnonzero(joint_visible(sample, masking)), level=level, kind=kind)
+        queries = []
+        for name in sample.tokens:
+            for asked in self._asked(masking[name], sample.draw.at("ask", name)):
+                asked = sample.start[name] + asked
+                table = targets(np.arange(len(asked)), asked, weight=weight[asked])
+                nothing = np.full(len(asked), NOTHING)
+                queries.append(sequence(sample, asked, literal=nothing, targets=table, level=level, kind=kind))
+        return View(context, stack(queries) if queries else no_sequences())
+
+    def _asked(self, masking: Masking, draw: Draw) -> Iterator[NDArray[np.int64]]:
+        """Tokens that are asked for, set by set."""
+        is_asked = np.asarray(masking.is_target, bool)
+        if self.ask < 1:
+            candidates = np.flatnonzero(is_asked)
+            order = np.argsort(draw.uniform(len(candidates), "order"), kind="stable")
+            is_asked = np.zeros(len(is_asked), bool)
+            is_asked[candidates[order[: num_hidden(len(candidates), self.ask, draw)]]] = True
+        if masking.groups is None:
+            yield np.flatnonzero(is_asked)
+            return
+        for group in np.asarray(masking.groups, bool):
+            yield np.flatnonzero(group & is_asked)

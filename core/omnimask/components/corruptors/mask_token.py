@@ -1,0 +1,37 @@
+"""Hidden tokens are replaced by a mask token, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from omnimask.components.corruptors.base import joint_targets, joint_visible, joint_weight, kind_of, level_of
+from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
+from omnimask.streams import sequence, targets
+
+
+class MaskToken:
+    """Shows the modality's mask token wherever a token is hidden, and asks in place (BERT [0] without its 80-10-10; BEiT, SimMIM).
+
+    A discrete modality's own mask id is used where its tokenizer has one; otherwise one is appended. Continuous modalities get a
+    learned vector.
+
+    [0] Devlin et al.: BERT, 2018.
+    """
+
+    answers_in: ClassVar[Literal["context", "query"]] = "context"
+    specials: tuple[str, ...] = ("mask",)
+    num_answers = 0
+
+    def __init__(self, context: Context) -> None:
+        self.specs = context.specs
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        ids = np.array([self.specs[name].id("mask") if name in sample.tokens else 0 for name in sample.modalities])
+        asked = np.flatnonzero(joint_targets(sample, masking))
+        table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
+        literal = np.where(joint_visible(sample, masking), CONTENT, ids[sample.modality])
+        level, kind = level_of(masking), kind_of(masking)
+        return View(sequence(sample, np.arange(len(sample)), literal=literal, targets=table, level=level, kind=kind))

@@ -1,0 +1,232 @@
+"""Whole units show other units of their class."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.cache import cache_folder, keep
+from omnimask.component import Component, named
+from omnimask.components.corruptors.base import check_ids, only_modality
+from omnimask.components.maskers.fields import Class, class_number
+from omnimask.components.units.unit_pool import Ids, Ints, Stretch, UnitPool, find_units, read_units, stretches
+from omnimask.interfaces import Context, Corpus, Corruptor, Masking, Sample, Stream, Targets, Tokens, View
+from omnimask.streams import sequence, targets
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+class ReplaceUnits:
+    """Shows other units of the same class in the place of annotated ones, and asks of each whether it is the original.
+
+    It is the entity replacement of WKLM [0] and of BiTimeBERT 2.0 [1].
+
+    A field of the tokens numbers the units; those of which a token is hidden or asked for are left alone. The others are replaced
+    with probability ``ratio``, each by itself, by one of the different units of their class in the training samples, never by
+    itself; one that is alone in its class stays. What the masker hides is shown as the corruptor ``rest`` says, which must leave
+    every token its slot. Serves one modality of ids.
+
+    The targets are those of ``rest``, and one for each unit, replaced or not, at its first slot: a row for a whole unit
+    (``Targets.index`` -1), whose ``literal`` is 1 where it was replaced and else 0. The target ``was_replaced`` of a predictor with
+    ``units: true`` answers it.
+
+    The pool of units is a file, or is built from the recipe's training samples. It is built once, and kept in the cache
+    (``$OMNIMASK_CACHE``) as such a file.
+
+    Args:
+        field: integer field that numbers the units; the field ``NAME.class``, where there is one, holds the class of every token.
+        ratio: probability that a unit is replaced.
+        classes: only units of these classes. A class is its number, or its name where the tokenizer gives names.
+        rest: the corruptor of what the masker hides.
+        same_length: whether a unit is only replaced by one of as many tokens. Otherwise the input grows and shrinks, and positions
+            count slots, for which the modality must have one position axis.
+        units: a file; the options below are then of no effect. None: it is built.
+        max_tokens: reading ends with the sample that reaches so many tokens.
+
+    [0] Xiong et al.: Pretrained Encyclopedia: Weakly Supervised Knowledge-Pretrained Language Model, 2019. [1] Wang et al.: Towards
+    Effective Time-Aware Language Representation: Exploring Enhanced Temporal Understanding in Language Models, 2024.
+    """
+
+    answers_in: ClassVar[Literal["context", "query"]] = "context"
+    smoke: ClassVar[Mapping[str, Any]] = {"units": None, "max_tokens": 20_000}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        field: Annotated[str, Field(description="numbers the units")],
+        ratio: Annotated[float, Field(gt=0, le=1, description="probability that a unit is replaced")] = 0.5,
+        classes: Annotated[list[Class] | None, Field(description="only units of these classes")] = None,
+        rest: Annotated[Component[Corruptor], Field(description="the corruptor of what the masker hides")] = named(  # noqa: B008
+            "corruptor", "mask_token"
+        ),
+        same_length: Annotated[bool, Field(description="replaced by units of as many tokens only")] = False,
+        units: Annotated[Path | None, Field(description="a file; none: built from the training samples")] = None,
+        max_tokens: Annotated[int, Field(gt=0, description="reading ends when so many tokens are reached")] = 10_000_000,
+    ) -> None:
+        check_ids(context, "replace_units")
+        if len(context.modalities) != 1:
+            raise ValueError(f"replace_units serves one modality, not {list(context.modalities)}; name it under each modality")
+        (name,) = context.modalities
+        spec = context.specs[name]
+        if field not in spec.fields:
+            raise ValueError(
+                f"replace_units needs the field {field!r}, and the tokens of {name!r} have {sorted(spec.fields) or 'none'}"
+            )
+        if not same_length and spec.axes != 1:
+            raise ValueError(f"units of other lengths need one position axis, and {name!r} has {spec.axes}; set same_length: true")
+        self.field, self.ratio, self.same_length = field, ratio, same_length
+        self.kind_field = f"{field}.class" if f"{field}.class" in spec.fields else None
+        if classes is not None and self.kind_field is None:
+            raise ValueError(f"classes are given, and units of the field {field!r} have none")
+        self.classes = None if classes is None else {class_number(context, field, one) for one in classes}
+        self.rest = rest(context)
+        if self.rest.answers_in != "context":
+            raise ValueError(f"rest answers in the query stream ({rest.name}), and units are asked in the context; use mask_token")
+        self.pool = self._pool(context.corpora.get(name), spec.vocabulary or 0, units, max_tokens)
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Of the rest."""
+        return self.rest.specials
+
+    @property
+    def num_answers(self) -> int:
+        """Of the rest."""
+        return self.rest.num_answers
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        """Raises ``ValueError`` where there is no pool, or ``rest`` does not leave every token its slot."""
+        name = only_modality(sample, "replace_units")
+        view = self.rest(dataclasses.replace(sample, draw=sample.draw.at("rest")), masking)
+        context = view.context
+        if view.query is not None or not np.array_equal(context.source, np.arange(len(sample))):
+            raise ValueError(
+                f"replace_units needs a rest that leaves every token its slot, and {type(self.rest).__name__} does not"
+            )
+        tokens = sample.tokens[name]
+        units = self._candidates(tokens, masking[name])
+        shown = self._shown(np.asarray(tokens.content, np.int64), units, sample)
+        return View(_rewritten(sample, context, units, shown), fields=view.fields, hidden=view.hidden)
+
+    def _candidates(self, tokens: Tokens, masking: Masking) -> list[Stretch]:
+        """Units of which all tokens are visible and not asked for."""
+        kind = None if self.kind_field is None else np.asarray(tokens.fields[self.kind_field], np.int64)
+        is_free = np.asarray(masking.is_visible, bool) & ~np.asarray(masking.is_target, bool)
+        return [
+            unit
+            for unit in stretches(np.asarray(tokens.fields[self.field], np.int64), kind)
+            if (self.classes is None or unit.kind in self.classes) and is_free[unit.start : unit.stop].all()
+        ]
+
+    def _shown(self, ids: Ints, units: list[Stretch], sample: Sample) -> list[Ids | None]:
+        """What is shown for each unit; None: itself."""
+        if self.pool is None:
+            raise ValueError("replace_units needs a file, units=...; only a recipe's build has samples to make one from")
+        chance, choice = sample.draw.uniform(2 * len(units), "units").reshape(2, -1).tolist()
+        return [
+            self.pool.other(unit.kind, tuple(ids[unit.start : unit.stop].tolist()), choice[number], same_length=self.same_length)
+            if chance[number] < self.ratio
+            else None
+            for number, unit in enumerate(units)
+        ]
+
+    def _pool(self, corpus: Corpus | None, vocabulary: int, path: Path | None, max_tokens: int) -> UnitPool | None:
+        if path is not None:
+            return _read(path, vocabulary)
+        if corpus is None:
+            return None
+        key = repr((_FORMAT, corpus.fingerprint(), self.field, vocabulary, max_tokens))
+        file = cache_folder() / "units" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.txt"
+        if file.exists():
+            try:
+                return _read(file, vocabulary)
+            except ValueError as error:
+                logger.warning("the cached units are found anew: %s", error)
+        logger.info("finding the units of %r in the training samples; later runs reuse them", self.field)
+        pool = find_units(self._samples(corpus, max_tokens), vocabulary)
+        logger.info("there are %d different units of %d classes", len(pool), len(pool.units))
+        keep(file, lambda stream: stream.write(pool.text().encode()), "units")
+        return pool
+
+    def _samples(self, corpus: Corpus, max_tokens: int) -> Iterator[tuple[Ints, Ints, Ints | None]]:
+        total = 0
+        for tokens in corpus:
+            kind = None if self.kind_field is None else np.asarray(tokens.fields[self.kind_field], np.int64)
+            yield np.asarray(tokens.content, np.int64), np.asarray(tokens.fields[self.field], np.int64), kind
+            total += len(tokens)
+            if total >= max_tokens:
+                return
+
+
+def _read(path: Path, vocabulary: int) -> UnitPool:
+    try:
+        pool = read_units(path)
+    except OSError as error:
+        raise ValueError(f"units {path} cannot be read: {error.strerror or error}") from error
+    if pool.vocabulary != vocabulary:
+        raise ValueError(f"units {path} are of a vocabulary of {pool.vocabulary}, and the tokenizer has {vocabulary} ids")
+    return pool
+
+
+def _rewritten(sample: Sample, context: Stream, units: list[Stretch], shown: list[Ids | None]) -> Stream:
+    """The stream with the slots of replaced units, and a target for every unit.
+
+    A replacement's slots stand for the unit's tokens, one by one; where it is longer, the last ones stand for none.
+    """
+    new = [(unit, ids) for unit, ids in zip(units, shown, strict=True) if ids is not None]
+    source, literal = _spliced(np.asarray(context.source), np.asarray(context.literal), new)
+    slot = np.full(len(sample) + 1, -1)
+    held = np.flatnonzero(source >= 0)
+    slot[source[held]] = held
+    table = _with_units(context.targets, slot, [unit.start for unit in units], [ids is not None for ids in shown])
+    return sequence(
+        sample,
+        source,
+        literal=literal,
+        modality=np.full(len(source), context.modality[0] if len(sample) else 0),
+        positions=_positions(sample, context, source, is_counted=any(len(ids) != unit.stop - unit.start for unit, ids in new)),
+        targets=table,
+        kind=int(context.kind[0]),
+        level=float(context.level[0]),
+    )
+
+
+def _spliced(source: Ints, literal: Ints, new: list[tuple[Stretch, Ids]]) -> tuple[Ints, Ints]:
+    """(T,) tokens and ids of the slots."""
+    sources, literals, place = [], [], 0
+    for unit, ids in new:
+        own = np.arange(unit.start, unit.stop)[: len(ids)]
+        sources += [source[place : unit.start], own, np.full(len(ids) - len(own), -1)]
+        literals += [literal[place : unit.start], np.array(ids, np.int64)]
+        place = unit.stop
+    return np.concatenate([*sources, source[place:]]), np.concatenate([*literals, literal[place:]])
+
+
+def _positions(sample: Sample, context: Stream, source: Ints, *, is_counted: bool) -> NDArray[np.float32]:
+    """(T, A) of the slots: those of their tokens, or counted where lengths changed."""
+    return np.arange(len(source), dtype=np.float32)[:, None] if is_counted else np.asarray(context.positions)[source]
+
+
+def _with_units(table: Targets, slot: Ints, first: list[int], is_replaced: list[bool]) -> Targets:
+    """The rows of tokens at their new slots, then those of units."""
+    count = len(table)
+    index = np.zeros(count, np.int64) if table.index is None else np.asarray(table.index)
+    none, starts = np.full(len(first), -1), np.array(first, np.int64)
+    return targets(
+        np.concatenate([slot[np.asarray(table.at)[:, 0]], slot[starts]]),
+        np.concatenate([table.of, none]),
+        literal=np.concatenate([table.literal, np.array(is_replaced, np.int64)]),
+        weight=np.concatenate([table.weight, np.ones(len(first), np.float32)]),
+        index=np.concatenate([index, none]),
+    )

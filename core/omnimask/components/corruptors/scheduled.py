@@ -1,0 +1,42 @@
+"""One corruptor after another in the course of a run."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from omnimask.component import Component
+from omnimask.components.corruptors.several import Several
+from omnimask.components.maskers.scheduled import Until, check_stages
+from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
+
+
+class ScheduledCorruptor(Several):
+    """Corrupts with one corruptor up to a share of the run, and then with the next (the curriculum of BIOptimus [0]).
+
+    Validation is corrupted as at the beginning of the run.
+
+    Args:
+        corruptors: in their order; all answer in the same stream.
+        until: shares of the run at which each corruptor but the last gives way to the next, rising.
+
+    [0] Pavlova, Makhlouf: BIOptimus: Pre-training an Optimal Biomedical Language Model with Curriculum Learning for Named Entity
+    Recognition, 2023.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        corruptors: Annotated[list[Component[Corruptor]], Field(min_length=1, description="in their order")],
+        until: Annotated[list[Until], Field(description="shares of the run at which all but the last give way")],
+    ) -> None:
+        check_stages(len(corruptors), until, "corruptors")
+        super().__init__(context, corruptors)
+        self.until = until
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        return self.corrupt(bisect_right(self.until, sample.draw.progress), sample, masking)

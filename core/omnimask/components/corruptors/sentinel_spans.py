@@ -1,0 +1,78 @@
+"""Hidden spans shrink to sentinels; the answer is a sequence of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from omnimask.components.corruptors.base import check_ids, check_one_axis, only_modality
+from omnimask.components.corruptors.shortened import Ints, context_of, hidden_units, shorten, written
+from omnimask.interfaces import Context, Masking, Sample, Stream, View
+
+
+class SentinelSpans:
+    """Replaces each hidden span by one sentinel; the query is the sequence ``<0> span 0 <1> span 1 ... end`` (T5 [0]).
+
+    Serves one discrete modality. The query stream is a decoder's input, shifted right behind ``start``, causal, and its targets are
+    what follows each slot. Spans are the masking's units; hidden tokens without a unit form spans by adjacency. Every span must be
+    asked for as a whole.
+
+    Args:
+        num_sentinels: how many sentinels exist; a sample with more spans is an error.
+        renumber: positions count the slots of the shortened input (and of the answer); otherwise tokens keep their positions, a
+            sentinel takes that of its span's first token, an answer's slot that of the token it shows, and ``start`` has none.
+
+    [0] Raffel et al.: Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2019.
+    """
+
+    answers_in: ClassVar[Literal["context", "query"]] = "query"
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        num_sentinels: Annotated[int, Field(gt=0, description="how many sentinels exist")] = 100,
+        renumber: Annotated[bool, Field(description="positions count slots instead of tokens")] = True,
+    ) -> None:
+        self.specs, self.num_sentinels, self.renumber = context.specs, num_sentinels, renumber
+        check_ids(context, "sentinel_spans")
+        if renumber:
+            check_one_axis(context)
+        self.specials = (*(f"sentinel_{i}" for i in range(num_sentinels)), "end", "start")
+        self.num_answers = num_sentinels + 1
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        name = only_modality(sample, "sentinel_spans")
+        spec = self.specs[name]
+        unit = hidden_units(masking[name])
+        spans = np.unique(unit[unit >= 0])
+        if len(spans) > self.num_sentinels:
+            raise ValueError(f"{len(spans)} spans need as many sentinels, and num_sentinels is {self.num_sentinels}")
+        sentinel = np.array([spec.id(f"sentinel_{i}") for i in range(len(spans))], np.int64)
+        if np.any(np.asarray(masking[name].is_target, bool) != (unit >= 0)):
+            raise ValueError(
+                "sentinel_spans answers exactly the hidden tokens; this masker hides tokens that are no targets, or asks others"
+            )
+        short = shorten(unit, "sentinel_spans")
+        shown = sentinel[np.searchsorted(spans, unit[short.kept][short.is_unit])]
+        context = context_of(sample, masking, short, shown, renumber=self.renumber)
+        return View(context, self._query(sample, masking, name, unit, sentinel))
+
+    def _query(self, sample: Sample, masking: Mapping[str, Masking], name: str, unit: Ints, sentinel: Ints) -> Stream:
+        spec = self.specs[name]
+        order = np.argsort(np.where(unit >= 0, unit, len(unit)), kind="stable")[: int((unit >= 0).sum())]
+        is_first = np.concatenate([[True], np.diff(unit[order]) != 0]) if len(order) else np.zeros(0, bool)
+        size = len(order) + len(sentinel)
+        is_sentinel = np.zeros(size, bool)
+        is_sentinel[np.flatnonzero(is_first) + np.arange(len(sentinel))] = True
+        of, literal = np.full(size + 1, -1, np.int64), np.full(size + 1, -1, np.int64)
+        of[:size][~is_sentinel] = order
+        literal[:size][is_sentinel] = sentinel
+        literal[size] = spec.id("end")
+        place = np.concatenate([[-1], of[:-1]])
+        place[1:][is_sentinel] = order[is_first]
+        number = sample.modalities.index(name)
+        return written(sample, masking, number, of, literal, spec.id("start"), place=None if self.renumber else place)

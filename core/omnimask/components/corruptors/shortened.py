@@ -1,0 +1,141 @@
+"""Sequences in which hidden units take one slot each, and answers that are written from left to right.
+
+n tokens of one modality, T slots, N answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.components.corruptors.base import kind_of, level_of
+from omnimask.interfaces import CONTENT, Masking, Sample, Stream
+from omnimask.streams import sequence, targets
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """``kept`` (T,) tokens that have a slot of their own: the visible ones, and the first of every unit, where ``is_unit`` (T,).
+    ``slot`` (n,) the slot of every token, its unit's if it is hidden."""
+
+    kept: Ints
+    is_unit: NDArray[np.bool_]
+    slot: Ints
+
+
+def shorten(unit: Ints, corruptor: str) -> Shortened:
+    """One slot for every unit; ``unit`` (n,) is the number of a hidden token's unit, -1 for visible tokens.
+
+    Raises:
+        ValueError: the tokens of a unit are no neighbours.
+    """
+    is_first = (unit >= 0) & (np.concatenate([[-1], unit[:-1]]) != unit)
+    if int(is_first.sum()) != len(np.unique(unit[unit >= 0])):
+        raise ValueError(f"{corruptor} needs spans of neighbouring tokens; a unit of this masker lies in several pieces")
+    is_kept = (unit < 0) | is_first
+    kept = np.flatnonzero(is_kept)
+    return Shortened(kept, is_first[kept], np.cumsum(is_kept) - 1)
+
+
+def hidden_units(masking: Masking) -> Ints:
+    """(n,) number of the hidden span each token belongs to, -1 for visible tokens; without units, spans are stretches of hidden
+    tokens.
+
+    Raises:
+        ValueError: a masking with units leaves a hidden token without one.
+    """
+    is_hidden = ~np.asarray(masking.is_visible, bool)
+    if masking.unit is None:
+        return gaps(is_hidden)
+    unit = np.asarray(masking.unit, np.int64)
+    if np.any(is_hidden & (unit < 0)):
+        raise ValueError("a masking with units must give every hidden token one")
+    return np.where(is_hidden, unit, -1)
+
+
+def gaps(is_hidden: NDArray[np.bool_]) -> Ints:
+    """(n,) number of the stretch of hidden tokens that a token lies in, -1 for visible ones."""
+    starts = is_hidden & ~np.concatenate([[False], is_hidden[:-1]])
+    return np.where(is_hidden, np.cumsum(starts) - 1, -1)
+
+
+def context_of(
+    sample: Sample, masking: Mapping[str, Masking], short: Shortened, literal: Ints, *, renumber: bool, **options: Any
+) -> Stream:
+    """The shortened sequence of a sample's one modality.
+
+    Args:
+        sample: of one modality.
+        masking: of it.
+        short: which tokens have slots.
+        literal: ids that the slots of units show, from the left.
+        renumber: positions count slots; otherwise a unit takes that of its first token.
+        options: of :func:`omnimask.streams.sequence`; ``source`` of the units' slots is -1 where it is not given.
+    """
+    count = len(short.kept)
+    shown = np.full(count, CONTENT, np.int64)
+    shown[short.is_unit] = literal
+    source = options.pop("source", np.where(short.is_unit, -1, short.kept))
+    return sequence(
+        sample,
+        source,
+        literal=shown,
+        modality=np.full(count, sample.modality[0] if len(sample) else 0),
+        positions=np.arange(count)[:, None] if renumber else sample.positions[short.kept],
+        level=level_of(masking),
+        kind=kind_of(masking),
+        **options,
+    )
+
+
+def written(
+    sample: Sample,
+    masking: Mapping[str, Masking],
+    number: int,
+    of: Ints,
+    literal: Ints,
+    start: int,
+    *,
+    place: Ints | None = None,
+    weight: NDArray[np.float32] | None = None,
+) -> Stream:
+    """The query of an answer that is written from left to right: a decoder's input, which is the answer shifted right behind
+    ``start``, with what follows each slot as its target.
+
+    Args:
+        sample: of one modality.
+        masking: of it.
+        number: of the modality.
+        of: (N,) tokens of the answer, -1 where it is an id.
+        literal: (N,) ids of the answer, -1 where it is a token.
+        start: id that the first slot shows.
+        place: (N,) token whose position a slot has, -1 for none; None: positions count slots.
+        weight: (N,) of the answers; 1 if None.
+    """
+    count = len(of)
+    shown = np.concatenate([[start], literal[:-1]])
+    return sequence(
+        sample,
+        np.concatenate([[-1], of[:-1]]),
+        literal=np.where(shown >= 0, shown, CONTENT),
+        modality=np.full(count, number),
+        positions=np.arange(count)[:, None] if place is None else _positions_at(sample, place),
+        has_position=None if place is None else place >= 0,
+        rank=np.arange(count),
+        targets=targets(np.arange(count), of, literal=literal, weight=weight),
+        level=level_of(masking),
+        kind=kind_of(masking),
+    )
+
+
+def _positions_at(sample: Sample, place: Ints) -> NDArray[np.float32]:
+    """(N, A) positions of the tokens at ``place``, zeros where it is -1."""
+    out = np.zeros((len(place), sample.positions.shape[1]), np.float32)
+    out[place >= 0] = sample.positions[place[place >= 0]]
+    return out

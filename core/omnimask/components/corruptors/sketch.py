@@ -1,0 +1,56 @@
+"""What stays is a sketch; the whole is written from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from omnimask.components.corruptors.base import all_but_special, check_ids, check_one_axis, joint_weight, only_modality
+from omnimask.components.corruptors.shortened import context_of, gaps, shorten, written
+from omnimask.interfaces import Context, Masking, Sample, View
+
+
+class Sketch:
+    """Shrinks every gap between visible tokens to one mask token; the answer is the whole sample (GENIUS [0], BART [1]).
+
+    Serves one modality of ids. A gap is a stretch of hidden tokens, however many units it holds. The query stream is a decoder's
+    input, shifted right behind ``start``, causal; its targets are all tokens in their order, visible and hidden, whatever the
+    masker asks for, and then ``end``. Tokens that only frame the sample are read and not written.
+
+    Args:
+        renumber: positions count the slots of the shortened input (and of the answer); otherwise tokens keep their positions, a
+            mask token takes that of its gap's first token, an answer's slot that of the token it shows, and ``start`` has none.
+
+    [0] Guo et al.: GENIUS: Sketch-based Language Model Pre-training via Extreme and Selective Masking for Text Generation and
+    Augmentation, 2022. [1] Lewis et al.: BART, 2019, section 2.2.
+    """
+
+    answers_in: ClassVar[Literal["context", "query"]] = "query"
+    specials: tuple[str, ...] = ("end", "start", "mask")
+    num_answers = 1
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        renumber: Annotated[bool, Field(description="positions count slots instead of tokens")] = True,
+    ) -> None:
+        check_ids(context, "sketch")
+        if renumber:
+            check_one_axis(context)
+        self.specs, self.renumber = context.specs, renumber
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        name = only_modality(sample, "sketch")
+        spec = self.specs[name]
+        short = shorten(gaps(~np.asarray(masking[name].is_visible, bool)), "sketch")
+        context = context_of(sample, masking, short, np.full(int(short.is_unit.sum()), spec.id("mask")), renumber=self.renumber)
+        asked = np.flatnonzero(all_but_special(sample))
+        of, literal = np.append(asked, -1), np.append(np.full(len(asked), -1), spec.id("end"))
+        place = None if self.renumber else np.concatenate([[-1], asked])
+        weight = np.append(joint_weight(sample, masking)[asked], np.float32(1))
+        number = sample.modalities.index(name)
+        return View(context, written(sample, masking, number, of, literal, spec.id("start"), place=place, weight=weight))

@@ -1,0 +1,78 @@
+"""Every hidden unit takes one slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.components.corruptors.base import check_one_axis, joint_targets, joint_weight, only_modality
+from omnimask.components.corruptors.shortened import Ints, Shortened, context_of, hidden_units, shorten
+from omnimask.interfaces import Context, Masking, Sample, Targets, View
+from omnimask.streams import targets
+
+
+class UnitToken:
+    """Shows one mask token for every hidden unit, whatever its length, and asks there for all of its tokens (ERNIE-Gram [0]).
+
+    Serves one modality. Units are the masking's; hidden tokens without a unit form units by adjacency. A unit's slot stands for its
+    first token.
+
+    The targets hold, for every token that is asked for, a row ``at`` its slot with ``of`` the token and ``index`` its place in the
+    unit, from 0 (a visible token that is asked for has 0); and, where the masker says what a unit is (``Masking.entry``) and all of
+    its tokens are asked for, a row ``at`` its slot with ``of`` -1, ``literal`` the entry and ``index`` -1, which weighs as the
+    unit's first token. Rows are in the order of the tokens, those of units last. In a packed batch the rows of tokens are the span
+    ``<modality>`` of ``Targets.spans``, and those of units the span ``<modality>.unit``: predictors of tokens see the first alone.
+    Entries are ids of a space of their own: below the vocabulary a unit of that one token, from it on the units that the masker
+    numbers.
+
+    Args:
+        renumber: positions count the slots of the shortened input; otherwise tokens keep their positions, and a unit takes that of
+            its first token.
+
+    [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
+    2020.
+    """
+
+    answers_in: ClassVar[Literal["context", "query"]] = "context"
+    specials: tuple[str, ...] = ("mask",)
+    num_answers = 0
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        renumber: Annotated[bool, Field(description="positions count slots instead of tokens")] = True,
+    ) -> None:
+        if renumber:
+            check_one_axis(context)
+        self.specs, self.renumber = context.specs, renumber
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
+        name = only_modality(sample, "unit_token")
+        short = shorten(hidden_units(masking[name]), "unit_token")
+        mask_ids = np.full(int(short.is_unit.sum()), self.specs[name].id("mask"))
+        table = _answers(short, joint_targets(sample, masking), masking[name].entry, joint_weight(sample, masking))
+        context = context_of(sample, masking, short, mask_ids, renumber=self.renumber, source=short.kept, targets=table)
+        return View(context)
+
+
+def _answers(short: Shortened, is_asked: NDArray[np.bool_], entry: Ints | None, weight: NDArray[np.float32]) -> Targets:
+    """Rows of the tokens, then of the units."""
+    asked = np.flatnonzero(is_asked)
+    index = asked - short.kept[short.slot[asked]]
+    if entry is None:
+        return targets(short.slot[asked], asked, weight=weight[asked], index=index)
+    is_whole = np.bincount(short.slot, minlength=len(short.kept)) == np.bincount(short.slot[asked], minlength=len(short.kept))
+    slots = np.flatnonzero(short.is_unit & is_whole & (np.asarray(entry)[short.kept] >= 0))
+    first, none = short.kept[slots], np.full(len(slots), -1)
+    return targets(
+        np.concatenate([short.slot[asked], slots]),
+        np.concatenate([asked, none]),
+        literal=np.concatenate([np.full(len(asked), -1), np.asarray(entry)[first]]),
+        weight=np.concatenate([weight[asked], weight[first]]),
+        index=np.concatenate([index, none]),
+    )

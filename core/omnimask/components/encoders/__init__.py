@@ -1,0 +1,1 @@
+"""Encoders: a stream of vectors -> features."""

@@ -1,0 +1,138 @@
+"""The encoder of BERT and its closest kin. T slots, D width."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from omnimask.component import Component, named
+from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
+from omnimask.network.embed import ModalitySlots, TypeEmbedding, make_modality_embedding, with_modality
+from omnimask.network.layers import GLU, MLP
+
+
+class BertBlock(nn.Module):
+    """Attention, then an MLP, each normalised after it was added to what it read.
+
+    Args:
+        width: D.
+        heads: H.
+        mlp: maps (T, D) to (T, D).
+        norm_eps: epsilon of the layer norms.
+        dropout: share of either branch's outputs that training drops.
+    """
+
+    compile_me = True
+    branches = 2
+
+    def __init__(self, width: int, heads: int, mlp: nn.Module, norm_eps: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads)
+        self.norm_attention = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = mlp
+        self.norm_mlp = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def forward(
+        self,
+        x_TD: Tensor,
+        plan: AttentionPlan,
+        rotation: Rotation | None = None,
+        context: None = None,
+        context_plan: None = None,
+        context_rotation: None = None,
+        kept: Tensor | None = None,
+        rows: Rows | None = None,
+    ) -> Tensor:
+        """(T, D); (R, D) where only some rows are asked for. ``kept`` (2, T, 1) factors of the branches."""
+        branch = self.dropout(self.attention(x_TD, plan, rotation, rows))
+        x_TD = self.norm_attention((x_TD if rows is None else x_TD[rows.index]) + (branch if kept is None else branch * kept[0]))
+        branch = self.dropout(self.mlp(x_TD))
+        return self.norm_mlp(x_TD + (branch if kept is None else branch * kept[1]))
+
+
+class BertEncoder(Module):
+    """A post-norm transformer with a norm after the embeddings (BERT [0], RoBERTa [1]).
+
+    With ``position: {name: alibi}`` and ``mlp: geglu`` it is MosaicBERT's [2], whose gate and value have no bias. Weights begin as
+    N(0, 0.02), biases as zero. Attention weights are never dropped: the published models' 0.1 there has no kernel for packed
+    sequences, and later work trains without.
+
+    Args:
+        width: D, features per token.
+        depth: number of blocks.
+        heads: attention heads; they share the width evenly.
+        mlp_width: hidden width of the MLPs, of ``geglu`` that of the gate; 4 times ``width`` if not given.
+        mlp: ``gelu`` or ``geglu``.
+        position: how slots know their place.
+        types: number of learned vectors for the kind of text (BERT's token types), of which one is added to every slot; 0: none.
+        type_field: the tokens' field that says which; slots that stand for no token have type 0.
+        norm_eps: epsilon of the layer norms.
+        dropout: share of the embeddings and of every branch's outputs that training drops.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
+
+    [0] Devlin et al.: BERT, 2018. [1] Liu et al.: RoBERTa, 2019. [2] Portes et al.: MosaicBERT, 2023.
+    """
+
+    smoke: ClassVar[Any] = {"width": 32, "depth": 2, "heads": 2, "mlp_width": 64}
+    num_summary = 0
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        width: Annotated[int, Field(gt=0)],
+        depth: Annotated[int, Field(gt=0)],
+        heads: Annotated[int, Field(gt=0)],
+        mlp_width: Annotated[int, Field(gt=0)] | None = None,
+        mlp: Literal["gelu", "geglu"] = "gelu",
+        position: Component[Position] = named("position", "learned"),  # noqa: B008
+        types: Annotated[int, Field(ge=0)] = 0,
+        type_field: str = "document",
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        modality_embedding: ModalitySlots = "hidden",
+    ) -> None:
+        super().__init__()
+        self.width, self.depth = width, depth
+        head_width, hidden = check_heads(width, heads), mlp_width or 4 * width
+        make = MLP if mlp == "gelu" else _geglu
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.stack = Stack([BertBlock(width, heads, make(width, hidden), norm_eps, dropout) for _ in range(depth)])
+        initialise_normal(self)
+        self.types = TypeEmbedding(context, types, width, type_field) if types else None
+        self.position = position(dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width))
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
+
+    def forward(
+        self,
+        embedded: Packed,
+        stream: Stream,
+        batch: MaskedBatch,
+        *,
+        context: Encoded | None = None,
+        layers: Sequence[int] = (),
+        only_asked: bool = False,
+    ) -> Encoded:
+        if context is not None:
+            raise ValueError("encoder bert reads no context; an encoder with cross-attention does")
+        placement: Placement = self.position(stream)
+        x_TD = with_modality(embedded.data, stream, self.modalities)
+        x_TD = x_TD if self.types is None else x_TD + self.types(stream, batch)
+        x_TD = self.dropout(self.norm(x_TD if placement.added is None else x_TD + placement.added))
+        rows = asked_rows(stream, only_asked and placement.bias is None)
+        x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)
+        return encoded(x_TD, stream, taps, rows)
+
+
+def _geglu(width: int, hidden: int) -> GLU:
+    return GLU(width, hidden, functional.gelu, gate_bias=False)

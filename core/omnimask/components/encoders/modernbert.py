@@ -1,0 +1,152 @@
+"""The encoder of ModernBERT. T slots, D width."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from omnimask.component import Component, named
+from omnimask.components.positions.trial import check_placement
+from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
+from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
+from omnimask.network.layers import GLU
+
+
+class ModernBertBlock(nn.Module):
+    """Pre-norm attention and a gated MLP, without biases anywhere.
+
+    Args:
+        width: D.
+        heads: H.
+        mlp_width: width of the MLP's gate.
+        norm_eps: epsilon of the layer norms.
+        first: the first block reads embeddings that are normalised already, and its attention has no norm of its own.
+        reach: how many slots to either side its attention sees; None: all.
+    """
+
+    compile_me = True
+    branches = 2
+
+    def __init__(self, width: int, heads: int, mlp_width: int, norm_eps: float, *, first: bool, reach: int | None) -> None:
+        super().__init__()
+        self.reach = reach
+        self.norm_attention = nn.Identity() if first else nn.LayerNorm(width, eps=norm_eps, bias=False)
+        self.attention = SelfAttention(width, heads, bias=False)
+        self.norm_mlp = nn.LayerNorm(width, eps=norm_eps, bias=False)
+        self.mlp = GLU(width, mlp_width, functional.gelu, bias=False, gate_bias=False)
+
+    def forward(
+        self,
+        x_TD: Tensor,
+        plan: AttentionPlan,
+        rotation: Rotation | None = None,
+        context: None = None,
+        context_plan: None = None,
+        context_rotation: None = None,
+        kept: Tensor | None = None,
+        rows: Rows | None = None,
+    ) -> Tensor:
+        """(T, D); (R, D) where only some rows are asked for. ``kept`` (2, T, 1) factors of the branches."""
+        branch = self.attention(self.norm_attention(x_TD), plan.within(self.reach), rotation, rows)
+        x_TD = (x_TD if rows is None else x_TD[rows.index]) + (branch if kept is None else branch * kept[0])
+        branch = self.mlp(self.norm_mlp(x_TD))
+        return x_TD + (branch if kept is None else branch * kept[1])
+
+
+class ModernBertEncoder(Module):
+    """A pre-norm transformer with gated MLPs, no biases, and attention that is global in every few blocks and local between [0].
+
+    Weights begin as N(0, 0.02), those that write to the residual path as N(0, 0.02 / sqrt(2 depth)).
+
+    Args:
+        width: D, features per token.
+        depth: number of blocks.
+        heads: attention heads; they share the width evenly.
+        mlp_width: width of the MLPs' gates; 1.5 times ``width`` if not given, as in the published sizes' 1152 for 768.
+        global_every: the first block and every so-manieth after it see the whole sequence; 1: all blocks do.
+        window: slots that a local block sees around itself, half of them on either side.
+        position: how slots know their place in global blocks, and what is added to embeddings or biases attention everywhere.
+        local_position: how they know it in local blocks; it may only rotate.
+        norm_eps: epsilon of the layer norms.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
+
+    [0] Warner et al.: Smarter, Better, Faster, Longer (ModernBERT), 2024.
+    """
+
+    smoke: ClassVar[Any] = {"width": 32, "depth": 4, "heads": 2, "mlp_width": 48, "window": 8}
+    num_summary = 0
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        width: Annotated[int, Field(gt=0)],
+        depth: Annotated[int, Field(gt=0)],
+        heads: Annotated[int, Field(gt=0)],
+        mlp_width: Annotated[int, Field(gt=0)] | None = None,
+        global_every: Annotated[int, Field(gt=0)] = 3,
+        window: Annotated[int, Field(ge=2, multiple_of=2)] = 128,
+        position: Component[Position] = named("position", "rotary", temperature=160000.0),  # noqa: B008
+        local_position: Component[Position] = named("position", "rotary", temperature=10000.0),  # noqa: B008
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
+        modality_embedding: ModalitySlots = "hidden",
+    ) -> None:
+        super().__init__()
+        self.width, self.depth = width, depth
+        head_width, hidden = check_heads(width, heads), mlp_width or 3 * width // 2
+        self.reaches = [None if number % global_every == 0 else window // 2 for number in range(depth)]
+        self.norm_embedding = nn.LayerNorm(width, eps=norm_eps, bias=False)
+        self.stack = Stack(
+            [
+                ModernBertBlock(width, heads, hidden, norm_eps, first=not number, reach=reach)
+                for number, reach in enumerate(self.reaches)
+            ]
+        )
+        self.norm = nn.LayerNorm(width, eps=norm_eps, bias=False)
+        initialise_normal(self)
+        for name, parameter in self.named_parameters():
+            if name.endswith(("attention.project.weight", "mlp.out.weight")):
+                nn.init.normal_(parameter, std=0.02 / (2 * depth) ** 0.5)
+        inner = dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width)
+        self.position = position(inner)
+        self.local_position = local_position(inner) if any(self.reaches) else None
+        if self.local_position is not None:
+            check_placement(self.local_position, context.specs, "local_position", "rotation")
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
+
+    def forward(
+        self,
+        embedded: Packed,
+        stream: Stream,
+        batch: MaskedBatch,
+        *,
+        context: Encoded | None = None,
+        layers: Sequence[int] = (),
+        only_asked: bool = False,
+    ) -> Encoded:
+        if context is not None:
+            raise ValueError("encoder modernbert reads no context; an encoder with cross-attention does")
+        placement: Placement = self.position(stream)
+        x_TD = with_modality(embedded.data, stream, self.modalities)
+        x_TD = self.norm_embedding(x_TD if placement.added is None else x_TD + placement.added)
+        local = placement.rotation if self.local_position is None else self._rotation(self.local_position(stream))
+        rotations = [placement.rotation if reach is None else local for reach in self.reaches]
+        plan = AttentionPlan.of(stream, placement.bias)
+        is_global = plan.within(self.reaches[-1]) is plan
+        rows = asked_rows(stream, only_asked and placement.bias is None and is_global)
+        x_TD, taps = self.stack(x_TD, plan, rotations, layers=layers, rows=rows)
+        return encoded(self.norm(x_TD), stream, taps, rows)
+
+    @staticmethod
+    def _rotation(placement: Placement) -> Rotation | None:
+        if placement.added is not None or placement.bias is not None:
+            raise ValueError("local_position may rotate queries and keys and nothing else; use rotary or none")
+        return placement.rotation

@@ -1,0 +1,137 @@
+"""The packed transformer. T slots, S sequences, D width."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omnimask.component import Component, named
+from omnimask.components.positions.trial import check_placement
+from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Module, Packed, Placement, Position, Stream
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import Block, Rotation, Stack, asked_rows, check_heads, encoded, initialise
+from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
+from omnimask.network.layers import MLPKind, NormKind, make_norm
+from omnimask.packed import index_tensor, interleave
+
+
+class TransformerEncoder(Module):
+    """A pre-norm vision-transformer-style encoder [0] for streams of any modality, length and visibility.
+
+    The summary tokens' features are what evaluation with a summary pools, the other slots' what it takes the mean of. Registers [1]
+    are tokens of the same kind whose features nobody reads: they give the network room of its own, and are dropped after the last
+    block.
+
+    Args:
+        width: D, features per token.
+        depth: number of blocks.
+        heads: attention heads; they share the width evenly.
+        mlp_ratio: hidden width of the MLPs in units of ``width``; ``swiglu`` has two thirds of that, rounded up to a multiple of 8,
+            so that both kinds have equally many weights [2].
+        position: how slots know their place.
+        summary: learned tokens put before every sequence (one is ViT's class token); their features are the summary.
+        registers: learned tokens put behind those, discarded after the encoder.
+        norm: ``layer`` or ``rms`` [3].
+        norm_eps: epsilon of the norms.
+        mlp: ``gelu`` or ``swiglu`` [2].
+        qk_norm: normalises queries and keys head by head, which bounds the attention's logits [4].
+        drop_path: in training, the probability that a sequence skips a branch of the last block; it grows linearly from 0 in the
+            first one [5]. Drawn from torch's generator: splitting a batch otherwise draws other numbers.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
+
+    [0] Dosovitskiy et al.: An Image is Worth 16x16 Words, 2020. [1] Darcet et al.: Vision Transformers Need Registers, 2023.
+    [2] Shazeer: GLU Variants Improve Transformer, 2020. [3] Zhang, Sennrich: Root Mean Square Layer Normalization, 2019.
+    [4] Dehghani et al.: Scaling Vision Transformers to 22 Billion Parameters, 2023. [5] Huang et al.: Deep Networks with Stochastic
+    Depth, 2016.
+    """
+
+    smoke: ClassVar[Any] = {"width": 32, "depth": 2, "heads": 2, "registers": 2}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        width: Annotated[int, Field(gt=0)],
+        depth: Annotated[int, Field(gt=0)],
+        heads: Annotated[int, Field(gt=0)],
+        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        position: Component[Position] = named("position", "sincos"),  # noqa: B008
+        summary: Annotated[int, Field(ge=0)] = 0,
+        registers: Annotated[int, Field(ge=0)] = 0,
+        norm: NormKind = "layer",
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-6,
+        mlp: MLPKind = "gelu",
+        qk_norm: bool = False,
+        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        modality_embedding: ModalitySlots = "hidden",
+    ) -> None:
+        super().__init__()
+        head_width = check_heads(width, heads)
+        self.width, self.depth, self.num_summary = width, depth, summary
+        blocks = [
+            Block(width, heads, mlp_ratio=mlp_ratio, norm_eps=norm_eps, norm=norm, mlp=mlp, qk_norm=qk_norm) for _ in range(depth)
+        ]
+        self.stack = Stack(blocks, drop_path)
+        self.norm = make_norm(norm, width, norm_eps)
+        initialise(self)
+        self.position = position(dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width))
+        if summary or registers:
+            reader = "an encoder with summary tokens or registers"
+            check_placement(self.position, context.specs, reader, "added", "rotation")
+        self.summary = nn.Parameter(torch.randn(summary, width) * 0.02) if summary else None
+        self.registers = nn.Parameter(torch.randn(registers, width) * 0.02) if registers else None
+        self.no_weight_decay = {"summary", "registers"}
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
+
+    def forward(
+        self,
+        embedded: Packed,
+        stream: Stream,
+        batch: MaskedBatch,
+        *,
+        context: Encoded | None = None,
+        layers: Sequence[int] = (),
+        only_asked: bool = False,
+    ) -> Encoded:
+        if context is not None:
+            raise ValueError("encoder transformer reads no context; an encoder with cross-attention does")
+        placement: Placement = self.position(stream)
+        x_TD = with_modality(embedded.data, stream, self.modalities)
+        x_TD = x_TD if placement.added is None else x_TD + placement.added
+        if self.summary is None and self.registers is None:
+            rows = asked_rows(stream, only_asked and placement.bias is None)
+            x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)
+            return encoded(self.norm(x_TD), stream, taps, rows)
+        return self._with_learned(x_TD, stream, placement.unbiased("an encoder with summary tokens or registers").rotation, layers)
+
+    def _with_learned(self, x_TD: Tensor, stream: Stream, rotation: Rotation | None, layers: Sequence[int]) -> Encoded:
+        """With summary tokens and registers before every sequence."""
+        if stream.layout.attention != "full":
+            raise ValueError(
+                f"summary tokens and registers need full attention, and this stream's is {stream.layout.attention}; "
+                "set summary: 0 and registers: 0"
+            )
+        learned = torch.cat([part for part in (self.summary, self.registers) if part is not None])
+        sequences, count = stream.layout.num_sequences, len(learned)
+        head = Layout(np.full(sequences, count), stream.layout.parent)
+        layout, order = interleave([head, stream.layout])
+        order = index_tensor(order, x_TD.device)
+        if rotation is not None:
+            cos, sin = rotation
+            ahead = cos.new_ones(sequences * count, cos.shape[1])
+            rotation = torch.cat([ahead, cos])[order], torch.cat([torch.zeros_like(ahead), sin])[order]
+        before = torch.cat([learned.to(x_TD.dtype).repeat(sequences, 1), x_TD])[order]
+        x_TD, taps = self.stack(before, AttentionPlan(layout), rotation, layers=layers)
+        back = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
+        x_TD = self.norm(x_TD)[back]
+        first = sequences * count
+        taps = {number: tap[back[first:]] for number, tap in taps.items()}
+        summary = x_TD[:first].unflatten(0, (sequences, count))[:, : self.num_summary] if self.num_summary else None
+        return Encoded(Packed(x_TD[first:], stream.layout), stream, taps, summary)

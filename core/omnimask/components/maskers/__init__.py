@@ -1,0 +1,1 @@
+"""Maskers: which tokens are hidden."""

@@ -1,0 +1,126 @@
+"""Tokens inside annotated spans, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.component import Component
+from omnimask.components.maskers.budget import pick_units
+from omnimask.components.maskers.candidates import put_back, take
+from omnimask.components.maskers.fields import Class, check_field, class_number, spans_of
+from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens, TokenSpec
+from omnimask.interfaces.schedules import Ratio, value_at
+
+
+class AnnotatedMasker:
+    """Hides tokens of annotated spans (LEM [0], EntityCS [1], BiTimeBERT 2.0's time expressions [2]).
+
+    Spans come as fields of the tokens, which number them. A token that several fields annotate belongs to the first.
+
+    Args:
+        fields: integer fields that number spans (a negative number: no span), or float fields whose stretches of equal values are
+            spans (NaN: none).
+        classes: only spans of these classes, by field; the field ``NAME.class`` holds the class of every token of NAME. A class is
+            its number, or its name where the tokenizer gives names.
+        ratio: share that is hidden, in (0, 1], or a schedule of it. The expected number is exact.
+        share_of: the ratio is one of the ``candidates`` (with ``per_span: one`` of the spans, else of their tokens), or of all
+            ``tokens`` of the sample; then all candidates are hidden where they are fewer.
+        per_span: what is hidden: ``one`` token of a span, drawn uniformly; ``all`` of its tokens, as one unit; or ``any`` tokens,
+            whatever span they lie in.
+        inverse: the candidates are the tokens outside of the spans, each stretch of which is a span: annotated tokens stay
+            visible (GENIUS [3]).
+        rest: a masker of the tokens that are no candidates.
+        fallback: a masker of samples without a candidate (with ``inverse``: without an annotation). None: ``rest`` masks them, and
+            where there is none, nothing is hidden or asked.
+
+    LEM: per_span one, classes of nouns, verbs and named entities. EntityCS, whole entities: ratio 1.0, per_span all. BiTimeBERT
+    2.0: ratio 0.3 of time expressions, the rest by ``random``.
+
+    [0] Fernando et al.: Linguistic Entity Masking to Improve Cross-Lingual Representation of Multilingual Language Models for
+    Low-Resource Languages, 2025. [1] Whitehouse et al.: EntityCS: Improving Zero-Shot Cross-lingual Transfer with Entity-Centric
+    Code Switching, 2022. [2] Wang et al.: BiTimeBERT 2.0, 2024.
+    [3] Guo et al.: GENIUS: Sketch-based Language Model Pre-training via Extreme and Selective Masking, 2022.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        fields: Annotated[list[str], Field(min_length=1, description="fields that number spans")],
+        ratio: Annotated[Ratio, Field(description="share that is hidden")],
+        classes: Annotated[Mapping[str, list[Class]], Field(description="only spans of these classes, by field")] = {},
+        share_of: Annotated[Literal["candidates", "tokens"], Field(description="what the ratio is a share of")] = "candidates",
+        per_span: Annotated[Literal["one", "all", "any"], Field(description="what is hidden of a span")] = "all",
+        inverse: Annotated[bool, Field(description="the candidates are the tokens outside of the spans")] = False,
+        rest: Annotated[Component[Masker] | None, Field(description="a masker of the tokens that are no candidates")] = None,
+        fallback: Annotated[Component[Masker] | None, Field(description="a masker of samples without a candidate")] = None,
+    ) -> None:
+        self.fields, self.ratio = fields, ratio
+        self.share_of, self.per_span, self.inverse = share_of, per_span, inverse
+        if unknown := [name for name in classes if name not in fields]:
+            raise ValueError(f"classes are given for {unknown}, and fields are {fields}")
+        for name in (*fields, *(f"{name}.class" for name in classes)):
+            check_field(context, "annotated", name)
+        self.classes = {field: [class_number(context, field, one) for one in chosen] for field, chosen in classes.items()}
+        self.spec = context.specs[context.modalities[0]] if context.modalities else TokenSpec()
+        self.rest = None if rest is None else rest(context)
+        self.fallback = None if fallback is None else fallback(context)
+
+    def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
+        span = spans_of(tokens, self.fields, self.classes)
+        has_any = bool(np.any(span >= 0))
+        if not has_any and self.fallback is not None:
+            return self.fallback(tokens, draw.at("fallback"))
+        if self.inverse:
+            span = _stretches(span < 0) if has_any else np.full(len(tokens), -1)
+        ratio = value_at(self.ratio, draw)
+        is_target = self._hidden(span, ratio, draw)
+        unit = None if self.per_span == "any" else np.where(is_target, span, -1)
+        masking = Masking(~is_target, is_target, unit, level=ratio)
+        others = np.flatnonzero(span < 0)
+        if self.rest is None or not len(others):
+            return masking
+        rest = self.rest(take(tokens, others, self.spec), draw.at("rest"))
+        return _joined(masking, put_back(rest, others, len(tokens)))
+
+    def _hidden(self, span: NDArray[np.int64], ratio: float, draw: Draw) -> NDArray[np.bool_]:
+        """(L,) of the candidates, whose spans are numbered."""
+        held = np.flatnonzero(span >= 0)
+        if self.per_span == "one":
+            order = held[np.lexsort((draw.uniform(len(held), "token"), span[held]))]
+            held = order[np.concatenate([np.ones(min(len(order), 1), bool), np.diff(span[order]) != 0])]
+        _, unit = np.unique(span[held] if self.per_span == "all" else held, return_inverse=True)
+        budget = ratio * (len(held) if self.share_of == "candidates" else len(span))
+        is_hidden = np.zeros(len(span), bool)
+        is_hidden[held] = pick_units(np.bincount(unit, minlength=1), budget, draw)[unit]
+        return is_hidden
+
+
+def _stretches(is_in: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(L,) number of the stretch of neighbours that a token lies in, -1 outside."""
+    begins = is_in & ~np.concatenate([np.zeros(1, bool), is_in[:-1]])
+    return np.where(is_in, np.cumsum(begins) - 1, -1)
+
+
+def _joined(left: Masking, right: Masking) -> Masking:
+    """What either of two maskings of different tokens hides and asks."""
+    if right.groups is not None or right.weight is not None:
+        raise ValueError(
+            "the masker of the rest gives weights or sets of targets, which cannot be joined with the annotated tokens'"
+        )
+    unit = None
+    if left.unit is not None:
+        single = np.where(np.asarray(right.is_visible), -1, np.arange(len(left.unit)))
+        other = single if right.unit is None else np.asarray(right.unit)
+        unit = np.where(other >= 0, other + int(left.unit.max(initial=-1)) + 1, left.unit)
+    return Masking(
+        np.asarray(left.is_visible) & np.asarray(right.is_visible),
+        np.asarray(left.is_target) | np.asarray(right.is_target),
+        unit,
+        level=left.level,
+    )

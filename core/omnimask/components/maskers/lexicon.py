@@ -1,0 +1,113 @@
+"""N-grams that belong together, by a lexicon."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from omnimask.cache import cache_folder, keep
+from omnimask.components.maskers.budget import pick_units
+from omnimask.components.units.lexicon import Ints, Lexicon, build_lexicon, read_lexicon, stretches_of, to_bytes
+from omnimask.interfaces import SPECIAL, Context, Corpus, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+Size = Annotated[int, Field(ge=0)]
+
+
+class LexiconMasker:
+    """Hides whole n-grams of ids, and single tokens between them (the explicit n-gram masking of ERNIE-Gram [0]).
+
+    A sample is cut into the fewest units that make it up, n-grams of the lexicon and single tokens. Units are taken in random order
+    until the share of tokens is reached; the one that would exceed it is taken with the probability that makes the expected number
+    exact. Each is numbered in ``unit``, and ``entry`` says which it is: the id of a single token, or the vocabulary plus the
+    n-gram's number in the lexicon.
+
+    The lexicon is a file, or is built from the recipe's training samples: the n-grams with the largest t-statistics. It is built
+    once, and kept in the cache (``$OMNIMASK_CACHE``) as such a file.
+
+    Args:
+        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it.
+        lexicon: a file; the options below are then of no effect. None: it is built.
+        sizes: how many bigrams, trigrams, and so on are in it at most.
+        min_count: n-grams that are seen less often are left out.
+        max_tokens: reading ends with the sample that reaches so many tokens.
+
+    [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
+    2020.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"lexicon": None, "sizes": [200, 100], "min_count": 2, "max_tokens": 20_000}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        ratio: Annotated[Ratio, Field(description="share that is hidden")] = 0.15,
+        lexicon: Annotated[Path | None, Field(description="a file; none: built from the training samples")] = None,
+        sizes: Annotated[tuple[Size, ...], Field(description="how many bigrams, trigrams, ... at most")] = (20_000, 10_000),
+        min_count: Annotated[int, Field(gt=0, description="n-grams seen less often are left out")] = 5,
+        max_tokens: Annotated[int, Field(gt=0, description="reading ends when so many tokens are reached")] = 10_000_000,
+    ) -> None:
+        (name,) = context.modalities
+        vocabulary = context.specs[name].vocabulary
+        if vocabulary is None:
+            raise ValueError(f"masker lexicon needs ids, and the tokens of {name!r} have continuous content; use ngram")
+        self.ratio, self.vocabulary = ratio, vocabulary
+        if lexicon is not None:
+            self.lexicon = _read(lexicon, vocabulary)
+        elif name in context.corpora:
+            self.lexicon = _cached(context.corpora[name], vocabulary, sizes, min_count, max_tokens)
+        else:
+            raise ValueError("masker lexicon needs a file, lexicon=...; only a recipe's build has samples to make one from")
+
+    def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
+        ids, ratio = np.asarray(tokens.content, np.int64), value_at(self.ratio, draw)
+        units = self.lexicon.segment(ids)
+        number = np.repeat(np.arange(len(units.size)), units.size)
+        is_target = pick_units(units.size, ratio * len(ids), draw)[number]
+        entry = np.where(units.entry[number] >= 0, self.vocabulary + units.entry[number], ids)
+        return Masking(~is_target, is_target, np.where(is_target, number, -1), level=ratio, entry=np.where(is_target, entry, -1))
+
+
+def _read(path: Path, vocabulary: int) -> Lexicon:
+    try:
+        lexicon = read_lexicon(path)
+    except OSError as error:
+        raise ValueError(f"lexicon {path} cannot be read: {error.strerror or error}") from error
+    if lexicon.vocabulary != vocabulary:
+        raise ValueError(f"lexicon {path} is of a vocabulary of {lexicon.vocabulary}, and the tokenizer has {vocabulary} ids")
+    return lexicon
+
+
+def _cached(corpus: Corpus, vocabulary: int, sizes: tuple[int, ...], min_count: int, max_tokens: int) -> Lexicon:
+    """The lexicon of the training samples: from the cache, else built and kept there."""
+    key = repr((_FORMAT, corpus.fingerprint(), vocabulary, sizes, min_count, max_tokens))
+    file = cache_folder() / "lexicons" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.txt"
+    if file.exists():
+        try:
+            return _read(file, vocabulary)
+        except ValueError as error:
+            logger.warning("the cached lexicon is built anew: %s", error)
+    logger.info("building a lexicon of n-grams from the training samples; later runs reuse it")
+    lexicon = build_lexicon(_stretches(corpus, max_tokens), vocabulary, sizes=sizes, min_count=min_count)
+    logger.info("the lexicon has %d n-grams", len(lexicon))
+    keep(file, lambda stream: stream.write(to_bytes(lexicon)), "lexicons")
+    return lexicon
+
+
+def _stretches(corpus: Corpus, max_tokens: int) -> Iterator[Ints]:
+    total = 0
+    for tokens in corpus:
+        yield from stretches_of(np.asarray(tokens.content, np.int64), tokens.fields.get(SPECIAL))
+        total += len(tokens)
+        if total >= max_tokens:
+            return

@@ -1,0 +1,58 @@
+"""Independent tokens, in exact number."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.components.maskers.budget import num_hidden, pick
+from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
+
+Size = Annotated[int, Field(gt=0)]
+
+
+class RandomMasker:
+    """Hides a uniformly drawn subset of the tokens, or of the cells of a grid, and asks for all of it (MAE [0], BERT [1]).
+
+    Args:
+        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it. The number is exact where ``ratio * length`` is
+            an integer, else one of its two neighbours, such that the expected share is exact.
+        unit: tokens are hidden as whole cells of this size in position units, one number for all position axes or one for each;
+            the share is then one of cells (SimMIM's masked patches of 32 pixels are cells of 2 by 2 patches of 16 [2]).
+
+    [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021.
+    [1] Devlin et al.: BERT, 2018.
+    [2] Xie et al.: SimMIM, 2021.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        ratio: Annotated[Ratio, Field(description="share that is hidden")],
+        unit: Annotated[Size | tuple[Size, ...], Field(description="size of the cells that are hidden as a whole")] = 1,
+    ) -> None:
+        self.ratio, self.unit = ratio, unit
+        for name in context.modalities:
+            axes = context.specs[name].axes
+            if isinstance(unit, tuple) and len(unit) != axes:
+                raise ValueError(f"unit {list(unit)} has {len(unit)} sizes, and tokens of {name!r} have {axes} position axes")
+
+    def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
+        ratio = value_at(self.ratio, draw)
+        if self.unit == 1:
+            is_target = _subset(len(tokens), ratio, draw)
+            return Masking(~is_target, is_target, level=ratio)
+        cells = np.floor(np.asarray(tokens.positions) / np.asarray(self.unit)).astype(np.int64)
+        names, cell = np.unique(cells, axis=0, return_inverse=True)
+        is_target = _subset(len(names), ratio, draw)[cell.reshape(-1)]
+        return Masking(~is_target, is_target, np.where(is_target, cell.reshape(-1), -1), level=ratio)
+
+
+def _subset(count: int, ratio: float, draw: Draw) -> NDArray[np.bool_]:
+    """(count,) which of so many tokens or cells are hidden."""
+    return pick(count, num_hidden(count, ratio, draw), draw)

@@ -1,0 +1,141 @@
+"""Runs of neighbouring tokens, hidden as one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omnimask.components.maskers.budget import num_hidden
+from omnimask.components.maskers.fields import check_field
+from omnimask.components.maskers.words import Words, words_of
+from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
+
+
+class SpanMasker:
+    """Hides spans of neighbouring tokens (T5's span corruption [0]), or of whole words with geometric lengths (SpanBERT [1]).
+
+    Spans are numbered in ``unit`` from the left.
+
+    With ``lengths: split`` the number of hidden tokens is exact. They are cut into spans at random, and so are the visible ones
+    around them; every split is equally likely. Neighbouring spans keep at least one visible token between them. There are
+    ``hidden / mean_length`` spans, rounded, at least one, and no more than the visible tokens can keep apart.
+
+    With ``lengths: geometric`` spans are laid one after another until the budget is spent. A length of n words has probability
+    proportional to (1 - p)^(n - 1), up to ``max_length``: 3.8 words on average for p 0.2 and at most 10. The span begins at a word
+    drawn uniformly from those behind which so many are free; where there is none, it is as long as there is room. The span that
+    would exceed the budget is laid with the probability that makes the expected number of tokens exact. Spans may touch; words at
+    either end of a sample are covered by fewer places of a span, and so less often.
+
+    Args:
+        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it; of all tokens, those of no word included.
+        mean_length: mean number of tokens of a span, for ``split``.
+        lengths: how lengths are drawn.
+        p: of the geometric distribution.
+        max_length: largest length in words, for ``geometric``.
+        field: integer field that numbers the words, for ``geometric``; none: every token is a word. Tokens of no word (a negative
+            number) stay visible, and no span reaches across them.
+
+    SpanBERT: ratio 0.15, lengths geometric, p 0.2, max_length 10, field word.
+
+    [0] Raffel et al.: Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2019, section 3.1.4.
+    [1] Joshi et al.: SpanBERT: Improving Pre-training by Representing and Predicting Spans, 2019, section 3.1.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        ratio: Annotated[Ratio, Field(description="share that is hidden")] = 0.15,
+        mean_length: Annotated[float, Field(ge=1, description="mean tokens of a span, for split")] = 3.0,
+        lengths: Annotated[Literal["split", "geometric"], Field(description="how lengths are drawn")] = "split",
+        p: Annotated[float, Field(gt=0, lt=1, description="of the geometric distribution")] = 0.2,
+        max_length: Annotated[int, Field(gt=0, description="largest length in words, for geometric")] = 10,
+        field: Annotated[str | None, Field(description="numbers the words, for geometric; none: tokens")] = None,
+    ) -> None:
+        self.ratio, self.mean_length, self.lengths, self.field = ratio, mean_length, lengths, field
+        self.shares = np.cumsum((1 - p) ** np.arange(max_length))
+        if field is not None and lengths == "split":
+            raise ValueError(
+                f"lengths split counts tokens and knows no words; set lengths: geometric, or leave field {field!r} out"
+            )
+        if field is not None:
+            check_field(context, "span", field)
+
+    def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
+        ratio = value_at(self.ratio, draw)
+        unit = self._split(len(tokens), ratio, draw) if self.lengths == "split" else self._geometric(tokens, ratio, draw)
+        is_target = unit >= 0
+        return Masking(~is_target, is_target, unit, level=ratio)
+
+    def _split(self, length: int, ratio: float, draw: Draw) -> NDArray[np.int64]:
+        """(L,) number of each token's span."""
+        hidden = num_hidden(length, ratio, draw)
+        unit = np.full(length, -1, np.int64)
+        if hidden:
+            visible = length - hidden
+            spans = min(max(1, round(hidden / self.mean_length)), hidden, visible + 1)
+            lengths = _parts(hidden, spans, draw.uniform(hidden - 1, "spans"))
+            free = visible - (spans - 1)
+            gaps = _parts(free + spans + 1, spans + 1, draw.uniform(free + spans, "gaps")) - 1
+            gaps[1:-1] += 1
+            starts = np.cumsum(gaps[:-1]) + np.concatenate([[0], np.cumsum(lengths[:-1])])
+            for number, (start, size) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+                unit[start : start + size] = number
+        return unit
+
+    def _geometric(self, tokens: Tokens, ratio: float, draw: Draw) -> NDArray[np.int64]:
+        """(L,) number of each token's span."""
+        words = words_of(tokens, self.field)
+        budget = ratio * len(tokens)
+        uniform = draw.uniform(2 * (int(budget) + 2), "lengths and places").reshape(-1, 2)
+        lengths = np.searchsorted(self.shares, uniform[:, 0] * self.shares[-1], side="right") + 1
+        return words.units(lay(words, budget, lengths, uniform[:, 1], draw.uniform(1, "last")[0]))
+
+
+def lay(words: Words, budget: float, lengths: NDArray[np.int64], places: NDArray[np.float64], last: float) -> list[tuple[int, int]]:
+    """Spans of free words in a row as [first, last) words, in the order in which they are laid.
+
+    Args:
+        words: of a sample.
+        budget: expected number of tokens; spans are laid until it is spent, or nothing is free.
+        lengths: (K,) of the spans in words, at least as many as the budget has tokens.
+        places: (K,) uniform in [0, 1), for the places where they begin.
+        last: uniform in [0, 1); decides whether the span that would exceed the budget is laid.
+    """
+    is_free, total = np.ones(len(words), bool), 0
+    spans: list[tuple[int, int]] = []
+    for wanted, place in zip(lengths.tolist(), places.tolist(), strict=True):
+        room = _room(is_free, words.follows)
+        length = min(wanted, int(room.max(initial=0)))
+        if not length:
+            break
+        starts = np.flatnonzero(room >= length)
+        first = int(starts[int(place * len(starts))])
+        size = int(words.size[first : first + length].sum())
+        is_over = total + size > budget + 1e-9
+        if is_over and last >= (budget - total) / size:
+            break
+        spans.append((first, first + length))
+        if is_over:
+            break
+        is_free[first : first + length] = False
+        total += size
+    return spans
+
+
+def _room(is_free: NDArray[np.bool_], follows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(W,) how many free words follow on each other from each word on."""
+    count = len(is_free)
+    stops = np.where(np.concatenate([~is_free | ~follows, [True]]), np.arange(count + 1), count)
+    following = np.minimum.accumulate(stops[::-1])[::-1][1:]
+    return np.where(is_free, following - np.arange(count), 0)
+
+
+def _parts(total: int, count: int, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(count,) positive lengths that sum to ``total``, uniform over all such splits; ``uniform`` (total - 1,)."""
+    cuts = np.sort(np.argsort(uniform, kind="stable")[: count - 1]) + 1
+    return np.diff(np.concatenate([[0], cuts, [total]])).astype(np.int64)

@@ -1,0 +1,47 @@
+"""Whole units of tokens: words, phrases, whatever a field of the tokens numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from omnimask.components.maskers.budget import pick_units
+from omnimask.components.maskers.fields import check_field
+from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at
+
+
+class UnitMasker:
+    """Hides whole units, which a field of the tokens numbers, and asks for all of their tokens (whole-word masking [0]).
+
+    Units are taken in random order until the share of tokens is reached. The unit that would exceed it is taken with the
+    probability that makes the expected number of tokens exact. Tokens without a unit (a negative number) stay visible.
+
+    Args:
+        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it; of all tokens, those without a unit included.
+        field: integer field of the tokens.
+
+    [0] Devlin et al.: BERT, whole-word masking models, 2019; Cui et al.: Pre-Training with Whole Word Masking for Chinese BERT,
+    2019.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        ratio: Annotated[Ratio, Field(description="share that is hidden")],
+        field: Annotated[str, Field(description="numbers the units")] = "word",
+    ) -> None:
+        self.ratio, self.field = ratio, field
+        check_field(context, "units", field)
+
+    def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
+        number = np.asarray(tokens.fields[self.field], np.int64)
+        ratio = value_at(self.ratio, draw)
+        is_unit = number >= 0
+        names, unit = np.unique(number[is_unit], return_inverse=True)
+        is_target = np.zeros(len(number), bool)
+        is_target[is_unit] = pick_units(np.bincount(unit, minlength=len(names)), ratio * len(number), draw)[unit]
+        return Masking(~is_target, is_target, np.where(is_target, number, -1), level=ratio)

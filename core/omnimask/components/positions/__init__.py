@@ -1,0 +1,1 @@
+"""Position components: where a slot is."""

@@ -1,0 +1,57 @@
+"""A learned vector for every place."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omnimask.components.positions.grid import grid_place
+from omnimask.interfaces import Context, Module, Placement, Stream, TokenSpec
+
+
+class Learned(Module):
+    """Adds one learned vector per place of the position grid, a table per modality; N(0, 0.02) (BERT, ViT).
+
+    Args:
+        max_length: size of every axis whose extent the tokenizer does not bound. A position beyond it is an error.
+    """
+
+    def __init__(
+        self, context: Context, *, max_length: Annotated[int, Field(gt=0, description="size of unbounded axes")] = 512
+    ) -> None:
+        super().__init__()
+        self.names = tuple(context.specs)
+        self.sizes = {name: _sizes(context.specs[name], max_length) for name in context.modalities}
+        self.tables = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(math.prod(sizes), context.width) * 0.02) for name, sizes in self.sizes.items()}
+        )
+        self.no_weight_decay = {f"tables.{name}" for name in self.sizes}
+
+    def forward(self, stream: Stream) -> Placement:
+        added: Tensor | None = None
+        for name, sizes in self.sizes.items():
+            is_here = (
+                stream.has_position if len(self.sizes) == 1 else stream.has_position & (stream.modality == self.names.index(name))
+            )
+            part = self.tables[name][self._place(stream.positions, sizes, is_here, name)] * is_here[:, None]
+            added = part if added is None else added + part
+        return Placement(added=added)
+
+    def _place(self, positions: Tensor, sizes: tuple[int, ...], is_here: Tensor, name: str) -> Tensor:
+        """(T,) row of the table."""
+        held = torch.where(is_here[:, None], positions[:, : len(sizes)], 0)
+        if held.device.type == "cpu" and bool(((held < 0) | (held >= torch.tensor(sizes))).any()):
+            reached = held.amax(0).long().tolist()
+            raise ValueError(
+                f"a position of {name!r} reaches {reached}, and learned positions end before {list(sizes)}; raise max_length"
+            )
+        return grid_place(held, sizes)
+
+
+def _sizes(spec: TokenSpec, max_length: int) -> tuple[int, ...]:
+    extent = spec.extent or (None,) * spec.axes
+    return tuple(max_length if size is None else size for size in extent)

@@ -1,0 +1,49 @@
+"""Positions as rotations of queries and keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omnimask.components.positions.frequencies import frequencies
+from omnimask.interfaces import Context, Module, Placement, Stream
+
+
+class Rotary(Module):
+    """Rotates pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
+
+    The channels of a head are paired (i, i + half); pairs are shared out evenly over the position axes, and pairs that do not
+    divide evenly are not rotated. A slot without a position is not rotated, which is what position 0 gives: where positions are
+    withheld, use ``sincos`` or ``learned``.
+
+    Args:
+        temperature: base of the wavelengths.
+
+    [0] Su et al.: RoFormer, 2021.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, context: Context, *, temperature: Annotated[float, Field(gt=1)] = 10000.0) -> None:
+        super().__init__()
+        self.axes = max((context.specs[m].axes for m in context.modalities), default=1)
+        if context.head_width % 2:
+            raise ValueError(
+                f"rotary positions pair channels, and a head has {context.head_width}; choose heads so that width / heads is even"
+            )
+        self.pairs, self.temperature = context.head_width // 2, temperature
+        if self.pairs < self.axes:
+            raise ValueError(
+                f"rotary positions need a pair of channels for each of {self.axes} axes, and a head has {context.head_width}; "
+                f"choose fewer heads: width / heads of at least {2 * self.axes}"
+            )
+        self.register_buffer("frequency", frequencies(self.pairs // self.axes, temperature).float(), persistent=False)
+
+    def forward(self, stream: Stream) -> Placement:
+        positions = stream.positions[:, : self.axes] * stream.has_position[:, None]
+        angle = (positions[:, :, None] * self.frequency).flatten(1)
+        angle = torch.nn.functional.pad(angle, (0, self.pairs - angle.shape[1])).repeat(1, 2)
+        return Placement(rotation=(angle.cos(), angle.sin()))

@@ -1,0 +1,52 @@
+"""What a position component gives, tried before anything is trained, so that a reader that has no use for it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from omnimask.data.collation import collate
+from omnimask.interfaces import Draw, Placement, Position, Sample, Stream, Tokens, TokenSpec, View
+from omnimask.streams import sequence
+
+_WAYS = {"added": "add to embeddings", "rotation": "rotate queries and keys", "bias": "bias attention"}
+
+
+def check_placement(position: Position | nn.Module, specs: Mapping[str, TokenSpec], reader: str, *ways: str) -> None:
+    """Raise ``ValueError`` where a position gives something that its reader has no use for.
+
+    Args:
+        position: of a reader.
+        specs: of all modalities.
+        reader: as a message calls it.
+        ways: parts of :class:`omnimask.interfaces.Placement` that the reader uses.
+    """
+    found = _placement(cast(Position, position), specs)
+    useless = [way for way in _WAYS if way not in ways and getattr(found, way) is not None]
+    if useless:
+        given, usable = (" and ".join(_WAYS[way] for way in chosen) for chosen in (useless, ways))
+        raise ValueError(
+            f"{reader} takes positions that {usable}, and {type(position).__name__.lower()} would {given}; choose another position"
+        )
+
+
+@torch.no_grad()
+def _placement(position: Position, specs: Mapping[str, TokenSpec]) -> Placement:
+    return position(_stream(specs))
+
+
+def _stream(specs: Mapping[str, TokenSpec]) -> Stream:
+    """Two tokens of every modality at the first place."""
+    sample = Sample({name: _tokens(spec) for name, spec in specs.items()}, Draw(0, 0, "trial"), tuple(specs))
+    view = View(sequence(sample, np.arange(len(sample))))
+    return collate([sample], [{"trial": view}], specs).views["trial"].context
+
+
+def _tokens(spec: TokenSpec) -> Tokens:
+    content = np.zeros((2, *(spec.width or ())), np.int64 if spec.width is None else np.dtype(spec.dtype))
+    fields = {name: np.zeros((2,) * field.arity + field.shape, np.dtype(field.dtype)) for name, field in spec.fields.items()}
+    return Tokens(content, np.zeros((2, spec.axes), np.float32), fields)

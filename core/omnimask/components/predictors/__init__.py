@@ -1,0 +1,1 @@
+"""Predictors: features -> predictions and loss terms."""

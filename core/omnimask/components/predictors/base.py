@@ -1,0 +1,96 @@
+"""What predictors share: which rows they answer, their divisors, and their losses. N targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from omnimask.component import Component
+from omnimask.interfaces import (
+    Context,
+    Encoded,
+    LossTerm,
+    MaskedBatch,
+    Module,
+    OfSamples,
+    Prediction,
+    Run,
+    Stream,
+    Target,
+    Targets,
+    View,
+)
+from omnimask.network.border import losses_of
+
+
+class PredictorModule(Module, ABC):
+    """Base of predictors: one term per modality served, each with its own target; a plugin writes ``predict`` only.
+
+    Args:
+        context: of the predictor; ``context.modalities`` are answered.
+        target: builds the target of each modality.
+    """
+
+    reads: ClassVar[Literal["context", "query"]]
+    reads_asked: bool = False
+
+    def __init__(self, context: Context, target: Component[Target]) -> None:
+        super().__init__()
+        self.context = context
+        self.layers: Sequence[int] = () if context.layer is None else (context.layer,)
+        self._targets = {m: target(dataclasses.replace(context, modalities=(m,))) for m in context.modalities}
+        if any(isinstance(each, OfSamples) for each in self._targets.values()):
+            raise ValueError(f"target {target.name!r} answers for whole samples, and this predictor asks for tokens; use sequence")
+        self.target_modules = nn.ModuleDict({m: t for m, t in self._targets.items() if isinstance(t, nn.Module)})
+
+    def target(self, modality: str) -> Target:
+        return self._targets[modality]
+
+    def term(self, modality: str) -> str:
+        """Name of the loss term of one modality."""
+        label = self.context.label or type(self).__name__.lower()
+        return label if len(self.context.modalities) == 1 else f"{label}.{modality}"
+
+    def stream(self, view: View) -> Stream:
+        """The stream of a view in which this predictor answers."""
+        stream = view.context if self.reads == "context" else view.query
+        if stream is None:
+            raise ValueError(f"predictor {self.context.label!r} answers in a query stream, and the view has none")
+        return stream
+
+    def select(self, view: View) -> Mapping[str, Targets]:
+        table = self.stream(view).targets
+        return {self.term(m): rows(table, *table.spans.get(m, (0, 0))) for m in self.context.modalities}
+
+    def select_units(self, view: View) -> Mapping[str, Targets]:
+        """The rows for whole units, by term."""
+        table = self.stream(view).targets
+        return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
+
+    def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
+        return {term: float(len(table)) for term, table in self.select(view).items()}
+
+    @abstractmethod
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        """Predictions by term; reads no answers."""
+
+    def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]:
+        terms = []
+        for name, prediction in predictions.items():
+            target = self.target(prediction.modality)
+            loss = losses_of(target.loss(prediction, target.answers(prediction, run)), prediction, target)
+            terms.append(LossTerm(name, (prediction.targets.weight * loss).sum()))
+        return terms
+
+
+def rows(table: Targets, start: int, stop: int) -> Targets:
+    """Rows ``[start, stop)`` of a targets table; all of them without copying."""
+    if (start, stop) == (0, len(table)):
+        return table
+    index = None if table.index is None else table.index[start:stop]
+    part = slice(start, stop)
+    return Targets(table.at[part], table.of[part], table.literal[part], table.weight[part], index, table.arity)

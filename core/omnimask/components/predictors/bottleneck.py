@@ -1,0 +1,208 @@
+"""A weak decoder that knows a sequence by one vector. T slots, S sequences, D width, N targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omnimask.component import Component, named
+from omnimask.components.encoders.bert import BertBlock
+from omnimask.components.positions.trial import check_placement
+from omnimask.components.predictors.mlm import MaskedLM
+from omnimask.components.predictors.sampled_visibility import AskingBlock, hiding
+from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import Rotation, Rows, Stack, check_heads, initialise_normal
+from omnimask.network.embed import ModalitySlots, embed, make_modality_embedding, with_modality
+from omnimask.network.layers import MLP
+from omnimask.network.pooling import SequencePool, check_pool, pooled
+from omnimask.packed import group_by_parent, index_tensor, interleave
+
+
+@dataclasses.dataclass(frozen=True)
+class _Joint:
+    """The slots of a query stream and the vector of each sequence as one stream, sequence by sequence: ``order`` gathers it from
+    the S vectors and the T slots laid one after the other, ``rows`` (T,) are the places of the slots in it, ``vectors`` (S',)
+    those of the vectors."""
+
+    layout: Layout
+    order: Tensor
+    rows: Tensor
+    vectors: Tensor
+
+
+class Bottleneck(MaskedLM):
+    """Rebuilds a sequence from its one vector and little else (RetroMAE [0], RetroMAE-2 [1]), so that the vector must say much.
+
+    The decoder reads another view of the same sample (``query: NAME`` beside its options), whose content it embeds by the encoder's
+    own tables. The encoder's vector stands in place of the first slot where it is that slot's (``pool: first``), else before it.
+    One block as weak as BERT's, then the output layer of ``mlm`` at the view's targets.
+
+    With ``visibility`` it is the enhanced decoding of [0]: each slot asks with the vector and its place alone, and sees the vector
+    and a share of the other slots' embeddings that is drawn for it, never itself. Every token can then be an answer, and the view
+    shows them all: ``{masker: {name: random, ratio: 1.0}, corruptor: {name: keep}}``. What is drawn depends on the sample's draw
+    alone.
+
+    Serves any modality; where tokens are no ids, ``tied: false`` and another target.
+
+    Args:
+        target: what is right, and which loss measures it.
+        depth: number of blocks.
+        heads: their attention heads.
+        mlp_width: hidden width of their MLPs; 4 times the encoder's width if not given.
+        visibility: share of the other slots that a slot sees in enhanced decoding; without it, slots are shown what the view shows
+            of them, and see each other.
+        pool: which vector: the first slot's, the mean of all slots, or the encoder's summary tokens; auto: the latter where there
+            are any, else the first slot's.
+        project: whether a linear layer, GELU and a norm stand between the encoder's vector and the decoder (as in Starbucks).
+        position: how the decoder's slots know their place.
+        dropout: share of the embeddings and of the branches' outputs that training drops.
+        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
+        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        norm_eps: epsilon of the norms.
+        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
+            ``hidden`` ones, which show no content, ``all`` or ``none``.
+
+    [0] Xiao, Liu, Shao, Cao: RetroMAE: Pre-Training Retrieval-oriented Language Models Via Masked Auto-Encoder, 2022.
+    [1] Liu, Xiao, Shao, Cao: RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented Language Models, 2023.
+    """
+
+    reads: ClassVar[Literal["context", "query"]] = "query"
+    smoke: ClassVar[Any] = {"heads": 2, "mlp_width": 64}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        target: Component[Target] = named("target", "ids"),  # noqa: B008
+        depth: Annotated[int, Field(gt=0)] = 1,
+        heads: Annotated[int, Field(gt=0)],
+        mlp_width: Annotated[int, Field(gt=0)] | None = None,
+        visibility: Annotated[float, Field(gt=0, le=1)] | None = None,
+        pool: SequencePool = "auto",
+        project: bool = False,
+        position: Component[Position] = named("position", "learned"),  # noqa: B008
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        tied: bool = True,
+        bias: bool = True,
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
+        modality_embedding: ModalitySlots = "hidden",
+    ) -> None:
+        super().__init__(context, target=target, tied=tied, bias=bias, norm_eps=norm_eps)
+        check_pool(pool, context.summary)
+        self.reads_asked, self.visibility, self.heads_of_blocks = False, visibility, heads
+        self.pool: SequencePool = pool
+        self.needs_noise = visibility is not None
+        width = context.width
+        head_width, hidden = check_heads(width, heads), mlp_width or 4 * width
+        # The embeddings are the pass's; a tuple keeps them out of this module's parameters.
+        self._embeddings = (context.embeddings,)
+        self.project = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=norm_eps)) if project else None
+        self.norm_input = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        make = BertBlock if visibility is None else AskingBlock
+        self.blocks = Stack([make(width, heads, MLP(width, hidden), norm_eps, dropout) for _ in range(depth)])
+        initialise_normal(self.blocks)
+        if self.project is not None:
+            initialise_normal(self.project)
+        everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
+        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        check_placement(self.position, context.specs, "predictor bottleneck", "added", "rotation")
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
+
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        query, selected = self.stream(view), self.select(view)
+        decoded, row = self._decode(encoded, query, run)
+        predictions = {}
+        for m in self.context.modalities:
+            table = selected[self.term(m)]
+            prediction = self.prediction(table, decoded[row[table.at[:, 0]]], encoded, m)
+            predictions[self.term(m)] = dataclasses.replace(prediction, stream=query)
+        return predictions
+
+    def vector(self, encoded: Encoded) -> Tensor:
+        """(S, D) what the decoder is told of each sequence."""
+        vector = pooled(encoded, self.pool, self.context.layer)
+        return vector if self.project is None else self.project(vector)
+
+    def _decode(self, encoded: Encoded, query: Stream, run: Run) -> tuple[Tensor, Tensor]:
+        """Features of the query's slots, and (T,) the row of each of them."""
+        if query.layout.attention != "full":
+            raise ValueError(
+                f"predictor bottleneck: the view that it decodes is read {query.layout.attention}, and its slots see each other; "
+                "use a corruptor that keeps the order (mask_token, keep)"
+            )
+        vector = self.vector(encoded).float()
+        joint = self._joint(encoded, query, vector.device)
+        placement = self.position(query).unbiased("predictor bottleneck")
+        shown = embed(query, run.batch, self._embeddings[0], self.context.width)
+        added = torch.zeros_like(shown) if placement.added is None else placement.added
+        shown = with_modality(shown, query, self.modalities)
+        shown = self.dropout(self.norm_input(shown + added))
+        x_TD = torch.cat([vector, shown])[joint.order]
+        rotation = _rotation(placement.rotation, len(vector), joint.order)
+        if self.visibility is None:
+            return self._seeing_each_other(x_TD, joint, query, rotation)
+        told = added if self.modalities is None else added + self.modalities.of(query)
+        places = torch.cat([torch.zeros_like(vector), told])[joint.order]
+        owner = np.repeat(np.arange(joint.layout.num_sequences), joint.layout.lengths)
+        asking = self.dropout(self.norm_input(vector[index_tensor(owner, vector.device)] + places))
+        plan = AttentionPlan(joint.layout, bias=self._drawn(query, joint))
+        rotations = None if rotation is None else (rotation, rotation)
+        for block in self.blocks.blocks:
+            asking = block(asking, x_TD, plan, rotations)
+        return asking, joint.rows
+
+    def _seeing_each_other(self, x_TD: Tensor, joint: _Joint, query: Stream, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
+        """Blocks like BERT's, the last one for the slots that are asked alone."""
+        plan, asked = AttentionPlan(joint.layout), query.asked
+        if asked is None:
+            return self.blocks(x_TD, plan, rotation)[0], joint.rows
+        by_parent = group_by_parent(dataclasses.replace(query.layout, lengths=asked.layout.lengths), joint.layout.num_sequences)
+        rows = Rows(joint.rows[asked.slots], AttentionPlan(by_parent, joint.layout))
+        return self.blocks(x_TD, plan, rotation, rows=rows)[0], asked.row
+
+    def _joint(self, encoded: Encoded, query: Stream, device: torch.device) -> _Joint:
+        sequences, slots = encoded.stream.layout.num_sequences, query.layout.num_slots
+        grouped = group_by_parent(query.layout, sequences)
+        is_first = self.pool == "first" or (self.pool == "auto" and (encoded.summary is None or self.context.layer is not None))
+        if is_first:
+            order, rows = np.arange(sequences, sequences + slots), np.arange(slots)
+            held = np.flatnonzero(grouped.lengths)
+            vectors = grouped.offsets[:-1][held]
+            order[vectors] = held
+            layout = grouped
+        else:
+            layout, order = interleave([Layout(np.ones(sequences, np.int64), grouped.parent), grouped])
+            place = np.argsort(order)
+            vectors, rows = place[:sequences], place[sequences:]
+        return _Joint(layout, *(index_tensor(index, device) for index in (order, rows, vectors)))
+
+    def _drawn(self, query: Stream, joint: _Joint) -> Any:
+        """What each slot does not see."""
+        assert self.visibility is not None
+        device = joint.order.device
+        noise = torch.zeros(joint.layout.num_slots, dtype=torch.float64, device=device)
+        if query.noise is not None:
+            noise = noise.index_copy(0, joint.rows, torch.as_tensor(query.noise, device=device).double())
+        elif self.training:
+            noise = torch.rand(len(noise), dtype=torch.float64, device=device)
+        first = np.repeat(joint.layout.offsets[:-1], joint.layout.lengths)
+        place = index_tensor(np.arange(joint.layout.num_slots) - first, device)
+        is_vector = torch.zeros(len(noise), dtype=torch.bool, device=device).index_fill(0, joint.vectors, True)
+        return hiding(noise, place, is_vector, self.visibility, self.heads_of_blocks)
+
+
+def _rotation(rotation: Rotation | None, vectors: int, order: Tensor) -> Rotation | None:
+    """Of the joint slots; vectors are not turned."""
+    if rotation is None:
+        return None
+    still = (torch.ones_like(rotation[0][:1]), torch.zeros_like(rotation[1][:1]))
+    cos, sin = (torch.cat([none.expand(vectors, -1), part])[order] for none, part in zip(still, rotation, strict=True))
+    return cos, sin

@@ -1,0 +1,137 @@
+"""A decoder whose hidden places ask the visible features, and not each other. T slots, S sequences, D width, K feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omnimask.component import Component, named
+from omnimask.components.predictors.queries import QueryPredictor
+from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import Block, Stack, check_heads, initialise
+from omnimask.network.embed import ModalitySlots
+from omnimask.network.layers import MLPKind, NormKind, make_norm
+from omnimask.packed import index_tensor
+
+
+def _smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One small block; not more feature maps than the smallest encoder has layers."""
+    maps = options["feature_maps"]
+    return {"width": 32, "depth": 1, "heads": 2, "feature_maps": maps if maps == "all" else min(maps, 2)}
+
+
+class CrossDecoder(QueryPredictor):
+    """Each hidden place attends to the visible tokens' features (CrossMAE [0]), so its cost grows with the number of answers only.
+
+    A slot of the query stream shows a learned mask vector and its position. It does not see the other slots, unless
+    ``self_attention`` is set; the answers then depend on which others are asked for. Keys and values come from the encoder's
+    features of visible tokens, without its summary tokens.
+
+    Args:
+        target: what is right, and which loss measures it.
+        width, depth, heads: of the decoder's transformer.
+        mlp_ratio: hidden width of its MLPs in units of ``width``.
+        position: how its slots know their place.
+        self_attention: whether hidden places also attend to each other.
+        feature_maps: how many of the encoder's last layers are read, or ``all``. With more than one, every block of the decoder
+            reads a mixture of its own: their sum with learned weights, which start equal, and a norm.
+        norm, norm_eps: kind (``layer`` or ``rms``) and epsilon of its norms.
+        mlp: ``gelu`` or ``swiglu``, as in the encoder ``transformer``.
+        qk_norm: normalises queries and keys, as there.
+        modality_embedding: where a recipe has several modalities, each has a mask vector of its own (``hidden`` and ``all`` are the
+            same here), unless this is ``none``.
+
+    [0] Fu, Lian et al.: Rethinking Patch Dependence for Masked Autoencoders, 2024.
+    """
+
+    reads: ClassVar[Literal["context", "query"]] = "query"
+    smoke: ClassVar[Any] = staticmethod(_smoke)
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        target: Component[Target],
+        width: Annotated[int, Field(gt=0)] = 512,
+        depth: Annotated[int, Field(gt=0)] = 12,
+        heads: Annotated[int, Field(gt=0)] = 16,
+        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        position: Component[Position] = named("position", "sincos"),  # noqa: B008
+        self_attention: bool = False,
+        feature_maps: Annotated[int, Field(gt=0)] | Literal["all"] = 1,
+        norm: NormKind = "layer",
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-6,
+        mlp: MLPKind = "gelu",
+        qk_norm: bool = False,
+        modality_embedding: ModalitySlots = "hidden",
+    ) -> None:
+        super().__init__(context, target)
+        check_heads(width, heads)
+        count = _num_maps(feature_maps, context)
+        if count > 1:
+            self.layers: Sequence[int] = tuple(range(context.depth - count + 1, context.depth))
+        blocks = [
+            Block(
+                width,
+                heads,
+                mlp_ratio=mlp_ratio,
+                norm_eps=norm_eps,
+                norm=norm,
+                mlp=mlp,
+                qk_norm=qk_norm,
+                context_width=context.width,
+                self_attention=self_attention,
+            )
+            for _ in range(depth)
+        ]
+        self.stack = Stack(blocks)
+        self.add_heads(make_norm(norm, width, norm_eps), width)
+        initialise(self)
+        self.add_queries(position, width, heads, modality_embedding)
+        self.mixture = nn.Parameter(torch.full((depth, count), 1 / count)) if count > 1 else None
+        norms = [make_norm(norm, context.width, norm_eps) for _ in range(depth if count > 1 else 0)]
+        self.mixture_norms = nn.ModuleList(norms)
+        self.no_weight_decay |= {"mixture"}
+
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        query = self.stream(view)
+        visible = encoded.features.layout
+        served = self.served(query, visible.num_sequences)
+        slots = index_tensor(served.slots, encoded.features.data.device)
+        here, there = (self.position(stream).unbiased("predictor cross_decoder") for stream in (query, encoded.stream))
+        x_TD = self.hidden(query)[slots]
+        if here.added is not None:
+            x_TD = x_TD + here.added[slots]
+        rotation = None if here.rotation is None else (here.rotation[0][slots], here.rotation[1][slots])
+        x_TD, _ = self.stack(
+            x_TD,
+            AttentionPlan(served.layout),
+            rotation,
+            self._read(encoded),
+            AttentionPlan(served.layout, visible),
+            there.rotation,
+        )
+        return self.answers(x_TD, served, encoded, view)
+
+    def _read(self, encoded: Encoded) -> Tensor | Sequence[Tensor]:
+        """(T, D) of the context that every block reads, or one for each block."""
+        if self.mixture is None:
+            return encoded.at(self.context.layer)
+        maps_KTD = torch.stack([*(encoded.layers[layer] for layer in self.layers), encoded.features.data])
+        mixed = torch.einsum("bk,ktd->btd", self.mixture.to(maps_KTD.dtype), maps_KTD)
+        return [norm(one) for norm, one in zip(self.mixture_norms, mixed, strict=True)]
+
+
+def _num_maps(wanted: int | Literal["all"], context: Context) -> int:
+    """K. Raises ``ValueError`` where the encoder has fewer layers, or the recipe names one layer too."""
+    count = context.depth if wanted == "all" else wanted
+    if count > 1 and context.layer is not None:
+        raise ValueError(f"feature_maps {wanted} and layer {context.layer} contradict each other; remove one of the two")
+    if count > max(context.depth, 1):
+        raise ValueError(f"feature_maps {wanted}: the encoder has {context.depth} layers; choose at most so many, or all")
+    return max(count, 1)

@@ -1,0 +1,104 @@
+"""A light decoder over visible features and hidden places together. T slots, S sequences, D width, R summary vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omnimask.component import Component, named
+from omnimask.components.predictors.queries import QueryPredictor, Served
+from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import Block, Rows, Stack, check_heads, initialise
+from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
+from omnimask.network.layers import MLPKind, NormKind, make_norm
+from omnimask.packed import index_tensor, interleave
+
+
+class Decoder(QueryPredictor):
+    """Attends over the encoder's features and a mask vector per hidden place, and answers at those places (MAE [0]).
+
+    The features of the visible tokens are projected to the decoder's width; every slot of the query stream shows a learned mask
+    vector and its position. The modalities that this predictor serves are decoded together, those of other predictors not at all.
+    The last block computes hidden places only: nobody reads its other slots.
+
+    Args:
+        target: what is right, and which loss measures it.
+        width, depth, heads: of the decoder's transformer.
+        mlp_ratio: hidden width of its MLPs in units of ``width``.
+        position: how its slots know their place.
+        norm, norm_eps: kind (``layer`` or ``rms``) and epsilon of its norms.
+        mlp: ``gelu`` or ``swiglu``, as in the encoder ``transformer``.
+        qk_norm: normalises queries and keys, as there.
+        modality_embedding: where a recipe has several modalities, each has a mask vector of its own, unless this is ``none``; with
+            ``all``, a learned vector of their modality is added to the visible slots, too.
+
+    [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021.
+    """
+
+    reads: ClassVar[Literal["context", "query"]] = "query"
+    smoke: ClassVar[Any] = {"width": 32, "depth": 1, "heads": 2}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        target: Component[Target],
+        width: Annotated[int, Field(gt=0)] = 512,
+        depth: Annotated[int, Field(gt=0)] = 8,
+        heads: Annotated[int, Field(gt=0)] = 16,
+        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        position: Component[Position] = named("position", "sincos"),  # noqa: B008
+        norm: NormKind = "layer",
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-6,
+        mlp: MLPKind = "gelu",
+        qk_norm: bool = False,
+        modality_embedding: ModalitySlots = "hidden",
+    ) -> None:
+        super().__init__(context, target)
+        check_heads(width, heads)
+        self.project = nn.Linear(context.width, width)
+        blocks = [
+            Block(width, heads, mlp_ratio=mlp_ratio, norm_eps=norm_eps, norm=norm, mlp=mlp, qk_norm=qk_norm) for _ in range(depth)
+        ]
+        self.stack = Stack(blocks)
+        self.add_heads(make_norm(norm, width, norm_eps), width)
+        initialise(self)
+        self.add_queries(position, width, heads, modality_embedding)
+        self.modalities = make_modality_embedding(context, width, modality_embedding)
+
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        query = self.stream(view)
+        served = self.served(query, encoded.features.layout.num_sequences)
+        return self.answers(self._decode(encoded, query, served), served, encoded, view)
+
+    def _decode(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
+        """(n, D) of the slots served."""
+        device, sequences = encoded.features.data.device, encoded.features.layout.num_sequences
+        visible = with_modality(self.project(encoded.at(self.context.layer)), encoded.stream, self.modalities)
+        at_visible, at_hidden = (self.position(stream).unbiased("predictor decoder") for stream in (encoded.stream, query))
+        hidden = self.hidden(query).to(visible.dtype)
+        if at_visible.added is not None and at_hidden.added is not None:
+            visible, hidden = visible + at_visible.added, hidden + at_hidden.added
+        slots = index_tensor(served.slots, device)
+        count = 0 if encoded.summary is None else encoded.summary.shape[1]
+        parts = [torch.zeros_like(visible[:0]) if encoded.summary is None else self.project(encoded.summary.flatten(0, 1))]
+        parts += [visible, hidden[slots]]
+        lengths = (np.full(sequences, count), encoded.features.layout.lengths, served.layout.lengths)
+        joint, order = interleave([Layout(n, np.arange(sequences)) for n in lengths])
+        index = index_tensor(order, device)
+        rotation = None
+        if at_visible.rotation is not None and at_hidden.rotation is not None:
+            rotation = tuple(
+                torch.cat([torch.full_like(v[:1], still).expand(sequences * count, -1), v, h[slots]])[index]
+                for v, h, still in zip(at_visible.rotation, at_hidden.rotation, (1.0, 0.0), strict=True)
+            )
+        first = sequences * count + encoded.features.layout.num_slots
+        asked = Rows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
+        x_TD, _ = self.stack(torch.cat(parts)[index], AttentionPlan(joint), rotation, rows=asked)
+        return x_TD

@@ -1,0 +1,147 @@
+"""A masked language model's output layer with transformer blocks before it. T slots, R asked ones, N targets, D width, H heads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omnimask.component import Component, named
+from omnimask.components.encoders.bert import BertBlock
+from omnimask.components.predictors.mlm import MaskedLM
+from omnimask.interfaces import Context, Encoded, PairBias, Position, Prediction, Run, Stream, Target, Targets, View
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import Rows, Stack, asked_rows, check_heads, initialise_normal
+from omnimask.network.layers import MLP
+
+Share = Annotated[float, Field(ge=0, le=1)]
+_GOLDEN = 0.6180339887498949
+
+
+def _smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Small blocks, one more than those that see a part."""
+    return {"depth": len(options["unmask"]) + 1, "heads": 2, "mlp_width": 64}
+
+
+class DeepMLM(MaskedLM):
+    """Blocks like BERT's over the encoder's features, then the output layer of ``mlm`` (DrBERT, later BPDec [0]).
+
+    The decoder belongs to pretraining alone: the encoder is what it is without, need not end in features for the scores, and an
+    export leaves the decoder behind. Designs, which combine:
+
+    - ``depth`` blocks and nothing else;
+    - ``unmask``, gradual unmasking attention [0]: slots that are asked for are guesses, so the first blocks see some of them only.
+      Which ones is drawn in every step, and is fixed by the place outside of training; a slot always sees itself;
+    - ``skip``, a random mixture of outputs [0]: some answers are read off the encoder's features in training, so that these keep
+      what a head needs;
+    - ``position``: the blocks are told the places of their slots once more (the enhanced mask decoder of DeBERTa [1]).
+
+    Several modalities share the blocks, the linear layer and the norm.
+
+    Args:
+        target: what is right, and which loss measures it.
+        depth: number of blocks.
+        heads: their attention heads.
+        mlp_width: hidden width of their MLPs; 4 times the encoder's width if not given.
+        unmask: of the slots that are asked for, the shares that the first, the second, ... block sees, rising; further blocks see
+            all.
+        skip: share of the answers that are read off the encoder's features in training.
+        position: how the blocks know their slots' places, beside what the features say.
+        dropout: share of the blocks' branches' outputs that training drops.
+        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
+        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        norm_eps: epsilon of the norms.
+
+    [0] Liang, Liang: BPDec (first DrBERT): Unveiling the Potential of Masked Language Modeling Decoder in BERT Pretraining, 2024.
+    [1] He et al.: DeBERTa: Decoding-enhanced BERT with Disentangled Attention, 2020, section 3.2.
+    """
+
+    smoke: ClassVar[Any] = staticmethod(_smoke)
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        target: Component[Target] = named("target", "ids"),  # noqa: B008
+        depth: Annotated[int, Field(gt=0)] = 2,
+        heads: Annotated[int, Field(gt=0)],
+        mlp_width: Annotated[int, Field(gt=0)] | None = None,
+        unmask: tuple[Share, ...] = (),
+        skip: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        position: Component[Position] = named("position", "none"),  # noqa: B008
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        tied: bool = True,
+        bias: bool = True,
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
+    ) -> None:
+        super().__init__(context, target=target, tied=tied, bias=bias, norm_eps=norm_eps)
+        self.reads_asked = False
+        width, self.heads_of_blocks, self.skip = context.width, heads, skip
+        head_width, hidden = check_heads(width, heads), mlp_width or 4 * width
+        if len(unmask) > depth or list(unmask) != sorted(unmask):
+            raise ValueError(f"unmask {list(unmask)} should hold rising shares for at most {depth} blocks (depth)")
+        self.shares = (*unmask, *[1.0] * (depth - len(unmask)))
+        blocks = [BertBlock(width, heads, MLP(width, hidden), norm_eps, dropout) for _ in range(depth)]
+        self.stacks = nn.ModuleList([Stack([block]) for block in blocks])
+        initialise_normal(self.stacks)
+        everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
+        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        decoded, rows = self.decode(encoded)
+        selected = self.select(view)
+        return {self.term(m): self._prediction(selected[self.term(m)], encoded, decoded, rows, m) for m in self.context.modalities}
+
+    def decode(self, encoded: Encoded) -> tuple[Tensor, Rows | None]:
+        """(R, D) of the rows that somebody asks for, or (T, D) of all."""
+        stream, x_TD = encoded.stream, encoded.at(self.context.layer)
+        placement = self.position(stream)
+        x_TD = x_TD if placement.added is None else x_TD + placement.added
+        whole = AttentionPlan.of(stream, placement.bias)
+        seen_at = self.seen_at(stream)
+        rows = None if seen_at is None else asked_rows(stream, placement.bias is None and self.shares[-1] == 1)
+        for share, stack in zip(self.shares, self.stacks, strict=True):
+            plan = whole
+            if share < 1 and seen_at is not None:
+                plan = AttentionPlan.of(stream, self._hiding(seen_at >= share, placement.bias))
+            x_TD, _ = stack(x_TD, plan, placement.rotation, rows=rows if stack is self.stacks[-1] else None)
+        return x_TD, rows
+
+    def seen_at(self, stream: Stream) -> Tensor | None:
+        """(T,) the share above which a slot is seen: below 0 where it is not asked for, else uniform in [0, 1)."""
+        if stream.asked is None:
+            return None
+        slots = stream.asked.slots
+        if self.training:
+            drawn = torch.rand(len(slots), device=slots.device)
+        else:  # the same for a sequence alone as in a batch: by the number of the slot in its sequence
+            first = torch.as_tensor(stream.layout.offsets[:-1], device=slots.device).repeat_interleave(
+                torch.as_tensor(stream.asked.layout.lengths, device=slots.device)
+            )
+            drawn = ((slots - first + 1) * _GOLDEN).frac().to(torch.float32)
+        return torch.full((stream.layout.num_slots,), -1.0, device=slots.device).index_copy(0, slots, drawn)
+
+    def _hiding(self, is_hidden: Tensor, bias: PairBias | None) -> PairBias:
+        """The bias of pairs with hidden slots (T,) that no other slot sees."""
+        heads = self.heads_of_blocks
+
+        def of(asking: Tensor, seen: Tensor) -> Tensor:
+            hides = is_hidden[seen][:, None, :] & (asking[:, :, None] != seen[:, None, :])
+            blocked = (
+                torch.zeros(hides.shape, device=hides.device).masked_fill(hides, -torch.inf)[:, None].expand(-1, heads, -1, -1)
+            )
+            return blocked if bias is None else blocked + bias(asking, seen)
+
+        return of
+
+    def _prediction(self, table: Targets, encoded: Encoded, decoded: Tensor, rows: Rows | None, modality: str) -> Prediction:
+        at, asked = table.at[:, 0], encoded.stream.asked
+        features = decoded[at if rows is None or asked is None else asked.row[at]]
+        if self.training and self.skip:
+            is_skipped = torch.rand(len(at), 1, device=features.device) < self.skip
+            features = torch.where(is_skipped, encoded.at_slots(at, self.context.layer).to(features.dtype), features)
+        return self.prediction(table, features, encoded, modality)

@@ -1,0 +1,68 @@
+"""The output layers of masked language models. N targets, D width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from omnimask.component import Component, named
+from omnimask.components.predictors.base import PredictorModule
+from omnimask.interfaces import Context, Encoded, Prediction, Run, Target, Targets, View
+from omnimask.network.blocks import initialise_normal
+from omnimask.network.heads import TiedHead
+
+
+class MaskedLM(PredictorModule):
+    """Linear, GELU, norm, then a score for every id by the rows of the embedding (BERT [0]); at the targets and nowhere else.
+
+    Serves any modality whose tokens are ids. Several modalities share the linear layer and the norm.
+
+    Args:
+        target: what is right, and which loss measures it.
+        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
+        bias: whether the linear layer and the norm before the scores have biases (BERT: yes, ModernBERT: no); the scores have one.
+        norm_eps: epsilon of the norm.
+
+    [0] Devlin et al.: BERT, 2018.
+    """
+
+    reads: ClassVar[Literal["context", "query"]] = "context"
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        target: Component[Target] = named("target", "ids"),  # noqa: B008
+        tied: bool = True,
+        bias: bool = True,
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
+    ) -> None:
+        super().__init__(context, target)
+        width, self.reads_asked = context.width, context.layer is None
+        self.dense = nn.Linear(width, width, bias=bias)
+        self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
+        outputs = {m: self.target(m).num_outputs for m in context.modalities}
+        self.heads = nn.ModuleDict(
+            {m: TiedHead(context.embeddings[m], n) if tied else nn.Linear(width, n) for m, n in outputs.items()}
+        )
+        initialise_normal(self)
+
+    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+        selected = self.select(view)
+        return {
+            self.term(m): self.prediction(selected[self.term(m)], self.read(selected[self.term(m)], encoded), encoded, m)
+            for m in self.context.modalities
+        }
+
+    def read(self, table: Targets, encoded: Encoded) -> Tensor:
+        """(N, D) of the targets, for the output layer."""
+        return encoded.at_slots(table.at[:, 0], self.context.layer)
+
+    def prediction(self, table: Targets, features: Tensor, encoded: Encoded, modality: str) -> Prediction:
+        """The output layer on ``features`` (N, D)."""
+        transformed = self.norm(functional.gelu(self.dense(features)))
+        return Prediction(transformed, self.heads[modality], table, encoded.stream, encoded.stream, modality)

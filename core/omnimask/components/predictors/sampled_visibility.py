@@ -1,0 +1,79 @@
+"""Attention in which every slot sees a random share of the others. T slots, L slots of one sequence, D width, H heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from omnimask.interfaces import PairBias
+from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.blocks import CrossAttention, Rotation
+
+_GOLDEN, _MIX_1, _MIX_2 = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+class AskingBlock(nn.Module):
+    """Slots ask embeddings that stay as they are, then an MLP; each branch is normalised after it was added to what it read.
+
+    Since no slot ever reads what another found, a slot that does not see a token knows nothing of it, however many blocks follow.
+
+    Args:
+        width: D.
+        heads: H.
+        mlp: maps (T, D) to (T, D).
+        norm_eps: epsilon of the layer norms.
+        dropout: share of either branch's outputs that training drops.
+    """
+
+    branches = 2
+
+    def __init__(self, width: int, heads: int, mlp: nn.Module, norm_eps: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = CrossAttention(width, heads, width)
+        self.norm_attention = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = mlp
+        self.norm_mlp = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def forward(
+        self, asking: Tensor, shown: Tensor, plan: AttentionPlan, rotations: tuple[Rotation, Rotation] | None = None
+    ) -> Tensor:
+        """(T, D) from what asks (T, D) and what is shown (T, D) of the same slots."""
+        x_TD = self.norm_attention(asking + self.dropout(self.attention(asking, shown, plan, rotations)))
+        return self.norm_mlp(x_TD + self.dropout(self.mlp(x_TD)))
+
+
+def hiding(noise: Tensor, place: Tensor, is_open: Tensor, share: float, heads: int) -> PairBias:
+    """The bias of pairs in which a slot sees every open slot and, of the others, each with probability ``share``, never itself.
+
+    Args:
+        noise: (T,) float64 uniform in [0, 1), of the slots that ask; all that is drawn follows from it by a hash (SplitMix64).
+        place: (T,) number of a slot in its sequence, so that packing changes nothing.
+        is_open: (T,) slots that every slot of their sequence sees.
+        share: in (0, 1].
+        heads: H, which all see the same.
+    """
+    key = (noise * 2.0**53).long()
+    step = (place + 1) * _GOLDEN
+
+    def of(asking: Tensor, seen: Tensor) -> Tensor:
+        drawn = _mixed(key[asking][:, :, None] + step[seen][:, None, :])
+        is_hidden = (drawn >= share) | (asking[:, :, None] == seen[:, None, :])
+        is_hidden = is_hidden & ~is_open[seen][:, None, :]
+        bias = torch.zeros(is_hidden.shape, device=is_hidden.device).masked_fill(is_hidden, -torch.inf)
+        return bias[:, None].expand(-1, heads, -1, -1)
+
+    return of
+
+
+def _mixed(state: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1) from int64 states, whose arithmetic wraps around."""
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        state = (state ^ _shifted(state, shift)) * factor
+    state = state ^ _shifted(state, 31)
+    return _shifted(state, 11).double() * 2.0**-53
+
+
+def _shifted(state: Tensor, by: int) -> Tensor:
+    """Shifted right as an unsigned number."""
+    return (state >> by) & ((1 << (64 - by)) - 1)

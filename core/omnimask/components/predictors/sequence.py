@@ -1,0 +1,39 @@
+"""Answers about whole sequences. S sequences, B samples, D width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from omnimask.component import Component
+from omnimask.components.predictors.of_sequences import OfSequences
+from omnimask.interfaces import Context, MaskedBatch, OfSamples, Target, View
+from omnimask.network.pooling import SequencePool
+
+
+class SequenceHead(OfSequences):
+    """One vector of a sequence, a linear layer with tanh as BERT's pooler has [0], and a linear head on a label of the sample.
+
+    Its targets are not the corruptor's, so it serves with any. The divisor of its loss is the number of samples that have the
+    label.
+
+    Args:
+        target: which label is right.
+        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the latter where there are any, else the
+            first slot.
+        pooler: whether a linear layer with tanh stands before the head.
+
+    [0] Devlin et al.: BERT, 2018.
+    """
+
+    def __init__(self, context: Context, *, target: Component[Target], pool: SequencePool = "auto", pooler: bool = True) -> None:
+        answers: Any = target(context)
+        if not isinstance(answers, OfSamples):
+            found = type(answers).__name__
+            raise ValueError(f"a whole sequence answers for a label of its sample, and {found} is about tokens; use target label")
+        super().__init__(context, answers, pool=pool, pooler=pooler)
+
+    def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
+        return {self.term: float(np.count_nonzero(self.answers.is_known(batch.labels)[view.context.layout.parent]))}

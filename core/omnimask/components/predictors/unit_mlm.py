@@ -1,0 +1,60 @@
+"""Which unit a slot stands for, where one slot takes the place of several tokens. N targets, D width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from omnimask.component import Component
+from omnimask.components.predictors.base import rows
+from omnimask.components.predictors.mlm import MaskedLM
+from omnimask.errors import BrokenContract
+from omnimask.interfaces import Context, MaskedBatch, Target, Targets, View
+
+
+class UnitMLM(MaskedLM):
+    """The output layer of a masked language model over whole units (the coarse head of ERNIE-Gram [0]).
+
+    It is a linear layer, GELU, a norm, then a score for every unit.
+
+    It answers the rows for whole units, the span ``<modality>.unit``, which a corruptor with one slot for each unit writes
+    (``unit_token``). Units have no embedding, so the scores have a matrix of their own.
+
+    Args:
+        target: what is right, and which loss measures it: ``unit_ids``.
+        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        norm_eps: epsilon of the norm.
+
+    [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
+    2020, section 3.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        target: Component[Target],
+        bias: bool = True,
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
+    ) -> None:
+        super().__init__(context, target=target, tied=False, bias=bias, norm_eps=norm_eps)
+
+    def select(self, view: View) -> Mapping[str, Targets]:
+        table = self.stream(view).targets
+        return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
+
+    def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
+        """Raises ``BrokenContract`` where the masker numbers more units than the target has outputs."""
+        selected = self.select(view)
+        for m in self.context.modalities:
+            literal, outputs = selected[self.term(m)].literal, self.target(m).num_outputs
+            if len(literal) and torch.as_tensor(literal).device.type == "cpu" and int(literal.max()) >= outputs:
+                found = int(literal.max()) - (self.context.specs[m].vocabulary or 0) + 1
+                raise BrokenContract(
+                    f"predictor {self.term(m)}: the masker numbers at least {found} units of {m!r}, and the target has {outputs} "
+                    "outputs, the vocabulary included; raise the target's num_units to the size of the masker's lexicon"
+                )
+        return {term: float(len(table)) for term, table in selected.items()}

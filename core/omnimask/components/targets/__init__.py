@@ -1,0 +1,1 @@
+"""Targets: right answers and their losses."""

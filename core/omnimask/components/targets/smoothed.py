@@ -1,0 +1,140 @@
+"""Which id it is, with a share of the answer given to other ids. N targets, D width, V outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from omnimask.components.targets.cross_entropy import LARGEST
+from omnimask.components.targets.ids import Ids
+from omnimask.errors import RunStopped
+from omnimask.interfaces import Context, Prediction, Run
+
+_EXACT = 1 << 24
+"""Ids below it are whole numbers in float32."""
+
+
+class Smoothed(Ids):
+    """The token's id, of whose probability a share goes to other ids; by cross-entropy in float32.
+
+    With ``probe``, the share is given to what the same predictor says of the same tokens in an earlier pass, over a view that shows
+    them say, ``{corruptor: {name: keep}}``: a token that is hard even then is asked for more softly (Vega v2's self-evolution [0],
+    token-specific label smoothing [1]). Without, it is given to all ids alike [2]. The scores of both passes are made chunk by
+    chunk, and again for the backward pass; the probe learns nothing.
+
+    Args:
+        share: that is given away, in [0, 1).
+        probe: name of the earlier pass (``passes``), in which this target's predictor takes part; without it, all ids alike.
+
+    [0] Zhong et al.: Toward Efficient Language Model Pretraining and Downstream Adaptation via Self-Evolution, 2022.
+    [1] Zhong et al.: Self-Evolution Learning for Discriminative Language Model Pretraining, 2023.
+    [2] Szegedy et al.: Rethinking the Inception Architecture for Computer Vision, 2015.
+    """
+
+    def __init__(self, context: Context, *, share: Annotated[float, Field(ge=0, lt=1)] = 0.1, probe: str | None = None) -> None:
+        super().__init__(context)
+        self.share, self.probe, self.label = share, probe, context.label
+        self._is_checked = False
+        if probe is not None and probe not in context.passes:
+            known = ", ".join(context.passes) or "none"
+            raise ValueError(f"there is no earlier pass {probe!r} to smooth by; earlier passes: {known}. Name one under passes:")
+        if self.num_outputs >= _EXACT:
+            raise ValueError(f"target smoothed takes up to {_EXACT - 1} ids, and there are {self.num_outputs}; use ids")
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        """(N,) ids; with a probe (N, 1 + D) float32, the id and the features that the predictor's head read in the earlier pass."""
+        ids = super().answers(prediction, run)
+        if self.probe is None:
+            return ids
+        probed = self._probed(prediction, run)
+        return torch.cat([ids.float()[:, None], probed.features.detach().float()], dim=1)
+
+    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+        ids, probed = self._apart(answers)
+        if probed is not None:
+            probed = probed.to(prediction.features.dtype)
+        return smoothed_cross_entropy(prediction.features, prediction.head, ids, self.share, probed, self.num_outputs)
+
+    def scores(self, prediction: Prediction, answers: Tensor) -> dict[str, Tensor]:
+        return super().scores(prediction, self._apart(answers)[0])
+
+    def _apart(self, answers: Tensor) -> tuple[Tensor, Tensor | None]:
+        return (answers, None) if self.probe is None else (answers[:, 0].long(), answers[:, 1:])
+
+    def _probed(self, prediction: Prediction, run: Run) -> Prediction:
+        """What this predictor said in the earlier pass.
+
+        Raises:
+            RunStopped: it took no part in it, or was asked for other tokens.
+        """
+        assert self.probe is not None
+        result = run.results.get(self.probe)
+        answered = [name for name in (result.predictions if result else ()) if name in self._terms()]
+        found = result.predictions[answered[0]] if result and answered else None
+        if found is None:
+            raise RunStopped(
+                f"target smoothed of predictor {self.label!r}: pass {self.probe!r} gives no answer of this predictor; passes: "
+                f"{', '.join(run.results)}. Name the predictor there: {{name: {self.probe}, predictors: [{self.label}], ...}}"
+            )
+        if not self._asks_the_same(found, prediction):
+            raise RunStopped(
+                f"target smoothed of predictor {self.label!r}: pass {self.probe!r} answers {len(found.targets)} tokens and this "
+                f"pass {len(prediction.targets)}, or others; passes: {', '.join(run.results)}. Let the view of {self.probe!r} "
+                "share the masking: leave out its masker and draw"
+            )
+        return found
+
+    def _terms(self) -> tuple[str, str]:
+        return self.label, f"{self.label}.{self.name}"
+
+    def _asks_the_same(self, found: Prediction, prediction: Prediction) -> bool:
+        """Lengths always; which tokens, always on the CPU, and elsewhere once, since it waits for the device."""
+        left, right = found.targets, prediction.targets
+        if len(left) != len(right):
+            return False
+        if self._is_checked and left.of.device.type != "cpu":
+            return True
+        self._is_checked = True
+        return torch.equal(left.of, right.of) and torch.equal(left.literal, right.literal)
+
+
+def smoothed_cross_entropy(
+    features: Tensor,
+    head: Callable[[Tensor], Tensor],
+    answers: Tensor,
+    share: float,
+    probed: Tensor | None,
+    num_outputs: int,
+    largest: int = LARGEST,
+) -> Tensor:
+    """(N,) cross-entropy of a head's logits with answers of which ``share`` is given away, natural logarithm, in float32.
+
+    Args:
+        features: (N, D).
+        head: to V logits; applied in chunks of at most ``largest`` numbers.
+        answers: (N,) ids in [0, V).
+        share: in [0, 1).
+        probed: (N, D) features from which the same head gives the probabilities that get the share; None: all ids alike.
+        num_outputs: V.
+        largest: numbers that one chunk of logits may hold; at least one row is.
+    """
+
+    def of(part: Tensor, right: Tensor, other: Tensor | None) -> Tensor:
+        logits = head(part).float()
+        if other is None:
+            return functional.cross_entropy(logits, right, reduction="none", label_smoothing=share)
+        with torch.no_grad():
+            wanted = head(other).float().softmax(1).mul_(share)
+            wanted.scatter_add_(1, right[:, None], wanted.new_full((len(right), 1), 1 - share))
+        return functional.cross_entropy(logits, wanted, reduction="none")
+
+    rows = max(1, largest // num_outputs)
+    others = [None] * -(-max(len(features), 1) // rows) if probed is None else probed.split(rows)
+    parts = zip(features.split(rows), answers.split(rows), others, strict=True)
+    return torch.cat([checkpoint(of, *part, use_reentrant=False) for part in parts])  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,1 @@
+"""Units of several ids: n-gram lexicons, pools of annotated units, clusters of ids."""

@@ -1,0 +1,205 @@
+"""N-grams of ids that belong together: how they are found in a corpus, kept in a file, and found again in a sample.
+
+T tokens of a corpus, L of a sample, E n-grams of a lexicon, U units of a sample.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.components.units.unit_files import read_unit_file
+
+logger = logging.getLogger(__name__)
+
+_FIRST_LINE = "# omnimask lexicon 1"
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """A sample cut into units: ``size`` (U,) in tokens; ``entry`` (U,) number of the n-gram, -1 for a single token."""
+
+    size: Ints
+    entry: Ints
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """N-grams of two or more ids below ``vocabulary``, each with a score, numbered in their order.
+
+    Raises:
+        ValueError: an n-gram is too short, is there twice, or has an id outside of the vocabulary.
+    """
+
+    vocabulary: int
+    ngrams: tuple[tuple[int, ...], ...]
+    scores: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ngrams) != len(self.scores):
+            raise ValueError(f"{len(self.ngrams)} n-grams have {len(self.scores)} scores")
+        seen: set[tuple[int, ...]] = set()
+        for number, ngram in enumerate(self.ngrams):
+            shown = f"n-gram {number} ({' '.join(map(str, ngram))})"
+            if len(ngram) < 2:
+                raise ValueError(f"{shown} has fewer than two ids")
+            if min(ngram) < 0 or max(ngram) >= self.vocabulary:
+                raise ValueError(f"{shown} has an id outside of the vocabulary of {self.vocabulary}")
+            if ngram in seen:
+                raise ValueError(f"{shown} is there twice")
+            seen.add(ngram)
+
+    def __len__(self) -> int:
+        return len(self.ngrams)
+
+    @cached_property
+    def _levels(self) -> tuple[tuple[Ints, Ints], ...]:
+        """By length from 2 on: the codes of the n-grams and of the beginnings of longer ones, ascending, and their numbers or -1.
+
+        A code is the place of what comes before the last id, among the codes of its length, times the vocabulary, plus that id.
+        """
+        nodes: dict[tuple[int, ...], int] = {}
+        levels: list[tuple[Ints, Ints]] = []
+        number = {ngram: index for index, ngram in enumerate(self.ngrams)}
+        for length in range(2, max(map(len, self.ngrams), default=1) + 1):
+            heads = {ngram[:length] for ngram in self.ngrams if len(ngram) >= length}
+            before = {head: nodes.get(head[:-1], head[0]) for head in heads}
+            codes = {before[head] * self.vocabulary + head[-1]: head for head in heads}
+            order = sorted(codes)
+            nodes = {codes[code]: place for place, code in enumerate(order)}
+            levels.append((np.array(order, np.int64), np.array([number.get(codes[code], -1) for code in order], np.int64)))
+        return tuple(levels)
+
+    def found(self, ids: Ints) -> list[Ints]:
+        """By length from 2 on, (L,) number of the n-gram that begins at each place, -1 for none."""
+        node, out = ids, []
+        for length, (codes, numbers) in enumerate(self._levels, start=2):
+            code = node[: len(ids) - length + 1] * self.vocabulary + ids[length - 1 :] if len(ids) >= length else ids[:0]
+            place = np.minimum(np.searchsorted(codes, code), len(codes) - 1)
+            is_there = (node[: len(code)] >= 0) & (codes[place] == code)
+            node = np.where(is_there, place, -1)
+            out.append(np.concatenate([np.where(is_there, numbers[place], -1), np.full(len(ids) - len(code), -1)]))
+        return out
+
+    def segment(self, ids: Ints) -> Units:
+        """The fewest units that make up a sample's ids (L,), n-grams and single tokens; of equals, longer ones first."""
+        count = len(ids)
+        starting: dict[int, list[tuple[int, int]]] = {}
+        for length, numbers in enumerate(self.found(ids), start=2):
+            for place in np.flatnonzero(numbers >= 0).tolist():
+                starting.setdefault(place, []).append((length, int(numbers[place])))
+        fewest, taken = [0] * (count + 1), [(1, -1)] * count
+        for place in range(count - 1, -1, -1):
+            fewest[place] = fewest[place + 1] + 1
+            for length, number in starting.get(place, ()):
+                if fewest[place + length] + 1 <= fewest[place]:
+                    fewest[place], taken[place] = fewest[place + length] + 1, (length, number)
+        place, units = 0, []
+        while place < count:
+            units.append(taken[place])
+            place += taken[place][0]
+        size, entry = np.array(units, np.int64).reshape(-1, 2).T
+        return Units(size, entry)
+
+    def write(self, file: TextIO) -> None:
+        """As text: three lines that begin with ``#``, then a line ``score TAB id id ...`` for every n-gram, in order."""
+        file.write(f"{_FIRST_LINE}\n# vocabulary {self.vocabulary}\n# n-grams {len(self)}\n")
+        for ngram, score in zip(self.ngrams, self.scores, strict=True):
+            file.write(f"{score!r}\t{' '.join(map(str, ngram))}\n")
+
+    def save(self, path: Path) -> None:
+        """Into a file. Raises ``OSError``."""
+        with path.open("w", encoding="ascii", newline="\n") as file:
+            self.write(file)
+
+
+def read_lexicon(path: Path) -> Lexicon:
+    """A lexicon from its file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or of another format; the line is named.
+    """
+    vocabulary, rows = read_unit_file(path, _FIRST_LINE, "lexicon", "n-grams", "SCORE")
+    try:
+        return Lexicon(vocabulary, tuple(ngram for _, ngram in rows), tuple(float(score) for score, _ in rows))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def build_lexicon(stretches: Iterable[Ints], vocabulary: int, *, sizes: Sequence[int], min_count: int = 5) -> Lexicon:
+    """The n-grams of a corpus that are least likely to be chance, by the t-statistic (ERNIE-Gram [0]).
+
+    With p the share of an n-gram among all of its length, and p' the product of its tokens' shares, the statistic is
+    (p - p') / sqrt(p (1 - p) / N) over the N n-grams of that length. The n-grams of every length with the largest ones are taken,
+    bigrams first, each by falling statistic; those at or below 0, no more frequent than by chance, never.
+
+    Args:
+        stretches: (L,) ids each; no n-gram reaches from one to the next.
+        vocabulary: ids lie below it.
+        sizes: how many bigrams, trigrams, and so on are taken at most.
+        min_count: an n-gram that is seen less often is left out.
+
+    [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
+    2020, section 3.1 and appendix A.
+    """
+    ids = np.concatenate([np.zeros(0, np.int64), *(part for stretch in stretches for part in (stretch, [-1]))]).astype(np.int64)
+    is_token = ids >= 0
+    count = np.bincount(ids[is_token], minlength=vocabulary)
+    with np.errstate(divide="ignore"):
+        log_share = np.where(is_token, np.log(count / max(1, count.sum()))[ids], 0.0)
+    ngrams: list[tuple[int, ...]] = []
+    scores: list[float] = []
+    node, by_chance = ids, log_share
+    for length, size in enumerate(sizes, start=2):
+        last = ids[length - 1 :]
+        node, by_chance = node[: len(last)], by_chance[: len(last)] + log_share[length - 1 :]
+        total = int(np.count_nonzero(_whole(is_token, length)))
+        held = np.flatnonzero((node >= 0) & (last >= 0))
+        _, first, inverse, count = np.unique(
+            node[held] * vocabulary + last[held], return_index=True, return_inverse=True, return_counts=True
+        )
+        share = count / max(1, total)
+        spread = np.sqrt(share * (1 - share) / max(1, total))
+        score = np.where(spread > 0, (share - np.exp(by_chance[held[first]])) / np.where(spread > 0, spread, 1.0), 0.0)
+        chosen = np.flatnonzero((count >= min_count) & (score > 0))
+        chosen = chosen[np.argsort(-score[chosen], kind="stable")[:size]]
+        ngrams += [tuple(ids[start : start + length].tolist()) for start in held[first[chosen]].tolist()]
+        scores += score[chosen].tolist()
+        node = np.full(len(last), -1)
+        node[held] = np.where(count >= min_count, np.arange(len(count)), -1)[inverse]
+    return Lexicon(vocabulary, tuple(ngrams), tuple(scores))
+
+
+def _whole(is_token: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
+    """Whether ``length`` tokens follow on each other from each place on."""
+    parts = [is_token[start : len(is_token) - length + 1 + start] for start in range(length)]
+    return np.logical_and.reduce(parts) if len(is_token) >= length else np.zeros(0, bool)
+
+
+def stretches_of(ids: Ints, is_special: NDArray[np.bool_] | None) -> Iterator[Ints]:
+    """The stretches of a sample's ids (L,) between its special tokens."""
+    if is_special is None:
+        yield ids
+        return
+    cuts = [-1, *np.flatnonzero(is_special).tolist(), len(ids)]
+    for before, after in pairwise(cuts):
+        if after - before > 1:
+            yield ids[before + 1 : after]
+
+
+def to_bytes(lexicon: Lexicon) -> bytes:
+    """The lexicon's file."""
+    text = io.StringIO()
+    lexicon.write(text)
+    return text.getvalue().encode("ascii")

@@ -1,0 +1,284 @@
+"""Samples that are too long for a network, as the parts that their tokenizer cuts them into. N parts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.cache import Stated, cache_folder, data_key, keep_array, kept_array
+from omnimask.data.fields import decoded, names_of, raw_value
+from omnimask.data.order import Buffered, Grouped
+from omnimask.data.progress_lines import watched
+from omnimask.data.sample_errors import of_one_sample, reason_of
+from omnimask.data.token_counts import Reader
+from omnimask.interfaces import Dataset, Splits
+
+logger = logging.getLogger(__name__)
+
+KEPT_BYTES = 64 * 2**20
+"""Decoded samples that a process keeps, so that a long one is not read anew for each of its parts."""
+_FORMAT = 2
+_UNREADABLE = -1
+_ROWS = 5
+_NAMED = 3
+"""Samples whose reasons a warning tells."""
+
+
+@dataclass(frozen=True)
+class PartIndex:
+    """Where the parts lie, (N,) int64 each: the ``sample`` of the data set below, ``start`` and ``stop`` in the tokenizer's
+    units (-1 for a sample that could not be read, which counts as one part), ``tokens``, and a ``digest`` of the whole sample."""
+
+    sample: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    digest: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+
+class Parts:
+    """A data set whose samples are the parts of another's, in its order; a part has the other fields of its sample too.
+
+    A key is the sample's where it is one part, else ``key#start``. Samples that hold nothing have no parts; one that could not
+    be read while the parts were listed is one part, which is a bad sample.
+
+    Args:
+        dataset: the whole samples.
+        reader: how they are read; its tokenizer is a :class:`~omnimask.interfaces.Splits`.
+        index: where the parts lie (:func:`list_parts`).
+    """
+
+    def __init__(self, dataset: Dataset, reader: Reader, index: PartIndex) -> None:
+        self.dataset, self.reader, self.index = dataset, reader, index
+        self._is_alone = np.bincount(index.sample, minlength=len(dataset))[index.sample] == 1
+        self._kept: OrderedDict[int, tuple[Mapping[str, Any], Any, int, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(N,) tokens of every part."""
+        return self.index.tokens
+
+    @property
+    def group_starts(self) -> NDArray[np.int64] | None:
+        """(G,) first part of every group of samples that has parts, where the data set below offers groups."""
+        starts = self.dataset.group_starts if isinstance(self.dataset, Grouped) else None
+        if starts is None:
+            return None
+        first = np.unique(np.searchsorted(self.index.sample, starts))
+        return first[first < len(self)]
+
+    @property
+    def buffer(self) -> int | None:
+        """Samples, and so parts at least, that the data set below keeps, where it reads in order."""
+        return self.dataset.buffer if isinstance(self.dataset, Buffered) else None
+
+    def key(self, index: int) -> str:
+        """The sample's key, and where the part starts if it is not the only one."""
+        whole = self.whole(index)
+        return whole if self._is_alone[index] else f"{whole}#{self.index.start[index]}"
+
+    def whole(self, index: int) -> str:
+        """Key of the sample that a part belongs to."""
+        return self.dataset.key(int(self.index.sample[index]))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The sample's fields with those of the modality cut down to the part.
+
+        Raises:
+            OSError, ValueError: the sample cannot be read, or is not what it was when its parts were listed.
+        """
+        number, start = int(self.index.sample[index]), int(self.index.start[index])
+        sample, raw, digest = self._read(number)
+        tokenizer = cast(Splits, self.reader.tokenizer)
+        if start == _UNREADABLE:
+            tokenizer.split(raw)  # raises the reason why it has no parts
+            raise ValueError("it could not be read when its parts were listed, and can be read now; begin a new run")
+        if digest != self.index.digest[index]:
+            raise ValueError("it has changed since its parts were listed; begin a new run")
+        part = tokenizer.part(raw, start, int(self.index.stop[index]))
+        field = self.reader.field
+        return {**sample, **({field: part} if isinstance(field, str) else part)}
+
+    def check_count(self, index: int, found: int) -> None:
+        """Compare the tokens of a part, as they were made of it unchanged, with those that were counted.
+
+        Raises:
+            ValueError: it has others, so it was cut in the wrong place.
+        """
+        listed = int(self.index.tokens[index])
+        if found != listed:
+            raise ValueError(
+                f"the part from {self.index.start[index]} has {found:,} tokens, and had {listed:,} when parts were listed; the "
+                "data or the tokenizer changed since: begin a new run"
+            )
+
+    def fingerprint(self) -> str:
+        """Digest of the samples' fingerprint and of where the parts lie."""
+        digest = blake2b(self.dataset.fingerprint().encode(), digest_size=16)
+        digest.update(_as_array(self.index)[:-1].tobytes())
+        return digest.hexdigest()
+
+    def state(self) -> str:
+        """That of the data set below."""
+        return self.dataset.state() if isinstance(self.dataset, Stated) else ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": OrderedDict()}
+
+    def _read(self, number: int) -> tuple[Mapping[str, Any], Any, int]:
+        """A sample, its raw value, decoded, and the digest of that; the last ones stay in memory."""
+        if number not in self._kept:
+            sample, raw = _decoded(self.dataset, self.reader, number)
+            self._kept[number] = sample, raw, _digest(raw), _size(raw) + _size(sample)
+            total = sum(size for *_, size in self._kept.values())
+            while total > KEPT_BYTES and len(self._kept) > 1:
+                total -= self._kept.popitem(last=False)[1][-1]
+        self._kept.move_to_end(number)
+        return self._kept[number][:-1]
+
+
+def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Path | None = None) -> PartIndex:
+    """Where the parts of all samples lie: from the cache, else every sample is read once.
+
+    Args:
+        dataset: the whole samples.
+        reader: how they are read; its tokenizer is a :class:`~omnimask.interfaces.Splits`.
+        options: what else the parts depend on, as text for the cache's key.
+        cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
+    """
+    key = blake2b(repr((_FORMAT, data_key(dataset), len(dataset), options)).encode(), digest_size=16).hexdigest()
+    file = (cache or cache_folder()) / "parts" / f"{key}.npy"
+    array = kept_array(file, lambda found: found.ndim == 2 and len(found) == _ROWS and _fits(found, len(dataset)), "parts")
+    if array is None:
+        logger.info("listing the parts of %d samples; later runs reuse the list", len(dataset))
+        array = _scan(dataset, reader, range(len(dataset)))
+        logger.info("%d samples have %d parts with %d tokens", len(dataset), array.shape[1], int(array[3].sum()))
+        keep_array(file, array, "parts")
+    elif np.any(array[1] == _UNREADABLE):
+        array, before = _repaired(dataset, reader, array), array
+        if not np.array_equal(array, before):
+            keep_array(file, array, "parts")
+    return PartIndex(*array)
+
+
+def scan_parts(dataset: Dataset, reader: Reader) -> PartIndex:
+    """Where the parts of a few samples lie, without a cache."""
+    return PartIndex(*_scan(dataset, reader, range(len(dataset))))
+
+
+def _scan(dataset: Dataset, reader: Reader, numbers: Sequence[int]) -> NDArray[np.int64]:
+    """(5, N) index of the parts of some samples."""
+    rows: list[NDArray[np.int64]] = []
+    reasons: list[str] = []
+    num_empty = 0
+    for number in watched(numbers, "listing parts"):
+        try:
+            with of_one_sample:
+                found = _parts_of(dataset, reader, number)
+        except (OSError, ValueError) as error:
+            reasons.append(f"{dataset.key(number)}: {reason_of(error)}")
+            found = [(_UNREADABLE, _UNREADABLE, 1, 0)]
+        num_empty += not found
+        rows.append(np.array([(number, *part) for part in found], np.int64).reshape(-1, _ROWS))
+    if reasons:
+        shown = "".join(f"\n  {reason}" for reason in reasons[:_NAMED]) + ("\n  ..." if len(reasons) > _NAMED else "")
+        logger.warning("%d of %d samples could not be read while parts were listed:%s", len(reasons), len(numbers), shown)
+    if num_empty:
+        logger.info("%d of %d samples hold nothing and are left out", num_empty, len(numbers))
+    return np.ascontiguousarray(np.concatenate([np.zeros((0, _ROWS), np.int64), *rows]).T)
+
+
+def _repaired(dataset: Dataset, reader: Reader, array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The index of the cache, where samples that could not be read then are tried again."""
+    is_bad = array[1] == _UNREADABLE
+    again = _scan(dataset, reader, array[0, is_bad].tolist())
+    joined = np.concatenate([array[:, ~is_bad], again], axis=1)
+    return np.ascontiguousarray(joined[:, np.argsort(joined[0], kind="stable")])
+
+
+def _parts_of(dataset: Dataset, reader: Reader, number: int) -> Sequence[tuple[int, int, int, int]]:
+    """(start, stop, tokens, digest of the whole sample) of the parts of a sample; none of one that holds nothing."""
+    names = names_of(reader.field)
+    sample = dataset[number]
+    if names[0] in sample and raw_value(sample, reader.field) is None:
+        return ()
+    raw = decoded(_present(sample, reader), reader.decoder)
+    digest = _digest(raw)
+    return [(*part, digest) for part in cast(Splits, reader.tokenizer).split(raw)]
+
+
+def _decoded(dataset: Dataset, reader: Reader, number: int) -> tuple[dict[str, Any], Any]:
+    """A sample without the raw values' encoded form, and its raw value, decoded.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or lacks the modality's field.
+    """
+    sample = dataset[number]
+    raw = decoded(_present(sample, reader), reader.decoder)
+    return {name: value for name, value in sample.items() if name not in names_of(reader.field)}, raw
+
+
+def _present(sample: Mapping[str, Any], reader: Reader) -> Any:
+    raw = raw_value(sample, reader.field)
+    if raw is None:
+        name = names_of(reader.field)[0]
+        if name in sample:
+            raise ValueError(f"its field {name!r} is empty")
+        raise ValueError(f"it has no field {name!r}; it has {sorted(sample)}")
+    return raw
+
+
+def _as_array(index: PartIndex) -> NDArray[np.int64]:
+    return np.stack([index.sample, index.start, index.stop, index.tokens, index.digest])
+
+
+def _fits(array: NDArray[np.int64], num_samples: int) -> bool:
+    return not array.shape[1] or bool(array[0].min() >= 0 and array[0].max() < num_samples)
+
+
+def _digest(value: Any) -> int:
+    """Of a decoded raw value."""
+    digest = blake2b(digest_size=8)
+    _update(digest, value)
+    return int.from_bytes(digest.digest(), "little", signed=True)
+
+
+def _update(digest: blake2b, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for name, item in cast(Mapping[str, Any], value).items():
+            digest.update(f"{name!r}:".encode())
+            _update(digest, item)
+    elif isinstance(value, list | tuple):
+        digest.update(b"[%d]" % len(cast(list[Any], value)))
+        for item in cast(list[Any], value):
+            _update(digest, item)
+    elif isinstance(value, str):
+        digest.update(b"%d " % len(value) + value.encode("utf-8", "surrogatepass"))
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+    else:
+        digest.update(repr(value).encode("utf-8", "surrogatepass"))
+
+
+def _size(value: Any) -> int:
+    """Bytes that a value takes in memory, about."""
+    if isinstance(value, Mapping):
+        return sum(_size(item) for item in cast(Mapping[str, Any], value).values())
+    if isinstance(value, list | tuple):
+        return sum(_size(item) for item in cast(list[Any], value)) + sys.getsizeof(value)
+    return value.nbytes if isinstance(value, np.ndarray) else sys.getsizeof(value)

@@ -1,0 +1,149 @@
+"""Which samples are held out for validation: a hash of each key decides, so the split survives when samples are added."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.data.sample_keys import key_problem
+from omnimask.errors import UserError
+from omnimask.interfaces import Dataset
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 2.0
+"""The share that is held out lies within the share that was asked for, divided by this and times this."""
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """What a data set may offer whose samples are parts of something: the key of the whole that a sample belongs to."""
+
+    def whole(self, index: int) -> str: ...
+
+
+def whole_keys(dataset: Dataset) -> Iterator[str]:
+    """Yield, by sample, the key that decides on which side of a split it lies, and that a table of labels names: the whole's where
+    samples are parts, else its own.
+
+    Raises:
+        UserError: all samples have one key, though none is a part.
+    """
+    first, is_one = "", True
+    for index in range(len(dataset)):
+        key = whole_key(dataset, index)
+        is_one = is_one and (not index or key == first)
+        first = first if index else key
+        yield key
+    if is_one and len(dataset) > 1 and not isinstance(dataset, Whole):
+        raise UserError(f"data: all {len(dataset)} samples have the key {first!r}; a key names one sample, so each needs its own")
+
+
+def whole_key(dataset: Dataset, index: int) -> str:
+    """One of :func:`whole_keys`."""
+    return dataset.whole(index) if isinstance(dataset, Whole) else dataset.key(index)
+
+
+def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split samples by a keyed hash of their keys; samples of one key (the parts of a whole) stay together.
+
+    A whole stays on its side when others are added or removed, as long as the share that the hash holds out is between half and
+    twice the ``fraction``. Where it is not, since there are few wholes or large ones, wholes with low hashes are held out that come
+    near to it; where that is not within these bounds either, every whole is cut, and a stretch of consecutive samples in each is
+    held out. With at least two samples and ``fraction > 0`` each side has at least one.
+
+    Args:
+        keys: of the samples, in the data set's order.
+        fraction: share that is held out, in [0, 1).
+        seed: the run's seed.
+
+    Returns:
+        Ascending data set indices of the training and of the validation samples.
+
+    Raises:
+        ValueError: ``fraction`` lies outside [0, 1), or a key breaks the rule for keys.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"the share of samples held out must lie in [0, 1), got {fraction}")
+    secret = blake2b(str(seed).encode(), digest_size=16).digest()
+    numbers: dict[str, int] = {}
+    whole = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    scores = np.array([_score(key, secret) for key in numbers], np.float64)
+    if fraction == 0 or len(whole) < 2:
+        return np.arange(len(whole)), np.zeros(0, np.int64)
+    sizes = np.bincount(whole)
+    is_held_out = (scores < fraction)[whole]
+    if not _is_near(is_held_out, fraction):
+        is_held_out = _nearest(scores, sizes, fraction)[whole]
+    if not _is_near(is_held_out, fraction) and sizes.max() > 1:
+        is_held_out = _stretches(scores, sizes, whole, fraction)
+        logger.info("no choice of whole samples holds out the share that was asked for, so a stretch of parts of each is held out")
+    _log_share(is_held_out, whole, fraction)
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def _is_near(is_held_out: NDArray[np.bool_], fraction: float) -> bool:
+    """Whether both sides have samples, and the share held out is within the bounds of the fraction."""
+    share = float(is_held_out.mean())
+    return 0 < share < 1 and fraction / TOLERANCE <= share <= fraction * TOLERANCE
+
+
+def _nearest(scores: NDArray[np.float64], sizes: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
+    """(wholes,) which are held out: in the order of their scores, each that brings the number of samples nearer to what is asked
+    for; at least one, and not all."""
+    target, held = fraction * int(sizes.sum()), 0
+    is_held_out = np.zeros(len(sizes), np.bool_)
+    for number in np.argsort(scores, kind="stable").tolist():
+        size = int(sizes[number])
+        if abs(held + size - target) < abs(held - target):
+            is_held_out[number], held = True, held + size
+    if not held:
+        is_held_out[int(np.lexsort((scores, sizes))[0])] = True
+    if is_held_out.all():
+        is_held_out[int(np.argmax(scores))] = False
+    return is_held_out
+
+
+def _stretches(
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], whole: NDArray[np.int64], fraction: float
+) -> NDArray[np.bool_]:
+    """(samples,) which are held out: of every whole so many consecutive ones as its share is, from a place that its score gives."""
+    order = np.argsort(whole, kind="stable")
+    first = np.cumsum([0, *sizes[:-1]])
+    place = np.empty(len(whole), np.int64)
+    place[order] = np.arange(len(whole)) - np.repeat(first, sizes)
+    counts = np.rint(fraction * sizes).astype(np.int64)
+    if not counts.any():
+        counts[int(np.argmax(sizes))] = 1
+    counts = np.minimum(counts, np.maximum(sizes - 1, 0))
+    starts = (scores * (sizes - counts + 1)).astype(np.int64)
+    return (place >= starts[whole]) & (place < (starts + counts)[whole])
+
+
+def _log_share(is_held_out: NDArray[np.bool_], whole: NDArray[np.int64], fraction: float) -> None:
+    held, total = int(is_held_out.sum()), len(whole)
+    if total > int(whole[-1]) + 1 or not _is_near(is_held_out, fraction):
+        logger.info(
+            "held out for validation: %d of %d samples, %.1f %% (asked for: %.1f %%), of %d of %d whole samples",
+            held, total, 100 * held / total, 100 * fraction, len(np.unique(whole[is_held_out])), int(whole.max()) + 1,
+        )  # fmt: skip
+
+
+def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the indices, from everywhere among them: neighbours are often alike (a folder, a long document)."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.arange(most) * len(indices) // most]
+
+
+def _score(key: str, secret: bytes) -> float:
+    """Uniform in [0, 1)."""
+    if (problem := key_problem(key)) is not None:
+        raise UserError(f"data: {problem}; give the sample another key")
+    digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest()
+    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53

@@ -1,0 +1,209 @@
+"""Scores of a trained encoder beside the same encoder untrained and beside raw input. N samples, D width."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from omnimask.builder.build import Built
+from omnimask.data.label_tables import Row
+from omnimask.errors import UserError
+from omnimask.evaluation.confidence_intervals import Interval
+from omnimask.evaluation.continuous_answers import ContinuousScores
+from omnimask.evaluation.feature_table import PRETRAINED, FeatureTable, compute_features
+from omnimask.evaluation.features import DEFAULT_POOL, Pool, check_pool
+from omnimask.evaluation.few_label_curves import NUM_DRAWS, PER_CLASS, Difference, Point, Split, curve, differences
+from omnimask.evaluation.id_answers import AnswerScores
+from omnimask.evaluation.labelled_samples import LIMIT, check_labels, choose_sides
+from omnimask.evaluation.probe import PROBES
+from omnimask.interfaces.answers import CROSS_ENTROPY
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, and all that says what they are scores of. ``chance`` is the accuracy of always naming ``most_frequent``, the class
+    that is it among the training labels; ``seen`` how many scored samples were pretrained on (without labels)."""
+
+    pool: Pool
+    draws: int
+    num_train: int
+    num_test: int
+    num_classes: int
+    chance: float
+    most_frequent: str
+    seen: int
+    labels_from: str
+    split_from: str
+    notes: tuple[str, ...]
+    points: tuple[Point, ...]
+    differences: tuple[Difference, ...]
+
+    @property
+    def num_by_chance(self) -> int:
+        """Scored samples of the class that is most frequent."""
+        return round(self.chance * self.num_test)
+
+
+def evaluate(
+    built: Built,
+    *,
+    probes: Sequence[str] = tuple(PROBES),
+    pool: Pool = DEFAULT_POOL,
+    draws: int = NUM_DRAWS,
+    table: Mapping[str, Row] | None = None,
+    source: str = "the table of labels",
+    pretrained_on: Collection[str] = (),
+    limit: int = LIMIT,
+    device: torch.device | None = None,
+    modality: str | None = None,
+) -> Evaluation:
+    """Few-label curves of the model that ``built`` holds, of the same architecture untrained, and of raw input.
+
+    The protocol is in :mod:`omnimask.evaluation.probe` and :mod:`omnimask.evaluation.few_label_curves`. Every set of features is
+    probed with the same draws of labels.
+
+    Args:
+        built: with trained weights in ``built.model``, which is moved to ``device``.
+        probes: names in ``PROBES``.
+        pool: how token features become one vector per sample.
+        draws: how often few labels are drawn; at least 2.
+        table: labels by key (:func:`omnimask.data.label_tables.read_labels`); the field ``label`` of the samples if None.
+        source: names the table in messages.
+        pretrained_on: keys of the samples that the weights were trained on; of the wholes, where samples are parts.
+        limit: samples of either side of the split.
+        device: where the encoders run; the processor if None.
+        modality: whose tokens features are taken from; None: all.
+
+    Raises:
+        UserError: there are no labels, or too few; a table that does not fit; a pool that the encoder cannot give.
+    """
+    _check(probes, draws)
+    check_pool(built.model, pool)
+    if table is None:
+        check_labels(built.dataset, range(len(built.dataset)))
+    sides = choose_sides(built, table, source, limit)
+    found = compute_features(built, sides, table, pool, device or torch.device("cpu"), modality)
+    split, names, notes = as_split(found)
+    points = [
+        point for probe in probes for point in curve(found.features, split, found.keys, probe, draws=draws, seed=built.recipe.seed)
+    ]
+    most_frequent = int(np.bincount(split.classes[split.train]).argmax())
+    return Evaluation(
+        pool=pool,
+        draws=draws,
+        num_train=len(split.train),
+        num_test=len(split.test),
+        num_classes=len(names),
+        chance=float(np.mean(split.classes[split.test] == most_frequent)),
+        most_frequent=names[most_frequent],
+        seen=sum(found.keys[row] in pretrained_on for row in split.test.tolist()),
+        labels_from="the data set's field label" if table is None else source,
+        split_from=sides.split_from,
+        notes=(*sides.notes, *notes),
+        points=tuple(points),
+        differences=tuple(differences(points, PRETRAINED)),
+    )
+
+
+def _check(probes: Sequence[str], draws: int) -> None:
+    unknown = [name for name in probes if name not in PROBES]
+    if unknown or not probes:
+        raise UserError(f"--probe: no probe is called {', '.join(unknown) or 'nothing'}; there are {', '.join(PROBES)}")
+    if draws < 2:
+        raise UserError(f"--draws {draws}: an interval needs at least 2 draws")
+
+
+def as_split(found: FeatureTable) -> tuple[Split, list[str], list[str]]:
+    """Rows of both sides with numbered classes, the classes' names, and notes on what is odd about them.
+
+    A scored sample whose class has no training label gets class -1, which no probe predicts: it counts as wrong.
+
+    Raises:
+        UserError: a side is empty, there is one class only, or no class has two labels.
+    """
+    train, test = np.flatnonzero(~found.is_test), np.flatnonzero(found.is_test)
+    counts = Counter(str(found.labels[row]) for row in train.tolist())
+    for side, rows in (("training", train), ("held-out", test)):
+        if not len(rows):
+            raise UserError(f"none of the {side} samples has a label and can be read")
+    if len(counts) < 2:
+        raise UserError(f"all training samples have the label {next(iter(counts))!r}; probes need at least two classes")
+    if max(counts.values()) < 2:
+        raise UserError(f"each of the {len(train)} training samples has a label of its own; probes need classes")
+    names = sorted(counts)
+    number = {name: place for place, name in enumerate(names)}
+    classes = np.array([number.get(str(label), -1) for label in found.labels], np.int64)
+    notes = [f"{len(found.bad)} samples could not be read and are left out"] if found.bad else []
+    if unknown := int((classes[test] < 0).sum()):
+        notes.append(f"{unknown} scored samples have a class without training labels and count as wrong")
+    for wanted in PER_CLASS:
+        short = sum(count < wanted for count in counts.values())
+        if short and max(counts.values()) > wanted:
+            notes.append(f"{short} of {len(names)} classes have fewer than {wanted} training labels; they give all they have")
+    return Split(train, test, classes), names, notes
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """What ``evaluation.json`` holds about the scores."""
+    scores = [
+        {
+            "probe": point.probe,
+            "labels_per_class": point.labels,
+            "features": point.features,
+            **_interval(point.accuracy),
+            "draws": list(point.draws),
+        }
+        for point in evaluation.points
+    ]
+    compared = [
+        {
+            "probe": each.probe,
+            "labels_per_class": each.labels,
+            "features": each.features,
+            "baseline": each.baseline,
+            **_interval(each.difference),
+            "verdict": each.verdict,
+        }
+        for each in evaluation.differences
+    ]
+    counts = ("num_train", "num_test", "num_classes", "chance", "most_frequent", "seen")
+    about = {name: getattr(evaluation, name) for name in ("pool", "draws", *counts, "labels_from", "split_from")}
+    return {**about, "notes": list(evaluation.notes), "scores": scores, "differences": compared}
+
+
+def answers_as_json(scores: AnswerScores) -> dict[str, Any]:
+    """What ``evaluation.json`` holds about one term's answers."""
+    about = {name: getattr(scores, name) for name in ("term", "num_targets", "num_samples", "unigram_samples", "seen")}
+    return {**about, "model": _by_name(scores.model), "unigram": _by_name(scores.unigram)}
+
+
+def continuous_as_json(scores: ContinuousScores) -> dict[str, Any]:
+    """What ``evaluation.json`` holds about one term whose answers are numbers."""
+    names = ("term", "modality", "num_targets", "num_samples", "baseline_samples", "seen", "explained")
+    about = {name: getattr(scores, name) for name in names}
+    return {**about, "model": {"loss": _interval(scores.model)}, "mean": {"loss": _interval(scores.baseline)}}
+
+
+def _by_name(scores: Mapping[str, Interval]) -> dict[str, Any]:
+    """Every score with its interval; and e to the power of the cross-entropy."""
+    found = {name: _interval(interval) for name, interval in scores.items()}
+    if CROSS_ENTROPY in scores:
+        found["perplexity"] = _interval(perplexity(scores[CROSS_ENTROPY]))
+    return found
+
+
+def perplexity(cross_entropy: Interval) -> Interval:
+    """e to the power of a mean in nats, and of its bounds."""
+    return Interval(*(math.exp(min(value, 700.0)) for value in (cross_entropy.mean, cross_entropy.low, cross_entropy.high)))
+
+
+def _interval(interval: Interval) -> dict[str, float | None]:
+    """JSON knows no infinity: a side without a bound is null."""
+    low, high = (bound if math.isfinite(bound) else None for bound in (interval.low, interval.high))
+    return {"mean": interval.mean, "low": low, "high": high}

@@ -1,0 +1,280 @@
+"""Evaluates a run directory and writes what was found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from omnimask.builder.build import Built, build, build_dataset, read_part
+from omnimask.component import Component
+from omnimask.data.label_tables import Row, read_labels
+from omnimask.data.validation_split import held_out, whole_keys
+from omnimask.errors import UserError
+from omnimask.evaluation.confidence_intervals import CONFIDENCE
+from omnimask.evaluation.continuous_answers import ContinuousScores, MeanAnswer, mean_answers, score_continuous
+from omnimask.evaluation.curve_figure import check_installed, draw
+from omnimask.evaluation.encoder_scores import Evaluation, answers_as_json, as_json, continuous_as_json, evaluate
+from omnimask.evaluation.features import Pool
+from omnimask.evaluation.few_label_curves import PER_CLASS
+from omnimask.evaluation.id_answers import AnswerScores, score_answers
+from omnimask.evaluation.labelled_samples import NoLabels
+from omnimask.evaluation.other_data import with_other_data
+from omnimask.evaluation.probe import FEW_LABEL_C, FOLDS, GRID_C, NEIGHBOURS, PROBES, TEMPERATURE
+from omnimask.evaluation.pseudo_perplexity import pseudo_perplexity
+from omnimask.evaluation.raw_input import MOST_IDS
+from omnimask.evaluation.result_files import find_place, write
+from omnimask.messages.printable import printable
+from omnimask.recipe import Recipe
+from omnimask.run.device import choose_device
+from omnimask.run.resume import check_fingerprint
+from omnimask.run.trained_run import load_checkpoint, load_run, open_trained
+from omnimask.run.unigram import count_answers, has_ids
+from omnimask.training.checkpoints.run_directory import RunDirectory, versions
+from omnimask.training.devices.precision import Precision
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+
+PROTOCOL = {
+    "features": "encoder over the clean view: no augmentation, nothing masked; without special tokens; documents, not their parts",
+    "raw_ids": f"tf-idf: log(1 + count) x (1 + log((1 + N) / (1 + n))), length 1; up to {MOST_IDS} ids",
+    "scaling": "mean of the training part removed, then divided by one number (root mean square length)",
+    "knn": {"neighbours": NEIGHBOURS, "similarity": "cosine", "temperature": TEMPERATURE},
+    "linear": {"few_label_c": FEW_LABEL_C, "grid_c": list(GRID_C), "folds": FOLDS, "penalty": "l2"},
+    "labels_per_class": [*PER_CLASS, "all"],
+    "interval": CONFIDENCE,
+}
+"""What ``evaluation.json`` says about how scores were made; the constants are those of :mod:`omnimask.evaluation.probe`."""
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """What was found: scores of ``answers`` that are ids, with masks (none where the model has no such) and one by one (none unless
+    wanted); of answers that are numbers in ``continuous``; of probes in ``evaluation``, None with the reason in ``no_probes``.
+    ``record`` is what ``evaluation.json`` holds, ``files`` were written, and ``note`` says what stays beside them."""
+
+    answers: tuple[AnswerScores, ...]
+    pseudo: tuple[AnswerScores, ...]
+    continuous: tuple[ContinuousScores, ...]
+    evaluation: Evaluation | None
+    no_probes: str
+    record: dict[str, Any]
+    files: tuple[Path, ...]
+    note: str = ""
+
+
+def evaluate_run(
+    path: Path,
+    *,
+    probes: Sequence[str] | None = None,
+    data: Sequence[str] = (),
+    labels: Path | None = None,
+    pool: str = "mean",
+    draws: int = 20,
+    limit: int = 10_000,
+    max_tokens: int | None = None,
+    checkpoint: str = "best",
+    output: Path | None = None,
+    modality: str | None = None,
+) -> EvaluatedRun:
+    """Scores a run's checkpoint and writes ``evaluation.json`` and, where there were probes, ``figures/few_label.png``.
+
+    Args:
+        path: the run directory.
+        probes: names of probes, none of them to leave probes out; None: all, if there are labels.
+        data: changes to the recipe's ``data``, ``data.path=...``, to score on other samples.
+        labels: a CSV table; None: the data set's own labels.
+        pool, draws, limit: see :func:`omnimask.evaluation.evaluate`.
+        max_tokens: of pseudo-perplexity; None: it is not computed.
+        checkpoint: ``best``, ``last`` or a name.
+        output: folder of the results; the run directory if None.
+        modality: the one whose answers and features are scored; None: all.
+
+    Results of other data or other settings stay: the new ones get a name of their own (:mod:`omnimask.evaluation.result_files`).
+
+    Raises:
+        UserError: something is wrong with the input; nothing was written.
+        RunStopped: the results cannot be written.
+    """
+    if pool not in get_args(Pool):
+        raise UserError(f"--pool: {pool!r} is none of {', '.join(get_args(Pool))}")
+    if output is not None and output.exists() and not output.is_dir():
+        raise UserError(f"--output: {output} is a file; the results need a folder")
+    check_installed(has_figure=probes is None or len(probes) > 0)
+    table = None if labels is None else read_labels(labels)
+    opened = _open(path, data, checkpoint)
+    _check_modality(opened.built, modality)
+    means = _means(opened.built, modality)
+    has_answers = _check_answers(opened.built, probes, max_tokens, has_numbers=bool(means))
+    options: dict[str, Any] = {"pool": pool, "draws": draws, "limit": limit, "modality": modality}
+    found, no_probes = _probe(opened, probes, has_answers or bool(means), {**options, "table": table, "source": str(labels)})
+    answers, pseudo = _answers(opened, max_tokens, modality) if has_answers else ((), ())
+    continuous = _continuous(opened, means, limit)
+    settings = {
+        "checkpoint": opened.checkpoint,
+        "data": {"fingerprint": opened.built.dataset.fingerprint(), "changes": list(data)},
+        "labels": None if table is None else {"file": str(labels), "digest": _digest(table)},
+        "probes": None if probes is None else list(probes),
+        "max_tokens": max_tokens,
+        **options,
+    }
+    record = {
+        "format": FORMAT,
+        "run": path.resolve().name,
+        "checkpoint": opened.checkpoint,
+        "data": {"name": opened.recipe.data.dataset.name, **settings["data"]},
+        "settings": settings,
+        **({} if modality is None else {"modality": modality}),
+        "versions": versions(),
+        **_scores_as_json(answers, pseudo, continuous, found),
+    }
+    title = printable(f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}")
+    other = None if opened.is_own or output is not None else _short_name(opened.recipe)
+    place = find_place(RunDirectory(output or path), settings, other)
+    written = write(place, record, draw(found, title) if found else None)
+    return EvaluatedRun(answers, pseudo, continuous, found, no_probes, record, written, place.note)
+
+
+def _scores_as_json(
+    answers: Sequence[AnswerScores],
+    pseudo: Sequence[AnswerScores],
+    continuous: Sequence[ContinuousScores],
+    found: Evaluation | None,
+) -> dict[str, Any]:
+    return {
+        **({"answers": [answers_as_json(each) for each in answers]} if answers else {}),
+        **({"pseudo_perplexity": [answers_as_json(each) for each in pseudo]} if pseudo else {}),
+        **({"continuous": [continuous_as_json(each) for each in continuous]} if continuous else {}),
+        **({"protocol": PROTOCOL, **as_json(found)} if found else {}),
+    }
+
+
+def _digest(table: Mapping[str, Row]) -> str:
+    return blake2b(repr(sorted(table.items())).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run with a checkpoint's weights, on the data to score, ``is_own`` where they are the run's; ``seen`` keys of the samples
+    that it was trained on."""
+
+    recipe: Recipe
+    built: Built
+    checkpoint: str
+    device: torch.device
+    seen: frozenset[str]
+    is_own: bool
+
+
+def _open(path: Path, data: Sequence[str], checkpoint: str) -> _Opened:
+    original, chosen = open_trained(path, checkpoint)
+    recipe = load_run(path, with_other_data(original, data)) if data else original
+    device = choose_device(recipe.device)
+    built = build(recipe, initialise=False)
+    if not data:
+        _warn_of_other_data(RunDirectory(path), built)
+    load_checkpoint(built.model, chosen)
+    logger.info("%s, on %s", chosen, _data_name(recipe))
+    is_own = recipe.data.dataset == original.data.dataset
+    return _Opened(recipe, built, chosen.name, device, _pretrained_on(original, built), is_own)
+
+
+def _warn_of_other_data(directory: RunDirectory, built: Built) -> None:
+    """Held-out samples of data that changed may be ones that were trained on."""
+    try:
+        check_fingerprint(directory, built)
+    except UserError as error:
+        logger.warning("%s", str(error).partition(", so it cannot")[0] + "; what is held out now may have been trained on")
+
+
+def _check_modality(built: Built, modality: str | None) -> None:
+    if modality is not None and modality not in built.specs:
+        raise UserError(f"--modality: the run has no modality {modality!r}; its modalities: {', '.join(built.specs)}")
+
+
+def _means(built: Built, modality: str | None) -> dict[str, MeanAnswer]:
+    """The mean answers of terms whose answers are numbers, where samples are held out to score them on."""
+    if not len(built.validation_indices):
+        return {}
+    return {term: mean for term, mean in mean_answers(built).items() if modality in (None, mean.modality)}
+
+
+def _continuous(opened: _Opened, means: Mapping[str, MeanAnswer], limit: int) -> tuple[ContinuousScores, ...]:
+    opened.built.model.to(opened.device)
+    precision = Precision(opened.recipe.train.precision, opened.device)
+    return tuple(score_continuous(opened.built, means, precision, opened.seen, limit=limit))
+
+
+def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int | None, *, has_numbers: bool) -> bool:
+    """Whether there are answers with ids on held-out samples; raises where something is wanted that needs them."""
+    why = "" if has_ids(built) else "no predictor of this run answers with ids"
+    if not why and not len(built.validation_indices):
+        why = "no samples are held out; hold some out, for example with --data validation=0.1"
+    if why and max_tokens is not None:
+        raise UserError(f"--pseudo-perplexity: {why}")
+    if why and not has_numbers and probes is not None and not probes:
+        raise UserError(f"--probe none: nothing else can be scored: {why}")
+    return not why
+
+
+def _probe(
+    opened: _Opened, probes: Sequence[str] | None, has_answers: bool, options: Mapping[str, Any]
+) -> tuple[Evaluation | None, str]:
+    """Scores of probes, or None and why there are none: where nobody asked for them, samples may lack labels."""
+    if probes is not None and not probes:
+        return None, "none are wanted"
+    names = tuple(PROBES) if probes is None else probes
+    try:
+        return evaluate(opened.built, probes=names, pretrained_on=opened.seen, device=opened.device, **options), ""
+    except NoLabels as error:
+        if probes is not None or not has_answers:
+            raise
+        return None, str(error)
+
+
+def _answers(
+    opened: _Opened, max_tokens: int | None, modality: str | None
+) -> tuple[tuple[AnswerScores, ...], tuple[AnswerScores, ...]]:
+    """With the masks of validation, and one by one where that is wanted."""
+    built, seen = opened.built, opened.seen
+    built.model.to(opened.device)
+    precision, counted = Precision(opened.recipe.train.precision, opened.device), count_answers(built)
+    unigrams = {term: unigram for term, unigram in counted.items() if modality in (None, unigram.modality)}
+    answers = score_answers(built, unigrams, precision, seen)
+    if max_tokens is None:
+        return tuple(answers), ()
+    return tuple(answers), tuple(pseudo_perplexity(built, unigrams, precision, max_tokens=max_tokens, pretrained_on=seen))
+
+
+def _data_name(recipe: Recipe) -> str:
+    component: Component[Any] = recipe.data.dataset
+    place = component.options.get("path")
+    return component.name if place is None else f"{component.name} {Path(str(place)).name}"
+
+
+def _short_name(recipe: Recipe) -> str:
+    """Of data, for a file's name."""
+    place = recipe.data.dataset.options.get("path")
+    return recipe.data.dataset.name if place is None else Path(str(place)).stem
+
+
+def _pretrained_on(original: Recipe, built: Built) -> frozenset[str]:
+    """Keys of the run's own training samples (of the wholes, where they are parts), wherever they can still be listed."""
+    if original == built.recipe:
+        dataset = built.dataset
+    else:
+        try:
+            dataset = build_dataset(original, built.specs, {name: read_part(original, name) for name in original.modalities})
+        except UserError as error:
+            logger.warning("the run's own data cannot be listed, so scored samples are not compared with them: %s", error)
+            return frozenset()
+    keys = list(whole_keys(dataset))
+    train, _ = held_out(keys, original.data.options.validation, original.seed)
+    return frozenset(keys[index] for index in train.tolist())

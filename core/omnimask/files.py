@@ -1,0 +1,33 @@
+"""For authors of data sets: listing files, digests of their contents, label tables, and reporting what is read. Imports no torch.
+
+:mod:`omnimask.cache` keeps what was computed from files.
+"""
+
+from __future__ import annotations
+
+from omnimask.data.file_digests import content_digest, files_state, identity, is_settled
+from omnimask.data.label_tables import Row, parse_labels, unknown_keys
+from omnimask.data.progress_lines import watched
+from omnimask.data.retries import note as note_retry
+from omnimask.data.sample_errors import of_one_sample
+from omnimask.data.sample_keys import key_problem
+from omnimask.data.walk import describe_endings, endings, files_ending_in, log_left_out, walk
+
+__all__ = [
+    "Row",
+    "content_digest",
+    "describe_endings",
+    "endings",
+    "files_ending_in",
+    "files_state",
+    "identity",
+    "is_settled",
+    "key_problem",
+    "log_left_out",
+    "note_retry",
+    "of_one_sample",
+    "parse_labels",
+    "unknown_keys",
+    "walk",
+    "watched",
+]

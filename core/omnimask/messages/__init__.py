@@ -1,0 +1,1 @@
+"""Text of messages: suggestions, escapes, and where output goes. Imports no torch."""

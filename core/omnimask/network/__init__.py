@@ -1,0 +1,1 @@
+"""Building blocks of networks over packed sequences, and the model. Registers nothing."""

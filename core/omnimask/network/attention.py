@@ -1,0 +1,151 @@
+"""Attention over packed sequences, the only operation that looks at a layout.
+
+T slots, S sequences, H heads, d width of a head. The reference path (dense SDPA where all lengths are equal, else buckets of equal
+lengths, else a loop over sequences) runs on every device and precision. On CUDA in half precision, ``varlen_attn`` serves full and
+causal layouts, windows too, and FlexAttention ranked ones and biases; both are compared with the reference path by tests marked
+``gpu``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional
+
+from omnimask.network.attention_plan import AttentionPlan
+
+Path = Literal["reference", "varlen", "flex"]
+
+
+def choose_path(plan: AttentionPlan, query: Tensor) -> Path:
+    """The fastest path that this device and precision have for the plan."""
+    if query.device.type != "cuda" or query.dtype not in (torch.float16, torch.bfloat16):
+        return "reference"
+    return "flex" if plan.kind == "ranked" or plan.bias is not None else "varlen"
+
+
+def prepare(plan: AttentionPlan, x_TD: Tensor) -> None:
+    """Make what a learned bias gives before the first block that reads ``x_TD`` runs.
+
+    Made inside a block whose activations are recomputed, it would belong to that block's graph; the recomputation, which finds it
+    made, would save fewer tensors than the first run did.
+    """
+    device = x_TD.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_TD.dtype
+    if plan.bias is not None and choose_path(plan, x_TD[:0].to(dtype)) == "reference":
+        for number in range(len(plan.buckets)):
+            plan.pairs(number, x_TD.device)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, path: Path | None = None) -> Tensor:
+    """Softmax attention inside the sequences of a plan.
+
+    Args:
+        query: (T, H, d); ``key``, ``value``: (T_k, H, d).
+        plan: says which slots see which; a sequence without keys gives zeros.
+        path: forces one of the paths; by default the fastest that fits.
+
+    Returns:
+        (T, H, d).
+    """
+    return _eager(query, key, value, plan, path or choose_path(plan, query))
+
+
+def _dispatch(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, path: Path) -> Tensor:
+    paths = {"reference": _reference, "varlen": _varlen, "flex": _flex}
+    return paths[path](query, key, value, plan)
+
+
+_eager: Any = torch.compiler.disable(_dispatch)
+"""Loops over a layout's sequences would be traced anew for every batch."""
+
+
+def _reference(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
+    device = query.device
+    if not plan.is_in_order:
+        query, keys = query[plan.query_order(device)], plan.key_order(device)
+        key, value = key[keys], value[keys]
+    parts = []
+    for number, bucket in enumerate(plan.buckets):
+        q, k, v = query[bucket.queries], key[bucket.keys], value[bucket.keys]
+        parts.append(_bucket(q, k, v, bucket.count, plan, plan.pairs(number, device)))
+    if not parts:
+        return torch.zeros_like(query)
+    out = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return out if plan.is_in_order else out[plan.query_return(device)]
+
+
+def _bucket(query: Tensor, key: Tensor, value: Tensor, count: int, plan: AttentionPlan, pairs: Tensor | None) -> Tensor:
+    if not len(query) or not len(key):
+        return torch.zeros_like(query)
+    q, k, v = (rearrange(x, "(s l) h d -> s h l d", s=count) for x in (query, key, value))
+    if pairs is not None and pairs.is_floating_point():
+        pairs = pairs.to(q.dtype)
+    if plan.reach is not None and q.shape[2] > plan.reach + 1:
+        out = _banded(q, k, v, plan.reach, plan.kind == "causal", pairs)
+    else:
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=pairs, is_causal=plan.kind == "causal" and pairs is None)
+    return rearrange(out, "s h l d -> (s l) h d")
+
+
+def _banded(query: Tensor, key: Tensor, value: Tensor, reach: int, causal: bool, pairs: Tensor | None) -> Tensor:
+    """(s, h, l, d), chunk by chunk of queries with the keys that they reach: work grows with ``l * reach``, not with ``l * l``."""
+    length, step = query.shape[2], max(2 * reach, _SMALLEST_CHUNK)
+    place = torch.arange(length, device=query.device)
+    parts = []
+    for start in range(0, length, step):
+        rows = slice(start, min(start + step, length))
+        columns = slice(max(start - reach, 0), rows.stop if causal else min(rows.stop + reach, length))
+        distance = place[rows, None] - place[None, columns]
+        near = (distance <= reach) & (distance >= (0 if causal else -reach))
+        if pairs is not None:
+            part = pairs[:, :, rows, columns]
+            near = part.masked_fill(~near, -torch.inf) if part.is_floating_point() else part & near
+        parts.append(
+            functional.scaled_dot_product_attention(query[:, :, rows], key[:, :, columns], value[:, :, columns], attn_mask=near)
+        )
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+_SMALLEST_CHUNK = 128
+"""Queries of one product at least: below, the products are too small to be fast."""
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    queries, keys = plan.cumulative(query.device)
+    longest = int(plan.layout.lengths.max(initial=0)), int(plan.keys.lengths.max(initial=0))
+    reach = -1 if plan.reach is None else plan.reach
+    window = (reach, 0 if plan.kind == "causal" else reach)
+    out = varlen_attn(
+        query.contiguous(), key.contiguous(), value.contiguous(), queries, keys, longest[0], longest[1], window_size=window
+    )
+    assert isinstance(out, Tensor)
+    return out
+
+
+@cache
+def _flex_kernel(device_type: str) -> Any:
+    """Compiled where it runs fused; the eager form, which is forward only on CPU, serves comparisons there."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True) if device_type == "cuda" else flex_attention
+
+
+def _flex(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
+    q, k, v = (rearrange(x, "t h d -> 1 h t d") for x in (query, key, value))
+    bias = plan.bias
+
+    def biased(score: Tensor, _batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        assert bias is not None
+        return score + bias(i.reshape(1, 1), j.reshape(1, 1)).reshape(-1)[head]
+
+    modify = None if bias is None else biased
+    out = _flex_kernel(query.device.type)(q, k, v, score_mod=modify, block_mask=plan.block_mask(query.device))
+    assert isinstance(out, Tensor)
+    return rearrange(out, "1 h t d -> t h d")

@@ -1,0 +1,46 @@
+"""Numbers that YAML can write and nothing can compute with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from omnimask.errors import UserError
+from omnimask.recipe.config import Recipe
+from omnimask.recipe.document import KeyPath, dotted
+from omnimask.recipe.yaml_text import parse
+
+LARGEST = 2**63
+"""Whole numbers that are counts or sizes are smaller; a seed may be any."""
+LARGEST_FLOAT = 3.4028234663852886e38
+"""Largest number of float32, in which losses and weights are computed."""
+
+
+def check_numbers(recipe: Recipe) -> None:
+    """Refuse whole numbers of 64 bits and more, NaN, infinity, and numbers beyond float32.
+
+    Raises:
+        UserError: one message for each key.
+    """
+    problems: list[str] = []
+    for path, value in _numbers(parse(recipe.to_yaml(), "recipe").data, ()):
+        if isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"{recipe.name}: {dotted(path)}: should be a finite number (got {value})")
+        elif isinstance(value, float) and abs(value) > LARGEST_FLOAT:
+            problems.append(f"{recipe.name}: {dotted(path)}: should be at most 3.4e38, float32's largest number (got {value})")
+        elif isinstance(value, int) and abs(value) >= LARGEST and path != ("seed",):
+            problems.append(f"{recipe.name}: {dotted(path)}: this whole number is too large for any option (63 bits at most)")
+    if problems:
+        raise UserError(*problems)
+
+
+def _numbers(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, int | float]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _numbers(item, (*path, index))
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield path, value

@@ -1,0 +1,178 @@
+"""The sections of recipes that most leave out: labels, further views, passes before the main one, groups of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import PositiveInt
+
+from omnimask.component import Component
+from omnimask.messages.hints import listed, nearest
+from omnimask.recipe.config import GroupConfig, LabelConfig, PassConfig, PredictorConfig, ViewConfig
+from omnimask.recipe.document import Document, KeyPath
+from omnimask.recipe.options import INVALID, Resolver
+from omnimask.recipe.problems import Problems
+from omnimask.registry import Registry
+from omnimask.registry.signature import Option
+
+MAIN = "main"
+"""Name of the view that the modalities describe, and of the pass over it."""
+
+_LABEL = (
+    Option("field", str | None, None, "field of the data set; default: the label's name"),
+    Option("classes", PositiveInt | None, None, "its values are whole numbers below this; default: it is a number"),
+    Option("names", tuple[str, ...] | None, None, "names of its classes, in order"),
+)
+_GROUP = (Option("size", PositiveInt, 1, "consecutive samples that belong together"),)
+
+
+class Further:
+    """Resolves the sections of one document.
+
+    Args:
+        document: with overrides applied.
+        registry: where names are looked up.
+        resolver: of the document.
+        problems: collects what is wrong.
+    """
+
+    def __init__(self, document: Document, registry: Registry, resolver: Resolver, problems: Problems) -> None:
+        self.document, self.registry, self.resolver, self.problems = document, registry, resolver, problems
+        self.data: Mapping[str, Any] = document.data
+
+    def labels(self) -> dict[str, LabelConfig]:
+        """The labels by name."""
+        found = {name: self._label(name, raw, ("labels", name)) for name, raw in self._section("labels", dict).items()}
+        return {name: label for name, label in found.items() if label is not None}
+
+    def _label(self, name: str, raw: Any, path: KeyPath) -> LabelConfig | None:
+        self._name(name, path, "label", self._modalities())
+        values = self._options(_LABEL, {} if raw is None else raw, path, "a label", "{classes: ...}, or {} for a number")
+        if values is None:
+            return None
+        names, classes = values["names"] or (), values["classes"]
+        if names and classes is not None and classes != len(names):
+            self.problems.add(self.document, (*path, "classes"), f"is {classes}, and there are {len(names)} names")
+        if len(set(names)) < len(names):
+            self.problems.add(self.document, (*path, "names"), "has a name twice")
+        return LabelConfig(name, values["field"] or name, len(names) or classes, tuple(names))
+
+    def views(self) -> dict[str, ViewConfig]:
+        """The further views by name."""
+        found = {name: self._view(name, raw, ("views", name)) for name, raw in self._section("views", dict).items()}
+        return {name: view for name, view in found.items() if view is not None}
+
+    def _view(self, name: str, raw: Any, path: KeyPath) -> ViewConfig | None:
+        self._name(name, path, "view", ())
+        if name == MAIN:
+            self.problems.add(
+                self.document, path, "is the view that the modalities describe; give their masker and corruptor there"
+            )
+        if not isinstance(raw, Mapping) or not raw:
+            self.problems.add(self.document, path, "should say how it differs from the main view: {masker: ..., corruptor: ...}")
+            return None
+        self._known(raw, ("masker", "corruptor", "draw"), path, "views")
+        draw = self.resolver.option(Option("draw", str | None, None, "its own drawing"), raw, path, "views")
+        corruptor = self.resolver.component("corruptor", raw["corruptor"], (*path, "corruptor")) if raw.get("corruptor") else None
+        joint, maskers = self._maskers(raw.get("masker"), (*path, "masker"))
+        return None if draw is INVALID else ViewConfig(name, joint, maskers, corruptor, draw)
+
+    def _maskers(self, raw: Any, path: KeyPath) -> tuple[Component[Any] | None, dict[str, Component[Any]]]:
+        """A joint masker, or a masker for each modality: one for all of them, or a mapping by name."""
+        known = self._modalities()
+        if raw is None:
+            return None, {}
+        if isinstance(raw, Mapping) and "name" not in raw:
+            self._known(raw, known, path, "modalities", "modality")
+            found = {name: self.resolver.component("masker", raw[name], (*path, name)) for name in raw if name in known}
+            for name in (name for name in known if name not in raw):
+                self.problems.missing(self.document, (*path, name), f"a masker of {name}; {{name: none}} hides nothing")
+        elif isinstance(raw, Mapping) and raw["name"] in self.registry.names("joint_masker"):
+            return self.resolver.component("joint_masker", raw, path), {}
+        else:
+            masker = self.resolver.component("masker", raw, path)
+            found = dict.fromkeys(known, masker)
+        return None, {name: masker for name, masker in found.items() if masker is not None}
+
+    def passes(self, views: Mapping[str, ViewConfig], predictors: Sequence[PredictorConfig]) -> tuple[PassConfig, ...]:
+        """The passes before the main one, in order."""
+        found: list[PassConfig] = []
+        for index, raw in enumerate(self._section("passes", list)):
+            part = self._pass(raw, ("passes", index), views, [predictor.label for predictor in predictors])
+            if part is not None and part.name in [MAIN, *(other.name for other in found)]:
+                self.problems.add(self.document, ("passes", index, "name"), f"{part.name!r} is the name of another pass")
+            found += [] if part is None else [part]
+        return tuple(found)
+
+    def _pass(self, raw: Any, path: KeyPath, views: Mapping[str, Any], labels: Sequence[str]) -> PassConfig | None:
+        options = (
+            Option("name", str, "", "names the pass"),
+            Option("view", str, "", "the view that it reads"),
+            Option("predictors", tuple[str, ...] | None, None, "labels of the predictors that answer; default: all"),
+        )
+        values = self._options(options, raw, path, "a pass", "{name: probe, view: ...}")
+        if values is None:
+            return None
+        self._name(values["name"], path, "pass", ())
+        self._one_of(values["view"], [MAIN, *views], (*path, "view"), "view")
+        for label in values["predictors"] or ():
+            self._one_of(label, labels, (*path, "predictors"), "predictor")
+        return PassConfig(values["name"], values["view"], tuple(values["predictors"] or labels))
+
+    def query(self, name: str | None, path: KeyPath) -> None:
+        """Reports a predictor's ``query`` that names no view."""
+        section = self.data.get("views")
+        if name is not None:
+            self._one_of(name, list(section) if isinstance(section, Mapping) else [], path, "view")
+
+    def group(self, raw: Any, path: KeyPath) -> GroupConfig | None:
+        """The groups of the order; None where something was reported."""
+        if raw is None:
+            return GroupConfig()
+        given = {key: value for key, value in raw.items() if key != "transform"} if isinstance(raw, Mapping) else raw
+        values = self._options(_GROUP, given, path, "a group", "{size: 2, transform: {name: ...}}", ("transform",))
+        written = raw.get("transform") if isinstance(raw, Mapping) else None
+        transform = None if written is None else self.resolver.component("transform", written, (*path, "transform"))
+        return None if values is None or (written is not None and transform is None) else GroupConfig(values["size"], transform)
+
+    # ---- what they share
+
+    def _section(self, key: str, kind: Callable[[], Any]) -> Any:
+        value = self.data.get(key)
+        empty = kind()
+        if value is None:
+            return empty
+        if not isinstance(value, type(empty)):
+            self.problems.add(self.document, (key,), "should be " + ("a list" if isinstance(empty, list) else "a mapping by name"))
+            return empty
+        return value
+
+    def _modalities(self) -> list[str]:
+        section = self.data.get("modalities")
+        return list(section) if isinstance(section, Mapping) else []
+
+    def _options(
+        self, declared: Sequence[Option], raw: Any, path: KeyPath, owner: str, form: str, apart: Sequence[str] = ()
+    ) -> dict[str, Any] | None:
+        if not isinstance(raw, Mapping):
+            self.problems.add(self.document, path, f"should be a mapping: {form}")
+            return None
+        return self.resolver.options({option.name: option for option in declared}, raw, path, owner, apart)
+
+    def _name(self, name: str, path: KeyPath, what: str, taken: Sequence[str]) -> None:
+        if not name.isidentifier():
+            self.problems.add(self.document, path, f"{name!r} is no name of a {what}: letters, digits and _ only")
+        if name in taken:
+            self.problems.add(self.document, path, f"{name!r} is the name of a modality; give the {what} another")
+
+    def _known(self, raw: Mapping[str, Any], known: Sequence[str], path: KeyPath, owner: str, what: str = "key") -> None:
+        for key in raw:
+            if key not in known:
+                message = f"{owner} have no such {what}{nearest(key, known)}; {what}s: {listed(known)}"
+                self.problems.add(self.document, (*path, key), message.replace("modalitys", "modalities"))
+
+    def _one_of(self, name: str, known: Sequence[str], path: KeyPath, what: str) -> None:
+        if name not in known:
+            there = f"{what}s: {listed(known)}" if known else f"the recipe has no {what}s"
+            self.problems.add(self.document, path, f"there is no {what} {name!r}{nearest(name, known)}; {there}")

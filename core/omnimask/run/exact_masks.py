@@ -1,0 +1,76 @@
+"""Hiding exactly the tokens that one wants, from a network that was trained with any masker and corruptor. L tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from omnimask.builder.build import Built
+from omnimask.builder.views import SampleCorruptor
+from omnimask.components.corruptors.mask_token import MaskToken
+from omnimask.components.corruptors.per_modality import PerModality
+from omnimask.data.pipeline import Pipeline, ViewPlan
+from omnimask.errors import UserError
+from omnimask.interfaces import Context, Masking, Sample, TokenSpec
+
+MASK = "mask"
+"""The name of the special token that stands for a hidden one."""
+
+
+def exact_corruptor(built: Built) -> SampleCorruptor:
+    """Shows nothing of a hidden token: the mask token instead where answers stand in place, whatever else a recipe's corruptor
+    shows there; where they stand in a query stream, the recipe's own corruptor.
+
+    Raises:
+        UserError: answers stand in place, and the recipe's corruptor knows no mask token.
+    """
+    recipe, specs = built.recipe, built.specs
+    own = next(iter(built.validation.views.values())).corruptor
+    in_place: list[str] = []
+    for name, config in recipe.modalities.items():
+        component = config.corruptor or recipe.corruptor
+        assert component is not None
+        if component(Context(specs=specs, modalities=(name,))).answers_in == "context":
+            in_place.append(name)
+            if MASK not in (*specs[name].special_ids, *specs[name].specials):
+                raise UserError(
+                    f"modalities.{name}: corruptor {component.name} has no mask token, so a token cannot be hidden alone"
+                )
+    if not isinstance(own, PerModality):
+        return MaskToken(Context(specs=specs, modalities=tuple(specs))) if in_place else own
+    masks = {name: MaskToken(Context(specs=specs, modalities=(name,))) for name in in_place}
+    return PerModality({**own.corruptors, **masks})
+
+
+class ShownMasks:
+    """A masker that hides the tokens in whose place a sample shows the tokenizer's own mask token, asks for them, and for nothing
+    else."""
+
+    def __init__(self, specs: Mapping[str, TokenSpec]) -> None:
+        self.specs = specs
+
+    def __call__(self, sample: Sample) -> Mapping[str, Masking]:
+        found: dict[str, Masking] = {}
+        for name, tokens in sample.tokens.items():
+            is_target = np.zeros(len(tokens), bool)
+            if MASK in self.specs[name].special_ids:
+                is_target = np.asarray(tokens.content) == self.specs[name].special_ids[MASK]
+            found[name] = Masking(~is_target, is_target)
+        return found
+
+
+def shows_masks(sample: Sample, specs: Mapping[str, TokenSpec]) -> bool:
+    """Whether a sample shows the tokenizer's own mask token anywhere."""
+    return any(np.asarray(masking.is_target).any() for masking in ShownMasks(specs)(sample).values())
+
+
+def with_shown_masks(built: Built, pipeline: Pipeline) -> Pipeline:
+    """The pipeline with the masks that its samples show instead of the recipe's.
+
+    Raises:
+        UserError: see :func:`exact_corruptor`.
+    """
+    plan = ViewPlan(ShownMasks(built.specs), exact_corruptor(built))
+    return dataclasses.replace(pipeline, views=dict.fromkeys(pipeline.views, plan))

@@ -1,0 +1,48 @@
+"""Runs that can be trained and are hardly meant: too few samples, too many epochs, a warm-up that fills the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from omnimask.builder.build import Built
+from omnimask.training.optim.schedules import in_steps
+from omnimask.training.validation_cost import cost_share, share_of
+
+FEWEST_SAMPLES = 20
+MOST_EPOCHS = 1_000
+MOST_VALIDATING = 0.25
+"""Beyond these a run is odd; the last is the share of its work that validations take."""
+
+
+def oddities(built: Built) -> Iterator[str]:
+    """A sentence for each, with the key to change."""
+    train, number = built.recipe.train, len(built.train_indices)
+    if number < FEWEST_SAMPLES:
+        yield f"there are {number} samples to train on; a model learns so few by heart"
+    counts = built.counts
+    tokens = number * counts if isinstance(counts, int) else int(np.sum(counts[built.train_indices]))
+    epochs = train.steps * train.batch_tokens / tokens if tokens else 0.0
+    if epochs > MOST_EPOCHS:
+        yield (
+            f"the run goes through its {number:,} samples {epochs:,.0f} times ({train.steps:,} steps of {train.batch_tokens:,} "
+            "tokens); lower train.steps or train.batch_tokens where that is not meant"
+        )
+    warmup = train.schedule.options.get("warmup") if train.schedule is not None else None
+    if isinstance(warmup, (int, str)) and (steps := in_steps(warmup, train.steps)) > train.steps / 2:
+        yield (
+            f"the learning rate warms up for {steps:,} of {train.steps:,} steps (train.schedule.warmup: {warmup}); a share of the "
+            "run (5%) fits any length"
+        )
+    yield from _validating(built)
+
+
+def _validating(built: Built) -> Iterator[str]:
+    train, scored = built.recipe.train, built.scored
+    share = cost_share(train, built.validation_tokens(scored.samples)) if scored.held_out else 0.0
+    if share > max(MOST_VALIDATING, share_of(train.validate_share)):
+        yield (
+            f"validations are about {100 * share:.0f} % of the run's work (train.validate_every: {train.validate_every}, of "
+            f"{scored}); raise train.validate_every"
+        )

@@ -1,0 +1,171 @@
+"""Samples that a user gives by hand: a file, or what was typed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnimask.builder.build import Built
+from omnimask.data.fields import FieldNames, names_of
+from omnimask.data.pipeline import Pipeline
+from omnimask.data.planner import Place
+from omnimask.data.sample_parts import Parts, scan_parts
+from omnimask.errors import UserError
+from omnimask.interfaces import SPECIAL, Dataset, ReadsSpelled, Sample, Tokenizer, Tokens, TokenSpec
+from omnimask.report.pieces import as_text
+from omnimask.run.exact_masks import MASK, shows_masks, with_shown_masks
+from omnimask.run.figures import read_samples
+
+TYPED = "input"
+"""Key of a sample that was typed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Samples, and the pipeline that masks and packs them; ``is_file`` False where they were typed."""
+
+    samples: list[Sample]
+    pipeline: Pipeline
+    is_file: bool
+
+
+def given_samples(built: Built, given: str, modality: str | None = None, count: int = 1) -> Given:
+    """The samples of a file, or of typed raw value of a modality whose tokens are ids.
+
+    Where samples show the tokenizer's mask token, these tokens are hidden and asked for, and nothing else. A file without such
+    masks is masked as in training, ``count`` times; of typed samples that is an error.
+
+    Args:
+        built: with the pipelines of the run.
+        given: a file's name, else what was typed.
+        modality: what it is, where a run has several.
+        count: of the different maskings of a file.
+
+    Raises:
+        UserError: there is no such file, or nothing was typed, or it cannot be read, or shows no mask; or it is not said which of
+            several modalities it is.
+    """
+    name = _which(built, given, modality)
+    spec, file = built.specs[name], Path(given)
+    is_file = _is_file(file)
+    if not is_file and spec.vocabulary is None:
+        raise UserError(f"--input: there is no file {given}")
+    if not is_file and not given.strip():
+        raise UserError("--input: the text is empty")
+    if not is_file and (byte := _foreign(given)) is not None:
+        raise UserError(f"--input: there is no file of this name, and as a text it is no UTF-8 (byte {byte:#04x})")
+    pipeline = one_file(built, file, name) if is_file else _typed(built, name, given)
+    whole = read_samples(pipeline, [Place(0, 0, index, 0.0) for index in range(len(pipeline.dataset))], len(pipeline.dataset))
+    shown = [sample for sample in whole if shows_masks(sample, built.specs)]
+    if shown:
+        return Given(shown, with_shown_masks(built, pipeline), is_file)
+    if not is_file:
+        raise UserError(_no_mask(given, spec, built.tokenizers[name]))
+    return Given(read_samples(pipeline, [Place(epoch, 0, 0, 0.0) for epoch in range(count)], count), pipeline, is_file)
+
+
+def one_file(built: Built, file: Path, modality: str | None) -> Pipeline:
+    """A pipeline over a single file of the user's, read like one of the data set's.
+
+    Raises:
+        UserError: there is no such file, it holds nothing, or it is not said which of several modalities it is.
+    """
+    name = _which(built, str(file), modality)
+    if not file.is_file():
+        raise UserError(f"--input: there is no file {file}")
+    return _pipeline(built, name, _Value(file, file.name, _field(built, name)))
+
+
+def _which(built: Built, given: str, modality: str | None) -> str:
+    names = list(built.recipe.modalities)
+    if modality is None and len(names) > 1:
+        raise UserError(f"--input: say which modality {given} is: --modality {' | '.join(names)}")
+    if modality is not None and modality not in names:
+        raise UserError(f"--modality: this run has no {modality!r}; it has {', '.join(names)}")
+    return modality or names[0]
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a long text is no name of a file
+        return False
+
+
+def _field(built: Built, name: str) -> FieldNames:
+    return built.recipe.modalities[name].field
+
+
+def _typed(built: Built, name: str, text: str) -> Pipeline:
+    """Return a pipeline over one typed text, in which special tokens may be spelled."""
+    reader = built.validation.modalities[name]
+    if isinstance(reader.tokenizer, ReadsSpelled):
+        reader = dataclasses.replace(reader, tokenizer=reader.tokenizer.reading_spelled())
+        readers = {**built.validation.modalities, name: reader}
+        built = dataclasses.replace(built, validation=dataclasses.replace(built.validation, modalities=readers))
+    return _pipeline(built, name, _Value(text, TYPED, _field(built, name)))
+
+
+def _pipeline(built: Built, name: str, dataset: Dataset) -> Pipeline:
+    """Reads the one sample, or the parts that it is cut into as those of the run are."""
+    if isinstance(built.dataset, Parts):
+        reader = built.validation.modalities[name]
+        dataset = Parts(dataset, reader, scan_parts(dataset, reader))
+        if not len(dataset):
+            raise UserError(f"--input: {dataset.dataset.key(0)} holds nothing")
+    return dataclasses.replace(built.validation, dataset=dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    """A data set with one sample: a file's bytes, or what was typed; where a modality is read from several fields, in the first,
+    and the others are there and None."""
+
+    value: Path | str
+    name: str
+    field: FieldNames
+
+    def __len__(self) -> int:
+        return 1
+
+    def key(self, index: int) -> str:
+        return self.name
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        raw = self.value.read_bytes() if isinstance(self.value, Path) else self.value
+        first, *others = names_of(self.field)
+        return {first: raw, **dict.fromkeys(others)}
+
+    def fingerprint(self) -> str:
+        return str(self.value)
+
+
+def _no_mask(given: str, spec: TokenSpec, tokenizer: Tokenizer) -> str:
+    """Why what was typed cannot be filled in."""
+    start = f"--input: there is no file of this name, and as a text {_short(given)!r} shows no mask"
+    if MASK not in spec.special_ids:
+        return f"{start}; the tokenizer has none of its own, so give a file, which is masked as in training"
+    spelt = spell_special(spec.special_ids[MASK], spec, tokenizer)
+    wanted = f"{spelt} (the tokenizer's mask token)" if spelt else "the tokenizer's mask token ([MASK] or <mask> in most)"
+    return f"{start}; write {wanted} wherever something is to be filled in, or give a file, which is masked as in training"
+
+
+def spell_special(number: int, spec: TokenSpec, tokenizer: Tokenizer) -> str:
+    """A special token of the tokenizer as a text shows it; empty where the tokenizer cannot tell."""
+    fields = {SPECIAL: np.zeros(1, bool)} if SPECIAL in spec.fields else {}
+    try:
+        return as_text(tokenizer.decode(Tokens(np.array([number]), np.zeros((1, spec.axes), np.float32), fields))) or ""
+    except (LookupError, TypeError, ValueError):
+        return ""
+
+
+def _foreign(text: str) -> int | None:
+    """The first byte of a text that is no UTF-8, as Python keeps those of the command line."""
+    return next((ord(one) - 0xDC00 for one in text if "\udc80" <= one <= "\udcff"), None)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

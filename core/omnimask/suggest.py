@@ -1,0 +1,40 @@
+"""For authors of suggesters: what their recipes have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from omnimask.messages.printable import printable
+from omnimask.run.device import choose_device
+
+__all__ = ["describe_unreadable", "has_gpu", "num_workers", "printable", "rate", "yaml_path"]
+
+
+def has_gpu() -> bool:
+    """Return whether ``device: auto`` trains on a GPU here."""
+    return choose_device("auto").type != "cpu"
+
+
+def num_workers(*, has_gpu: bool) -> int:
+    """Return how many loader processes to suggest, leaving a core for the training."""
+    return min(8 if has_gpu else 2, max(1, (os.cpu_count() or 1) - 1))
+
+
+def yaml_path(path: Path) -> str:
+    """Return a path as a YAML string."""
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def rate(lr: float) -> str:
+    """Return a learning rate as YAML reads it: ``1.50e-4``."""
+    return f"{lr:.2e}".replace("e-0", "e-")
+
+
+def describe_unreadable(found: Sequence[tuple[str, str]], num_looked_at: int, most: int = 3) -> str:
+    """Describe files that could not be read, given as (name, reason): ``2 of 200`` and the first of them."""
+    if not found:
+        return "none"
+    return f"{len(found)} of {num_looked_at:,}" + "".join(f"\n{name} ({reason})" for name, reason in found[:most])

@@ -1,0 +1,1 @@
+"""Checkpoints and the other files of a run."""

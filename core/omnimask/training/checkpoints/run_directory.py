@@ -1,0 +1,198 @@
+"""The folder of one run: its layout, its description, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omnimask.errors import UserError
+from omnimask.messages.printable import printable
+from omnimask.training.checkpoints import durable_files as files
+
+_FOLDERS = ("checkpoints", "figures", "logs")
+_PACKAGES = ("omnimask", "torch", "numpy", "safetensors")
+_held: set[Path] = set()
+
+
+class RunDirectory:
+    """Paths of a run; making one touches nothing.
+
+    Args:
+        path: the folder, existing or not.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def check_new(self) -> None:
+        """Raises ``UserError`` if the folder exists and is not empty (or is a file), or nothing can be written where it would lie.
+
+        What a process left that was killed while it made the folder, before ``recipe.yaml``, is nothing.
+        """
+        try:
+            self._check_new()
+            place = files.nearest_existing(self.path)
+            with tempfile.TemporaryDirectory(dir=place, prefix=".omnimask-") as trial:
+                Path(trial, self.path.absolute().relative_to(place.absolute())).mkdir(parents=True, exist_ok=True)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"--run: {printable(str(self.path))} cannot be written: {reason}; choose another --run") from error
+
+    def _check_new(self) -> None:
+        if self.path.is_dir() and not all(map(self._is_remains, self.path.iterdir())):
+            raise UserError(
+                f"{self.path} exists and is not empty: continue that run with `omnimask resume {self.path}`, "
+                "or choose another folder with --run"
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; a run needs a folder")
+
+    def create(self, recipe: str, plugins: Mapping[str, str] | None = None, about: Mapping[str, Any] | None = None) -> None:
+        """Makes the layout of a new run with ``environment.json``, and at last ``recipe.yaml``: where it is, there is a run.
+
+        Args:
+            recipe: the resolved recipe's text.
+            plugins: version of every distribution whose components take part, by name.
+            about: further keys of ``environment.json``.
+
+        Raises:
+            UserError: the folder exists and is not empty.
+            RunStopped: it cannot be written.
+        """
+        self.check_new()
+        self.prepare()
+        try:
+            files.replace_json(self.environment, {**describe_environment(plugins or {}), **(about or {})})
+            files.replace(self.recipe, recipe.encode())
+        except OSError as error:
+            raise files.stopped(error, self.path, self.path) from error
+
+    def check_links(self) -> None:
+        """Raises ``UserError`` if a file or folder of the run is a symbolic link that leads out of its folder."""
+        home = self.path.resolve()
+        names = (".lock", "environment.json", "history.jsonl", "metrics.jsonl", "recipe.yaml", "summary.json")
+        for entry in (*(self.path / name for name in names), *(self.path / name for name in _FOLDERS)):
+            below = entry.rglob("*") if entry.name in _FOLDERS and not entry.is_symlink() else ()
+            for path in (entry, *below):
+                if path.is_symlink() and not _leads_into(path, home):
+                    raise UserError(
+                        f"{path} is a symbolic link to {path.readlink()}, and a run writes only inside of its own folder: remove "
+                        "the link, or move the whole folder of the run to where there is room"
+                    )
+
+    def _is_remains(self, entry: Path) -> bool:
+        if entry.is_symlink():
+            return False
+        if entry.name in _FOLDERS:
+            return entry.is_dir() and not any(entry.iterdir())
+        return entry == self.environment or entry.suffix == ".tmp"
+
+    def prepare(self) -> None:
+        """Makes the folders that are missing.
+
+        Raises:
+            UserError: a symbolic link in its place leads out of the run's folder.
+            RunStopped: they cannot be made.
+        """
+        self.check_links()
+        try:
+            for name in _FOLDERS:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.stopped(error, self.path, self.path) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside the ``with`` block no other process (or trainer of this one) may train here; the system frees it on any death.
+
+        Raises:
+            UserError: somebody trains here already.
+        """
+        path = self.path.resolve() / ".lock"
+        busy = UserError(f"another process trains in {self.path}; wait for it, or stop it")
+        if path in _held:
+            raise busy
+        with files.writing(path, self.path):
+            lock = files.open_own(path)
+        with lock as file:
+            try:
+                # a record lock belongs to this process alone: loader workers that outlive it do not hold it
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise busy from error
+            _held.add(path)
+            try:
+                yield
+            finally:
+                _held.discard(path)
+
+
+def _leads_into(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # it leads to itself
+        return False
+
+
+def versions(plugins: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of what the numbers of a run depend on: Python, the main packages, and the plugins given."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return {**found, **(plugins or {})}
+
+
+def describe_environment(plugins: Mapping[str, str]) -> dict[str, Any]:
+    """Contents of ``environment.json``: versions, machine, devices, and how the process was started."""
+    return {
+        "versions": versions(plugins),
+        "plugins": dict(plugins),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "command": sys.argv,
+    }

@@ -1,0 +1,81 @@
+"""Where a run is: everything that is counted, saved with every checkpoint and taken back from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from omnimask.data.planner import Cursor
+
+
+@dataclasses.dataclass
+class Counters:
+    """Counters of one run.
+
+    Args:
+        step: optimiser steps taken, skipped ones included; the index of the next step.
+        cursor: where in the stream the next step starts.
+        attempt: 1 for a new run, one more with every resume.
+        tokens, samples: trained on so far, by all ranks.
+        seconds: spent in steps, without validations and checkpoints.
+        skipped_steps: steps that left the weights alone, mostly because a number was not finite.
+        failures_in_row: steps with non-finite numbers since the last good one.
+        bad_samples: how often every unreadable sample was met, by key.
+        retries: how often reading was tried again, of all ranks.
+        loss: of the last step that was not skipped.
+        validation_loss: the last one.
+        validation_scores: of that validation, by term and name.
+        best_step, best_loss, best_scores: the smallest validation loss, when that was, and the scores then.
+        validations_without_gain: in a row, since the smallest validation loss.
+        scored_samples: held-out samples in every validation; None: not known.
+    """
+
+    step: int = 0
+    cursor: Cursor = dataclasses.field(default_factory=Cursor)
+    attempt: int = 1
+    tokens: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    skipped_steps: int = 0
+    failures_in_row: int = 0
+    bad_samples: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    retries: int = 0
+    loss: float | None = None
+    validation_loss: float | None = None
+    best_step: int | None = None
+    best_loss: float | None = None
+    validation_scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict[str, dict[str, float]])
+    best_scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict[str, dict[str, float]])
+    validations_without_gain: int = 0
+    scored_samples: int | None = None
+
+    def monitor(self, validation_loss: float) -> bool:
+        """Take note of the loss of a validation; return whether it is the smallest so far. NaN never is."""
+        is_best = validation_loss < (math.inf if self.best_loss is None else self.best_loss)
+        self.validations_without_gain = 0 if is_best else self.validations_without_gain + 1
+        if is_best:
+            self.best_loss, self.best_step, self.best_scores = validation_loss, self.step, self.validation_scores
+        return is_best
+
+    def forget_best(self) -> None:
+        """The next validation is the best one."""
+        self.best_loss, self.best_step, self.best_scores = None, None, {}
+        self.validations_without_gain = 0
+
+    def ends_early(self, patience: int | None) -> bool:
+        """Whether ``train.patience`` is used up."""
+        return patience is not None and self.validations_without_gain >= patience
+
+    def is_over(self, steps: int, patience: int | None) -> bool:
+        """Whether no step is left to take."""
+        return self.step >= steps or self.ends_early(patience)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Counters:
+        return cls(**{**values, "cursor": Cursor(**values["cursor"])})

@@ -1,0 +1,308 @@
+"""The processes that train together: who they are, and what they agree on. One process is the usual case, and agrees with itself.
+
+Host numbers are exchanged over gloo, whatever the device; :mod:`omnimask.training.devices.replicas` exchanges gradients.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from omnimask.errors import BrokenContract, Interrupted, NothingToLearn, RunStopped, UserError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Name: TypeAlias = tuple[str, ...]
+"""Of a number that is summed over ranks."""
+
+SETUP = timedelta(days=1)
+"""How long processes wait for each other before the first step, while one of them may be looking through a large data set."""
+_PATIENCE = 3.0
+"""Seconds in which the processes that are left say so, when one is lost."""
+_KINDS: Sequence[type[Exception]] = (BrokenContract, NothingToLearn, RunStopped, UserError)  # the first that fits
+_BROKEN = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out", "broken pipe")
+"""What torch's messages say, in lower case, when a process of the group is gone or does not answer."""
+
+
+class Ranks:
+    """A process that trains alone: rank 0 of 1. The base of :class:`Joined`.
+
+    Attributes:
+        rank, world: number of this process among all of them.
+        local_rank: among those of this machine; the number of its device.
+    """
+
+    rank = 0
+    world = 1
+    local_rank = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and shows what all have in common."""
+        return self.rank == 0
+
+    def open(self, device: torch.device, seconds: float) -> None:
+        """Makes the groups for training, where no process waits longer than ``seconds`` for another."""
+
+    def sums(self, values: Mapping[Name, float], failure: Exception | None = None, *, kind: str = "step") -> dict[Name, float]:
+        """Sums over all ranks by name, where names may differ by rank.
+
+        Args:
+            values: of this rank.
+            failure: why this rank cannot go on; then none does.
+            kind: of the values; one kind has about the same names every time.
+
+        Raises:
+            RunStopped: a rank cannot go on.
+        """
+        if failure is not None:
+            raise failure
+        return dict(values)
+
+    def largest(self, values: Sequence[int]) -> list[int]:
+        """The largest over all ranks of every number, which is at least 0."""
+        return list(values)
+
+    def gathered(self, value: T) -> list[T]:
+        """Every rank's value, in their order."""
+        return [value]
+
+    def agree(self, error: Exception | None) -> None:
+        """Raises if any rank has an error: its own where there is one, else one of its kind. Only one rank's shall be shown."""
+        if error is not None:
+            raise error
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What rank 0 makes, for all; its error is everyone's."""
+        return make()
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """After the ``with`` block all ranks are here, or all have an error."""
+        error: Exception | None = None
+        try:
+            yield
+        except tuple(_KINDS) as reason:
+            error = reason
+        self.agree(error)
+
+    @contextmanager
+    def alike(self) -> Generator[None]:
+        """Inside the ``with`` block all ranks do the same, so that an error is everyone's; rank 0 shows it."""
+        try:
+            yield
+        except tuple(_KINDS) as reason:
+            raise reason if self.is_first else told(reason) from reason
+
+    @contextmanager
+    def guarded(self) -> Generator[None]:
+        """Inside the ``with`` block, a broken connection becomes a ``RunStopped`` that names the ranks that are gone."""
+        yield
+
+    def add(self, tensor: torch.Tensor) -> Any:
+        """Begins to sum a tensor, which lies on the device, over all ranks in place; ``wait()`` of the result ends it."""
+        return _Done()
+
+    def spread(self, tensor: torch.Tensor) -> None:
+        """Rank 0's tensor, for all, in place."""
+
+
+class _Done:
+    def wait(self) -> None:
+        """Nothing to wait for."""
+
+
+class Joined(Ranks):
+    """One of several processes, in torch's process group."""
+
+    def __init__(self, store: Store) -> None:
+        self.rank = dist.get_rank()
+        self.world = dist.get_world_size()
+        self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        self._store = store
+        self._host: dist.ProcessGroup | None = None  # the default group
+        self._device: dist.ProcessGroup | None = None
+        self._saving: dist.ProcessGroup | None = None
+        self._names: dict[str, list[Name]] = {}
+
+    @property
+    def device_group(self) -> dist.ProcessGroup | None:
+        """For tensors on the device."""
+        return self._device
+
+    @property
+    def saving_group(self) -> dist.ProcessGroup | None:
+        """For threads that write checkpoints while the others are in use."""
+        return self._saving
+
+    def open(self, device: torch.device, seconds: float) -> None:
+        patience = timedelta(seconds=seconds)
+        self._saving = _group("gloo", patience)
+        self._host = _group("gloo", patience)
+        self._device = _group("nccl", patience) if device.type == "cuda" else self._host
+
+    def sums(self, values: Mapping[Name, float], failure: Exception | None = None, *, kind: str = "step") -> dict[Name, float]:
+        names = self._names.setdefault(kind, [])
+        is_new = not values.keys() <= set(names)
+        numbers = torch.tensor([failure is not None, is_new, *(values.get(name, 0.0) for name in names)], dtype=torch.float64)
+        dist.all_reduce(numbers, group=self._host)
+        failed, new, *found = numbers.tolist()
+        if failed:
+            self.agree(failure)
+        if new:
+            self._names[kind] = sorted(set().union(*self.gathered([*names, *values])))
+            return self.sums(values, kind=kind)
+        return dict(zip(names, found, strict=True))
+
+    def largest(self, values: Sequence[int]) -> list[int]:
+        numbers = torch.tensor(values, dtype=torch.int32)
+        dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self._host)
+        return numbers.tolist()
+
+    def gathered(self, value: T) -> list[T]:
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value, group=self._host)
+        return found
+
+    def agree(self, error: Exception | None) -> None:
+        mine = 0 if error is None else (self.world - self.rank) * (len(_KINDS) + 1) + _kind(error)
+        (worst,) = self.largest([mine])
+        if not worst:
+            return
+        rest, kind = divmod(worst, len(_KINDS) + 1)
+        culprit = self.world - rest
+        if error is not None:
+            raise error if culprit == self.rank else told(error)
+        raise told(_KINDS[kind](f"rank {culprit} cannot go on; its message says why"))
+
+    def first(self, make: Callable[[], T]) -> T:
+        value: list[Any] = [None]
+        with self.together():
+            if self.is_first:
+                value = [make()]
+        dist.broadcast_object_list(value, 0, group=self._host)
+        return value[0]
+
+    @contextmanager
+    def guarded(self) -> Generator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, RunStopped) or not is_broken(error):
+                raise
+            gone, shows = self._missing()
+            who = f"rank {', '.join(map(str, gone))} is gone or does not answer" if gone else "the connection to another rank broke"
+            stopped = RunStopped(
+                f"{who} (of {self.world}); checkpoints written before are intact. The cause: {' '.join(str(error).split())}"
+            )
+            raise stopped if shows else told(stopped) from error
+
+    def _missing(self) -> tuple[list[int], bool]:
+        """Ranks that do not say that they are still there, and whether this rank is the first of the others."""
+        names = {rank: f"omnimask/left/{rank}" for rank in range(self.world)}
+        try:
+            self._store.set(names[self.rank], "1")
+            end = time.monotonic() + _PATIENCE
+            while time.monotonic() < end and not self._store.check(list(names.values())):
+                time.sleep(0.1)
+            left = [rank for rank, name in names.items() if self._store.check([name])]
+        except RuntimeError:  # the store is gone too; rank 0's process may have held it
+            return [0] if self.rank else [], True
+        return [rank for rank in names if rank not in left], self.rank == min(left)
+
+    def add(self, tensor: torch.Tensor) -> Any:
+        return dist.all_reduce(tensor, group=self._device, async_op=True)
+
+    def spread(self, tensor: torch.Tensor) -> None:
+        dist.broadcast(tensor, 0, group=self._host if tensor.device.type == "cpu" else self._device)
+
+
+def _group(backend: str, patience: timedelta) -> dist.ProcessGroup:
+    made: Any = dist.new_group(backend=backend, timeout=patience)
+    return made
+
+
+def _kind(error: Exception) -> int:
+    return next(number for number, kind in enumerate(_KINDS) if isinstance(error, kind))
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether an error of torch's means that another process is gone or does not answer."""
+    message = str(error).lower()
+    return isinstance(error, dist.DistError) or any(words in message for words in _BROKEN)
+
+
+def told(error: Exception) -> Exception:
+    """The error, which another rank shows."""
+    error.is_told = True  # pyright: ignore[reportAttributeAccessIssue]
+    return error
+
+
+def num_processes() -> int:
+    """How many processes ``torchrun`` or ``--devices`` started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def alone() -> Ranks:
+    """This process, which must have been started alone.
+
+    Raises:
+        UserError: it is one of several.
+    """
+    if num_processes() > 1:
+        raise UserError(f"this is one of {num_processes()} processes; train inside `with omnimask.training.devices.ranks.joined()`")
+    return Ranks()
+
+
+_current: list[Joined] = []
+
+
+def current() -> Ranks:
+    """The processes that were joined, else this process alone.
+
+    Raises:
+        UserError: it is one of several that did not join each other.
+    """
+    return _current[0] if _current else alone()
+
+
+@contextmanager
+def joined() -> Generator[Ranks]:
+    """This process among those that were started together; alone if it was started alone.
+
+    Inside the ``with`` block all of them talk to each other; within another one it is the same.
+    """
+    if num_processes() == 1:
+        yield Ranks()
+        return
+    if _current:
+        yield _current[0]
+        return
+    store, rank, world = next(rendezvous("env://", timeout=SETUP))
+    dist.init_process_group("gloo", store=PrefixStore("omnimask/group", store), rank=rank, world_size=world, timeout=SETUP)
+    ranks = Joined(store)
+    _current.append(ranks)
+    is_broken_off = True
+    try:
+        with ranks.guarded():
+            yield ranks
+        is_broken_off = False
+    except (UserError, Interrupted):
+        is_broken_off = False
+        raise
+    finally:
+        _current.clear()
+        if not is_broken_off:  # otherwise a group may wait for one that is gone
+            dist.destroy_process_group()

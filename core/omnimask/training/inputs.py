@@ -1,0 +1,70 @@
+"""What a trainer is made of, beside the model and the recipe's ``train:`` section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+
+from omnimask.data.config import BadSamples
+from omnimask.data.loader import LoadedStep
+from omnimask.data.planner import Cursor
+from omnimask.interfaces import MaskedBatch
+from omnimask.registry import Registry
+from omnimask.training.checkpoints.run_directory import RunDirectory
+from omnimask.training.devices.ranks import Ranks, current
+from omnimask.training.validation import Scored
+
+Steps: TypeAlias = Callable[[Cursor, int], Iterable[LoadedStep]]
+ScoresByTerm: TypeAlias = Mapping[str, Mapping[str, float]]
+"""By term and name."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """This rank's share of the training steps and of the held-out batches.
+
+    Attributes:
+        steps: ``(cursor, first step) -> LoadedSteps`` up to the end of the run, the same for the same arguments.
+        validation: gives the same held-out batches at every call; None for a run without validation.
+        num_samples: size of the training set, for the share in ``max_bad``.
+        max_bad: how many unreadable samples are tolerated.
+        left_out: reasons by key of held-out samples that cannot be read; validations add to it.
+        baselines: scores of predictions that need no model; called once, after the first validation that has scores.
+        scored: how many held-out samples ``validation`` gives, of how many; None: unknown.
+    """
+
+    steps: Steps
+    validation: Callable[[], Iterable[MaskedBatch]] | None = None
+    num_samples: int | None = None
+    max_bad: BadSamples = field(default_factory=BadSamples)
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    baselines: Callable[[], ScoresByTerm] | None = None
+    scored: Scored | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where and how a run is trained.
+
+    Attributes:
+        directory: of the run.
+        device: of the model.
+        seed: torch's generators are seeded from it at every step.
+        ranks: processes that train together; default: those that joined, or this process alone.
+        plugins: versions by distribution, recorded with every checkpoint.
+        notes: files by name, kept in every checkpoint.
+        show: whether progress is displayed on stderr.
+        registry: whose observers watch the run; default: what is installed.
+    """
+
+    directory: RunDirectory
+    device: torch.device
+    seed: int = 0
+    ranks: Ranks = field(default_factory=current)
+    plugins: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    show: bool = True
+    registry: Registry | None = None

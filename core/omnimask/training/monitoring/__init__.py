@@ -1,0 +1,1 @@
+"""Metrics, logs, progress display and observers."""

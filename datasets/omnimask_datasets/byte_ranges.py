@@ -1,0 +1,223 @@
+"""Samples that are ranges of bytes in files: found by one pass over the files, kept in the cache, read one by one. N ranges."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.cache import cache_folder, keep
+from omnimask.files import identity, is_settled
+from omnimask_datasets.sources import Source, unpacked
+
+logger = logging.getLogger(f"omnimask.{__name__}")
+
+Scan: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[int, int, int]]]
+"""From the lines of a file, ends included, to (start, stop, line): bytes and the number, from 1, of the line that they begin in."""
+
+_FORMAT = 2
+_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF8_MARK = b"\xef\xbb\xbf"
+_LARGEST = 2**32 - 1
+_CHECKED = 4096
+_SECONDS = 10.0
+"""Between lines of the log that tell how far the pass is."""
+"""Lines between two looks at the clock."""
+
+
+class BadLine(ValueError):
+    """What makes a whole file useless stands in one of its lines, counted from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges of the files ``sources`` (F), in order. ``first`` (F + 1,) number of each file's first range; ``start``, ``size``
+    and ``line`` (N,); ``digest`` of the files' names and contents and of how they were divided."""
+
+    sources: tuple[Source, ...]
+    first: NDArray[np.int64]
+    start: NDArray[np.int64]
+    size: NDArray[np.uint32]
+    line: NDArray[np.uint32]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def source(self, index: int) -> Source:
+        """The file that a range lies in."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} samples, and no number {index}")
+        return self.sources[int(np.searchsorted(self.first, index, side="right")) - 1]
+
+    def name(self, index: int) -> str:
+        """``file:line``."""
+        return f"{self.source(index).name}:{self.line[index]}"
+
+    def read(self, index: int) -> bytes:
+        """The bytes of one range.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: its size is not what it was.
+        """
+        source = self.source(index)
+        with source.path.open("rb", buffering=0) as stream:
+            if (size := stream.seek(0, io.SEEK_END)) != source.size:
+                raise ValueError(f"{source.name} has {size:,} bytes, and had {source.size:,} when the run began")
+            stream.seek(int(self.start[index]))
+            return _read(stream, int(self.size[index]))
+
+
+def by_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
+    """Every line that is not blank."""
+    start = 0
+    for number, line in enumerate(lines, 1):
+        if not _is_blank(line):
+            yield start, start + len(line.rstrip(b"\r\n")), number
+        start += len(line)
+
+
+def by_blank_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
+    """What stands between blank lines."""
+    start = stop = begun = place = 0
+    for number, line in enumerate(lines, 1):
+        if not _is_blank(line):
+            if not begun:
+                start, begun = place, number
+            stop = place + len(line.rstrip(b"\r\n"))
+        elif begun:
+            yield start, stop, begun
+            begun = 0
+        place += len(line)
+    if begun:
+        yield start, stop, begun
+
+
+def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
+    """The ranges of files, from the cache if the files are as they were.
+
+    Args:
+        sources: which may be packed.
+        scan: divides one file.
+        scheme: names what ``scan`` does, for the cache's key.
+
+    Raises:
+        ValueError: a file cannot be read, is UTF-16, cannot be divided, or has a range of 4 GiB.
+    """
+    opened = tuple(unpacked(source) for source in sources)
+    statuses = [_status(source) for source in opened]
+    identities = [(source.name, *identity(source.path, status)) for source, status in zip(opened, statuses, strict=True)]
+    key = repr((_FORMAT, scheme, identities))
+    file = cache_folder() / "ranges" / f"{blake2b(key.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}.npz"
+    found = _kept(file, opened)
+    if found is None:
+        found = _scan_all(opened, scan, scheme)
+        if not all(source.is_packed or is_settled(status) for source, status in zip(sources, statuses, strict=True)):
+            return found
+        parts = {"first": found.first, "start": found.start, "size": found.size, "line": found.line}
+        head = np.frombuffer(json.dumps({"digest": found.digest}).encode(), np.uint8)
+        keep(file, lambda stream: np.savez(stream, head=head, **parts), "places of samples in files")
+    return found
+
+
+def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
+    progress = _Progress(sum(source.size for source in sources))
+    digest = blake2b(scheme.encode(), digest_size=16)
+    found: list[NDArray[np.int64]] = []
+    for source in sources:
+        content = blake2b(digest_size=16)
+        try:
+            with source.path.open("rb") as stream:
+                found.append(_as_array(scan(_watched(stream, content.update, source, progress))))
+        except BadLine as error:
+            raise ValueError(f"{source.name}:{error.line}: {error}") from error
+        except OSError as error:
+            raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
+        digest.update(f"{source.name}\0".encode("utf-8", "surrogateescape") + content.digest())
+    start, stop, line = np.concatenate([np.zeros((0, 3), np.int64), *found]).T
+    if len(start) and (stop - start).max() > _LARGEST:
+        raise ValueError(f"a sample has {(stop - start).max():,} bytes; at most {_LARGEST:,} are read")
+    first = np.cumsum([0, *(len(places) for places in found)])
+    return Ranges(sources, first, start.copy(), (stop - start).astype(np.uint32), line.astype(np.uint32), digest.hexdigest())
+
+
+def _as_array(places: Iterator[tuple[int, int, int]]) -> NDArray[np.int64]:
+    """(n, 3), made without a list of tuples in between."""
+    return np.fromiter(itertools.chain.from_iterable(places), np.int64).reshape(-1, 3)
+
+
+class _Progress:
+    """Logs every ten seconds how much of the files was looked at."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self._lines, self._last = total, 0, 0, time.monotonic()
+
+    def __call__(self, size: int) -> None:
+        self.done, self._lines = self.done + size, self._lines + 1
+        if self._lines % _CHECKED == 0 and time.monotonic() - self._last >= _SECONDS:
+            self._last = time.monotonic()
+            logger.info("looking for samples: %.2f of %.2f GB; later runs reuse what is found", self.done / 1e9, self.total / 1e9)
+
+
+def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _Progress) -> Iterator[bytes]:
+    """The lines, which ``update`` sees too.
+
+    Raises:
+        ValueError: they are UTF-16 or UTF-32, whose ends of lines are others.
+    """
+    for number, line in enumerate(lines):
+        if not number and line.startswith(_MARKS):
+            raise ValueError(f"{source.path} is UTF-16 or UTF-32, which cannot be divided into lines; save it as UTF-8")
+        update(line)
+        progress(len(line))
+        yield line
+
+
+def _is_blank(line: bytes) -> bool:
+    return not line.removeprefix(_UTF8_MARK).strip()
+
+
+def _status(source: Source) -> os.stat_result:
+    try:
+        return source.path.stat()
+    except OSError as error:
+        raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
+
+
+def _kept(file: Path, sources: tuple[Source, ...]) -> Ranges | None:
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            digest = json.loads(kept["head"].tobytes())["digest"]
+            ranges = Ranges(sources, kept["first"], kept["start"], kept["size"], kept["line"], digest)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning("%s is damaged (%s), and samples are looked for anew", file, error)
+        return None
+    return ranges
+
+
+def _read(stream: io.RawIOBase, size: int) -> bytes:
+    """All of ``size`` bytes, which one call of an unbuffered stream may give only a part of."""
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

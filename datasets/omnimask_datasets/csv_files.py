@@ -1,0 +1,186 @@
+"""Tables in CSV files as a data set."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from omnimask.interfaces import Context
+from omnimask_datasets.byte_ranges import BadLine, find_ranges
+from omnimask_datasets.rows import RangeRows, check_column
+from omnimask_datasets.sources import Source, extension_of, find_sources, unpacked
+
+csv.field_size_limit(2**31 - 1)  # without this a cell of more than 128 KiB is an error
+
+_TABS = (".tsv", ".tab")
+_UTF8_MARK = b"\xef\xbb\xbf"
+_HEADER_LINES = 1000
+"""Lines, blank ones mostly, among which the names of the columns stand."""
+_MANY_LINES = 10
+_REMEDY = "close it, or read cells without quotes (quote: null)"
+
+
+class Csv(RangeRows):
+    """The rows of a file, or of the files of a folder that end in .csv, .tsv, .tab or these and .gz, in UTF-8.
+
+    The first line of every file names the columns; gives every cell as text, by column. Quoted cells may hold delimiters and line
+    ends. A quote that is never closed would swallow rows, so it is an error that names file and line. Blank lines are left out.
+    Rows are read one by one, whatever the file's size; packed files are unpacked into the cache.
+
+    Args:
+        path: a folder, or one file, whatever it ends in.
+        key: the column whose values name the samples; null: they are named by file and line.
+        labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
+        delimiter: one character between cells; null: a tab where files end in .tsv or .tab, else a comma.
+        quote: the character around quoted cells; null: cells are read as they are, and every line is a row.
+        cell_lines: line ends that a quoted cell may hold; with more, its quote counts as one that is never closed.
+        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
+    """
+
+    extensions: ClassVar[tuple[str, ...]] = (".csv", *_TABS)
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        path: Path,
+        key: str | None = None,
+        labels: str | None = None,
+        delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None,
+        quote: Annotated[str, Field(min_length=1, max_length=1)] | None = '"',
+        cell_lines: Annotated[int, Field(ge=1)] = 1000,
+        follow_links: bool = False,
+    ) -> None:
+        del context
+        sources = [unpacked(source) for source in find_sources(path, self.extensions, follow_links=follow_links)]
+        self.form = Form(delimiter or _delimiter(sources, path), quote)
+        self.headers = {source.name: _header(source, self.form) for source in sources}
+        for name, header in self.headers.items():
+            check_column(key, header, name)
+            check_column(labels, header, name)
+        scan = functools.partial(by_row, form=self.form, most_lines=cell_lines)
+        ranges = find_ranges(sources, scan, f"csv {self.form} {cell_lines}")
+        if not len(ranges):
+            raise ValueError(f"{path} has no rows below the names of its columns")
+        super().__init__(ranges, key, labels)
+
+    def parse(self, index: int, data: bytes) -> dict[str, Any]:
+        """The cells of a row, by column."""
+        header, cells = self.headers[self.ranges.source(index).name], self.form.cells(data)
+        if len(cells) != len(header):
+            raise ValueError(f"the row has {len(cells)} cells, and the file's first line names {len(header)} columns")
+        return dict(zip(header, cells, strict=True))
+
+
+@dataclass(frozen=True)
+class Form:
+    """How cells are told apart: by which delimiter, and in which quotes (None: there are none)."""
+
+    delimiter: str
+    quote: str | None
+
+    def reader(self, lines: Iterable[str]) -> Any:
+        """Python's reader of CSV, strict."""
+        quoting = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
+        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote or '"', quoting=quoting, strict=True)
+
+    def cells(self, data: bytes) -> list[str]:
+        """The one row in ``data``. Raises ``ValueError`` where it is no UTF-8 or breaks the rules of quoting."""
+        try:
+            return next(self.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+        except csv.Error as error:
+            raise ValueError(f"the row breaks the rules of CSV: {error}") from error
+
+
+def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[tuple[int, int, int]]:
+    """Where the rows of a table lie, without the first one, which names the columns: (start, stop, line).
+
+    A row in one line that breaks the rules of quoting is one too; reading it fails again.
+
+    Raises:
+        BadLine: a quoted cell swallows the lines behind it.
+    """
+    place = count = 0
+    row: list[str] = []
+
+    def texts() -> Iterator[str]:
+        nonlocal place, count
+        for line in lines:
+            place, count = place + len(line), count + 1
+            row.append((line.removeprefix(_UTF8_MARK) if count == 1 else line).decode("latin-1"))
+            if len(row) > most_lines + 1:
+                raise _Swallowed(f"a quoted cell goes on for more than {most_lines:,} lines")
+            yield row[-1]
+
+    # Bytes that are no UTF-8 make one row bad, and not the whole file: quotes, delimiters and line ends are ASCII.
+    reader = form.reader(texts())
+    width = 0
+    while True:
+        row.clear()
+        start, line = place, count + 1
+        try:
+            cells: list[str] | None = next(reader)
+        except StopIteration:
+            return
+        except _Swallowed as error:
+            raise BadLine(line, f"{error}; {_REMEDY}, or raise cell_lines") from error
+        except csv.Error as error:
+            cells = None
+            if len(row) > 1 or "unexpected end" in str(error):
+                raise BadLine(line, f"a quote in the row is not closed in {_lines(row)} ({error}); {_REMEDY}") from error
+        if len(row) > 1 and _holds_rows(row, width, form.delimiter):
+            raise BadLine(line, f"a quoted cell swallows {_lines(row)} that look like rows; {_REMEDY}")
+        if cells != []:
+            if width:
+                yield start, place, line
+            width = width or len(cells or ())
+
+
+class _Swallowed(Exception):
+    """A row has more lines than it may."""
+
+
+def _holds_rows(lines: Sequence[str], width: int, delimiter: str) -> bool:
+    """Whether the lines of one row have as many delimiters as a row each: all of them between tabs, most of many between others,
+    since prose has commas too."""
+    if width < 2:
+        return False
+    are_rows = [line.count(delimiter) == width - 1 for line in lines]
+    return all(are_rows) if delimiter == "\t" else len(lines) >= _MANY_LINES and sum(are_rows) >= 0.9 * len(lines)
+
+
+def _lines(row: Sequence[str]) -> str:
+    return "the 1 line" if len(row) == 1 else f"the {len(row):,} lines"
+
+
+def _header(source: Source, form: Form) -> list[str]:
+    try:
+        with source.path.open("rb") as stream:
+            lines = (line.decode("utf-8-sig") for line in itertools.islice(stream, _HEADER_LINES))
+            header = next((cells for cells in form.reader(lines) if cells), None)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the names of the columns of {source.name} cannot be read: {error}") from error
+    except csv.Error as error:
+        message = f"the names of the columns of {source.name} cannot be read: {error}, in its first lines; {_REMEDY}"
+        raise ValueError(message) from error
+    if header is None:
+        raise ValueError(f"{source.name} is empty; its first line must name its columns")
+    names = [name.strip() for name in header]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{source.name}: the column {doubled[0]!r} comes twice")
+    return names
+
+
+def _delimiter(sources: Sequence[Source], path: Path) -> str:
+    is_tab = {extension_of(source.name) in _TABS for source in sources}
+    if len(is_tab) > 1:
+        raise ValueError(f"{path} holds files with commas and files with tabs; give delimiter, or the path of one kind")
+    return "\t" if is_tab == {True} else ","

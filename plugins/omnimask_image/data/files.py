@@ -1,0 +1,34 @@
+"""Image files in a folder or in a zip file."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from omnimask_datasets.archive import ZipArchive
+from omnimask_datasets.folder import FileFolder
+from omnimask_image.decode.pillow_decoder import PillowDecoder
+
+
+class ImageFolder(FileFolder):
+    """The image files of a folder and its sub-folders; ``label`` is the name of the first sub-folder, where there is one.
+
+    Args:
+        path: the folder.
+        follow_links: whether links to folders outside of it are followed. Links to files always are.
+    """
+
+    extensions: ClassVar[tuple[str, ...]] = PillowDecoder.extensions
+    field: ClassVar[str] = "image"
+
+
+class ImageZip(ZipArchive):
+    """The image files in a zip file, read in place; ``label`` is what its table of labels says, or the first folder's name.
+
+    Args:
+        path: the zip file.
+        labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
+            ``labels.csv`` where the archive has it, else folders are the labels.
+    """
+
+    extensions: ClassVar[tuple[str, ...]] = PillowDecoder.extensions
+    field: ClassVar[str] = "image"

@@ -1,0 +1,116 @@
+"""What a folder of pictures holds: how many, how large, in colour or not, and which cannot be read."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from statistics import median_low
+
+import numpy as np
+
+from omnimask.interfaces import Context
+from omnimask.suggest import describe_unreadable
+from omnimask_image.data.files import ImageFolder
+from omnimask_image.decode.pillow_decoder import PillowDecoder
+
+SAMPLE = 200
+"""At most so many files are opened."""
+MOST_PIXELS = 10**9
+"""No more are opened once so many pixels were read: some ten seconds of decoding."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """``sizes`` (height, width) in pixels of the files that were read; ``num_grey`` of them have three equal channels.
+
+    ``labels`` counts files by label, ``unreadable`` pairs names with reasons, ``left_out`` tells of files with other endings, and
+    ``splits`` are the first sub-folders where those are train, val, test or the like.
+    """
+
+    endings: Counter[str]
+    labels: Counter[str]
+    sizes: tuple[tuple[int, int], ...]
+    num_grey: int
+    unreadable: tuple[tuple[str, str], ...]
+    left_out: str = "none"
+    splits: tuple[str, ...] = ()
+
+    @property
+    def num_files(self) -> int:
+        return sum(self.endings.values())
+
+    @property
+    def num_looked_at(self) -> int:
+        return len(self.sizes) + len(self.unreadable)
+
+    @property
+    def short_side(self) -> int:
+        """The median of the shorter sides, in pixels."""
+        return median_low(min(size) for size in self.sizes)
+
+    @property
+    def smallest_side(self) -> int:
+        return min(min(size) for size in self.sizes)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether no file that was read has colour."""
+        return self.num_grey == len(self.sizes)
+
+    def summary(self) -> dict[str, str]:
+        """What a person wants to check, by name."""
+        by_area = sorted(self.sizes, key=lambda size: size[0] * size[1])
+        middle = tuple(median_low(sides) for sides in zip(*self.sizes, strict=True))
+        return {
+            "files": f"{self.num_files:,}: " + ", ".join(f"{number:,} {ending}" for ending, number in self.endings.most_common()),
+            "looked at": f"{self.num_looked_at:,}",
+            "height x width": f"median {_pixels(middle)}, smallest {_pixels(by_area[0])}, largest {_pixels(by_area[-1])}",
+            "greyscale": f"{self.num_grey / len(self.sizes):.0%}",
+            "left out": self.left_out,
+            **({"splits": f"{', '.join(self.splits)}: all are trained on; give the folder of one instead"} if self.splits else {}),
+            "labels": _counted(self.labels, 5) if self.labels else "none: no sub-folders",
+            "unreadable": describe_unreadable(self.unreadable, self.num_looked_at),
+        }
+
+
+def survey(folder: Path) -> Survey | None:
+    """Looks at a folder's pictures; None if it holds none.
+
+    Raises:
+        ValueError: none of those looked at can be read.
+    """
+    try:
+        dataset = ImageFolder(Context(), path=folder)
+    except ValueError:
+        return None
+    sizes: list[tuple[int, int]] = []
+    num_grey = 0
+    unreadable: list[tuple[str, str]] = []
+    decode = PillowDecoder(Context())
+    for index in random.Random(0).sample(range(len(dataset)), min(SAMPLE, len(dataset))):
+        if sum(height * width for height, width in sizes) > MOST_PIXELS:
+            break
+        try:
+            pixels = decode(dataset[index]["image"])
+        except (OSError, ValueError) as error:
+            unreadable.append((dataset.key(index), str(error)))
+            continue
+        sizes.append(pixels.shape[:2])
+        num_grey += bool(np.all(pixels == pixels[:, :, :1]))
+    if not sizes:
+        name, reason = unreadable[0]
+        raise ValueError(f"{len(dataset):,} files look like pictures, and none of {len(unreadable)} can be read: {name}: {reason}")
+    endings = Counter(PurePosixPath(name).suffix.lower() for name in dataset.names)
+    labels = Counter(label for name in dataset.names if (label := dataset.labels(name)) is not None)
+    return Survey(endings, labels, tuple(sizes), num_grey, tuple(unreadable), dataset.left_out, dataset.labels.splits)
+
+
+def _pixels(size: tuple[int, ...]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _counted(counter: Counter[str], most: int) -> str:
+    shown = ", ".join(f"{name} {number:,}" for name, number in counter.most_common(most))
+    return f"{len(counter)} from sub-folders: {shown}" + (", ..." if len(counter) > most else "")

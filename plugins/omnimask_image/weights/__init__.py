@@ -1,0 +1,1 @@
+"""Weights of `transformers` models: initializers and exporters."""

@@ -1,0 +1,1 @@
+"""Recipes for texts, or for a folder with a masked language model."""

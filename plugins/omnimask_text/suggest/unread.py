@@ -1,0 +1,52 @@
+"""What a configuration of `transformers` says that has no counterpart in a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omnimask_text.weights.hf_configs import FULL, SLIDING, global_every, modernbert_read
+
+_BERT = {
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+_MODERNBERT = {
+    "hidden_activation": "gelu",
+    "classifier_activation": "gelu",
+    "norm_bias": False,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "classifier_bias": False,
+    "decoder_bias": True,
+    "tie_word_embeddings": True,
+}
+
+
+def bert_unread(config: Mapping[str, Any]) -> list[str]:
+    """Entries of a BERT or RoBERTa configuration that no recipe can say, as ``key: value``."""
+    return _other_than(_BERT, config)
+
+
+def modernbert_unread(config: Mapping[str, Any]) -> list[str]:
+    """As :func:`bert_unread`, of a ModernBERT configuration, whichever version wrote it."""
+    found, settings = _other_than(_MODERNBERT, config), modernbert_read(config)
+    if config.get("rope_scaling"):
+        found.append(f"rope_scaling: {config['rope_scaling']!r} (rotary positions are scaled)")
+    ropes: Mapping[str, Any] = config.get("rope_parameters") or {}
+    for kind in (FULL, SLIDING):
+        if (rope := (ropes.get(kind) or {}).get("rope_type", "default")) != "default":
+            found.append(f"rope_parameters.{kind}.rope_type: {rope!r} (rotary positions are scaled)")
+    if global_every(settings["layer_types"]) is None:
+        full = ", ".join(str(number) for number, kind in enumerate(settings["layer_types"]) if kind == FULL) or "none"
+        found.append(f"layer_types: full attention in blocks {full} (not in the first and every so-manieth after it)")
+    if (window := settings["local_attention"]) is not None and (window < 2 or window % 2):
+        found.append(f"local_attention: {window!r} (a window is even)")
+    return found
+
+
+def _other_than(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    return [f"{key}: {config[key]!r}" for key, value in wanted.items() if config.get(key, value) != value]

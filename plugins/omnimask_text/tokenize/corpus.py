@@ -1,0 +1,85 @@
+"""Text files as a stream of pieces that fit into memory. Imports neither torch nor a library of tokenizers."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from omnimask.files import endings, log_left_out, walk
+
+EXTENSIONS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+"""Endings of text files."""
+_PACKED = ".gz"
+_CHUNK = 1 << 16
+"""Characters that are held at once; a chunk ends with a line where lines are shorter."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The text of files in UTF-8, in a fixed order; calling it gives chunks of whole lines, of 64 thousand characters or so."""
+
+    files: tuple[Path, ...]
+
+    def __call__(self) -> Iterator[str]:
+        """Chunks of text.
+
+        Raises:
+            ValueError: a file cannot be read, or is not UTF-8; it names the file and the byte.
+        """
+        for file in self.files:
+            yield from _chunks(file)
+
+
+def find_corpus(path: Path) -> Corpus:
+    """One file of any name, or the text files of a folder and its sub-folders; those ending in ``.gz`` are unpacked.
+
+    Raises:
+        ValueError: there is no such file or folder, or the folder holds no text files.
+    """
+    path = path.expanduser()
+    if path.is_file():
+        return Corpus((path,))
+    if not path.is_dir():
+        raise ValueError(f"there is no file or folder {path} (looked in {Path.cwd()})")
+    names = sorted(name for name, _ in walk(path))
+    chosen = [name for name in names if PurePosixPath(name.lower().removesuffix(_PACKED)).suffix in EXTENSIONS]
+    if not chosen:
+        others = f"found {len(names)} other files: {endings(names)}" if names else "it holds no files"
+        raise ValueError(f"the folder {path} holds no files ending in {', '.join(EXTENSIONS)}; {others}")
+    log_left_out(path, len(chosen), sorted({*names} - {*chosen}))
+    return Corpus(tuple(path / name for name in chosen))
+
+
+def _chunks(file: Path) -> Iterator[str]:
+    try:
+        with _opened(file) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline=None) as lines:
+            while text := lines.read(_CHUNK):
+                yield text + lines.readline(_CHUNK)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8: byte {_place(file)} ({error.reason}); convert it first") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _opened(file: Path) -> IO[bytes]:
+    return gzip.open(file) if file.suffix.lower() == _PACKED else file.open("rb")  # pyright: ignore[reportReturnType]
+
+
+def _place(file: Path) -> int:
+    """The first byte that is not UTF-8; the error of a stream counts from the beginning of its buffer."""
+    decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
+    with _opened(file) as stream:
+        while data := stream.read(_CHUNK):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(data)
+            except UnicodeDecodeError as error:
+                return place - pending + error.start
+            place += len(data)
+    return place

@@ -1,0 +1,50 @@
+"""Tokenizers of ``transformers``, from a folder or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from omnimask.interfaces import Context, LocalOrName
+from omnimask_text.tokenize.annotations import Kind
+from omnimask_text.tokenize.english import FOLDER
+from omnimask_text.tokenize.find_tokenizer import load
+from omnimask_text.tokenize.subwords import Subwords
+from omnimask_text.tokenize.tokenizer import TextTokenizer
+
+
+class HuggingFaceTokenizer(TextTokenizer):
+    """Whatever ``AutoTokenizer`` reads and the library ``tokenizers`` runs, with the same ids.
+
+    Args:
+        path: a folder, a file ``tokenizer.json``, or a name on the Hugging Face hub, which is sought in its local cache first.
+        max_length: tokens of a sequence, special ones included; data sets cut longer texts.
+        add_special: frame texts with the tokenizer's special tokens, ``[CLS] a [SEP]`` in BERT's case.
+        vocabulary: number of ids, where a checkpoint's embedding has more rows than the tokenizer has ids.
+        annotations: what each annotation's spans carry: ``span`` (nothing), ``number``, or a list of classes.
+        trust_remote_code: run the Python files that the tokenizer's configuration names; read them first.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {"path": str(FOLDER), "max_length": 64, "vocabulary": None}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        path: LocalOrName,
+        max_length: Annotated[int, Field(ge=1)] = 512,
+        add_special: bool = True,
+        vocabulary: Annotated[int, Field(ge=1)] | None = None,
+        annotations: dict[str, Kind] | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        del context
+        super().__init__(
+            Subwords(*load(path, trust_remote_code=trust_remote_code)),
+            max_length=max_length,
+            add_special=add_special,
+            vocabulary=vocabulary,
+            annotations=annotations,
+        )

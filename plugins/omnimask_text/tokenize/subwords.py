@@ -1,0 +1,123 @@
+"""Subwords by the library ``tokenizers``, whatever its model: WordPiece, BPE, unigram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import chain, islice
+from types import MappingProxyType
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from omnimask_text.tokenize.characters import divided_by_script, white_space, word_numbers
+from omnimask_text.tokenize.frame import read_frame
+from omnimask_text.tokenize.scheme import CONTENT_USES, Ints, Pieces
+from omnimask_text.tokenize.unknown import DroppedCharacters
+
+USES = {
+    "mask": ("[MASK]", "<mask>"),
+    "cls": ("[CLS]", "<cls>"),
+    "sep": ("[SEP]", "<sep>"),
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "bos": ("[BOS]", "<s>", "<bos>"),
+    "eos": ("[EOS]", "</s>", "<eos>", "<|endoftext|>"),
+}
+"""Contents of special tokens by use, where no configuration tells them."""
+
+
+class Subwords:
+    """A scheme that runs a tokenizer of the library ``tokenizers``.
+
+    Args:
+        backend: the tokenizer; its padding and truncation are switched off.
+        special_ids: special tokens by use; others are recognised among the tokenizer's own by their names.
+    """
+
+    def __init__(self, backend: Tokenizer, special_ids: Mapping[str, int] = MappingProxyType({})) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        self.backend = backend
+        self.vocabulary = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.special_ids: Mapping[str, int] = {**_recognised(backend), **special_ids}
+        added = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
+        content = {self.special_ids.get(use) for use in CONTENT_USES}
+        self.frame_ids = np.array(sorted(added - content), np.int64)
+        self.frame = read_frame(backend)
+        self._dropped = DroppedCharacters(backend)
+        self._has_words = _divides(backend)
+
+    def encode(self, text: str) -> Pieces:
+        """The pieces of a text, without special tokens around it.
+
+        Raises:
+            ValueError: the tokenizer has no piece for a character, and no unknown token.
+        """
+        self._dropped.check(text)
+        with _told():
+            encoding = self.backend.encode(text, add_special_tokens=False)
+        count = len(encoding)
+        offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * count).reshape(count, 2)
+        offsets = _without_spaces(text, offsets)
+        return Pieces(np.array(encoding.ids, np.int64), offsets, self._words(text, encoding, offsets))
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Number of pieces of each text, several at a time; raises ``ValueError`` as :meth:`encode` does."""
+        if self._dropped.is_possible:
+            for text in texts:
+                self._dropped.check(text)
+        with _told():
+            return [len(encoding) for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Ints) -> str:
+        """The text that pieces stand for, as the tokenizer joins them; special tokens are written out."""
+        return self.backend.decode(ids.tolist(), skip_special_tokens=False)
+
+    def fingerprint(self) -> str:
+        """Digest of the tokenizer's file as the library would write it."""
+        return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
+
+    def _words(self, text: str, encoding: Encoding, offsets: Ints) -> Ints:
+        """Words as the tokenizer splits them; where it does not, runs of letters and digits, and each other character."""
+        if self._has_words:
+            words = encoding.word_ids
+            numbers = np.array([-1 if word is None else word for word in words] if None in words else words, np.int64)
+            return divided_by_script(text, offsets, numbers)
+        return word_numbers(text, offsets)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns the library's plain exceptions, which tell of a text that a model has no piece for, into ``ValueError``."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"the tokenizer cannot encode the text: {error}; add an unknown token to the tokenizer, or repair the text"
+        ) from error
+
+
+def _divides(backend: Tokenizer) -> bool:
+    """Whether the tokenizer divides texts into words, tried on words of a language and on tokens of its own."""
+    divide, normalizer = backend.pre_tokenizer, backend.normalizer
+    if divide is None:
+        return False
+    tokens = [backend.decode([number]) for number in islice(sorted(backend.get_vocab(with_added_tokens=False).values()), 64)]
+    texts = ("one two", " ".join(tokens), "".join(tokens))
+    return any(len(divide.pre_tokenize_str(normalizer.normalize_str(text) if normalizer else text)) > 1 for text in texts)
+
+
+def _without_spaces(text: str, offsets: Ints) -> Ints:
+    """Offsets that begin behind the white space before a word, which some tokenizers make part of its first piece."""
+    is_space = white_space(text)
+    starts, stops = offsets[:, 0].copy(), offsets[:, 1]
+    while (behind := (starts < stops - 1) & is_space[np.minimum(starts, len(text) - 1)]).any():
+        starts += behind
+    return np.stack((starts, stops), axis=1)
+
+
+def _recognised(backend: Tokenizer) -> dict[str, int]:
+    added = {token.content: number for number, token in backend.get_added_tokens_decoder().items()}
+    return {use: added[content] for use, contents in USES.items() for content in contents[::-1] if content in added}

@@ -1,0 +1,224 @@
+"""Texts as tokens, whatever the scheme that cuts them into pieces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from omnimask.interfaces import Draw, Tokens, TokenSpec
+from omnimask_text.tokenize.annotations import Kind, Span, check_kinds, check_spans, field_specs
+from omnimask_text.tokenize.cut import cut, shares, shifted
+from omnimask_text.tokenize.fields import SPECS, annotated, fields, framed, places
+from omnimask_text.tokenize.raw import Texts, main_key, read
+from omnimask_text.tokenize.scheme import NO_FRAME, Pieces, Scheme
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED: Mapping[str, Kind] = {
+    "entity": ["person", "place", "organisation"],
+    "noun": "span",
+    "verb": "span",
+    "time": "span",
+    "signal": "span",
+}
+"""The annotations of the data set ``chronicle``."""
+
+
+def embedded_data(options: Mapping[str, Any]) -> str:
+    """``chronicle`` where it has all annotations that a tokenizer's options name, else ``english``."""
+    wanted: Mapping[str, Kind] = options.get("annotations") or {}
+    return "chronicle" if wanted and all(_is_embedded(name, kind) for name, kind in wanted.items()) else "english"
+
+
+def _is_embedded(name: str, kind: Kind) -> bool:
+    known = EMBEDDED.get(name)
+    return set(known) <= set(kind) if isinstance(known, list) and isinstance(kind, list) else known == kind
+
+
+class TextTokenizer:
+    """Base of the tokenizers of text. A raw value is a string, a list of strings, or a mapping with annotations of either.
+
+    Args:
+        scheme: how text becomes pieces.
+        max_length: tokens of a sequence, special ones included.
+        add_special: whether the scheme's special tokens frame texts.
+        vocabulary: number of ids; None: the scheme's.
+        annotations: what the spans of each annotation carry.
+    """
+
+    decoder: ClassVar[str | None] = "text.utf8"
+    embedded: ClassVar[Any] = staticmethod(embedded_data)
+    renderer: ClassVar[str | None] = "text.lines"
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        *,
+        max_length: int,
+        add_special: bool,
+        vocabulary: int | None,
+        annotations: Mapping[str, Kind] | None,
+    ) -> None:
+        self.scheme = scheme
+        self.max_length = max_length
+        self.add_special = add_special
+        self.frame = scheme.frame if add_special else NO_FRAME
+        self.vocabulary = vocabulary or scheme.vocabulary
+        self.annotations: dict[str, Kind] = dict(annotations or {})
+        if self.vocabulary < scheme.vocabulary:
+            raise ValueError(f"the tokenizer has {scheme.vocabulary:,} ids, and vocabulary says {vocabulary:,}; leave it out")
+        if max_length <= (size := self.frame.size()):
+            raise ValueError(f"max_length {max_length} leaves no room for text beside {size} special tokens")
+        check_kinds(self.annotations)
+        self._is_frame = np.isin(np.arange(scheme.vocabulary), scheme.frame_ids)
+
+    @cached_property
+    def spec(self) -> TokenSpec:
+        """Ids on one unbounded axis."""
+        return TokenSpec(
+            vocabulary=self.vocabulary,
+            special_ids=dict(self.scheme.special_ids),
+            fields={**SPECS, **field_specs(self.annotations)},
+        )
+
+    def __call__(self, raw: Any, draw: Draw) -> Tokens:
+        """Tokens of a raw text. Nothing is random.
+
+        Raises:
+            ValueError: it is no text, is blank, is longer than ``max_length``, or has annotations that do not fit it.
+        """
+        found = read(raw, tuple(self.annotations))
+        spans = self._spans(found)
+        pieces = [self._pieces(text) for text in found.texts]
+        sizes = [len(part.ids) for part in pieces]
+        self._check_length(sum(sizes), len(sizes))
+        where = places(self.frame, sizes)
+        return Tokens(
+            framed(self.frame, where, pieces),
+            np.arange(where.length, dtype=np.float32)[:, None],
+            {
+                **fields(self.frame, where, found.texts, pieces, self._is_frame),
+                **annotated(where, pieces, spans, self.annotations),
+            },
+        )
+
+    def decode(self, tokens: Tokens) -> str | list[str]:
+        """The text of tokens, without special ones; a list where they come from several texts."""
+        ids = np.asarray(tokens.content, np.int64)
+        is_text = ~np.asarray(tokens.fields["special"] if "special" in tokens.fields else np.isin(ids, self.scheme.frame_ids))
+        documents = np.asarray(tokens.fields.get("document", np.zeros(len(ids), np.int64)))
+        decoded = [self.scheme.decode(ids[is_text & (documents == number)]) for number in range(int(documents.max(initial=0)) + 1)]
+        return decoded[0] if len(decoded) == 1 else decoded
+
+    def count(self, raw: Any) -> int | None:
+        """Tokens of a raw text; None before it is read.
+
+        Raises:
+            ValueError: it is no text, is blank, or is longer than ``max_length``.
+        """
+        if raw is None:
+            return None
+        texts = read(raw).texts
+        return self._check_length(sum(self.scheme.lengths(texts)), len(texts))
+
+    def split(self, raw: Any) -> list[tuple[int, int, int]]:
+        """(start, stop, tokens) of parts with at most ``max_length`` tokens, in characters; none of a blank text.
+
+        A part ends behind a paragraph, else a sentence, else a word, wherever that leaves it reasonably full, and inside an
+        annotated span only where there is no other place. Several texts are one part, whose borders count texts.
+
+        Raises:
+            ValueError: it is no text, its annotations do not fit it, or it is several texts that are too long together.
+        """
+        text = raw[main_key(raw)] if isinstance(raw, Mapping) else raw
+        texts = [text] if isinstance(text, str) else text if isinstance(text, list | tuple) else [text]
+        if all(each is None or (isinstance(each, str) and not each.strip()) for each in texts):
+            return []
+        found = read(raw, tuple(self.annotations))
+        spans = self._spans(found)
+        if found.is_several:
+            return [(0, len(found.texts), self.count(found.texts) or 0)]
+        whole = [(span.start, span.stop) for each in spans.values() for span in each[0]]
+        around = self.frame.size()
+        parts = cut(found.texts[0], self.scheme, self.max_length - around, whole)
+        return [(start, stop, size + around) for start, stop, size in parts]
+
+    def part(self, raw: Any, start: int, stop: int) -> Any:
+        """The text from ``start`` to ``stop``, with what lies there of the annotated spans, counted from ``start``."""
+        if isinstance(raw, str):
+            return raw[start:stop]
+        if not isinstance(raw, Mapping) or not isinstance(text := raw[main_key(raw)], str):
+            return raw
+        spans = {name: shifted(raw[name], start, stop) for name in self.annotations if raw.get(name) is not None}
+        return {**raw, main_key(raw): text[start:stop], **spans}
+
+    def shorten(self, raw: Any) -> Any:
+        """A text that is too long, down to its first part; of several that are too long together, the longest down to parts that
+        fit, so that each keeps its beginning. Annotated spans keep what lies there.
+
+        Raises:
+            ValueError: it is no text, its annotations do not fit it, or not even the beginnings of all fit.
+        """
+        text = raw[main_key(raw)] if isinstance(raw, Mapping) else raw
+        if isinstance(text, str):
+            parts = self.split(raw)
+            return self.part(raw, *parts[0][:2]) if len(parts) > 1 else raw
+        texts = read(text).texts
+        sizes = self.scheme.lengths(texts)
+        room = self.max_length - self.frame.size(len(texts))
+        if sum(sizes) <= room:
+            return raw
+        whole = isinstance(raw, Mapping) and read(raw, tuple(self.annotations))
+        kept = [
+            (0, len(text)) if share == size else cut(text, self.scheme, share)[0][:2]
+            for text, size, share in zip(texts, sizes, shares(sizes, room), strict=True)
+        ]
+        short = [text[start:stop] for text, (start, stop) in zip(texts, kept, strict=True)]
+        if not whole:
+            return short
+        spans = {
+            name: [shifted(each, *place) for each, place in zip(found, kept, strict=True)] for name, found in whole.spans.items()
+        }
+        return {**raw, main_key(raw): short, **spans}
+
+    def fingerprint(self) -> str:
+        """What the options do not tell: the vocabulary, which lies in a file. Counts and parts that are cached depend on it."""
+        return self.scheme.fingerprint()
+
+    def _pieces(self, text: str) -> Pieces:
+        pieces = self.scheme.encode(text)
+        if self._is_frame[pieces.ids].all():
+            raise ValueError(f"it holds no text that the tokenizer knows: {text[:40]!r} becomes {len(pieces.ids)} special tokens")
+        return pieces
+
+    def _spans(self, found: Texts) -> dict[str, list[tuple[Span, ...]]]:
+        """Checked spans of every annotation, for every text."""
+        return {
+            name: [
+                check_spans(name, kind, spans, len(text))
+                for spans, text in zip(found.spans.get(name, [()] * len(found.texts)), found.texts, strict=True)
+            ]
+            for name, kind in self.annotations.items()
+        }
+
+    def _check_length(self, num_pieces: int, num_texts: int) -> int:
+        around = self.frame.size(num_texts)
+        if num_texts > 1 and not around and self.frame.size():
+            _warn_unframed()
+        length = num_pieces + around
+        if length > self.max_length:
+            raise ValueError(f"the text has {length:,} tokens, more than max_length {self.max_length:,}; raise it, or cut the text")
+        return length
+
+
+@cache
+def _warn_unframed() -> None:
+    """Once in a process."""
+    logger.warning(
+        "the tokenizer frames single texts alone: its template for pairs has no special tokens, so that sequences of several texts "
+        "have none either; give its post_processor a template for pairs"
+    )

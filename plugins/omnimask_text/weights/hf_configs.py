@@ -1,0 +1,218 @@
+"""A recipe's model in the terms of `transformers`' configurations: compared when weights come in, written when they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from omnimask.interfaces import Model
+from omnimask.modules import MLP, Learned, MaskedLM, Rotary, TableEmbedding, TiedHead
+from omnimask.pretrained import check_class
+
+Settings = Mapping[str, Any]
+"""Entries of a configuration that decide what weights mean."""
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+@dataclass(frozen=True)
+class EncoderParts:
+    """A model without its predictors in parts: its only modality, and the modules."""
+
+    modality: str
+    embedding: TableEmbedding
+    encoder: Any
+
+    @property
+    def table(self) -> Tensor:
+        """(rows, D) of the ids, and of the special tokens that components added behind them."""
+        return self.embedding.weight
+
+    @property
+    def modules(self) -> Iterable[nn.Module]:
+        """All that a configuration speaks of."""
+        return self.encoder.modules()
+
+    @property
+    def epsilons(self) -> set[float]:
+        """Of all norms."""
+        return {module.eps for module in self.modules if isinstance(module, nn.LayerNorm)}
+
+    def epsilon(self) -> float:
+        """Of all norms. Raises ``ValueError`` if they differ."""
+        found = sorted(self.epsilons)
+        if len(found) != 1:
+            raise ValueError(
+                f"its norms have the epsilons {', '.join(f'{eps:g}' for eps in found)}, and a configuration says one; "
+                "give the encoder and the predictor one norm_eps"
+            )
+        return found[0]
+
+
+@dataclass(frozen=True)
+class Parts(EncoderParts):
+    """A masked language model in parts: also its predictor's label, the predictor and its head."""
+
+    label: str
+    predictor: MaskedLM
+    head: TiedHead
+
+    @property
+    def modules(self) -> Iterable[nn.Module]:
+        return (*self.encoder.modules(), *self.predictor.modules())
+
+
+def encoder_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
+    """The parts of a model with one modality of ids and an encoder of a class that recipes call ``name``, whatever it predicts.
+
+    Raises:
+        ValueError: it is another model; the message says what differs.
+    """
+    if len(model.passes) != 1:
+        raise ValueError(f"the model has {len(model.passes)} passes, {', '.join(model.passes)}; it must have one")
+    (part,) = model.each()
+    if len(part.embeddings) != 1:
+        raise ValueError(f"the model must have one modality, and has {', '.join(part.embeddings)}")
+    ((modality, embedding),) = part.embeddings.items()
+    check_class(part.encoder, encoder, f"encoder: {{name: {name}}}")
+    check_class(embedding, TableEmbedding, "embedding: {name: table}")
+    assert isinstance(embedding, TableEmbedding)
+    return EncoderParts(modality, embedding, part.encoder)
+
+
+def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = False) -> Parts:
+    """The parts of a model with one modality of ids, an encoder of a class that recipes call ``name``, and the predictor ``mlm``.
+
+    Args:
+        model: of one pass.
+        encoder: its class.
+        name: that recipes have for it.
+        beside_others: whether it may have other predictors too, which are no part of the result.
+
+    Raises:
+        ValueError: it is another model; the message says what differs.
+    """
+    parts = encoder_parts_of(model, encoder, name)
+    predictors = model.each()[0].predictors
+    if beside_others and len(predictors) > 1:
+        predictors = {label: part for label, part in predictors.items() if type(part) is MaskedLM}
+    if len(predictors) != 1:
+        what = "one predictor {name: mlm}" if beside_others else "one predictor"
+        raise ValueError(f"the model must have {what}, and has {', '.join(predictors) or 'none'}")
+    ((label, predictor),) = predictors.items()
+    if type(predictor) is not MaskedLM:  # those that are derived from it answer otherwise
+        raise ValueError(f"the model has {type(predictor).__name__} where this needs a predictor {{name: mlm}}")
+    modality, head = parts.modality, predictor.heads[parts.modality]
+    if not isinstance(head, TiedHead):
+        raise ValueError("the predictor scores ids with a matrix of its own; it must use the embedding's rows, tied: true")
+    if predictor.context.layer is not None:
+        raise ValueError(f"the predictor reads layer {predictor.context.layer}; it must read the last one, without layer:")
+    return Parts(modality, parts.embedding, parts.encoder, label, predictor, head)
+
+
+def bert_settings(parts: Parts) -> Settings:
+    """Of ``BertConfig``, but for the vocabulary and the epsilon.
+
+    Raises:
+        ValueError: BERT has no such model.
+    """
+    settings = bert_encoder_settings(parts)
+    if parts.predictor.dense.bias is None:
+        raise ValueError("the predictor has no biases before its scores; BERT's has them, bias: true")
+    return settings
+
+
+def bert_encoder_settings(parts: EncoderParts) -> Settings:
+    """As :func:`bert_settings`, of the encoder alone."""
+    encoder = parts.encoder
+    check_class(encoder.position, Learned, "position: {name: learned} in the encoder")
+    blocks: Any = encoder.stack.blocks
+    if not isinstance(blocks[0].mlp, MLP):
+        raise ValueError("the encoder has gated MLPs; BERT's are plain, mlp: gelu")
+    if encoder.types is not None and encoder.types.name != "document":
+        raise ValueError(f"the encoder's types come from the field {encoder.types.name!r}, and BERT's from the number of the text")
+    return {
+        "hidden_size": encoder.width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": blocks[0].attention.heads,
+        "intermediate_size": blocks[0].mlp[0].out_features,
+        "max_position_embeddings": len(encoder.position.tables[parts.modality]),
+        "type_vocab_size": 0 if encoder.types is None else len(encoder.types.weight),
+    }
+
+
+def bert_read(config: Mapping[str, Any], first_position: int = 0) -> Settings:
+    """A BERT or RoBERTa configuration with the entries that :func:`bert_settings` gives; the published base's where it is silent.
+
+    Args:
+        config: of the checkpoint.
+        first_position: rows of its table of positions before the first one that is used.
+    """
+    return {
+        "hidden_size": config.get("hidden_size", 768),
+        "num_hidden_layers": config.get("num_hidden_layers", 12),
+        "num_attention_heads": config.get("num_attention_heads", 12),
+        "intermediate_size": config.get("intermediate_size", 3072),
+        "max_position_embeddings": config.get("max_position_embeddings", 512) - first_position,
+        "type_vocab_size": config.get("type_vocab_size", 2),
+    }
+
+
+def modernbert_settings(parts: Parts) -> Settings:
+    """Of ``ModernBertConfig``, but for the vocabulary, the epsilon, and entries that are the same in all that are read and written.
+
+    Raises:
+        ValueError: ModernBERT has no such model.
+    """
+    encoder = parts.encoder
+    check_class(encoder.position, Rotary, "position: {name: rotary} in the encoder")
+    if encoder.local_position is not None:
+        check_class(encoder.local_position, Rotary, "local_position: {name: rotary} in the encoder")
+    if parts.predictor.dense.bias is not None:
+        raise ValueError("the predictor has biases before its scores; ModernBERT's has none, bias: false")
+    blocks: Any = encoder.stack.blocks
+    reaches = [reach for reach in encoder.reaches if reach is not None]
+    return {
+        "hidden_size": encoder.width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": blocks[0].attention.heads,
+        "intermediate_size": blocks[0].mlp.out.in_features,
+        "layer_types": [FULL if reach is None else SLIDING for reach in encoder.reaches],
+        "local_attention": 2 * reaches[0] if reaches else None,
+        "global_rope_theta": encoder.position.temperature,
+        "local_rope_theta": None if encoder.local_position is None else encoder.local_position.temperature,
+    }
+
+
+def modernbert_read(config: Mapping[str, Any]) -> Settings:
+    """A ModernBERT configuration, whichever version wrote it, with the entries that :func:`modernbert_settings` gives."""
+    depth, every = config.get("num_hidden_layers", 22), config.get("global_attn_every_n_layers", 3)
+    types = config.get("layer_types") or layer_types(depth, every)
+    ropes: Mapping[str, Any] = config.get("rope_parameters") or {}
+    wide = (ropes.get(FULL) or {}).get("rope_theta", config.get("global_rope_theta", 160_000.0))
+    near = (ropes.get(SLIDING) or {}).get("rope_theta", config.get("local_rope_theta", 10_000.0))
+    has_local = SLIDING in types
+    return {
+        "hidden_size": config.get("hidden_size", 768),
+        "num_hidden_layers": depth,
+        "num_attention_heads": config.get("num_attention_heads", 12),
+        "intermediate_size": config.get("intermediate_size", 1152),
+        "layer_types": list(types),
+        "local_attention": config.get("local_attention", 128) if has_local else None,
+        "global_rope_theta": wide,
+        "local_rope_theta": (wide if near is None else near) if has_local else None,
+    }
+
+
+def global_every(types: Sequence[str]) -> int | None:
+    """The option of the encoder ``modernbert`` that gives these kinds of blocks; None where none does."""
+    made = (number for number in range(1, len(types) + 1) if list(types) == layer_types(len(types), number))
+    return next(made, None)
+
+
+def layer_types(depth: int, every: int) -> list[str]:
+    """Kinds of blocks: the first one and every so-manieth after it see everything."""
+    return [SLIDING if number % every else FULL for number in range(depth)]

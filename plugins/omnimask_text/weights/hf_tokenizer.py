@@ -1,0 +1,93 @@
+"""A recipe's tokenizer as one of `transformers`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import transformers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer as Backend
+
+from omnimask.interfaces import Tokenizer, TokenSpec
+from omnimask_text.tokenize.byte import ByteScheme
+from omnimask_text.tokenize.subwords import Subwords
+from omnimask_text.tokenize.tokenizer import TextTokenizer
+from omnimask_text.weights.vocabulary import BYTES
+
+MASK = "[MASK]"
+
+
+def peer_tokenizer(tokenizer: Tokenizer, spec: TokenSpec, inputs: Sequence[str]) -> Any:
+    """A ``PreTrainedTokenizerFast`` with the same ids.
+
+    Args:
+        tokenizer: of the recipe.
+        spec: of its tokens, with the special tokens that components appended.
+        inputs: what the model takes of it: ``input_ids``, ``token_type_ids``, ``attention_mask``.
+
+    Raises:
+        ValueError: the tokenizer is none of text, or special tokens were appended to it that cannot have their ids there.
+    """
+    if not isinstance(tokenizer, TextTokenizer):
+        raise ValueError(f"a {type(tokenizer).__name__} is no tokenizer of subwords or bytes; write safetensors instead")
+    backend = _copy(tokenizer)
+    uses = dict(tokenizer.scheme.special_ids)
+    if spec.specials:
+        uses["mask"] = _append_mask(backend, spec)
+    tokens = {f"{use}_token": backend.id_to_token(number) for use, number in uses.items()}
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=tokenizer.max_length,
+        model_input_names=list(inputs),
+        clean_up_tokenization_spaces=False,
+        **tokens,
+    )
+
+
+def _copy(tokenizer: TextTokenizer) -> Backend:
+    """The tokenizer as the recipe uses it: without its frame where the recipe wants none."""
+    if isinstance(tokenizer.scheme, Subwords):
+        content = json.loads(tokenizer.scheme.backend.to_str())
+    elif isinstance(tokenizer.scheme, ByteScheme):
+        content = json.loads(_of_bytes(tokenizer.scheme).to_str())
+    else:
+        raise ValueError(f"pieces by {type(tokenizer.scheme).__name__} are no subwords or bytes; write safetensors instead")
+    if not tokenizer.add_special:
+        content["post_processor"] = None
+    return Backend.from_str(json.dumps(content))
+
+
+def _of_bytes(scheme: ByteScheme) -> Backend:
+    """A byte-level BPE without merges, whose ids are the bytes' values."""
+    backend = Backend(models.BPE(vocab=dict(BYTES), merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    names = {use: f"[{use.upper()}]" for use in sorted(scheme.special_ids, key=scheme.special_ids.__getitem__)}
+    backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names.values()])
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return backend
+
+
+def _append_mask(backend: Backend, spec: TokenSpec) -> int:
+    """Adds the mask token that a corruptor appended behind the vocabulary, and returns its id."""
+    others = [name for name in spec.specials if name != "mask"]
+    if others:
+        raise ValueError(
+            f"components appended the special tokens {', '.join(others)}, which a masked language model has no use for"
+        )
+    wanted = spec.id("mask")
+    if backend.token_to_id(MASK) is None:
+        backend.add_special_tokens([AddedToken(MASK, special=True, normalized=False)])
+    found = backend.token_to_id(MASK)
+    if found != wanted:
+        raise ValueError(
+            f"the corruptor appended a mask token with the id {wanted:,}, and in the tokenizer {MASK} has {found:,}; "
+            "train with a tokenizer that has a mask token of its own"
+        )
+    return wanted

@@ -1,0 +1,337 @@
+"""Weights of `transformers`' masked language models for text recipes to begin with."""
+
+from __future__ import annotations
+
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omnimask.interfaces import Context, Model, Tokenizer, TokenSpec
+from omnimask.modules import BertEncoder, ModernBertEncoder
+from omnimask.pretrained import gather, load, other_model, read_config, read_weights
+from omnimask_text.suggest.unread import bert_unread, modernbert_unread
+from omnimask_text.tokenize.find_tokenizer import load as load_tokenizer
+from omnimask_text.tokenize.subwords import Subwords
+from omnimask_text.weights.hf_configs import (
+    Parts,
+    Settings,
+    bert_read,
+    bert_settings,
+    modernbert_read,
+    modernbert_settings,
+    parts_of,
+)
+from omnimask_text.weights.hf_names import (
+    BERT_TIED,
+    MAIN,
+    MODERNBERT_TIED,
+    ROBERTA_TIED,
+    Pair,
+    bert_names,
+    modernbert_names,
+    roberta_names,
+)
+from omnimask_text.weights.vocabulary import Vocabulary, fill, match
+
+logger = logging.getLogger(__name__)
+
+NewRows = Literal["pieces", "mean", "random"] | Path
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_OPTIONS = {
+    "hidden_size": "encoder.width",
+    "num_hidden_layers": "encoder.depth",
+    "num_attention_heads": "encoder.heads",
+    "intermediate_size": "encoder.mlp_width",
+    "max_position_embeddings": "encoder.position.max_length",
+    "type_vocab_size": "encoder.types",
+    "layer_types": "encoder.global_every, which must give",
+    "local_attention": "encoder.window",
+    "global_rope_theta": "encoder.position.temperature",
+    "local_rope_theta": "encoder.local_position.temperature",
+}
+"""What sets an entry of a configuration in a recipe."""
+
+
+class MaskedLMInitializer(ABC):
+    """What the initializers share: a folder that ``save_pretrained`` wrote, and a vocabulary that may be another one."""
+
+    kinds: ClassVar[Collection[str]]
+    encoder: ClassVar[type]
+    encoder_name: ClassVar[str]
+    tied: ClassVar[Mapping[str, str]]
+    unused: ClassVar[Collection[str]] = ()
+    beside: ClassVar[Collection[str]] = ()
+    """Weights that recipes take up without a parameter of their own."""
+    epsilon: ClassVar[str]
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        path: Annotated[Path, Field(description="folder with config.json and model.safetensors")],
+        tokenizer: Path | None = None,
+        new_rows: NewRows = "pieces",
+    ) -> None:
+        """
+        Args:
+            tokenizer: folder of the checkpoint's tokenizer; the checkpoint's own folder if not given.
+            new_rows: what tokens begin with that the checkpoint does not have: ``pieces``, the mean of the rows of the pieces into
+                which its tokenizer cuts them; ``mean``, that of all its rows; ``random``, N(0, 0.02); or a file of rows.
+        """
+        self.specs = context.specs
+        self.path, self.tokenizer, self.new_rows = path, tokenizer, new_rows
+
+    def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
+        config, state = read_config(self.path, *self.kinds), with_present_names(read_weights(self.path))
+        parts = self._checked(model, config, state)
+        names = list(self._names(parts))
+        self._check_tied(state)
+        mapped = gather(state, names, ignored=[*self.tied, *self._left_out(state, parts)])
+        self._adjust(mapped, parts, config, state)
+        self._fit(mapped, parts, tokenizers[parts.modality], self.specs[parts.modality])
+        load(model, {**_of_others(model, parts.label), **mapped})
+
+    # ---- what differs from one family to the next
+
+    @staticmethod
+    @abstractmethod
+    def unread(config: Mapping[str, Any]) -> list[str]:
+        """What the checkpoint's configuration says that has no counterpart here."""
+
+    @abstractmethod
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        """The checkpoint's settings, and the recipe's."""
+
+    @abstractmethod
+    def _names(self, parts: Parts) -> Iterable[Pair]: ...
+
+    def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+        """Changes of weights that have other shapes here; by default none."""
+        return
+
+    # ---- what is the same
+
+    def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Parts:
+        """The model's parts. Raises where the sizes of weights do not tell what differs, or tell it without a remedy."""
+        if strange := self.unread(config):
+            raise ValueError(f"{self.path / 'config.json'} says {', '.join(strange)}; only the published form is read")
+        try:
+            parts = parts_of(model, self.encoder, self.encoder_name, beside_others=True)
+            theirs, ours = self._settings(config, parts, state)
+        except ValueError as error:
+            raise other_model(self.path, [str(error)]) from error
+        wrong = [
+            f"{key} is {_shown(theirs[key])} there and {_shown(ours[key])} here, set {_OPTIONS[key]}: {_shown(theirs[key])}"
+            for key in ours
+            if theirs[key] != ours[key]
+        ]
+        if wrong:
+            raise other_model(self.path, wrong)
+        eps = config.get(self.epsilon)
+        if eps is not None and parts.epsilons != {eps}:
+            logger.warning(
+                "the checkpoint's layer norms have epsilon %g, and the recipe's %s; set norm_eps: %g in encoder and predictor",
+                eps,
+                ", ".join(f"{ours:g}" for ours in sorted(parts.epsilons)),
+                eps,
+            )
+        return parts
+
+    def _check_tied(self, state: Mapping[str, Tensor]) -> None:
+        for second, first in self.tied.items():
+            if second in state and first in state and not torch.equal(state[second], state[first]):
+                raise ValueError(f"the checkpoint's {second} is not its {first}; a matrix of its own for the scores is not read")
+
+    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
+        found = sorted(name for name in self.unused if name in state)
+        if found:
+            logger.info("%s: left out, since a masked language model has no use for it: %s", self.path, ", ".join(found))
+        return found
+
+    def _fit(self, mapped: dict[str, Tensor], parts: Parts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
+        """Brings the rows of the checkpoint's tokens to the recipe's ids."""
+        table, bias = f"{MAIN}.embeddings.{parts.modality}.weight", f"{MAIN}.predictors.{parts.label}.heads.{parts.modality}.bias"
+        num_rows = len(mapped[table])
+        mine, theirs = _vocabulary(tokenizer), self._vocabulary()
+        if mine is None or theirs is None:
+            self._check_equal(num_rows, len(parts.table), has_tokenizer=theirs is not None)
+            return
+        rows = match(mine, theirs, spec, num_rows)
+        if torch.equal(rows.source, torch.arange(num_rows)):
+            return
+        filled = fill(rows, theirs, self.new_rows, mapped[table], mapped[bias], parts.table.detach())
+        mapped[table], mapped[bias] = filled.table, filled.bias[: parts.head.out_features]
+        counts = ", ".join(f"{count:,} {name}" for name, count in filled.counts.items())
+        logger.info("vocabulary: of %s rows, %s; the checkpoint has %s rows", f"{len(filled.table):,}", counts, f"{num_rows:,}")
+
+    def _vocabulary(self) -> Vocabulary | None:
+        """The checkpoint's; None if its folder holds no tokenizer."""
+        folder = self.tokenizer or self.path
+        if self.tokenizer is None and not any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern)):
+            return None
+        return Vocabulary(Subwords(*load_tokenizer(str(folder))))
+
+    def _check_equal(self, theirs: int, ours: int, *, has_tokenizer: bool) -> None:
+        if theirs != ours:
+            raise ValueError(
+                f"the checkpoint has {theirs:,} rows of ids and the recipe {ours:,}, and which are the same cannot be told: "
+                + (
+                    "the recipe's tokenizer has no named tokens"
+                    if has_tokenizer
+                    else "give the checkpoint's with tokenizer: FOLDER"
+                )
+            )
+        if not has_tokenizer:
+            logger.warning(
+                "%s holds no tokenizer: its ids are taken to be the recipe's; give its tokenizer with tokenizer: FOLDER", self.path
+            )
+
+
+def _of_others(model: Model, label: str) -> dict[str, Tensor]:
+    """Weights of the predictors that a checkpoint does not have; they stay as they were drawn."""
+    own = f"{MAIN}.predictors."
+    found = {name: value for name, value in model.state_dict().items() if name.startswith(own)}
+    others = {name: value for name, value in found.items() if not name.startswith(f"{own}{label}.")}
+    if others:
+        labels = sorted({name.removeprefix(own).partition(".")[0] for name in others})
+        logger.info("predictors %s begin with random weights: the checkpoint has none for them", ", ".join(labels))
+    return others
+
+
+def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state under the present names of norms; published files still have those of the first releases."""
+    former = {"gamma": "weight", "beta": "bias"}
+    return {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda m: former[m[1]], name): value for name, value in state.items()}
+
+
+class Bert(MaskedLMInitializer):
+    """Begins with the weights of a ``BertForMaskedLM`` of `transformers`, for continued pretraining.
+
+    The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint (also one of
+    ``BertForPreTraining``, whose classifier of sentence pairs is left out): ``config.json`` and ``model.safetensors``; pickled
+    weights are never read. The recipe has one modality, the encoder ``bert`` of the same size with learned positions and
+    ``types: 2`` (or none, where the checkpoint's are zero), and the predictor ``mlm``. Its tokenizer may be another than the
+    checkpoint's: rows go to the tokens that they belong to, and new tokens begin as ``new_rows`` says.
+    """
+
+    kinds = ("bert",)
+    unread = staticmethod(bert_unread)
+    encoder = BertEncoder
+    encoder_name = "bert"
+    tied = BERT_TIED
+    epsilon = "layer_norm_eps"
+    unused = (
+        "bert.embeddings.position_ids",
+        "bert.pooler.dense.bias",
+        "bert.pooler.dense.weight",
+        "cls.seq_relationship.bias",
+        "cls.seq_relationship.weight",
+    )
+
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        theirs = bert_read(config)
+        is_nothing = parts.encoder.types is None and _BERT_TYPES in state and not state[_BERT_TYPES].any()
+        return {**theirs, "type_vocab_size": 0} if is_nothing else theirs, bert_settings(parts)
+
+    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
+        return [*super()._left_out(state, parts), *([_BERT_TYPES] if parts.encoder.types is None else [])]
+
+    def _names(self, parts: Parts) -> Iterable[Pair]:
+        return bert_names(
+            parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
+        )
+
+
+_BERT_TYPES = "bert.embeddings.token_type_embeddings.weight"
+
+
+class Roberta(MaskedLMInitializer):
+    """Begins with the weights of a ``RobertaForMaskedLM`` of `transformers` (XLM-RoBERTa and CamemBERT have the same form).
+
+    Like ``text.bert``, but for two things that RoBERTa has and a recipe need not: the rows before its first position, which are
+    left out, and one token type for every token, which is added to the positions where the encoder has ``types: 0``.
+    """
+
+    kinds = ("roberta", "xlm-roberta", "camembert")
+    unread = staticmethod(bert_unread)
+    encoder = BertEncoder
+    encoder_name = "bert"
+    tied = ROBERTA_TIED
+    epsilon = "layer_norm_eps"
+    unused = ("roberta.embeddings.position_ids", "roberta.pooler.dense.bias", "roberta.pooler.dense.weight")
+
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        theirs = bert_read(config, first_position(config))
+        is_folded = parts.encoder.types is None
+        return {**theirs, "type_vocab_size": 0} if is_folded else theirs, bert_settings(parts)
+
+    beside = ("roberta.embeddings.token_type_embeddings.weight",)
+
+    def _names(self, parts: Parts) -> Iterable[Pair]:
+        return roberta_names(
+            parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
+        )
+
+    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
+        if _ROBERTA_TYPES not in state:
+            raise ValueError(f"the checkpoint lacks {_ROBERTA_TYPES}")
+        return [*super()._left_out(state, parts), _ROBERTA_TYPES]
+
+    def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+        name = f"{MAIN}.encoder.position.tables.{parts.modality}"
+        mapped[name] = mapped[name][first_position(config) :]
+        if parts.encoder.types is None:
+            mapped[name] = mapped[name] + state[_ROBERTA_TYPES][0]
+
+
+_ROBERTA_TYPES = "roberta.embeddings.token_type_embeddings.weight"
+
+
+def first_position(config: Mapping[str, Any]) -> int:
+    """Positions are counted from the padding's id on, which is 1 in all published models."""
+    number = config.get("pad_token_id", 1)
+    return (1 if number is None else int(number)) + 1
+
+
+class ModernBert(MaskedLMInitializer):
+    """Begins with the weights of a ``ModernBertForMaskedLM`` of `transformers`, for continued pretraining.
+
+    The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint: ``config.json`` and
+    ``model.safetensors``; pickled weights are never read. The recipe has one modality, the encoder ``modernbert`` of the same size,
+    and the predictor ``mlm`` with ``bias: false`` and ``norm_eps: 1e-5``. Its tokenizer may be another than the checkpoint's: rows
+    go to the tokens that they belong to, and new tokens begin as ``new_rows`` says.
+    """
+
+    kinds = ("modernbert",)
+    unread = staticmethod(modernbert_unread)
+    encoder = ModernBertEncoder
+    encoder_name = "modernbert"
+    tied = MODERNBERT_TIED
+    epsilon = "norm_eps"
+
+    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        return modernbert_read(config), modernbert_settings(parts)
+
+    def _names(self, parts: Parts) -> Iterable[Pair]:
+        return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label)
+
+
+def _vocabulary(tokenizer: Tokenizer) -> Vocabulary | None:
+    """Of the recipe's tokenizer; None if its ids have no names."""
+    scheme = getattr(tokenizer, "scheme", None)
+    return Vocabulary(scheme) if isinstance(scheme, Subwords) else None
+
+
+def _shown(value: Any) -> str:
+    """A setting as a message shows it; kinds of blocks as the numbers of those that see everything."""
+    if isinstance(value, list):
+        return f"full attention in blocks {', '.join(str(n) for n, kind in enumerate(value) if kind == 'full_attention')}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
