@@ -74,7 +74,7 @@ def test_nine_failures_in_a_row_do_not(runs) -> None:
         return loss * math.nan if model.training and stream_step["now"] in failing else loss
 
     model.poison = poison
-    trainer._steps.before = lambda step: stream_step.update(now=step)
+    trainer.data.steps.before = lambda step: stream_step.update(now=step)
     summary = trainer.fit()
     assert summary["status"] == "finished" and summary["skipped_steps"] == 9 and next(steps) == 0
 
