@@ -15,7 +15,7 @@ from PIL import Image
 
 from omnimask.cli import main
 from omnimask.registry import discover, distributions, installed
-from omnimask.registry.distributions import Damaged
+from omnimask.registry.distributions import Failure
 
 TINY = """\
 omnimask: 1
@@ -78,7 +78,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The toy plugins are installed beside the others."""
     scan = distributions.scan
 
-    def with_toys(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
+    def with_toys(group: str) -> tuple[list[EntryPoint], list[Failure]]:
         points, damaged = scan(group)
         return [*points, *(EntryPoint(name, name, group) for name in ("toy_signal", "toy_grammar", "toy_pairs"))], damaged
 

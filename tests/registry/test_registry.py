@@ -60,7 +60,7 @@ def test_references_are_imported_when_first_used(package) -> None:
     registrar.add_masker("gone", "lazy_componentt:Inner")
     registry = Registry([registrar])
     assert registry.load("masker", "nested").__name__ == "Inner"
-    assert "cannot be imported from lazy_componentt:Inner: No module named" in refusal(registry, name="gone")
+    assert "cannot be imported from lazy_componentt:Inner: ModuleNotFoundError: No module named" in refusal(registry, name="gone")
 
 
 @pytest.mark.parametrize("reference", ["module", "module:", ":Class", ""])
@@ -130,7 +130,7 @@ def test_a_missing_extra_is_named_and_other_failures_show_their_traceback(packag
     assert refusal(registry, name="extra") == (
         "masker 'extra' of a-dist 1.0 needs a_module_that_nobody_has, which is not installed: pip install 'a-dist[image]'"
     )
-    assert "cannot be imported from needs_more:C: No module named" in refusal(registry, name="bare")
+    assert "cannot be imported from needs_more:C: ModuleNotFoundError: No module named" in refusal(registry, name="bare")
     assert "in helper" in refusal(registry, name="broken")
     assert "has no attribute 'Absent'" in refusal(registry, name="absent")
     assert "no_class:thing is no class but 3" in refusal(registry, name="thing")

@@ -103,11 +103,7 @@ def evaluate_run(
         UserError: something is wrong with the input; nothing was written.
         RunStopped: the results cannot be written.
     """
-    if pool not in get_args(Pool):
-        raise UserError(f"--pool: {pool!r} is none of {', '.join(get_args(Pool))}")
-    if output is not None and output.exists() and not output.is_dir():
-        raise UserError(f"--output: {output} is a file; the results need a folder")
-    check_installed(has_figure=probes is None or len(probes) > 0)
+    _check_arguments(probes, pool, output)
     table = None if labels is None else read_labels(labels)
     opened = _open(path, data, checkpoint)
     _check_modality(opened.built, modality)
@@ -125,21 +121,35 @@ def evaluate_run(
         "max_tokens": max_tokens,
         **options,
     }
-    record = {
-        "format": FORMAT,
-        "run": path.resolve().name,
-        "checkpoint": opened.checkpoint,
-        "data": {"name": opened.recipe.data.dataset.name, **settings["data"]},
-        "settings": settings,
-        **({} if modality is None else {"modality": modality}),
-        "versions": versions(),
-        **_scores_as_json(answers, pseudo, continuous, found),
-    }
+    scores = _scores_as_json(answers, pseudo, continuous, found)
+    record = _record(opened, path.resolve().name, settings, scores)
     title = printable(f"{path.resolve().name}, {opened.checkpoint}, on {_data_name(opened.recipe)}")
     other = None if opened.is_own or output is not None else _short_name(opened.recipe)
     place = find_place(RunDirectory(output or path), settings, other)
     written = write(place, record, draw(found, title) if found else None)
     return EvaluatedRun(answers, pseudo, continuous, found, no_probes, record, written, place.note)
+
+
+def _check_arguments(probes: Sequence[str] | None, pool: str, output: Path | None) -> None:
+    if pool not in get_args(Pool):
+        raise UserError(f"--pool: {pool!r} is none of {', '.join(get_args(Pool))}")
+    if output is not None and output.exists() and not output.is_dir():
+        raise UserError(f"--output: {output} is a file; the results need a folder")
+    check_installed(has_figure=probes is None or len(probes) > 0)
+
+
+def _record(opened: _Opened, name: str, settings: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of ``evaluation.json``."""
+    return {
+        "format": FORMAT,
+        "run": name,
+        "checkpoint": opened.checkpoint,
+        "data": {"name": opened.recipe.data.dataset.name, **settings["data"]},
+        "settings": settings,
+        **({} if settings["modality"] is None else {"modality": settings["modality"]}),
+        "versions": versions(),
+        **scores,
+    }
 
 
 def _scores_as_json(

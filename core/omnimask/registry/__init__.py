@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omnimask.registry.discovery import discover as discover
+    from omnimask.registry.distributions import Failure as Failure
+    from omnimask.registry.distributions import Plugin as Plugin
     from omnimask.registry.registry import KINDS as KINDS
     from omnimask.registry.registry import SUFFIXES as SUFFIXES
     from omnimask.registry.registry import Entry as Entry
-    from omnimask.registry.registry import Failure as Failure
-    from omnimask.registry.registry import Plugin as Plugin
     from omnimask.registry.registry import RecipeFolder as RecipeFolder
     from omnimask.registry.registry import Registrar as Registrar
     from omnimask.registry.registry import Registry as Registry

@@ -6,7 +6,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from omnimask.registry.registry import Plugin, Registry
+from omnimask.registry.distributions import Plugin
+from omnimask.registry.registry import Registry
 
 CORE = "core"
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from omnimask.errors import UserError
 from omnimask.registry.distributions import COMMANDS, PLUGINS, VARIABLE, allowed_names, identity, incompatible, scan
-from omnimask.registry.references import indented, resolve, trace
+from omnimask.registry.references import load
 from omnimask.version import __version__
 
 
@@ -59,20 +59,10 @@ class Command:
         """
         if self.refusal is not None:
             raise UserError(f"{self}: {self.refusal}")
-        try:
-            function = resolve(self.reference)
-        except (Exception, SystemExit) as error:
-            raise UserError(self._failure(error)) from error
+        function = load(self.reference, str(self), self.distribution, self.extras)
         if not callable(function):
             raise UserError(f"{self}: {self.reference} is no function but {function!r}")
         return function
-
-    def _failure(self, error: BaseException) -> str:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and not self.reference.startswith(missing) and self.extras:
-            return f"{self} needs {missing}, which is not installed: pip install '{self.distribution}[{','.join(self.extras)}]'"
-        where = f"{self} cannot be imported from {self.reference}"
-        return f"{where}: {type(error).__name__}: {error}\n{indented(trace(error))}"
 
 
 @functools.cache

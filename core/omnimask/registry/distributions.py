@@ -7,7 +7,7 @@ import traceback
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.metadata import Distribution, EntryPoint
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,16 +29,36 @@ def allowed_names(allowed: str | None) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Damaged:
-    """A distribution whose entry points cannot be read: ``cause`` in one line, and the whole ``traceback``."""
+class Plugin:
+    """One entry point of the group ``omnimask`` and the distribution that declares it.
 
+    A single ``file`` that a recipe names has the file's name as distribution and the beginning of its digest as version.
+    """
+
+    name: str
     distribution: str
     version: str
+    module: str = ""
+    file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that could not be used: ``cause`` in one line, the ``traceback``, and the ``names`` that it had registered."""
+
+    plugin: Plugin
     cause: str
     traceback: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.plugin} could not be loaded: {self.cause}"
 
 
-def scan(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
+def scan(group: str) -> tuple[list[EntryPoint], list[Failure]]:
     """Entry points of a group, and the distributions that may hold some and cannot be read."""
     try:
         return list(metadata.entry_points(group=group)), []
@@ -46,9 +66,9 @@ def scan(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
         return _one_by_one(group)
 
 
-def _one_by_one(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
+def _one_by_one(group: str) -> tuple[list[EntryPoint], list[Failure]]:
     points: list[EntryPoint] = []
-    damaged: list[Damaged] = []
+    damaged: list[Failure] = []
     seen: set[str] = set()
     for distribution in metadata.distributions():
         name, version = identity(distribution)
@@ -60,7 +80,7 @@ def _one_by_one(group: str) -> tuple[list[EntryPoint], list[Damaged]]:
         except Exception as error:
             if f"[{group}" in _raw(distribution):
                 cause = f"its entry_points.txt cannot be read ({type(error).__name__}: {error}); install {name} again"
-                damaged.append(Damaged(name, version, cause, traceback.format_exc()))
+                damaged.append(Failure(Plugin("?", name, version), cause, traceback.format_exc()))
     return points, damaged
 
 

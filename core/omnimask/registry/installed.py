@@ -12,9 +12,9 @@ from typing import Any
 from omnimask.messages.hints import listed, nearest
 from omnimask.messages.stdout import printing_to_stderr
 from omnimask.registry import hooks
-from omnimask.registry.distributions import OWN, PLUGINS, VARIABLE, Damaged, allowed_names, identity, incompatible, scan
+from omnimask.registry.distributions import OWN, PLUGINS, VARIABLE, Failure, Plugin, allowed_names, identity, incompatible, scan
 from omnimask.registry.references import shorten
-from omnimask.registry.registry import Failure, Plugin, Registrar, Registry
+from omnimask.registry.registry import Registrar, Registry
 from omnimask.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -32,20 +32,20 @@ def find() -> Registry:
     return collect(points, os.environ.get(VARIABLE), damaged)
 
 
-def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: Iterable[Damaged] = ()) -> Registry:
+def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: Iterable[Failure] = ()) -> Registry:
     """Load entry points one by one; one that fails is recorded, leaves nothing behind, and touches no other.
 
     Args:
         points: entry points of the group ``omnimask``.
         allowed: names of entry points separated by commas; None or empty allows all. ``core`` is always loaded.
-        damaged: distributions whose entry points cannot be read; they become failures.
+        damaged: distributions with unreadable entry points.
     """
     found = sorted(points, key=lambda point: (_plugin(point).distribution, point.name))
     reserved: set[tuple[str, str]] = set()
     wanted = allowed_names(allowed)
     registrars: list[Registrar] = []
     failures = [_not_installed(name, found) for name in sorted(wanted - {point.name for point in found})]
-    failures += [Failure(Plugin("?", each.distribution, each.version), each.cause, each.traceback) for each in damaged]
+    failures += damaged
     left_out: list[str] = []
     for point in sorted(found, key=lambda point: _plugin(point).distribution != OWN):  # what is reserved comes first
         if wanted and point.name not in (*wanted, CORE):

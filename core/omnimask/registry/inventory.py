@@ -5,52 +5,38 @@ Imports no torch; only :func:`problems` with ``load`` imports components.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from omnimask.errors import UserError
 from omnimask.messages.stdout import printing_to_stderr
 from omnimask.registry.commands import Command, clashes
-from omnimask.registry.distributions import OWN
-from omnimask.registry.registry import SUFFIXES, Entry, Plugin, RecipeFolder, Registry
-
-
-@dataclass(frozen=True)
-class ComponentRow:
-    """A registered component; ``reference`` is ``module:Class``."""
-
-    kind: str
-    name: str
-    reference: str
-
-
-@dataclass(frozen=True)
-class FailureRow:
-    """Why a plugin could not be used, in a line and as a traceback."""
-
-    cause: str
-    traceback: str
+from omnimask.registry.distributions import OWN, Plugin
+from omnimask.registry.registry import SUFFIXES, Entry, RecipeFolder, Registry
 
 
 @dataclass(frozen=True)
 class PluginRow:
-    """One plugin; ``entry_point`` is its module, ``hooks`` are those of run time. One that failed has a ``failure`` alone."""
+    """One plugin: ``entry_point`` is its module, ``hooks`` are those of run time, ``components`` have kind, name and reference.
+
+    One that failed has a ``failure`` with cause and traceback, and nothing else.
+    """
 
     plugin: str
     distribution: str
     version: str
     entry_point: str
-    components: tuple[ComponentRow, ...] = ()
+    components: tuple[Mapping[str, str], ...] = ()
     recipes: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
-    failure: FailureRow | None = None
+    failure: Mapping[str, str] | None = None
 
 
 def rows(registry: Registry, commands: Sequence[Command]) -> list[PluginRow]:
     """The plugins that work, then those that failed."""
     failed = [
-        PluginRow(*_head(failure.plugin), failure=FailureRow(failure.cause, failure.traceback)) for failure in registry.failures
+        PluginRow(*_head(each.plugin), failure={"cause": each.cause, "traceback": each.traceback}) for each in registry.failures
     ]
     return [_row(plugin, hooks, registry, commands) for plugin, _, hooks in registry.implementations] + failed
 
@@ -108,9 +94,9 @@ def _head(plugin: Plugin) -> tuple[str, str, str, str]:
     return plugin.name, plugin.distribution, plugin.version, plugin.module
 
 
-def _component(entry: Entry) -> ComponentRow:
+def _component(entry: Entry) -> Mapping[str, str]:
     reference = entry.reference if isinstance(entry.reference, str) else f"{entry.reference.__module__}:{entry.reference.__name__}"
-    return ComponentRow(entry.kind, entry.name, reference)
+    return {"kind": entry.kind, "name": entry.name, "reference": reference}
 
 
 def _recipes(folder: RecipeFolder) -> list[str]:

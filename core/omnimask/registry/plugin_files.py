@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 
 from omnimask.errors import UserError
-from omnimask.registry.distributions import OWN
+from omnimask.registry.distributions import OWN, Plugin
 from omnimask.registry.installed import register
 from omnimask.registry.references import indented, shorten
-from omnimask.registry.registry import Plugin, Registrar, Registry
+from omnimask.registry.registry import Registrar, Registry
 
 MODULE = "omnimask_file_"
 """Begins the module's name of a file: ``my.py`` is ``omnimask_file_my``."""

@@ -5,13 +5,39 @@ from __future__ import annotations
 import functools
 import importlib
 import traceback
+from collections.abc import Sequence
 from typing import Any
+
+from omnimask.errors import UserError
 
 
 def resolve(reference: str) -> Any:
     """What ``package.module:attribute.path`` names; the module is imported."""
     module, _, path = reference.partition(":")
     return functools.reduce(getattr, path.split("."), importlib.import_module(module))
+
+
+def load(reference: str, about: str, distribution: str, extras: Sequence[str] = ()) -> Any:
+    """Import what a reference names, for a component or a command of a plugin.
+
+    Args:
+        reference: ``package.module:attribute``.
+        about: describes the component or command in messages.
+        distribution: that registers it.
+        extras: optional dependencies of the distribution that it needs.
+
+    Raises:
+        UserError: a dependency is missing, or the import fails; the message has the remedy or the traceback.
+    """
+    try:
+        return resolve(reference)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and extras and not reference.startswith(missing):
+            remedy = f"pip install '{distribution}[{','.join(extras)}]'"
+            raise UserError(f"{about} needs {missing}, which is not installed: {remedy}") from error
+        cause = f"{about} cannot be imported from {reference}: {type(error).__name__}: {error}"
+        raise UserError(f"{cause}\n{indented(trace(error))}") from error
 
 
 def trace(error: BaseException) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 from omnimask.errors import UserError
 from omnimask.messages.hints import listed, nearest
 from omnimask.messages.stdout import printing_to_stderr
-from omnimask.registry.references import indented, resolve, trace
+from omnimask.registry.distributions import Failure, Plugin
+from omnimask.registry.references import indented, load, resolve
 from omnimask.registry.signature import options_of
 
 logger = logging.getLogger(__name__)
@@ -44,23 +45,6 @@ KINDS = (
 SUFFIXES = (".yaml", ".yml")
 """Endings of recipes' files."""
 _NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """One entry point of the group ``omnimask`` and the distribution that declares it.
-
-    Of a single ``file`` that a recipe names, the distribution is the file's name, and the version the beginning of its digest.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    module: str = ""
-    file: Path | None = None
-
-    def __str__(self) -> str:
-        return f"plugin {self.name!r} of {self.distribution} {self.version}"
 
 
 @dataclass(frozen=True)
@@ -100,19 +84,6 @@ class RecipeFolder:
         with printing_to_stderr():
             value: Any = resolve(self.reference)
             return Path(str(value() if callable(value) else value))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A plugin that could not be used: ``cause`` in one line, the whole ``traceback``, and the ``names`` it had registered."""
-
-    plugin: Plugin
-    cause: str
-    traceback: str
-    names: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.plugin} could not be loaded: {self.cause}"
 
 
 class Registrar:
@@ -275,11 +246,10 @@ class Registry:
 
 def _load(entry: Entry) -> type[Any]:
     about = f"{entry.kind} {entry.name!r} of {entry.distribution} {entry.version}"
-    try:
+    cls: Any = entry.reference
+    if isinstance(cls, str):
         with printing_to_stderr():
-            cls = entry.reference if isinstance(entry.reference, type) else resolve(entry.reference)
-    except Exception as error:
-        raise UserError(_import_failure(entry, about, error)) from error
+            cls = load(cls, about, entry.distribution, (entry.extra,) if entry.extra else ())
     if not isinstance(cls, type):
         raise UserError(f"{about}: {entry.reference} is no class but {cls!r}")
     try:
@@ -287,12 +257,3 @@ def _load(entry: Entry) -> type[Any]:
     except ValueError as error:
         raise UserError(f"{about}: {cls.__module__}.{cls.__qualname__}: {error}") from error
     return cls
-
-
-def _import_failure(entry: Entry, about: str, error: Exception) -> str:
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if missing and not str(entry.reference).startswith(missing) and entry.extra:
-        return f"{about} needs {missing}, which is not installed: pip install '{entry.distribution}[{entry.extra}]'"
-    if missing:
-        return f"{about} cannot be imported from {entry.reference}: {error}"
-    return f"{about} cannot be imported from {entry.reference}: {type(error).__name__}: {error}\n{indented(trace(error))}"
