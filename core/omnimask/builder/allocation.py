@@ -20,7 +20,7 @@ _OF_SIZE = frozenset(
     {"empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "new_empty", "new_zeros", "new_ones", "new_full", "eye"}
 )
 _OF_RANGE = frozenset({"arange", "linspace", "logspace"})
-"""Torch operators that create tensors of a given size, and from a range."""
+"""Torch operators for tensors of a given size, and from a range."""
 LARGE = 1 << 28
 """Bytes of one tensor from which sizes are summed before any allocation."""
 MANY = 1 << 30
@@ -99,7 +99,7 @@ def limited_memory() -> Generator[None]:
 
 
 class _LargeTensor(BaseException):
-    """Signal that ends the first attempt. A ``BaseException``, so that components don't catch it."""
+    """Signal that ends the first attempt. A ``BaseException``, so components don't catch it."""
 
 
 class _Limit(TorchDispatchMode):

@@ -1,4 +1,4 @@
-"""Construction of the model and data of a recipe: builds every component with its context, and checks that they fit."""
+"""Construction of the model and data of a recipe: builds every component with its context, and checks their compatibility."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Built:
     train_indices: NDArray[np.int64]
     validation_indices: NDArray[np.int64]
     left_out: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
-    """Reasons by key of the held-out samples that could not be read so far."""
+    """Reasons by key of the unreadable held-out samples so far."""
 
     @property
     def specs(self) -> Mapping[str, TokenSpec]:
@@ -119,7 +119,7 @@ class Built:
 
     @cached_property
     def scored(self) -> Scored:
-        """Number of held-out samples that a validation of the run scores."""
+        """Number of held-out samples scored per validation of the run."""
         total = len(self.validation_indices)
         return Scored(num_scored(self.recipe.train, total, self.validation_tokens()) if total else 0, total)
 
@@ -171,7 +171,7 @@ class Built:
 
 
 def grown(counts: int | NDArray[np.int64], growth: float) -> int | NDArray[np.int64]:
-    """Return the tokens per sample after a transform that lengthens them."""
+    """Return the tokens per sample after a lengthening transform."""
     if growth == 1:
         return counts
     return math.ceil(counts * growth) if isinstance(counts, int) else np.ceil(counts * growth).astype(np.int64)
@@ -288,7 +288,7 @@ def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mappi
 
 
 def reading_options(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
-    """Return the options that affect how samples are read, besides the data set, as text."""
+    """Return the reading options of samples, besides the data set, as text."""
     options = [inline(plain([m.name, m.field, m.tokenizer, m.decoder])) for m in recipe.modalities.values()]
     components = [part for reader in readers.values() for part in (reader.tokenizer, reader.decoder) if part is not None]
     return "\n".join([*options, code_digest(*components)])

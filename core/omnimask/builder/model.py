@@ -1,4 +1,4 @@
-"""Construction of a recipe's model: embeddings, encoder and predictors, with checks that they fit each other."""
+"""Construction of a recipe's model: embeddings, encoder and predictors, with compatibility checks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _earlier(
 
 
 def views_with_noise(model: MaskedModel) -> set[str]:
-    """Return the names of the views whose slots need a uniform number each, for predictors that draw on the device."""
+    """Return the names of the views whose slots need a uniform number each, for predictors with random draws on the device."""
     return {
         part.queries[label] or part.view
         for part in model.each()

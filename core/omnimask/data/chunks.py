@@ -12,7 +12,7 @@ from omnimask.interfaces import MaskedBatch, Sample
 
 @dataclass(frozen=True)
 class Chunk:
-    """Samples that are computed together: their data set indices, their tokens, and both packed (on the host)."""
+    """Samples to compute together: their data set indices, their tokens, and both packed (on the host)."""
 
     indices: tuple[int, ...]
     samples: tuple[Sample, ...]

@@ -180,9 +180,9 @@ def _pack(
 
 
 def _asked(table: Targets, layout: Layout) -> Asked:
-    slots = np.unique(table.at[:, 0])
+    slots = np.unique(table.at[:, 0])  # ascending, so grouped by sequence
     row = np.full(layout.num_slots, -1)
-    row[slots] = np.arange(len(slots))
+    row[slots] = np.arange(len(slots))  # (T,) slot -> row among the asked slots, -1 for others
     lengths = np.diff(np.searchsorted(slots, layout.offsets))
     return Asked(slots, row, Layout(lengths, np.arange(layout.num_sequences)))
 
@@ -210,7 +210,7 @@ def _by_modality(table: Targets, stream: Stream, specs: Mapping[str, TokenSpec],
     number = np.where(table.of >= 0, of_token, of_slot) + len(specs) * is_unit
     order = np.argsort(number, kind="stable")
     names = [*specs, *(f"{m}.unit" for m in specs if is_unit.any())]
-    bounds = np.searchsorted(number[order], np.arange(len(names) + 1)).tolist()
+    bounds = np.searchsorted(number[order], np.arange(len(names) + 1)).tolist()  # span i is [bounds[i], bounds[i + 1])
     index = None if table.index is None else table.index[order]
     spans = {name: (bounds[i], bounds[i + 1]) for i, name in enumerate(names)}
     return Targets(table.at[order], table.of[order], table.literal[order], table.weight[order], index, table.arity, spans)

@@ -24,7 +24,7 @@ def _limit(value: Any) -> Any:
 
 
 class DataOptions(BaseModel):
-    """Keys of `data:` that belong to the framework. All others belong to the selected data set."""
+    """Framework keys of `data:`. All others belong to the selected data set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

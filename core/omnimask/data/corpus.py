@@ -19,9 +19,9 @@ from omnimask.interfaces import Dataset, Draw, Tokens
 
 @dataclass(frozen=True)
 class TrainingTokens:
-    """Iterator over one modality of the training samples, each once, in random order, so that any prefix is a fair sample.
+    """Iterator over one modality of the training samples, each once, in random order, so any prefix is a fair sample.
 
-    Samples that cannot be read, or lack the modality, are skipped.
+    Samples that are unreadable or lack the modality are skipped.
 
     Args:
         dataset: source of raw values.
@@ -59,7 +59,7 @@ class TrainingTokens:
                 yield index, value
 
     def fingerprint(self) -> str:
-        """Return a digest of all inputs that affect the tokens."""
+        """Return a digest of all inputs affecting the tokens."""
         digest = blake2b(repr((data_key(self.dataset), self.reader.field, self.options)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.indices).tobytes())
         return digest.hexdigest()

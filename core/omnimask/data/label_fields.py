@@ -1,4 +1,4 @@
-"""Conversion of data set values to the labels that a recipe declares."""
+"""Conversion of data set values to the labels declared in a recipe."""
 
 from __future__ import annotations
 

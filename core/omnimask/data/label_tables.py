@@ -14,7 +14,7 @@ from omnimask.errors import UserError
 Side: TypeAlias = Literal["train", "test"]
 
 KEY_COLUMNS = ("key", "file")
-"""Columns that can hold the key, in order of preference."""
+"""Possible key columns, in order of preference."""
 _SIDES = ("train", "test")
 _MOST = 20
 """Maximum number of problems to list per table."""

@@ -32,7 +32,7 @@ _WATCH = 1.0
 
 @dataclass(frozen=True)
 class BadSample:
-    """Unreadable sample that was left out: its key, the visit, and the reason.
+    """Unreadable sample, left out of a batch: its key, the visit, and the reason.
 
     ``trace`` is the traceback of an exception that no reader should raise; empty for ``OSError`` and ``ValueError``.
     """
@@ -234,7 +234,7 @@ def _end_with(parent: int) -> None:
 def _dead(processes: Sequence[Any]) -> list[str]:
     """Return the workers that ended, with their exit codes. Workers never end on their own while steps are read.
 
-    A death shows as one of several errors (torch's own, or a connection that breaks in the middle of a batch), sometimes before the
+    A death shows as one of several errors (torch's own, or a broken connection in the middle of a batch), sometimes before the
     process is gone: hence the wait.
     """
     ended = wait([process.sentinel for process in processes], timeout=1.0)

@@ -1,6 +1,6 @@
 """Order of the samples of a run: an endless stream, as a pure function of the seed.
 
-N samples of an epoch, G groups of samples that are stored together (shards).
+N samples of an epoch, G groups of samples stored together (shards).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Grouped(Protocol):
-    """Optional interface of data sets whose samples are stored in groups that are cheap to read sequentially, such as shards."""
+    """Optional interface of data sets whose samples are stored in groups for cheap sequential reading, such as shards."""
 
     @property
     def group_starts(self) -> NDArray[np.int64] | None:
@@ -44,7 +44,7 @@ class Buffered(Protocol):
 
 
 class Order(Protocol):
-    """Sample order of an epoch. ``indices`` (N,) are the data set indices that every epoch visits once."""
+    """Sample order of an epoch. ``indices`` (N,) are the data set indices visited once per epoch."""
 
     num_samples: int
     indices: NDArray[np.int64]
@@ -127,7 +127,7 @@ class WindowOrder:
             raise ValueError(f"a window holds at least one sample, got {window}")
         if (np.diff(self.indices) <= 0).any():
             raise ValueError("the indices must ascend")
-        group = np.searchsorted(np.asarray(group_starts, np.int64), self.indices, side="right")
+        group = np.searchsorted(np.asarray(group_starts, np.int64), self.indices, side="right")  # (N,) group of each sample
         self._first = np.flatnonzero(np.diff(group, prepend=-1))
         self._size = np.diff(self._first, append=self.num_samples)
         self._groups: _Last[tuple[NDArray[np.int64], NDArray[np.int64]]] = _Last()

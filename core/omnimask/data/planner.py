@@ -224,6 +224,7 @@ def balanced(sizes: NDArray[np.int64], parts: int) -> list[int]:
     wanted = ends[-1] * np.arange(parts + 1) / parts
     after = np.searchsorted(ends, wanted).clip(1)
     bounds = np.where(wanted - ends[after - 1] <= ends[after] - wanted, after - 1, after)  # the nearest end
+    # no range may be empty: bounds must ascend by at least 1 each, and leave one size for every later range
     number = np.arange(parts + 1)
     bounds = np.maximum.accumulate(bounds - number) + number
     return np.minimum(bounds, len(sizes) - parts + number).tolist()

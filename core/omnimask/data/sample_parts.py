@@ -25,7 +25,7 @@ from omnimask.interfaces import Dataset, Splits
 logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 64 * 2**20
-"""Bytes of decoded samples kept per process, so that a long sample is not read again for each of its parts."""
+"""Bytes of decoded samples kept per process, so a long sample is not read again for each of its parts."""
 _FORMAT = 2
 _UNREADABLE = -1
 _ROWS = 5
@@ -161,7 +161,7 @@ def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Pa
     Args:
         dataset: the whole samples.
         reader: reads them; its tokenizer is a :class:`~omnimask.interfaces.Splits`.
-        options: other options that affect the parts, as text for the cache's key.
+        options: other options affecting the parts, as text for the cache's key.
         cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
     """
     key = blake2b(repr((_FORMAT, data_key(dataset), len(dataset), options)).encode(), digest_size=16).hexdigest()

@@ -56,7 +56,7 @@ def token_counts(
         dataset: to count.
         indices: of the samples to read; None means all.
         readers: one per modality.
-        options: other options that affect the counts, as text for the cache's key: the tokenizers' and decoders' names and options.
+        options: other options affecting the counts, as text for the cache's key: the tokenizers' and decoders' names and options.
         cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
 
     Returns:

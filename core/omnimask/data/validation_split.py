@@ -120,6 +120,7 @@ def _stretches(
     """
     order = np.argsort(whole, kind="stable")
     first = np.cumsum([0, *sizes[:-1]])
+    # (samples,) index of each sample within its whole
     place = np.empty(len(whole), np.int64)
     place[order] = np.arange(len(whole)) - np.repeat(first, sizes)
     counts = np.rint(fraction * sizes).astype(np.int64)

@@ -95,7 +95,7 @@ class CarriedFields:
             sample = np.searchsorted(layout.offsets, of[is_here], side="right") - 1
             starts = first + np.concatenate(([0], np.cumsum(layout.lengths**2)))  # flattened (L, L) blocks, one per sample
             column[is_here] = of[is_here] - layout.offsets[sample]
-            row[is_here] = starts[sample] + column[is_here] * layout.lengths[sample]
+            row[is_here] = starts[sample] + column[is_here] * layout.lengths[sample]  # start of the token's row in its block
             first = int(starts[-1])
         values = [shown[modality][name] for modality in having]
         if any(left.dtype != right.dtype or left.shape[1:] != right.shape[1:] for left, right in pairwise(values)):

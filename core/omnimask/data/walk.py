@@ -84,7 +84,7 @@ def files_ending_in(
 
 
 def log_left_out(place: Path, num_taken: int, others: Sequence[str]) -> None:
-    """Log the number and endings of the files that are not samples."""
+    """Log the number and endings of the skipped files."""
     if others:
         logger.info("%s: %d files are read, and %d are left out: %s", place, num_taken, len(others), endings(others))
 

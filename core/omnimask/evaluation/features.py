@@ -118,6 +118,7 @@ def _mean(encoded: Encoded, counts: NDArray[np.bool_]) -> Tensor:
     slots, owner = np.flatnonzero(counts), np.repeat(np.arange(layout.num_sequences), layout.lengths)[counts]
     number = np.bincount(owner, minlength=layout.num_sequences)
     chosen = data if len(slots) == len(data) else data[torch.from_numpy(slots).to(data.device)]
+    # segment sum over sequences
     total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, torch.from_numpy(owner).to(data.device), chosen)
     return total / torch.from_numpy(number).to(data.device, torch.float32).clamp(min=1)[:, None]
 

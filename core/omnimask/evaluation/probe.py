@@ -28,7 +28,7 @@ FEW_LABEL_C = 100.0
 """Inverse strength of the L2 penalty with few labels.
 
 It is fixed: with 2 to 10 labels per class, cross-validation would choose from a handful of samples. Once features have one scale,
-accuracy hardly changes from C = 10 to 300. Where it does, for untrained encoders, a weak penalty is better (measured on the digits'
+accuracy hardly changes from C = 10 to 300. If it does, for untrained encoders, a weak penalty is better (measured on the digits'
 training part, docs/evaluation.md).
 """
 
@@ -87,7 +87,7 @@ def knn(train: Matrix, classes: Classes, test: Matrix, is_all: bool = False) -> 
     """
     del is_all
     count = min(NEIGHBOURS, len(train))
-    similarity = _unit(test) @ _unit(train).T
+    similarity = _unit(test) @ _unit(train).T  # (M, N)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
     weight = np.exp(np.take_along_axis(similarity, nearest, axis=1) / TEMPERATURE)
     votes = np.zeros((len(test), int(classes.max()) + 1))

@@ -63,7 +63,7 @@ class RawContent:
         ids, counts = (np.concatenate(column) for column in zip(*counted, strict=True))
         shape = (len(rows), int(ids.max(initial=-1)) + 1)
         matrix = sparse().csr_array((np.log1p(counts, dtype=np.float32), (owner, ids)), shape=shape)
-        having = np.bincount(ids[is_train[owner]], minlength=shape[1])
+        having = np.bincount(ids[is_train[owner]], minlength=shape[1])  # (V,) training samples with each id
         used = np.sort(np.argsort(-having, kind="stable")[: min(MOST_IDS, int((having > 0).sum()))])
         rarity = 1 + np.log((1 + is_train.sum()) / (1 + having[used]))
         weighted = matrix[:, used] * rarity[None].astype(np.float32)

@@ -84,7 +84,7 @@ def resume(run: str | Path, changes: Sequence[str] = (), *, accept_changes: Sequ
     Args:
         run: the run's folder.
         changes: ``key=value`` for keys that may change (``["train.steps=200"]``).
-        accept_changes: keys that may differ from the checkpoint although they make it another run (``["source.my_plugin"]``).
+        accept_changes: keys allowed to differ from the checkpoint although they make it another run (``["source.my_plugin"]``).
         show: whether progress is shown.
 
     Raises:

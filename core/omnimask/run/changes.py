@@ -40,7 +40,7 @@ MAY_CHANGE = (
     "data.cache",
     "data.max_bad",
 )
-"""Keys that a resumed run may change: length, speed and location, but never data or objective."""
+"""Keys a resumed run may change: length, speed and location, but never data or objective."""
 
 HISTORY = "history.jsonl"
 """File of a run with one line for each continuation with changes."""
@@ -72,7 +72,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """Changes of a continuation, and the keys among them that were accepted explicitly."""
+    """Changes of a continuation, and the explicitly accepted keys among them."""
 
     found: tuple[Change, ...] = ()
     accepted: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
 
     Args:
         found: differences from the checkpoint.
-        accept: keys that the user accepts; a key includes all keys below it.
+        accept: keys accepted by the user; a key includes all keys below it.
         run: the run's folder, whose history contains earlier acceptances.
 
     Raises:

@@ -29,7 +29,7 @@ _LOOKED_AT = 20
 
 
 def load_renderers(recipe: Recipe) -> dict[str, type[Renderer]]:
-    """Return the renderer of each modality's tokenizer, without modalities that have none.
+    """Return the renderer of each modality's tokenizer, without modalities lacking one.
 
     Raises:
         UserError: a renderer or an optional dependency of it is not installed.
@@ -61,7 +61,7 @@ def by_key(dataset: Dataset, indices: Sequence[int]) -> list[int]:
 
 
 def by_label(dataset: Dataset, indices: Sequence[int], count: int) -> list[int]:
-    """Sort indices so that one sample of each label comes first, if there are labels. Only the first few dozen are examined."""
+    """Sort indices with one sample of each label first, if there are labels. Only the first few dozen are examined."""
     seen: dict[str, int] = {}
     ranked: list[tuple[int, int]] = []
     looked_at = indices[: _LOOKED_AT * count]
@@ -102,7 +102,7 @@ def fill_in(
 ) -> dict[str, list[Reconstruction]]:
     """Return the model's reconstructions of the samples by modality, with its current weights.
 
-    ``pipeline`` masks the samples; the default is that of validation.
+    ``pipeline`` masks the samples; the default is the validation pipeline.
 
     Raises:
         RunStopped: a masker or a corruptor rejects a sample.
@@ -112,7 +112,7 @@ def fill_in(
 
 
 def render(recipe: Recipe, found: Mapping[str, Sequence[Reconstruction]], path: Path, *, title: str = "") -> list[Path]:
-    """Draw every modality that has a renderer, and return the files.
+    """Draw every modality with a renderer, and return the files.
 
     Args:
         recipe: its tokenizers name the renderers.

@@ -1,7 +1,7 @@
 """Launcher for the processes of a run on one machine, compatible with torchrun. Imports no torch.
 
-Each process finds its rank and the others in the variables of ``torchrun``. Signals are forwarded, so that a run ends after a
-checkpoint, however long this takes. docs/decisions/0016 explains the difference to ``torchrun`` itself.
+Each process finds its rank and the others in the variables of ``torchrun``. Signals are forwarded, so a run ends after a
+checkpoint, however long this takes. docs/decisions/0016 explains why this is not ``torchrun`` itself.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _died(rank: int, number: int, count: int) -> str:
 
 
 def variables(rank: int, count: int, port: int) -> dict[str, str]:
-    """Return the variables that ``torchrun`` sets for a process on a single machine."""
+    """Return the variables set by ``torchrun`` for a process on a single machine."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -28,7 +28,7 @@ def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[st
 
 
 def source_digests(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
-    """Return a digest by package of the Python files of every plugin used in a run, without packages that have no files."""
+    """Return a digest by package of the Python files of every plugin used in a run, without packages lacking files."""
     packages = {_package(module) for _, module in _used(recipe, registry or discover())} | {CORE}
     digests = {package: digest_of(package) for package in sorted(packages)}
     return {package: digest for package, digest in digests.items() if digest is not None}
@@ -100,7 +100,7 @@ def _used(recipe: Recipe, registry: Registry) -> Iterator[tuple[Plugin, str]]:
 
 @functools.cache
 def _package(module: str) -> str:
-    """Return a module's outermost package that has its own files, since several distributions may share a namespace package."""
+    """Return a module's outermost package with files of its own, since several distributions may share a namespace package."""
     parts = module.split(".")
     for depth in range(1, len(parts)):
         spec = find_spec(".".join(parts[:depth]))

@@ -45,7 +45,7 @@ _SPOILT = 4
 
 @dataclass(frozen=True)
 class Run:
-    """Run that is ready to train: its model and data, folder, trainer and origin."""
+    """Run ready to train: its model and data, folder, trainer and origin."""
 
     built: Built
     directory: RunDirectory
@@ -183,7 +183,7 @@ def longest_sample(built: Built) -> list[Sample]:
 
 
 def check_data(built: Built, world: int = 1) -> None:
-    """Check that one sample can be read, masked and packed, and that token counts are known.
+    """Read, mask and pack one sample, and determine the token counts.
 
     Raises:
         UserError: no sample is readable, its tokens cannot be masked as in the recipe, or a step may have no samples for one of
@@ -262,12 +262,12 @@ def _can_be_read(built: Built, place: Place) -> bool:
 
 
 def data_record(built: Built) -> dict[str, Any]:
-    """Return ``data`` of ``environment.json``, so that a resume on other data is refused."""
+    """Return ``data`` of ``environment.json``, so a resume on other data is refused."""
     return {"fingerprint": built.dataset.fingerprint(), "format": FINGERPRINT_FORMAT, "samples": len(built.dataset)}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Make the data's paths absolute, so that later commands can run from another working directory."""
+    """Make the data's paths absolute, so later commands can run from another working directory."""
     dataset = recipe.data.dataset
     options = {name: value.expanduser().absolute() if isinstance(value, Path) else value for name, value in dataset.options.items()}
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, dataset=dataclasses.replace(dataset, options=options)))

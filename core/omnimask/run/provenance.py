@@ -43,7 +43,7 @@ def origin_of(recipe: Recipe) -> Origin:
 
 
 def read_origin(checkpoint: Path | None, directory: RunDirectory) -> Origin:
-    """Read the origin of a checkpoint; without a checkpoint, that of the start of the run.
+    """Read the origin of a checkpoint; without a checkpoint, the origin at the start of the run.
 
     Args:
         checkpoint: verified; None if the run was stopped before its first.

@@ -1,4 +1,4 @@
-"""Warnings about valid but probably unintended runs: too few samples, too many epochs, a warm-up that fills the run."""
+"""Warnings about valid but probably unintended runs: too few samples, too many epochs, a warm-up longer than half of the run."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
-    """Start a new run, or reopen the one in the folder, so that a command can be repeated.
+    """Start a new run, or reopen the one in the folder, so a command can be repeated.
 
     Raises:
         UserError: as in :func:`start` and :func:`reopen`, including a recipe other than that of the run.
@@ -41,14 +41,14 @@ def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
 def reopen(path: Path, changes: Sequence[str] = (), accept: Sequence[str] = (), *, show: bool = True) -> Run:
     """Return a run that continues from its newest intact checkpoint when its trainer's ``fit`` is called.
 
-    Everything that could make it another run is compared with the checkpoint: each key of the recipe, from the file, ``changes``
+    Everything that defines the run is compared with the checkpoint: each key of the recipe, from the file, ``changes``
     and current defaults, and the source of the plugins in use. The folder stays unchanged until the first step. A run stopped
     before its first checkpoint starts anew, which costs only time.
 
     Args:
         path: the run's folder.
         changes: ``key=value``.
-        accept: keys that may differ although they make it another run; ``source.<package>`` for a plugin's code.
+        accept: keys allowed to differ although they make it another run; ``source.<package>`` for a plugin's code.
         show: whether progress is shown.
 
     Raises:
@@ -147,7 +147,7 @@ def _check_checkpoints(origin: Origin, directory: RunDirectory) -> None:
 
 
 def _adopt(run: Run, found: Changes) -> None:
-    """Record the changes, so that the next resume starts with them. The former recipe stays in ``logs/``."""
+    """Record the changes, so the next resume starts with them. The former recipe stays in ``logs/``."""
     directory, progress = run.directory, run.trainer.progress
     kept = directory.logs / f"recipe-until-step-{progress.step:08d}.yaml"
     with files.writing(directory.recipe, directory.path):

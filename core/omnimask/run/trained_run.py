@@ -18,7 +18,7 @@ from omnimask.training.checkpoints.run_directory import RunDirectory
 
 
 def open_trained(path: Path, checkpoint: str, changes: Sequence[str] = ()) -> tuple[Recipe, Path]:
-    """Return a run's recipe and one of its checkpoints; the first step of every command that uses trained weights.
+    """Return a run's recipe and one of its checkpoints; the first step of every command with trained weights.
 
     ``recipe.yaml`` in the run's folder may have been edited. It is compared with the checkpoint's recipe key by key. It may differ
     in keys that don't affect the model or its data, and in changes accepted when the run was resumed.

@@ -25,7 +25,7 @@ TYPED = "input"
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """Samples, with the pipeline that masks and packs them; ``is_file`` is False for typed ones."""
+    """Samples, with their pipeline for masking and packing; ``is_file`` is False for typed ones."""
 
     samples: list[Sample]
     pipeline: Pipeline
@@ -165,7 +165,7 @@ def spell_special(number: int, spec: TokenSpec, tokenizer: Tokenizer) -> str:
 
 
 def _foreign(text: str) -> int | None:
-    """Return the first byte of a text that is not UTF-8, as Python escapes those of the command line."""
+    """Return the first byte of a text outside UTF-8, as Python escapes those of the command line."""
     return next((ord(one) - 0xDC00 for one in text if "\udc80" <= one <= "\udcff"), None)
 
 

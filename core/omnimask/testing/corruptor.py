@@ -26,7 +26,7 @@ class CorruptorContract(ABC):
         specs: of the modalities to test. One corruptor for several handles them together.
         shows_all_visible: every visible token appears in the context with its content.
         hides_all_hidden: no hidden token's content appears in the context.
-        answers_are_hidden: no slot sees the content that it must answer (False for a control that shows everything).
+        answers_are_hidden: no slot sees the content of its answer (False for a control that shows everything).
         asks_all_targets: every target token is answered.
     """
 
@@ -41,11 +41,11 @@ class CorruptorContract(ABC):
         """Return the corruptor, built for the context (its specs and modalities) as in a recipe."""
 
     def masking(self, sample: Sample, name: str, ratio: float) -> Masking:
-        """Return a masking of one modality. Override it for a corruptor that reads units, weights or special targets."""
+        """Return a masking of one modality. Override it for a corruptor reading units, weights or special targets."""
         return make_masking(len(sample.tokens[name]), ratio, sample.draw.at(name))
 
     def reserved(self) -> Mapping[str, TokenSpec]:
-        """Return the specs with exactly the special tokens that the corruptor declares."""
+        """Return the specs with exactly the corruptor's special tokens."""
         corruptor = self.corruptor(Context(specs=self.specs, modalities=tuple(self.specs)))
         return {name: reserve(spec, corruptor) for name, spec in self.specs.items()}
 

@@ -23,7 +23,7 @@ class JointMaskerContract(ABC):
         specs: of the modalities, in the recipe's order.
         lengths: tokens of every modality, if present.
         is_random: whether different samples are masked differently.
-        needs_all: whether the masker may reject a sample that lacks a modality with ``ValueError``, for example if it hides one
+        needs_all: whether the masker may reject a sample lacking a modality with ``ValueError``, for example if it hides one
             modality given another.
     """
 

@@ -38,7 +38,7 @@ class ModelContract(ABC):
         overfit_steps, overfit_factor, overfit_lr: the loss of one batch falls below ``factor`` times its first value within
             ``steps`` steps of AdamW.
         tolerance: relative difference allowed between packed and one by one.
-        unused_parameters: names (or prefixes) of parameters that may stay without gradient.
+        unused_parameters: names (or prefixes) of parameters allowed to have no gradient.
     """
 
     num_samples: ClassVar[int] = 8

@@ -25,7 +25,7 @@ class EncoderContract(ModelContract):
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
-        fields: token fields with synthetic values, for an encoder that reads them.
+        fields: token fields with synthetic values, for an encoder reading them.
     """
 
     modality: ClassVar[str] = "letters"
@@ -117,9 +117,9 @@ class PredictorContract(ModelContract):
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         layer: the encoder layer it reads, 1 or 2; None is the last.
-        query: ``again`` for a predictor that decodes another view of the sample; this view has half of the tokens.
-        group: samples per group, for a predictor that compares them.
-        fields: token fields with synthetic values, for a predictor or target that reads them.
+        query: ``again`` for a predictor decoding another view of the sample; this view has half of the tokens.
+        group: samples per group, for a predictor comparing them.
+        fields: token fields with synthetic values, for a predictor or target reading them.
     """
 
     modality: ClassVar[str] = "letters"

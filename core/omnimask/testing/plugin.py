@@ -38,7 +38,7 @@ class PluginContract(ABC):
         """Return the name of the entry point, as listed by ``omnimask plugins``."""
 
     def registry(self) -> Registry:
-        """Return the registry of installed plugins; :func:`with_module` adds a module that is not installed."""
+        """Return the registry of installed plugins; :func:`with_module` adds an uninstalled module."""
         return collect(scan(GROUP)[0])
 
     def overrides(self, recipe: str) -> Sequence[str]:
@@ -88,14 +88,14 @@ class PluginContract(ABC):
             )
 
     def test_commands_load(self) -> None:
-        """Load the commands that the plugin's package adds through the group ``omnimask.commands``."""
+        """Load the commands of the plugin's package in the group ``omnimask.commands``."""
         own = next((row for row in rows(self.registry(), find()) if row.plugin == self.plugin()), None)
         for command in find():
             if own is not None and command.distribution == own.distribution and command.name in own.commands:
                 command.load()
 
     def test_components_load(self) -> None:
-        """Check that every reference can be imported, and that every constructor follows the rule."""
+        """Check that every reference can be imported, and every constructor follows the rule."""
         registry = self.registry()
         for entry in self.entries():
             registry.load(entry.kind, entry.name)

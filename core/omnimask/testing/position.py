@@ -27,7 +27,7 @@ class PositionContract(ModelContract):
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         is_used: whether predictions depend on positions at all.
-        fields: token fields with synthetic values, for a position component that reads them.
+        fields: token fields with synthetic values, for a position component reading them.
     """
 
     modality: ClassVar[str] = "letters"

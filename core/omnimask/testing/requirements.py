@@ -79,7 +79,7 @@ def require_value_error(action: Callable[[], Any], what: str) -> None:
 
 
 def disturb_global_randomness(seed: int) -> None:
-    """Change the state of the generators that components must not use."""
+    """Change the state of the generators forbidden to components."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)

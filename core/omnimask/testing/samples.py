@@ -15,7 +15,7 @@ LENGTHS = (0, 1, 2, 3, 17, 64)
 
 
 def make_tokens(spec: TokenSpec, length: int, draw: Draw) -> Tokens:
-    """Return random tokens: content of the right dtype, positions that count along the grid (if any), and fields of noise.
+    """Return random tokens: content of the right dtype, positions along the grid (if any), and fields of noise.
 
     If the grid has fewer places than ``length``, there are only as many tokens as places.
     """

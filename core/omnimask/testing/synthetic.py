@@ -94,7 +94,7 @@ class Waves:
 TOKENIZERS: dict[str, type] = {"vectors": Vectors, "letters": Letters}
 LABELS = {"begins": LabelConfig("begins", "begins", 2), "mean": LabelConfig("mean", "mean")}
 AGAIN = "again"
-"""Second view with its own masking, for predictors that decode one."""
+"""Second view with its own masking, for predictors decoding one."""
 _POSITION = Component("position", "sincos")
 
 
@@ -119,7 +119,7 @@ def synthetic_recipe(
         encoder, predictor, corruptor, masker, embedding: the component under test; a small standard one if None.
         position, target: parts of the standard encoder and predictor.
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
-        layer: the layer that the predictor reads.
+        layer: the layer read by the predictor.
         query: the view it decodes: ``again``, which shows half of the same sample's tokens.
         group: samples per group.
         fields: token fields with synthetic values.

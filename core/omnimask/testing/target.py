@@ -25,7 +25,7 @@ class TargetContract(ModelContract):
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         is_exact: the loss of a target does not depend on the other targets of the batch.
-        fields: token fields with synthetic values, for a target that reads them.
+        fields: token fields with synthetic values, for a target reading them.
     """
 
     modality: ClassVar[str] = "letters"

@@ -122,7 +122,7 @@ class TokenizerContract(ABC):
             require_value_error(lambda raw=raw: tokenizer(raw, DRAW), f"bad raw value {name!r}")
 
     def test_parts_are_what_they_say(self) -> None:
-        """Check a tokenizer that splits long values: the parts are in order and have the announced numbers of tokens."""
+        """Check the splitting of long values: the parts are in order and have the announced numbers of tokens."""
         tokenizer = self.tokenizer()
         if not isinstance(tokenizer, Splits):
             return
@@ -138,7 +138,7 @@ class TokenizerContract(ABC):
                 require(length == count, f"raw value {number}: part ({start}, {stop}) has {length} tokens, and split says {count}")
 
     def test_what_fits_is_not_shortened(self) -> None:
-        """Check that a tokenizer with ``shorten`` leaves values that fit unchanged."""
+        """Check that ``shorten`` leaves fitting values unchanged."""
         tokenizer = self.tokenizer()
         if isinstance(tokenizer, Shortens):
             for number, raw in enumerate(self.raw_values()):

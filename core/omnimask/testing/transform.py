@@ -36,14 +36,14 @@ class TransformContract(ABC):
 
     @abstractmethod
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """Return tokenizers by modality that read the rows, before and after."""
+        """Return tokenizers by modality for the rows, before and after."""
 
     def labels(self) -> Mapping[str, FieldSpec]:
         """Return the labels declared in the recipe."""
         return {}
 
     def bad_groups(self) -> Mapping[str, Sequence[Row]]:
-        """Return groups that must be rejected, by their defect."""
+        """Return groups to reject, by their defect."""
         return {}
 
     def draws(self, count: int, number: int) -> list[Draw]:

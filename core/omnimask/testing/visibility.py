@@ -37,10 +37,11 @@ class Reach:
 
 
 def reach(view: View, token: int) -> Reach:
-    """Return all slots that may depend on a token: those seeing a slot that shows it, and all queries of such a sequence."""
+    """Return all slots possibly depending on a token: those seeing a slot with its content, and all queries of such a sequence."""
     context = _seeing(view.context, token)
     if view.query is None:
         return Reach(context, None)
+    # a query attends to its whole parent sequence, so one slot that knows of the token is enough
     sequences = np.zeros(view.context.layout.num_sequences, bool)
     sequences[owner(view.context.layout)[context]] = True
     from_context = sequences[np.asarray(view.query.layout.parent)][owner(view.query.layout)]
@@ -48,5 +49,5 @@ def reach(view: View, token: int) -> Reach:
 
 
 def _seeing(stream: Stream, token: int) -> NDArray[np.bool_]:
-    """Return (T,) slots that see a slot of their stream that shows the token."""
+    """Return (T,) whether a slot sees a slot of its stream showing the token."""
     return np.asarray((sees(stream) & shows(stream, token)[None, :]).any(axis=1))

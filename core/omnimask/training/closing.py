@@ -1,4 +1,4 @@
-"""Closing of iterators that hold workers."""
+"""Closing of iterators with workers."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Counters:
         failures_in_row: steps with non-finite numbers since the last good one.
         bad_samples: number of times each unreadable sample was met, by key.
         retries: repeated reads, over all ranks.
-        loss: of the last step that was not skipped.
+        loss: of the last step with an update.
         validation_loss: of the last validation.
         validation_scores: of the last validation, by term and name.
         best_step, best_loss, best_scores: step, loss and scores of the validation with the smallest loss.
@@ -60,7 +60,7 @@ class Counters:
         return is_best
 
     def forget_best(self) -> None:
-        """Reset the best validation, so that the next one becomes the best."""
+        """Reset the best validation, so the next one becomes the best."""
         self.best_loss, self.best_step, self.best_scores = None, None, {}
         self.validations_without_gain = 0
 

@@ -1,4 +1,4 @@
-"""Time limit of an attempt: the run ends at the last step boundary that leaves time for one more step and a checkpoint."""
+"""Time limit of an attempt: the run ends at a step boundary if one more step and a checkpoint might not fit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Deadline:
     def is_near(self, *, validates: bool) -> bool:
         """Return whether one more step and a checkpoint might exceed the limit, judged by the longest recent ones.
 
-        A part that was not measured yet counts as 0 seconds, so the limit should leave room for a first checkpoint.
+        Parts not measured yet count as 0 seconds, so the limit should leave room for a first checkpoint.
 
         Args:
             validates: whether the next step is followed by a validation.

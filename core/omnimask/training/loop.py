@@ -44,7 +44,7 @@ _TIME = 255
 """Stands for the time limit among the signal numbers."""
 
 FAILURES_IN_ROW = 10
-"""Number of consecutive steps without a finite update that stops a run."""
+"""Number of consecutive steps without a finite update to stop a run."""
 
 _FAILURES = {
     "nothing to answer": (
@@ -163,7 +163,7 @@ class Trainer:
             deadline: time limit of this attempt; None for no limit.
 
         Raises:
-            UserError: the directory holds a run that was not restored, or another process trains there.
+            UserError: the directory contains a run not restored, or another process trains there.
             RunStopped: the data, non-finite numbers or the disk end the run.
             Interrupted: a signal or the deadline ended it, after a checkpoint.
         """
@@ -273,7 +273,7 @@ class Trainer:
 
     @contextmanager
     def _postponed(self) -> Generator[None]:
-        """Defer an error that ends the run on this rank until all ranks can learn of it. A single rank raises it at once."""
+        """Defer an error on this rank until all ranks can learn of it. A single rank raises it at once."""
         try:
             yield
         except (RunStopped, UserError, Interrupted) as reason:

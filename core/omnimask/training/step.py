@@ -203,6 +203,7 @@ class StepRunner:
 
     def _refuse(self, loss: float, norm: float) -> _Values:
         scaler = self.precision.scaler
+        # a finite loss with non-finite gradients: the scaler still searches for its scale, which is not a failure
         is_searching = scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1
         if scaler is not None:
             scaler.update()

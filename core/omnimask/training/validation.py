@@ -21,7 +21,7 @@ from omnimask.training.step import summed
 
 @dataclass(frozen=True)
 class Scored:
-    """Number of held-out samples that a validation scores."""
+    """Number of held-out samples scored per validation."""
 
     samples: int
     held_out: int

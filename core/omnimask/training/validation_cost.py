@@ -29,7 +29,7 @@ def cost_share(config: TrainConfig, tokens: float) -> float:
 
 
 def num_scored(config: TrainConfig, num_samples: int, tokens: float) -> int:
-    """Return the number of held-out samples that a validation scores.
+    """Return the number of held-out samples to score per validation.
 
     All are scored if this takes at most ``train.validate_share`` of the run. Otherwise the number is the largest power of two
     within this share, so that a small change of a recipe keeps the same samples, and at least :data:`FEWEST`.

@@ -1,4 +1,4 @@
-"""Contents of a checkpoint: weights as safetensors, the rest as tensors and plain values that load with ``weights_only``."""
+"""Contents of a checkpoint: weights as safetensors, the rest as tensors and plain values for ``weights_only`` loading."""
 
 from __future__ import annotations
 

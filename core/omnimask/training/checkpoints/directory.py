@@ -40,7 +40,7 @@ class Damaged(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Contents of ``manifest.json``: step, loader cursor, files, and versions of the packages that wrote them."""
+    """Contents of ``manifest.json``: step, loader cursor, files, and versions of the packages used."""
 
     step: int
     cursor: Mapping[str, int]
@@ -232,7 +232,7 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def set_aside(self, step: int, attempt: int) -> None:
-        """Rename the checkpoints after ``step``, so that none is mistaken for a checkpoint of this attempt."""
+        """Rename the checkpoints after ``step``, so none is mistaken for a checkpoint of this attempt."""
         for path in self.paths():
             if int(path.name.removeprefix("step-")) > step:
                 target = path.with_name(f"{path.name}.before-attempt-{attempt}")
@@ -241,7 +241,7 @@ class Checkpoints:
 
 
 def _aside(path: Path) -> Path:
-    """Rename a checkpoint to a name that isn't a checkpoint's and return it; :meth:`Checkpoints.clean` removes such folders."""
+    """Rename a checkpoint to a temporary name and return it; :meth:`Checkpoints.clean` removes such folders."""
     old = path.with_name(path.name + ".old.tmp")
     shutil.rmtree(old, ignore_errors=True)
     files.rename(path, old)

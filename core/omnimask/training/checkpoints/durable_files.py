@@ -1,4 +1,4 @@
-"""Durable writes: files are written, synced, then renamed into place, so that a power loss at any point does no harm.
+"""Durable writes: files are written, synced, then renamed into place, so a power loss at any point does no harm.
 
 The three functions at the top are the only calls that change a disk. Tests make the n-th of them fail, for every n.
 """
@@ -40,7 +40,7 @@ class FileRecord:
 
 
 class DurableWriter:
-    """New file that is hashed while it is written and synced when the ``with`` block ends. ``torch.save`` accepts it.
+    """New file, hashed while it is written and synced when the ``with`` block ends. ``torch.save`` accepts it.
 
     An ``OSError`` of a write leaves the ``with`` block unchanged, even if a library in between converted it.
     """

@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 DESCRIPTION = ".metadata"
 
 Layout = Callable[[str, torch.Size, torch.dtype], Tensor]
-"""Function that allocates the tensor to load into from name, size and dtype: full, or this rank's shard."""
+"""Allocates the tensor to load into from name, size and dtype: full, or this rank's shard."""
 
 
 class Refused(ValueError):
@@ -127,7 +127,7 @@ def read(folder: Path, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
 
 
 def whole(name: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Allocate the full tensor on the host, for a process that reads everything."""
+    """Allocate the full tensor on the host, for a process reading everything."""
     return torch.empty(size, dtype=dtype)
 
 

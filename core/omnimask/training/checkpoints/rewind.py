@@ -14,7 +14,7 @@ from omnimask.training.monitoring.metrics_file import MetricsFile
 
 
 class Folder:
-    """Folder of a run during one attempt, unchanged until :meth:`settle`, so that a failure before the first step changes nothing.
+    """Folder of a run during one attempt, unchanged until :meth:`settle`, so a failure before the first step changes nothing.
 
     Increments the attempt at once. A new run is settled immediately.
 

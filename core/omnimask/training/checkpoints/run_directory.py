@@ -1,4 +1,4 @@
-"""Folder of one run: its layout, its description, and the lock that excludes a second process."""
+"""Folder of one run: its layout, its description, and the lock against a second process."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _leads_into(link: Path, folder: Path) -> bool:
 
 
 def versions(plugins: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the versions that affect a run's numbers: Python, the main packages, and the given plugins."""
+    """Return the versions relevant to a run's numbers: Python, the main packages, and the given plugins."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

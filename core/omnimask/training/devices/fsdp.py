@@ -30,15 +30,15 @@ _MOST = 1_000_000
 class Shards(Replicas):
     """Sharded model: every rank holds a shard of each parameter and gathers the other shards when a block runs.
 
-    Modules that declare ``compile_me`` (blocks) are gathered one by one. Everything else is one group, gathered around the whole
-    forward and backward pass. Blocks and their norms run with weights in the run's precision. The residual stream stays fp32, and
-    the rest casts its weights where needed. Gradients are summed in fp32. During gradient accumulation they stay on their rank,
-    unsharded, and are reduced with the last micro-batch of the step.
+    Modules with ``compile_me`` (blocks) are gathered one by one. Everything else is one group, gathered around the whole forward
+    and backward pass. Blocks run with weights in the run's precision, and inputs of their norms are cast to it. The residual stream
+    stays fp32, and the rest casts its weights where needed. Gradients are summed in fp32. During gradient accumulation they stay on
+    their rank, unsharded, and are reduced with the last micro-batch of the step.
 
     Ranks must gather and reduce in step. Their micro-batches can prevent this: unequal numbers, one without targets for a
-    predictor, no readable sample. In that case everything is gathered before the step and summed after it, and each rank computes
-    its own micro-batches. This step needs more memory; the gradient is the same. A parameter that no rank used has a gradient of 0
-    here, none in :class:`Replicas`.
+    predictor, no readable sample. Then everything is gathered before the step and summed after it, and each rank computes its own
+    micro-batches. This step needs more memory; the gradient is the same. A parameter used by no rank has a gradient of 0 here, none
+    in :class:`Replicas`.
 
     Args:
         ranks: processes that train together.
@@ -187,7 +187,7 @@ class _Touch(torch.autograd.Function):
 
 
 def touched(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return the same value, with a gradient of 0 for parameters that have no other gradient."""
+    """Return the same value, with a gradient of 0 for parameters without another gradient."""
     return cast(Tensor, _Touch.apply(value, *parameters))
 
 
@@ -198,7 +198,7 @@ def norms_of(block: nn.Module) -> list[nn.Module]:
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """Return the modules that declare ``compile_me`` and share no parameter with others, inner ones first.
+    """Return the modules with ``compile_me`` that share no parameter with others, inner ones first.
 
     A module shared by several passes counts once.
     """

@@ -1,4 +1,4 @@
-"""Out-of-memory errors, reported with the options that help and values for them."""
+"""Out-of-memory errors, reported with helpful options and their values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MESSAGES = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "MPS backend out of memory",
 )
-"""Messages of torch's out-of-memory errors that have no class of their own."""
+"""Messages of torch's out-of-memory errors without a class of their own."""
 
 
 @contextmanager

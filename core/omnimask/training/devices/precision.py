@@ -39,7 +39,7 @@ class Precision:
 
 
 def automatic(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
-    """Return the precision that ``auto`` selects on a device."""
+    """Return the precision selected by ``auto`` on a device."""
     if device.type == "cpu":
         return "fp32"
     return "bf16" if has_bfloat16(device) else "fp16"

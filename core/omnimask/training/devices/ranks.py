@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Name: TypeAlias = tuple[str, ...]
-"""Name of a number that is summed over ranks."""
+"""Name of a number to sum over ranks."""
 
 SETUP = timedelta(days=1)
 """Timeout before the first step, while one process may still be scanning a large data set."""
@@ -33,7 +33,7 @@ _PATIENCE = 3.0
 """Seconds for the remaining processes to report after one is lost."""
 _KINDS: Sequence[type[Exception]] = (BrokenContract, NothingToLearn, RunStopped, UserError)  # the first that fits
 _BROKEN = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out", "broken pipe")
-"""Parts of torch's error messages, in lower case, for a process that is gone or does not answer."""
+"""Parts of torch's error messages, in lower case, for a lost or unresponsive process."""
 
 
 class Ranks:
@@ -210,7 +210,7 @@ class Joined(Ranks):
             raise stopped if shows else told(stopped) from error
 
     def _missing(self) -> tuple[list[int], bool]:
-        """Return the ranks that don't report, and whether this rank is the first of the others."""
+        """Return the missing ranks, and whether this rank is the first of the others."""
         names = {rank: f"omnimask/left/{rank}" for rank in range(self.world)}
         try:
             self._store.set(names[self.rank], "1")
@@ -239,7 +239,7 @@ def _kind(error: Exception) -> int:
 
 
 def is_broken(error: BaseException) -> bool:
-    """Return whether a torch error means that another process is gone or does not answer."""
+    """Return whether a torch error is due to a lost or unresponsive process."""
     message = str(error).lower()
     return isinstance(error, dist.DistError) or any(words in message for words in _BROKEN)
 
@@ -273,14 +273,14 @@ def current() -> Ranks:
     """Return the joined processes, or this process alone.
 
     Raises:
-        UserError: it is one of several that have not joined each other.
+        UserError: it is one of several not joined to each other.
     """
     return _current[0] if _current else alone()
 
 
 @contextmanager
 def joined() -> Generator[Ranks]:
-    """Join the processes that were started together; yield a single rank if there is only one.
+    """Join the processes started together; yield a single rank if there is only one.
 
     All processes communicate inside the ``with`` block. A nested block yields the same object.
     """

@@ -27,8 +27,8 @@ class Replicas:
     """Replicated model: every rank holds all of it and applies the same update.
 
     Each rank sums the gradients of its micro-batches. They are then summed over ranks in flat buckets, once a step. Ranks may
-    therefore have different numbers of micro-batches, and a parameter may be used on some ranks only. A parameter that no rank used
-    has no gradient, as in a single process. docs/decisions/0016 explains the difference to torch's ``DistributedDataParallel``.
+    therefore have different numbers of micro-batches, and a parameter may be used on some ranks only. A parameter used by no rank
+    has no gradient, as in a single process. docs/decisions/0016 explains why this is not torch's ``DistributedDataParallel``.
 
     Args:
         ranks: processes that train together; a single rank sums nothing.

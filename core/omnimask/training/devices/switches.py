@@ -1,4 +1,4 @@
-"""Switches that change how a model is computed but not its result: compilation, recomputation, determinism."""
+"""Switches for the computation of a model without effect on its result: compilation, recomputation, determinism."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omnimask.errors import UserError
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile, in place, every module that declares ``compile_me = True``.
+    """Compile, in place, every module with ``compile_me = True``.
 
     Raises:
         UserError: no module declares it.
@@ -26,7 +26,7 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Call ``set_activation_checkpointing(True)`` on every module that has it.
+    """Call ``set_activation_checkpointing(True)`` on every module with this method.
 
     Raises:
         UserError: no module has it.

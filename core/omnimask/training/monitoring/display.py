@@ -73,7 +73,7 @@ def open_view() -> View:
 def accuracies(
     scores: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]]
 ) -> tuple[float | None, float | None]:
-    """Return the accuracy of the first term that has one, and of its baseline."""
+    """Return the accuracy of the first term with one, and of its baseline."""
     for term, found in scores.items():
         if ACCURACY in found:
             return found[ACCURACY], baselines.get(term, {}).get(ACCURACY)

@@ -19,11 +19,11 @@ _ROOT = logging.getLogger("omnimask")
 
 
 class LogFile(logging.StreamHandler[TextIO]):
-    """Log file of a run. Its class distinguishes it from handlers that display messages."""
+    """Log file of a run. Its class distinguishes it from display handlers."""
 
 
 class _Formatter(logging.Formatter):
-    """Formatter that escapes control characters and file names that are not UTF-8."""
+    """Formatter that escapes control characters and non-UTF-8 file names."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), keep="\n\t")
@@ -67,7 +67,7 @@ class Journal:
         self.metrics.close()
 
     def step(self, result: StepResult, seconds: float, bad_samples: int) -> None:
-        """Log a step that was already counted. Raise ``OSError`` if writing fails.
+        """Log a step after it was counted. Raise ``OSError`` if writing fails.
 
         Args:
             result: of the step.

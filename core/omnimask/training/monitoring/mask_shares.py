@@ -1,4 +1,4 @@
-"""Masking statistics of a step. They use host numbers only, so that nothing waits for the device."""
+"""Masking statistics of a step. They use host numbers only, so nothing waits for the device."""
 
 from __future__ import annotations
 

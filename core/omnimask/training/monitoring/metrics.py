@@ -75,7 +75,7 @@ _PREFIXES = ("validation_", "mask_ratio.", "mask_kind.")
 
 
 def is_reserved(name: str) -> bool:
-    """Return whether ``metrics.jsonl`` reserves this key, so that a loss term cannot use it."""
+    """Return whether ``metrics.jsonl`` reserves this key, so a loss term cannot use it."""
     return name in _NAMES or name.startswith(_PREFIXES)
 
 

@@ -55,7 +55,7 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a ``metrics.jsonl``, without a line that a crash left incomplete."""
+    """Yield the lines of a ``metrics.jsonl``, without a line left incomplete by a crash."""
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         try:
             values = json.loads(line) if line else None

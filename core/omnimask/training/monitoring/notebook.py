@@ -14,7 +14,7 @@ _BAR = 24
 
 
 class Cell:
-    """IPython display that is updated in place; the notebook keeps its last state. Messages go to stderr.
+    """IPython display, updated in place; the notebook keeps its last state. Messages go to stderr.
 
     rich's own progress bar shows nothing in a notebook without ipywidgets.
     """

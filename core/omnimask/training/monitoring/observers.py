@@ -65,7 +65,7 @@ class Observers:
         self._call("before_step", step=step)
 
     def metrics(self, result: StepResult, taken: Iterable[str]) -> dict[str, float]:
-        """Return the metrics that observers add to a logged step.
+        """Return the observers' metrics for a logged step.
 
         Raises:
             RunStopped: an observer uses a name of another observer or of the framework.
@@ -109,7 +109,7 @@ class Observers:
 
 @contextmanager
 def attributed(plugin: Plugin, hook: str, stop: type[UserError | RunStopped] = RunStopped) -> Generator[None]:
-    """Convert any exception inside the ``with`` block into one that names the plugin and its hook or method.
+    """Convert any exception inside the ``with`` block into one with the names of the plugin and its hook or method.
 
     Raises:
         RunStopped: or ``stop``, with the plugin, the hook and the traceback.

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class Ema:
     """Averages of a module's trainable parameters. Buffers and frozen parameters are not averaged.
 
-    Update n (from 0) uses the decay ``min(decay, (1 + n) / (10 + n))``, so that the initial weights don't dominate a short run [0].
+    Update n (from 0) uses the decay ``min(decay, (1 + n) / (10 + n))``, so the initial weights don't dominate a short run [0].
 
     [0] ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
 

@@ -1,7 +1,7 @@
 """Learning-rate schedules: a factor of the peak rate, as a pure function of the step.
 
 ``step`` counts from 0 and is the index of the next step; ``steps`` is the length of the run. A warm-up of w steps has the factors
-1/w, 2/w, ..., 1, so that no step has a rate of 0. A decay starts at 1 with the first step after the warm-up. It would reach its
+1/w, 2/w, ..., 1, so no step has a rate of 0. A decay starts at 1 with the first step after the warm-up. It would reach its
 minimum at step ``steps``, so that the last step still changes the weights.
 """
 
