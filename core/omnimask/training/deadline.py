@@ -11,7 +11,7 @@ from typing import Literal
 Part = Literal["step", "validation", "checkpoint"]
 
 _RECENT = 20
-"""Number of recent durations to consider. The first step of an attempt is often by far the longest; it should not count long."""
+"""Number of recent durations to consider. The first step of an attempt is often by far the longest; it is soon dropped."""
 
 
 class Deadline:

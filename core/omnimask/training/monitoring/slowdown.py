@@ -12,7 +12,7 @@ from omnimask.training.monitoring.throughput import Rate
 logger = logging.getLogger(__name__)
 
 WARM_UP, FIRST = 3, 20
-"""Number of steps to ignore, and of the following steps for the reference rate."""
+"""Number of initial steps to ignore, and of the steps after them that define the reference rate."""
 RECENT_SECONDS = 20.0
 FACTOR = 3.0
 """Factor below the reference rate, over this many seconds and ``FIRST`` steps, that counts as a slowdown."""
