@@ -15,7 +15,7 @@ def choose_device(name: Device, ranks: Ranks | None = None) -> torch.device:
     With several ranks, each has its own CUDA device, and all share the CPU.
 
     Raises:
-        UserError: the requested device is unavailable, or there are fewer than ranks on this machine.
+        UserError: the requested device is unavailable, or this machine has fewer devices than ranks.
     """
     ranks = ranks or Ranks()
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

@@ -262,7 +262,7 @@ def _can_be_read(built: Built, place: Place) -> bool:
 
 
 def data_record(built: Built) -> dict[str, Any]:
-    """Return ``data`` of ``environment.json``, so a resume on other data is refused."""
+    """Return the ``data`` entry of ``environment.json``, used to refuse a resume on other data."""
     return {"fingerprint": built.dataset.fingerprint(), "format": FINGERPRINT_FORMAT, "samples": len(built.dataset)}
 
 

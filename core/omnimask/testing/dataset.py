@@ -24,7 +24,7 @@ class DatasetContract(ABC):
         """Return the data set, built as in a recipe. Called several times, each over the same data."""
 
     def changed(self) -> Dataset | None:
-        """Return a data set over other samples (say, with one more file), whose fingerprint must differ; None if impossible."""
+        """Return a data set over other samples (such as one more file), whose fingerprint must differ; None if impossible."""
         return None
 
     def damaged(self) -> tuple[Dataset, Sequence[int]] | None:

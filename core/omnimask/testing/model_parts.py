@@ -21,7 +21,9 @@ from omnimask.testing.synthetic import synthetic_recipe
 
 
 class EncoderContract(ModelContract):
-    """Contract of an encoder. Subclasses implement :meth:`encoder`; it reads synthetic letters with mask tokens.
+    """Contract of an encoder. Subclasses implement :meth:`encoder`.
+
+    It reads synthetic letters with mask tokens, and a linear head answers.
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).

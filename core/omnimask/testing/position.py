@@ -36,7 +36,10 @@ class PositionContract(ModelContract):
 
     @abstractmethod
     def position(self) -> Component[Any]:
-        """Return it: ``named("position", "my", scale=2.0)``, or ``Component("position", "my", {...}, cls=MyPosition)``."""
+        """Return the component.
+
+        For example ``named("position", "my", scale=2.0)``, or ``Component("position", "my", {...}, cls=MyPosition)``.
+        """
 
     def built(self) -> Built:
         return build(synthetic_recipe(position=self.position(), modality=self.modality, fields=self.fields))
