@@ -33,7 +33,7 @@ MOST_TENSORS = 20_000
 
 
 class TooLarge(ValueError):
-    """The model does not fit into memory."""
+    """Error: the model does not fit into memory."""
 
 
 def available_memory() -> int:

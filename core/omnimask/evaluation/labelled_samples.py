@@ -26,7 +26,7 @@ Label: TypeAlias = int | str
 
 
 class NoLabels(UserError):
-    """The samples have no labels, and none were given."""
+    """Error: the samples have no labels, and none were given."""
 
 
 @dataclass(frozen=True)
