@@ -1,1 +1,1 @@
-"""From a recipe to a model and its data."""
+"""Construction of the model and data of a recipe."""

@@ -1,4 +1,4 @@
-"""A limit on the memory that building a model may take, so that a size too large is refused before it is allocated."""
+"""Memory limit for building a model: an excessive size is rejected before it is allocated."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _OF_SIZE = frozenset(
     {"empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "new_empty", "new_zeros", "new_ones", "new_full", "eye"}
 )
 _OF_RANGE = frozenset({"arange", "linspace", "logspace"})
-"""Names of torch's operators that make tensors of a size, and of a range."""
+"""Torch operators for tensors of a given size, and from a range."""
 LARGE = 1 << 28
-"""Bytes of one tensor from which on sizes are added up before anything is allocated."""
+"""Bytes of one tensor from which sizes are summed before any allocation."""
 MANY = 1 << 30
-"""Bytes of all tensors from which on they are: filling them takes seconds."""
+"""Bytes of all tensors from which sizes are summed before any allocation: filling them takes seconds."""
 _SMALL = 1 << 20
-"""Bytes of tensors that are allocated all the same: some are computed with while a model is built."""
+"""Bytes below which tensors are always allocated: some are computed with while a model is built."""
 _SMALLER = "make it smaller (width, depth, lengths)"
 MOST_TENSORS = 20_000
-"""Tensors that a model's constructors make at most: a thousand blocks make some tens of thousands."""
+"""Maximum number of tensors created by a model's constructors: a thousand blocks create some tens of thousands."""
 
 
 class TooLarge(ValueError):
-    """What is built does not fit into memory."""
+    """Error: the model does not fit into memory."""
 
 
 def available_memory() -> int:
-    """Bytes that this process can still have: of the machine, or of its control group where that allows less."""
+    """Return the bytes available to this process: those of the machine, or of its control group if lower."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             found.append(int(Path(path).read_text()))
-        except (OSError, ValueError):  # there is no such file, or no limit ("max")
+        except (OSError, ValueError):  # the file is missing, or there is no limit ("max")
             continue
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -53,17 +53,17 @@ def available_memory() -> int:
 
 
 def build_within(make: Callable[[], T], limit: int | None = None) -> T:
-    """What ``make`` builds, unless its tensors on the host together would take more than ``limit`` bytes.
+    """Return the result of ``make`` unless its host tensors would exceed ``limit`` bytes in total.
 
-    Where a tensor or all of them are large, ``make`` is first called with tensors on torch's device ``meta``, which holds nothing
-    (small ones excepted); it must therefore give the same whenever it is called.
+    If one tensor or the total is large, ``make`` is first called with tensors on torch's device ``meta``, which allocates nothing
+    (except small ones). It must therefore return the same at every call.
 
     Args:
         make: builds modules and tensors.
-        limit: default: the memory that is available.
+        limit: the default is the available memory.
 
     Raises:
-        TooLarge: they would take more; nothing large was allocated. A ``UserError`` in its place, where a component was building.
+        TooLarge: they would exceed the limit; nothing large was allocated. Inside a component this becomes a ``UserError``.
     """
     limit = available_memory() if limit is None else limit
     try:
@@ -89,17 +89,17 @@ def build_within(make: Callable[[], T], limit: int | None = None) -> T:
 
 @contextmanager
 def limited_memory() -> Generator[None]:
-    """Inside the ``with`` block, new tensors on the host together may take the memory that is available.
+    """Limit new host tensors inside the ``with`` block to the available memory.
 
     Raises:
-        TooLarge: one more would exceed that; it was not allocated.
+        TooLarge: another tensor would exceed it; it was not allocated.
     """
     with _Limit(available_memory(), most=math.inf):
         yield
 
 
 class _LargeTensor(BaseException):
-    """Ends a first attempt, whatever a component in between catches."""
+    """Signal that ends the first attempt. A ``BaseException``, so components don't catch it."""
 
 
 class _Limit(TorchDispatchMode):
@@ -132,7 +132,7 @@ class _Limit(TorchDispatchMode):
 
 
 def _numbers(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> float:
-    """How many numbers a call makes, as far as its arguments tell."""
+    """Return the number of elements created by a call, as far as its arguments tell."""
     if name in ("linspace", "logspace"):
         return float(options.get("steps", args[2] if len(args) > 2 else 0))
     plain = [value for value in args if isinstance(value, (int, float))]

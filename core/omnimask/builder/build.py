@@ -1,4 +1,4 @@
-"""From a recipe to a model and its data: builds every component with the context it needs, and checks that they fit."""
+"""Construction of the model and data of a recipe: builds every component with its context, and checks their compatibility."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ from omnimask.training.validation import Scored
 from omnimask.training.validation_cost import num_scored
 
 AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
-"""Tokens per forward pass when a recipe says ``auto``, by device type."""
+"""Tokens per forward pass for ``auto`` in a recipe, by device type."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Built:
-    """A recipe's model and data.
+    """Model and data of a recipe.
 
-    ``pipeline`` makes training batches; ``validation`` the same without augmentation, with masks that never change.
+    ``pipeline`` makes training batches; ``validation`` has no augmentation, and its masks never change.
     """
 
     recipe: Recipe
@@ -69,7 +69,7 @@ class Built:
     train_indices: NDArray[np.int64]
     validation_indices: NDArray[np.int64]
     left_out: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
-    """Reasons by key of the held-out samples that could not be read so far."""
+    """Reasons by key of the unreadable held-out samples so far."""
 
     @property
     def specs(self) -> Mapping[str, TokenSpec]:
@@ -88,12 +88,12 @@ class Built:
         return token_counts(self.dataset, None, tuple(readers.values()), options=reading_options(self.recipe, readers))
 
     def micro_batch_tokens(self, device: str) -> int:
-        """Tokens per forward pass on a device type."""
+        """Return the tokens per forward pass on a device type."""
         wanted = self.recipe.train.micro_batch_tokens
         return min(self.recipe.train.batch_tokens, AUTO_MICRO_BATCH.get(device, 16_384)) if wanted == "auto" else wanted
 
     def planner(self, device: str = "cpu") -> Planner:
-        """Cuts the training samples into steps, and into micro-batches for a device type."""
+        """Return the planner that splits the training samples into steps, and into micro-batches for a device type."""
         train, window = self.recipe.train, self.recipe.data.options.window
         order = stream_order(self.dataset, self.train_indices, self.recipe.seed, window)
         grouping = self.pipeline.grouping
@@ -103,7 +103,7 @@ class Built:
     def loader(
         self, start: Cursor | None = None, first_step: int = 0, *, device: str = "cpu", rank: int = 0, world: int = 1
     ) -> Loader:
-        """Return the training steps from ``first_step``; their data start at ``start``, by default at the beginning."""
+        """Return the training steps from ``first_step``. Their data start at ``start``, by default at the beginning."""
         train = self.recipe.train
         return Loader(
             self.pipeline,
@@ -119,20 +119,20 @@ class Built:
 
     @cached_property
     def scored(self) -> Scored:
-        """How many held-out samples a validation of the run scores."""
+        """Number of held-out samples scored per validation of the run."""
         total = len(self.validation_indices)
         return Scored(num_scored(self.recipe.train, total, self.validation_tokens()) if total else 0, total)
 
     def validation_tokens(self, num_samples: int | None = None) -> int:
-        """Tokens of the held-out samples, or of so many of them, before masking."""
+        """Return the tokens of the held-out samples, or of ``num_samples`` of them, before masking."""
         return int(np.sum(np.broadcast_to(self._validation_counts, len(self.dataset))[self._chosen(num_samples)]))
 
     def validation_batches(
         self, device: str = "cpu", rank: int = 0, world: int = 1, num_samples: int | None = None
     ) -> Iterator[MaskedBatch]:
-        """The held-out samples, or so many of them from everywhere among them; unreadable ones are left out.
+        """Yield batches of the held-out samples, or of ``num_samples`` evenly spaced ones, without unreadable ones.
 
-        The batches and their masks are the same every time. Of several ranks each has every ``world``-th batch.
+        The batches and their masks are the same every time. Each of several ranks gets every ``world``-th batch.
         """
         batches = self.validation_places(self.micro_batch_tokens(device), num_samples)
         for places in itertools.islice(batches, rank, None, world):
@@ -155,7 +155,7 @@ class Built:
             yield loaded.batch
 
     def validation_places(self, budget: int, num_samples: int | None = None) -> Iterator[list[Place]]:
-        """Yield the places of each batch of held-out samples, of at most ``budget`` tokens where one sample fits."""
+        """Yield the places of each batch of held-out samples, of at most ``budget`` tokens unless one sample is larger."""
         grouping, counts = self.validation.grouping, self._validation_counts
         pending: list[Place] = []
         tokens = 0
@@ -171,21 +171,21 @@ class Built:
 
 
 def grown(counts: int | NDArray[np.int64], growth: float) -> int | NDArray[np.int64]:
-    """Tokens per sample behind a transform that lengthens them."""
+    """Return the tokens per sample after a lengthening transform."""
     if growth == 1:
         return counts
     return math.ceil(counts * growth) if isinstance(counts, int) else np.ceil(counts * growth).astype(np.int64)
 
 
 def build(recipe: Recipe, *, initialise: bool = True) -> Built:
-    """Builds a recipe's model (its weights drawn from the recipe's seed) and data; writes nothing.
+    """Build a recipe's model (weights initialized from the recipe's seed) and data, without writing anything.
 
     Args:
         recipe: resolved.
-        initialise: whether the recipe's ``init`` then replaces the weights; not where a checkpoint will.
+        initialise: whether the recipe's ``init`` then replaces the weights; unnecessary before loading a checkpoint.
 
     Raises:
-        UserError: components do not fit each other, or the data are not there, or ``init``'s file does not fit the model.
+        UserError: components do not fit each other, the data are missing, or ``init``'s file does not fit the model.
     """
     plugin_files.use(recipe.plugins)
     check_numbers(recipe)
@@ -238,7 +238,7 @@ def _initialise(
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A recipe's model, and how its samples are read (``parts`` by modality, without augmentation), without any data."""
+    """Model of a recipe and the readers of its samples (``parts`` by modality, without augmentation), without data."""
 
     recipe: Recipe
     model: MaskedModel
@@ -250,12 +250,12 @@ class BuiltModel:
         return {name: part.tokenizer for name, part in self.parts.items()}
 
     def pipeline(self, dataset: Dataset) -> Pipeline:
-        """Reads samples of any data set, into no views yet."""
+        """Return a pipeline that reads samples of any data set, without views."""
         return Pipeline(dataset, self.parts, {}, self.specs, self.recipe.seed, "evaluation")
 
 
 def build_without_data(recipe: Recipe) -> BuiltModel:
-    """A recipe's model, its weights drawn from the recipe's seed, where there need be no data set.
+    """Build a recipe's model, with weights initialized from the recipe's seed. The data set may be missing.
 
     Raises:
         UserError: components do not fit each other.
@@ -268,10 +268,10 @@ def build_without_data(recipe: Recipe) -> BuiltModel:
 
 
 def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mapping[str, ModalityPipeline]) -> Dataset:
-    """A recipe's data set; where the tokenizer of its only modality splits, the samples are the parts.
+    """Build a recipe's data set. If the tokenizer of its only modality splits, the samples are the parts.
 
     Raises:
-        UserError: the data are not there, or empty.
+        UserError: the data are missing or empty.
     """
     component = recipe.data.dataset
     dataset: Dataset = component(Context(specs=specs, modalities=tuple(specs)))
@@ -288,14 +288,14 @@ def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mappi
 
 
 def reading_options(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
-    """What decides how samples are read, beside the data set, as text."""
+    """Return the reading options of samples, besides the data set, as text."""
     options = [inline(plain([m.name, m.field, m.tokenizer, m.decoder])) for m in recipe.modalities.values()]
     components = [part for reader in readers.values() for part in (reader.tokenizer, reader.decoder) if part is not None]
     return "\n".join([*options, code_digest(*components)])
 
 
 def read_part(recipe: Recipe, name: str) -> ModalityPipeline:
-    """How one modality of a recipe is read."""
+    """Build the reader of one modality of a recipe."""
     config = recipe.modalities[name]
     context = Context(modalities=(name,))
     tokenizer = config.tokenizer(context)

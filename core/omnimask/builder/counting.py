@@ -18,7 +18,7 @@ def token_counter(recipe: Recipe) -> tuple[str, Callable[[Dataset], NDArray[np.i
     """Return a digest of how a recipe reads samples, and a function that counts the tokens of a data set's samples.
 
     Raises:
-        UserError: the recipe cuts long samples into parts, which are listed when a run begins.
+        UserError: the recipe splits long samples into parts, which are listed at the start of a run.
     """
     readers = {name: read_part(recipe, name) for name in recipe.modalities}
     if len(readers) == 1 and isinstance(next(iter(readers.values())).tokenizer, Splits):

@@ -1,4 +1,4 @@
-"""From a recipe to its model: embeddings, encoder and predictors, and that they fit each other."""
+"""Construction of a recipe's model: embeddings, encoder and predictors, with compatibility checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from omnimask.recipe.optional_sections import MAIN
 def build_model(
     recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapping[str, Mapping[str, AnswerStream]]
 ) -> MaskedModel:
-    """Embeddings, encoder and predictors as a pass over the main view, and the passes before it, which share them."""
+    """Build embeddings, encoder and predictors as a pass over the main view, and the earlier passes, which share them."""
     names = tuple(specs)
     encoder = recipe.encoder(Context(specs=specs, modalities=names))
     embeddings = {name: _embedding(recipe, name, specs, encoder.width) for name in names}
@@ -50,7 +50,7 @@ def _earlier(
     predictors: Mapping[str, WeightedPredictor],
     answers_in: Mapping[str, Mapping[str, AnswerStream]],
 ) -> Pass:
-    """A pass for answers alone, of the main one's modules."""
+    """Build a pass without gradients from modules of the main pass, for answers only."""
     chosen = {label: predictors[label] for label in part.predictors}
     for label, wired in chosen.items():
         if wired.query is None and wired.predictor.reads not in answers_in[part.view].values():
@@ -59,7 +59,7 @@ def _earlier(
 
 
 def views_with_noise(model: MaskedModel) -> set[str]:
-    """Names of the views whose slots need a uniform number each, since a predictor draws on the device."""
+    """Return the names of the views whose slots need a uniform number each, for predictors with random draws on the device."""
     return {
         part.queries[label] or part.view
         for part in model.each()
@@ -90,7 +90,7 @@ def _predictor(config: PredictorConfig, context: Context, depth: int, answers_in
     if config.layer is not None and not 1 <= config.layer <= depth:
         raise UserError(f"{where}: layer {config.layer} does not exist; the encoder has layers 1 to {depth}")
     predictor = component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
-    reads = getattr(predictor, "reads", None)  # of the object: what wraps another predictor reads what that one does
+    reads = getattr(predictor, "reads", None)  # from the object: a wrapper reads the stream of its wrapped predictor
     if config.query is not None and reads != "query":
         raise UserError(f"{where}: predictor {component.name} decodes no query stream, so that query: {config.query} has no use")
     for name in config.of:

@@ -1,4 +1,4 @@
-"""From a recipe to what is done to samples on the host: groups, maskers and corruptors of every view."""
+"""Construction of the host components for samples: groups, and maskers and corruptors of every view."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def build_views(
     corpora: Corpora,
     corruptors: Mapping[str, Callable[[Corpora], SampleCorruptor]],
 ) -> dict[str, ViewPlan]:
-    """The main view and the further ones; what a view does not say is the main one's."""
+    """Build the main view and the others. A view inherits unspecified parts from the main one."""
     own = build_masker(recipe.masker, {name: config.masker for name, config in recipe.modalities.items()}, specs, corpora)
     main = joined(origin(config.corruptor or recipe.corruptor) for config in recipe.modalities.values())
     views = {MAIN: ViewPlan(own, corruptors[MAIN](corpora), origin=main)}
@@ -59,7 +59,7 @@ def build_masker(
     specs: Mapping[str, TokenSpec],
     corpora: Mapping[str, Corpus],
 ) -> JointMasker:
-    """The joint masker, or the modalities' own as one; special tokens are none of its candidates."""
+    """Build the joint masker, or combine the modalities' own. Special tokens are never candidates."""
     if joint is not None:
         masker = joint(Context(specs=specs, modalities=tuple(specs), corpora=corpora))
     else:
@@ -76,11 +76,14 @@ def _masker(part: Component[Masker] | None, name: str, specs: Mapping[str, Token
 def build_corruptors(
     recipe: Recipe, specs: Mapping[str, TokenSpec]
 ) -> tuple[Mapping[str, TokenSpec], dict[str, Callable[[Corpora], SampleCorruptor]], dict[str, Mapping[str, AnswerStream]]]:
-    """The specifications with the special tokens that corruptors ask for; by view, how the corruptor over whole samples is built
-    where the training samples are known, and the stream in which each modality is answered.
+    """Collect the special tokens of corruptors, and prepare the corruptors of each view.
 
-    Corruptors are built twice: their options say which special tokens they need, and they look up ids once those are reserved, and
-    learn from the training samples. The tokens that may be answers, of any corruptor of any view, come before all others.
+    Return the specifications with the special tokens, and by view the factory of the corruptor over whole samples and the answer
+    stream of each modality. The factory is called once the training samples are known.
+
+    Corruptors are built twice. The first time, their options determine the special tokens they need. The second time, these are
+    reserved: corruptors look up ids and learn from the training samples. Possible answers, of any corruptor of any view, come
+    before all other special tokens.
     """
     served = {MAIN: {name: config.corruptor or recipe.corruptor for name, config in recipe.modalities.items()}}
     for view in recipe.views.values():
@@ -100,7 +103,7 @@ def build_corruptors(
 def _over_samples(
     served: Mapping[str, Component[Corruptor] | None], specs: Mapping[str, TokenSpec], corpora: Corpora
 ) -> SampleCorruptor:
-    """The one corruptor of all modalities, or the modalities' own as one."""
+    """Build the shared corruptor of all modalities, or combine the modalities' own."""
     first = next(iter(served.values()))
     assert first is not None
     if all(component is first for component in served.values()):
@@ -115,7 +118,7 @@ def _over_samples(
 
 
 def build_grouping(recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapping[str, Corpus]) -> Grouping:
-    """The groups of the order, and what is done to them.
+    """Build the groups of the order and their transform.
 
     Raises:
         UserError: a step cannot hold a group.
@@ -127,12 +130,12 @@ def build_grouping(recipe: Recipe, specs: Mapping[str, TokenSpec], corpora: Mapp
 
 
 def label_spec(label: LabelConfig) -> FieldSpec:
-    """What a label's values are."""
+    """Return the field specification of a label."""
     return FieldSpec("float32" if label.classes is None else "int64", arity=0, classes=label.classes, names=label.names)
 
 
 def _with_specials(spec: TokenSpec, corruptor: Corruptor) -> TokenSpec:
-    """With what a corruptor needs beside what others needed before it."""
+    """Add the special tokens of a corruptor after those of earlier ones."""
     earlier = spec.specials[: spec.answers]
     wanted = [name for name in corruptor.specials if name not in spec.special_ids]
     mine = [name for name in corruptor.specials[: corruptor.num_answers] if name not in spec.special_ids]

@@ -1,1 +1,1 @@
-"""From a data set to packed batches, on the host."""
+"""Data pipeline on the host, from a data set to packed batches."""

@@ -1,9 +1,9 @@
-"""The run-time border to components on the host: what they return is compared with what their interface promises.
+"""Run-time checks of host components: their results are compared with their interfaces.
 
-Tokens and maskings, which other components read next, are compared sample by sample for types, shapes and counts. Views, and the
-ranges and finiteness of everything, are compared once per packed batch, on all samples together; only where that fails are the
-samples compared one by one, to name the one at fault. A breach is an error of the component and not of the sample, so it ends the
-run (:class:`~omnimask.errors.BrokenContract`) instead of being counted as a bad sample.
+Tokens and maskings are inputs of other components. Their types, shapes and counts are checked for each sample. Views, and all
+ranges and finiteness, are checked once per packed batch; if this fails, the samples are checked one by one to find the invalid one.
+A violation is an error of the component, not of the sample. It therefore ends the run (:class:`~omnimask.errors.BrokenContract`)
+and does not count as a bad sample.
 
 L tokens of one sample and modality, n of all its modalities; T slots, S sequences, N targets; A position axes.
 """
@@ -26,19 +26,19 @@ T = TypeVar("T")
 
 
 class Breach(Exception):
-    """A returned value that breaks its interface; the message has no names in it yet."""
+    """Returned value that violates its interface. The message does not contain names yet."""
 
 
 def refuse(origin: str, breach: Breach, key: str) -> BrokenContract:
-    """The error that ends the run: component, sample, and what was wrong with what was returned."""
+    """Return the error that ends the run, with component, sample and violation."""
     return BrokenContract(f"{origin}, sample {key!r}: {breach}")
 
 
 def row_of(value: Any) -> Mapping[str, Any]:
-    """A data set's sample, which must be a mapping with field names.
+    """Return a data set's sample after checking its type: a mapping with field names.
 
     Raises:
-        Breach: it is not.
+        Breach: it is not a mapping.
     """
     if not isinstance(value, Mapping):
         raise Breach(f"a sample must be a mapping from field name to raw value, not {described(value)}")
@@ -46,7 +46,7 @@ def row_of(value: Any) -> Mapping[str, Any]:
 
 
 class TokenBorder:
-    """Compares a tokenizer's results with its specification: types, shapes and counts (:func:`check_token_values`: the values).
+    """Check of a tokenizer's results against its specification: types, shapes and counts. :func:`check_token_values` checks values.
 
     Args:
         spec: of the modality.
@@ -59,7 +59,7 @@ class TokenBorder:
         self._fields = {name: (field.arity, field.shape, np.dtype(field.dtype)) for name, field in spec.fields.items()}
 
     def __call__(self, value: Any) -> Tokens:
-        """The tokens as they are.
+        """Return the tokens unchanged.
 
         Raises:
             Breach: they differ from the specification.
@@ -77,13 +77,13 @@ class TokenBorder:
 
 
 def check_token_values(tokens: Tokens, spec: TokenSpec, num_specials: int = 0) -> None:
-    """Ranges and finiteness of content, positions and fields, of any number of samples' tokens.
+    """Check ranges and finiteness of content, positions and fields of one or several samples' tokens.
 
     Args:
         tokens: of one or several samples.
         spec: of their modality.
-        num_specials: how many ids after the vocabulary, which corruptors insert, may stand in the content too. A tokenizer gives
-            none of them.
+        num_specials: number of ids after the vocabulary, inserted by corruptors, allowed in the content. A tokenizer must not
+            return any of them.
 
     Raises:
         Breach: a value is out of range or not finite.
@@ -101,10 +101,10 @@ def check_token_values(tokens: Tokens, spec: TokenSpec, num_specials: int = 0) -
 
 
 def check_field_values(values: ArrayLike, field: FieldSpec, what: str) -> None:
-    """Absent values (NaN, -1) pass.
+    """Check the values of a field. Absent values (NaN, -1) are allowed.
 
     Raises:
-        Breach: a class out of range, or an infinite number.
+        Breach: a class is out of range, or a number is infinite.
     """
     array = np.asarray(values)
     if array.dtype.kind == "f" and array.size and bool(np.isinf(array).any()):
@@ -117,7 +117,7 @@ def check_masking(masking: Any, length: int) -> None:
     """Compare a masking of ``length`` tokens with its interface.
 
     Raises:
-        Breach: another type, shape or range.
+        Breach: a type, shape or range differs.
     """
     if not isinstance(masking, Masking):
         raise Breach(f"it must return a Masking, not {described(masking)}")
@@ -146,11 +146,11 @@ def check_masking(masking: Any, length: int) -> None:
 
 
 class CheckedMasker:
-    """A masker whose result is compared with :class:`~omnimask.interfaces.Masking` for every sample.
+    """Masker whose result is compared with :class:`~omnimask.interfaces.Masking` for every sample.
 
     Args:
         masker: over whole samples.
-        origins: describes the component that masks each modality, for messages.
+        origins: description of the masking component of each modality, for messages.
     """
 
     def __init__(self, masker: Callable[[Sample], Mapping[str, Masking]], origins: Mapping[str, str]) -> None:
@@ -174,10 +174,10 @@ class CheckedMasker:
 
 
 def view_of(value: Any) -> View:
-    """A corruptor's result, which must be a view; :func:`check_view` compares what it holds.
+    """Return a corruptor's result after checking its type; :func:`check_view` checks its contents.
 
     Raises:
-        Breach: it is none.
+        Breach: it is not a view.
     """
     if not isinstance(value, View):
         raise Breach(f"it must return a View, not {described(value)}")
@@ -188,12 +188,12 @@ def view_of(value: Any) -> View:
 
 
 def joined(origins: Iterable[str]) -> str:
-    """The components, each once, for messages."""
+    """Return the distinct components as text for messages."""
     return " and ".join(dict.fromkeys(origins)) or "the component"
 
 
 def called_for(call: Callable[[], T], origins: Iterable[str], sample: Sample) -> T:
-    """The result of a call. An exception that is no refusal (``ValueError``) gets a note of the component and the sample."""
+    """Return the result of a call. Add a note with component and sample to unexpected exceptions (other than ``ValueError``)."""
     try:
         return call()
     except (ValueError, MemoryError):
@@ -204,7 +204,7 @@ def called_for(call: Callable[[], T], origins: Iterable[str], sample: Sample) ->
 
 
 def check_view(view: View, sample: Sample, specs: Mapping[str, TokenSpec]) -> None:
-    """Types, shapes, counts, ranges and finiteness of one sample's view, in sample coordinates.
+    """Check types, shapes, counts, ranges and finiteness of one sample's view, in sample coordinates.
 
     Raises:
         Breach: it differs from its interface.
@@ -224,7 +224,7 @@ def check_view(view: View, sample: Sample, specs: Mapping[str, TokenSpec]) -> No
 
 @dataclass(frozen=True)
 class Owners:
-    """Number of the sample that each slot (T,), each row of targets (N,) and each sequence (S,) of a stacked stream belongs to."""
+    """Sample numbers of each slot (T,), each row of targets (N,) and each sequence (S,) of a stacked stream."""
 
     slot: NDArray[np.int64]
     row: NDArray[np.int64]
@@ -240,15 +240,15 @@ def check_stream_values(
     *,
     name: str = "",
 ) -> None:
-    """Ranges and finiteness of the streams of B samples, in sample coordinates but for the slots of their targets.
+    """Check ranges and finiteness of the streams of B samples, in sample coordinates except for the slots of their targets.
 
     Args:
         stream: of one sample, or stacked.
         specs: of the recipe's modalities.
         size: (B,) tokens of every sample.
-        num_parents: (B,) parents that the sequences of every sample may have.
+        num_parents: (B,) possible parents for the sequences of every sample.
         owners: of stacked streams; None for those of one sample.
-        name: put before what is wrong.
+        name: prefix of the message.
 
     Raises:
         Breach: a value is out of range or not finite.
@@ -275,9 +275,9 @@ def check_stream_values(
 
 
 def is_plain(stream: Stream) -> bool:
-    """Whether everything has exactly the right type, and counts agree, as :func:`omnimask.streams.sequence` makes them.
+    """Return whether all types are exact and counts agree, as in the output of :func:`omnimask.streams.sequence`.
 
-    Of stacked streams the counts are sums over samples. Where this is False, :func:`check_stream` tells of each what is wrong.
+    Counts of stacked streams are sums over samples. If False, :func:`check_stream` on each sample finds the violation.
     """
     slots, table = stream.source.shape, stream.targets
     rows = table.of.shape
@@ -297,7 +297,7 @@ def is_plain(stream: Stream) -> bool:
 
 
 def check_stream(stream: Stream, name: str = "") -> None:
-    """Types, shapes and counts of one sample's stream.
+    """Check types, shapes and counts of one sample's stream.
 
     Raises:
         Breach: they differ from its interface.
@@ -332,7 +332,7 @@ _BOOL, _INT64, _FLOAT32 = np.dtype("bool"), np.dtype("int64"), np.dtype("float32
 _FIELD = "field "
 
 _KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}
-"""Kinds of array that become a declared kind without loss, by the declared kind; numbers as far as they fit."""
+"""Array kinds that convert without loss, by declared kind. Numbers must also fit into the range."""
 
 
 def _has(value: Any, shape: tuple[int, ...], declared: np.dtype[Any], *what: str) -> None:
@@ -358,7 +358,7 @@ def _name(what: tuple[str, ...]) -> str:
 
 
 def _in_range(values: Any, low: int, stop: Any, what: str) -> None:
-    """``stop`` is a number, an array like ``values``, or None for no limit."""
+    """Check bounds; ``stop`` is a number, an array like ``values``, or None for no limit."""
     array = np.asarray(values)
     if not array.size:
         return

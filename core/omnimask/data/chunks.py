@@ -1,4 +1,4 @@
-"""Samples read one after the other, packed as many at once as fit."""
+"""Sequential reading of samples, packed up to a token budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omnimask.interfaces import MaskedBatch, Sample
 
 @dataclass(frozen=True)
 class Chunk:
-    """Samples that are computed together: their data set indices, what they hold, and both packed (on the host)."""
+    """Samples to compute together: their data set indices, their tokens, and both packed (on the host)."""
 
     indices: tuple[int, ...]
     samples: tuple[Sample, ...]
@@ -20,7 +20,7 @@ class Chunk:
 
 
 def read_chunks(pipeline: Pipeline, indices: Sequence[int], budget: int, bad: dict[int, str]) -> Iterator[Chunk]:
-    """The samples in order, as many at once as fit in ``budget`` tokens (at least one); unreadable ones go to ``bad``."""
+    """Yield the samples in order, packed up to ``budget`` tokens (at least one sample). Unreadable ones are added to ``bad``."""
     pending: list[tuple[int, Sample]] = []
     tokens = 0
     for index in indices:

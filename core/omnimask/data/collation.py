@@ -1,4 +1,7 @@
-"""Packs samples and their views into one batch: sample coordinates become store coordinates. P store tokens, T slots, B samples."""
+"""Packing of samples and their views into one batch: sample coordinates become store coordinates.
+
+P store tokens, T slots, B samples.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,10 @@ def collate(
     specs: Mapping[str, TokenSpec],
     labels: Mapping[str, FieldSpec] | None = None,
 ) -> MaskedBatch:
-    """One batch of torch tensors (CPU) from samples and their views by name.
+    """Pack samples and their views, by name, into one batch of torch tensors (CPU).
 
-    The schema comes from ``specs`` and ``labels`` alone: every modality, field and label of the recipe is there, with length 0
-    where no sample has it, and with -1 or NaN for an absent label.
+    The schema depends on ``specs`` and ``labels`` alone. Every modality, field and label of the recipe is present, with length 0 if
+    no sample has it, and with -1 or NaN for an absent label.
 
     Raises:
         Breach: a value is out of its range or not finite.
@@ -67,7 +70,7 @@ def collate(
 
 
 class _StoreCoordinates:
-    """Maps sample coordinates of the i-th sample to store coordinates."""
+    """Mapping from sample coordinates to store coordinates."""
 
     def __init__(self, samples: Sequence[Sample], lengths: Mapping[str, NDArray[np.int64]], base: Mapping[str, int]) -> None:
         starts = {m: base[m] + np.concatenate([[0], np.cumsum(n)[:-1]]) for m, n in lengths.items()}
@@ -80,7 +83,7 @@ class _StoreCoordinates:
         self.offset = np.cumsum([0, *self.size])
 
     def __call__(self, index: NDArray[np.int64], sample: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``index`` (n,) of the samples numbered ``sample`` (n,); -1 stays."""
+        """Convert ``index`` (n,) of the samples numbered ``sample`` (n,) to store indices; -1 stays."""
         if not len(index) or not len(self.flat):
             return index
         return np.where(index >= 0, self.flat[np.maximum(index, 0) + np.where(index >= 0, self.offset[sample], 0)], -1)
@@ -97,6 +100,7 @@ def _fields(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> dict[s
     for name, field in spec.fields.items():
         dtype = np.dtype(field.dtype)
         parts = [np.asarray(s.tokens[modality].fields[name], dtype) for s in samples if modality in s.tokens]
+        # fields of pairs (L, L, ...) are flattened per sample to (L * L, ...)
         flat = [part.reshape(-1, *field.shape) if field.arity == 2 else part for part in parts]
         out[name] = np.concatenate([np.zeros((0, *field.shape), dtype), *flat])
     return out
@@ -108,7 +112,7 @@ def _positions(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> NDA
 
 
 def _groups(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """(B,) ascending numbers: neighbours of one group of the order have the same, others have one each."""
+    """Return ascending group numbers (B,). Neighbours in the same group share a number; other samples have one each."""
     named = [(sample.draw.epoch, sample.draw.group) if sample.draw.group else None for sample in samples]
     is_next = [row > 0 and (name is None or name != named[row - 1]) for row, name in enumerate(named)]
     return np.cumsum(np.array(is_next, np.int64))
@@ -145,7 +149,7 @@ def _pack(
     specs: Mapping[str, TokenSpec],
     base: Mapping[str, int],
 ) -> Stream:
-    """The streams of B samples as one, in store coordinates; ``num_parents`` (B,) parents that each sample's sequences may have."""
+    """Stack the streams of B samples in store coordinates. ``num_parents`` (B,) is the number of possible parents per sample."""
     joint = stack(streams)
     if not is_plain(joint):
         for stream in streams:
@@ -176,9 +180,9 @@ def _pack(
 
 
 def _asked(table: Targets, layout: Layout) -> Asked:
-    slots = np.unique(table.at[:, 0])
+    slots = np.unique(table.at[:, 0])  # ascending, so grouped by sequence
     row = np.full(layout.num_slots, -1)
-    row[slots] = np.arange(len(slots))
+    row[slots] = np.arange(len(slots))  # (T,) slot -> row among the asked slots, -1 for others
     lengths = np.diff(np.searchsorted(slots, layout.offsets))
     return Asked(slots, row, Layout(lengths, np.arange(layout.num_sequences)))
 
@@ -193,8 +197,10 @@ def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int, *,
 
 
 def _by_modality(table: Targets, stream: Stream, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> Targets:
-    """Rows sorted by the modality of their answer (of their slot, where the answer is no token), with each modality's span; rows
-    for whole units behind the others, with spans of their own."""
+    """Sort rows by the modality of their answer, or of their slot if the answer isn't a token, and add each modality's span.
+
+    Rows for whole units come after the others, with their own spans.
+    """
     is_unit = np.zeros(len(table), bool) if table.index is None else table.index < 0
     if len(specs) == 1 and not is_unit.any():
         return dataclasses.replace(table, spans={next(iter(specs)): (0, len(table))})
@@ -204,7 +210,7 @@ def _by_modality(table: Targets, stream: Stream, specs: Mapping[str, TokenSpec],
     number = np.where(table.of >= 0, of_token, of_slot) + len(specs) * is_unit
     order = np.argsort(number, kind="stable")
     names = [*specs, *(f"{m}.unit" for m in specs if is_unit.any())]
-    bounds = np.searchsorted(number[order], np.arange(len(names) + 1)).tolist()
+    bounds = np.searchsorted(number[order], np.arange(len(names) + 1)).tolist()  # span i is [bounds[i], bounds[i + 1])
     index = None if table.index is None else table.index[order]
     spans = {name: (bounds[i], bounds[i + 1]) for i, name in enumerate(names)}
     return Targets(table.at[order], table.of[order], table.literal[order], table.weight[order], index, table.arity, spans)

@@ -1,4 +1,4 @@
-"""The `data:` keys that every recipe has, with their documentation. Imports no torch."""
+"""The `data:` section of a recipe: its keys and their documentation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class BadSamples(BaseModel):
-    """How many unreadable samples a run tolerates before it stops: the larger of the two."""
+    """Limit of unreadable samples before a run stops: the larger of the two values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -17,14 +17,14 @@ class BadSamples(BaseModel):
 
 
 def _limit(value: Any) -> Any:
-    """``10`` is short for ``{fraction: 0, at_least: 10}``, and ``0.01`` for ``{fraction: 0.01, at_least: 0}``."""
+    """Expand ``10`` to ``{fraction: 0, at_least: 10}``, and ``0.01`` to ``{fraction: 0.01, at_least: 0}``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return {"fraction": 0.0, "at_least": value} if isinstance(value, int) else {"fraction": value, "at_least": 0}
 
 
 class DataOptions(BaseModel):
-    """The keys of `data:` that belong to the framework; all others belong to the data set named there."""
+    """Framework keys of `data:`. All others belong to the selected data set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

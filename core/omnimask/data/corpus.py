@@ -1,4 +1,4 @@
-"""The tokens of the training samples, for components that learn from them before training."""
+"""Tokens of the training samples, for components that collect statistics before training."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from omnimask.interfaces import Dataset, Draw, Tokens
 
 @dataclass(frozen=True)
 class TrainingTokens:
-    """One modality of the training samples, each once, in an order that is a fair sample of them from its beginning.
+    """Iterator over one modality of the training samples, each once, in random order, so any prefix is a fair sample.
 
-    Samples that cannot be read, or lack the modality, are left out.
+    Samples that are unreadable or lack the modality are skipped.
 
     Args:
-        dataset: where raw values come from.
-        reader: how they are read; without augmentation.
+        dataset: source of raw values.
+        reader: converts raw values to tokens, without augmentation.
         indices: of the training samples.
-        options: what decides how samples are read, beside the data set, as text.
+        options: reading options besides the data set, as text.
     """
 
     dataset: Dataset
@@ -43,7 +43,7 @@ class TrainingTokens:
                 continue
 
     def raw(self) -> Iterator[Any]:
-        """The decoded raw values."""
+        """Return an iterator over the decoded raw values."""
         return (value for _, value in self._values())
 
     def _values(self) -> Iterator[tuple[int, Any]]:
@@ -59,7 +59,7 @@ class TrainingTokens:
                 yield index, value
 
     def fingerprint(self) -> str:
-        """Digest of what the tokens depend on."""
+        """Return a digest of all inputs affecting the tokens."""
         digest = blake2b(repr((data_key(self.dataset), self.reader.field, self.options)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.indices).tobytes())
         return digest.hexdigest()

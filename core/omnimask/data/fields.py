@@ -1,4 +1,4 @@
-"""How a modality's raw value is found in a data set's sample: one field of it, or several as a mapping. Imports no torch."""
+"""Access to a modality's raw value in a data set's sample: one field, or a mapping of several. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ if TYPE_CHECKING:
     from omnimask.interfaces import Decoder
 
 FieldNames: TypeAlias = str | tuple[str, ...]
-"""A field's name, or several; the first of several is the one that decides whether the modality is there."""
+"""Name of a field, or of several. The first one decides whether the modality is present."""
 
 
 def names_of(field: FieldNames) -> tuple[str, ...]:
-    """The fields by name, the main one first."""
+    """Return the field names, the main one first."""
     return (field,) if isinstance(field, str) else field
 
 
 def raw_value(sample: Mapping[str, Any], field: FieldNames) -> Any:
-    """The raw value of a sample: that of the one field, or a mapping of all of several; None where the main one is absent, null
-    or the empty text.
+    """Return the raw value of a sample: one field, or a mapping of several.
+
+    Return None if the main field is absent, null or an empty string.
 
     Raises:
-        ValueError: the main field is there, and another is not (one that is there may be None).
+        ValueError: the main field is present and another one is missing (a present field may be None).
     """
     main = sample.get(names_of(field)[0])
     if main is None or (isinstance(main, str) and not main):
@@ -35,7 +36,7 @@ def raw_value(sample: Mapping[str, Any], field: FieldNames) -> Any:
 
 
 def decoded(raw: Any, decoder: Decoder | None) -> Any:
-    """The raw value with all that is ``bytes`` in it decoded."""
+    """Decode all ``bytes`` in a raw value."""
     if decoder is None:
         return raw
     if isinstance(raw, bytes):

@@ -1,4 +1,4 @@
-"""Digests of the contents of files, kept in the cache under path, size and times. Imports no torch."""
+"""Digests of file contents, cached under path, size and times. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from omnimask.cache import cache_folder, keep_array, kept_array
 from omnimask.data.progress_lines import watched
 
 FINGERPRINT_FORMAT = 2
-"""Kept beside a run's fingerprint: those of another format cannot be compared."""
+"""Version of the digests, stored with a run's fingerprint. Different versions cannot be compared."""
 WHOLE = 16 * 2**30
-"""Bytes of a data set that are read for its digest. Of larger ones evenly spaced blocks of every file are read, so many in all."""
+"""Maximum number of bytes read for a digest. Beyond it, evenly spaced blocks of every file are read, this many bytes in all."""
 _BLOCK = 2**16
 _BYTES = 16
 _COLUMNS = 2 * _BYTES // 8
 _THREADS = 4
 _SETTLED = 2 * 10**9
-"""Nanoseconds after a change within which a file could change again and keep its times: what is known of it is not kept."""
+"""Nanoseconds after a change in which a second change could leave the times unchanged. Such files are not cached."""
 _UNREADABLE = bytes(_BYTES)
 
 
 class _File(NamedTuple):
-    """A file and how many of its bytes are read; ``status`` is None where there is none to be had."""
+    """File and the number of its bytes to read. ``status`` is None if unavailable."""
 
     name: str
     path: Path
@@ -40,10 +40,10 @@ class _File(NamedTuple):
 
 
 def content_digest(files: Iterable[tuple[str, Path]]) -> str:
-    """Digest of the names and contents of files; where they lie and when they changed does not matter.
+    """Return a digest of the names and contents of files, independent of their location and times.
 
-    Files are read once: digests are kept under each file's path, size, times and inode. A file that cannot be read counts as such.
-    Of data sets with more than 16 GiB a sample of blocks is read; :func:`files_state` sees every change of those.
+    Files are read once: digests are cached under each file's path, size, times and inode. Unreadable files have a digest of their
+    own. If the files exceed 16 GiB, a sample of blocks is read; :func:`files_state` detects every change of those.
 
     Args:
         files: name and path of each, in the data set's order.
@@ -66,7 +66,7 @@ def content_digest(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def files_state(paths: Iterable[Path]) -> str:
-    """Digest of where files lie and of their sizes, times and inodes: it changes whenever one of them may have changed."""
+    """Return a digest of paths, sizes, times and inodes. It changes whenever a file may have changed."""
     digest = blake2b(digest_size=_BYTES)
     for path in paths:
         digest.update(repr(identity(path, _status(path))).encode("utf-8", "surrogateescape"))
@@ -74,14 +74,14 @@ def files_state(paths: Iterable[Path]) -> str:
 
 
 def identity(path: Path, status: os.stat_result | None) -> tuple[str, ...]:
-    """Path, size, times and inode of a file: the same as long as nothing has happened to it."""
+    """Return path, size, times and inode of a file, which stay the same until it is touched."""
     if status is None:
         return (str(path),)
     return str(path), *map(str, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
 
 def is_settled(status: os.stat_result) -> bool:
-    """Whether a file changed so long ago that another change would change its times."""
+    """Return whether the last change is old enough for another change to alter the times."""
     return time.time_ns() - status.st_mtime_ns > _SETTLED
 
 
@@ -109,7 +109,7 @@ def _identity_digest(file: _File) -> bytes:
 
 
 def _read_all(files: Sequence[_File]) -> Iterator[bytes]:
-    """The digest of each file, with a line about the progress every ten seconds."""
+    """Yield the digest of each file. Log the progress every ten seconds."""
     with ThreadPoolExecutor(_THREADS) as pool:
         digests = pool.map(_read, files)
         yield from (next(digests) for _ in watched(range(len(files)), "reading files for the data's fingerprint"))

@@ -1,4 +1,4 @@
-"""What a recipe says of the labels of its samples, and how a value of the data set becomes one."""
+"""Conversion of data set values to the labels declared in a recipe."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from omnimask.interfaces.tokens import FieldSpec
 
 @dataclass(frozen=True)
 class LabelReader:
-    """One label: the data set's ``field``, and what its values are (a :class:`FieldSpec` of arity 0).
+    """Reader of one label: the data set's ``field`` and a :class:`FieldSpec` of arity 0.
 
-    Classes are whole numbers from 0, or one of the spec's ``names``; a label without classes is a number.
+    Classes are integers from 0, or one of the spec's ``names``. A label without classes is a number.
     """
 
     field: str
@@ -28,10 +28,10 @@ class LabelReader:
         return {name: number for number, name in enumerate(self.spec.names)}
 
     def __call__(self, value: Any) -> NDArray[Any]:
-        """() of the spec's type.
+        """Return the label as an array () of the spec's dtype.
 
         Raises:
-            ValueError: the value is no such label.
+            ValueError: the value is not a valid label.
         """
         if self.spec.classes is None:
             return self._number(value)

@@ -1,4 +1,4 @@
-"""Tables that say which label a sample has, and optionally on which side of a split it stands. Imports no torch."""
+"""Tables with the labels of samples and optionally their side of a split. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from omnimask.errors import UserError
 Side: TypeAlias = Literal["train", "test"]
 
 KEY_COLUMNS = ("key", "file")
-"""The first of these that a table has names the sample."""
+"""Possible key columns, in order of preference."""
 _SIDES = ("train", "test")
 _MOST = 20
-"""So many problems of one table are listed."""
+"""Maximum number of problems to list per table."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: ``label``, ``split`` (None where the table says nothing), and the ``line`` that it came from."""
+    """One row of a table: ``label``, ``split`` (None if unspecified), and its ``line``."""
 
     label: str
     split: Side | None
@@ -30,7 +30,7 @@ class Row:
 
 
 def read_labels(path: Path) -> dict[str, Row]:
-    """Rows by key of a CSV file with the columns ``key`` (or ``file``), ``label`` and optionally ``split``.
+    """Read a CSV file with the columns ``key`` (or ``file``), ``label`` and optionally ``split``. Return rows by key.
 
     Raises:
         UserError: the file cannot be read, or see :func:`parse_labels`.
@@ -43,15 +43,15 @@ def read_labels(path: Path) -> dict[str, Row]:
 
 
 def parse_labels(data: bytes, source: str) -> dict[str, Row]:
-    """Rows by key of a CSV table in UTF-8, whose other columns are left alone.
+    """Parse a CSV table in UTF-8 and return its rows by key. Other columns are ignored.
 
     Args:
         data: the table; a byte order mark is skipped.
-        source: names the table in messages.
+        source: name of the table in messages.
 
     Raises:
-        UserError: everything that is wrong, each with ``source:line``: bytes that are no UTF-8, missing columns, rows without
-            key or label, a key that comes twice, a split that is neither train, test nor empty.
+        UserError: with all problems, each with ``source:line``: invalid UTF-8, missing columns, rows without key or label, a
+            duplicate key, a split other than train, test or empty.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -78,7 +78,7 @@ def parse_labels(data: bytes, source: str) -> dict[str, Row]:
 
 
 def unknown_keys(rows: Mapping[str, Row], keys: Sequence[str], source: str, what: str) -> list[str]:
-    """One message for each of the first rows whose key is none of ``keys``; ``what`` says what keys name (``sample``)."""
+    """Return one message for each of the first rows whose key is not in ``keys``. ``what`` is the kind of a key (``sample``)."""
     known = set(keys)
     unknown = [(key, row.line) for key, row in rows.items() if key not in known]
     found = [f"{source}:{line}: there is no {what} {key!r}" for key, line in unknown[:_MOST]]
@@ -89,7 +89,7 @@ def unknown_keys(rows: Mapping[str, Row], keys: Sequence[str], source: str, what
 
 
 def _columns(header: Sequence[str], source: str) -> Mapping[str, int]:
-    """Index of each known column."""
+    """Return the index of each known column."""
     key = next((name for name in KEY_COLUMNS if name in header), None)
     missing = [] if key else ["key (or file)"]
     missing += [] if "label" in header else ["label"]
@@ -104,7 +104,7 @@ def _columns(header: Sequence[str], source: str) -> Mapping[str, int]:
 
 
 def _add(rows: dict[str, Row], cells: Sequence[str], columns: Mapping[str, int], line: int) -> Iterator[str]:
-    """Adds one row, or yields what is wrong with it."""
+    """Add one row, or yield its problems."""
     if len(cells) <= max(columns.values()):
         yield f"the row has {len(cells)} cells, and needs at least {max(columns.values()) + 1}"
         return

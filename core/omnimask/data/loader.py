@@ -1,4 +1,4 @@
-"""Reads planned steps with any number of worker processes; what comes out depends on the plan alone."""
+"""Loader of planned steps with any number of worker processes. Its output depends on the plan alone."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from omnimask.packed import pin_memory
 logger = logging.getLogger(__name__)
 
 _WATCH = 1.0
-"""Seconds between two looks of a worker at its parent."""
+"""Seconds between a worker's checks of its parent."""
 
 
 @dataclass(frozen=True)
 class BadSample:
-    """A sample that could not be read and was left out: its key, the visit, and why.
+    """Unreadable sample, left out of a batch: its key, the visit, and the reason.
 
     ``trace`` is the traceback of an exception that no reader should raise; empty for ``OSError`` and ``ValueError``.
     """
@@ -46,21 +46,23 @@ class BadSample:
 
 @dataclass(frozen=True)
 class LoadedBatch:
-    """What a pipeline makes of one micro-batch of places: ``batch`` is None when all of its samples were bad; ``retries`` is how
-    often reading was tried again."""
+    """Output of a pipeline for the places of one micro-batch.
+
+    ``batch`` is None if all of its samples were bad; ``retries`` is the number of repeated reads.
+    """
 
     batch: MaskedBatch | None
     bad: tuple[BadSample, ...] = ()
     retries: int = 0
 
     def pin_memory(self) -> LoadedBatch:
-        """The same with its tensors in page-locked memory, for copies to a CUDA device that do not wait."""
+        """Return a copy in page-locked memory, for asynchronous copies to a CUDA device."""
         return pin_memory(self)
 
 
 @dataclass(frozen=True)
 class LoadedStep:
-    """What one rank computes in one step: ``batches`` without empty micro-batches; ``after`` is where the next step starts."""
+    """One rank's data for one step: ``batches`` without empty micro-batches; ``after`` is the start of the next step."""
 
     step: int
     batches: list[MaskedBatch]
@@ -73,23 +75,23 @@ Pipeline = Callable[[Sequence[Place]], LoadedBatch]
 
 
 class Loader:
-    """Iterates :class:`LoadedStep` from ``first_step`` to ``last_step``, both included; steps count from 0.
+    """Iterator over :class:`LoadedStep` from ``first_step`` to ``last_step``, both included; steps count from 0.
 
-    The plan is made in this process; workers receive places and return batches in order, so the steps are the same for any
+    The plan is made in this process. Workers receive places and return batches in order, so the steps are the same for any
     ``workers``. Closing the iterator early ends the workers.
 
     Args:
-        pipeline: picklable; turns the places of a micro-batch into a batch. It records bad samples itself: what it raises is a
-            bug and propagates with its traceback.
-        planner: cuts the stream into steps.
+        pipeline: picklable; converts the places of a micro-batch to a batch. It records bad samples itself. Its exceptions are bugs
+            and propagate with their traceback.
+        planner: splits the stream into steps.
         workers: processes; 0 reads in this process.
         start: cursor of ``first_step``.
         last_step: None means the last step of the planner's run.
-        rank, world: which share of every step is read.
+        rank, world: share of every step to read.
         pin_memory: page-locked tensors, for CUDA devices only.
 
     Raises:
-        RunStopped: while iterating, when a worker process dies, or when the pipeline raises it.
+        RunStopped: during iteration, if a worker process dies or the pipeline raises it.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[LoadedStep]:
         planned: deque[tuple[StepPlan, int]] = deque()
-        before = retries.take()  # while the data were looked through: the first step's
+        before = retries.take()  # from scanning the data; counted with the first step
         iterator = self._start(self._micro_batches(planned))
         processes = list(getattr(iterator, "_workers", []))
         try:
@@ -143,7 +145,7 @@ class Loader:
             _stop(iterator, processes)
 
     def _micro_batches(self, planned: deque[tuple[StepPlan, int]]) -> Iterator[tuple[Place, ...]]:
-        """The places of every micro-batch of this rank; what was planned is remembered with its number of micro-batches."""
+        """Yield the places of every micro-batch of this rank. Append each plan to ``planned`` with its number of micro-batches."""
         cursor = self.start
         for step in range(self.first_step, self.last_step + 1):
             plan = self.planner.step(step, cursor)
@@ -153,8 +155,10 @@ class Loader:
             cursor = plan.after
 
     def _start(self, micro_batches: Iterator[tuple[Place, ...]]) -> Iterator[LoadedBatch | RunStopped]:
-        """Starts the workers. torch would answer a worker's death from a signal handler, anywhere in the program: that is undone,
-        so that it surfaces here, when the next batch is asked for."""
+        """Start the workers and undo torch's signal handler for dead workers.
+
+        The handler would raise anywhere in the program. Without it, a death surfaces here, at the request for the next batch.
+        """
         loader = DataLoader(
             _ByPlaces(self.pipeline),
             batch_size=None,
@@ -175,9 +179,9 @@ class Loader:
 
 
 class _ByPlaces(Dataset["LoadedBatch | RunStopped"]):
-    """Lets torch's loader index the pipeline by the places of a micro-batch.
+    """Adapter for torch's loader: indexes the pipeline by the places of a micro-batch.
 
-    A reason to stop the run is returned, since torch would raise it with a traceback for a message.
+    A reason to stop the run is returned, since torch would raise it with a traceback as its message.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -207,7 +211,7 @@ def _context() -> str | None:
 
 
 def _prepare_worker(worker: int) -> None:
-    """One thread per worker; the main process alone answers signals, which a terminal or a scheduler sends to the whole group."""
+    """Limit the worker to one thread and ignore signals. The main process alone handles signals sent to the whole process group."""
     if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
         threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
     torch.set_num_threads(1)
@@ -220,7 +224,7 @@ def _prepare_worker(worker: int) -> None:
 def _end_with(parent: int) -> None:
     """End this process when its parent is gone.
 
-    torch's workers remember the parent that they find when they begin to serve, and so outlive one that was killed before.
+    torch's workers remember the parent they find when they start serving, so they outlive a parent killed earlier.
     """
     while os.getppid() == parent:
         time.sleep(_WATCH)
@@ -228,10 +232,10 @@ def _end_with(parent: int) -> None:
 
 
 def _dead(processes: Sequence[Any]) -> list[str]:
-    """The workers that ended, with their exit codes; none does so by itself while steps are read.
+    """Return the workers that ended, with their exit codes. Workers never end on their own while steps are read.
 
-    A death shows as one of several errors (torch's own, or a connection that breaks in the middle of a batch), sometimes before
-    the process is gone: hence the wait.
+    A death shows as one of several errors (torch's own, or a broken connection in the middle of a batch), sometimes before the
+    process is gone: hence the wait.
     """
     ended = wait([process.sentinel for process in processes], timeout=1.0)
     for process in processes:
@@ -241,7 +245,7 @@ def _dead(processes: Sequence[Any]) -> list[str]:
 
 
 def _stop(iterator: Any, processes: Sequence[Any]) -> None:
-    """Ends the workers now: an exception's traceback would otherwise keep the iterator, and so them, alive."""
+    """End the workers now. Otherwise the traceback of an exception would keep the iterator and its workers alive."""
     if not processes:
         return
     iterator._shutdown_workers()

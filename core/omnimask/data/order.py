@@ -1,6 +1,6 @@
-"""The order in which a run visits its samples: one endless stream, a pure function of the seed.
+"""Order of the samples of a run: an endless stream, as a pure function of the seed.
 
-N samples of an epoch, G groups of samples that lie together (shards).
+N samples of an epoch, G groups of samples stored together (shards).
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from numpy.typing import ArrayLike, NDArray
 from omnimask.errors import UserError
 
 AUTO_WINDOW = 65_536
-"""Samples that are permuted together where a recipe says ``auto`` and the data set offers groups."""
+"""Samples in a shuffle window if a recipe specifies ``auto`` and the data set has groups."""
 
 _KEPT = 2
-"""Epochs, or windows, that stay in memory: a step may lie across the border between two."""
+"""Number of epochs or windows to keep in memory. A step may cross the boundary between two."""
 
 T = TypeVar("T")
 
 
 @runtime_checkable
 class Grouped(Protocol):
-    """What a data set may offer whose samples lie in groups that are cheap to read together, one after the other: shards, say."""
+    """Optional interface of data sets whose samples are stored in groups for cheap sequential reading, such as shards."""
 
     @property
     def group_starts(self) -> NDArray[np.int64] | None:
-        """(G,) index of the first sample of every group, ascending from 0; no group is empty. None: there are no groups."""
+        """Index of the first sample of every group (G,), ascending from 0, without empty groups. None if there are no groups."""
         ...
 
 
 @runtime_checkable
 class Buffered(Protocol):
-    """What a data set may offer whose samples come in order, and which keeps those that were passed last."""
+    """Optional interface of data sets that are read sequentially and keep the most recent samples."""
 
     @property
     def buffer(self) -> int | None:
-        """How many it keeps: windows may not be larger. None: any order is cheap."""
+        """Number of samples kept, an upper limit for windows. None if any order is cheap."""
         ...
 
 
 class Order(Protocol):
-    """Which sample lies at a position of an epoch; ``indices`` (N,) are the data set indices that every epoch visits once."""
+    """Sample order of an epoch. ``indices`` (N,) are the data set indices visited once per epoch."""
 
     num_samples: int
     indices: NDArray[np.int64]
 
     def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """(stop - start,) data set indices at the positions ``[start, stop)`` of an epoch; both count from 0."""
+        """Return the (stop - start,) data set indices at the positions ``[start, stop)`` of an epoch; both count from 0."""
         ...
 
 
 def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window: int | Literal["auto"] = "auto") -> Order:
-    """The order of a data set's samples.
+    """Return the order of a data set's samples.
 
     Args:
-        dataset: if it is :class:`Grouped` and has more samples than a window, groups are permuted, and
-            samples within windows; else all samples are.
-        indices: (N,) ascending indices that are visited, the training part of a split say.
+        dataset: if it is :class:`Grouped` and larger than a window, groups are shuffled, and samples within windows. Otherwise all
+            samples are shuffled.
+        indices: (N,) ascending indices to visit, for example the training split.
         seed: the run's seed.
-        window: samples that are permuted together; ``auto`` is 65,536, or what a :class:`Buffered` data set keeps.
+        window: samples in a shuffle window; ``auto`` is 65,536, or the buffer of a :class:`Buffered` data set.
 
     Raises:
-        UserError: the window is larger than what the data set keeps.
+        UserError: the window is larger than the buffer of the data set.
     """
     kept = dataset.buffer if isinstance(dataset, Buffered) else None
     size = min(AUTO_WINDOW, kept or AUTO_WINDOW) if window == "auto" else window
@@ -78,13 +78,12 @@ def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window:
 
 
 class StreamOrder:
-    """Every epoch is a permutation of all samples, keyed by (seed, epoch).
+    """Order in which every epoch is a permutation of all samples, keyed by (seed, epoch).
 
     Args:
         num_samples: samples per epoch, more than 0.
         seed: the run's seed.
-        indices: (num_samples,) data set indices that are permuted, the training part of a split say; None means
-            ``0 .. num_samples - 1``.
+        indices: (num_samples,) data set indices to permute, for example the training split; None means ``0 .. num_samples - 1``.
     """
 
     def __init__(self, num_samples: int, seed: int, indices: ArrayLike | None = None) -> None:
@@ -97,24 +96,24 @@ class StreamOrder:
         self._epochs: _Last[NDArray[np.int64]] = _Last()
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """(num_samples,) data set indices in the order of one epoch, which starts from 0."""
+        """Return the (num_samples,) data set indices in the order of one epoch; epochs count from 0."""
         return self._epochs(epoch, lambda: self.indices[_generator(self.seed, epoch).permutation(self.num_samples)])
 
     def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """(stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
+        """Return the (stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
         _check_range(start, stop, self.num_samples)
         return self.epoch(epoch)[start:stop]
 
 
 class WindowOrder:
-    """Every epoch permutes the groups, then the samples inside windows of the sequence that the groups make, end to end.
+    """Order in which every epoch shuffles the groups, concatenates them, and shuffles samples within windows of the result.
 
-    Samples that are visited together so come from few groups, and no epoch is ever held in memory: a window is computed from
-    (seed, epoch, window) alone.
+    Samples visited together thus come from few groups, and a whole epoch is never in memory: a window depends on (seed, epoch,
+    window) alone.
 
     Args:
-        indices: (N,) ascending data set indices that are visited.
-        group_starts: (G,) ascending index of the first sample of every group of the data set, beginning with 0.
+        indices: (N,) ascending data set indices to visit.
+        group_starts: (G,) ascending index of the first sample of every group of the data set, starting with 0.
         seed: the run's seed.
         window: samples in a window.
     """
@@ -128,14 +127,14 @@ class WindowOrder:
             raise ValueError(f"a window holds at least one sample, got {window}")
         if (np.diff(self.indices) <= 0).any():
             raise ValueError("the indices must ascend")
-        group = np.searchsorted(np.asarray(group_starts, np.int64), self.indices, side="right")
+        group = np.searchsorted(np.asarray(group_starts, np.int64), self.indices, side="right")  # (N,) group of each sample
         self._first = np.flatnonzero(np.diff(group, prepend=-1))
         self._size = np.diff(self._first, append=self.num_samples)
         self._groups: _Last[tuple[NDArray[np.int64], NDArray[np.int64]]] = _Last()
         self._windows: _Last[NDArray[np.int64]] = _Last()
 
     def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """(stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
+        """Return the (stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
         _check_range(start, stop, self.num_samples)
         numbers = range(start // self.window, (stop - 1) // self.window + 1) if stop > start else range(0)
         parts = [self._permuted(epoch, number) for number in numbers]
@@ -154,13 +153,13 @@ class WindowOrder:
         return self.indices[_generator(self.seed, epoch, 2, number).permutation(self._first[group] + within)]
 
     def _permuted_groups(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(G,) groups in the order of an epoch, and the position at which each ends."""
+        """Return the (G,) groups in the order of an epoch, and the end position of each."""
         order = _generator(self.seed, epoch, 1).permutation(len(self._size))
         return order, np.cumsum(self._size[order])
 
 
 class _Last(Generic[T]):
-    """What was computed last, by key; it is left out when it is pickled."""
+    """Cache of the last results by key. Pickling drops its contents."""
 
     def __init__(self) -> None:
         self.kept: OrderedDict[Hashable, T] = OrderedDict()

@@ -1,4 +1,7 @@
-"""From places in the stream to a packed batch: read, decode, augment, tokenize, mask, corrupt, pack. Runs in loader workers."""
+"""Pipeline from places in the stream to a packed batch: read, decode, augment, tokenize, mask, corrupt, pack.
+
+Runs in loader workers.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ from omnimask.messages.hints import listed
 
 @dataclass(frozen=True)
 class ModalityPipeline:
-    """How one modality's raw value becomes tokens. Of several fields the raw value is the mapping, the main one first.
+    """Conversion of one modality's raw value to tokens. For several fields the raw value is a mapping, the main one first.
 
     ``origin`` describes the tokenizer's component in messages.
     """
@@ -60,7 +63,7 @@ class ModalityPipeline:
         return TokenBorder(self.tokenizer.spec)
 
     def decoded(self, raw: Any) -> Any:
-        """The raw value, with what is bytes in it decoded."""
+        """Decode all ``bytes`` in a raw value."""
         with of_one_sample:
             return decoded(raw, self.decoder)
 
@@ -68,11 +71,11 @@ class ModalityPipeline:
         return self.tokenized(self.decoded(raw), draw)
 
     def tokenized(self, value: Any, draw: Draw, *, may_be_long: bool = False) -> Tokens:
-        """A decoded value augmented and tokenized; ``may_be_long`` where it is no longer as the data set has it.
+        """Augment and tokenize a decoded value. Set ``may_be_long`` if it may be longer than in the data set.
 
         Raises:
             OSError, ValueError: the value cannot be used.
-            BrokenContract: the tokenizer's result has other types, shapes or counts than its specification.
+            BrokenContract: types, shapes or counts of the tokens differ from the specification.
         """
         with of_one_sample:
             for number, augment in enumerate(self.augment):
@@ -87,7 +90,7 @@ class ModalityPipeline:
 
 
 def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
-    """What of a value that may have become too long fits; all of it where the tokenizer cannot tell."""
+    """Shorten a value to fit. Return it unchanged if the tokenizer supports neither shortening nor splitting."""
     if isinstance(tokenizer, Shortens):
         return tokenizer.shorten(value)
     if not isinstance(tokenizer, Splits):
@@ -98,9 +101,11 @@ def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How a sample becomes one view: what is withheld, and what is read instead. ``draw`` names a drawing of the view's own, and
-    with ``noise`` every slot gets a uniform number (:class:`Stream`), for what is drawn on the device. ``origin`` describes the
-    corruptor's component in messages."""
+    """Creation of one view of a sample by a masker and a corruptor.
+
+    ``draw`` names a random draw of the view's own. With ``noise`` every slot gets a uniform number (:class:`Stream`), for random
+    choices on the device. ``origin`` describes the corruptor's component in messages.
+    """
 
     masker: JointMasker
     corruptor: Callable[[Sample, Mapping[str, Masking]], View]
@@ -125,7 +130,7 @@ class ViewPlan:
 
 
 def _holds_specials(content: Any, spec: TokenSpec) -> bool:
-    """Whether ids (a tensor) reach those that corruptors insert."""
+    """Return whether ids (a tensor) include special ids inserted by corruptors."""
     return spec.vocabulary is not None and spec.num_special_rows > 0 and len(content) > 0 and int(content.max()) >= spec.vocabulary
 
 
@@ -134,7 +139,7 @@ def _with_noise(stream: Stream, draw: Draw) -> Stream:
 
 
 def _hidden(tokens: Tokens, masking: Masking) -> tuple[int, int]:
-    """How many tokens are hidden, and how many could be."""
+    """Return the number of hidden tokens and of maskable tokens."""
     special = tokens.fields.get(SPECIAL)
     candidates = len(tokens) - (0 if special is None else int(np.count_nonzero(special)))
     return len(tokens) - int(np.count_nonzero(masking.is_visible)), candidates
@@ -142,31 +147,31 @@ def _hidden(tokens: Tokens, masking: Masking) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Grouping:
-    """So many consecutive positions of an epoch are a group, whose rows ``transform`` changes together (None: it does not)."""
+    """Groups of ``size`` consecutive positions of an epoch, changed together by ``transform`` (None for no change)."""
 
     size: int = 1
     transform: Transform | None = None
 
     @property
     def growth(self) -> float:
-        """How many times as many tokens a group has behind the transform."""
+        """Factor by which the transform increases the tokens of a group."""
         return 1.0 if self.transform is None else self.transform.growth
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Places -> one packed batch; a pure function of the places, picklable to workers.
+    """Pipeline from places to one packed batch. A pure function of the places, picklable to workers.
 
     Args:
-        dataset: where raw values come from.
-        modalities: how each modality is read, in the recipe's order.
-        views: the views of every sample, by name. Views share one drawing of their masker.
+        dataset: source of raw values.
+        modalities: reading of each modality, in the recipe's order.
+        views: the views of every sample, by name. Views share one random draw of their masker.
         specs: of the modalities, in the recipe's order.
         seed: the run's seed.
-        stage: names the use (``train``, ``validation``), so that uses never share random numbers.
-        labels: which labels samples have, and the data set's field of each.
-        grouping: which samples belong together; places of one group come together.
-        origin: describes the data set's component in messages.
+        stage: name of the use (``train``, ``validation``), so that uses never share random numbers.
+        labels: readers of the samples' labels, by name.
+        grouping: groups of samples; the places of a group come together.
+        origin: description of the data set's component in messages.
     """
 
     dataset: Dataset
@@ -184,7 +189,7 @@ class Pipeline:
         return LoadedBatch(self.pack(samples) if samples else None, bad)
 
     def samples(self, places: Sequence[Place]) -> tuple[list[Sample], tuple[BadSample, ...]]:
-        """Reads, transforms and tokenizes the samples of some places; those that cannot be used, and why."""
+        """Read, transform and tokenize the samples of the given places. Return them with the bad samples."""
         samples: list[Sample] = []
         bad: list[BadSample] = []
         for group in self._groups(places):
@@ -195,7 +200,7 @@ class Pipeline:
 
     @cached_property
     def _keeps_parts(self) -> bool:
-        """Whether samples are parts, and nothing changes them before they are tokenized."""
+        """Whether samples are parts that stay unchanged until they are tokenized."""
         is_changed = self.grouping.transform is not None or any(part.augment for part in self.modalities.values())
         return isinstance(self.dataset, Parts) and not is_changed
 
@@ -204,7 +209,7 @@ class Pipeline:
             yield tuple(group)
 
     def _group(self, places: Sequence[Place]) -> tuple[list[Sample], list[BadSample]]:
-        """The samples of one group, and those that were left out; a group that its transform refuses is left out as a whole."""
+        """Return the samples of one group and the bad ones. If the transform rejects the group, all of its samples are bad."""
         rows: list[tuple[Place, Draw, Mapping[str, Any]]] = []
         bad: list[BadSample] = []
         keys = tuple(self.dataset.key(place.index) for place in places) if self.grouping != Grouping() else ()
@@ -233,7 +238,7 @@ class Pipeline:
         return BadSample(self.dataset.key(place.index), place.epoch, place.position, reason_of(error), trace_of(error))
 
     def _transformed(self, rows: Sequence[Mapping[str, Any]], draws: Sequence[Draw]) -> Sequence[tuple[Draw, Mapping[str, Any]]]:
-        """The rows of a group behind its transform, each with a draw of its own."""
+        """Apply the transform to the rows of a group. Each result has its own draw."""
         if self.grouping.transform is None or not rows:
             return list(zip(draws, rows, strict=True))
         with of_one_sample:
@@ -241,10 +246,10 @@ class Pipeline:
         return [(draws[number % len(draws)].at("row", number), row) for number, row in enumerate(changed)]
 
     def sample(self, place: Place) -> Sample:
-        """Reads and tokenizes one sample by itself, without the transform of its group.
+        """Read and tokenize one sample, without the transform of its group.
 
         Raises:
-            OSError, ValueError: it cannot be read, or holds no tokens.
+            OSError, ValueError: it cannot be read, or contains no tokens.
         """
         return self._tokenized(self._read(place.index), self._draw(place))
 
@@ -252,7 +257,7 @@ class Pipeline:
         return Draw(self.seed, place.epoch, self.dataset.key(place.index), place.position, place.progress, stage=(self.stage,))
 
     def _read(self, index: int) -> Mapping[str, Any]:
-        """Decoded raw values by modality, and labels by name, of what is there."""
+        """Return the decoded raw values by modality, and the labels by name, without absent ones."""
         with of_one_sample:
             raw = self.dataset[index]
         try:
@@ -284,11 +289,11 @@ class Pipeline:
         return Sample(tokens, draw, tuple(self.modalities), labels)
 
     def pack(self, samples: Sequence[Sample]) -> MaskedBatch:
-        """Masks, corrupts and packs samples.
+        """Mask, corrupt and pack samples.
 
         Raises:
-            RunStopped: a masker or corruptor refused a sample.
-            BrokenContract: a component returned something that its interface forbids.
+            RunStopped: a masker or corruptor rejected a sample.
+            BrokenContract: a component's result violates its interface.
         """
         views: list[dict[str, View]] = []
         for sample in samples:
@@ -307,10 +312,10 @@ class Pipeline:
         return batch
 
     def _find_breach(self, samples: Sequence[Sample], views: Sequence[Mapping[str, View]], error: Exception | None = None) -> None:
-        """Compare what the samples and views of a batch hold with their interfaces, one by one.
+        """Compare the samples and views of a batch with their interfaces, one by one.
 
         Raises:
-            BrokenContract: the first one that breaks them.
+            BrokenContract: with the first violation.
         """
         for sample, view in zip(samples, views, strict=True):
             origin = "the tokenizer"

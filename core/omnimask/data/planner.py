@@ -1,4 +1,4 @@
-"""Cuts the endless stream of samples into optimiser steps, ranks' shares and micro-batches, before anything is decoded.
+"""Planner: splits the endless stream of samples into optimizer steps, ranks' shares and micro-batches, before decoding.
 
 n samples of one step.
 """
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from omnimask.data.order import Order
 
 _FIRST_GUESS = 256
-"""Samples that are looked at first where their sizes differ; later steps guess what the last one had."""
+"""Initial number of samples to look at if their sizes differ. Later steps start from the size of the last one."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One visit of one sample: what a worker receives.
+    """One visit of one sample. Workers receive places.
 
     Args:
-        epoch: how often the whole data set was seen before.
+        epoch: number of completed passes over the data set.
         position: place in the epoch's order, in ``[0, samples per epoch)``.
-        index: data set index of the sample that lies there.
-        progress: share of the run done, in [0, 1).
+        index: data set index of the sample at this position.
+        progress: completed share of the run, in [0, 1).
     """
 
     epoch: int
@@ -37,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where in the stream the next step starts: the whole state of the loader. ``dataclasses.asdict`` gives its JSON."""
+    """Start of the next step in the stream: the whole state of the loader. ``dataclasses.asdict`` returns its JSON."""
 
     epoch: int = 0
     position: int = 0
@@ -45,16 +45,16 @@ class Cursor:
 
 @dataclass(frozen=True, eq=False)
 class StepPlan:
-    """The samples of one optimiser step, in the order of the stream.
+    """Samples of one optimizer step, in the order of the stream.
 
     Args:
         step: counts from 0.
         epochs, positions, indices: (n,) of the visits, as in :class:`Place`.
         sizes: (n,) tokens, at least 1 each.
-        micro_batch_tokens: tokens that a micro-batch may have.
-        progress: share of the run done, in [0, 1).
-        after: where the next step starts.
-        ends: (g,) where each group of samples that must stay together ends, ascending up to n; None: every sample stands alone.
+        micro_batch_tokens: maximum number of tokens in a micro-batch.
+        progress: completed share of the run, in [0, 1).
+        after: start of the next step.
+        ends: (g,) end of each group of samples that must stay together, ascending up to n; None if every sample is its own group.
     """
 
     step: int
@@ -82,17 +82,17 @@ class StepPlan:
 
     @property
     def micro_batches(self) -> tuple[tuple[Place, ...], ...]:
-        """The micro-batches that a single rank computes."""
+        """The micro-batches of a single rank."""
         return self.share(0, 1)
 
     def share(self, rank: int, world: int) -> tuple[tuple[Place, ...], ...]:
-        """The micro-batches that one of ``world`` ranks computes.
+        """Return the micro-batches of one of ``world`` ranks.
 
-        Every rank has a contiguous range of the step, all about equally many tokens: the share of a rank differs from the mean by
-        less than the largest group. Every rank has as many micro-batches as the one with most, wherever it has so many groups.
+        Every rank gets a contiguous range of the step with about the same number of tokens: its share differs from the mean by less
+        than the largest group. All ranks get the same number of micro-batches, as far as their numbers of groups allow.
 
         Raises:
-            ValueError: a rank would have nothing to do.
+            ValueError: a rank would have no samples.
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} does not exist among {world}")
@@ -108,7 +108,7 @@ class StepPlan:
         return tuple(self._places(starts[start], starts[stop]) for start, stop in chosen)
 
     def _groups(self) -> tuple[Sequence[int], NDArray[np.int64]]:
-        """(g + 1,) where the groups start, and where the last one ends; (g,) tokens of each."""
+        """Return the (g + 1,) bounds of the groups, and the (g,) tokens of each."""
         if self.ends is None:
             return range(len(self) + 1), self.sizes
         starts = np.concatenate([np.zeros(1, np.int64), self.ends])
@@ -120,18 +120,18 @@ class StepPlan:
 
 
 class Planner:
-    """Steps as a pure function of (step, cursor): contiguous ranges of the stream, which cross the borders of epochs.
+    """Steps as a pure function of (step, cursor): contiguous ranges of the stream, which may cross epoch boundaries.
 
     A step takes as many groups as fit into ``batch_tokens``, a micro-batch as many as fit into ``micro_batch_tokens``, each at
-    least one: a group larger than the budget gets a step of its own. Nothing depends on ranks or workers.
+    least one. A group larger than the budget gets a step of its own. Nothing depends on ranks or workers.
 
     Args:
-        order: which sample lies where.
+        order: of the samples.
         counts: tokens per sample before masking: one number for all, or (data set length,) numbers by data set index.
-        batch_tokens: tokens per optimiser step, over all ranks.
+        batch_tokens: tokens per optimizer step, over all ranks.
         micro_batch_tokens: tokens per forward pass.
-        steps: optimiser steps of the whole run; a place in step s has progress s / steps.
-        group: so many consecutive positions of an epoch, counted from its first, are a group, which nothing splits; the last one
+        steps: optimizer steps of the whole run; a place in step s has progress s / steps.
+        group: number of consecutive positions of an epoch, counted from its first, in a group. Groups are never split. The last one
             of an epoch may be smaller.
     """
 
@@ -160,7 +160,7 @@ class Planner:
         self._guess = _FIRST_GUESS if isinstance(counts, np.ndarray) else batch_tokens // max(1, int(counts)) + 1
 
     def step(self, step: int, cursor: Cursor) -> StepPlan:
-        """The plan of one step, in ``[0, steps)``, that starts at ``cursor``."""
+        """Return the plan of one step, in ``[0, steps)``, that starts at ``cursor``."""
         if not 0 <= step < self.steps:
             raise ValueError(f"step {step} lies outside a run of {self.steps} steps")
         found = self._look(cursor, self._guess)
@@ -184,7 +184,7 @@ class Planner:
         )
 
     def _ends(self, found: tuple[NDArray[np.int64], ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(g,) where each whole group of some visits ends, and (g,) the tokens up to there."""
+        """Return the (g,) ends of the whole groups among some visits, and the (g,) cumulative tokens."""
         _, positions, _, sizes = found
         tokens = np.cumsum(sizes)
         if self.group == 1:
@@ -193,10 +193,10 @@ class Planner:
         return ends, tokens[ends - 1]
 
     def check_world(self, world: int) -> None:
-        """Whether every rank has work at every step, whatever the order.
+        """Check that every rank has work at every step, for any order.
 
         Raises:
-            ValueError: a step could have fewer samples than there are ranks.
+            ValueError: a step could have fewer samples than ranks.
         """
         largest = max(1, int(self.counts if isinstance(self.counts, int | np.integer) else self.counts[self.order.indices].max()))
         largest *= self.group
@@ -209,7 +209,7 @@ class Planner:
             )
 
     def _look(self, cursor: Cursor, count: int) -> tuple[NDArray[np.int64], ...]:
-        """Epochs, positions, indices and sizes of the ``count`` visits from a cursor on, (count,) each."""
+        """Return epochs, positions, indices and sizes, (count,) each, of the ``count`` visits from a cursor on."""
         num_samples = self.order.num_samples
         flat = cursor.position + np.arange(count)
         epochs, positions = cursor.epoch + flat // num_samples, flat % num_samples
@@ -219,18 +219,19 @@ class Planner:
 
 
 def balanced(sizes: NDArray[np.int64], parts: int) -> list[int]:
-    """(parts + 1,) bounds of contiguous ranges that are about equally large, none empty; there are at least ``parts`` sizes."""
+    """Return (parts + 1,) bounds of contiguous non-empty ranges of similar size. There must be at least ``parts`` sizes."""
     ends = np.concatenate([[0], np.cumsum(sizes)])
     wanted = ends[-1] * np.arange(parts + 1) / parts
     after = np.searchsorted(ends, wanted).clip(1)
-    bounds = np.where(wanted - ends[after - 1] <= ends[after] - wanted, after - 1, after)
+    bounds = np.where(wanted - ends[after - 1] <= ends[after] - wanted, after - 1, after)  # the nearest end
+    # no range may be empty: bounds must ascend by at least 1 each, and leave one size for every later range
     number = np.arange(parts + 1)
     bounds = np.maximum.accumulate(bounds - number) + number
     return np.minimum(bounds, len(sizes) - parts + number).tolist()
 
 
 def _by_epoch(cursor: Cursor, count: int, num_samples: int) -> list[tuple[int, int, int]]:
-    """(epoch, start, stop) of the ranges that make up the ``count`` visits from a cursor on."""
+    """Return the (epoch, start, stop) ranges of the ``count`` visits from a cursor on."""
     ranges: list[tuple[int, int, int]] = []
     epoch, position = cursor.epoch, cursor.position
     while count:
@@ -241,7 +242,7 @@ def _by_epoch(cursor: Cursor, count: int, num_samples: int) -> list[tuple[int, i
 
 
 def _cut(sizes: NDArray[np.int64], start: int, stop: int, budget: int) -> list[tuple[int, int]]:
-    """Contiguous parts of ``[start, stop)``, each with as many samples as fit into ``budget``, at least one."""
+    """Split ``[start, stop)`` into contiguous parts, each with as many samples as fit into ``budget``, at least one."""
     ends = np.cumsum(sizes[start:stop])
     parts: list[tuple[int, int]] = []
     first, used = 0, 0
@@ -253,7 +254,7 @@ def _cut(sizes: NDArray[np.int64], start: int, stop: int, budget: int) -> list[t
 
 
 def _divided(parts: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    """``count`` parts, made by halving those with most samples; fewer if no part has two."""
+    """Return ``count`` parts, made by halving those with most samples; fewer if every part has one sample."""
     found = list(parts)
     while len(found) < count:
         start, stop = found[number := max(range(len(found)), key=lambda n: found[n][1] - found[n][0])]

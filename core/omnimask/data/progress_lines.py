@@ -1,4 +1,4 @@
-"""Progress lines of work that may take long. Imports no torch."""
+"""Progress messages of long operations. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0
-"""Between two lines about one piece of work."""
+"""Seconds between two messages about one operation."""
 
 
 class Paced:
-    """Log at most every ten seconds how much is done and how long the rest will take.
+    """Progress logger that reports, at most every ten seconds, the completed amount and the remaining time.
 
     Args:
-        total: how much there is to do.
-        doing: names the work in the log.
-        of: what is counted, where ``doing`` does not say it.
+        total: amount of work.
+        doing: name of the operation in the log.
+        of: unit of the amount, if ``doing`` does not imply it.
     """
 
     def __init__(self, total: int, doing: str, of: str = "") -> None:
@@ -26,7 +26,7 @@ class Paced:
         self._begun = self._last = time.monotonic()
 
     def __call__(self, done: int) -> None:
-        """``done`` of the total are done."""
+        """Report that ``done`` of the total are complete."""
         now = time.monotonic()
         if done and now - self._last >= SECONDS:
             self._last = now
@@ -38,11 +38,11 @@ class Paced:
 
 
 def watched(indices: Sequence[int], doing: str) -> Iterator[int]:
-    """Yield the indices, and log every ten seconds how many are done and how long the others will take.
+    """Yield the indices. Log every ten seconds the number done and the remaining time.
 
     Args:
-        indices: what is scanned.
-        doing: names the scan in the log.
+        indices: to scan.
+        doing: name of the scan in the log.
     """
     tell = Paced(len(indices), doing)
     for number, index in enumerate(indices):

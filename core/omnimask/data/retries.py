@@ -1,4 +1,4 @@
-"""How often this process had to try again to read data: noted where it happens, and passed on with every batch that is loaded."""
+"""Counter of this process's repeated reads, passed on with every loaded batch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ _noted = 0
 
 
 def note() -> None:
-    """One attempt at reading failed, and another one follows."""
+    """Count a failed read that will be repeated."""
     global _noted
     _noted += 1
 
 
 def take() -> int:
-    """How many were noted since the last call."""
+    """Return the count since the last call and reset it."""
     global _noted
     taken, _noted = _noted, 0
     return taken

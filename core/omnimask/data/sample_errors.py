@@ -1,4 +1,4 @@
-"""Exceptions while one sample is read: whatever a library raises makes that sample bad, and the run goes on. Imports no torch."""
+"""Conversion of exceptions while one sample is read: any library error makes it bad, and the run continues. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NOT_OF_A_SAMPLE = (RunStopped, Interrupted, MemoryError)
 
 
 class Unexpected(ValueError):
-    """An exception other than ``OSError`` and ``ValueError``, raised while a sample was read; ``trace`` is its traceback."""
+    """Exception other than ``OSError`` and ``ValueError``, raised while a sample was read; ``trace`` is its traceback."""
 
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)
@@ -21,12 +21,12 @@ class Unexpected(ValueError):
 
 
 class OfOneSample:
-    """A ``with`` block that turns what data sets, decoders and tokenizers raise for a sample into ``OSError`` or ``ValueError``.
+    """Context manager that converts errors of data sets, decoders and tokenizers to ``OSError`` or ``ValueError``.
 
-    Reasons to end the run, and memory that ran out, pass unchanged. :data:`of_one_sample` is the one to use.
+    Errors that end the run, and out-of-memory errors, pass unchanged. Use the instance :data:`of_one_sample`.
 
     Raises:
-        Unexpected: any other exception, with its traceback for the log.
+        Unexpected: for any other exception, with its traceback for the log.
     """
 
     def __enter__(self) -> None:
@@ -41,10 +41,10 @@ of_one_sample = OfOneSample()
 
 
 def reason_of(error: Exception) -> str:
-    """Type and message of an error, for people."""
+    """Return type and message of an error as text."""
     return str(error) if isinstance(error, Unexpected) else f"{type(error).__name__}: {error}"
 
 
 def trace_of(error: Exception) -> str:
-    """Traceback of an exception that no reader should raise; empty for ``OSError`` and ``ValueError``."""
+    """Return the traceback of an exception that no reader should raise; empty for ``OSError`` and ``ValueError``."""
     return error.trace if isinstance(error, Unexpected) else ""

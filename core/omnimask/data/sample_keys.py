@@ -1,13 +1,13 @@
-"""The rule for keys of samples, which every data set and every writer follows. Imports no torch."""
+"""Rule for sample keys, shared by all data sets and writers. Imports no torch."""
 
 from __future__ import annotations
 
 
 def key_problem(key: object) -> str | None:
-    """Return why a value cannot be the key of a sample; None where it can.
+    """Return why a value cannot be the key of a sample, or None if it can.
 
-    A key is a text that is not empty and that UTF-8 can write. The bytes of file names that are no UTF-8, as Python escapes them,
-    are allowed; half of a surrogate pair, which JSON can spell, is not.
+    A key is a non-empty string that can be encoded as UTF-8. File names that are not UTF-8, as Python escapes their bytes, are
+    allowed. Half of a surrogate pair, possible in JSON, is not.
     """
     if not isinstance(key, str):
         return f"a key is a text, not {type(key).__name__}"

@@ -1,4 +1,4 @@
-"""Samples that are too long for a network, as the parts that their tokenizer cuts them into. N parts."""
+"""Splitting of samples too long for a network into parts, by their tokenizer. N parts."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ from omnimask.interfaces import Dataset, Splits
 logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 64 * 2**20
-"""Decoded samples that a process keeps, so that a long one is not read anew for each of its parts."""
+"""Bytes of decoded samples kept per process, so a long sample is not read again for each of its parts."""
 _FORMAT = 2
 _UNREADABLE = -1
 _ROWS = 5
 _NAMED = 3
-"""Samples whose reasons a warning tells."""
+"""Number of samples whose reasons a warning contains."""
 
 
 @dataclass(frozen=True)
 class PartIndex:
-    """Where the parts lie, (N,) int64 each: the ``sample`` of the data set below, ``start`` and ``stop`` in the tokenizer's
-    units (-1 for a sample that could not be read, which counts as one part), ``tokens``, and a ``digest`` of the whole sample."""
+    """Location of the parts, (N,) int64 each.
+
+    ``sample`` is the index in the underlying data set; ``start`` and ``stop`` are in the tokenizer's units (-1 for an unreadable
+    sample, which counts as one part). ``tokens`` is the count of the part, and ``digest`` that of the whole sample.
+    """
 
     sample: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -49,15 +52,15 @@ class PartIndex:
 
 
 class Parts:
-    """A data set whose samples are the parts of another's, in its order; a part has the other fields of its sample too.
+    """Data set whose samples are the parts of another data set's samples, in its order. A part keeps its sample's other fields.
 
-    A key is the sample's where it is one part, else ``key#start``. Samples that hold nothing have no parts; one that could not
-    be read while the parts were listed is one part, which is a bad sample.
+    The key is the sample's if there is only one part, else ``key#start``. Empty samples have no parts. A sample that could not be
+    read while the parts were listed is one part, which is a bad sample.
 
     Args:
         dataset: the whole samples.
-        reader: how they are read; its tokenizer is a :class:`~omnimask.interfaces.Splits`.
-        index: where the parts lie (:func:`list_parts`).
+        reader: reads them; its tokenizer is a :class:`~omnimask.interfaces.Splits`.
+        index: location of the parts (:func:`list_parts`).
     """
 
     def __init__(self, dataset: Dataset, reader: Reader, index: PartIndex) -> None:
@@ -70,12 +73,12 @@ class Parts:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(N,) tokens of every part."""
+        """Tokens of every part (N,)."""
         return self.index.tokens
 
     @property
     def group_starts(self) -> NDArray[np.int64] | None:
-        """(G,) first part of every group of samples that has parts, where the data set below offers groups."""
+        """First part of every non-empty group of samples (G,). None if the underlying data set has no groups."""
         starts = self.dataset.group_starts if isinstance(self.dataset, Grouped) else None
         if starts is None:
             return None
@@ -84,23 +87,23 @@ class Parts:
 
     @property
     def buffer(self) -> int | None:
-        """Samples, and so parts at least, that the data set below keeps, where it reads in order."""
+        """Samples, and thus at least as many parts, kept by the underlying data set if it is read sequentially."""
         return self.dataset.buffer if isinstance(self.dataset, Buffered) else None
 
     def key(self, index: int) -> str:
-        """The sample's key, and where the part starts if it is not the only one."""
+        """Return the sample's key, with the start of the part unless it is the only one."""
         whole = self.whole(index)
         return whole if self._is_alone[index] else f"{whole}#{self.index.start[index]}"
 
     def whole(self, index: int) -> str:
-        """Key of the sample that a part belongs to."""
+        """Return the key of the sample that a part belongs to."""
         return self.dataset.key(int(self.index.sample[index]))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The sample's fields with those of the modality cut down to the part.
+        """Return the sample's fields, with those of the modality restricted to the part.
 
         Raises:
-            OSError, ValueError: the sample cannot be read, or is not what it was when its parts were listed.
+            OSError, ValueError: the sample cannot be read, or has changed since its parts were listed.
         """
         number, start = int(self.index.sample[index]), int(self.index.start[index])
         sample, raw, digest = self._read(number)
@@ -115,10 +118,10 @@ class Parts:
         return {**sample, **({field: part} if isinstance(field, str) else part)}
 
     def check_count(self, index: int, found: int) -> None:
-        """Compare the tokens of a part, as they were made of it unchanged, with those that were counted.
+        """Compare the number of tokens of an unchanged part with the listed number.
 
         Raises:
-            ValueError: it has others, so it was cut in the wrong place.
+            ValueError: they differ, so the part was cut in the wrong place.
         """
         listed = int(self.index.tokens[index])
         if found != listed:
@@ -128,20 +131,20 @@ class Parts:
             )
 
     def fingerprint(self) -> str:
-        """Digest of the samples' fingerprint and of where the parts lie."""
+        """Return a digest of the samples' fingerprint and of the location of the parts."""
         digest = blake2b(self.dataset.fingerprint().encode(), digest_size=16)
         digest.update(_as_array(self.index)[:-1].tobytes())
         return digest.hexdigest()
 
     def state(self) -> str:
-        """That of the data set below."""
+        """Return the state of the underlying data set."""
         return self.dataset.state() if isinstance(self.dataset, Stated) else ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": OrderedDict()}
 
     def _read(self, number: int) -> tuple[Mapping[str, Any], Any, int]:
-        """A sample, its raw value, decoded, and the digest of that; the last ones stay in memory."""
+        """Return a sample, its decoded raw value, and its digest. The most recent ones are kept in memory."""
         if number not in self._kept:
             sample, raw = _decoded(self.dataset, self.reader, number)
             self._kept[number] = sample, raw, _digest(raw), _size(raw) + _size(sample)
@@ -153,12 +156,12 @@ class Parts:
 
 
 def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Path | None = None) -> PartIndex:
-    """Where the parts of all samples lie: from the cache, else every sample is read once.
+    """List the parts of all samples, from the cache or by reading every sample once.
 
     Args:
         dataset: the whole samples.
-        reader: how they are read; its tokenizer is a :class:`~omnimask.interfaces.Splits`.
-        options: what else the parts depend on, as text for the cache's key.
+        reader: reads them; its tokenizer is a :class:`~omnimask.interfaces.Splits`.
+        options: other options affecting the parts, as text for the cache's key.
         cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
     """
     key = blake2b(repr((_FORMAT, data_key(dataset), len(dataset), options)).encode(), digest_size=16).hexdigest()
@@ -177,12 +180,12 @@ def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Pa
 
 
 def scan_parts(dataset: Dataset, reader: Reader) -> PartIndex:
-    """Where the parts of a few samples lie, without a cache."""
+    """List the parts of a few samples, without a cache."""
     return PartIndex(*_scan(dataset, reader, range(len(dataset))))
 
 
 def _scan(dataset: Dataset, reader: Reader, numbers: Sequence[int]) -> NDArray[np.int64]:
-    """(5, N) index of the parts of some samples."""
+    """Return the (5, N) index of the parts of some samples."""
     rows: list[NDArray[np.int64]] = []
     reasons: list[str] = []
     num_empty = 0
@@ -204,7 +207,7 @@ def _scan(dataset: Dataset, reader: Reader, numbers: Sequence[int]) -> NDArray[n
 
 
 def _repaired(dataset: Dataset, reader: Reader, array: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The index of the cache, where samples that could not be read then are tried again."""
+    """Return the cached index after trying unreadable samples again."""
     is_bad = array[1] == _UNREADABLE
     again = _scan(dataset, reader, array[0, is_bad].tolist())
     joined = np.concatenate([array[:, ~is_bad], again], axis=1)
@@ -212,7 +215,7 @@ def _repaired(dataset: Dataset, reader: Reader, array: NDArray[np.int64]) -> NDA
 
 
 def _parts_of(dataset: Dataset, reader: Reader, number: int) -> Sequence[tuple[int, int, int, int]]:
-    """(start, stop, tokens, digest of the whole sample) of the parts of a sample; none of one that holds nothing."""
+    """Return (start, stop, tokens, digest of the whole sample) of each part of a sample. An empty sample has none."""
     names = names_of(reader.field)
     sample = dataset[number]
     if names[0] in sample and raw_value(sample, reader.field) is None:
@@ -223,7 +226,7 @@ def _parts_of(dataset: Dataset, reader: Reader, number: int) -> Sequence[tuple[i
 
 
 def _decoded(dataset: Dataset, reader: Reader, number: int) -> tuple[dict[str, Any], Any]:
-    """A sample without the raw values' encoded form, and its raw value, decoded.
+    """Return a sample without its encoded raw values, and its decoded raw value.
 
     Raises:
         OSError, ValueError: it cannot be read, or lacks the modality's field.
@@ -252,7 +255,7 @@ def _fits(array: NDArray[np.int64], num_samples: int) -> bool:
 
 
 def _digest(value: Any) -> int:
-    """Of a decoded raw value."""
+    """Return a digest of a decoded raw value."""
     digest = blake2b(digest_size=8)
     _update(digest, value)
     return int.from_bytes(digest.digest(), "little", signed=True)
@@ -276,7 +279,7 @@ def _update(digest: blake2b, value: Any) -> None:
 
 
 def _size(value: Any) -> int:
-    """Bytes that a value takes in memory, about."""
+    """Return the approximate memory of a value in bytes."""
     if isinstance(value, Mapping):
         return sum(_size(item) for item in cast(Mapping[str, Any], value).values())
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Tokens per sample, known before training: a constant, or a scan of the data set that is kept in a cache."""
+"""Tokens per sample, known before training: a constant, or a cached scan of the data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMAT = 2
 
 
 class Reader(Protocol):
-    """How one modality is read: the data set's field or fields, its decoder (for ``bytes``) and its tokenizer."""
+    """Reading of one modality: the data set's field or fields, its decoder (for ``bytes``) and its tokenizer."""
 
     @property
     def field(self) -> FieldNames: ...
@@ -35,33 +35,33 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Counted(Protocol):
-    """What a data set may offer whose samples were counted when it was written."""
+    """Optional interface of data sets whose samples were counted when they were written."""
 
     def known_counts(self, reading: str) -> NDArray[np.int64] | None:
-        """(data set length,) tokens by index, if they were counted as ``reading`` (:func:`reading_digest`) says."""
+        """Return (data set length,) tokens by index, or None if not counted under ``reading`` (:func:`reading_digest`)."""
         ...
 
 
 def reading_digest(options: str) -> str:
-    """Names how samples are counted: the tokenizers' and decoders' names and options, as text."""
+    """Return a digest of the tokenizers' and decoders' names and options, given as text."""
     return blake2b(repr((_FORMAT, options)).encode(), digest_size=16).hexdigest()
 
 
 def token_counts(
     dataset: Dataset, indices: ArrayLike | None, readers: Sequence[Reader], *, options: str = "", cache: Path | None = None
 ) -> int | NDArray[np.int64]:
-    """Tokens of each sample before masking, over all modalities and before augmentation.
+    """Return the tokens of each sample before masking, over all modalities and before augmentation.
 
     Args:
-        dataset: what is counted.
-        indices: which samples are read; None means all.
+        dataset: to count.
+        indices: of the samples to read; None means all.
         readers: one per modality.
-        options: what else the counts depend on, as text for the cache's key: the tokenizers' and decoders' names and options.
+        options: other options affecting the counts, as text for the cache's key: the tokenizers' and decoders' names and options.
         cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
 
     Returns:
-        One number when every tokenizer knows it before reading, else (len(dataset),) int64 by data set index: 1 for a sample
-        that cannot be read or is not among ``indices``.
+        One number if every tokenizer knows it before reading, else (len(dataset),) int64 by data set index: 1 for a sample that
+            cannot be read or is not among ``indices``.
     """
     constants = [reader.tokenizer.count(None) for reader in readers]
     known = [count for count in constants if count is not None]
@@ -110,7 +110,7 @@ def _known_or_counted(values: Iterable[tuple[Reader, int | None, Any]], key: str
 
 
 def _count(reader: Reader, raw: Any, key: str) -> int:
-    """Tokens of one raw value of the sample that ``key`` names; nothing is decoded where its shape is enough."""
+    """Count the tokens of one raw value of the sample ``key``, without decoding if its shape suffices."""
     tokenizer, decoder = reader.tokenizer, reader.decoder
     if isinstance(raw, bytes) and isinstance(decoder, ReadsShape) and isinstance(tokenizer, CountsShape):
         return tokenizer.count_of_shape(decoder.shape(raw))

@@ -1,4 +1,4 @@
-"""Which samples are held out for validation: a hash of each key decides, so the split survives when samples are added."""
+"""Split into training and held-out samples by a hash of each key, which is stable when samples are added."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from omnimask.interfaces import Dataset
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 2.0
-"""The share that is held out lies within the share that was asked for, divided by this and times this."""
+"""Maximum ratio, in either direction, between the actual and the requested held-out share."""
 
 
 @runtime_checkable
 class Whole(Protocol):
-    """What a data set may offer whose samples are parts of something: the key of the whole that a sample belongs to."""
+    """Optional interface of data sets whose samples are parts: returns the key of the whole."""
 
     def whole(self, index: int) -> str: ...
 
 
 def whole_keys(dataset: Dataset) -> Iterator[str]:
-    """Yield, by sample, the key that decides on which side of a split it lies, and that a table of labels names: the whole's where
-    samples are parts, else its own.
+    """Yield the key of each sample for splits and label tables: the key of the whole for parts, else its own.
 
     Raises:
         UserError: all samples have one key, though none is a part.
@@ -45,21 +44,21 @@ def whole_keys(dataset: Dataset) -> Iterator[str]:
 
 
 def whole_key(dataset: Dataset, index: int) -> str:
-    """One of :func:`whole_keys`."""
+    """Return the key of one sample; see :func:`whole_keys`."""
     return dataset.whole(index) if isinstance(dataset, Whole) else dataset.key(index)
 
 
 def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split samples by a keyed hash of their keys; samples of one key (the parts of a whole) stay together.
+    """Split samples by a keyed hash of their keys. Samples with the same key (the parts of a whole) stay together.
 
-    A whole stays on its side when others are added or removed, as long as the share that the hash holds out is between half and
-    twice the ``fraction``. Where it is not, since there are few wholes or large ones, wholes with low hashes are held out that come
-    near to it; where that is not within these bounds either, every whole is cut, and a stretch of consecutive samples in each is
-    held out. With at least two samples and ``fraction > 0`` each side has at least one.
+    A whole stays on its side when others are added or removed, as long as the hash holds out between half and twice the
+    ``fraction``. Few or large wholes can violate these bounds. In that case wholes with low hashes are held out, as close to the
+    fraction as possible. If this is also outside the bounds, every whole is cut, and a range of consecutive samples of each is held
+    out. With at least two samples and ``fraction > 0`` each side has at least one.
 
     Args:
         keys: of the samples, in the data set's order.
-        fraction: share that is held out, in [0, 1).
+        fraction: held-out share, in [0, 1).
         seed: the run's seed.
 
     Returns:
@@ -88,14 +87,17 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
 
 
 def _is_near(is_held_out: NDArray[np.bool_], fraction: float) -> bool:
-    """Whether both sides have samples, and the share held out is within the bounds of the fraction."""
+    """Return whether both sides have samples, and the held-out share is within the bounds of the fraction."""
     share = float(is_held_out.mean())
     return 0 < share < 1 and fraction / TOLERANCE <= share <= fraction * TOLERANCE
 
 
 def _nearest(scores: NDArray[np.float64], sizes: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
-    """(wholes,) which are held out: in the order of their scores, each that brings the number of samples nearer to what is asked
-    for; at least one, and not all."""
+    """Return the held-out wholes as booleans (wholes,).
+
+    In the order of their scores, each whole is held out if this brings the number of samples closer to the target; at least one,
+    and not all.
+    """
     target, held = fraction * int(sizes.sum()), 0
     is_held_out = np.zeros(len(sizes), np.bool_)
     for number in np.argsort(scores, kind="stable").tolist():
@@ -112,9 +114,13 @@ def _nearest(scores: NDArray[np.float64], sizes: NDArray[np.int64], fraction: fl
 def _stretches(
     scores: NDArray[np.float64], sizes: NDArray[np.int64], whole: NDArray[np.int64], fraction: float
 ) -> NDArray[np.bool_]:
-    """(samples,) which are held out: of every whole so many consecutive ones as its share is, from a place that its score gives."""
+    """Return the held-out samples as booleans (samples,): a range of consecutive samples of every whole.
+
+    The length is the whole's share, the start depends on its score.
+    """
     order = np.argsort(whole, kind="stable")
     first = np.cumsum([0, *sizes[:-1]])
+    # (samples,) index of each sample within its whole
     place = np.empty(len(whole), np.int64)
     place[order] = np.arange(len(whole)) - np.repeat(first, sizes)
     counts = np.rint(fraction * sizes).astype(np.int64)
@@ -135,14 +141,14 @@ def _log_share(is_held_out: NDArray[np.bool_], whole: NDArray[np.int64], fractio
 
 
 def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many of the indices, from everywhere among them: neighbours are often alike (a folder, a long document)."""
+    """Return at most ``most`` of the indices, evenly spaced: neighbours are often alike (a folder, a long document)."""
     if len(indices) <= most:
         return indices
     return indices[np.arange(most) * len(indices) // most]
 
 
 def _score(key: str, secret: bytes) -> float:
-    """Uniform in [0, 1)."""
+    """Return a number in [0, 1), uniformly distributed over keys."""
     if (problem := key_problem(key)) is not None:
         raise UserError(f"data: {problem}; give the sample another key")
     digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest()

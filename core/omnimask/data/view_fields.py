@@ -1,4 +1,4 @@
-"""Fields of tokens and of pairs of tokens in a batch: those that a view shows instead of the samples' own, and pairs by slots.
+"""Fields of tokens and of pairs in a batch: fields overridden by a view, and pairs addressed by slots.
 
 L tokens of one sample and modality; P store tokens of a batch; T slots of a stream.
 """
@@ -21,12 +21,12 @@ Fields = Mapping[str, Mapping[str, NDArray[Any]]]
 
 
 def packed_fields(samples: Sequence[Sample], views: Sequence[View], specs: Mapping[str, TokenSpec]) -> dict[str, dict[str, Any]]:
-    """The fields that views show instead of the samples' own, by modality and name, in the form of the batch's own fields.
+    """Pack the fields that views override, by modality and name, in the form of the batch's own fields.
 
-    A sample whose view does not show such a field keeps its own.
+    A sample whose view does not override such a field keeps its own.
 
     Raises:
-        ValueError: a view shows a field that no modality has, or of another shape than the sample's.
+        ValueError: a view overrides a field that no modality has, or with a shape other than the sample's.
     """
     own = [{_owner(key, specs): value for key, value in view.fields.items()} for view in views]
     found: dict[str, dict[str, Any]] = {}
@@ -49,14 +49,13 @@ def packed_fields(samples: Sequence[Sample], views: Sequence[View], specs: Mappi
 
 
 def by_name(fields: Fields, specs: Mapping[str, TokenSpec]) -> dict[str, NDArray[Any]]:
-    """The arrays under the names that a view has them by: a field's own where one modality has such a field, else
-    ``modality.name``."""
+    """Return the arrays under a view's names: the field name if it is unique to one modality, else ``modality.name``."""
     return {_key(modality, name, specs): value for modality, named in fields.items() for name, value in named.items()}
 
 
 @dataclass(frozen=True)
 class CarriedFields:
-    """Gives the packed views of one batch their fields.
+    """Assignment of fields to the packed views of one batch.
 
     Args:
         samples: of the batch.
@@ -73,7 +72,7 @@ class CarriedFields:
     base: Mapping[str, int]
 
     def __call__(self, packed: View, views: Sequence[View]) -> View:
-        """A packed view with the fields of the samples' views; its streams have all fields of pairs, too."""
+        """Return a packed view with the fields of the samples' views. Its streams have all fields of pairs."""
         own = packed_fields(self.samples, views, self.specs)
         shown = {m: {**self.stored[m], **own.get(m, {})} for m in self.specs}
         context = self._carried(packed.context, own, shown)
@@ -85,7 +84,7 @@ class CarriedFields:
         return dataclasses.replace(stream, fields=own, pairs={name: self._pairs(name, stream, shown) for name in names})
 
     def _pairs(self, name: str, stream: Stream, shown: Fields) -> Pairs:
-        """A field of pairs of one modality, or of several one after another, addressed by the slots of a stream."""
+        """Return a field of pairs, concatenated over its modalities and addressed by the slots of a stream."""
         having = [m for m, spec in self.specs.items() if name in spec.fields and spec.fields[name].arity == 2]
         source = np.asarray(stream.source)
         row, column = np.full(len(source), -1), np.zeros(len(source), np.int64)
@@ -94,9 +93,9 @@ class CarriedFields:
             layout, of = self.layouts[modality], source - self.base[modality]
             is_here = (source >= 0) & (of >= 0) & (of < layout.num_slots)
             sample = np.searchsorted(layout.offsets, of[is_here], side="right") - 1
-            starts = first + np.concatenate(([0], np.cumsum(layout.lengths**2)))
+            starts = first + np.concatenate(([0], np.cumsum(layout.lengths**2)))  # flattened (L, L) blocks, one per sample
             column[is_here] = of[is_here] - layout.offsets[sample]
-            row[is_here] = starts[sample] + column[is_here] * layout.lengths[sample]
+            row[is_here] = starts[sample] + column[is_here] * layout.lengths[sample]  # start of the token's row in its block
             first = int(starts[-1])
         values = [shown[modality][name] for modality in having]
         if any(left.dtype != right.dtype or left.shape[1:] != right.shape[1:] for left, right in pairwise(values)):
@@ -105,7 +104,7 @@ class CarriedFields:
 
 
 def _owner(key: str, specs: Mapping[str, TokenSpec]) -> tuple[str, str]:
-    """The modality and the name of a view's field."""
+    """Return the modality and the name of a view's field."""
     having = [modality for modality, spec in specs.items() if key in spec.fields]
     if len(having) == 1:
         return having[0], key

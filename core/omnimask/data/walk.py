@@ -1,4 +1,4 @@
-"""The files of a folder and its sub-folders. Imports no torch."""
+"""Files of a folder and its sub-folders. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 
 def walk(root: Path, *, follow_links: bool = False) -> Iterator[tuple[str, int]]:
-    """Relative posix path and size of every regular file that is not hidden; -1 is the size of a link that leads nowhere.
+    """Yield the relative posix path and size of every regular file that is not hidden. The size of a broken link is -1.
 
-    Hidden folders are left out. Links to files are followed, and links to folders inside ``root``, except back to a folder that
-    contains them. Pipes, sockets and devices are never files. A warning names what is left out, and a line in the log tells every
-    ten seconds how many files were found.
+    Hidden folders are skipped. Links to files are followed, as are links to folders inside ``root``, except to a parent folder.
+    Pipes, sockets and devices are never files. A warning names the skipped entries. The number of files is logged every ten
+    seconds.
 
     Args:
         root: the folder.
@@ -62,14 +62,13 @@ def walk(root: Path, *, follow_links: bool = False) -> Iterator[tuple[str, int]]
 def files_ending_in(
     root: Path, extensions: Sequence[str], *, follow_links: bool = False, ending: Callable[[str], str] | None = None
 ) -> tuple[list[tuple[str, int]], list[str]]:
-    """Sorted relative paths and sizes of the files of a folder with one of the endings, and the paths of the others, of
-    which a line in the log tells.
+    """Return sorted relative paths and sizes of the files with one of the endings, and the paths of the others, which are logged.
 
     Args:
         root: the folder.
         extensions: lower case, with the dot.
         follow_links: see :func:`walk`.
-        ending: of a file's name; None: its suffix in lower case.
+        ending: returns the ending of a file's name; None means its suffix in lower case.
 
     Raises:
         ValueError: a folder cannot be listed, or there is no such file.
@@ -85,35 +84,35 @@ def files_ending_in(
 
 
 def log_left_out(place: Path, num_taken: int, others: Sequence[str]) -> None:
-    """Log how many files of which endings are no samples."""
+    """Log the number and endings of the skipped files."""
     if others:
         logger.info("%s: %d files are read, and %d are left out: %s", place, num_taken, len(others), endings(others))
 
 
 def suffix(name: str) -> str:
-    """The ending of a file's name in lower case, with the dot."""
+    """Return the suffix of a file's name in lower case, with the dot."""
     return PurePosixPath(name).suffix.lower()
 
 
 def endings(names: Sequence[str], most: int = 5) -> str:
-    """The most frequent endings of files, with their numbers: ``12 with .txt, 3 with no extension``."""
+    """Return the most frequent endings of files, with their numbers: ``12 with .txt, 3 with no extension``."""
     counted = Counter(_shown(name) or "no extension" for name in names)
     return ", ".join(f"{number} with {ending}" for ending, number in counted.most_common(most))
 
 
 def _shown(name: str) -> str:
-    """The suffix, with the one before it where the file is packed: ``.tar.gz``."""
+    """Return the suffix; for a compressed file, with the one before it: ``.tar.gz``."""
     last = suffix(name)
     return (suffix(name[: -len(last)]) if last in _PACKED else "") + last
 
 
 def describe_endings(names: Sequence[str]) -> str:
-    """What a folder or an archive holds instead, in a few words."""
+    """Return a short description of the other files of a folder or archive."""
     return f"{len(names)} other files: {endings(names)}" if names else "no files at all"
 
 
 class _LeftOut:
-    """Names of what was met and not listed."""
+    """Names of skipped entries."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -153,7 +152,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """Bytes of a regular file, -1 of a link that leads nowhere, None of anything else."""
+    """Return the bytes of a regular file, -1 for a broken link, None for anything else."""
     try:
         status = entry.stat()
     except OSError:

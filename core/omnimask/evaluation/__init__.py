@@ -1,4 +1,4 @@
-"""Scores of trained encoders: features of clean samples, probes with one fixed protocol, few-label curves beside baselines."""
+"""Scores of trained encoders: features of clean samples, probes with one fixed protocol, few-label curves with baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""95 % intervals for means of scores, which never leave the range that a score has."""
+"""95 % intervals for means of scores, always within the range of the score."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 MIN_GROUPS = 5
-"""Samples that an interval over samples needs: fewer say too little about their spread."""
+"""Minimum number of samples for an interval over samples. Fewer don't show their spread."""
 
 Bounds: TypeAlias = tuple[float, float]
-"""The least and the greatest value that a score can have; ``inf`` where it has none."""
+"""Lower and upper bound of a score; ``inf`` if there is none."""
 SHARE: Bounds = (0.0, 1.0)
 DIFFERENCE: Bounds = (-1.0, 1.0)
-"""Of two shares."""
+"""Bounds of a difference of two shares."""
 LOSS: Bounds = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval from ``low`` to ``high``."""
+    """Mean with its 95 % interval from ``low`` to ``high``."""
 
     mean: float
     low: float
@@ -40,9 +40,9 @@ class Interval:
 
 
 def t_interval(values: ArrayLike, bounds: Bounds | None = None) -> Interval:
-    """Student's t interval for the mean of independent values: mean ± t(0.975, n - 1) · s / √n; see :func:`within`.
+    """Return Student's t interval for the mean of independent values: mean ± t(0.975, n - 1) · s / √n; see :func:`within`.
 
-    One value alone says nothing about its spread: the interval then is everything (-inf to inf).
+    A single value has no known spread: its interval is unbounded (-inf to inf).
     """
     found = np.asarray(values, np.float64)
     mean = float(found.mean())
@@ -52,7 +52,7 @@ def t_interval(values: ArrayLike, bounds: Bounds | None = None) -> Interval:
 
 
 def wilson_interval(is_right: NDArray[np.bool_]) -> Interval:
-    """Wilson's score interval for a share of right answers; unlike the t interval it holds near 0 and 1 too."""
+    """Return Wilson's score interval for a share of right answers. Unlike the t interval it holds near 0 and 1 too."""
     from scipy import stats
 
     count, right = len(is_right), int(is_right.sum())
@@ -61,13 +61,13 @@ def wilson_interval(is_right: NDArray[np.bool_]) -> Interval:
 
 
 def ratio_interval(totals: ArrayLike, counts: ArrayLike, bounds: Bounds | None = None, *, least: int = 2) -> Interval:
-    """Mean over items that come in groups, whose items are not independent: Student's t interval of a ratio estimate [0].
+    """Return the mean over items in groups with Student's t interval of a ratio estimate [0]. Items of a group may be dependent.
 
     Args:
         totals: (G,) sum over the items of each group.
         counts: (G,) their number.
         bounds: of the score; see :func:`within`.
-        least: groups that an interval needs; with fewer it is everything (-inf to inf).
+        least: minimum number of groups; with fewer, the interval is unbounded (-inf to inf).
 
     [0] Cochran: Sampling Techniques, 1977, section 6.
     """
@@ -80,16 +80,16 @@ def ratio_interval(totals: ArrayLike, counts: ArrayLike, bounds: Bounds | None =
 
 
 def within(mean: float, half: float, bounds: Bounds | None) -> Interval:
-    """The interval ``mean`` ± ``half``, taken on a scale on which the score has no bounds, and taken back.
+    """Return the interval ``mean`` ± ``half``, computed on a scale without bounds and transformed back.
 
-    That scale is the logarithm of the odds (of the distance to the lower bound, where there is no upper one), with the error of
-    the mean by the delta method [0]. Far from the bounds this is the plain interval; near them it grows lopsided, and with few
-    values wide, and neither end leaves the range.
+    The scale is the logarithm of the odds (of the distance to the lower bound, if there is no upper one), with the error of the
+    mean by the delta method [0]. Far from the bounds this is the plain interval. Near them it becomes asymmetric, and wide with few
+    values, but never leaves the range.
 
     Args:
         mean: lies within the bounds.
         half: half the width of the plain interval.
-        bounds: None: the plain interval.
+        bounds: None for the plain interval.
 
     [0] Korn, Graubard: Confidence intervals for proportions with small expected number of positive counts estimated from survey
     data, 1998.
@@ -98,7 +98,7 @@ def within(mean: float, half: float, bounds: Bounds | None) -> Interval:
         return Interval(mean, mean - half, mean + half)
     low, high = bounds
     below = mean - low
-    if half == 0 or below <= 0 or mean >= high:  # all values are one
+    if half == 0 or below <= 0 or mean >= high:  # all values are equal
         return Interval(mean, mean, mean)
     if math.isinf(high):
         factor = math.exp(min(half / below, 700.0))
@@ -111,7 +111,7 @@ def within(mean: float, half: float, bounds: Bounds | None) -> Interval:
 
 
 def _quantile(count: int) -> float:
-    """Of Student's t, for the mean of so many values."""
+    """Return the quantile of Student's t for the mean of ``count`` values."""
     from scipy import stats
 
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1))

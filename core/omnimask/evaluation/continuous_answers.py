@@ -1,4 +1,4 @@
-"""How near a model comes where it answers with numbers, beside the mean answer. N targets, w numbers in an answer."""
+"""Losses of a model with continuous answers, and of the mean answer as a baseline. N targets, w numbers in an answer."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from omnimask.training.devices.precision import Precision
 logger = logging.getLogger(__name__)
 
 SAMPLES, TOKENS = 1_000, 200_000
-"""The mean answer is taken over so many training samples at most, and no more are read once they hold so many tokens."""
+"""Limits for the mean answer: the number of training samples, and the tokens after which no more are read."""
 
 
 @dataclass(frozen=True)
 class MeanAnswer:
-    """The ``mean`` (w,) of a term's answers about ``modality`` in ``num_samples`` training samples."""
+    """``mean`` (w,) of a term's answers for ``modality`` in ``num_samples`` training samples."""
 
     mean: NDArray[np.float64]
     num_samples: int
@@ -39,9 +39,11 @@ class MeanAnswer:
 
 @dataclass(frozen=True)
 class ContinuousScores:
-    """The loss of one term, of the ``model`` and of the training samples' mean answer (``baseline``): means over ``num_targets``
-    targets in ``num_samples`` samples, with intervals that count samples. ``baseline_samples`` is in how many training samples the
-    mean was taken, and ``seen`` how many of the scored samples were trained on."""
+    """Loss of one term for the ``model`` and for the training samples' mean answer (``baseline``).
+
+    Both are means over ``num_targets`` targets in ``num_samples`` samples, with intervals over samples. ``baseline_samples`` is the
+    number of training samples of the mean; ``seen`` is the number of scored samples that were trained on.
+    """
 
     term: str
     modality: str
@@ -54,12 +56,12 @@ class ContinuousScores:
 
     @property
     def explained(self) -> float:
-        """The share of the baseline's loss that the model avoids."""
+        """Share of the baseline's loss avoided by the model."""
         return 1 - self.model.mean / self.baseline.mean if self.baseline.mean else 0.0
 
 
 def mean_answers(built: Built) -> dict[str, MeanAnswer]:
-    """By term, for terms whose answers are rows of numbers that follow from the batch alone. No network runs."""
+    """Return mean answers by term, for terms with rows of numbers that depend on the batch alone. No network runs."""
     order = Draw(built.recipe.seed, 0, "samples", stage=("mean answer",)).rng("order").permutation(len(built.train_indices))
     wanted = built.train_indices[order[:SAMPLES]].tolist()
     totals: dict[str, NDArray[np.float64]] = {}
@@ -79,7 +81,7 @@ def mean_answers(built: Built) -> dict[str, MeanAnswer]:
 
 @torch.no_grad()
 def _given(model: MaskedModel, batch: MaskedBatch) -> Iterator[tuple[str, str, Tensor]]:
-    """Term, modality and answers (N, w), before any forward pass; ``batch`` on the host."""
+    """Yield term, modality and answers (N, w), before any forward pass; ``batch`` is on the host."""
     for part in model.each():
         for wired in part.wired(batch) if part.grad else ():
             for term, table in wired.predictor.select(wired.view).items():
@@ -93,7 +95,7 @@ def _given(model: MaskedModel, batch: MaskedBatch) -> Iterator[tuple[str, str, T
                 nothing = torch.zeros(len(table), 0)
                 try:
                     answers = target.answers(Prediction(nothing, _as_is, table, stream, view.context, modality), Run(batch, {}))
-                except KeyError:  # they are another pass's features
+                except KeyError:  # the answers are another pass's features
                     continue
                 if _is_row(answers, target):
                     yield term, modality, answers
@@ -117,14 +119,14 @@ class _Gathered:
 def score_continuous(
     built: Built, means: Mapping[str, MeanAnswer], precision: Precision, pretrained_on: Collection[str] = (), *, limit: int = 10_000
 ) -> list[ContinuousScores]:
-    """Losses of the terms of ``means``, on at most ``limit`` held-out samples with the masks of validation.
+    """Return losses of the terms of ``means``, on at most ``limit`` held-out samples with the masks of validation.
 
     Args:
-        built: with trained weights in ``built.model``, which lies on ``precision.device``.
+        built: with trained weights in ``built.model``, which is on ``precision.device``.
         means: by term.
         precision: of the forward pass, and the device.
-        pretrained_on: keys of the samples that the weights were trained on; of the wholes, where samples are parts.
-        limit: no more are read after so many.
+        pretrained_on: keys of the samples that the weights were trained on; for parts, of the wholes.
+        limit: number of samples after which no more are read.
     """
     wholes = {built.dataset.key(index): whole_key(built.dataset, index) for index in built.validation_indices.tolist()}
     found = {term: _Gathered() for term in means}
@@ -143,7 +145,7 @@ def score_continuous(
 def _losses(
     model: MaskedModel, batch: MaskedBatch, means: Mapping[str, MeanAnswer], precision: Precision
 ) -> list[tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
-    """Term, (N,) sample of each target, (N,) losses of the model and of the mean. The model is left in the mode it was in."""
+    """Return term, sample (N,) of each target, and losses (N,) of the model and of the mean. The model's mode is restored."""
     with predicted(model, batch, precision) as run:
         return [
             (term, samples_of(prediction), *_pair(target, prediction, run, means[term]))
@@ -169,6 +171,6 @@ def _scores(term: str, found: _Gathered, mean: MeanAnswer, pretrained_on: Collec
 
 
 def _interval(losses: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray[np.int64]) -> Interval:
-    """A loss of a target that is never negative has no interval below zero."""
+    """Return the interval of a loss, bounded by zero if the loss is never negative."""
     bounds = LOSS if losses.min() >= 0 else None
     return ratio_interval(np.bincount(group, weights=losses), counts, bounds, least=MIN_GROUPS)

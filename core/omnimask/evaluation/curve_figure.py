@@ -1,4 +1,4 @@
-"""The few-label curves as a picture."""
+"""Figure of the few-label curves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from omnimask.evaluation.encoder_scores import Evaluation
 from omnimask.evaluation.few_label_curves import ALL, Labels, Point
 
 _COLOURS = ("#0b5fa5", "#d9822b", "#6b6b6b")
-"""Of the sets of features, in order; told apart without colour by their markers."""
+"""Colors of the sets of features, in order. Markers distinguish them without color."""
 _MARKERS = ("o", "s", "^")
 _DPI = 120
 
 
 def check_installed(*, has_figure: bool = True) -> None:
-    """Raises ``UserError`` where scipy, or for a figure matplotlib, is not installed."""
+    """Raise ``UserError`` if scipy, or matplotlib for a figure, is not installed."""
     needed = {"scipy": "intervals need scipy", **({"matplotlib": "figures need matplotlib"} if has_figure else {})}
     for module, reason in needed.items():
         try:
@@ -28,7 +28,7 @@ def check_installed(*, has_figure: bool = True) -> None:
 
 
 def draw(evaluation: Evaluation, title: str) -> bytes:
-    """A PNG: for each probe, accuracy against labels per class, one line per set of features with its 95 % intervals."""
+    """Return a PNG: for each probe, accuracy against labels per class, one line per set of features with its 95 % intervals."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

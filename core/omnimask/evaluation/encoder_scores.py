@@ -1,4 +1,4 @@
-"""Scores of a trained encoder beside the same encoder untrained and beside raw input. N samples, D width."""
+"""Scores of a trained encoder, of the same encoder untrained, and of raw input. N samples, D width."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ from omnimask.interfaces.answers import CROSS_ENTROPY
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores, and all that says what they are scores of. ``chance`` is the accuracy of always naming ``most_frequent``, the class
-    that is it among the training labels; ``seen`` how many scored samples were pretrained on (without labels)."""
+    """Scores with their provenance.
+
+    ``chance`` is the accuracy of always predicting ``most_frequent``, the most frequent class among the training labels. ``seen``
+    is the number of scored samples that were pretrained on (without labels).
+    """
 
     pool: Pool
     draws: int
@@ -46,7 +49,7 @@ class Evaluation:
 
     @property
     def num_by_chance(self) -> int:
-        """Scored samples of the class that is most frequent."""
+        """Number of scored samples of the most frequent class."""
         return round(self.chance * self.num_test)
 
 
@@ -63,7 +66,7 @@ def evaluate(
     device: torch.device | None = None,
     modality: str | None = None,
 ) -> Evaluation:
-    """Few-label curves of the model that ``built`` holds, of the same architecture untrained, and of raw input.
+    """Compute few-label curves of the model in ``built``, of the same architecture untrained, and of raw input.
 
     The protocol is in :mod:`omnimask.evaluation.probe` and :mod:`omnimask.evaluation.few_label_curves`. Every set of features is
     probed with the same draws of labels.
@@ -71,17 +74,17 @@ def evaluate(
     Args:
         built: with trained weights in ``built.model``, which is moved to ``device``.
         probes: names in ``PROBES``.
-        pool: how token features become one vector per sample.
-        draws: how often few labels are drawn; at least 2.
+        pool: pooling of token features to one vector per sample.
+        draws: number of draws of few labels; at least 2.
         table: labels by key (:func:`omnimask.data.label_tables.read_labels`); the field ``label`` of the samples if None.
-        source: names the table in messages.
-        pretrained_on: keys of the samples that the weights were trained on; of the wholes, where samples are parts.
-        limit: samples of either side of the split.
-        device: where the encoders run; the processor if None.
-        modality: whose tokens features are taken from; None: all.
+        source: name of the table in messages.
+        pretrained_on: keys of the samples that the weights were trained on; for parts, of the wholes.
+        limit: maximum number of samples on each side of the split.
+        device: of the encoders; the processor if None.
+        modality: of the tokens whose features are pooled; None for all.
 
     Raises:
-        UserError: there are no labels, or too few; a table that does not fit; a pool that the encoder cannot give.
+        UserError: labels are missing or too few, the table does not fit, or the encoder does not support the pool.
     """
     _check(probes, draws)
     check_pool(built.model, pool)
@@ -120,12 +123,12 @@ def _check(probes: Sequence[str], draws: int) -> None:
 
 
 def as_split(found: FeatureTable) -> tuple[Split, list[str], list[str]]:
-    """Rows of both sides with numbered classes, the classes' names, and notes on what is odd about them.
+    """Return rows of both sides with numbered classes, the classes' names, and notes on anomalies.
 
     A scored sample whose class has no training label gets class -1, which no probe predicts: it counts as wrong.
 
     Raises:
-        UserError: a side is empty, there is one class only, or no class has two labels.
+        UserError: a side is empty, there is only one class, or no class has two labels.
     """
     train, test = np.flatnonzero(~found.is_test), np.flatnonzero(found.is_test)
     counts = Counter(str(found.labels[row]) for row in train.tolist())
@@ -150,7 +153,7 @@ def as_split(found: FeatureTable) -> tuple[Split, list[str], list[str]]:
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """What ``evaluation.json`` holds about the scores."""
+    """Return the scores as in ``evaluation.json``."""
     scores = [
         {
             "probe": point.probe,
@@ -178,20 +181,20 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def answers_as_json(scores: AnswerScores) -> dict[str, Any]:
-    """What ``evaluation.json`` holds about one term's answers."""
+    """Return one term's answer scores as in ``evaluation.json``."""
     about = {name: getattr(scores, name) for name in ("term", "num_targets", "num_samples", "unigram_samples", "seen")}
     return {**about, "model": _by_name(scores.model), "unigram": _by_name(scores.unigram)}
 
 
 def continuous_as_json(scores: ContinuousScores) -> dict[str, Any]:
-    """What ``evaluation.json`` holds about one term whose answers are numbers."""
+    """Return one term's continuous scores as in ``evaluation.json``."""
     names = ("term", "modality", "num_targets", "num_samples", "baseline_samples", "seen", "explained")
     about = {name: getattr(scores, name) for name in names}
     return {**about, "model": {"loss": _interval(scores.model)}, "mean": {"loss": _interval(scores.baseline)}}
 
 
 def _by_name(scores: Mapping[str, Interval]) -> dict[str, Any]:
-    """Every score with its interval; and e to the power of the cross-entropy."""
+    """Return every score with its interval, plus the perplexity: e to the power of the cross-entropy."""
     found = {name: _interval(interval) for name, interval in scores.items()}
     if CROSS_ENTROPY in scores:
         found["perplexity"] = _interval(perplexity(scores[CROSS_ENTROPY]))
@@ -199,11 +202,11 @@ def _by_name(scores: Mapping[str, Interval]) -> dict[str, Any]:
 
 
 def perplexity(cross_entropy: Interval) -> Interval:
-    """e to the power of a mean in nats, and of its bounds."""
+    """Return e to the power of a mean in nats, and of its bounds."""
     return Interval(*(math.exp(min(value, 700.0)) for value in (cross_entropy.mean, cross_entropy.low, cross_entropy.high)))
 
 
 def _interval(interval: Interval) -> dict[str, float | None]:
-    """JSON knows no infinity: a side without a bound is null."""
+    """Return an interval for JSON, in which an infinite bound is null."""
     low, high = (bound if math.isfinite(bound) else None for bound in (interval.low, interval.high))
     return {"mean": interval.mean, "low": low, "high": high}

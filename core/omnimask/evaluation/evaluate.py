@@ -1,4 +1,4 @@
-"""Evaluates a run directory and writes what was found."""
+"""Evaluation of a run directory, including its output files."""
 
 from __future__ import annotations
 
@@ -51,14 +51,18 @@ PROTOCOL = {
     "labels_per_class": [*PER_CLASS, "all"],
     "interval": CONFIDENCE,
 }
-"""What ``evaluation.json`` says about how scores were made; the constants are those of :mod:`omnimask.evaluation.probe`."""
+"""Protocol of the scores for ``evaluation.json``; the constants are those of :mod:`omnimask.evaluation.probe`."""
 
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """What was found: scores of ``answers`` that are ids, with masks (none where the model has no such) and one by one (none unless
-    wanted); of answers that are numbers in ``continuous``; of probes in ``evaluation``, None with the reason in ``no_probes``.
-    ``record`` is what ``evaluation.json`` holds, ``files`` were written, and ``note`` says what stays beside them."""
+    """Results of an evaluation.
+
+    ``answers`` are scores of id answers with masks (empty if the model has none); ``pseudo`` those with tokens hidden one by one
+    (empty unless requested); ``continuous`` are scores of continuous answers. ``evaluation`` has the probes' scores; if None,
+    ``no_probes`` is the reason. ``record`` is the content of ``evaluation.json``, ``files`` are the written files, and ``note``
+    names earlier files that were kept.
+    """
 
     answers: tuple[AnswerScores, ...]
     pseudo: tuple[AnswerScores, ...]
@@ -84,23 +88,23 @@ def evaluate_run(
     output: Path | None = None,
     modality: str | None = None,
 ) -> EvaluatedRun:
-    """Scores a run's checkpoint and writes ``evaluation.json`` and, where there were probes, ``figures/few_label.png``.
+    """Score a run's checkpoint and write ``evaluation.json`` and, with probes, ``figures/few_label.png``.
 
     Args:
         path: the run directory.
-        probes: names of probes, none of them to leave probes out; None: all, if there are labels.
-        data: changes to the recipe's ``data``, ``data.path=...``, to score on other samples.
-        labels: a CSV table; None: the data set's own labels.
+        probes: names of probes; empty for none; None for all, if there are labels.
+        data: changes to the recipe's ``data``, ``data.path=...``, to score other samples.
+        labels: a CSV table; None for the data set's own labels.
         pool, draws, limit: see :func:`omnimask.evaluation.evaluate`.
-        max_tokens: of pseudo-perplexity; None: it is not computed.
+        max_tokens: of pseudo-perplexity; None to skip it.
         checkpoint: ``best``, ``last`` or a name.
         output: folder of the results; the run directory if None.
-        modality: the one whose answers and features are scored; None: all.
+        modality: whose answers and features are scored; None for all.
 
-    Results of other data or other settings stay: the new ones get a name of their own (:mod:`omnimask.evaluation.result_files`).
+    Results of other data or other settings are kept; the new ones get a separate name (:mod:`omnimask.evaluation.result_files`).
 
     Raises:
-        UserError: something is wrong with the input; nothing was written.
+        UserError: the input is invalid; nothing was written.
         RunStopped: the results cannot be written.
     """
     _check_arguments(probes, pool, output)
@@ -172,8 +176,10 @@ def _digest(table: Mapping[str, Row]) -> str:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A run with a checkpoint's weights, on the data to score, ``is_own`` where they are the run's; ``seen`` keys of the samples
-    that it was trained on."""
+    """Run with a checkpoint's weights, on the data to score.
+
+    ``is_own`` tells whether the data are the run's; ``seen`` are the keys of its training samples.
+    """
 
     recipe: Recipe
     built: Built
@@ -197,7 +203,7 @@ def _open(path: Path, data: Sequence[str], checkpoint: str) -> _Opened:
 
 
 def _warn_of_other_data(directory: RunDirectory, built: Built) -> None:
-    """Held-out samples of data that changed may be ones that were trained on."""
+    """Warn if the data changed, since held-out samples may have been trained on."""
     try:
         check_fingerprint(directory, built)
     except UserError as error:
@@ -210,7 +216,7 @@ def _check_modality(built: Built, modality: str | None) -> None:
 
 
 def _means(built: Built, modality: str | None) -> dict[str, MeanAnswer]:
-    """The mean answers of terms whose answers are numbers, where samples are held out to score them on."""
+    """Return the mean answers of terms with continuous answers, if there are held-out samples."""
     if not len(built.validation_indices):
         return {}
     return {term: mean for term, mean in mean_answers(built).items() if modality in (None, mean.modality)}
@@ -223,7 +229,7 @@ def _continuous(opened: _Opened, means: Mapping[str, MeanAnswer], limit: int) ->
 
 
 def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int | None, *, has_numbers: bool) -> bool:
-    """Whether there are answers with ids on held-out samples; raises where something is wanted that needs them."""
+    """Return whether there are id answers on held-out samples. Raise ``UserError`` if a requested score needs them."""
     why = "" if has_ids(built) else "no predictor of this run answers with ids"
     if not why and not len(built.validation_indices):
         why = "no samples are held out; hold some out, for example with --data validation=0.1"
@@ -237,7 +243,7 @@ def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int |
 def _probe(
     opened: _Opened, probes: Sequence[str] | None, has_answers: bool, options: Mapping[str, Any]
 ) -> tuple[Evaluation | None, str]:
-    """Scores of probes, or None and why there are none: where nobody asked for them, samples may lack labels."""
+    """Return scores of probes, or None and the reason. Labels may be missing unless probes were requested."""
     if probes is not None and not probes:
         return None, "none are wanted"
     names = tuple(PROBES) if probes is None else probes
@@ -252,7 +258,7 @@ def _probe(
 def _answers(
     opened: _Opened, max_tokens: int | None, modality: str | None
 ) -> tuple[tuple[AnswerScores, ...], tuple[AnswerScores, ...]]:
-    """With the masks of validation, and one by one where that is wanted."""
+    """Return scores with the masks of validation and, if requested, with tokens hidden one by one."""
     built, seen = opened.built, opened.seen
     built.model.to(opened.device)
     precision, counted = Precision(opened.recipe.train.precision, opened.device), count_answers(built)
@@ -270,13 +276,13 @@ def _data_name(recipe: Recipe) -> str:
 
 
 def _short_name(recipe: Recipe) -> str:
-    """Of data, for a file's name."""
+    """Return a short name of the data, for a file name."""
     place = recipe.data.dataset.options.get("path")
     return recipe.data.dataset.name if place is None else Path(str(place)).stem
 
 
 def _pretrained_on(original: Recipe, built: Built) -> frozenset[str]:
-    """Keys of the run's own training samples (of the wholes, where they are parts), wherever they can still be listed."""
+    """Return the keys of the run's own training samples (for parts, of the wholes), if they can still be listed."""
     if original == built.recipe:
         dataset = built.dataset
     else:

@@ -1,4 +1,4 @@
-"""Features of labelled samples, by the encoder trained and untrained and from the content alone. N samples, D width."""
+"""Features of labelled samples, by the trained and the untrained encoder and from the content alone. N samples, D width."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ PRETRAINED, RANDOM, RAW = "pretrained", "random init", "raw input"
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Features (N, D) by name, with the ``keys`` and ``labels`` of the N samples, and which of them are scored (N,). ``bad`` says
-    by key why samples could not be read."""
+    """Features (N, D) by name, with the ``keys`` and ``labels`` of the N samples, and whether each is scored (N,).
+
+    ``bad`` are the reasons by key for unreadable samples.
+    """
 
     features: Mapping[str, Any]
     keys: tuple[str, ...]
@@ -42,12 +44,10 @@ class FeatureTable:
 def compute_features(
     built: Built, sides: Sides, table: Mapping[str, Row] | None, pool: Pool, device: torch.device, modality: str | None = None
 ) -> FeatureTable:
-    """Features of every labelled sample of both sides, in the data set's order, of one modality or of all.
+    """Compute features of every labelled sample of both sides, in the data set's order, of one modality or of all.
 
-    Unlabelled and unreadable samples are left out.
-
-    Where samples are parts of something, that is one sample: its features are the mean over its parts, each weighted by its number
-    of tokens, so that the mean over tokens is one over all of them.
+    Unlabelled and unreadable samples are left out. Parts are merged into one sample: its features are the mean over its parts,
+    weighted by their numbers of tokens, which equals a mean over all tokens.
     """
     recorder = LabelRecorder(built.dataset)
     precision = Precision(built.recipe.train.precision, device)

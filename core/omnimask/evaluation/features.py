@@ -1,4 +1,4 @@
-"""One vector per sample from the backbone's encoder over the clean view. N samples, T slots, D width."""
+"""Features of samples from the backbone's encoder over the clean view, one vector each. N samples, T slots, D width."""
 
 from __future__ import annotations
 
@@ -26,20 +26,23 @@ from omnimask.packed import to_device
 from omnimask.training.devices.precision import Precision
 
 Pool: TypeAlias = Literal["mean", "summary", "both", "first"]
-"""How token features become one vector: their ``mean``, without special tokens; the ``summary`` vectors that the encoder adds, side
-by side; ``both`` side by side; or those of the ``first`` token, which a tokenizer may have put there for that ([CLS])."""
+"""Pooling of token features: ``mean`` without special tokens, ``summary``, ``both``, or ``first``.
+
+``summary`` concatenates the encoder's summary vectors; ``both`` concatenates mean and summary. ``first`` is the first token, which
+a tokenizer may provide for this ([CLS]).
+"""
 
 DEFAULT_POOL: Pool = "mean"
-"""Every encoder has it, and masked training moves token features directly; a class token's only by way of attention."""
+"""Supported by every encoder. Masked training affects token features directly, but a class token only through attention."""
 
 
 def backbone(model: MaskedModel) -> Pass:
-    """The pass whose encoder is evaluated."""
+    """Return the pass with the evaluated encoder."""
     return cast(Pass, model.passes[model.backbone])
 
 
 def initial_model(built: Built) -> MaskedModel:
-    """The same architecture with the weights that training began with, drawn from the recipe's seed."""
+    """Return the same architecture with its initial weights, from the recipe's seed."""
     specs = {name: tokenizer.spec for name, tokenizer in built.tokenizers.items()}
     _, _, answers_in = build_corruptors(built.recipe, specs)
     with torch.random.fork_rng(devices=[]):
@@ -48,7 +51,7 @@ def initial_model(built: Built) -> MaskedModel:
 
 
 def clean_pipeline(built: Built | BuiltModel, dataset: Dataset) -> Pipeline:
-    """Reads samples whole: no augmentation, nothing withheld, nothing replaced."""
+    """Return a pipeline that reads samples whole: no augmentation, nothing withheld, nothing replaced."""
     names = tuple(built.specs)
     masker = PerModality({name: NoMasker(Context(specs=built.specs, modalities=(name,))) for name in names})
     plan = ViewPlan(masker, Keep(Context(specs=built.specs, modalities=names)))
@@ -59,7 +62,7 @@ def clean_pipeline(built: Built | BuiltModel, dataset: Dataset) -> Pipeline:
 
 
 def check_pool(model: MaskedModel, pool: Pool) -> None:
-    """Raises ``UserError`` where the encoder has no summary tokens and the pool asks for them."""
+    """Raise ``UserError`` if the pool needs summary tokens and the encoder has none."""
     if pool in ("summary", "both") and not cast(Encoder, backbone(model).encoder).num_summary:
         raise UserError(f"--pool {pool}: this encoder has no summary tokens; use --pool mean")
 
@@ -68,14 +71,14 @@ def check_pool(model: MaskedModel, pool: Pool) -> None:
 def encode(
     model: MaskedModel, batch: MaskedBatch, pool: Pool, precision: Precision, modality: str | None = None
 ) -> NDArray[np.float32]:
-    """(B, D) features of a batch's samples; ``both`` has the mean first.
+    """Return features (B, D) of a batch's samples; ``both`` has the mean first.
 
     Args:
-        model: on ``precision.device``; runs in evaluation mode, and is left in the mode it was in.
-        batch: on the host, with the clean view under the name that the backbone reads.
-        pool: how token features become one vector.
+        model: on ``precision.device``; runs in evaluation mode, and its mode is restored.
+        batch: on the host, with the clean view under the name of the backbone's view.
+        pool: pooling of token features to one vector.
         precision: of the forward pass, and the device.
-        modality: whose tokens' features are averaged; None: all.
+        modality: of the tokens whose features are averaged; None for all.
     """
     part = backbone(model)
     moved = to_device(batch, precision.device)
@@ -92,7 +95,7 @@ def encode(
 
 
 def is_content(batch: MaskedBatch, stream: Stream, modality: str | None = None) -> NDArray[np.bool_]:
-    """(T,) whether a slot stands for a token that is not special, of one modality or of all; ``batch`` on the host."""
+    """Return (T,) whether a slot is a non-special token, of one modality or of all; ``batch`` is on the host."""
     source = np.asarray(stream.source)
     found = np.ones(len(source), bool)
     for name, fields in batch.fields.items():
@@ -106,18 +109,21 @@ def is_content(batch: MaskedBatch, stream: Stream, modality: str | None = None) 
 
 
 def _mean(encoded: Encoded, counts: NDArray[np.bool_]) -> Tensor:
-    """(B, D) mean over those slots of each sequence that count, zeros where none does; a sample has one sequence, as the clean
-    view hides nothing."""
+    """Return the mean (B, D) over the counted slots of each sequence, zeros if there are none.
+
+    A sample has one sequence, as the clean view hides nothing.
+    """
     layout = encoded.features.layout
     data = encoded.features.data.float()
     slots, owner = np.flatnonzero(counts), np.repeat(np.arange(layout.num_sequences), layout.lengths)[counts]
     number = np.bincount(owner, minlength=layout.num_sequences)
     chosen = data if len(slots) == len(data) else data[torch.from_numpy(slots).to(data.device)]
+    # segment sum over sequences
     total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, torch.from_numpy(owner).to(data.device), chosen)
     return total / torch.from_numpy(number).to(data.device, torch.float32).clamp(min=1)[:, None]
 
 
 def _summary(encoded: Encoded) -> Tensor:
-    """(B, R * D) summary tokens side by side."""
+    """Return the concatenated summary tokens (B, R * D)."""
     assert encoded.summary is not None
     return encoded.summary.float().flatten(1)

@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels, with intervals, over the same draws of labels for every set of features. N samples."""
+"""Accuracy against the number of labels, with intervals and identical draws of labels for all sets of features. N samples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Labels: TypeAlias = int | Literal["all"]
 
 @dataclass(frozen=True)
 class Split:
-    """Which samples give labels and which are scored: rows of the feature arrays, and the ``classes`` (N,) of all rows."""
+    """Split into labelled and scored samples: rows of the feature arrays, and the ``classes`` (N,) of all rows."""
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]
@@ -34,8 +34,8 @@ class Split:
 class Point:
     """One set of features with one probe and number of labels per class.
 
-    ``draws`` has the accuracy of every draw of labels; ``right`` (tests,) is the outcome per test sample where all labels are
-    used, and there is one draw.
+    ``draws`` has the accuracy of every draw of labels. With all labels there is one draw, and ``right`` (tests,) is the outcome per
+    test sample.
     """
 
     probe: str
@@ -58,17 +58,17 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """In words: whether the difference is larger than the doubt that the interval leaves."""
+        """Verdict in words: whether the difference exceeds the interval."""
         if not self.difference.excludes_zero:
             return "within the interval"
         return "better beyond the interval" if self.difference.mean > 0 else "worse beyond the interval"
 
 
 def draw_labels(split: Split, keys: Sequence[str], per_class: int, draw: int, seed: int) -> NDArray[np.int64]:
-    """Rows that give labels in one draw: up to ``per_class`` of each class.
+    """Return the labelled rows of one draw: up to ``per_class`` of each class.
 
-    Which they are follows from the seed, the draw, the class and the samples' keys alone. A draw with more labels holds those of
-    the same draw with fewer.
+    They depend on the seed, the draw, the class and the samples' keys alone. A draw with more labels includes those of the same
+    draw with fewer.
     """
     chosen: list[NDArray[np.int64]] = []
     for label in np.unique(split.classes[split.train]):
@@ -80,7 +80,7 @@ def draw_labels(split: Split, keys: Sequence[str], per_class: int, draw: int, se
 
 
 def label_counts(split: Split) -> tuple[Labels, ...]:
-    """The points of the curve: those few-label ones that at least one class has labels for and that use fewer than all, and all."""
+    """Return the points of the curve: few-label ones below the size of the largest class, and all labels."""
     largest = int(np.bincount(split.classes[split.train]).max())
     return (*(count for count in PER_CLASS if count < largest), ALL)
 
@@ -94,14 +94,14 @@ def curve(
     draws: int = NUM_DRAWS,
     seed: int = 0,
 ) -> list[Point]:
-    """All points of one probe, for every set of features.
+    """Return all points of one probe, for every set of features.
 
     Args:
-        features: (N, D) by name, arrays or sparse ones.
-        split: rows that give labels, rows that are scored.
+        features: (N, D) by name, dense or sparse.
+        split: labelled rows and scored rows.
         keys: of all rows.
         probe: a name in ``PROBES``.
-        draws: how often few labels are drawn.
+        draws: number of draws of few labels.
         seed: of the draws.
     """
     scaled: dict[str, Matrix] = {}
@@ -125,7 +125,7 @@ def _right(features: Matrix, split: Split, rows: NDArray[np.int64], probe: str, 
 
 
 def differences(points: Sequence[Point], features: str) -> list[Difference]:
-    """``features`` against every other set, for every probe and number of labels."""
+    """Compare ``features`` with every other set, for every probe and number of labels."""
     by_place = {(point.probe, point.labels, point.features): point for point in points}
     found: list[Difference] = []
     for point in points:

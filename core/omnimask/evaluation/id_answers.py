@@ -1,4 +1,4 @@
-"""How often a model is right where it answers with ids, beside the frequencies of answers. N targets, T slots."""
+"""Scores of a model with id answers, and of the frequencies of answers as a baseline. N targets, T slots."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from omnimask.run.unigram import Unigram
 from omnimask.training.devices.precision import Precision
 
 Scores = Mapping[str, NDArray[np.float64]]
-"""(N,) by name."""
+"""Scores (N,) by name."""
 
 
 @dataclass(frozen=True)
 class AnswerScores:
-    """Scores of one term by name, of the ``model`` and of the ``unigram``: means over ``num_targets`` targets in ``num_samples``
-    samples, with intervals that count samples (documents, where samples are parts). ``unigram_samples`` is in how many training
-    samples the unigram was counted; ``seen`` how many of the scored samples were trained on."""
+    """Scores of one term by name, for the ``model`` and for the ``unigram``.
+
+    Both are means over ``num_targets`` targets in ``num_samples`` samples, with intervals over samples (documents, if samples are
+    parts). ``unigram_samples`` is the number of training samples of the unigram; ``seen`` is the number of scored samples that were
+    trained on.
+    """
 
     term: str
     num_targets: int
@@ -42,13 +45,13 @@ class AnswerScores:
 def score_answers(
     built: Built, unigrams: Mapping[str, Unigram], precision: Precision, pretrained_on: Collection[str] = ()
 ) -> list[AnswerScores]:
-    """Scores of every term whose answers are ids, on the held-out samples with the masks of validation.
+    """Return scores of every term with id answers, on the held-out samples with the masks of validation.
 
     Args:
-        built: with trained weights in ``built.model``, which lies on ``precision.device``.
+        built: with trained weights in ``built.model``, which is on ``precision.device``.
         unigrams: by term.
         precision: of the forward pass, and the device.
-        pretrained_on: keys of the samples that the weights were trained on; of the wholes, where samples are parts.
+        pretrained_on: keys of the samples that the weights were trained on; for parts, of the wholes.
     """
     wholes = {built.dataset.key(index): whole_key(built.dataset, index) for index in built.validation_indices.tolist()}
     tables = {term: Table() for term in unigrams}
@@ -62,8 +65,11 @@ def score_answers(
 
 @dataclass(frozen=True)
 class Rows:
-    """The N answers of one term on a batch: what was ``asked``, the ``sample`` (N,) of the batch that each belongs to, the store
-    token ``of`` (N,) that it is (-1: it is none), and the ``model``'s scores."""
+    """N answers of one term on a batch.
+
+    ``asked`` are the targets, ``sample`` (N,) is the sample in the batch, ``of`` (N,) the store token of each (-1 for none), and
+    ``model`` the model's scores.
+    """
 
     asked: Asked
     sample: NDArray[np.int64]
@@ -72,7 +78,7 @@ class Rows:
 
 
 def scored_rows(built: Built, batch: MaskedBatch, precision: Precision) -> dict[str, Rows]:
-    """By term, for terms whose answers are ids; ``batch`` on the host. The model is left in the mode it was in."""
+    """Return rows by term, for terms with id answers; ``batch`` is on the host. The model's mode is restored."""
     model = built.model
     asked = asked_ids(model, batch)
     if not asked:
@@ -86,7 +92,7 @@ def scored_rows(built: Built, batch: MaskedBatch, precision: Precision) -> dict[
 
 
 def samples_of(prediction: Prediction) -> NDArray[np.int64]:
-    """(N,) which sample of the batch each target belongs to."""
+    """Return the sample (N,) in the batch of each target."""
     stream, context = prediction.stream, prediction.context
     sequence = _sequence(stream, _host(prediction.targets.at)[:, 0])
     if stream is not context:
@@ -95,7 +101,7 @@ def samples_of(prediction: Prediction) -> NDArray[np.int64]:
 
 
 def _sequence(stream: Stream, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sequence that slots belong to; empty ones have none."""
+    """Return the sequence of each slot; empty sequences have no slots."""
     return np.searchsorted(stream.layout.offsets, slots, side="right") - 1
 
 
@@ -109,21 +115,21 @@ def _on_host(scores: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float64
 
 @dataclass
 class Table:
-    """Gathers the scores of targets, each with the name of what it belongs to."""
+    """Table of the scores of targets, each with the name of its sample."""
 
     names: list[str] = field(default_factory=list[str])
     model: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict[str, list[NDArray[np.float64]]])
     unigram: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict[str, list[NDArray[np.float64]]])
 
     def add(self, names: Sequence[str], model: Scores, unigram: Scores) -> None:
-        """Appends N targets."""
+        """Append N targets."""
         self.names += names
         for kept, found in ((self.model, model), (self.unigram, unigram)):
             for name, values in found.items():
                 kept.setdefault(name, []).append(values)
 
     def scores(self, term: str, unigram: Unigram, pretrained_on: Collection[str]) -> AnswerScores:
-        """Means over all targets."""
+        """Return means over all targets."""
         there = dict.fromkeys(self.names)
         return AnswerScores(
             term,

@@ -1,4 +1,4 @@
-"""Which samples give labels and which are scored."""
+"""Selection of labelled and scored samples."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from omnimask.errors import UserError
 from omnimask.interfaces import Dataset, Draw
 
 FIELD = "label"
-"""The field of a data set's samples that holds their label."""
+"""Field of a data set's samples with their label."""
 LIMIT = 10_000
-"""So many samples of either side are used, unless more are asked for."""
+"""Default maximum number of samples on each side."""
 _TRIED = 50
 _ABSENT = -1
 
@@ -26,13 +26,15 @@ Label: TypeAlias = int | str
 
 
 class NoLabels(UserError):
-    """The samples have no labels, and none were given."""
+    """Error: the samples have no labels, and none were given."""
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Ascending data set indices of the samples that may give labels and of those that may be scored, all parts of each;
-    ``split_from`` says in words where the split comes from, ``notes`` what was left out."""
+    """Ascending data set indices of the samples to label and to score, with all parts of each.
+
+    ``split_from`` describes the origin of the split, ``notes`` the samples that were left out.
+    """
 
     train: tuple[int, ...]
     test: tuple[int, ...]
@@ -42,7 +44,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class LabelRecorder:
-    """A data set that keeps the label of every sample that is read from it, so that no sample is read twice."""
+    """Data set that records the label of every sample read from it, so that no sample is read twice."""
 
     dataset: Dataset
     labels: dict[int, Any] = field(default_factory=dict[int, Any])
@@ -63,13 +65,13 @@ class LabelRecorder:
 
 
 def choose_sides(built: Built, table: Mapping[str, Row] | None, source: str, limit: int = LIMIT) -> Sides:
-    """The table's own split, else the run's held-out samples are scored and its training samples give labels.
+    """Choose the two sides: the table's own split, or the run's training samples for labels and held-out samples for scores.
 
     Args:
-        built: whose data set, seed and share of held-out samples count.
-        table: labels by key, with or without a split; where samples are parts of something, by the key of the whole.
-        source: names the table in messages.
-        limit: samples (wholes, where they are parts) of either side; which ones follows from the recipe's seed.
+        built: its data set, seed and share of held-out samples are used.
+        table: labels by key, with or without a split; for parts, by the key of the whole.
+        source: name of the table in messages.
+        limit: maximum number of samples (for parts, wholes) on each side; the recipe's seed selects them.
 
     Raises:
         UserError: the table names unknown samples, or one side has no samples.
@@ -113,7 +115,7 @@ def _by_hash(built: Built, keys: Sequence[str], wanted: Collection[str] | None) 
 
 
 def _limited(indices: Sequence[int], keys: Sequence[str], limit: int, seed: int) -> tuple[int, ...]:
-    """All samples of at most ``limit`` keys."""
+    """Return all samples of at most ``limit`` keys."""
     there = list(dict.fromkeys(keys[index] for index in indices))
     if len(there) <= limit:
         return tuple(indices)
@@ -123,7 +125,7 @@ def _limited(indices: Sequence[int], keys: Sequence[str], limit: int, seed: int)
 
 
 def check_labels(dataset: Dataset, indices: Sequence[int]) -> None:
-    """Reads a few samples and raises :class:`NoLabels` if none has a label that probes can use."""
+    """Read a few samples and raise :class:`NoLabels` if none has a label usable in probes."""
     places = np.unique(np.linspace(0, len(indices) - 1, min(_TRIED, len(indices))).astype(int)).tolist()
     found = [label for label in _read(dataset, [indices[place] for place in places]) if label is not None]
     if not found:
@@ -144,10 +146,10 @@ def _read(dataset: Dataset, indices: Sequence[int]) -> Iterator[Label | None]:
 
 
 def as_label(value: Any, key: str) -> Label | None:
-    """A class, or None for a sample without one (None, or -1 as in integer fields).
+    """Return a class, or None for a sample without one (None, or -1 as in integer fields).
 
     Raises:
-        UserError: the value is no class.
+        UserError: the value is not a class.
     """
     value = value.item() if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0 else value
     if value is None or isinstance(value, str):

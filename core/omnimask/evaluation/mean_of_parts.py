@@ -1,4 +1,4 @@
-"""Samples that are parts of something, and the mean of the parts. n samples, N wholes, D width."""
+"""Means of parts that belong to one sample. n samples, N wholes, D width."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from omnimask.interfaces import SPECIAL, Sample
 
 @dataclass(frozen=True)
 class Wholes:
-    """What n samples are parts of: the ``keys`` in the order in which they come, the row of the ``first`` part of each, and for
-    every sample the number of its whole (n,) and the ``weight`` (n,) of the part in it, which sum to 1."""
+    """Wholes of n samples.
+
+    ``keys`` are in order of appearance, ``first`` is the row of each whole's first part. For every sample, ``number`` (n,) is its
+    whole, and ``weight`` (n,) is the part's weight in it; weights sum to 1.
+    """
 
     keys: tuple[str, ...]
     first: NDArray[np.int64]
@@ -23,7 +26,7 @@ class Wholes:
 
     @classmethod
     def of(cls, keys: Sequence[str], sizes: Sequence[int]) -> Wholes:
-        """From the key of what each sample belongs to, and the sizes of the samples."""
+        """Create from the key of each sample's whole, and the sizes of the samples."""
         numbers: dict[str, int] = {}
         number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
         _, first = np.unique(number, return_index=True)
@@ -31,7 +34,7 @@ class Wholes:
         return cls(tuple(numbers), first, number, size / np.bincount(number, weights=size)[number])
 
     def mean(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, D) of the parts -> (N, D) of the wholes."""
+        """Average features (n, D) of the parts to (N, D) of the wholes."""
         if len(self.keys) == len(features):
             return features
         out = np.zeros((len(self.keys), features.shape[1]))
@@ -40,7 +43,7 @@ class Wholes:
 
 
 def num_tokens(sample: Sample) -> int:
-    """Tokens that are not special; at least 1, so that every part counts."""
+    """Return the number of non-special tokens; at least 1, so that every part counts."""
     return max(1, sum(_content_tokens(sample)))
 
 

@@ -1,4 +1,4 @@
-"""Other data for a run's model: what a command line names takes the place of the run's data set."""
+"""Replacement of a run's data set by other data from the command line."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from omnimask.registry.signature import options_of
 logger = logging.getLogger(__name__)
 
 PLACES = ("path", "url", "repository", "cache")
-"""Options of data sets that say where samples lie. Who names one of them leaves the run's own behind."""
+"""Options of data sets that locate samples. Overriding one of them drops the run's own."""
 
 
 def with_other_data(recipe: Recipe, changes: Sequence[str], registry: Registry | None = None) -> list[str]:
-    """The changes as overrides of a run's recipe.
+    """Convert the changes to overrides of a run's recipe.
 
-    Where they name another data set, it takes the place of the run's: options of the framework (``validation``) stay, and so do
-    options that both data sets have (``labels``), but for those that say where the samples lie. Where they name a place and no data
-    set, the run's other places go. The rest stays as it is.
+    If they name another data set, it replaces the run's: options of the framework (``validation``) are kept, and so are options
+    common to both data sets (``labels``), except locations. If they give a location but no data set, the run's other locations are
+    dropped. The rest stays unchanged.
 
     Args:
         recipe: of the run.
-        changes: ``data.KEY=VALUE``, or ``data={...}``, which replaces all and stands as it is.
-        registry: where data sets are looked up; default: what is installed.
+        changes: ``data.KEY=VALUE``, or ``data={...}``, which replaces all and is used unchanged.
+        registry: source of data sets; the default is the installed ones.
 
     Raises:
-        UserError: a modality's field is named where a run has several modalities.
+        UserError: a modality's field is given for a run with several modalities.
     """
     given = {key: value for key, _, value in (change.partition("=") for change in changes)}
     overrides = [_field(change, recipe) for change in changes]
@@ -53,7 +53,7 @@ def with_other_data(recipe: Recipe, changes: Sequence[str], registry: Registry |
 
 
 def _field(change: str, recipe: Recipe) -> str:
-    """The field that a run's only modality is read from belongs to the data, though a recipe has it elsewhere."""
+    """Convert ``data.field`` to the field of a run's only modality, which is elsewhere in a recipe."""
     key, separator, value = change.partition("=")
     if key != "data.field":
         return change
@@ -63,14 +63,14 @@ def _field(change: str, recipe: Recipe) -> str:
 
 
 def _options(name: str, registry: Registry) -> Sequence[str]:
-    """Of a data set; none of one that is not known, which is refused when the recipe is loaded."""
+    """Return the options of a data set; none if unknown, which is reported when the recipe is loaded."""
     if name not in registry.names("dataset"):
         return ()
     return tuple(options_of(registry.load("dataset", name)))
 
 
 def _tell(own: Mapping[str, Any], kept: Mapping[str, Any], given: Mapping[str, str]) -> None:
-    """Which of the run's options stay and which go, of those that say something."""
+    """Log the run's options that are kept and dropped, without empty ones."""
     says = {key: value for key, value in own.items() if key != "name" and value is not None and f"data.{key}" not in given}
     stay = [f"{key}: {inline(value)}" for key, value in says.items() if key in kept]
     gone = [key for key in says if key not in kept]

@@ -1,8 +1,7 @@
-"""The protocol of all probes, in one place: how features are scaled, which classifiers read them, with which constants. N samples,
-D width, K classes.
+"""Protocol of all probes: scaling of features, classifiers and their constants. N samples, D width, K classes.
 
-Nothing here is tuned per feature set or per data set by hand; every set of features goes through the same steps, so that a
-difference between two of them is a difference between the features.
+Nothing here is tuned by hand per feature set or data set. Every set of features goes through the same steps, so that a difference
+between two of them is a difference between the features.
 """
 
 from __future__ import annotations
@@ -18,31 +17,34 @@ from numpy.typing import NDArray
 from omnimask.errors import UserError
 
 Matrix = NDArray[np.float64]
-"""(N, D). Counts of ids come as sparse arrays (CSR) and stay so in the linear probe."""
+"""Matrix (N, D). Counts of ids are sparse arrays (CSR) and stay sparse in the linear probe."""
 Classes = NDArray[np.int64]
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
-"""kNN of [1, 2]: the 20 nearest by cosine (all, where there are fewer) vote with weight exp(cosine / 0.07)."""
+"""kNN of [1, 2]: the 20 nearest by cosine (all, if there are fewer) vote with weight exp(cosine / 0.07)."""
 
 FEW_LABEL_C = 100.0
-"""Inverse strength of the L2 penalty with few labels. Fixed: with 2 to 10 labels per class cross-validation would choose from a
-handful of samples, and once features have one scale, accuracy hardly changes from C = 10 to 300; where it does, for untrained
-encoders, a weak penalty is the better one (measured on the digits' training part, docs/evaluation.md)."""
+"""Inverse strength of the L2 penalty with few labels.
+
+It is fixed: with 2 to 10 labels per class, cross-validation would choose from a handful of samples. Once features have one scale,
+accuracy hardly changes from C = 10 to 300. If it does, for untrained encoders, a weak penalty is better (measured on the digits'
+training part, docs/evaluation.md).
+"""
 
 GRID_C = (0.1, 1.0, 10.0, 100.0)
 FOLDS = 3
-"""With all labels, C is chosen from this grid by stratified cross-validation inside the labelled samples."""
+"""Grid for C with all labels, by stratified cross-validation inside the labelled samples."""
 
 _ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Moves features to mean zero and divides all of them by one number, so that the mean squared length is one.
+    """Scaling of features to mean zero and a mean squared length of one, with a single divisor.
 
-    One number, not one per dimension: dividing every dimension by its own deviation turns almost constant ones (pixels at the
-    border) into noise, which would weaken the raw baseline. Computed over all training samples; it needs no labels.
+    Dividing every dimension by its own deviation would turn almost constant ones (pixels at the border) into noise and weaken the
+    raw baseline. Computed over all training samples, without labels.
     """
 
     mean: Matrix
@@ -50,7 +52,7 @@ class Scaling:
 
     @classmethod
     def of(cls, features: Any) -> Scaling:
-        """From (N, D) features of the training part."""
+        """Compute from features (N, D) of the training part."""
         if is_sparse(features):
             mean = np.asarray(features.mean(axis=0, dtype=np.float64)).reshape(-1)
             length = float(np.sqrt(max(features.power(2).sum(dtype=np.float64) / features.shape[0] - mean @ mean, 0.0)))
@@ -60,16 +62,16 @@ class Scaling:
         return cls(mean, length if length > 0 else 1.0)
 
     def __call__(self, features: Any) -> Matrix:
-        """(N, D) scaled, no longer sparse."""
+        """Return scaled dense features (N, D)."""
         return ((features.toarray() if is_sparse(features) else features) - self.mean) / self.scale
 
     def without_shift(self, features: Any) -> Matrix:
-        """(N, D) scaled for the linear probe, whose intercept takes up the mean: sparse features stay sparse."""
+        """Return scaled features (N, D) for the linear probe. Its intercept absorbs the mean, so sparse features stay sparse."""
         return features.astype(np.float64) / self.scale if is_sparse(features) else self(features)
 
 
 def is_sparse(features: Any) -> bool:
-    """Whether features are one of scipy's sparse arrays."""
+    """Return whether features are one of scipy's sparse arrays."""
     return not isinstance(features, np.ndarray)
 
 
@@ -78,14 +80,14 @@ Probe = Callable[[Matrix, Classes, Matrix, bool], Classes]
 
 
 def knn(train: Matrix, classes: Classes, test: Matrix, is_all: bool = False) -> Classes:
-    """Weighted vote of the nearest labelled samples by cosine [1, 2]; ties go to the lower class.
+    """Predict by a weighted vote of the nearest labelled samples by cosine [1, 2]; ties go to the lower class.
 
     [1] Wu et al.: Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018.
     [2] Caron et al.: Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021.
     """
     del is_all
     count = min(NEIGHBOURS, len(train))
-    similarity = _unit(test) @ _unit(train).T
+    similarity = _unit(test) @ _unit(train).T  # (M, N)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
     weight = np.exp(np.take_along_axis(similarity, nearest, axis=1) / TEMPERATURE)
     votes = np.zeros((len(test), int(classes.max()) + 1))
@@ -94,10 +96,10 @@ def knn(train: Matrix, classes: Classes, test: Matrix, is_all: bool = False) -> 
 
 
 def linear(train: Matrix, classes: Classes, test: Matrix, is_all: bool = False) -> Classes:
-    """Multinomial logistic regression with an L2 penalty (scikit-learn, L-BFGS).
+    """Predict by multinomial logistic regression with an L2 penalty (scikit-learn, L-BFGS).
 
-    Where there are more dimensions than labelled samples, features are first rotated into the span of the latter, which changes
-    neither the penalty nor any prediction, only the time.
+    If there are more dimensions than labelled samples, features are first rotated into the span of the labelled samples. This saves
+    time and changes neither the penalty nor any prediction.
     """
     if len(np.unique(classes)) == 1:
         return np.full(test.shape[0], classes[0])
@@ -111,7 +113,7 @@ PROBES: Mapping[str, Probe] = {"knn": knn, LINEAR: linear}
 
 
 def accuracy(predicted: Classes, truth: Classes) -> float:
-    """Share of right answers."""
+    """Return the share of right answers."""
     return float(np.mean(predicted == truth))
 
 
@@ -120,7 +122,7 @@ def _unit(features: Matrix) -> Matrix:
 
 
 def _into_span(train: Matrix, test: Matrix) -> tuple[Matrix, Matrix]:
-    """Both in an orthonormal basis of the space that the labelled samples span, if that has fewer dimensions."""
+    """Return both in an orthonormal basis of the labelled samples' span, if it has fewer dimensions."""
     if train.shape[1] <= train.shape[0]:
         return train, test
     basis, _ = np.linalg.qr((train.toarray() if is_sparse(train) else train).T)  # pyright: ignore[reportAttributeAccessIssue]
@@ -128,7 +130,7 @@ def _into_span(train: Matrix, test: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _choose(train: Matrix, classes: Classes) -> float:
-    """The C of the grid with the best mean accuracy over stratified folds; the strongest penalty of those that tie."""
+    """Return the C of the grid with the best mean accuracy over stratified folds; the strongest penalty on a tie."""
     model_selection = _sklearn("sklearn.model_selection")
     if np.bincount(classes)[np.unique(classes)].min() < FOLDS:
         return FEW_LABEL_C

@@ -28,12 +28,12 @@ from omnimask.training.devices.precision import Precision
 logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 2_000
-"""So many tokens are predicted, unless more are asked for."""
+"""Default number of tokens to predict."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Held-out samples, each with its key (of the whole, where it is a part)."""
+    """Held-out samples, each with its key (for a part, of the whole)."""
 
     samples: tuple[Sample, ...]
     keys: tuple[str, ...]
@@ -48,20 +48,20 @@ def pseudo_perplexity(
     max_tokens: int = MAX_TOKENS,
     pretrained_on: Collection[str] = (),
 ) -> list[AnswerScores]:
-    """Scores of every term whose answers are ids, each token hidden alone; special tokens are not hidden.
+    """Return scores of every term with id answers, each token hidden alone. Special tokens are not hidden.
 
-    Held-out samples are taken whole in an order that follows from the recipe's seed, as long as they hold no more than
-    ``max_tokens`` tokens together; the first is taken however long it is.
+    Held-out samples are taken whole, in an order from the recipe's seed, up to ``max_tokens`` tokens in total. The first one is
+    taken regardless of its length.
 
     Args:
-        built: with trained weights in ``built.model``, which lies on ``precision.device``.
+        built: with trained weights in ``built.model``, which is on ``precision.device``.
         unigrams: by term.
         precision: of the forward pass, and the device.
-        max_tokens: that are predicted, each by a forward pass of its sample.
+        max_tokens: number of tokens to predict, each by a forward pass of its sample.
         pretrained_on: keys of the samples that the weights were trained on.
 
     Raises:
-        UserError: the recipe's corruptor cannot hide a token alone, or does not ask for all that it hides.
+        UserError: the recipe's corruptor cannot hide a token alone, or does not ask for all hidden tokens.
     """
     chosen = choose(built, max_tokens)
     logger.info("pseudo-perplexity: predicting %d tokens of %d samples, one at a time", chosen.num_tokens, len(chosen.samples))
@@ -85,7 +85,7 @@ def pseudo_perplexity(
 
 
 def choose(built: Built, max_tokens: int) -> Chosen:
-    """The held-out samples that are scored."""
+    """Return the held-out samples to score."""
     number = len(built.validation_indices)
     order = Draw(built.recipe.seed, 0, "samples", stage=("pseudo-perplexity",)).rng("order").permutation(number)
     samples: list[Sample] = []
@@ -109,8 +109,10 @@ def choose(built: Built, max_tokens: int) -> Chosen:
 
 
 def hidden_alone(built: Built, sample: Sample, budget: int) -> Iterator[tuple[MaskedBatch, str, int]]:
-    """Batches of copies of a sample, in each of which another token is hidden, with the modality of the hidden tokens and the
-    number of copies; as many copies as fit in ``budget`` tokens, at least one."""
+    """Yield batches of copies of a sample, each with another hidden token, with the tokens' modality and the number of copies.
+
+    A batch has at most ``budget`` tokens, but at least one copy.
+    """
     corruptor, size = exact_corruptor(built), max(1, budget // max(1, len(sample)))
     for name, content in _content(built, sample).items():
         for start in range(0, len(content), size):
@@ -120,7 +122,7 @@ def hidden_alone(built: Built, sample: Sample, budget: int) -> Iterator[tuple[Ma
 
 
 def _content(built: Built, sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """By modality of ids, the places of the tokens that are not special."""
+    """Return the places of non-special tokens, by modality of ids."""
     found: dict[str, NDArray[np.int64]] = {}
     for name, tokens in sample.tokens.items():
         if built.specs[name].vocabulary is not None:
@@ -130,7 +132,7 @@ def _content(built: Built, sample: Sample) -> dict[str, NDArray[np.int64]]:
 
 
 def _alone(sample: Sample, modality: str, at: int) -> dict[str, Masking]:
-    """Hides one token, and asks for it."""
+    """Return maskings that hide one token and make it the target."""
     found: dict[str, Masking] = {}
     for name, tokens in sample.tokens.items():
         is_target = np.zeros(len(tokens), bool)

@@ -1,4 +1,4 @@
-"""What a probe can see without any network. N samples, L tokens, V ids, D width."""
+"""Features without a network, as a baseline of probes. N samples, L tokens, V ids, D width."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from omnimask.errors import UserError
 from omnimask.interfaces import SPECIAL, Sample, Tokens, TokenSpec
 
 MOST_IDS = 8_192
-"""So many ids are counted, those that the most training samples have."""
+"""Maximum number of counted ids: those present in the most training samples."""
 
 
 class RawContent:
-    """Gathers the content of samples; samples of one key (the parts of a document) are one.
+    """Collector of the content of samples. Samples of one key (the parts of a document) are merged.
 
-    Continuous content is scaled as its specification says and laid end to end; where samples differ in length, it is the mean and
-    the standard deviation over the tokens instead. Ids are counted, special tokens excepted: ``log(1 + count)``, times how rare the
-    id is, ``1 + log((1 + N) / (1 + n))`` with n of the N training samples having it, and then divided by the length of the vector
-    (tf-idf [0]); no labels are needed for it. Modalities stand side by side; an absent one is zeros.
+    Continuous content is normalized as specified and flattened; if samples differ in length, it is the mean and the standard
+    deviation over the tokens instead. Ids without special tokens are counted: ``log(1 + count)``, times the rarity of the id, ``1 +
+    log((1 + N) / (1 + n))`` with n of the N training samples having it, then divided by the length of the vector (tf-idf [0]). No
+    labels are needed. Modalities are concatenated; an absent one is zeros.
 
     [0] Salton, Buckley: Term-weighting approaches in automatic text retrieval, 1988.
 
@@ -34,15 +34,15 @@ class RawContent:
         self._parts: dict[str, list[Sample]] = {}
 
     def add(self, samples: Sequence[Sample], keys: Sequence[str]) -> None:
-        """Appends samples with the keys of what they belong to."""
+        """Append samples with the keys of their wholes."""
         for sample, key in zip(samples, keys, strict=True):
             self._parts.setdefault(key, []).append(sample)
 
     def features(self, is_train: NDArray[np.bool_]) -> Any:
-        """(N, D) float32 by key, in the order in which keys came: an array, or a sparse one (CSR) where there are ids.
+        """Return float32 features (N, D) by key, in order of appearance: dense, or sparse (CSR) if there are ids.
 
         Args:
-            is_train: (N,) which of the keys are training samples.
+            is_train: (N,) whether each key is a training sample.
         """
         parts = [
             self._ids(name, is_train) if spec.width is None else self._continuous(name, spec) for name, spec in self.specs.items()
@@ -52,7 +52,7 @@ class RawContent:
         return sparse().hstack(parts, format="csr", dtype=np.float32)
 
     def _tokens(self, name: str) -> list[list[Tokens]]:
-        """By key, the tokens of its samples; none where all lack the modality."""
+        """Return the tokens of each key's samples, without empty or absent ones."""
         found = [[sample.tokens[name] for sample in samples if name in sample.tokens] for samples in self._parts.values()]
         return [[tokens for tokens in each if len(tokens)] for each in found]
 
@@ -63,7 +63,7 @@ class RawContent:
         ids, counts = (np.concatenate(column) for column in zip(*counted, strict=True))
         shape = (len(rows), int(ids.max(initial=-1)) + 1)
         matrix = sparse().csr_array((np.log1p(counts, dtype=np.float32), (owner, ids)), shape=shape)
-        having = np.bincount(ids[is_train[owner]], minlength=shape[1])
+        having = np.bincount(ids[is_train[owner]], minlength=shape[1])  # (V,) training samples with each id
         used = np.sort(np.argsort(-having, kind="stable")[: min(MOST_IDS, int((having > 0).sum()))])
         rarity = 1 + np.log((1 + is_train.sum()) / (1 + having[used]))
         weighted = matrix[:, used] * rarity[None].astype(np.float32)
@@ -80,13 +80,13 @@ class RawContent:
 
 
 def _content_ids(tokens: Tokens) -> NDArray[np.int64]:
-    """(n,) ids of the tokens that are not special."""
+    """Return ids (n,) of the non-special tokens."""
     ids = np.asarray(tokens.content, np.int64)
     return ids[~np.asarray(tokens.fields[SPECIAL], bool)] if SPECIAL in tokens.fields else ids
 
 
 def _row(content: NDArray[np.float32], is_uniform: bool) -> NDArray[np.float32]:
-    """(D,) of one sample's content (L, *width)."""
+    """Return the features (D,) of one sample's content (L, *width)."""
     if is_uniform:
         return content.reshape(-1)
     flat = content.reshape(len(content), -1)
@@ -94,7 +94,7 @@ def _row(content: NDArray[np.float32], is_uniform: bool) -> NDArray[np.float32]:
 
 
 def sparse() -> Any:
-    """``scipy.sparse``, which comes with scikit-learn.
+    """Return ``scipy.sparse``, which is installed with scikit-learn.
 
     Raises:
         UserError: it is not installed.

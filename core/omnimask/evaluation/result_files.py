@@ -1,4 +1,4 @@
-"""Where an evaluation's results are written: never over those of other data or other settings."""
+"""Files of an evaluation's results, which never replace those of other data or other settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST = 10_000
 
 @dataclass(frozen=True)
 class Place:
-    """Names for the scores and their picture, and a ``note`` on what stays beside them."""
+    """Paths of the scores and their figure, and a ``note`` on other results that are kept."""
 
     result: Path
     figure: Path
@@ -29,12 +29,12 @@ class Place:
 
 
 def find_place(directory: RunDirectory, settings: Mapping[str, Any], data: str | None) -> Place:
-    """The first name that is free, or that holds an evaluation with the same settings, which is replaced.
+    """Return the first unused name, or one with an evaluation of the same settings, which is replaced.
 
     Args:
         directory: of the run, or another one for the results.
-        settings: all that decides the numbers, as JSON holds it.
-        data: names other data than the run's own in the files; None: they are the run's own.
+        settings: all settings that affect the numbers, as JSON values.
+        data: name of other data than the run's own, for the files; None for the run's own.
     """
     stem = "" if data is None else "-" + (re.sub(r"[^\w.]+", "-", data).strip("-.") or "data")
     names = (stem, *(f"{stem}-{number}" for number in range(2, _MOST)))
@@ -48,7 +48,7 @@ def find_place(directory: RunDirectory, settings: Mapping[str, Any], data: str |
 
 
 def _settings_of(result: Path) -> Mapping[str, Any]:
-    """Of an earlier evaluation; none where it keeps none or cannot be read, which is like no other."""
+    """Return the settings of an earlier evaluation; empty if missing or unreadable, and thus unequal to any others."""
     try:
         found = json.loads(result.read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -57,7 +57,7 @@ def _settings_of(result: Path) -> Mapping[str, Any]:
 
 
 def _note(name: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """``evaluation.json was made with other settings (draws: 20) and stays as it is``."""
+    """Return a note: ``evaluation.json was made with other settings (draws: 20) and stays as it is``."""
     differ = [f"{key}: {inline(there[key])}" for key in now if key in there and there[key] != now[key] and key != "data"]
     if there and not differ:
         differ = ["other data"]
@@ -66,7 +66,7 @@ def _note(name: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def write(place: Place, record: Mapping[str, Any], picture: bytes | None) -> tuple[Path, ...]:
-    """Each file complete or as it was before; gives their paths.
+    """Write the files atomically and return their paths.
 
     Raises:
         RunStopped: they cannot be written.

@@ -1,4 +1,4 @@
-"""Recipes: YAML to validated components, with errors that point at the line."""
+"""Recipes: parsing of YAML into validated components, with line numbers in errors."""
 
 from __future__ import annotations
 

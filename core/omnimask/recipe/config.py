@@ -1,4 +1,4 @@
-"""A resolved recipe: every name looked up, every default written out, every value validated."""
+"""Resolved recipe: names are looked up, defaults filled in, and values validated."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True)
 class ModalityConfig:
-    """The host components of one modality; ``field`` is the data set's field that its raw values come from, or several, whose
-    mapping is the raw value.
+    """Host components of one modality.
 
-    ``decoder`` is the one that the tokenizer names, unless the recipe gives another; None where values arrive decoded. ``masker``
-    is None when the recipe's joint masker serves the modality, ``corruptor`` when the recipe's own does, ``embedding`` when the
-    builder is to choose one by what the tokens are.
+    ``field`` is the data set's field with its raw values, or several fields, whose mapping is the raw value. ``decoder`` defaults
+    to the tokenizer's; None if values arrive decoded. ``masker`` is None if the recipe's joint masker handles the modality,
+    ``corruptor`` if the recipe's own does. ``embedding`` is None if the builder chooses one by the token specification.
     """
 
     name: str
@@ -39,8 +38,11 @@ class ModalityConfig:
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """A further view of every sample: ``masker`` for all modalities together, or ``maskers`` by modality; what is None or empty is
-    the main view's. ``draw`` names a drawing of its own; views without one share one."""
+    """Additional view of every sample: ``masker`` for all modalities together, or ``maskers`` by modality.
+
+    Parts that are None or empty are inherited from the main view. ``draw`` names a random draw of its own; views without one share
+    one.
+    """
 
     name: str
     masker: Component[Any] | None = None
@@ -51,7 +53,7 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class PassConfig:
-    """A pass before the main one: the recipe's encoder and the predictors with these labels, over a view, for answers alone."""
+    """Pass before the main one, for answers only: the recipe's encoder and the predictors with these labels, over a view."""
 
     name: str
     view: str
@@ -60,7 +62,7 @@ class PassConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """A label of samples: the data set's field; ``classes`` of a whole number, named or not (None: it is a number)."""
+    """Label of samples: the data set's field, and ``classes`` of an integer, optionally named (None for a real number)."""
 
     name: str
     field: str
@@ -70,8 +72,11 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """A predictor and its wiring: the modalities it answers for, the layer it reads (None: the last, 1: the first block's
-    output), the weight of its loss, the label of its loss terms, and the view that it decodes (None: the corruptor's query)."""
+    """Predictor and its wiring: modalities, layer, weight and label of its loss terms, and decoded view.
+
+    ``layer`` is the layer it reads (None for the last, 1 for the first block's output); ``query`` is the view it decodes (None for
+    the corruptor's query).
+    """
 
     component: Component[Any]
     of: tuple[str, ...]
@@ -83,7 +88,7 @@ class PredictorConfig:
 
 @dataclass(frozen=True)
 class GroupConfig:
-    """How many consecutive samples belong together, and what is done to them together."""
+    """Number of consecutive samples in a group, and the transform of a group."""
 
     size: int = 1
     transform: Component[Any] | None = None
@@ -91,7 +96,7 @@ class GroupConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The data set, the framework's own options of ``data:``, and the groups of its order."""
+    """Data set, the framework's own options of ``data:``, and the groups of its order."""
 
     dataset: Component[Any]
     options: DataOptions
@@ -100,12 +105,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a run is made of. ``name`` is ``modality/recipe`` or the file's stem; ``path`` the file it was read from.
+    """Complete description of a run. ``name`` is ``modality/recipe`` or the file's stem; ``path`` the file it was read from.
 
-    ``masker`` is a joint masker over all modalities, ``corruptor`` serves the modalities without one of their own. ``init`` gives
-    the model the weights that it begins with; None: they are drawn from the seed. ``views`` stand beside the main one, which the
-    modalities describe, and ``passes`` before the main one. ``plugins`` are Python files that components come from, beside what
-    is installed.
+    ``masker`` is a joint masker over all modalities; ``corruptor`` handles modalities without their own. ``init`` sets the initial
+    weights; None initializes them from the seed. ``views`` are additional to the main view, which the modalities describe;
+    ``passes`` run before the main one. ``plugins`` are Python files with components, in addition to installed ones.
     """
 
     modalities: Mapping[str, ModalityConfig]
@@ -127,7 +131,7 @@ class Recipe:
     path: Path | None = field(default=None, compare=False)
 
     def to_yaml(self) -> str:
-        """The recipe with everything written out; loading the text gives an equal recipe."""
+        """Return the complete recipe as YAML. Loading the text gives an equal recipe."""
         data: dict[str, Any] = {"omnimask": self.format, "seed": self.seed, "device": self.device}
         data["plugins"] = plain(self.plugins)
         data["labels"] = {name: _given(label, "field", "classes", "names") for name, label in self.labels.items()}
@@ -145,12 +149,12 @@ class Recipe:
         if self.train.base_lr is None:
             del data["train"]["base_lr"]
         else:
-            del data["train"]["optimizer"]["lr"]  # it follows from the batch
+            del data["train"]["optimizer"]["lr"]  # computed from the batch
         return dump(data)
 
 
 def _given(part: Any, *keys: str) -> dict[str, Any]:
-    """What of these attributes is there, as a recipe writes it."""
+    """Return those of the attributes that are set, in the form of a recipe."""
     return {key: plain(value) for key in keys if (value := getattr(part, key)) not in (None, (), {})}
 
 

@@ -1,4 +1,4 @@
-"""A path alone says where a user's samples lie; which data set reads them is found by what lies there."""
+"""Selection of a data set by the files at a path."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from omnimask.registry.signature import options_of
 
 
 def data_by_path(raw: Any, modalities: Collection[str], registry: Registry, folder: Path | None = None) -> Any:
-    """A recipe's ``data`` with the data set that reads its path, where the one that it names takes no path (an embedded one).
+    """Return ``data`` with a data set for its path, if the named one has no option for a path (an embedded one).
 
     Args:
-        raw: the section as it was written.
-        modalities: names of the recipe's.
-        registry: whose suggesters are asked.
-        folder: that a relative path goes by; None: the working directory.
+        raw: the section as written.
+        modalities: names of the recipe's modalities.
+        registry: source of suggesters.
+        folder: base of relative paths; None for the working directory.
 
     Raises:
-        ValueError: nothing is there, or nothing that an installed plugin reads for these modalities.
+        ValueError: the path is missing, or no installed plugin reads it for these modalities.
     """
     if not isinstance(raw, Mapping) or "path" not in raw or not isinstance(raw.get("name"), str):
         return raw
@@ -47,7 +47,7 @@ def data_by_path(raw: Any, modalities: Collection[str], registry: Registry, fold
 
 
 def _found(name: str, path: Path, registry: Registry) -> tuple[str, Mapping[str, Any]] | None:
-    """What one suggester says; None where its plugin lacks a library."""
+    """Return the data found by one suggester; None if its plugin lacks a library."""
     from omnimask.interfaces import Context, FindsData
 
     try:

@@ -1,4 +1,4 @@
-"""What options a component or a section of a recipe has, for listings and documentation."""
+"""Options of components and recipe sections, for listings and documentation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BOUNDS = {
 
 @dataclass(frozen=True)
 class OptionSchema:
-    """One option: ``type`` with its range in words, ``default`` as a recipe writes it (None when it is required)."""
+    """One option. ``type`` includes its range in words; ``default`` is written as in a recipe (None if required)."""
 
     name: str
     type: str
@@ -45,7 +45,7 @@ class OptionSchema:
 
 @dataclass(frozen=True)
 class ComponentSchema:
-    """A component as a listing shows it; ``summary`` is the first line of the class's docstring."""
+    """Component as shown in listings. ``summary`` is the first line of the class's docstring."""
 
     kind: str
     name: str
@@ -56,10 +56,10 @@ class ComponentSchema:
 
 
 def schema_of(kind: str, name: str, registry: Registry | None = None) -> ComponentSchema:
-    """An installed component with its options; imports its class.
+    """Return an installed component with its options, importing its class.
 
     Raises:
-        UserError: nothing has this name, or it cannot be loaded.
+        UserError: the name is unknown, or its class cannot be loaded.
     """
     registry = registry or discover()
     entry = registry.entry(kind, name)
@@ -69,7 +69,7 @@ def schema_of(kind: str, name: str, registry: Registry | None = None) -> Compone
 
 
 def describe(cls: type) -> tuple[OptionSchema, ...]:
-    """The options of a component class, or the keys of a configuration model (``TrainConfig``)."""
+    """Return the options of a component class, or the keys of a configuration model (``TrainConfig``)."""
     declared: Mapping[str, Option] = options_of_model(cls) if issubclass(cls, BaseModel) else options_of(cls)
     return tuple(
         OptionSchema(option.name, readable(option.annotation), _default(option), option.description) for option in declared.values()
@@ -77,7 +77,7 @@ def describe(cls: type) -> tuple[OptionSchema, ...]:
 
 
 def readable(annotation: Any) -> str:
-    """An annotation in words: ``int > 0``, ``list of float``, ``position component``, ``auto | cpu``."""
+    """Return an annotation in words: ``int > 0``, ``list of float``, ``position component``, ``auto | cpu``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         bounds = [bound for extra in arguments[1:] for bound in _bounds(extra)]

@@ -1,4 +1,4 @@
-"""A parsed recipe as plain data, with the place in a file or on the command line that every value came from."""
+"""Parsed recipe as plain data, with the origin of every value in a file or on the command line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 def dotted(path: KeyPath) -> str:
-    """``("predictors", 0, "weight")`` as ``predictors.0.weight``."""
+    """Format ``("predictors", 0, "weight")`` as ``predictors.0.weight``."""
     return ".".join(map(str, path))
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value was written: a line and column of a file, or an argument of the command line (no line).
+    """Origin of a value: a line and column of a file, or a command-line argument (no line).
 
-    ``order`` sorts the files of one recipe: the recipe itself, what it extends, the command line. ``folder`` is the file's.
+    ``order`` sorts the files of one recipe: the recipe itself, its base, the command line. ``folder`` is the file's.
     """
 
     source: str
@@ -38,41 +38,44 @@ class Place:
 
 @dataclass(frozen=True)
 class Document:
-    """``data`` is plain mappings with string keys, lists and scalars; ``places`` by path; ``renamed`` the former ``name`` of
-    components whose name was overridden, by the component's path."""
+    """Plain recipe data with origins.
+
+    ``data`` consists of mappings with string keys, lists and scalars; ``places`` are the origins by path. ``renamed`` is the former
+    ``name`` of components whose name was overridden, by the component's path.
+    """
 
     data: Any
     places: Mapping[KeyPath, Place]
     renamed: Mapping[KeyPath, str] = field(default_factory=dict[KeyPath, str])
 
     def place(self, path: KeyPath) -> Place:
-        """Place of a value, or of the nearest thing around it that was written."""
+        """Return the origin of a value, or of its closest written ancestor."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places[path]
 
     def where(self, path: KeyPath) -> str:
-        """``file:line: dotted.path`` for messages."""
+        """Return ``file:line: dotted.path`` for messages."""
         return f"{self.place(path)}: {dotted(path)}" if path else str(self.place(path))
 
     def nearness(self, path: KeyPath) -> int:
-        """How near to the user a value was written: 2 on the command line, 1 in the recipe, 0 in what that extends."""
+        """Return the precedence of a value's origin: 2 for the command line, 1 for the recipe, 0 for its base."""
         place = self.place(path)
         return 2 if place.is_override else int(place.order == 0)
 
     def folder(self, path: KeyPath) -> Path | None:
-        """Folder of the file that this very value was written in; None where it was not written, or not in a file."""
+        """Return the folder of the file with exactly this value; None if it was not written, or not in a file."""
         return self.places[path].folder if path in self.places else None
 
     def is_override(self, path: KeyPath) -> bool:
-        """Whether the command line wrote this very value."""
+        """Return whether the command line set exactly this value."""
         return path in self.places and self.places[path].is_override
 
     def with_value(self, path: KeyPath, other: Document) -> Document:
-        """This document with the whole of another one at ``path``; mappings on the way are created.
+        """Return this document with another one inserted at ``path``. Missing mappings on the way are created.
 
         Raises:
-            LookupError: something on the way is no mapping, or a list without that index.
+            LookupError: an element of the path is not a mapping, or a list without this index.
         """
         places = {key: place for key, place in self.places.items() if key[: len(path)] != path}
         places.update({path + key: place for key, place in other.places.items()})
@@ -86,7 +89,7 @@ class Document:
         return Document(_put(self.data, path, other.data, ()), places, renamed)
 
     def merged_into(self, base: Document) -> Document:
-        """This document over ``base``: mappings are merged, all else is replaced, and so are components of another name."""
+        """Merge this document over ``base``. Mappings are merged; everything else, and components of another name, is replaced."""
         data, places = _merge(base.data, self.data, (), {**base.places}, self.places)
         return Document(data, places)
 

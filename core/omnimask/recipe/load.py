@@ -1,4 +1,4 @@
-"""Loads a recipe: finds it, reads it, applies what it extends and the overrides, and resolves it."""
+"""Loading of recipes: find, read, apply the base recipe and the overrides, and resolve."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from omnimask.registry.signature import Option
 from omnimask.version import __version__
 
 FORMAT = 1
-"""The recipe format that this version reads and writes."""
+"""Recipe format of this version."""
 _PLUGINS = Option("plugins", tuple[Path, ...], (), "Python files whose components the recipe names, beside what is installed")
 
 
@@ -34,17 +34,17 @@ def load_recipe(
     registry: Registry | None = None,
     runs_files: bool = True,
 ) -> Recipe:
-    """A validated recipe. The Python files under its key ``plugins`` are run.
+    """Return a validated recipe. The Python files under its key ``plugins`` are run.
 
     Args:
         name_or_path: a file, a shipped recipe (``image/mae``), or a modality for its quick start (``image``).
         overrides: ``key=value`` with dotted keys (``train.steps=100``, ``predictors.0.weight=2``).
         smoke: shrink the recipe onto embedded data (:mod:`omnimask.recipe.smoke`).
-        registry: where names are looked up; default: what is installed.
-        runs_files: False for a recipe that came with data or weights: plugins' files of it that are not in use are refused.
+        registry: source of components; the default is the installed ones.
+        runs_files: False for a recipe from downloaded data or weights: its plugin files are refused unless already in use.
 
     Raises:
-        UserError: everything that is wrong with it, one message each: ``file:line: dotted.path: message``.
+        UserError: with one message for each problem: ``file:line: dotted.path: message``.
     """
     given, registry = registry, registry or discover()
     name, path = find_recipe(str(name_or_path), registry)
@@ -66,7 +66,7 @@ def load_recipe(
 
 
 def _plugin_files(document: Document, registry: Registry, problems: Problems, runs: bool) -> tuple[Path, ...]:
-    """The files that a recipe names, taken into use."""
+    """Activate the plugin files of a recipe and return them."""
     paths = Resolver(document, registry, problems).option(_PLUGINS, document.data, (), "recipes")
     if paths is INVALID:
         return ()
@@ -126,7 +126,7 @@ def _extended(document: Document, path: Path, registry: Registry) -> Document:
 
 
 def _shown(path: Path) -> str:
-    """The path as messages show it: relative where it lies below the working directory."""
+    """Return the path for messages: relative if it is inside the working directory."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

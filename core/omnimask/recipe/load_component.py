@@ -1,4 +1,4 @@
-"""Parts of recipes that stand alone on the command line."""
+"""Standalone components on the command line."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from omnimask.registry import discover
 
 
 def load_component(kind: str, options: Sequence[str]) -> Component[Any]:
-    """A validated component from ``name=...`` and ``key=value`` arguments.
+    """Return a validated component from ``name=...`` and ``key=value`` arguments.
 
     Raises:
-        UserError: everything that is wrong with them, one message each.
+        UserError: with one message for each problem.
     """
     problems = Problems()
     document = apply(parse("{}", "command line"), options, problems)

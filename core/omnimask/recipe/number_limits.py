@@ -1,4 +1,4 @@
-"""Numbers that YAML can write and nothing can compute with."""
+"""Check for numbers that YAML allows but computations don't support."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from omnimask.recipe.document import KeyPath, dotted
 from omnimask.recipe.yaml_text import parse
 
 LARGEST = 2**63
-"""Whole numbers that are counts or sizes are smaller; a seed may be any."""
+"""Upper limit of integers, which are counts or sizes. Seeds are unlimited."""
 LARGEST_FLOAT = 3.4028234663852886e38
-"""Largest number of float32, in which losses and weights are computed."""
+"""Largest number of float32, the dtype of losses and weights."""
 
 
 def check_numbers(recipe: Recipe) -> None:
-    """Refuse whole numbers of 64 bits and more, NaN, infinity, and numbers beyond float32.
+    """Reject integers of 64 bits and more, NaN, infinity, and numbers beyond float32.
 
     Raises:
-        UserError: one message for each key.
+        UserError: with one message for each key.
     """
     problems: list[str] = []
     for path, value in _numbers(parse(recipe.to_yaml(), "recipe").data, ()):

@@ -1,4 +1,4 @@
-"""The sections of recipes that most leave out: labels, further views, passes before the main one, groups of samples."""
+"""Optional sections of recipes: labels, additional views, passes before the main one, groups of samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omnimask.registry import Registry
 from omnimask.registry.signature import Option
 
 MAIN = "main"
-"""Name of the view that the modalities describe, and of the pass over it."""
+"""Name of the view described by the modalities, and of the pass over it."""
 
 _LABEL = (
     Option("field", str | None, None, "field of the data set; default: the label's name"),
@@ -28,13 +28,13 @@ _GROUP = (Option("size", PositiveInt, 1, "consecutive samples that belong togeth
 
 
 class Further:
-    """Resolves the sections of one document.
+    """Resolver of the optional sections of one document.
 
     Args:
         document: with overrides applied.
-        registry: where names are looked up.
+        registry: source of components.
         resolver: of the document.
-        problems: collects what is wrong.
+        problems: collects all problems.
     """
 
     def __init__(self, document: Document, registry: Registry, resolver: Resolver, problems: Problems) -> None:
@@ -42,7 +42,7 @@ class Further:
         self.data: Mapping[str, Any] = document.data
 
     def labels(self) -> dict[str, LabelConfig]:
-        """The labels by name."""
+        """Return the labels by name."""
         found = {name: self._label(name, raw, ("labels", name)) for name, raw in self._section("labels", dict).items()}
         return {name: label for name, label in found.items() if label is not None}
 
@@ -59,7 +59,7 @@ class Further:
         return LabelConfig(name, values["field"] or name, len(names) or classes, tuple(names))
 
     def views(self) -> dict[str, ViewConfig]:
-        """The further views by name."""
+        """Return the additional views by name."""
         found = {name: self._view(name, raw, ("views", name)) for name, raw in self._section("views", dict).items()}
         return {name: view for name, view in found.items() if view is not None}
 
@@ -79,7 +79,7 @@ class Further:
         return None if draw is INVALID else ViewConfig(name, joint, maskers, corruptor, draw)
 
     def _maskers(self, raw: Any, path: KeyPath) -> tuple[Component[Any] | None, dict[str, Component[Any]]]:
-        """A joint masker, or a masker for each modality: one for all of them, or a mapping by name."""
+        """Return a joint masker, or one masker per modality: the same for all, or a mapping by name."""
         known = self._modalities()
         if raw is None:
             return None, {}
@@ -96,7 +96,7 @@ class Further:
         return None, {name: masker for name, masker in found.items() if masker is not None}
 
     def passes(self, views: Mapping[str, ViewConfig], predictors: Sequence[PredictorConfig]) -> tuple[PassConfig, ...]:
-        """The passes before the main one, in order."""
+        """Return the passes before the main one, in order."""
         found: list[PassConfig] = []
         for index, raw in enumerate(self._section("passes", list)):
             part = self._pass(raw, ("passes", index), views, [predictor.label for predictor in predictors])
@@ -121,13 +121,13 @@ class Further:
         return PassConfig(values["name"], values["view"], tuple(values["predictors"] or labels))
 
     def query(self, name: str | None, path: KeyPath) -> None:
-        """Reports a predictor's ``query`` that names no view."""
+        """Report a predictor's ``query`` with an unknown view."""
         section = self.data.get("views")
         if name is not None:
             self._one_of(name, list(section) if isinstance(section, Mapping) else [], path, "view")
 
     def group(self, raw: Any, path: KeyPath) -> GroupConfig | None:
-        """The groups of the order; None where something was reported."""
+        """Return the groups of the order, or None if a problem was reported."""
         if raw is None:
             return GroupConfig()
         given = {key: value for key, value in raw.items() if key != "transform"} if isinstance(raw, Mapping) else raw

@@ -1,4 +1,4 @@
-"""Validates what a recipe gives a component against the component's constructor."""
+"""Validation of a component's options in a recipe against its constructor."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _ON_COMMAND_LINE = {
     "smoke": "--smoke",
 }
 INVALID: Any = object()
-"""What validation returns for a value that it has reported."""
+"""Result of validation for an invalid value that was reported."""
 
 
 class Resolver:
-    """Turns parts of a document into validated values and components, and reports what is wrong.
+    """Resolver of parts of a document into validated values and components. Problems are reported.
 
     Args:
         document: the recipe, overrides applied.
-        registry: where names are looked up.
-        problems: collects what is wrong.
-        forgive_missing: required options that are not given are no problem (data that a smoke run replaces).
-        smoke: required options that are not given take what their class's ``smoke`` says.
+        registry: source of components.
+        problems: collects all problems.
+        forgive_missing: don't report missing required options (data that a smoke run replaces).
+        smoke: take missing required options from ``smoke`` of their class.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Resolver:
         self.forgive_missing, self.smoke = forgive_missing, smoke
 
     def component(self, kind: str, raw: Any, path: KeyPath, *, apart: Sequence[str] = ()) -> Component[Any] | None:
-        """A component from ``{name: ..., ...options}``; None when it was reported.
+        """Resolve a component from ``{name: ..., ...options}``. Return None if a problem was reported.
 
         Args:
-            kind: what it must be.
-            raw: what stands at ``path`` (or a default that stands nowhere).
+            kind: expected kind.
+            raw: value at ``path`` (or a default without a path).
             path: for messages.
-            apart: keys beside ``name`` that are no options of the component and are read by somebody else.
+            apart: keys besides ``name`` that are not options of the component and are read elsewhere.
         """
         if not isinstance(raw, Mapping):
             self.problems.add(self.document, path, f"should be a {_words(kind)} like {{name: {_shown(raw)}}}")
@@ -88,14 +88,14 @@ class Resolver:
     def options(
         self, declared: Mapping[str, Option], raw: Mapping[str, Any], path: KeyPath, owner: str, apart: Sequence[str] = ()
     ) -> dict[str, Any] | None:
-        """Every declared option with its value or default; None when something was reported.
+        """Return every declared option with its value or default, or None if a problem was reported.
 
         Args:
             declared: the options by name.
-            raw: what the recipe gives.
-            path: where it stands.
-            owner: whose options they are, for messages.
-            apart: other keys that are legal here, for hints.
+            raw: values of the recipe.
+            path: of these values.
+            owner: of the options, for messages.
+            apart: other valid keys, for hints.
         """
         before = len(self.problems)
         for key in raw:
@@ -107,7 +107,7 @@ class Resolver:
         return values
 
     def option(self, option: Option, raw: Mapping[str, Any], path: KeyPath, owner: str) -> Any:
-        """One option's value, else its default, else a report."""
+        """Return one option's value or default. Report a missing one."""
         place = (*path, option.name)
         value = raw.get(option.name, UNSET if option.is_required else REQUIRED)
         if value is REQUIRED:
@@ -118,7 +118,10 @@ class Resolver:
         return INVALID if holes else self.value(option, value, place, owner)
 
     def value(self, option: Option, value: Any, path: KeyPath, owner: str) -> Any:
-        """A value that fits the option's annotation, its nested components resolved; else :data:`INVALID`, reported."""
+        """Validate a value against the option's annotation and resolve nested components.
+
+        Report errors and return :data:`INVALID`.
+        """
         model = typing.get_args(option.annotation)[0] if typing.get_origin(option.annotation) is Annotated else option.annotation
         if isinstance(model, type) and issubclass(model, BaseModel) and isinstance(value, Mapping):
             fields = self.options(options_of_model(model), value, path, option.name)
@@ -134,7 +137,7 @@ class Resolver:
         except UserError as error:
             self.problems.add(self.document, path, error.messages[0])
             return INVALID
-        except (OSError, ArithmeticError) as error:  # of a component's own validator
+        except (OSError, ArithmeticError) as error:  # from a component's own validator
             self.problems.add(self.document, path, f"{getattr(error, 'strerror', None) or error} (got {_shown(value)})")
             return INVALID
         return self._nested(validated, value, path)
@@ -185,7 +188,7 @@ class Resolver:
 
 
 def _example(option: Option) -> str:
-    """A word that stands for the option's value in an example: what its description calls the path that it is, or ``VALUE``."""
+    """Return a placeholder for the option's value in an example: the word for its path in the description, or ``VALUE``."""
     named = [word for word in ("FOLDER", "FILE") if re.search(rf"\b{word}\b", option.description, re.IGNORECASE)]
     if len(named) == 1:
         return named[0]
@@ -193,7 +196,7 @@ def _example(option: Option) -> str:
 
 
 def _stand_ins(cls: type, declared: Mapping[str, Option]) -> Mapping[str, Any]:
-    """What a class gives a smoke run for options without a default (a file of its own, say)."""
+    """Return a class's values in smoke runs for options without a default (for example its own file)."""
     smoke: Any = getattr(cls, "smoke", {})
     return (
         {}
@@ -203,7 +206,7 @@ def _stand_ins(cls: type, declared: Mapping[str, Option]) -> Mapping[str, Any]:
 
 
 def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:
-    """The fields of a pydantic model as options, under the names that a recipe writes."""
+    """Return the fields of a pydantic model as options, under their names in recipes."""
     hints = typing.get_type_hints(model, include_extras=True)
     return {
         key: Option(key, hints[name], REQUIRED if field.is_required() else field.get_default(), field.description or "")
@@ -213,7 +216,7 @@ def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:
 
 
 def plain(value: Any) -> Any:
-    """A validated value as what a recipe writes: components as ``{name: ...}``, tuples as lists, paths as text."""
+    """Convert a validated value to recipe data: components to ``{name: ...}``, tuples to lists, paths to strings."""
     if isinstance(value, Component):
         return {"name": value.name, **plain(value.options)}
     if isinstance(value, BaseModel):
@@ -237,7 +240,7 @@ def _holes(value: Any, path: KeyPath) -> typing.Iterator[KeyPath]:
 
 
 def _explained(error: ValidationError, value: Any, path: KeyPath) -> list[tuple[KeyPath, str]]:
-    """Pydantic's errors by place in the recipe; the alternatives of a union are one message."""
+    """Return pydantic's errors by path in the recipe. The alternatives of a union are one message."""
     reasons: dict[KeyPath, list[str]] = {}
     shown: dict[KeyPath, str] = {}
     for item in error.errors(include_url=False):
@@ -256,7 +259,7 @@ def _explained(error: ValidationError, value: Any, path: KeyPath) -> list[tuple[
 
 
 def _comma(shown: str) -> str:
-    """A remedy for ``1,00e-3``."""
+    """Return a hint for a decimal comma, as in ``1,00e-3``."""
     text = shown.strip('"')
     return f"; write {text.replace(',', '.')}, with a point" if re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", text) else ""
 

@@ -1,4 +1,4 @@
-"""``key=value`` arguments of the command line, applied to a recipe before it is validated."""
+"""``key=value`` overrides of the command line, applied to a recipe before validation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from omnimask.recipe.problems import Problems
 from omnimask.recipe.yaml_text import parse_value
 
 SECTIONS = frozenset({"masker", "corruptor", "init", "labels", "views", "passes", "smoke", "data", "encoder", "predictors"})
-"""Keys that may be given at the top of a recipe, though parts of it have some of them too."""
+"""Top-level keys that an override may add, even if nested sections use the same key."""
 _ORDER = 1000
-"""Sorts the command line behind every file."""
+"""Sorts the command line after every file."""
 
 
 def apply(document: Document, overrides: Sequence[str], problems: Problems) -> Document:
-    """The document with ``a.b.c=value`` applied, in turn; the value is read like a recipe's.
+    """Apply ``a.b.c=value`` overrides in order. Values are parsed like a recipe's.
 
-    A number in the path counts in a list, from 0 (``predictors.0.weight=2``). A mapping replaces what was there.
+    A number in the path is a list index, from 0 (``predictors.0.weight=2``). A mapping replaces the previous value.
     """
     for position, text in enumerate(overrides):
         place = Place(f"command line: {text}", order=_ORDER + position)
@@ -41,7 +41,7 @@ def apply(document: Document, overrides: Sequence[str], problems: Problems) -> D
 
 
 def _meant(document: Document, keys: list[str]) -> str | None:
-    """What a key that begins nowhere in the recipe was to be; None where it may be meant as it is."""
+    """Return a suggestion for a key unknown to the recipe, or None if the key may be intended."""
     data = document.data
     if not isinstance(data, dict) or (keys[0] in data and keys[0] != "modalities"):
         return None

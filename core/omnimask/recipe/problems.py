@@ -1,4 +1,4 @@
-"""Collects everything that is wrong with a recipe, so that one run shows all of it."""
+"""Collection of all problems of a recipe, so that one run reports all of them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from omnimask.recipe.document import Document, KeyPath, Place, dotted
 
 
 class Problems:
-    """What is wrong, with its place; :meth:`check` raises it in the order of the lines."""
+    """Problems with their origins. :meth:`check` raises them in line order."""
 
     def __init__(self) -> None:
         self._found: list[tuple[Place, str]] = []
         self._to_give: dict[tuple[Place, str], str] = {}
 
     def add(self, document: Document, path: KeyPath, message: str) -> None:
-        """A problem with the value at ``path``."""
+        """Add a problem with the value at ``path``."""
         self.at(document.place(path), f"{dotted(path)}: {message}" if path else message)
 
     def missing(self, document: Document, path: KeyPath, description: str, *, example: str = "") -> None:
-        """A value at ``path`` that must be given.
+        """Add a missing required value at ``path``.
 
         Args:
             document: the recipe.
             path: of the value.
-            description: says what it is.
-            example: stands for the value in the command that :meth:`check` shows. Empty: it is not shown there.
+            description: of the value.
+            example: placeholder for the value in the command of :meth:`check`. Empty values are omitted there.
         """
         about = f": {description.removesuffix('.')}" if description else ""
         message = f"{dotted(path)} is required{about}"
@@ -40,17 +40,17 @@ class Problems:
         return len(self._found)
 
     def messages(self) -> list[str]:
-        """What was found, without the places."""
+        """Return the messages without their origins."""
         return [message for _, message in self._found]
 
     def check(self, recipe: str = "") -> None:
-        """Raise what was found.
+        """Raise all problems.
 
         Args:
-            recipe: as the command line names it. The last message about a missing value shows the command that gives all of them.
+            recipe: name on the command line. The last message about a missing value shows a command with all of them.
 
         Raises:
-            UserError: anything was found; one message for each problem.
+            UserError: with one message for each problem.
         """
         if self._found:
             found = sorted(self._found, key=lambda item: (item[0].order, item[0].line or 0, item[0].column or 0))

@@ -1,4 +1,4 @@
-"""From a recipe's document to a validated :class:`Recipe`: the keys, their components, and what must hold between them."""
+"""Resolution of a recipe's document into a validated :class:`Recipe`: keys, components, and constraints between them."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ _TRAIN_COMPONENTS = {"optimizer": REQUIRED, "schedule": {"name": "constant"}}
 
 
 def resolve(document: Document, registry: Registry, problems: Problems, *, smoke: bool = False) -> Recipe | None:
-    """The recipe that a document describes; None when problems were reported.
+    """Return the recipe that a document describes, or None if problems were reported.
 
     Args:
         document: with overrides applied.
-        registry: where names are looked up.
-        problems: collects what is wrong.
-        smoke: the tokenizers' embedded data set takes the place of the recipe's.
+        registry: source of components.
+        problems: collects all problems.
+        smoke: replace the recipe's data set with the tokenizers' embedded one.
     """
     return _Recipes(document, registry, problems, smoke).resolve()
 
@@ -107,7 +107,7 @@ class _Recipes:
         return None if raw is None else self.resolver.component(kind, raw, (key,))
 
     def _init(self) -> Component[Any] | None:
-        """What the weights begin with; a smoke run, whose sizes are others, only looks at what is written."""
+        """Return the initializer. In a smoke run, whose sizes differ, it is only validated."""
         raw = self.data.get("init")
         if raw is None:
             return None
@@ -153,7 +153,7 @@ class _Recipes:
         return ModalityConfig(name, tokenizer, field, augment=augment, **parts)
 
     def _field(self, name: str, raw: Mapping[str, Any], path: KeyPath) -> FieldNames:
-        """One field of the data set, or several of them."""
+        """Return the modality's field of the data set, or several of them."""
         option = Option("field", str | tuple[str, ...], name, "field of the data set, or several")
         value = self.resolver.option(option, raw, path, "modalities")
         if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
@@ -174,7 +174,7 @@ class _Recipes:
         return tuple(step for step in steps if step is not None)
 
     def _served(self, raw: Mapping[str, Any], path: KeyPath) -> None:
-        """Exactly one masker and one corruptor serve a modality."""
+        """Check that exactly one masker and one corruptor handle a modality."""
         for key, shared in (("masker", "joint masker"), ("corruptor", "corruptor")):
             own, top = raw.get(key) is not None, self.data.get(key) is not None
             if own and top:
@@ -263,7 +263,7 @@ class _Recipes:
         return None if dataset is None or options is None or group is None else DataConfig(dataset, DataOptions(**options), group)
 
     def _embedded_field(self, modality: ModalityConfig) -> ModalityConfig:
-        """An embedded data set names its fields after modalities, whatever the recipe's own has."""
+        """Set the field to the modality's name, as in all embedded data sets."""
         is_override = self.document.is_override(("modalities", modality.name, "field"))
         return modality if is_override else replace(modality, field=modality.name)
 
@@ -284,8 +284,10 @@ class _Recipes:
         return None if values is None or None in parts.values() else TrainConfig(**values, **parts)
 
     def _with_rate(self, raw: Mapping[str, Any], values: Mapping[str, Any] | None) -> tuple[Any, Mapping[str, Any] | None]:
-        """``train:``, and its ``values``, with one learning rate: of the optimizer's ``lr`` and of ``base_lr``, by which it follows
-        from the batch, the one that was written nearer to the user counts."""
+        """Return ``train:`` and its ``values`` with a single learning rate.
+
+        If both the optimizer's ``lr`` and ``base_lr`` (proportional to the batch) are given, the one of higher precedence counts.
+        """
         optimizer = raw.get("optimizer")
         if raw.get("base_lr") is None or not isinstance(optimizer, Mapping):
             return raw, values

@@ -1,4 +1,4 @@
-"""The recipes that the project and its plugins ship, by ``modality/recipe``."""
+"""Recipes shipped by the project and its plugins, by ``modality/recipe``."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from omnimask.messages.hints import listed, nearest
 from omnimask.registry import SUFFIXES, RecipeFolder, Registry, discover
 
 QUICK_START = "quickstart"
-"""The recipe that a modality's bare name stands for."""
+"""Recipe selected by the name of a modality alone."""
 
 
 def shipped_recipes(registry: Registry | None = None) -> Mapping[str, Path]:
-    """Files of the shipped recipes by name, sorted, without names that two plugins claim and folders that cannot be found."""
+    """Return the files of the shipped recipes, sorted by name, without duplicate names and missing folders."""
     found, _ = _search(registry or discover())
     return {name: paths[0][0] for name, paths in sorted(found.items()) if len(paths) == 1}
 
 
 def find_recipe(name: str, registry: Registry) -> tuple[str, Path]:
-    """Name and file of a recipe.
+    """Return name and file of a recipe.
 
     Args:
-        name: a path (an existing file, or anything that ends in .yaml or .yml), ``modality/recipe``, or ``modality`` for its
-            quick start.
-        registry: whose recipe folders are searched.
+        name: a path (an existing file, or any name ending in .yaml or .yml), ``modality/recipe``, or ``modality`` for its quick
+            start.
+        registry: source of recipe folders.
 
     Raises:
-        UserError: there is no such recipe, or two plugins ship one of that name.
+        UserError: the recipe is missing, or two plugins ship one of this name.
     """
     path = Path(name)
     if path.is_file():
@@ -50,7 +50,7 @@ def find_recipe(name: str, registry: Registry) -> tuple[str, Path]:
 
 
 def _of_folder(path: Path) -> str:
-    """A folder is no recipe: it is a run's, or holds data."""
+    """Return the message for a folder given as a recipe: a run's folder, or a folder of data."""
     if (path / "recipe.yaml").is_file():
         return f"{path} is a folder, and its recipe is {path / 'recipe.yaml'}; a run continues with `omnimask resume {path}`"
     return f"{path} is a folder, and no recipe; where it holds data to train on, `omnimask init {path}` writes a recipe for it"

@@ -1,4 +1,4 @@
-"""Shrinks a resolved recipe, so that it proves its wiring in seconds on embedded data."""
+"""Shrinking of a resolved recipe, to test its wiring in seconds on embedded data."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TRAIN: Mapping[str, Any] = {
     "compile": False,
 }
 MAX_VALIDATION = 64
-"""Held-out samples that one validation of a smoke run uses at most."""
+"""Maximum number of held-out samples in one validation of a smoke run."""
 
 
 def shrink(recipe: Recipe, document: Document, registry: Registry, problems: Problems) -> Recipe:
-    """The recipe with every component reduced as its class's ``smoke`` says, and few, small steps.
+    """Return the recipe with few, small steps and every component reduced by ``smoke`` of its class.
 
-    Numbers become the smaller of the recipe's and the class's; what the command line gave stays as given.
+    Each number becomes the smaller of the recipe's and the class's. Values of the command line stay unchanged.
     """
     return _Shrinker(document, registry, problems).recipe(recipe)
 
@@ -56,7 +56,7 @@ class _Shrinker:
         )
 
     def component(self, component: Component[Any], path: KeyPath) -> Component[Any]:
-        """The component and those nested in it, reduced."""
+        """Reduce the component and nested ones."""
         cls = component.load()
         declared = options_of(cls)
         options = dict(component.options)
@@ -122,7 +122,7 @@ class _Shrinker:
             for name, small in TRAIN.items()
             if not self.document.is_override(("train", name))
         }
-        changed["base_lr"] = None  # the rate stays that of the batch that was shrunk
+        changed["base_lr"] = None  # the rate stays that of the original batch
         for kind in ("optimizer", "schedule"):
             changed[kind] = self.component(getattr(recipe.train, kind), ("train", kind))
         return changed

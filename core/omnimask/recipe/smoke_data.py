@@ -1,4 +1,4 @@
-"""The data of a smoke run: what the recipe or the command line gives for it, else a data set that the tokenizers bring."""
+"""Data of a smoke run: given by the recipe or the command line, else the embedded data set of the tokenizers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from omnimask.recipe.problems import Problems
 
 
 class SmokeData:
-    """Chooses the data set of a document's smoke runs.
+    """Selection of the data set for a document's smoke runs.
 
     Args:
         document: with overrides applied.
         resolver: of the document.
-        problems: collects what is wrong.
+        problems: collects all problems.
     """
 
     def __init__(self, document: Document, resolver: Resolver, problems: Problems) -> None:
         self.document, self.resolver, self.problems = document, resolver, problems
 
     def given(self) -> Component[Any] | None:
-        """The data set of the recipe's ``smoke: {data: ...}``; None where there is none, or something was reported."""
+        """Return the data set of the recipe's ``smoke: {data: ...}``; None if there is none, or a problem was reported."""
         raw = self.document.data.get("smoke")
         if raw is None:
             return None
@@ -37,15 +37,14 @@ class SmokeData:
     def chosen(
         self, modalities: Mapping[str, ModalityConfig], own: Component[Any] | None, apart: Collection[str]
     ) -> Component[Any] | None:
-        """The recipe's own data set, or the embedded one; None where neither can serve, which is reported.
+        """Return the recipe's own data set or the embedded one. Report and return None if neither is suitable.
 
-        The own one is taken where the command line gives it, where it needs no option, and where the tokenizers bring no common
-        one.
+        The own one is used if the command line sets it, if it needs no options, or if the tokenizers have no common embedded one.
 
         Args:
             modalities: resolved.
-            own: the recipe's data set; None where it is incomplete.
-            apart: keys of ``data:`` that are the framework's.
+            own: the recipe's data set; None if it is incomplete.
+            apart: keys of ``data:`` that belong to the framework.
         """
         section = self.document.data.get("data")
         written = section if isinstance(section, Mapping) else {}
@@ -74,6 +73,6 @@ class SmokeData:
 
 
 def _embedded_of(tokenizer: Component[Any]) -> str | None:
-    """What a tokenizer's class says of embedded data: a name, or a function of its options."""
+    """Return the embedded data set of a tokenizer's class: a name, or the result of a function of its options."""
     found: str | Callable[[Mapping[str, Any]], str | None] | None = getattr(tokenizer.cls, "embedded", None)
     return found if found is None or isinstance(found, str) else found(tokenizer.options)

@@ -1,4 +1,4 @@
-"""Validators of constructor options, from their annotations."""
+"""Validators of constructor options, built from their annotations."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from omnimask.registry.signature import Option
 
 
 def validator(option: Option, owner: str) -> TypeAdapter[Any]:
-    """The validator of an option's JSON; what is annotated ``Component[...]`` becomes a component that is not resolved yet.
+    """Return the validator of an option's JSON. Values annotated ``Component[...]`` become unresolved components.
 
     Raises:
-        UserError: no recipe could write a value of this annotation, which is the component's mistake.
+        UserError: the annotation is unsupported in recipes, a mistake of the component.
     """
     try:
         return _adapter(option.annotation)
@@ -45,7 +45,7 @@ _cached_adapter = functools.lru_cache(maxsize=1024)(_make_adapter)
 
 
 def _without_components(annotation: Any) -> Any:
-    """The annotation with every ``Component[...]`` in it replaced by what pydantic can validate."""
+    """Replace every ``Component[...]`` in an annotation by a type that pydantic can validate."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Component or annotation is Component:
         return Annotated[Any, PlainValidator(_unresolved(kind_of(annotation)))]

@@ -1,4 +1,4 @@
-"""YAML text to documents and back, read by the rules of YAML 1.2 [0] and stricter where that catches mistakes.
+"""Conversion between YAML text and documents, by the rules of YAML 1.2 [0], stricter where this catches mistakes.
 
 PyYAML alone reads ``1e-3`` as text, ``no`` as a boolean, ``012`` as 10, ``1:30`` as 90, and lets the last of two equal keys win.
 
@@ -19,7 +19,7 @@ from omnimask.errors import UserError
 from omnimask.recipe.document import Document, KeyPath, Place
 
 UNSET = "???"
-"""The value of a key that must be given by whoever uses the recipe."""
+"""Value of a key that the user of a recipe must set."""
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = (
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def _is_at_unset(self) -> bool:
-        """Whether ``???`` stands here inside ``{}`` or ``[]``, where PyYAML takes a question mark for a complex key."""
+        """Return whether ``???`` follows inside ``{}`` or ``[]``, where PyYAML takes a question mark for a complex key."""
         return bool(self.flow_level) and self.prefix(3) == UNSET and self.peek(3) in "\0 \t\r\n,]}"
 
     def check_key(self) -> bool:
@@ -62,14 +62,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that either rule would read as something else, so that the output means the same to every reader."""
+    """Dumper that quotes text if either PyYAML's rules or these would misread it, so all readers agree on the output."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """PyYAML's other styles lose some of the characters that count as line breaks (U+0085); double quotes escape them."""
+    """Use double quotes for unprintable text. PyYAML's other styles lose some line-break characters (U+0085)."""
     return dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
 
 
@@ -84,13 +84,13 @@ _Dumper.yaml_implicit_resolvers = {
 
 
 def parse(text: str, source: str, order: int = 0, folder: Path | None = None) -> Document:
-    """A document from YAML text.
+    """Parse YAML text into a document.
 
     Args:
         text: one YAML document.
         source: the file's name, for messages.
         order: sorts the messages of several files.
-        folder: of the file, absolute, by which relative paths in it go.
+        folder: of the file, absolute; the base of its relative paths.
 
     Raises:
         UserError: a syntax error, a tag, an alias or a duplicate key, with file, line and column.
@@ -113,10 +113,10 @@ def parse(text: str, source: str, order: int = 0, folder: Path | None = None) ->
 
 
 def parse_value(text: str, place: Place) -> Document:
-    """A value given on the command line, by the same rules; every part of it has the same place.
+    """Parse a value of the command line by the same rules. All of its parts have the same origin.
 
     Raises:
-        UserError: no YAML value.
+        UserError: the text is not valid YAML.
     """
     try:
         document = parse(text, "value")
@@ -126,18 +126,18 @@ def parse_value(text: str, place: Place) -> Document:
 
 
 def dump(data: Any) -> str:
-    """YAML text of plain data, such that :func:`parse` gives equal data."""
+    """Return plain data as YAML text, which :func:`parse` converts back to equal data."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=130)
 
 
 def inline(value: Any) -> str:
-    """A value on one line, as it is written inside a recipe or behind ``key=``."""
+    """Return a value on one line, as written inside a recipe or after ``key=``."""
     text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=1 << 20)
     return text.strip()[1:-1]
 
 
 class _Reader:
-    """Nodes to plain data; keeps the place of every value and collects what is wrong."""
+    """Conversion of nodes to plain data, with the origin of every value and all problems."""
 
     def __init__(self, start: Place) -> None:
         self.start = start
@@ -180,7 +180,7 @@ class _Reader:
                     return {"true": True, "false": False}[text.lower()]
                 case "int":
                     number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-                    str(number)  # Python refuses what has thousands of digits, as it does in decimal notation
+                    str(number)  # Python rejects thousands of digits here, as it does in decimal notation
                     return number
                 case "float":
                     return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))

@@ -1,1 +1,1 @@
-"""Between a recipe and its run: devices, folders, the trainer's parts, resuming, figures. Commands and Python users call this."""
+"""Running of recipes: devices, folders, the trainer's parts, resuming, figures. Used by commands and Python users."""

@@ -1,4 +1,4 @@
-"""What the commands do, as functions, for notebooks and scripts."""
+"""Functions equivalent to the commands, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MIME = {".png": "image/png", ".svg": "image/svg+xml", ".html": "text/html"}
 
 @dataclass(frozen=True)
 class Finished:
-    """A run at its end: its folder, what its ``summary.json`` says, and its figures. A notebook shows the first figure."""
+    """Finished run: its folder, the contents of its ``summary.json``, and its figures. A notebook shows the first figure."""
 
     path: Path
     summary: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Finished:
         return f"{self.path}: {', '.join(parts)}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """What IPython shows: the first figure that it can show, and the text."""
+        """Return the IPython representation: the first displayable figure, and text."""
         bundle = {"text/plain": repr(self)}
         for figure in self.figures:
             kind = _MIME.get(figure.suffix)
@@ -50,20 +50,19 @@ _LOSSES = ("loss", "best_validation_loss")
 
 
 def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str] = (), *, show: bool = True) -> Finished:
-    """Trains a recipe from its beginning; ``omnimask pretrain`` as a function.
+    """Train a recipe from the start; equivalent to ``omnimask pretrain``.
 
-    Processes that ``torchrun`` started train together.
-
-    Interrupting the cell (or Ctrl-C) ends the run after a checkpoint, and :func:`resume` continues it.
+    Processes started by ``torchrun`` train together. Interrupting the cell (or Ctrl-C) ends the run after a checkpoint;
+    :func:`resume` continues it.
 
     Args:
         recipe: a file, a shipped recipe (``image/mae``), a modality for its quick start, or a loaded recipe.
-        run: the run's folder, which must not exist or be empty.
-        changes: ``key=value`` (``["train.steps=100"]``); to a loaded recipe, make them when loading it.
+        run: the run's folder, which must be missing or empty.
+        changes: ``key=value`` (``["train.steps=100"]``); for a loaded recipe, apply them when loading it.
         show: whether progress is shown.
 
     Raises:
-        UserError: something is wrong with the input; nothing was written.
+        UserError: the input is invalid; nothing was written.
         RunStopped: data, numbers, memory or the disk end the run; its last checkpoint is intact.
         Interrupted: a signal ended it, after a checkpoint.
     """
@@ -78,14 +77,14 @@ def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str
 
 
 def resume(run: str | Path, changes: Sequence[str] = (), *, accept_changes: Sequence[str] = (), show: bool = True) -> Finished:
-    """Continues a run exactly where its newest checkpoint is; ``omnimask resume`` as a function.
+    """Continue a run exactly from its newest checkpoint; equivalent to ``omnimask resume``.
 
-    A run that is finished already is returned as it is.
+    A finished run is returned unchanged.
 
     Args:
         run: the run's folder.
-        changes: ``key=value`` for what may change (``["train.steps=200"]``).
-        accept_changes: keys that may differ from the checkpoint although they make it another run (``["source.my_plugin"]``).
+        changes: ``key=value`` for keys that may change (``["train.steps=200"]``).
+        accept_changes: keys allowed to differ from the checkpoint although they make it another run (``["source.my_plugin"]``).
         show: whether progress is shown.
 
     Raises:

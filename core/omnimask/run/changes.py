@@ -1,4 +1,4 @@
-"""Differences between the run that a checkpoint holds and the one that is to continue it: named, refused or accepted, kept."""
+"""Differences between a checkpoint's run and its continuation: reported, refused or accepted, and recorded."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ MAY_CHANGE = (
     "data.cache",
     "data.max_bad",
 )
-"""What a resumed run may do differently: how long, how fast, where; never what it learns from which samples."""
+"""Keys a resumed run may change: length, speed and location, but never data or objective."""
 
 HISTORY = "history.jsonl"
-"""File of a run with one line for each continuation that changed something."""
+"""File of a run with one line for each continuation with changes."""
 NOTHING = "nothing"
-"""Stands for the value of a key that is absent."""
+"""Stands for the value of an absent key."""
 _SOURCE = "source."
 _OWN_SOURCE = f"{_SOURCE}{CORE}"
 
 
 @dataclass(frozen=True)
 class Change:
-    """A key of the recipe, or ``source.<package>``, with its values then and now as a recipe writes them."""
+    """Key of the recipe, or ``source.<package>``, with its old and new values as written in a recipe."""
 
     key: str
     then: str
@@ -72,18 +72,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a continuation does differently, and the keys of it that were accepted knowingly."""
+    """Changes of a continuation, and the explicitly accepted keys among them."""
 
     found: tuple[Change, ...] = ()
     accepted: tuple[str, ...] = ()
 
     def concern(self, prefix: str) -> bool:
-        """Whether anything at or below a key differs."""
+        """Return whether any change is at or below a key."""
         return any(_is_below(change.key, (prefix,)) for change in self.found)
 
 
 def compare(origin: Origin, now: Origin) -> list[Change]:
-    """Every difference, in the order of the recipe; of packages' sources only where both sides know them."""
+    """Return all differences in the order of the recipe. Package sources are compared only if known on both sides."""
     old, new = _flat(origin.recipe), _flat(now.recipe)
     found = [
         Change(key, *(inline(side[key]) if key in side else NOTHING for side in (old, new)))
@@ -100,15 +100,15 @@ def compare(origin: Origin, now: Origin) -> list[Change]:
 
 
 def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
-    """The changes, where each is free, accepted now, or was accepted before.
+    """Return the changes if each is free, accepted now, or was accepted before.
 
     Args:
-        found: what differs from the checkpoint.
-        accept: keys that the user takes knowingly; a key stands for all keys below it.
-        run: the run's folder, whose history holds what was accepted before.
+        found: differences from the checkpoint.
+        accept: keys accepted by the user; a key includes all keys below it.
+        run: the run's folder, whose history contains earlier acceptances.
 
     Raises:
-        UserError: a change is neither; one message for each, with both values.
+        UserError: with one message for each other change, with both values.
     """
     before = _accepted_before(run)
     taken: list[str] = []
@@ -138,15 +138,15 @@ def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
 
 
 def check_edits(found: Sequence[Change], recipe: Path, kept: Path) -> None:
-    """Refuses edits of a run's recipe where trained weights are used.
+    """Reject edits of a run's recipe if trained weights are used.
 
     Args:
-        found: how ``recipe`` differs from what the weights were trained with.
-        recipe: of the run's folder, whose history holds what was accepted when the run was resumed.
-        kept: the recipe that the checkpoint keeps.
+        found: differences between ``recipe`` and the recipe of the weights.
+        recipe: of the run's folder, whose history contains changes accepted when the run was resumed.
+        kept: the recipe in the checkpoint.
 
     Raises:
-        UserError: an edit is neither free nor was it accepted; one message for each, with both values.
+        UserError: with one message for each edit that is neither free nor accepted, with both values.
     """
     before = _accepted_before(recipe.parent)
     edits = [change for change in found if not change.is_free and before.get(change.key) != change.now]
@@ -159,7 +159,7 @@ def check_edits(found: Sequence[Change], recipe: Path, kept: Path) -> None:
 
 
 def remember(run: Path, changes: Changes, *, step: int, attempt: int) -> None:
-    """Appends the changes of a continuation to the run's history. Raises ``OSError``."""
+    """Append the changes of a continuation to the run's history. Raise ``OSError`` if writing fails."""
     if not changes.found:
         return
     line = {
@@ -174,7 +174,7 @@ def remember(run: Path, changes: Changes, *, step: int, attempt: int) -> None:
 
 
 def _accepted_before(run: Path) -> dict[str, str]:
-    """The value of every key that the last continuation to touch it was allowed to take."""
+    """Return the last accepted value of every key."""
     try:
         lines = (run / HISTORY).read_text(encoding="utf-8").splitlines()
         history = [json.loads(line) for line in lines]
@@ -194,7 +194,7 @@ def _is_below(key: str, names: Sequence[str]) -> bool:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether two values mean the same: 1 and 1.0 do, and so do two NaN."""
+    """Return whether two values are equivalent, like 1 and 1.0, or two NaN."""
     if isinstance(one, bool) is isinstance(other, bool) and one == other:
         return True
     return inline(one) == inline(other)
@@ -205,7 +205,7 @@ def _flat(recipe: str) -> Mapping[str, Any]:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Every value that is no mapping, by its dotted path."""
+    """Yield every value that is not a mapping, with its dotted path."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, (*path, key))

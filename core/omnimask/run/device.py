@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""Device of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from omnimask.training.devices.ranks import Ranks
 
 
 def choose_device(name: Device, ranks: Ranks | None = None) -> torch.device:
-    """The device that a recipe's ``device:`` means on this machine; ``auto`` is the first of cuda, mps, cpu that is there.
+    """Return the device for a recipe's ``device:`` on this machine. ``auto`` is the first available one of cuda, mps, cpu.
 
-    Of several ranks each has a CUDA device of its own, and all share the CPU.
+    With several ranks, each has its own CUDA device, and all share the CPU.
 
     Raises:
-        UserError: the device asked for is not there, or there are fewer than ranks on this machine.
+        UserError: the requested device is unavailable, or this machine has fewer devices than ranks.
     """
     ranks = ranks or Ranks()
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

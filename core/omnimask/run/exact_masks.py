@@ -1,4 +1,4 @@
-"""Hiding exactly the tokens that one wants, from a network that was trained with any masker and corruptor. L tokens."""
+"""Hiding of chosen tokens, for a network trained with any masker and corruptor. L tokens."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from omnimask.errors import UserError
 from omnimask.interfaces import Context, Masking, Sample, TokenSpec
 
 MASK = "mask"
-"""The name of the special token that stands for a hidden one."""
+"""Name of the special token that replaces a hidden one."""
 
 
 def exact_corruptor(built: Built) -> SampleCorruptor:
-    """Shows nothing of a hidden token: the mask token instead where answers stand in place, whatever else a recipe's corruptor
-    shows there; where they stand in a query stream, the recipe's own corruptor.
+    """Return a corruptor that shows nothing of hidden tokens.
+
+    If answers are in place, it shows the mask token instead, regardless of the recipe's corruptor. If they are in a query stream,
+    it is the recipe's own corruptor.
 
     Raises:
-        UserError: answers stand in place, and the recipe's corruptor knows no mask token.
+        UserError: answers are in place, and the recipe's corruptor has no mask token.
     """
     recipe, specs = built.recipe, built.specs
     own = next(iter(built.validation.views.values())).corruptor
@@ -45,8 +47,7 @@ def exact_corruptor(built: Built) -> SampleCorruptor:
 
 
 class ShownMasks:
-    """A masker that hides the tokens in whose place a sample shows the tokenizer's own mask token, asks for them, and for nothing
-    else."""
+    """Masker that hides exactly the tokens shown as the tokenizer's own mask token, and makes them the targets."""
 
     def __init__(self, specs: Mapping[str, TokenSpec]) -> None:
         self.specs = specs
@@ -62,12 +63,12 @@ class ShownMasks:
 
 
 def shows_masks(sample: Sample, specs: Mapping[str, TokenSpec]) -> bool:
-    """Whether a sample shows the tokenizer's own mask token anywhere."""
+    """Return whether a sample shows the tokenizer's own mask token anywhere."""
     return any(np.asarray(masking.is_target).any() for masking in ShownMasks(specs)(sample).values())
 
 
 def with_shown_masks(built: Built, pipeline: Pipeline) -> Pipeline:
-    """The pipeline with the masks that its samples show instead of the recipe's.
+    """Replace the recipe's masks of a pipeline by those shown in its samples.
 
     Raises:
         UserError: see :func:`exact_corruptor`.

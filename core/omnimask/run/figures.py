@@ -1,4 +1,4 @@
-"""Pictures (or whatever a modality's renderer makes) of what a trained model fills in."""
+"""Figures of a trained model's reconstructions, drawn by the modalities' renderers."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from omnimask.report.reconstruct import reconstruct
 from omnimask.training.devices.precision import Precision
 
 COUNT = 6
-"""Samples in a figure, unless more are asked for."""
+"""Default number of samples in a figure."""
 _LOOKED_AT = 20
-"""So many samples for each one in a figure are looked at for their labels."""
+"""Number of samples to examine for labels, per sample in a figure."""
 
 
 def load_renderers(recipe: Recipe) -> dict[str, type[Renderer]]:
-    """The renderer that each modality's tokenizer names; modalities without one are left out.
+    """Return the renderer of each modality's tokenizer, without modalities lacking one.
 
     Raises:
-        UserError: a renderer is not installed, or an optional dependency of it.
+        UserError: a renderer or an optional dependency of it is not installed.
     """
     names = {name: config.tokenizer.load().renderer for name, config in recipe.modalities.items()}
     return {name: discover().load("renderer", renderer) for name, renderer in names.items() if renderer is not None}
 
 
 def held_out_samples(built: Built, count: int) -> list[Sample]:
-    """Readable held-out samples with the masks of validation; training samples where none are held out.
+    """Return readable held-out samples, with validation's masks, or training samples if none are held out.
 
     See :func:`varied_samples` for their order.
     """
@@ -47,19 +47,21 @@ def held_out_samples(built: Built, count: int) -> list[Sample]:
 
 
 def varied_samples(built: Built, indices: NDArray[np.int64], count: int) -> list[Sample]:
-    """Readable ones of these samples with the masks of validation, in an order of their keys' digests, which depends on no folder,
-    one of each label before the second of any."""
+    """Return readable samples among ``indices``, with validation's masks.
+
+    Their order follows the digests of their keys, independent of the folder, with one of each label before the second of any.
+    """
     ordered = by_label(built.dataset, by_key(built.dataset, indices.tolist()), count)
     return read_samples(built.validation, [Place(0, 0, index, 0.0) for index in ordered], count)
 
 
 def by_key(dataset: Dataset, indices: Sequence[int]) -> list[int]:
-    """Indices in the order of their keys' digests."""
+    """Sort indices by the digests of their keys."""
     return sorted(indices, key=lambda index: blake2b(dataset.key(index).encode("utf-8", "surrogateescape"), digest_size=8).digest())
 
 
 def by_label(dataset: Dataset, indices: Sequence[int], count: int) -> list[int]:
-    """Indices with one of each label first, where samples have labels; only the first few dozen are looked at."""
+    """Sort indices with one sample of each label first, if there are labels. Only the first few dozen are examined."""
     seen: dict[str, int] = {}
     ranked: list[tuple[int, int]] = []
     looked_at = indices[: _LOOKED_AT * count]
@@ -76,10 +78,10 @@ def by_label(dataset: Dataset, indices: Sequence[int], count: int) -> list[int]:
 
 
 def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> list[Sample]:
-    """Up to ``count`` samples that can be read.
+    """Return up to ``count`` readable samples.
 
     Raises:
-        UserError: none can.
+        UserError: none is readable.
     """
     samples: list[Sample] = []
     reason = "there are none"
@@ -98,23 +100,24 @@ def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> lis
 def fill_in(
     built: Built, samples: Sequence[Sample], precision: Precision, pipeline: Pipeline | None = None
 ) -> dict[str, list[Reconstruction]]:
-    """What the model, with the weights it holds, fills into the samples, by modality; ``pipeline`` masks them, that of validation
-    if None.
+    """Return the model's reconstructions of the samples by modality, with its current weights.
+
+    ``pipeline`` masks the samples; the default is the validation pipeline.
 
     Raises:
-        RunStopped: a masker or a corruptor refuses a sample.
+        RunStopped: a masker or a corruptor rejects a sample.
     """
     batch: MaskedBatch = (pipeline or built.validation).pack(samples)
     return reconstruct(built.model, samples, batch, built.tokenizers, built.specs, precision)
 
 
 def render(recipe: Recipe, found: Mapping[str, Sequence[Reconstruction]], path: Path, *, title: str = "") -> list[Path]:
-    """Draws every modality that has a renderer, and returns the files.
+    """Draw every modality with a renderer, and return the files.
 
     Args:
-        recipe: whose tokenizers name the renderers.
+        recipe: its tokenizers name the renderers.
         found: by modality.
-        path: of the file; its ending is the renderer's. Where there are several modalities, their names are appended.
+        path: of the file; its suffix is the renderer's. With several modalities, their names are appended.
         title: above the drawing.
 
     Raises:
@@ -134,7 +137,7 @@ def render(recipe: Recipe, found: Mapping[str, Sequence[Reconstruction]], path: 
 
 
 def draw_run(built: Built, precision: Precision, path: Path, *, count: int = COUNT, title: str = "") -> list[Path]:
-    """Held-out samples filled in by the model with the weights it holds; no files where no modality has a renderer."""
+    """Draw held-out samples reconstructed with the model's current weights. Return no files if no modality has a renderer."""
     if not load_renderers(built.recipe):
         return []
     found = fill_in(built, held_out_samples(built, count), precision)

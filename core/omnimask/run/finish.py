@@ -1,4 +1,4 @@
-"""Trains a run to its end and leaves its figures."""
+"""Training of a run to its end, with its figures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FIGURE = "reconstructions"
 
 
 def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
-    """Trains to the last step, then draws ``figures/reconstructions`` from the best checkpoint (rank 0); returns the summary.
+    """Train to the last step, draw ``figures/reconstructions`` from the best checkpoint (rank 0), and return the summary.
 
     Raises:
-        RunStopped: data, numbers or the disk end the run.
+        RunStopped: data, non-finite numbers or the disk end the run.
         Interrupted: a signal or the deadline ended it, after a checkpoint.
     """
     summary = run.trainer.fit(deadline)
@@ -35,7 +35,7 @@ def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
 
 
 def draw(run: Run) -> None:
-    """Draws the figure of a finished run; a failure is a warning. Afterwards the model holds the best checkpoint's weights."""
+    """Draw the figure of a finished run. A failure is a warning. Afterwards the model has the best checkpoint's weights."""
     try:
         _draw(run)
     except Exception as error:

@@ -1,7 +1,7 @@
-"""Starts the processes of a run on one machine, in torchrun's terms, and ends with what they came to. Imports no torch.
+"""Launcher for the processes of a run on one machine, compatible with torchrun. Imports no torch.
 
-Each finds its number and the others in the variables that ``torchrun`` sets. Signals are passed on, so that a run ends after a
-checkpoint however long that takes. docs/decisions/0016 says why this is not ``torchrun`` itself.
+Each process finds its rank and the others in the variables of ``torchrun``. Signals are forwarded, so a run ends after a
+checkpoint, however long this takes. docs/decisions/0016 explains why this is not ``torchrun`` itself.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from types import FrameType
 from typing import Any
 
 GRACE = 20.0
-"""Seconds in which the others end by themselves when one has failed."""
+"""Seconds for the other processes to end by themselves after one has failed."""
 _PERIOD = 0.05
 _PIPE = "OMNIMASK_LAUNCHER"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
-    """Runs ``omnimask`` with the same arguments in ``count`` processes, and returns the exit code that stands for all.
+    """Run ``omnimask`` with the same arguments in ``count`` processes, and return a common exit code.
 
-    A failure of one ends the others: its code counts. One that a signal killed is named, and the code is 1.
+    A failure of one process ends the others, and its code is returned. If a signal killed it, it is named, and the code is 1.
     """
     return _Launcher(arguments, count).run()
 
@@ -42,13 +42,13 @@ class _Launcher:
 
     def run(self) -> int:
         previous: dict[int, Any] = {}
-        reading, writing = os.pipe()  # closes when this process ends, however it does
+        reading, writing = os.pipe()  # closes when this process ends, in any way
         try:
             if threading.current_thread() is threading.main_thread():
                 previous = {number: signal.signal(number, self._pass_on) for number in SIGNALS}
             port = free_port()
             for rank in range(self.count):
-                # sessions of their own: a terminal's Ctrl-C comes here alone, and reaches each of them once
+                # separate sessions: a terminal's Ctrl-C reaches this process alone, which forwards it once
                 environment = {**surroundings(), **variables(rank, self.count, port), _PIPE: str(reading)}
                 self.children.append(
                     subprocess.Popen(
@@ -86,17 +86,17 @@ class _Launcher:
         return self._verdict(ended)
 
     def _is_failure(self, code: int) -> bool:
-        """Whether the others cannot go on: they may be writing a checkpoint when a run is interrupted or done."""
+        """Return whether the others must end. Otherwise they may be writing a checkpoint after an interruption or at the end."""
         return code < 0 or code in (1, 2, 70)
 
     def _verdict(self, ended: Mapping[int, int]) -> int:
         killed = {rank: -code for rank, code in ended.items() if code < 0}
         agreed = [code for code in ended.values() if code >= 0]
         if agreed and set(killed.values()) <= {signal.SIGABRT} and not set(agreed) & {1, 70}:
-            # all came to this end together; torch sometimes aborts a process that takes leave ("terminate called without ...")
+            # all ended together; torch sometimes aborts a process at its exit ("terminate called without ...")
             return next((code for code in agreed if code), 0)
         if killed and self.received is not None and all(number == self.received for number in killed.values()):
-            return 128 + self.received  # they were told to end before they could answer signals
+            return 128 + self.received  # they were signalled before their handlers were installed
         for rank, number in killed.items():
             print(f"error: {_died(rank, number, self.count)}", file=sys.stderr, flush=True)
         if killed:
@@ -121,7 +121,7 @@ def _died(rank: int, number: int, count: int) -> str:
 
 
 def variables(rank: int, count: int, port: int) -> dict[str, str]:
-    """What ``torchrun`` tells a process of a single machine."""
+    """Return the variables set by ``torchrun`` for a process on a single machine."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -133,19 +133,19 @@ def variables(rank: int, count: int, port: int) -> dict[str, str]:
 
 
 def surroundings() -> dict[str, str]:
-    """The environment, without torch's own warnings about a peer that is gone, unless it asks for them; the run says so itself."""
+    """Return the environment. By default it disables torch's own warnings about lost peers, which the run reports itself."""
     return {"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ}
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """Return an unused port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
 
 
 def watch_launcher() -> None:
-    """In a process that :func:`launch` started: asks it to end after a checkpoint if the launcher is gone."""
+    """Watch the launcher from a process started by :func:`launch`, and end this one after a checkpoint if the launcher is gone."""
     descriptor = os.environ.get(_PIPE)
     if descriptor is not None:
         threading.Thread(target=_end_with, args=(int(descriptor),), daemon=True).start()

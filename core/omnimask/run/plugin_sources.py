@@ -1,4 +1,4 @@
-"""The code that a run depends on: plugins in use, their versions, and a digest of their source files."""
+"""Code dependencies of a run: plugins in use, their versions, and a digest of their source files."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from omnimask.registry import Plugin, Registry, discover
 from omnimask.registry.hooks import RUN_TIME
 
 CORE = "omnimask"
-"""The framework's own package."""
+"""Package of the framework."""
 
 
 def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
-    """Version by name of every distribution whose components take part, or whose hooks are called; files have none."""
+    """Return the version by name of every distribution whose components or hooks are used, without plugin files."""
     plugins = [plugin for plugin, _ in _used(recipe, registry or discover()) if plugin.file is None]
     return {plugin.distribution: plugin.version for plugin in sorted(plugins, key=lambda plugin: plugin.distribution)}
 
 
 def source_digests(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
-    """Digest by package of the Python files of every plugin that takes part in a run; a package without files is left out."""
+    """Return a digest by package of the Python files of every plugin used in a run, without packages lacking files."""
     packages = {_package(module) for _, module in _used(recipe, registry or discover())} | {CORE}
     digests = {package: digest_of(package) for package in sorted(packages)}
     return {package: digest for package, digest in digests.items() if digest is not None}
 
 
 def components_by_distribution(recipe: Recipe, registry: Registry | None = None) -> dict[str, list[str]]:
-    """Kinds and names of a recipe's components (``masker waves.window``) by the distribution that brings them."""
+    """Return kinds and names of a recipe's components (``masker waves.window``) by distribution."""
     registry = registry or discover()
     found: dict[str, set[str]] = {}
     for component in components_of(recipe):
@@ -45,7 +45,7 @@ def components_by_distribution(recipe: Recipe, registry: Registry | None = None)
 
 
 def missing_plugins(environment: Mapping[str, Any]) -> list[str]:
-    """For each distribution in a run's ``environment.json`` that is not installed: its version, what it brought, the remedy."""
+    """Return a message for each missing distribution of a run's ``environment.json``: version, components, and remedy."""
     versions, brought = environment.get("plugins", {}), environment.get("components", {})
     told: list[str] = []
     for name, version in versions.items() if isinstance(versions, Mapping) else ():
@@ -61,7 +61,7 @@ def missing_plugins(environment: Mapping[str, Any]) -> list[str]:
 
 
 def digest_of(package: str) -> str | None:
-    """Digest of a package's Python files, names included; of a single module's file; None where there are none."""
+    """Return the digest of a package's Python files with their names, or of a module's file; None if there are none."""
     files = list(_files(package))
     if not files:
         return None
@@ -73,7 +73,7 @@ def digest_of(package: str) -> str | None:
 
 
 def components_of(value: Any) -> Iterator[Component[Any]]:
-    """Every component in a recipe (or a part of one), nested ones included."""
+    """Yield every component in a recipe (or a part of one), including nested ones."""
     if isinstance(value, Component):
         yield value
         yield from components_of(value.options)
@@ -88,7 +88,7 @@ def components_of(value: Any) -> Iterator[Component[Any]]:
 
 
 def _used(recipe: Recipe, registry: Registry) -> Iterator[tuple[Plugin, str]]:
-    """Plugins in use, each with a module of its code: that which registers, that of a component's class, that of its hooks."""
+    """Yield the plugins in use, each with a module of its code: its registration, a component's class, or its hooks."""
     for component in components_of(recipe):
         entry = registry.entry(component.kind, component.name)
         reference = entry.reference
@@ -100,7 +100,7 @@ def _used(recipe: Recipe, registry: Registry) -> Iterator[tuple[Plugin, str]]:
 
 @functools.cache
 def _package(module: str) -> str:
-    """The outermost package of a module that has files of its own: a namespace package belongs to several distributions."""
+    """Return a module's outermost package with files of its own, since several distributions may share a namespace package."""
     parts = module.split(".")
     for depth in range(1, len(parts)):
         spec = find_spec(".".join(parts[:depth]))
@@ -110,7 +110,7 @@ def _package(module: str) -> str:
 
 
 def _files(package: str) -> Iterator[tuple[str, Path]]:
-    """The Python files of a package with their names in it, in order."""
+    """Yield the Python files of a package with their relative names, in order."""
     spec = find_spec(package)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return

@@ -1,4 +1,4 @@
-"""Makes a run's parts from its recipe; everything that can be wrong with the input is found here, before anything is written."""
+"""Construction of a run's parts from its recipe. All input is validated here, before anything is written."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from omnimask.training.validation import Scored
 logger = logging.getLogger(__name__)
 
 _TRIED = 100
-"""So many samples are tried, until one can be read, before a run begins."""
+"""Maximum number of samples to try, until one is readable, before a run starts."""
 _SPOILT = 4
-"""So many samples that augmentation makes unusable, and no other before, refuse a run."""
+"""Number of samples spoiled by augmentation, without a usable one before, after which a run is refused."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is ready to train: its model and data, its folder, the trainer that joins them, and its origin."""
+    """Run ready to train: its model and data, folder, trainer and origin."""
 
     built: Built
     directory: RunDirectory
@@ -59,16 +59,16 @@ class Run:
 
 
 def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool = True) -> Run:
-    """Builds everything that a recipe needs to train in a folder, and writes nothing. Sets the number of torch's threads.
+    """Build all parts of a run without writing anything. Sets the number of torch's threads.
 
     Args:
         recipe: resolved.
         path: the run directory, existing or not.
         show: whether training shows its progress on stderr.
-        initialise: whether the weights come from the recipe's ``init``, if it has one; not where a checkpoint follows.
+        initialise: whether to apply the recipe's ``init``, if any; unnecessary before loading a checkpoint.
 
     Raises:
-        UserError: the parts do not fit, the data are not there or cannot be read, the device is absent.
+        UserError: the parts do not fit, the data are missing or unreadable, or the device is unavailable.
     """
     ranks, directory = current(), RunDirectory(path)
     with ranks.together():
@@ -113,7 +113,7 @@ def _tell_rate(train: TrainConfig) -> None:
 
 
 def _threads(directory: RunDirectory) -> int | None:
-    """The number of threads that a run began with; None for a run that has not begun."""
+    """Return the number of threads at the start of a run; None for a new run."""
     try:
         return int(json.loads(directory.environment.read_text(encoding="utf-8"))["threads"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -121,10 +121,10 @@ def _threads(directory: RunDirectory) -> int | None:
 
 
 def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
-    """A new run: checks all of its input, then makes its folder with ``recipe.yaml`` and ``environment.json``.
+    """Create a new run: validate all of its input, then create its folder with ``recipe.yaml`` and ``environment.json``.
 
     Raises:
-        UserError: something is wrong with the input, or the folder is not empty; nothing was written.
+        UserError: the input is invalid, or the folder is not empty; nothing was written.
         RunStopped: the folder cannot be written.
     """
     ranks = current()
@@ -141,10 +141,10 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
 
 
 def first_sample(built: Built) -> Sample:
-    """The first training sample that can be read.
+    """Return the first readable training sample.
 
     Raises:
-        UserError: of the first hundred, none can be.
+        UserError: none of the first hundred is readable.
     """
     reasons: list[str] = []
     tried = built.train_indices[:_TRIED].tolist()
@@ -159,7 +159,7 @@ def first_sample(built: Built) -> Sample:
 
 
 def _fields_hint(built: Built) -> str:
-    """What to write where a sample has none of the fields that a modality is read from."""
+    """Return the override to write if samples have none of the fields of a modality."""
     dataset = built.dataset.dataset if isinstance(built.dataset, Parts) else built.dataset
     try:
         known = sorted(dataset[0])
@@ -171,7 +171,7 @@ def _fields_hint(built: Built) -> str:
 
 
 def longest_sample(built: Built) -> list[Sample]:
-    """The longest sample, where lengths differ and it can be read."""
+    """Return the longest sample, if lengths differ and it is readable."""
     counts = built.counts
     if isinstance(counts, int) or not len(counts):
         return []
@@ -183,10 +183,10 @@ def longest_sample(built: Built) -> list[Sample]:
 
 
 def check_data(built: Built, world: int = 1) -> None:
-    """Reads, masks and packs one sample, and knows how many tokens every sample has.
+    """Read, mask and pack one sample, and determine the token counts.
 
     Raises:
-        UserError: no sample can be read, or its tokens cannot be masked as the recipe says, or a step may have nothing for one of
+        UserError: no sample is readable, its tokens cannot be masked as in the recipe, or a step may have no samples for one of
             ``world`` ranks.
     """
     sample = first_sample(built)
@@ -204,12 +204,12 @@ def check_data(built: Built, world: int = 1) -> None:
 
 @torch.no_grad()
 def check_model(built: Built) -> None:
-    """Passes two samples through the model on the host: the first, and one that is as long as any.
+    """Pass two samples through the model on the host: the first, and one of maximum length.
 
-    Parts that do not fit each other, and tables that are too short, are found so before a run begins.
+    This detects mismatched parts and tables that are too short before a run starts.
 
     Raises:
-        UserError: a part refuses what another gives it.
+        UserError: a part rejects the output of another.
     """
     _check_training_sample(built)
     model = built.model
@@ -230,9 +230,10 @@ def check_model(built: Built) -> None:
 
 
 def _check_training_sample(built: Built) -> None:
-    """Makes a sample as training does, with augmentation; unreadable ones are counted while the run goes on.
+    """Create a training sample with augmentation. Unreadable ones are only counted, during the run.
 
-    What reaches beyond numbers or memory is an option out of range, and so is an augmentation that spoils sample after sample.
+    Numeric overflow or running out of memory means an option is out of range. An augmentation that spoils sample after sample is
+    also an error.
     """
     spoilt: list[str] = []
     for index in built.train_indices[:_TRIED].tolist():
@@ -261,12 +262,12 @@ def _can_be_read(built: Built, place: Place) -> bool:
 
 
 def data_record(built: Built) -> dict[str, Any]:
-    """What ``environment.json`` keeps under ``data``, so that a resume on other data is refused."""
+    """Return the ``data`` entry of ``environment.json``, used to refuse a resume on other data."""
     return {"fingerprint": built.dataset.fingerprint(), "format": FINGERPRINT_FORMAT, "samples": len(built.dataset)}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """The data's paths no longer depend on the working directory, from which a later command may not be called."""
+    """Make the data's paths absolute, so later commands can run from another working directory."""
     dataset = recipe.data.dataset
     options = {name: value.expanduser().absolute() if isinstance(value, Path) else value for name, value in dataset.options.items()}
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, dataset=dataclasses.replace(dataset, options=options)))

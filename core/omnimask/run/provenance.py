@@ -1,4 +1,4 @@
-"""The recipe and the plugins' source that a checkpoint was made with, kept beside its weights."""
+"""Recipe and plugin sources of a checkpoint, stored with its weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SOURCES = "sources.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """``recipe`` is the text with all defaults written out; ``sources`` the digests of the plugins' packages.
+    """Origin of a run. ``recipe`` is the text with all defaults; ``sources`` are the digests of the plugins' packages.
 
-    ``is_complete`` is False where an earlier version wrote the run and kept neither.
+    ``is_complete`` is False if an earlier version, which stored neither, wrote the run.
     """
 
     recipe: str
@@ -29,25 +29,25 @@ class Origin:
     is_complete: bool = True
 
     def files(self) -> dict[str, bytes]:
-        """Contents by name of the files that every checkpoint carries."""
+        """Return the contents by name of the files in every checkpoint."""
         return {RECIPE: self.recipe.encode(), SOURCES: (json.dumps(self.sources, indent=2) + "\n").encode()}
 
     def record(self) -> dict[str, Any]:
-        """What ``environment.json`` keeps until there is a checkpoint."""
+        """Return the content of ``environment.json`` for the time before the first checkpoint."""
         return {"recipe": self.recipe, "sources": dict(self.sources)}
 
 
 def origin_of(recipe: Recipe) -> Origin:
-    """What a run of a recipe is made of now."""
+    """Return the current origin of a recipe."""
     return Origin(recipe.to_yaml(), source_digests(recipe))
 
 
 def read_origin(checkpoint: Path | None, directory: RunDirectory) -> Origin:
-    """What a checkpoint was made with; without a checkpoint, what the run began with.
+    """Read the origin of a checkpoint; without a checkpoint, the origin at the start of the run.
 
     Args:
-        checkpoint: verified; None where the run was stopped before its first.
-        directory: the run's; its ``recipe.yaml`` stands in where nothing was kept.
+        checkpoint: verified; None if the run was stopped before its first.
+        directory: the run's; its ``recipe.yaml`` is the fallback.
     """
     try:
         if checkpoint is not None:

@@ -1,4 +1,4 @@
-"""Runs that can be trained and are hardly meant: too few samples, too many epochs, a warm-up that fills the run."""
+"""Warnings about valid but probably unintended runs: too few samples, too many epochs, a warm-up longer than half of the run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from omnimask.training.validation_cost import cost_share, share_of
 FEWEST_SAMPLES = 20
 MOST_EPOCHS = 1_000
 MOST_VALIDATING = 0.25
-"""Beyond these a run is odd; the last is the share of its work that validations take."""
+"""Limits beyond which a run is unusual. The last one is the share of its work spent on validations."""
 
 
 def oddities(built: Built) -> Iterator[str]:
-    """A sentence for each, with the key to change."""
+    """Yield a sentence for each warning, with the key to change."""
     train, number = built.recipe.train, len(built.train_indices)
     if number < FEWEST_SAMPLES:
         yield f"there are {number} samples to train on; a model learns so few by heart"

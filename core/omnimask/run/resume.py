@@ -1,4 +1,4 @@
-"""Continues a run: reads its recipe, applies the changes that leave its meaning alone, and takes up its newest checkpoint."""
+"""Resuming of runs: reads the recipe, applies allowed changes, and restores the newest checkpoint."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
-    """A new run, or the one that the folder holds already: a command that may be given again and again.
+    """Start a new run, or reopen the one in the folder, so a command can be repeated.
 
     Raises:
-        UserError: what :func:`start` and :func:`reopen` refuse, among it a recipe that is no longer that of the run.
+        UserError: as in :func:`start` and :func:`reopen`, including a recipe other than that of the run.
         RunStopped: the folder cannot be written.
     """
     if not current().first(RunDirectory(path).recipe.is_file):
@@ -39,26 +39,26 @@ def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
 
 
 def reopen(path: Path, changes: Sequence[str] = (), accept: Sequence[str] = (), *, show: bool = True) -> Run:
-    """A run that continues from its newest intact checkpoint when its trainer's ``fit`` is called.
+    """Return a run that continues from its newest intact checkpoint when its trainer's ``fit`` is called.
 
-    Everything that could make it another run is compared with what the checkpoint was made with: each key of the recipe, as the
-    file, ``changes`` and today's defaults give it, and the source of the plugins in use. The folder stays as it is until the first
-    step is taken. A run that was stopped before its first checkpoint begins anew, which loses nothing but time.
+    Everything that defines the run is compared with the checkpoint: each key of the recipe, from the file, ``changes``
+    and current defaults, and the source of the plugins in use. The folder stays unchanged until the first step. A run stopped
+    before its first checkpoint starts anew, which costs only time.
 
     Args:
         path: the run's folder.
         changes: ``key=value``.
-        accept: keys that may differ although they make it another run; ``source.<package>`` for a plugin's code.
+        accept: keys allowed to differ although they make it another run; ``source.<package>`` for a plugin's code.
         show: whether progress is shown.
 
     Raises:
-        UserError: there is nothing to continue, something differs that was not accepted, or the data are not those of the run.
+        UserError: there is nothing to continue, an unaccepted difference exists, or the data are not those of the run.
     """
     return _reopen(path, lambda: load_run(path, changes), accept, show=show)
 
 
 def _reopen(path: Path, load: Callable[[], Recipe], accept: Sequence[str], *, show: bool) -> Run:
-    """``load`` gives the recipe that the run is to have."""
+    """Reopen a run; ``load`` returns its new recipe."""
     ranks, directory = current(), RunDirectory(path)
     with ranks.together():
         recipe = load()
@@ -82,7 +82,7 @@ def _reopen(path: Path, load: Callable[[], Recipe], accept: Sequence[str], *, sh
 
 
 def _concern_rate(found: Changes, recipe: Recipe) -> bool:
-    """Whether changes reach the optimizer's options, among them a rate that follows from the batch."""
+    """Return whether changes affect the optimizer's options, including a rate computed from the batch."""
     keys = ("train.optimizer", "train.base_lr", *(() if recipe.train.base_lr is None else ("train.batch_tokens",)))
     return any(found.concern(key) for key in keys)
 
@@ -105,7 +105,7 @@ def _compared(origin: Origin, recipe: Recipe, written: Path, accept: Sequence[st
 
 
 def is_finished(run: Run) -> bool:
-    """Whether nothing is left to do: all steps are taken, or ``train.patience`` is used up, and the summary says so."""
+    """Return whether the run is complete: all steps are taken or ``train.patience`` is exhausted, according to the summary too."""
     try:
         summary = json.loads(run.directory.summary.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -114,7 +114,7 @@ def is_finished(run: Run) -> bool:
 
 
 def check_fingerprint(directory: RunDirectory, built: Built) -> None:
-    """Refuses data that are not those that the run began with.
+    """Reject data other than those at the start of the run.
 
     Raises:
         UserError: they differ.
@@ -137,7 +137,7 @@ def check_fingerprint(directory: RunDirectory, built: Built) -> None:
 
 
 def _check_checkpoints(origin: Origin, directory: RunDirectory) -> None:
-    """Raises if the run went past its first checkpoint, and there is none any more."""
+    """Raise ``UserError`` if the run went past its first checkpoint and has none left."""
     if not directory.metrics.exists():
         return
     last = max((line["step"] for line in read_metrics(directory.metrics)), default=0)
@@ -147,7 +147,7 @@ def _check_checkpoints(origin: Origin, directory: RunDirectory) -> None:
 
 
 def _adopt(run: Run, found: Changes) -> None:
-    """Writes the changes down: the next resume begins with them. The former recipe stays in ``logs/``."""
+    """Record the changes, so the next resume starts with them. The former recipe stays in ``logs/``."""
     directory, progress = run.directory, run.trainer.progress
     kept = directory.logs / f"recipe-until-step-{progress.step:08d}.yaml"
     with files.writing(directory.recipe, directory.path):

@@ -1,4 +1,4 @@
-"""Asks every installed suggester for a recipe for a folder or a file of the user's."""
+"""Recipe suggestions for a user's folder or file, from all installed suggesters."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from omnimask.registry import Registry, discover
 
 
 def suggest(folder: Path, registry: Registry | None = None) -> list[Suggestion]:
-    """Suggestions for a folder or a single file, the one that understands most files first.
+    """Return suggestions for a folder or a single file, the one that covers most files first.
 
     Args:
         folder: of the user's, or a file.
-        registry: whose suggesters are asked; default: what is installed.
+        registry: source of suggesters; the default is the installed ones.
 
     Raises:
-        UserError: there is nothing of that name, the folder is empty, or no suggester understands its files.
+        UserError: the path is missing, the folder is empty, or no suggester supports its files.
     """
     folder = folder.expanduser().absolute()
     registry = registry or discover()
@@ -75,7 +75,7 @@ def _nothing(folder: Path, names: list[str], registry: Registry) -> str:
 
 
 def _held(folder: Path) -> str:
-    """What kind of model a folder says that it holds, for a message."""
+    """Return a note with the type of the model in a folder, for a message."""
     try:
         kind = model_type(folder)
     except ValueError:

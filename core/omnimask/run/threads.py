@@ -1,4 +1,4 @@
-"""How many threads torch computes with on the host, and how they wait for each other. Imports no torch before it must."""
+"""Number of host threads for torch, and their waiting policy. Imports torch only when necessary."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Literal
 logger = logging.getLogger(__name__)
 
 SPINS = 10_000
-"""Turns of a waiting thread before it sleeps, in GNU's OpenMP, which torch's Linux builds use; its own default is 300,000."""
+"""Spins of a waiting thread before it sleeps, in GNU's OpenMP (used by torch's Linux builds), whose own default is 300,000."""
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Control group, version 2: microseconds of processor time that a period grants (or ``max``), and the period."""
+"""Control group, version 2: microseconds of processor time granted per period (or ``max``), and the period."""
 
 
 def usable_cores() -> int:
-    """Processors that this process may use: by its affinity, and by the quota of its control group."""
+    """Return the processors available to this process, by its affinity and its control group's quota."""
     try:
         allowed = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
@@ -25,21 +25,21 @@ def usable_cores() -> int:
     try:
         granted, period = _QUOTA.read_text().split()
         allowed = min(allowed, max(1, math.ceil(int(granted) / int(period))))
-    except (OSError, ValueError):  # no such file, or no limit
+    except (OSError, ValueError):  # the file is missing, or there is no limit
         pass
     return max(1, allowed)
 
 
 def choose_threads(wanted: int | Literal["auto"], workers: int, recorded: int | None = None) -> int:
-    """Threads for one process of a run.
+    """Return the number of threads for one process of a run.
 
-    Sums over other numbers of threads are rounded in another order, so a run that continues keeps the number that it began with.
+    Sums over another number of threads are rounded in another order, so a resumed run keeps its number.
 
     Args:
-        wanted: the recipe's ``train.threads``. ``auto``: the usable cores, shared out over the processes of this machine, less the
-            loader workers. ``OMP_NUM_THREADS``, where it is set, decides instead.
+        wanted: the recipe's ``train.threads``. ``auto``: the usable cores, divided among the processes of this machine, less the
+            loader workers. ``OMP_NUM_THREADS`` takes precedence if set.
         workers: loader processes.
-        recorded: the number that the run began with.
+        recorded: the number at the start of the run.
     """
     if wanted != "auto":
         return wanted
@@ -62,10 +62,10 @@ def choose_threads(wanted: int | Literal["auto"], workers: int, recorded: int | 
 
 
 def wait_briefly() -> None:
-    """Let threads that wait for others spin for a moment and then sleep, before torch is imported.
+    """Make waiting threads spin briefly and then sleep. Must be called before torch is imported.
 
-    A thread that spins takes the core that a preempted one needs: beside one other busy process, steps then take many times as
-    long. One that sleeps at once costs an idle machine a fifth of its speed. Variables that the user set stay as they are.
+    A spinning thread occupies the core that a preempted one needs: with one other busy process, steps then take many times as long.
+    Sleeping at once costs an idle machine a fifth of its speed. Variables set by the user stay unchanged.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)

@@ -1,4 +1,4 @@
-"""Opens a trained run: its recipe, as it is, and one of its checkpoints, which must have been trained with that recipe."""
+"""Opening of a trained run: its current recipe, and a checkpoint trained with this recipe."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from omnimask.training.checkpoints.run_directory import RunDirectory
 
 
 def open_trained(path: Path, checkpoint: str, changes: Sequence[str] = ()) -> tuple[Recipe, Path]:
-    """A run's recipe and one of its checkpoints; the first step of every command that uses trained weights.
+    """Return a run's recipe and one of its checkpoints; the first step of every command with trained weights.
 
-    ``recipe.yaml`` in the run's folder may have been edited since. It is compared with the recipe that the checkpoint keeps, key by
-    key, and may differ in what leaves the model and its data alone, and in what was accepted when the run was resumed.
+    ``recipe.yaml`` in the run's folder may have been edited. It is compared with the checkpoint's recipe key by key. It may differ
+    in keys that don't affect the model or its data, and in changes accepted when the run was resumed.
 
     Args:
         path: the run directory.
         checkpoint: see :func:`choose_checkpoint`.
-        changes: ``key=value`` of this command, which are no edits.
+        changes: ``key=value`` of this command, which don't count as edits.
 
     Raises:
-        UserError: there is no such run or checkpoint, or the recipe was edited; the message names each key.
+        UserError: the run or checkpoint is missing, or the recipe was edited; the message names each key.
     """
     recipe = load_run(path)
     chosen = choose_checkpoint(path, checkpoint)
@@ -41,10 +41,10 @@ def open_trained(path: Path, checkpoint: str, changes: Sequence[str] = ()) -> tu
 
 
 def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe of a run, with changes.
+    """Load the recipe of a run, with changes.
 
     Raises:
-        UserError: the folder holds no run, or its recipe cannot be used.
+        UserError: the folder contains no run, or its recipe is invalid.
     """
     directory = RunDirectory(path)
     if not path.exists():
@@ -66,11 +66,11 @@ def _missing(directory: RunDirectory) -> list[str]:
 
 
 def choose_checkpoint(path: Path, name: str) -> Path:
-    """A checkpoint of a run.
+    """Return a checkpoint of a run.
 
     Args:
         path: the run directory.
-        name: ``best`` (the newest where nothing was validated), ``last``, or the name of one (``step-00001000``).
+        name: ``best`` (the newest if nothing was validated), ``last``, or the name of one (``step-00001000``).
 
     Raises:
         UserError: there is none of this name, or none at all.
@@ -92,7 +92,7 @@ def choose_checkpoint(path: Path, name: str) -> Path:
 
 
 def load_checkpoint(model: MaskedModel, checkpoint: Path) -> None:
-    """Loads a checkpoint's weights, the averaged ones where the run keeps them.
+    """Load a checkpoint's weights, preferably the averaged ones.
 
     Raises:
         UserError: the checkpoint is damaged.

@@ -1,4 +1,4 @@
-"""What can be answered without looking: how often each id was the right answer in training. N targets, V ids."""
+"""Baseline without input: the frequency of each id among the right answers in training. N targets, V ids."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from omnimask.network.model import asked_ids
 logger = logging.getLogger(__name__)
 
 SAMPLES, TOKENS = 4_000, 500_000
-"""Answers are counted in so many training samples at most, and no more are read once they hold so many tokens."""
+"""Limits for counting: the number of training samples, and the tokens after which no more are read."""
 
 
 @dataclass(frozen=True)
 class Unigram:
-    """A model of answers that knows their frequencies and nothing else.
+    """Unigram model of answers.
 
-    ``counts`` (V,) how often each id was the right answer in ``num_samples`` training samples, masked as the recipe says: a masker
-    that asks for some kinds of tokens only has the frequencies of these. ``modality`` is the one that the ids are of.
+    ``counts`` (V,) is the number of times each id was the right answer in ``num_samples`` training samples, masked as in the
+    recipe: if a masker selects only some kinds of tokens, the frequencies are those of these. ``modality`` is the modality of the
+    ids.
 
-    Probabilities are frequencies, from which the share of answers that were seen once is taken (one more, of two more, so that it
-    is never 0 or 1) and given to the ids that were never seen, evenly: what Good and Turing estimate for them [0].
+    Probabilities are frequencies with Good-Turing smoothing [0]. The share of answers seen once (one more, of two more, so that it
+    is never 0 or 1) is subtracted and divided equally among unseen ids.
 
     [0] Good: The Population Frequencies of Species and the Estimation of Population Parameters, 1953.
     """
@@ -42,7 +43,7 @@ class Unigram:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """(V,), each above 0, of sum 1."""
+        """Probabilities (V,), each above 0, of sum 1."""
         total, unseen = int(self.counts.sum()), int((self.counts == 0).sum())
         if not total:
             return np.full(len(self.counts), 1 / len(self.counts))
@@ -50,11 +51,11 @@ class Unigram:
         return np.where(self.counts > 0, (1 - missing) * self.counts / total, missing / max(unseen, 1))
 
     def among(self, count: int) -> Unigram:
-        """The frequencies among the first ``count`` ids: those of tokens, without literal answers."""
+        """Return the frequencies among the first ``count`` ids: those of tokens, without literal answers."""
         return replace(self, counts=self.counts[:count])
 
     def scores(self, ids: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        """(N,) each, for the right answers ``ids``: as ``score_ids`` gives them for a model."""
+        """Return scores (N,) by name for the right answers ``ids``, like ``score_ids`` for a model."""
         first = np.argsort(-self.counts, kind="stable")[:5]
         return {
             ACCURACY: (ids == first[0]).astype(np.float64),
@@ -64,13 +65,13 @@ class Unigram:
 
 
 def has_ids(built: Built) -> bool:
-    """Whether any predictor of the model answers with ids."""
+    """Return whether any predictor of the model answers with ids."""
     predictors = [predictor for part in built.model.each() if part.grad for predictor, _ in part.each()]
     return any(isinstance(_target(predictor, modality), RanksIds) for predictor in predictors for modality in built.specs)
 
 
 def _target(predictor: Predictor, modality: str) -> Target | None:
-    """None where the predictor serves other modalities."""
+    """Return the predictor's target, or None if it handles other modalities."""
     try:
         return predictor.target(modality)
     except KeyError:
@@ -78,9 +79,9 @@ def _target(predictor: Predictor, modality: str) -> Target | None:
 
 
 def count_answers(built: Built) -> dict[str, Unigram]:
-    """The frequencies of answers in training samples, by term, masked with fixed masks; samples are drawn by the recipe's seed.
+    """Count answers by term in training samples with fixed masks. The recipe's seed selects the samples.
 
-    At most ``SAMPLES`` samples are read, and no more once they hold ``TOKENS`` tokens.
+    At most ``SAMPLES`` samples are read, and no more after ``TOKENS`` tokens.
     """
     order = Draw(built.recipe.seed, 0, "samples", stage=("unigram",)).rng("order").permutation(len(built.train_indices))
     counts: dict[str, NDArray[np.int64]] = {}
@@ -101,11 +102,11 @@ def count_answers(built: Built) -> dict[str, Unigram]:
 
 
 def unigram_scores(built: Built, num_samples: int | None = None) -> dict[str, dict[str, float]]:
-    """The unigram's mean scores on the held-out targets, by term and name; empty where no predictor answers with ids.
+    """Return the unigram's mean scores on held-out targets, by term and name; empty if no predictor answers with ids.
 
     Args:
         built: with the data.
-        num_samples: so many held-out samples are looked at; None: all.
+        num_samples: number of held-out samples; None for all.
     """
     if not has_ids(built):
         return {}
@@ -113,7 +114,7 @@ def unigram_scores(built: Built, num_samples: int | None = None) -> dict[str, di
 
 
 def mean_scores(built: Built, unigrams: Mapping[str, Unigram], batches: Iterable[MaskedBatch]) -> dict[str, dict[str, float]]:
-    """Means over all targets of some batches, by term and name."""
+    """Return means over all targets of some batches, by term and name."""
     parts: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
     for batch in batches:
         for term, asked in asked_ids(built.model, batch).items():

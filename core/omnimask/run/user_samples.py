@@ -1,4 +1,4 @@
-"""Samples that a user gives by hand: a file, or what was typed."""
+"""Samples given by a user: a file, or typed text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from omnimask.run.exact_masks import MASK, shows_masks, with_shown_masks
 from omnimask.run.figures import read_samples
 
 TYPED = "input"
-"""Key of a sample that was typed."""
+"""Key of a typed sample."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """Samples, and the pipeline that masks and packs them; ``is_file`` False where they were typed."""
+    """Samples, with their pipeline for masking and packing; ``is_file`` is False for typed ones."""
 
     samples: list[Sample]
     pipeline: Pipeline
@@ -33,20 +33,20 @@ class Given:
 
 
 def given_samples(built: Built, given: str, modality: str | None = None, count: int = 1) -> Given:
-    """The samples of a file, or of typed raw value of a modality whose tokens are ids.
+    """Return the samples of a file, or of a typed raw value of a modality whose tokens are ids.
 
-    Where samples show the tokenizer's mask token, these tokens are hidden and asked for, and nothing else. A file without such
-    masks is masked as in training, ``count`` times; of typed samples that is an error.
+    If samples show the tokenizer's mask token, exactly these tokens are hidden and predicted. A file without such masks is masked
+    as in training, ``count`` times; for typed samples this is an error.
 
     Args:
         built: with the pipelines of the run.
-        given: a file's name, else what was typed.
-        modality: what it is, where a run has several.
-        count: of the different maskings of a file.
+        given: a file's name, else typed text.
+        modality: of the input, if a run has several.
+        count: number of different maskings of a file.
 
     Raises:
-        UserError: there is no such file, or nothing was typed, or it cannot be read, or shows no mask; or it is not said which of
-            several modalities it is.
+        UserError: the file is missing or unreadable, the text is empty or shows no mask, or ``modality`` is missing in a run with
+            several.
     """
     name = _which(built, given, modality)
     spec, file = built.specs[name], Path(given)
@@ -68,10 +68,10 @@ def given_samples(built: Built, given: str, modality: str | None = None, count: 
 
 
 def one_file(built: Built, file: Path, modality: str | None) -> Pipeline:
-    """A pipeline over a single file of the user's, read like one of the data set's.
+    """Return a pipeline over a single file of the user's, read like one of the data set's.
 
     Raises:
-        UserError: there is no such file, it holds nothing, or it is not said which of several modalities it is.
+        UserError: the file is missing or empty, or ``modality`` is missing in a run with several.
     """
     name = _which(built, str(file), modality)
     if not file.is_file():
@@ -91,7 +91,7 @@ def _which(built: Built, given: str, modality: str | None) -> str:
 def _is_file(file: Path) -> bool:
     try:
         return file.is_file()
-    except (OSError, ValueError):  # a long text is no name of a file
+    except (OSError, ValueError):  # a long text isn't a valid file name
         return False
 
 
@@ -110,7 +110,7 @@ def _typed(built: Built, name: str, text: str) -> Pipeline:
 
 
 def _pipeline(built: Built, name: str, dataset: Dataset) -> Pipeline:
-    """Reads the one sample, or the parts that it is cut into as those of the run are."""
+    """Return a pipeline over one sample, or over its parts if the run splits samples."""
     if isinstance(built.dataset, Parts):
         reader = built.validation.modalities[name]
         dataset = Parts(dataset, reader, scan_parts(dataset, reader))
@@ -121,8 +121,10 @@ def _pipeline(built: Built, name: str, dataset: Dataset) -> Pipeline:
 
 @dataclasses.dataclass(frozen=True)
 class _Value:
-    """A data set with one sample: a file's bytes, or what was typed; where a modality is read from several fields, in the first,
-    and the others are there and None."""
+    """Data set with one sample: a file's bytes, or typed text.
+
+    If a modality is read from several fields, the first one has the value, and the others are None.
+    """
 
     value: Path | str
     name: str
@@ -144,7 +146,7 @@ class _Value:
 
 
 def _no_mask(given: str, spec: TokenSpec, tokenizer: Tokenizer) -> str:
-    """Why what was typed cannot be filled in."""
+    """Return the reason why typed text cannot be filled in."""
     start = f"--input: there is no file of this name, and as a text {_short(given)!r} shows no mask"
     if MASK not in spec.special_ids:
         return f"{start}; the tokenizer has none of its own, so give a file, which is masked as in training"
@@ -154,7 +156,7 @@ def _no_mask(given: str, spec: TokenSpec, tokenizer: Tokenizer) -> str:
 
 
 def spell_special(number: int, spec: TokenSpec, tokenizer: Tokenizer) -> str:
-    """A special token of the tokenizer as a text shows it; empty where the tokenizer cannot tell."""
+    """Return a special token as the tokenizer spells it in text; empty if unknown."""
     fields = {SPECIAL: np.zeros(1, bool)} if SPECIAL in spec.fields else {}
     try:
         return as_text(tokenizer.decode(Tokens(np.array([number]), np.zeros((1, spec.axes), np.float32), fields))) or ""
@@ -163,7 +165,7 @@ def spell_special(number: int, spec: TokenSpec, tokenizer: Tokenizer) -> str:
 
 
 def _foreign(text: str) -> int | None:
-    """The first byte of a text that is no UTF-8, as Python keeps those of the command line."""
+    """Return the first byte of a text outside UTF-8, as Python escapes those of the command line."""
     return next((ord(one) - 0xDC00 for one in text if "\udc80" <= one <= "\udcff"), None)
 
 

@@ -1,7 +1,7 @@
-"""The conformance kit: what every component must do, as test classes that a plugin's author subclasses.
+"""Conformance kit: test classes for every kind of component, for plugin authors to subclass.
 
-A contract asks for one or two factory methods and brings the tests. pytest collects the subclass (its name begins with ``Test``);
-the kit itself imports neither pytest nor anything private. A complete test file of a plugin::
+A contract has one or two abstract factory methods and provides the tests. pytest collects the subclass (its name begins with
+``Test``); the kit itself imports neither pytest nor anything private. A complete test file of a plugin::
 
     import numpy as np
     from omnimask.component import named
@@ -40,8 +40,8 @@ the kit itself imports neither pytest nor anything private. A complete test file
 Also: :class:`DecoderContract` (bytes of files), :class:`AugmentContract`, :class:`TransformContract` (groups of samples),
 :class:`JointMaskerContract` (several modalities), :class:`DatasetContract`, :class:`RendererContract`, :class:`CorruptorContract`,
 :class:`EmbeddingContract`, :class:`PositionContract`, :class:`EncoderContract`, :class:`PredictorContract` and
-:class:`TargetContract`. A failing test says what to change. Contracts that need another shape of data have attributes and methods
-to override; their docstrings list them.
+:class:`TargetContract`. A failing test names the remedy. For other shapes of data, contracts have attributes and methods to
+override; their docstrings list them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every corruptor must do."""
+"""Contract of corruptors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ VECTORS = TokenSpec(width=(2, 3), axes=2)
 
 
 class CorruptorContract(ABC):
-    """Subclass with :meth:`corruptor`; declare what it reads and what it promises.
+    """Contract of a corruptor. Subclasses implement :meth:`corruptor` and declare its inputs and guarantees.
 
     Attributes:
-        specs: of the modalities that it is tried on. One corruptor for several serves them together.
+        specs: of the modalities to test. One corruptor for several handles them together.
         shows_all_visible: every visible token appears in the context with its content.
         hides_all_hidden: no hidden token's content appears in the context.
-        answers_are_hidden: no slot sees the content that it must answer (a control that shows everything says False).
+        answers_are_hidden: no slot sees the content of its answer (False for a control that shows everything).
         asks_all_targets: every target token is answered.
     """
 
@@ -38,23 +38,23 @@ class CorruptorContract(ABC):
 
     @abstractmethod
     def corruptor(self, context: Context) -> Corruptor:
-        """The corruptor, built for the context (its specs, and its modalities) as a recipe would."""
+        """Return the corruptor, built for the context (its specs and modalities) as in a recipe."""
 
     def masking(self, sample: Sample, name: str, ratio: float) -> Masking:
-        """A masking of one modality; override for a corruptor that reads units, weights or targets of a special form."""
+        """Return a masking of one modality. Override it for a corruptor reading units, weights or special targets."""
         return make_masking(len(sample.tokens[name]), ratio, sample.draw.at(name))
 
     def reserved(self) -> Mapping[str, TokenSpec]:
-        """The specs with the special tokens that the corruptor declares, and no others."""
+        """Return the specs with exactly the corruptor's special tokens."""
         corruptor = self.corruptor(Context(specs=self.specs, modalities=tuple(self.specs)))
         return {name: reserve(spec, corruptor) for name, spec in self.specs.items()}
 
     def built(self) -> Corruptor:
-        """The corruptor over reserved special tokens."""
+        """Return the corruptor over reserved special tokens."""
         return self.corruptor(Context(specs=self.reserved(), modalities=tuple(self.specs)))
 
     def cases(self) -> Iterator[tuple[str, Sample, Mapping[str, Masking]]]:
-        """Samples of all lengths (and with modalities absent), with nothing, everything and parts of them hidden."""
+        """Yield samples of all lengths (and with modalities absent), with nothing, everything and parts of them hidden."""
         names = list(self.specs)
         held = [names, *([[name] for name in names] if len(names) > 1 else [])]
         for present in held:
@@ -161,21 +161,21 @@ class CorruptorContract(ABC):
 
 
 def reserve(spec: TokenSpec, corruptor: Corruptor) -> TokenSpec:
-    """The spec with a corruptor's special tokens, as the builder reserves them."""
+    """Return the spec with a corruptor's special tokens, as reserved by the builder."""
     wanted = tuple(name for name in corruptor.specials if name not in spec.special_ids)
     answers = sum(name not in spec.special_ids for name in corruptor.specials[: corruptor.num_answers])
     return dataclasses.replace(spec, specials=(*spec.specials, *wanted), answers=answers)
 
 
 def answering(view: View, corruptor: Corruptor) -> Stream:
-    """The stream in which a corruptor's targets lie."""
+    """Return the stream with a corruptor's targets."""
     stream = view.query if corruptor.answers_in == "query" else view.context
     assert stream is not None
     return stream
 
 
 def check_stream(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec], where: str) -> None:
-    """Slots, layout and targets of a stream in sample coordinates."""
+    """Check slots, layout and targets of a stream in sample coordinates."""
     slots = stream.layout.num_slots
     for name in ("source", "literal", "modality", "positions", "has_position", "rank", "block"):
         array = np.asarray(getattr(stream, name))
@@ -201,7 +201,7 @@ def check_stream(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec],
 
 
 def _check_attention(stream: Stream, where: str) -> None:
-    """The layout's kind describes the ranks and blocks."""
+    """Check that the layout's attention kind matches the ranks and blocks."""
     rank, block, sequence = np.asarray(stream.rank), np.asarray(stream.block), owner(stream.layout)
     inside = sequence[1:] == sequence[:-1]
     if stream.layout.attention == "full":

@@ -1,4 +1,4 @@
-"""What every data set must do."""
+"""Contract of data sets."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from omnimask.testing.requirements import require, require_picklable, same
 
 
 class DatasetContract(ABC):
-    """Subclass with :meth:`dataset`; give :meth:`changed` and :meth:`damaged` where the data can change or break.
+    """Contract of a data set. Subclasses implement :meth:`dataset`, and :meth:`changed` and :meth:`damaged` if applicable.
 
     Attributes:
-        num_tried: how many samples are read.
+        num_tried: number of samples to read.
     """
 
     num_tried: ClassVar[int] = 20
 
     @abstractmethod
     def dataset(self) -> Dataset:
-        """The data set, built as a recipe would; called several times, each over the same data."""
+        """Return the data set, built as in a recipe. Called several times, each over the same data."""
 
     def changed(self) -> Dataset | None:
-        """A data set over other samples (one file added, say), whose fingerprint must differ; None: there is no such thing."""
+        """Return a data set over other samples (such as one more file), whose fingerprint must differ; None if impossible."""
         return None
 
     def damaged(self) -> tuple[Dataset, Sequence[int]] | None:
-        """A data set and the indices of its unreadable samples."""
+        """Return a data set and the indices of its unreadable samples."""
         return None
 
     def test_keys_are_unique_and_stable(self) -> None:

@@ -1,4 +1,4 @@
-"""What every augmentation and every renderer must do."""
+"""Contracts of augmentations and renderers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omnimask.testing.requirements import DRAW, disturb_global_randomness, draws
 
 
 class AugmentContract(ABC):
-    """Subclass with :meth:`augment` and :meth:`raw_values`.
+    """Contract of an augmentation. Subclasses implement :meth:`augment` and :meth:`raw_values`.
 
     Attributes:
         is_random: whether different samples are changed differently.
@@ -24,11 +24,11 @@ class AugmentContract(ABC):
 
     @abstractmethod
     def augment(self) -> Augment:
-        """The augmentation, built as a recipe would."""
+        """Return the augmentation, built as in a recipe."""
 
     @abstractmethod
     def raw_values(self) -> Sequence[Any]:
-        """A few raw values, as decoders and data sets give them."""
+        """Return a few raw values, as produced by decoders and data sets."""
 
     def test_deterministic_per_draw(self) -> None:
         augment = self.augment()
@@ -65,18 +65,18 @@ class AugmentContract(ABC):
 
 
 class RendererContract(ABC):
-    """Subclass with :meth:`renderer` and :meth:`raw_values`."""
+    """Contract of a renderer. Subclasses implement :meth:`renderer` and :meth:`raw_values`."""
 
     @abstractmethod
     def renderer(self) -> Renderer:
-        """The renderer, built as a recipe would."""
+        """Return the renderer, built as in a recipe."""
 
     @abstractmethod
     def raw_values(self) -> Sequence[Any]:
-        """Raw values, as the tokenizer's ``decode`` gives them: the smallest and the largest that shall be drawn."""
+        """Return raw values, as produced by the tokenizer's ``decode``: the smallest and the largest to draw."""
 
     def reconstructions(self) -> list[Reconstruction]:
-        """One for each raw value."""
+        """Return one reconstruction for each raw value."""
         return [Reconstruction(f"sample/{number}", raw, raw, raw, "as it is") for number, raw in enumerate(self.raw_values())]
 
     def test_draws_a_file_where_it_is_told_to(self, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ class RendererContract(ABC):
             renderer(self.reconstructions()[:1] * count, tmp_path / f"{count}{renderer.suffix}")
 
     def test_draws_what_no_model_filled_in(self, tmp_path: Path) -> None:
-        """`omnimask inspect --figure` shows what is hidden before there is a model: ``filled`` is None."""
+        """Check drawing without a model: for `omnimask inspect --figure`, ``filled`` is None."""
         renderer = self.renderer()
         unfilled = [dataclasses.replace(one, filled=None) for one in self.reconstructions()]
         renderer(unfilled, tmp_path / f"unfilled{renderer.suffix}")

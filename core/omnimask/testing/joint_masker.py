@@ -1,4 +1,4 @@
-"""What every masker over several modalities must do."""
+"""Contract of maskers over several modalities."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from omnimask.testing.samples import make_sample
 
 
 class JointMaskerContract(ABC):
-    """Subclass with :meth:`masker`: it masks made-up samples of the modalities of ``specs``, of which any may be absent.
+    """Contract of a joint masker. Subclasses implement :meth:`masker`; samples have any subset of the modalities of ``specs``.
 
     Attributes:
         specs: of the modalities, in the recipe's order.
-        lengths: tokens of every modality where it is there.
+        lengths: tokens of every modality, if present.
         is_random: whether different samples are masked differently.
-        needs_all: whether a sample that lacks a modality is refused with ``ValueError``, as a masker may that hides one modality
-            given another.
+        needs_all: whether the masker may reject a sample lacking a modality with ``ValueError``, for example if it hides one
+            modality given another.
     """
 
     specs: ClassVar[Mapping[str, TokenSpec]] = {"a": TokenSpec(vocabulary=50), "b": TokenSpec(width=(4,), axes=2)}
@@ -34,20 +34,20 @@ class JointMaskerContract(ABC):
 
     @abstractmethod
     def masker(self) -> JointMasker:
-        """The masker, built as a recipe would: ``MyMasker(Context(specs=self.specs, modalities=tuple(self.specs)))``."""
+        """Return the masker, built as in a recipe: ``MyMasker(Context(specs=self.specs, modalities=tuple(self.specs)))``."""
 
     def sample(self, lengths: Mapping[str, int], draw: Draw = DRAW) -> Sample:
-        """A sample to mask; override where the masker reads fields or labels with a meaning."""
+        """Return a sample to mask. Override it if the masker reads meaningful fields or labels."""
         return make_sample(self.specs, lengths, draw)
 
     def _partial(self) -> Iterator[Mapping[str, int]]:
-        """The lengths of samples with one modality, with two, ... with all."""
+        """Yield the lengths of samples with one modality, with two, ... with all."""
         for count in range(1, len(self.lengths) + 1):
             for names in combinations(self.lengths, count):
                 yield {name: self.lengths[name] for name in names}
 
     def _masked(self, masker: JointMasker, lengths: Mapping[str, int]) -> Mapping[str, Masking] | None:
-        """The maskings of a sample; None where the masker may refuse it, and does."""
+        """Return the maskings of a sample; None if the masker rejects it and may do so."""
         try:
             return masker(self.sample(lengths))
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""What every masker must do."""
+"""Contract of maskers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DEVIATIONS = 5.0
 
 
 class MaskerContract(ABC):
-    """Subclass with :meth:`masker`; declare what it promises.
+    """Contract of a masker. Subclasses implement :meth:`masker` and declare its guarantees.
 
     Attributes:
-        ratio: expected share of target tokens; None where the masker declares none.
+        ratio: expected share of target tokens; None if the masker declares none.
         is_exact: whether every sample has ``ratio * length`` targets, rounded up or down.
-        spec: of the made-up tokens that are masked.
+        spec: of the synthetic tokens to mask.
         lengths: numbers of tokens to try.
     """
 
@@ -35,10 +35,10 @@ class MaskerContract(ABC):
 
     @abstractmethod
     def masker(self) -> Masker:
-        """The masker, built as a recipe would."""
+        """Return the masker, built as in a recipe."""
 
     def tokens(self, length: int, draw: Draw) -> Tokens:
-        """Tokens to mask; override where the masker reads fields with a meaning."""
+        """Return tokens to mask. Override it if the masker reads meaningful fields."""
         return make_tokens(self.spec, length, draw)
 
     def test_shapes_and_types(self) -> None:
@@ -71,7 +71,7 @@ class MaskerContract(ABC):
             )
 
     def test_coverage(self) -> None:
-        """The mean share over many draws lies within five standard errors of the declared one."""
+        """Check the mean share over many draws: within five standard errors of the declared one."""
         if self.ratio is None:
             return
         masker = self.masker()

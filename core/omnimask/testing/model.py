@@ -1,4 +1,4 @@
-"""What every model must do, whichever encoder, predictor or recipe is under test."""
+"""Contract of models, for any encoder, predictor or recipe under test."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from omnimask.testing.requirements import distance, disturb_global_randomness, g
 from omnimask.testing.visibility import Reach, owner, reach
 
 TOLERANCE = 1e-6
-"""Relative, in float32 (epsilon 1.2e-7): sums over other numbers of rows are rounded in another order, which moves a result by a
-few epsilons. The framework's own components reach 3.2e-7 in the worst case; a real dependence between samples moves it by 1e-3 or
-more."""
+"""Relative tolerance, in float32 (epsilon 1.2e-7).
+
+Sums over other numbers of rows are rounded in another order, which moves a result by a few epsilons. The framework's own components
+reach 3.2e-7 in the worst case; a real dependence between samples moves it by 1e-3 or more.
+"""
 
 
 class ModelContract(ABC):
-    """Subclass with :meth:`built`, or use one of the contracts for encoders, predictors and recipes, which build around one.
+    """Contract of a model. Subclasses implement :meth:`built`, or use the contracts for encoders, predictors and recipes.
 
     Attributes:
-        num_samples: samples of the batch that is tried; at least 2.
+        num_samples: samples of the test batch; at least 2.
         overfit_steps, overfit_factor, overfit_lr: the loss of one batch falls below ``factor`` times its first value within
             ``steps`` steps of AdamW.
         tolerance: relative difference allowed between packed and one by one.
-        unused_parameters: names (or beginnings of names) of parameters that may stay without gradient.
+        unused_parameters: names (or prefixes) of parameters allowed to have no gradient.
     """
 
     num_samples: ClassVar[int] = 8
@@ -48,12 +50,12 @@ class ModelContract(ABC):
 
     @abstractmethod
     def built(self) -> Built:
-        """A recipe's model and data (``omnimask.build(recipe)``), small: every test builds its own."""
+        """Return a recipe's model and data (``omnimask.build(recipe)``), small: every test builds its own."""
 
     # ---- what the tests share
 
     def samples(self, built: Built) -> list[Sample]:
-        """The first training samples, tokenized."""
+        """Return the first training samples, tokenized."""
         indices = built.train_indices[: self.num_samples].tolist()
         require(len(indices) >= 2, "the contract needs at least two training samples")
         samples, bad = built.pipeline.samples([Place(0, position, index, 0.0) for position, index in enumerate(indices)])
@@ -61,7 +63,7 @@ class ModelContract(ABC):
         return samples
 
     def batch(self, built: Built) -> MaskedBatch:
-        """One packed batch of all samples."""
+        """Return one packed batch of all samples."""
         return built.pipeline.pack(self.samples(built))
 
     # ---- the tests
@@ -70,7 +72,7 @@ class ModelContract(ABC):
         built = self.built()
         model, batch = built.model, self.batch(built)
         self._backward(model, batch)
-        if self._without_gradient(model):  # a factor that begins at zero hides what is multiplied with it from the first batch only
+        if self._without_gradient(model):  # a factor initialized to zero blocks gradients in the first batch only
             _nudge(model)
             model.zero_grad(set_to_none=True)
             self._backward(model, batch)
@@ -92,7 +94,7 @@ class ModelContract(ABC):
 
     def _without_gradient(self, model: MaskedModel) -> list[str]:
         some = [name for name, module in model.named_modules() if isinstance(module, ModalityEmbedding) and not module.tells_all]
-        unused = (*self.unused_parameters, *some)  # the latter serve slots without content, which a stream may not have
+        unused = (*self.unused_parameters, *some)  # the latter embed slots without content, which a stream may lack
         return [
             name
             for name, parameter in model.named_parameters()
@@ -135,7 +137,7 @@ class ModelContract(ABC):
         )
 
     def _compare_steps(self, model: MaskedModel, left: Sequence[MaskedBatch], right: Sequence[MaskedBatch], how: str) -> None:
-        """Loss and whole gradient of one optimiser step, cut in two ways."""
+        """Compare loss and whole gradient of one optimizer step under two splits."""
         first, second = step(model, left), step(model, right)
         loss, slope = distance(first[0], second[0]), distance(first[1], second[1])
         require(loss <= self.tolerance, f"{how}: the loss differs by {loss:.2e} (relative)")
@@ -146,7 +148,7 @@ class ModelContract(ABC):
         )
 
     def test_hidden_content_is_not_read(self) -> None:
-        """Changing every token that no slot shows changes no prediction."""
+        """Check that predictions don't change with the content of tokens shown by no slot."""
         built = self.built()
         model, batch = built.model.eval(), self.batch(built)
         shown = shown_tokens(batch)
@@ -182,7 +184,7 @@ class ModelContract(ABC):
         require(moved, "no prediction depends on any token that is shown; does the model read its input?")
 
     def _same_outside(self, before: Tensor, after: Tensor, may_move: np.ndarray, where: str) -> bool:
-        """Rows that may not move stay within the tolerance; returns whether any other row moved."""
+        """Check that rows outside ``may_move`` stay within the tolerance. Return whether any other row moved."""
         fixed = torch.from_numpy(~may_move)
         difference = float((before[fixed] - after[fixed]).abs().max()) if bool(fixed.any()) else 0.0
         scale = float(before.abs().max()) if before.numel() else 1.0
@@ -226,7 +228,7 @@ class ModelContract(ABC):
         )
 
     def test_torch_seeds_decide(self) -> None:
-        """A training step is a function of the batch and of torch's generators, which the loop seeds."""
+        """Check that a training step depends on the batch and torch's generators only, which the loop seeds."""
         built = self.built()
         model, batch, losses = built.model.train(), self.batch(built), []
         for number in range(2):
@@ -240,7 +242,7 @@ class ModelContract(ABC):
         )
 
     def test_half_precision_is_finite(self) -> None:
-        """``train.precision: bf16`` and, on most devices, ``auto`` run under autocast."""
+        """Check bfloat16 autocast, used by ``train.precision: bf16`` and, on most devices, ``auto``."""
         built = self.built()
         with torch.autocast("cpu", torch.bfloat16):
             output = built.model(self.batch(built))
@@ -264,7 +266,7 @@ class ModelContract(ABC):
 
 @torch.no_grad()
 def predictions(model: MaskedModel, batch: MaskedBatch, *, only_asked: bool = False) -> dict[str, Tensor]:
-    """(N, outputs) of every term of every pass."""
+    """Return predictions (N, outputs) of every term of every pass."""
     results = model.predict(batch, only_asked=only_asked)
     return {
         f"{name}.{term}": _values(prediction) for name, result in results.items() for term, prediction in result.predictions.items()
@@ -277,14 +279,14 @@ def _values(prediction: Prediction) -> Tensor:
 
 @torch.no_grad()
 def _nudge(model: MaskedModel) -> None:
-    """Moves every parameter a little, those that begin at zero too."""
+    """Perturb every parameter slightly, including zero-initialized ones."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator))
 
 
 def stored(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state_dict after a trip to a file of plain tensors, as checkpoints are read."""
+    """Return a state_dict after saving and loading it as plain tensors, like a checkpoint."""
     file = io.BytesIO()
     try:
         torch.save(dict(state), file)
@@ -298,7 +300,7 @@ def stored(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def step(model: MaskedModel, batches: Sequence[MaskedBatch]) -> tuple[Tensor, Tensor]:
-    """Loss and gradient of one optimiser step over micro-batches, as the loop computes them."""
+    """Return loss and gradient of one optimizer step over micro-batches, as computed by the training loop."""
     total: dict[str, float] = {}
     for batch in batches:
         for term, count in model.counts(batch).items():
@@ -313,7 +315,7 @@ def step(model: MaskedModel, batches: Sequence[MaskedBatch]) -> tuple[Tensor, Te
 
 
 def _parts(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
-    """Contiguous parts of at most ``size`` samples, but for groups that are larger and never split."""
+    """Split samples into contiguous parts of at most ``size``. Larger groups are never split."""
     groups = [list(group) for _, group in groupby(samples, lambda sample: sample.draw.group or sample.draw.key)]
     found: list[list[Sample]] = [[]]
     for group in groups:
@@ -324,7 +326,7 @@ def _parts(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
 
 
 def _may_move(prediction: Prediction, view: View, allowed: Reach) -> np.ndarray:
-    """(N,) whether a prediction's rows may know of a token; answers of whole sequences know what any slot of theirs knows."""
+    """Return (N,) whether each row of a prediction may depend on a token; answers of sequences depend on all of their slots."""
     at = np.asarray(prediction.targets.at)[:, 0]
     reads_query = prediction.stream is not view.context and view.query is not None
     stream, may = (view.query, allowed.query) if reads_query else (view.context, allowed.context)
@@ -337,7 +339,7 @@ def _may_move(prediction: Prediction, view: View, allowed: Reach) -> np.ndarray:
 
 
 def shown_tokens(batch: MaskedBatch) -> np.ndarray:
-    """Store coordinates of the tokens whose content some slot of some view shows."""
+    """Return store indices of the tokens whose content is shown by any slot of any view."""
     found = []
     for view in batch.views.values():
         for stream in (view.context, view.query):
@@ -348,7 +350,7 @@ def shown_tokens(batch: MaskedBatch) -> np.ndarray:
 
 
 def changed(batch: MaskedBatch, tokens: np.ndarray) -> MaskedBatch:
-    """The batch with other content at store coordinates ``tokens``; everything else, positions and fields too, stays."""
+    """Return the batch with other content at the store indices ``tokens``. The rest, including positions and fields, stays."""
     store: dict[str, Packed] = {}
     for name, packed in batch.store.items():
         rows = tokens[(tokens >= batch.base[name]) & (tokens < batch.base[name] + packed.layout.num_slots)] - batch.base[name]
@@ -359,7 +361,7 @@ def changed(batch: MaskedBatch, tokens: np.ndarray) -> MaskedBatch:
 
 
 def _other(data: Tensor, index: Tensor) -> Tensor:
-    """Other legal content: another id that occurs, inverted bytes, the next token's numbers that differ."""
+    """Return other legal content: another id that occurs, inverted bytes, or the numbers of the next different token."""
     if data.is_floating_point():
         return _next_different(data, index)
     if data.dtype == torch.uint8:
@@ -369,7 +371,7 @@ def _other(data: Tensor, index: Tensor) -> Tensor:
 
 
 def _next_different(data: Tensor, index: Tensor) -> Tensor:
-    """Content that occurs stays legal where numbers have meanings; moved numbers, where all tokens are alike."""
+    """Return the content of the next different token, legal even if numbers have meanings. If all are alike, shift numbers."""
     found = data[index]
     is_open = torch.ones(len(index), dtype=torch.bool)
     for shift in range(1, len(data)):

@@ -1,4 +1,4 @@
-"""Contracts for one encoder, embedding or predictor, or one recipe: each builds a model around it."""
+"""Contracts of encoders, embeddings, predictors and recipes. Each builds a model around the component."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from omnimask.testing.synthetic import synthetic_recipe
 
 
 class EncoderContract(ModelContract):
-    """Subclass with :meth:`encoder`: it reads made-up letters with mask tokens, and a linear head answers.
+    """Contract of an encoder. Subclasses implement :meth:`encoder`.
+
+    It reads synthetic letters with mask tokens, and a linear head answers.
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
-        fields: that come with the tokens, filled with made-up values, for an encoder that reads them.
+        fields: token fields with synthetic values, for an encoder reading them.
     """
 
     modality: ClassVar[str] = "letters"
@@ -33,7 +35,7 @@ class EncoderContract(ModelContract):
 
     @abstractmethod
     def encoder(self) -> Component[Any]:
-        """The encoder, small: ``named("encoder", "my", width=32)``, or ``Component("encoder", "my", {...}, cls=MyEncoder)``."""
+        """Return a small encoder: ``named("encoder", "my", width=32)``, or ``Component("encoder", "my", {...}, cls=MyEncoder)``."""
 
     def built(self) -> Built:
         return build(synthetic_recipe(encoder=self.encoder(), modality=self.modality, fields=self.fields))
@@ -66,7 +68,7 @@ class EncoderContract(ModelContract):
             )
 
     def test_only_asked_features_are_the_same(self) -> None:
-        """An encoder may leave out what nobody reads (``only_asked``); what it gives stays the same."""
+        """Check that features computed with ``only_asked``, which may omit unread ones, stay the same."""
         built = self.built()
         model, batch = built.model.eval(), self.batch(built)
         whole, asked = predictions(model, batch), predictions(model, batch, only_asked=True)
@@ -78,7 +80,7 @@ class EncoderContract(ModelContract):
 
 
 class EmbeddingContract(ModelContract):
-    """Subclass with :meth:`embedding`: a small transformer reads it.
+    """Contract of an embedding. Subclasses implement :meth:`embedding`; a small transformer reads it.
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
@@ -88,7 +90,7 @@ class EmbeddingContract(ModelContract):
 
     @abstractmethod
     def embedding(self) -> Component[Any]:
-        """The embedding: ``named("embedding", "my")``, or ``Component("embedding", "my", {...}, cls=MyEmbedding)``."""
+        """Return the embedding: ``named("embedding", "my")``, or ``Component("embedding", "my", {...}, cls=MyEmbedding)``."""
 
     def built(self) -> Built:
         return build(synthetic_recipe(embedding=self.embedding(), modality=self.modality))
@@ -112,14 +114,14 @@ class EmbeddingContract(ModelContract):
 
 
 class PredictorContract(ModelContract):
-    """Subclass with :meth:`predictor` and, where it needs another than mask tokens, :meth:`corruptor`.
+    """Contract of a predictor. Subclasses implement :meth:`predictor` and, unless mask tokens suffice, :meth:`corruptor`.
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
-        layer: the encoder layer that it reads, 1 or 2; None is the last.
-        query: ``again`` for a predictor that decodes another view of the sample; it then is given one with half of the tokens.
-        group: samples that belong together, for a predictor that compares them.
-        fields: that come with the tokens, filled with made-up values, for a predictor or target that reads them.
+        layer: the encoder layer it reads, 1 or 2; None is the last.
+        query: ``again`` for a predictor decoding another view of the sample; this view has half of the tokens.
+        group: samples per group, for a predictor comparing them.
+        fields: token fields with synthetic values, for a predictor or target reading them.
     """
 
     modality: ClassVar[str] = "letters"
@@ -130,14 +132,14 @@ class PredictorContract(ModelContract):
 
     @abstractmethod
     def predictor(self) -> Component[Any]:
-        """The predictor, small, its target included: ``named("predictor", "my.head", target=named("target", "ids"))``."""
+        """Return the predictor, small, with its target: ``named("predictor", "my.head", target=named("target", "ids"))``."""
 
     def corruptor(self) -> Component[Any]:
-        """What the network reads; the predictor answers in this corruptor's stream."""
+        """Return the corruptor of the network's input. The predictor answers in its stream."""
         return Component("corruptor", "mask_token")
 
     def masker(self) -> Component[Any]:
-        """What is hidden."""
+        """Return the masker."""
         return Component("masker", "random", {"ratio": 0.4})
 
     def built(self) -> Built:
@@ -156,7 +158,7 @@ class PredictorContract(ModelContract):
 
 
 class RecipeContract(ModelContract):
-    """Subclass with :meth:`recipe`: a whole recipe, on its own data or on the embedded data of a smoke run.
+    """Contract of a whole recipe, on its own data or on the embedded data of a smoke run. Subclasses implement :meth:`recipe`.
 
     Attributes:
         smoke: shrink it onto embedded data.
@@ -168,14 +170,14 @@ class RecipeContract(ModelContract):
 
     @abstractmethod
     def recipe(self) -> str | Path:
-        """Name or path of the recipe."""
+        """Return the name or path of the recipe."""
 
     def registry(self) -> Registry | None:
-        """Where names are looked up; None: what is installed."""
+        """Return the source of components; None for the installed ones."""
         return None
 
     def loaded(self) -> Recipe:
-        """The validated recipe."""
+        """Return the validated recipe."""
         return load_recipe(self.recipe(), self.overrides, smoke=self.smoke, registry=self.registry())
 
     def built(self) -> Built:

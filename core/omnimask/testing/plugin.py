@@ -1,4 +1,4 @@
-"""What every installed plugin must do."""
+"""Contract of installed plugins."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from omnimask.testing.requirements import require
 
 
 class PluginContract(ABC):
-    """Subclass with :meth:`plugin`: the name of the entry point in the group ``omnimask``.
+    """Contract of a plugin. Subclasses implement :meth:`plugin`: the name of the entry point in the group ``omnimask``.
 
     Attributes:
-        is_light: importing the plugin's module brings no heavy package along.
+        is_light: importing the plugin's module doesn't import a heavy package.
     """
 
     is_light: ClassVar[bool] = True
 
     @abstractmethod
     def plugin(self) -> str:
-        """Name of the entry point, as ``omnimask plugins`` lists it."""
+        """Return the name of the entry point, as listed by ``omnimask plugins``."""
 
     def registry(self) -> Registry:
-        """What is installed; :func:`with_module` gives a registry with a module that is not."""
+        """Return the registry of installed plugins; :func:`with_module` adds an uninstalled module."""
         return collect(scan(GROUP)[0])
 
     def overrides(self, recipe: str) -> Sequence[str]:
-        """``key=value`` for what a shipped recipe leaves open (``data.path=...``), where it is loaded as it stands."""
+        """Return ``key=value`` for missing values of a shipped recipe (``data.path=...``), when it is loaded unchanged."""
         return ("data.path=.",)
 
     def entries(self) -> list[Entry]:
-        """The plugin's components."""
+        """Return the plugin's components."""
         return [entry for entry in self.registry().entries() if entry.plugin.name == self.plugin()]
 
     def recipes(self) -> list[str]:
-        """Names of the plugin's shipped recipes."""
+        """Return the names of the plugin's shipped recipes."""
         registry = self.registry()
         mine = {folder.modality for folder in registry.folders if folder.plugin.name == self.plugin()}
         return [name for name in shipped_recipes(registry) if name.partition("/")[0] in mine]
@@ -75,7 +75,7 @@ class PluginContract(ABC):
             )
 
     def test_registering_imports_nothing_heavy(self) -> None:
-        """`omnimask --help` and `omnimask plugins` import every plugin's module: it must not bring torch and the like along."""
+        """Check that importing the plugin's module, as in `omnimask --help` and `omnimask plugins`, imports no heavy package."""
         if not self.is_light:
             return
         modules = {plugin.module.partition(":")[0] for plugin in self.registry().plugins if plugin.name == self.plugin()}
@@ -88,14 +88,14 @@ class PluginContract(ABC):
             )
 
     def test_commands_load(self) -> None:
-        """Those that the plugin's package adds through the group ``omnimask.commands``."""
+        """Load the commands of the plugin's package in the group ``omnimask.commands``."""
         own = next((row for row in rows(self.registry(), find()) if row.plugin == self.plugin()), None)
         for command in find():
             if own is not None and command.distribution == own.distribution and command.name in own.commands:
                 command.load()
 
     def test_components_load(self) -> None:
-        """Every reference can be imported, and every constructor keeps the rule."""
+        """Check that every reference can be imported, and every constructor follows the rule."""
         registry = self.registry()
         for entry in self.entries():
             registry.load(entry.kind, entry.name)
@@ -123,7 +123,7 @@ class PluginContract(ABC):
             require(not unknown, f"{entry.kind} {entry.name}: smoke names {sorted(unknown)}, which are none of its options")
 
     def test_recipes_validate(self) -> None:
-        """Every shipped recipe loads as it stands (with what it leaves open), and says so when smoke data are missing."""
+        """Check that every shipped recipe loads unchanged, apart from missing values."""
         registry = self.registry()
         for name in self.recipes():
             recipe = load_recipe(name, registry=registry) if _is_complete(name, registry) else self._completed(name, registry)
@@ -133,7 +133,7 @@ class PluginContract(ABC):
         return load_recipe(name, self.overrides(name), registry=registry)
 
     def test_recipes_smoke(self) -> None:
-        """Every shipped recipe, shrunk onto embedded data, trains a few steps with finite losses."""
+        """Check that every shipped recipe, shrunk onto embedded data, trains a few steps with finite losses."""
         registry = self.registry()
         for name in self.recipes():
             train_briefly(load_recipe(name, smoke=True, registry=registry), name)
@@ -143,7 +143,7 @@ _HEAVY = ("torch", "tensorflow", "jax", "transformers", "sklearn", "scipy", "pan
 
 
 def _imported_with(module: str) -> list[str]:
-    """Heavy packages that importing a module brings along, tried in a process of its own."""
+    """Return the heavy packages imported together with a module, tested in a separate process."""
     code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print(*sys.modules.keys() & {set(_HEAVY)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     require(done.returncode == 0, f"importing {module} by itself fails:\n{done.stderr}")
@@ -159,7 +159,7 @@ def _is_complete(name: str, registry: Registry) -> bool:
 
 
 def train_briefly(recipe: Recipe, name: str, steps: int = 2) -> None:
-    """Loads and trains the first steps of a recipe, without files."""
+    """Load a recipe and train its first steps, without files."""
     built = build(recipe)
     optimizer = torch.optim.AdamW(built.model.parameters(), lr=1e-3)
     loader = built.loader(Cursor(), 0)
@@ -176,5 +176,5 @@ def train_briefly(recipe: Recipe, name: str, steps: int = 2) -> None:
 
 
 def with_module(name: str, module: str) -> Registry:
-    """What is installed, and one importable module as if it were a plugin's entry point; for tests without an installation."""
+    """Return the installed plugins plus an importable module as if it had an entry point; for tests without an installation."""
     return collect([*scan(GROUP)[0], EntryPoint(name=name, value=module, group=GROUP)])

@@ -1,4 +1,4 @@
-"""What every position component must do."""
+"""Contract of position components."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ WIDTH, HEADS = 16, 2
 
 
 class PositionContract(ModelContract):
-    """Subclass with :meth:`position`: a small transformer over made-up letters uses it.
+    """Contract of a position component. Subclasses implement :meth:`position`; a small transformer over synthetic letters uses it.
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         is_used: whether predictions depend on positions at all.
-        fields: that come with the tokens, filled with made-up values, for a position that reads them.
+        fields: token fields with synthetic values, for a position component reading them.
     """
 
     modality: ClassVar[str] = "letters"
@@ -36,13 +36,16 @@ class PositionContract(ModelContract):
 
     @abstractmethod
     def position(self) -> Component[Any]:
-        """The component: ``named("position", "my", scale=2.0)``, or ``Component("position", "my", {...}, cls=MyPosition)``."""
+        """Return the component.
+
+        For example ``named("position", "my", scale=2.0)``, or ``Component("position", "my", {...}, cls=MyPosition)``.
+        """
 
     def built(self) -> Built:
         return build(synthetic_recipe(position=self.position(), modality=self.modality, fields=self.fields))
 
     def alone(self, built: Built) -> Position:
-        """The component itself, for a width of 16 and two heads."""
+        """Return the component alone, for a width of 16 and two heads."""
         context = Context(specs=built.specs, modalities=tuple(built.specs), width=WIDTH, num_heads=HEADS, head_width=WIDTH // HEADS)
         return self.position()(context)
 
@@ -79,7 +82,7 @@ class PositionContract(ModelContract):
         )
 
     def test_slots_without_a_position_get_nothing(self) -> None:
-        """What stands in ``positions`` where ``has_position`` is False is read by nobody."""
+        """Check that values of ``positions`` are ignored if ``has_position`` is False."""
         built = self.built()
         batch = self.batch(built)
 

@@ -1,4 +1,4 @@
-"""What the contracts share: requirements with a remedy, comparison of nested data, and draws."""
+"""Shared functions of the contracts: requirements with a remedy, comparison of nested data, and draws."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ DRAW = Draw(seed=0, epoch=0, key="sample")
 
 
 def require(condition: bool, message: str) -> None:
-    """Fails a test with words for the plugin's author."""
+    """Fail a test with a message for the plugin's author unless the condition holds."""
     if not condition:
         raise AssertionError(message)
 
 
 def draws(count: int, *, seed: int = 0) -> list[Draw]:
-    """Draws of ``count`` different samples."""
+    """Return draws of ``count`` different samples."""
     return [Draw(seed=seed, epoch=0, key=f"sample-{number}", position=number) for number in range(count)]
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two values are equal to the bit: arrays, tensors, frozen dataclasses, mappings and sequences of them.
+    """Return whether two values are bit-identical: arrays, tensors, frozen dataclasses, mappings and sequences of them.
 
     NaN equals NaN, since an absent label or field is NaN.
     """
@@ -53,7 +53,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def require_picklable(value: Any, what: str) -> Any:
-    """The value after a trip to a loader worker and back."""
+    """Return the value after pickling and unpickling, as for a loader worker."""
     try:
         return pickle.loads(pickle.dumps(value))  # noqa: S301
     except Exception as error:
@@ -64,7 +64,7 @@ def require_picklable(value: Any, what: str) -> Any:
 
 
 def require_value_error(action: Callable[[], Any], what: str) -> None:
-    """Only a ``ValueError`` with a message makes a sample bad instead of stopping the run."""
+    """Check that an action raises ``ValueError`` with a message. Only this makes a sample bad instead of stopping the run."""
     try:
         action()
     except ValueError as error:
@@ -79,19 +79,19 @@ def require_value_error(action: Callable[[], Any], what: str) -> None:
 
 
 def disturb_global_randomness(seed: int) -> None:
-    """Moves the generators that no component may use."""
+    """Change the state of the generators forbidden to components."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
 def distance(left: Tensor, right: Tensor) -> float:
-    """Norm of the difference over the norm of ``right`` (or 1 where that is 0)."""
+    """Return the norm of the difference over the norm of ``right`` (or 1 if it is 0)."""
     left, right = left.detach().double(), right.detach().double()
     return float((left - right).norm()) / (float(right.norm()) or 1.0)
 
 
 def gradient(model: nn.Module) -> Tensor:
-    """All gradients as one vector, zeros for parameters without one."""
+    """Return all gradients as one vector, with zeros for parameters without one."""
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters() if p.requires_grad]
     return torch.cat([part.detach().flatten().float() for part in parts])

@@ -1,4 +1,4 @@
-"""Made-up tokens and samples of any specification."""
+"""Synthetic tokens and samples of any specification."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LENGTHS = (0, 1, 2, 3, 17, 64)
 
 
 def make_tokens(spec: TokenSpec, length: int, draw: Draw) -> Tokens:
-    """Random tokens: ids or content of the right type, positions that count along the grid where there is one, fields of noise.
+    """Return random tokens: content of the right dtype, positions along the grid (if any), and fields of noise.
 
-    A grid that holds fewer places than ``length`` gives no more tokens than it has places.
+    If the grid has fewer places than ``length``, there are only as many tokens as places.
     """
     sizes = [math.inf if size is None else size for size in spec.extent or (None,) * spec.axes]
     length = int(min(length, math.prod(sizes)))
@@ -36,7 +36,7 @@ def make_tokens(spec: TokenSpec, length: int, draw: Draw) -> Tokens:
 
 
 def _positions(spec: TokenSpec, length: int) -> NDArray[np.float32]:
-    """(length, A), the last axis fastest; the first axis takes the rest."""
+    """Return positions (length, A). The last axis is fastest; the first axis takes the rest."""
     sizes = [size or max(1, round(length ** (1 / spec.axes))) for size in spec.extent or (None,) * spec.axes]
     place, columns = np.arange(length), []
     for size in reversed(sizes[1:]):
@@ -46,19 +46,19 @@ def _positions(spec: TokenSpec, length: int) -> NDArray[np.float32]:
 
 
 def make_field(field: FieldSpec, length: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Random values of a field of ``length`` tokens: () or (L,) or (L, L), times the field's own shape."""
+    """Return random values of a field for ``length`` tokens: () or (L,) or (L, L), times the field's own shape."""
     full = (length,) * field.arity + field.shape
     values = rng.normal(size=full) if np.dtype(field.dtype).kind == "f" else rng.integers(0, field.classes or 2, full)
     return np.asarray(values).astype(field.dtype)
 
 
 def make_sample(specs: Mapping[str, TokenSpec], lengths: Mapping[str, int], draw: Draw) -> Sample:
-    """A sample with made-up tokens; modalities that ``lengths`` does not name are absent."""
+    """Return a sample with synthetic tokens. Modalities missing in ``lengths`` are absent."""
     tokens = {name: make_tokens(spec, lengths[name], draw.at(name)) for name, spec in specs.items() if name in lengths}
     return Sample(tokens, draw, tuple(specs))
 
 
 def make_masking(length: int, ratio: float, draw: Draw) -> Masking:
-    """Every token is hidden, and asked for, with probability ``ratio``; 0 and 1 hide nothing and everything."""
+    """Return a masking: every token is hidden and a target with probability ``ratio``. 0 and 1 hide nothing and everything."""
     is_target = draw.uniform(length, "made-up masking") < ratio
     return Masking(~is_target, is_target, level=ratio)

@@ -1,4 +1,4 @@
-"""Two made-up modalities and a data set, around which single encoders and predictors are tried."""
+"""Two synthetic modalities and a data set, for tests of single encoders and predictors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH = 4
 
 
 class Vectors:
-    """(L, 4) float32 arrays as they are, one position axis; ``fields`` are filled with made-up values."""
+    """Tokenizer of (L, 4) float32 arrays, unchanged, with one position axis; ``fields`` are filled with synthetic values."""
 
     fields: ClassVar[Mapping[str, FieldSpec]] = {}
 
@@ -40,7 +40,7 @@ class Vectors:
         return self._placed(np.asarray(raw, np.float32))
 
     def _placed(self, content: NDArray[Any]) -> Tokens:
-        rng = Draw(0, 0, str(content.tobytes())).rng("fields")  # the same for the same sample, in every epoch
+        rng = Draw(0, 0, str(content.tobytes())).rng("fields")  # identical for a sample in every epoch
         fields = {name: make_field(field, len(content), rng) for name, field in self.fields.items()}
         return Tokens(content, np.arange(len(content), dtype=np.float32)[:, None], fields)
 
@@ -52,7 +52,7 @@ class Vectors:
 
 
 class Letters(Vectors):
-    """(L,) ids below 7 as they are."""
+    """Tokenizer of (L,) ids below 7, unchanged."""
 
     @property
     def spec(self) -> TokenSpec:
@@ -63,8 +63,10 @@ class Letters(Vectors):
 
 
 class Waves:
-    """64 samples, each with ``vectors`` (sampled sines) and ``letters`` (what sign and size they have), 2 to 20 tokens long, and of
-    two thirds of them the labels ``begins`` (whether the first letter is high) and ``mean`` (of the vectors)."""
+    """Data set of 64 samples of 2 to 20 tokens, with ``vectors`` (sampled sines) and ``letters`` (their quantized first component).
+
+    Two thirds of the samples have the labels ``begins`` (whether the first letter is high) and ``mean`` (of the vectors).
+    """
 
     def __init__(self, context: Context) -> None:
         del context
@@ -92,7 +94,7 @@ class Waves:
 TOKENIZERS: dict[str, type] = {"vectors": Vectors, "letters": Letters}
 LABELS = {"begins": LabelConfig("begins", "begins", 2), "mean": LabelConfig("mean", "mean")}
 AGAIN = "again"
-"""A second view, with a masking of its own, for predictors that decode one."""
+"""Second view with its own masking, for predictors decoding one."""
 _POSITION = Component("position", "sincos")
 
 
@@ -111,16 +113,16 @@ def synthetic_recipe(
     group: int = 1,
     fields: Mapping[str, FieldSpec] | None = None,
 ) -> Recipe:
-    """A recipe around one component, everything else small: BERT's arrangement over made-up letters (or vectors).
+    """Return a recipe around one component, with everything else small: BERT's arrangement over synthetic letters (or vectors).
 
     Args:
-        encoder, predictor, corruptor, masker, embedding: the component under test; a small standard one where None.
+        encoder, predictor, corruptor, masker, embedding: the component under test; a small standard one if None.
         position, target: parts of the standard encoder and predictor.
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
-        layer: the layer that the predictor reads.
-        query: the view that it decodes: ``again``, which shows half of the same sample's tokens.
-        group: samples that belong together.
-        fields: that come with the tokens, filled with made-up values.
+        layer: the layer read by the predictor.
+        query: the view it decodes: ``again``, which shows half of the same sample's tokens.
+        group: samples per group.
+        fields: token fields with synthetic values.
     """
     target = target or Component("target", "ids" if modality == "letters" else "patch")
     options = {"width": 32, "depth": 2, "heads": 2, "position": position or _POSITION}

@@ -1,4 +1,4 @@
-"""What every target must do."""
+"""Contract of targets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from omnimask.testing.synthetic import synthetic_recipe
 
 
 class TargetContract(ModelContract):
-    """Subclass with :meth:`target`: a linear head answers with it, for made-up letters or vectors.
+    """Contract of a target. Subclasses implement :meth:`target`; a linear head answers with it, for synthetic letters or vectors.
 
     Attributes:
         modality: ``letters`` (ids) or ``vectors`` (continuous content).
         is_exact: the loss of a target does not depend on the other targets of the batch.
-        fields: that come with the tokens, filled with made-up values, for a target that reads them.
+        fields: token fields with synthetic values, for a target reading them.
     """
 
     modality: ClassVar[str] = "letters"
@@ -34,13 +34,13 @@ class TargetContract(ModelContract):
 
     @abstractmethod
     def target(self) -> Component[Any]:
-        """The target: ``named("target", "my")``, or ``Component("target", "my", {...}, cls=MyTarget)``."""
+        """Return the target: ``named("target", "my")``, or ``Component("target", "my", {...}, cls=MyTarget)``."""
 
     def built(self) -> Built:
         return build(synthetic_recipe(target=self.target(), modality=self.modality, fields=self.fields))
 
     def asked(self) -> Iterator[tuple[Target, Prediction, Run, Built]]:
-        """The target, and what it is asked about in one batch."""
+        """Yield the target with its predictions in one batch."""
         built = self.built()
         model, batch = built.model.eval(), self.batch(built)
         results = model.predict(batch)
@@ -101,7 +101,7 @@ class TargetContract(ModelContract):
 
 
 def _cut(prediction: Prediction, count: int) -> Prediction:
-    """The first targets of a prediction."""
+    """Return the first targets of a prediction."""
     return dataclasses.replace(prediction, features=prediction.features[:count], targets=rows(prediction.targets, 0, count))
 
 

@@ -1,4 +1,4 @@
-"""What every tokenizer must do, and every decoder of bytes."""
+"""Contracts of tokenizers and decoders."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from omnimask.testing.requirements import DRAW, disturb_global_randomness, requi
 
 
 class TokenizerContract(ABC):
-    """Subclass with :meth:`tokenizer` and :meth:`raw_values`; give :meth:`bad_values` too.
+    """Contract of a tokenizer. Subclasses implement :meth:`tokenizer` and :meth:`raw_values`, preferably also :meth:`bad_values`.
 
     Attributes:
-        tolerance: largest absolute difference after raw -> tokens -> raw (0: equal); None where tokens lose information on purpose.
+        tolerance: largest absolute difference after raw -> tokens -> raw (0: equal); None if tokens lose information on purpose.
     """
 
     tolerance: ClassVar[float | None] = 0.0
 
     @abstractmethod
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, built as a recipe would: ``MyTokenizer(Context(), ...)``."""
+        """Return the tokenizer, built as in a recipe: ``MyTokenizer(Context(), ...)``."""
 
     @abstractmethod
     def raw_values(self) -> Sequence[Any]:
-        """A few raw values, the shortest legal one among them; those that the round trip must give back."""
+        """Return a few raw values, including the shortest legal one, which a round trip must reproduce."""
 
     def bad_values(self) -> Mapping[str, Any]:
-        """Raw values that must raise ``ValueError``, by what is wrong with them."""
+        """Return raw values that must raise ``ValueError``, by their defect."""
         return {}
 
     def is_same(self, raw: Any, again: Any) -> bool:
-        """Whether a round trip gave a raw value back; override for values that are no arrays, texts or numbers.
+        """Return whether a round trip reproduced a raw value. Override it for values other than arrays, strings and numbers.
 
-        NaN equals NaN: whether NaN is refused is up to ``bad_values``. It also decides whether the tokenizer changed its input.
+        NaN equals NaN: ``bad_values`` decides whether NaN is rejected. This also determines whether the tokenizer changed its
+        input.
         """
         if isinstance(raw, str | bytes):
             return raw == again
@@ -121,7 +122,7 @@ class TokenizerContract(ABC):
             require_value_error(lambda raw=raw: tokenizer(raw, DRAW), f"bad raw value {name!r}")
 
     def test_parts_are_what_they_say(self) -> None:
-        """Where the tokenizer splits long values: the parts follow each other, and have the tokens that it says."""
+        """Check the splitting of long values: the parts are in order and have the announced numbers of tokens."""
         tokenizer = self.tokenizer()
         if not isinstance(tokenizer, Splits):
             return
@@ -137,7 +138,7 @@ class TokenizerContract(ABC):
                 require(length == count, f"raw value {number}: part ({start}, {stop}) has {length} tokens, and split says {count}")
 
     def test_what_fits_is_not_shortened(self) -> None:
-        """Where the tokenizer shortens what became too long."""
+        """Check that ``shorten`` leaves fitting values unchanged."""
         tokenizer = self.tokenizer()
         if isinstance(tokenizer, Shortens):
             for number, raw in enumerate(self.raw_values()):
@@ -162,7 +163,7 @@ class TokenizerContract(ABC):
 
 
 def check_tokens(tokens: Tokens, spec: TokenSpec) -> None:
-    """Content, positions and fields are what the specification says."""
+    """Check content, positions and fields against the specification."""
     content, positions, length = np.asarray(tokens.content), np.asarray(tokens.positions), len(tokens)
     if spec.width is None:
         require(
@@ -200,14 +201,17 @@ def check_tokens(tokens: Tokens, spec: TokenSpec) -> None:
 
 
 class DecoderContract(ABC):
-    """Subclass with :meth:`decoder` and :meth:`good_files`: bytes of any origin become a raw value or a ``ValueError``."""
+    """Contract of a decoder. Subclasses implement :meth:`decoder` and :meth:`good_files`.
+
+    Bytes of any origin must become a raw value or a ``ValueError``.
+    """
 
     @abstractmethod
     def decoder(self) -> Decoder: ...
 
     @abstractmethod
     def good_files(self) -> Mapping[str, bytes]:
-        """Contents of readable files, by name."""
+        """Return the contents of readable files, by name."""
 
     def test_good_files_are_read_the_same_twice(self) -> None:
         decoder = self.decoder()
@@ -262,4 +266,4 @@ BAD_FILES: Mapping[str, bytes] = {
     "cut jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
     "cut gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
 }
-"""Files that turn up in real folders under every extension; no decoder of media can read one of them."""
+"""Files found in real folders under every extension. No media decoder can read any of them."""

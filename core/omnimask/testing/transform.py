@@ -1,4 +1,4 @@
-"""What every transform of groups must do."""
+"""Contract of group transforms."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Row = Mapping[str, Any]
 
 
 class TransformContract(ABC):
-    """Subclass with :meth:`transform`, :meth:`rows` and :meth:`tokenizers`, and :meth:`labels` where it reads or sets some.
+    """Contract of a transform. Subclasses implement :meth:`transform`, :meth:`rows`, :meth:`tokenizers`, and :meth:`labels` if any.
 
     Attributes:
         is_random: whether different draws give different rows.
-        num_draws: of a group, with which growth and rows are tried.
+        num_draws: of a group, for the tests of growth and rows.
     """
 
     is_random: ClassVar[bool] = True
@@ -28,26 +28,26 @@ class TransformContract(ABC):
 
     @abstractmethod
     def transform(self) -> Transform:
-        """The transform, built as a recipe would."""
+        """Return the transform, built as in a recipe."""
 
     @abstractmethod
     def rows(self) -> Sequence[Row]:
-        """The rows of a group as large as recipes make it: decoded raw values by modality, and labels by name."""
+        """Return the rows of a group of the size used in recipes: decoded raw values by modality, and labels by name."""
 
     @abstractmethod
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """By modality, tokenizers that read the rows, before and after."""
+        """Return tokenizers by modality for the rows, before and after."""
 
     def labels(self) -> Mapping[str, FieldSpec]:
-        """The labels that the recipe declares."""
+        """Return the labels declared in the recipe."""
         return {}
 
     def bad_groups(self) -> Mapping[str, Sequence[Row]]:
-        """Groups that must be refused, by what is wrong with them."""
+        """Return groups to reject, by their defect."""
         return {}
 
     def draws(self, count: int, number: int) -> list[Draw]:
-        """Draws of a group of ``count`` samples, the ``number``-th of its kind."""
+        """Return the draws of a group of ``count`` samples; ``number`` selects different draws."""
         return _grouped([dataclasses.replace(draw, epoch=number) for draw in draws(count)])
 
     def test_deterministic_per_draw(self) -> None:
@@ -83,7 +83,7 @@ class TransformContract(ABC):
         )
 
     def test_every_size_of_group_is_legal(self) -> None:
-        """The last group of an epoch may be smaller, and samples that cannot be read are left out."""
+        """Check smaller groups: the last one of an epoch may be smaller, and unreadable samples are left out."""
         transform, rows = self.transform(), self.rows()
         for size in range(1, len(rows) + 1):
             for number in range(self.num_draws):
@@ -115,7 +115,7 @@ class TransformContract(ABC):
         require(found > 0, "no group has a row")
 
     def test_growth_holds(self) -> None:
-        """Groups of every size, with the tokens of rows as long as they may be: tokenizers shorten what is too long."""
+        """Check the growth for groups of every size, with overlong rows shortened by the tokenizers."""
         transform, tokenizers = self.transform(), self.tokenizers()
         for before, after in self._each():
             given, got = (sum(sum(_tokens(row, tokenizers).values()) for row in rows) for rows in (before, after))
@@ -126,7 +126,7 @@ class TransformContract(ABC):
             )
 
     def _each(self) -> Iterator[tuple[Sequence[Row], Sequence[Row]]]:
-        """Rows before and after, of groups of every size that are not refused."""
+        """Yield rows before and after, for accepted groups of every size."""
         transform, rows = self.transform(), self.rows()
         for size in range(1, len(rows) + 1):
             for number in range(self.num_draws):
@@ -138,7 +138,7 @@ class TransformContract(ABC):
 
 
 def _grouped(each: Sequence[Draw]) -> list[Draw]:
-    """Draws of samples that belong together, in the transform's stage."""
+    """Return the draws of one group's samples, in the transform's stage."""
     group = tuple(draw.key for draw in each)
     return [dataclasses.replace(draw, group=group).at("transform") for draw in each]
 
@@ -163,7 +163,7 @@ def _read(name: str, spec: FieldSpec, value: Any) -> None:
 
 
 def _tokens(row: Row, tokenizers: Mapping[str, Tokenizer]) -> dict[str, int]:
-    """Tokens of a row by modality, as a pipeline makes them."""
+    """Return the tokens of a row by modality, as in a pipeline."""
     found: dict[str, int] = {}
     for name, tokenizer in tokenizers.items():
         value = row.get(name)

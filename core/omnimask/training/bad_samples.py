@@ -1,4 +1,4 @@
-"""Unreadable samples: named once, counted, and tolerated up to a limit."""
+"""Guard against unreadable samples: each is logged once and counted, and a limited number is tolerated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = 10
 
 
 class Unreadable(Protocol):
-    """What the loader says about one such sample (``omnimask.data.loader.BadSample``)."""
+    """Report of one unreadable sample by the loader (``omnimask.data.loader.BadSample``)."""
 
     @property
     def key(self) -> str: ...
@@ -29,12 +29,12 @@ class Unreadable(Protocol):
 
 
 class BadSampleGuard:
-    """Counts unreadable samples by key and stops the run when there are too many different ones.
+    """Counter of unreadable samples by key, which stops the run when too many different samples are unreadable.
 
     Args:
         counts: by key; updated in place.
         options: the limit.
-        num_samples: size of the training set; None if unknown, and then ``at_least`` alone is the limit.
+        num_samples: size of the training set. If None (unknown), ``at_least`` alone is the limit.
     """
 
     def __init__(self, counts: dict[str, int], options: BadSamples, num_samples: int | None) -> None:
@@ -44,10 +44,10 @@ class BadSampleGuard:
         self._traced: set[str] = set()
 
     def __call__(self, found: Iterable[Unreadable]) -> None:
-        """Takes note of a step's unreadable samples.
+        """Record the unreadable samples of a step.
 
         Raises:
-            RunStopped: more than the limit.
+            RunStopped: the limit is exceeded.
         """
         for bad in found:
             if bad.key not in self.counts:

@@ -1,4 +1,4 @@
-"""Iterators that hold workers, closed however a loop over them ends."""
+"""Closing of iterators with workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @contextmanager
 def closing(items: Iterable[T]) -> Generator[Iterator[T]]:
-    """Gives an iterator over ``items`` to the ``with`` block, and closes it, and its workers with it, at the end."""
+    """Yield an iterator over ``items`` and close it at the end of the ``with`` block, together with its workers."""
     iterator = iter(items)
     try:
         yield iterator

@@ -1,4 +1,4 @@
-"""The `train:` keys that every recipe has, with their documentation. Imports no torch."""
+"""The `train:` section of a recipe: its keys and their documentation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
-"""A part of the run: ``5%``."""
+"""Share of the run: ``5%``."""
 
 
 class BaseRate(BaseModel):
-    """A learning rate that grows with the batch: ``lr`` at a batch of ``tokens``, in proportion at any other."""
+    """Learning rate proportional to the batch: ``lr`` at a batch of ``tokens``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -19,12 +19,12 @@ class BaseRate(BaseModel):
     tokens: Annotated[int, Field(gt=0, description="batch that `lr` is meant for, in tokens before masking")]
 
     def rate(self, batch_tokens: int) -> float:
-        """The peak learning rate of a batch."""
+        """Return the peak learning rate for a batch."""
         return self.lr * (batch_tokens / self.tokens)
 
 
 class TrainConfig(BaseModel):
-    """Everything the shared loop needs to know; the field descriptions are the reference."""
+    """Options of the training loop. The field descriptions are the reference."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -88,7 +88,7 @@ class TrainConfig(BaseModel):
 
 
 def rate_by_batch(config: TrainConfig) -> str | None:
-    """The peak learning rate and how it follows from the batch, in words; None without ``base_lr``."""
+    """Return the peak learning rate and its derivation from the batch as text, or None without ``base_lr``."""
     if config.base_lr is None:
         return None
     lr, batch, tokens = config.base_lr.rate(config.batch_tokens), config.batch_tokens, config.base_lr.tokens

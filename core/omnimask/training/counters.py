@@ -1,4 +1,4 @@
-"""Where a run is: everything that is counted, saved with every checkpoint and taken back from it."""
+"""Counters of a run, saved with every checkpoint and restored from it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Counters:
     """Counters of one run.
 
     Args:
-        step: optimiser steps taken, skipped ones included; the index of the next step.
-        cursor: where in the stream the next step starts.
+        step: optimizer steps taken, skipped ones included; the index of the next step.
+        cursor: start of the next step in the stream.
         attempt: 1 for a new run, one more with every resume.
         tokens, samples: trained on so far, by all ranks.
         seconds: spent in steps, without validations and checkpoints.
-        skipped_steps: steps that left the weights alone, mostly because a number was not finite.
+        skipped_steps: steps without an update, mostly because of a non-finite number.
         failures_in_row: steps with non-finite numbers since the last good one.
-        bad_samples: how often every unreadable sample was met, by key.
-        retries: how often reading was tried again, of all ranks.
-        loss: of the last step that was not skipped.
-        validation_loss: the last one.
-        validation_scores: of that validation, by term and name.
-        best_step, best_loss, best_scores: the smallest validation loss, when that was, and the scores then.
-        validations_without_gain: in a row, since the smallest validation loss.
-        scored_samples: held-out samples in every validation; None: not known.
+        bad_samples: number of times each unreadable sample was met, by key.
+        retries: repeated reads, over all ranks.
+        loss: of the last step with an update.
+        validation_loss: of the last validation.
+        validation_scores: of the last validation, by term and name.
+        best_step, best_loss, best_scores: step, loss and scores of the validation with the smallest loss.
+        validations_without_gain: number of validations since the smallest validation loss.
+        scored_samples: held-out samples in every validation; None if unknown.
     """
 
     step: int = 0
@@ -52,7 +52,7 @@ class Counters:
     scored_samples: int | None = None
 
     def monitor(self, validation_loss: float) -> bool:
-        """Take note of the loss of a validation; return whether it is the smallest so far. NaN never is."""
+        """Record a validation loss and return whether it is the smallest so far. NaN never is."""
         is_best = validation_loss < (math.inf if self.best_loss is None else self.best_loss)
         self.validations_without_gain = 0 if is_best else self.validations_without_gain + 1
         if is_best:
@@ -60,20 +60,20 @@ class Counters:
         return is_best
 
     def forget_best(self) -> None:
-        """The next validation is the best one."""
+        """Reset the best validation, so the next one becomes the best."""
         self.best_loss, self.best_step, self.best_scores = None, None, {}
         self.validations_without_gain = 0
 
     def ends_early(self, patience: int | None) -> bool:
-        """Whether ``train.patience`` is used up."""
+        """Return whether ``train.patience`` is exhausted."""
         return patience is not None and self.validations_without_gain >= patience
 
     def is_over(self, steps: int, patience: int | None) -> bool:
-        """Whether no step is left to take."""
+        """Return whether the run has no steps left."""
         return self.step >= steps or self.ends_early(patience)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only."""
+        """Return the counters as plain values."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The time that an attempt is given: the run ends at a step border from which one more step and a checkpoint might not fit."""
+"""Time limit of an attempt: the run ends at a step boundary if one more step and a checkpoint might not fit."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Literal
 Part = Literal["step", "validation", "checkpoint"]
 
 _RECENT = 20
-"""So many steps are looked at: the first of an attempt is often the longest by far, and should not count for hours."""
+"""Number of recent durations to consider. The first step of an attempt is often by far the longest; it is soon dropped."""
 
 
 class Deadline:
-    """When an attempt must have ended, and how long its parts take.
+    """Time limit of an attempt, with the durations of its parts.
 
     Args:
-        seconds: from now on; None: there is no end.
-        clock: seconds of a clock that only goes forward.
+        seconds: from now on; None for no limit.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,15 +33,15 @@ class Deadline:
 
     @contextmanager
     def timed(self, part: Part) -> Generator[None]:
-        """Takes note of how long the ``with`` block took."""
+        """Record the duration of the ``with`` block."""
         begin = self._clock()
         yield
         self._recent[part].append(self._clock() - begin)
 
     def is_near(self, *, validates: bool) -> bool:
-        """Whether the time might not last for one more step and a checkpoint, as long as the longest of the last ones.
+        """Return whether one more step and a checkpoint might exceed the limit, judged by the longest recent ones.
 
-        What was not done yet in this attempt is taken to be quick: the time given should leave room for a first checkpoint.
+        Parts not measured yet count as 0 seconds, so the limit should leave room for a first checkpoint.
 
         Args:
             validates: whether the next step is followed by a validation.

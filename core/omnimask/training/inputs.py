@@ -1,4 +1,4 @@
-"""What a trainer is made of, beside the model and the recipe's ``train:`` section."""
+"""Inputs of a trainer besides the model and the recipe's ``train:`` section."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omnimask.training.validation import Scored
 
 Steps: TypeAlias = Callable[[Cursor, int], Iterable[LoadedStep]]
 ScoresByTerm: TypeAlias = Mapping[str, Mapping[str, float]]
-"""By term and name."""
+"""Scores by term and name."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class TrainingData:
 
     Attributes:
         steps: ``(cursor, first step) -> LoadedSteps`` up to the end of the run, the same for the same arguments.
-        validation: gives the same held-out batches at every call; None for a run without validation.
+        validation: returns the same held-out batches at every call; None for a run without validation.
         num_samples: size of the training set, for the share in ``max_bad``.
-        max_bad: how many unreadable samples are tolerated.
-        left_out: reasons by key of held-out samples that cannot be read; validations add to it.
-        baselines: scores of predictions that need no model; called once, after the first validation that has scores.
-        scored: how many held-out samples ``validation`` gives, of how many; None: unknown.
+        max_bad: limit of unreadable samples.
+        left_out: reasons by key of unreadable held-out samples; validations add to it.
+        baselines: scores of predictions without a model; called once, after the first validation with scores.
+        scored: number of held-out samples in ``validation``, and of all; None if unknown.
     """
 
     steps: Steps
@@ -47,17 +47,17 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where and how a run is trained.
+    """Environment of a run: directory, device, seed and processes.
 
     Attributes:
         directory: of the run.
         device: of the model.
-        seed: torch's generators are seeded from it at every step.
-        ranks: processes that train together; default: those that joined, or this process alone.
+        seed: seeds torch's generators at every step.
+        ranks: processes that train together. The default is the joined processes, or this process alone.
         plugins: versions by distribution, recorded with every checkpoint.
         notes: files by name, kept in every checkpoint.
         show: whether progress is displayed on stderr.
-        registry: whose observers watch the run; default: what is installed.
+        registry: source of the run's observers. The default is the installed plugins.
     """
 
     directory: RunDirectory

@@ -1,4 +1,4 @@
-"""The one loop that trains every model: it knows steps, files, ranks and devices, and never a modality."""
+"""The training loop. It handles steps, files, ranks and devices, and is independent of modalities."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from omnimask.training.validation import Scored, Validator
 logger = logging.getLogger(__name__)
 
 _TIME = 255
-"""Stands for the end of the time given among the numbers of signals."""
+"""Stands for the time limit among the signal numbers."""
 
 FAILURES_IN_ROW = 10
-"""So many steps in a row without a finite update stop a run."""
+"""Number of consecutive steps without a finite update to stop a run."""
 
 _FAILURES = {
     "nothing to answer": (
@@ -56,7 +56,7 @@ _FAILURES = {
 
 
 class Trainer:
-    """Trains a model; creating one checks the configuration and writes nothing.
+    """Trainer of a model. Creating one checks the configuration and writes nothing.
 
     Args:
         model: a module with ``counts(batch)`` and ``forward(batch, denominators, is_scored=...)`` like ``MaskedModel``; moved to
@@ -66,7 +66,7 @@ class Trainer:
         run: directory, device, seed and processes.
 
     Raises:
-        UserError: the configuration cannot work.
+        UserError: the configuration is invalid.
     """
 
     def __init__(self, model: nn.Module, data: TrainingData, config: TrainConfig, run: RunContext) -> None:
@@ -105,30 +105,31 @@ class Trainer:
 
     @property
     def progress(self) -> Counters:
-        """Where the run is."""
+        """Counters of the run."""
         return self.state.progress
 
     @property
     def is_over(self) -> bool:
-        """Whether no step is left to take."""
+        """Whether the run has no steps left."""
         return self.progress.is_over(self.config.steps, self.config.patience)
 
     def restore(
         self, checkpoint: Path | None = None, *, adopt: Callable[[], None] | None = None, renews_optimizer: bool = False
     ) -> Path | None:
-        """Continue from a checkpoint (the newest intact one if None is given) when :meth:`fit` is called.
+        """Prepare :meth:`fit` to continue from a checkpoint, by default the newest intact one.
 
-        Returns the checkpoint; None if the run was stopped before its first one, and then it starts anew.
+        Return the checkpoint, or None if the run has none yet and starts anew.
 
         Args:
             checkpoint: of this run.
-            adopt: called by rank 0 when the first step from here was taken; until then the run's folder stays as it is.
-            renews_optimizer: whether learning rate, weight decay and the like are this configuration's, not the checkpoint's.
+            adopt: called by rank 0 after the first new step; until then the run's folder stays unchanged.
+            renews_optimizer: whether to take optimizer options such as learning rate and weight decay from this configuration
+                instead of the checkpoint.
 
         Raises:
-            Damaged: the given checkpoint is not intact.
-            RunStopped: the run has checkpoints, and none is intact.
-            UserError: the checkpoint is of another model.
+            Damaged: the given checkpoint is damaged.
+            RunStopped: all checkpoints of the run are damaged.
+            UserError: the checkpoint belongs to another model.
         """
         path = self.ranks.first(lambda: checkpoint or self.checkpoints.newest())
         self._continues, self._adopt = True, adopt
@@ -145,7 +146,7 @@ class Trainer:
         return path
 
     def _rescore(self, scored: Scored) -> None:
-        """Begins to look for the best validation anew where other samples are scored than before."""
+        """Reset the best validation if the scored samples changed."""
         before, self.progress.scored_samples = self.progress.scored_samples or scored.held_out, scored.samples
         if before != scored.samples:
             self.progress.forget_best()
@@ -156,14 +157,14 @@ class Trainer:
             )
 
     def fit(self, deadline: Deadline | None = None) -> dict[str, Any]:
-        """Trains to the last step and returns what ``summary.json`` says.
+        """Train to the last step and return the contents of ``summary.json``.
 
         Args:
-            deadline: when this attempt must have ended; None for no end.
+            deadline: time limit of this attempt; None for no limit.
 
         Raises:
-            UserError: the directory holds a run that was not restored, or another process trains there.
-            RunStopped: the data, the numbers or the disk end the run.
+            UserError: the directory contains a run not restored, or another process trains there.
+            RunStopped: the data, non-finite numbers or the disk end the run.
             Interrupted: a signal or the deadline ended it, after a checkpoint.
         """
         with ExitStack() as held, determinism(self.config.deterministic), flushed_denormals():
@@ -195,7 +196,7 @@ class Trainer:
         return RunInfo(self.directory.path, self.config, state.progress, state.model, state.optimizer, device, ranks.rank, show)
 
     def _begin(self, journal: Journal) -> None:
-        """Counts the attempt. A run that continues leaves its folder alone until a step is taken."""
+        """Increment the attempt. The folder of a restored run stays unchanged until the first step."""
         place = (self.directory, self.checkpoints, journal.metrics, self.progress)
         self._folder: Folder = Folder(*place, self.ranks, continues=self._continues, adopt=self._adopt)
         self._continues, self._adopt = True, None
@@ -228,14 +229,14 @@ class Trainer:
         if stop is not None:
             logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
-        self._folder.settle()  # where no step was left to take
+        self._folder.settle()  # if no steps were left
         self._tell_of_checkpoints(journal, is_waiting=True)
         self.ranks.agree(self._failure)
         if stop is not None:
             raise stop if self.ranks.is_first else told(stop)
 
     def _asked_to_stop(self, signals: Signals, deadline: Deadline) -> Interrupted | None:
-        """Why the run ends before the next step; None if it goes on. All ranks find the same."""
+        """Return the reason to stop before the next step, or None. The result is the same on all ranks."""
         validates = (self.progress.step + 1) % self.config.validate_every == 0
         (reason,) = self.ranks.largest([signals.received or (_TIME if deadline.is_near(validates=validates) else 0)])
         return None if not reason else Interrupted() if reason == _TIME else Interrupted(reason)
@@ -272,7 +273,7 @@ class Trainer:
 
     @contextmanager
     def _postponed(self) -> Generator[None]:
-        """Inside the ``with`` block, what ends the run on this rank is kept until all can hear of it; alone it ends it now."""
+        """Defer an error on this rank until all ranks can learn of it. A single rank raises it at once."""
         try:
             yield
         except (RunStopped, UserError, Interrupted) as reason:
@@ -299,7 +300,7 @@ class Trainer:
         return self.progress.step % every == 0 or self.progress.step == self.config.steps
 
     def _validate(self, journal: Journal) -> bool:
-        """Validates if there is anything to validate on; True if the loss is the smallest so far."""
+        """Run a validation if there are held-out samples. Return whether the loss is the smallest so far."""
         if self._validator is None:
             return False
         progress, ema = self.progress, self.state.ema
@@ -317,13 +318,13 @@ class Trainer:
         return progress.monitor(found.loss)
 
     def _compared(self, found: Validation) -> ScoresByTerm:
-        """The baselines of the scores of a validation."""
+        """Return the baselines for the scores of a validation."""
         if self._baselines is None and found.scores and self.data.baselines is not None and self.ranks.is_first:
             self._baselines = self.data.baselines()
         return self._baselines or {}
 
     def _save(self, journal: Journal, *, is_best: bool = False) -> None:
-        """Publishes a checkpoint of the present step, or begins to, then removes what is no longer kept."""
+        """Publish a checkpoint of the current step, or start to, then remove old ones."""
         self._folder.settle()
         self._tell_of_checkpoints(journal, is_waiting=True)
         self.ranks.agree(self._failure)

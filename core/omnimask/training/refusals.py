@@ -1,4 +1,4 @@
-"""A part of the model that refuses its input ends a run with what it says."""
+"""Conversion of errors raised inside the model into a stopped run with their message."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def refusals(doing: str, run: Path) -> Generator[None]:
-    """Inside the ``with`` block, a ``ValueError`` of the model (a value beyond a table, say) becomes a ``RunStopped``.
+    """Convert a ``ValueError`` of the model inside the ``with`` block (such as an index beyond a table) into a ``RunStopped``.
 
     Args:
-        doing: what the model was called for: ``step 12``.
+        doing: the operation, for the message: ``step 12``.
         run: the run directory.
     """
     try:

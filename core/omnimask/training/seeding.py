@@ -1,4 +1,4 @@
-"""Torch's global generators, seeded by the loop alone; no other module of the project seeds them for a run."""
+"""Seeding of torch's global generators. The loop alone seeds them during a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def seed_torch(device: torch.device, *parts: int | str) -> None:
-    """Seeds the generators of the host and of ``device`` from what names the moment: ``seed_torch(device, seed, step, rank)``.
+    """Seed the generators of the host and of ``device`` from the given parts: ``seed_torch(device, seed, step, rank)``.
 
-    ``torch.manual_seed`` is not used: for every kind of device that is not in use it queues a call with a traceback, which costs
-    more than a small step and is never released.
+    ``torch.manual_seed`` is avoided: for every unused device type it queues a call with a traceback, which costs more than a small
+    step and is never released.
     """
     digest = blake2b(repr(parts).encode(), digest_size=8).digest()
     seed = int.from_bytes(digest, "little") >> 1

@@ -1,4 +1,4 @@
-"""What a run needs before its first step: the model on its device, the optimiser, the schedule."""
+"""Set-up of the model, optimizer and schedule for a run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from omnimask.training.optim.schedules import Constant, Schedule
 
 
 def parallel_of(config: TrainConfig, device: torch.device, precision: Precision, ranks: Ranks) -> Replicas:
-    """How the ranks of a run hold its model; from now on they talk to each other as the run wants. One rank holds all of it.
+    """Return the parallelism of a run and open the process groups. A single rank holds the whole model.
 
     Raises:
-        UserError: the precision does not go with ``train.distributed``.
+        UserError: the precision is unsupported with ``train.distributed``.
     """
     ranks.open(device, config.timeout)
     if config.distributed == "fsdp" and isinstance(ranks, Joined):
@@ -38,7 +38,7 @@ def parallel_of(config: TrainConfig, device: torch.device, precision: Precision,
 
 
 def saver_of(parallel: Replicas, checkpoints: Checkpoints, state: TrainingState, versions: Mapping[str, str], run: Path) -> Saver:
-    """Who writes the checkpoints of a run."""
+    """Return the checkpoint saver for the parallelism of a run."""
     ranks = parallel.ranks
     if parallel.is_sharded and isinstance(ranks, Joined):
         return ShardSaver(checkpoints, state, versions, ranks, run)
@@ -46,10 +46,10 @@ def saver_of(parallel: Replicas, checkpoints: Checkpoints, state: TrainingState,
 
 
 def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precision: Precision, parallel: Replicas) -> TrainingState:
-    """The model on its device (or this rank's share of it) with its switches set, and its optimiser.
+    """Prepare the model, or this rank's shard, on its device with its switches, and create the optimizer.
 
     Raises:
-        UserError: the recipe names no optimiser, or the model has nothing to train or no part that a switch concerns.
+        UserError: the recipe has no optimizer, the model has no trainable parameter, or a switch applies to no module of it.
     """
     if config.optimizer is None:
         raise UserError("train.optimizer is missing, for example {name: adamw, lr: 1e-3}")
@@ -66,7 +66,7 @@ def prepare(model: nn.Module, config: TrainConfig, device: torch.device, precisi
 
 
 def schedule_of(config: TrainConfig) -> Schedule:
-    """The recipe's schedule; constant without one.
+    """Return the recipe's schedule; the default is constant.
 
     Raises:
         UserError: it does not fit the length of the run.

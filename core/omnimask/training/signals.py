@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGUSR1 become a request to stop after a checkpoint."""
+"""Handlers of SIGTERM, SIGINT and SIGUSR1, which request a stop after a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1
 
 
 class Signals:
-    """Context manager: inside it, ``received`` is the first signal that asked the run to stop, None until then.
+    """Context manager that stores the first stop signal in ``received`` (None until then).
 
-    A second SIGINT raises ``KeyboardInterrupt`` at once. Handlers are installed in the main thread only and the previous ones
-    come back at the end.
+    A second SIGINT raises ``KeyboardInterrupt`` at once. Handlers are installed in the main thread only; the previous ones are
+    restored at the end.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Signals:
         self._previous.clear()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:  # a forked process that kept the handler; the run decides for all
+        if os.getpid() != self._owner:  # a forked process that inherited the handler; the main process decides for all
             return
         if self.received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""One optimiser step: forward and backward over its micro-batches, the finite check, and the update."""
+"""One optimizer step: forward and backward over its micro-batches, the finite check, and the update."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from omnimask.training.seeding import seed_torch
 
 @dataclass(frozen=True)
 class Totals:
-    """What the host knows of a step over all ranks before anything is computed."""
+    """Host numbers of a step, summed over all ranks before the forward pass."""
 
     denominators: Mapping[str, float]
     tokens: int = 0
@@ -36,11 +36,11 @@ class Totals:
 
 
 class StepRunner:
-    """Takes steps with a model, together with other ranks; knows no files.
+    """Runner of optimizer steps, together with other ranks. Independent of files.
 
     Denominators are summed over micro-batches and ranks before the first forward pass, gradients and losses after the last backward
-    pass: nothing is averaged, so a step gives the same however it is shared out. On a CUDA device the host waits once a step, for
-    the loss and the gradient norm that decide whether the update may happen.
+    pass. Nothing is averaged, so the split over micro-batches and ranks does not change a step. On a CUDA device the host
+    synchronizes once a step, for the loss and the gradient norm that decide on the update.
 
     Args:
         model: trained in place; on ``device``.
@@ -48,11 +48,11 @@ class StepRunner:
         schedule: factor of the peak.
         precision: of the forward pass.
         steps: length of the run.
-        clip: largest gradient norm, None for no clipping.
-        ema: averaged weights, None if there are none.
+        clip: largest gradient norm; None for no clipping.
+        ema: averaged weights; None if there are none.
         seed: seeds torch's generators, together with the step and the rank.
-        device: where batches go.
-        parallel: how ranks hold the model; default: one rank.
+        device: of the batches.
+        parallel: parallelism of the model; the default is one rank.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class StepRunner:
             group.setdefault("initial_lr", group["lr"])
 
     def totals(self, loaded: LoadedStep | None, failure: Exception | None = None) -> Totals:
-        """What the host knows of a step, summed over ranks.
+        """Return the host numbers of a step, summed over ranks.
 
         Args:
             loaded: this rank's share; None if there is none.
-            failure: why this rank cannot go on.
+            failure: error of this rank.
 
         Raises:
-            RunStopped: a rank cannot go on.
+            RunStopped: a rank failed.
         """
         return totals_of(self.ranks.sums({} if loaded is None else shared_numbers(self.model, loaded), failure))
 
     def __call__(self, loaded: LoadedStep, totals: Totals | None = None) -> StepResult:
-        """Takes one step; a step that gives no finite update changes neither weights nor optimiser state."""
+        """Take one step. Without a finite update, weights and optimizer state stay unchanged."""
         totals = totals or self.totals(loaded)
         seed_torch(self.device, self.seed, "step", loaded.step, self.ranks.rank)
         lr = self.set_learning_rate(loaded.step)
@@ -124,7 +124,7 @@ class StepRunner:
         )
 
     def set_learning_rate(self, step: int) -> float:
-        """Sets the rate of every group for a step, times its ``lr_scale`` if it has one; returns the first one's, unscaled."""
+        """Set the rate of every group for a step, times its optional ``lr_scale``. Return the rate of the first group, unscaled."""
         factor = self.schedule(step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor * group.get("lr_scale", 1.0)
@@ -133,9 +133,9 @@ class StepRunner:
     def accumulate(
         self, batches: Sequence[MaskedBatch], denominators: Mapping[str, float] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """This rank's gradients of the whole step, however it is cut into micro-batches; its loss () and terms () on the device.
+        """Accumulate this rank's gradients of the step over micro-batches. Return its loss () and terms () on the device.
 
-        ``denominators`` are those of the micro-batches together if None.
+        If ``denominators`` is None, they are summed over these micro-batches.
         """
         counts = [self.model.counts(batch) for batch in batches]  # pyright: ignore[reportCallIssue]
         denominators = summed(counts) if denominators is None else denominators
@@ -146,7 +146,7 @@ class StepRunner:
                 moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
                 with self.precision.autocast():
                     output = self.parallel.forward(self.model, moved, denominators, is_last=number == len(batches))
-                if output.loss.requires_grad:  # it does not where a micro-batch has nothing to answer
+                if output.loss.requires_grad:  # False for a micro-batch without targets
                     self._scaled(output.loss).backward()
                 loss = loss + output.loss.detach().float()
                 for name, term in output.terms.items():
@@ -156,7 +156,7 @@ class StepRunner:
     def _forward_and_backward(
         self, batches: Sequence[MaskedBatch], denominators: Mapping[str, float]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The gradients of the whole step, and its loss and terms."""
+        """Compute the gradients of the whole step, and its loss and terms."""
         failure: BaseException | None = None
         loss, terms = torch.zeros((), device=self.device), dict[str, Tensor]()
         try:
@@ -190,7 +190,7 @@ class StepRunner:
         loss_value, norm_value = torch.stack([loss, norm.to(loss)]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             return self._refuse(loss_value, norm_value)
-        if self.clip is not None and norm_value > self.clip:  # the norm is on the host already: a pass over all gradients is spared
+        if self.clip is not None and norm_value > self.clip:  # the norm is on the host: skip a pass over all gradients
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
         if scaler is None:
             self.optimizer.step()
@@ -203,6 +203,7 @@ class StepRunner:
 
     def _refuse(self, loss: float, norm: float) -> _Values:
         scaler = self.precision.scaler
+        # a finite loss with non-finite gradients: the scaler still searches for its scale, which is not a failure
         is_searching = scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1
         if scaler is not None:
             scaler.update()
@@ -219,7 +220,7 @@ class _Values:
 
 
 def shared_numbers(model: nn.Module, loaded: LoadedStep) -> dict[Name, float]:
-    """What one rank adds to a step's :class:`Totals`."""
+    """Return the contribution of one rank to a step's :class:`Totals`."""
     batches = loaded.batches
     counts = summed([model.counts(batch) for batch in batches])  # pyright: ignore[reportCallIssue]
     return {
@@ -233,7 +234,7 @@ def shared_numbers(model: nn.Module, loaded: LoadedStep) -> dict[Name, float]:
 
 
 def totals_of(numbers: Mapping[Name, float]) -> Totals:
-    """From the sums over ranks of :func:`shared_numbers`."""
+    """Convert the sums over ranks of :func:`shared_numbers` to totals."""
 
     def called(kind: str) -> dict[Name, float]:
         return {name[1:]: number for name, number in numbers.items() if name[0] == kind}
@@ -244,7 +245,7 @@ def totals_of(numbers: Mapping[Name, float]) -> Totals:
 
 
 def summed(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Denominators by term, summed over micro-batches."""
+    """Sum denominators by term over micro-batches."""
     totals: dict[str, float] = {}
     for count in counts:
         for name, number in count.items():

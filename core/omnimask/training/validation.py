@@ -1,4 +1,4 @@
-"""The loss and the scores on held-out batches, which are the same, masks included, at every validation."""
+"""Loss and scores on held-out batches. Batches and their masks are the same at every validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from omnimask.training.step import summed
 
 @dataclass(frozen=True)
 class Scored:
-    """How many of the held-out samples a validation scores."""
+    """Number of held-out samples scored per validation."""
 
     samples: int
     held_out: int
@@ -34,14 +34,14 @@ class Validator:
     """Mean of every loss term and score over held-out batches.
 
     Args:
-        model: evaluated with whatever weights it holds.
-        batches: gives this rank's share of the batches, the same at every call. The first validation reads them twice, to count the
-            denominators.
+        model: evaluated with its current weights.
+        batches: returns this rank's share of the batches, the same at every call. The first validation reads them twice, to count
+            the denominators.
         precision: of the forward pass.
-        device: where batches go.
+        device: of the batches.
         seed: of torch's generators, the same at every validation.
-        parallel: how ranks hold the model; default: one rank.
-        num_samples: in the batches of all ranks, for progress; None: not known, and no progress is logged.
+        parallel: parallelism of the model; the default is one rank.
+        num_samples: in the batches of all ranks, for progress; None if unknown, which disables progress messages.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Validator:
 
     @torch.no_grad()
     def __call__(self, after: str = "") -> Validation:
-        """Score the batches; ``after`` names the place in the run, for progress."""
+        """Score the batches. ``after`` names the point of the run in progress messages."""
         self._doing = f"validation {after}".rstrip()
         self.model.eval()
         denominators = self._counted()
@@ -90,7 +90,7 @@ class Validator:
         return _means(self.ranks.sums({**numbers, **counts, ("batches",): len(parts["loss",])}, kind="validation"))
 
     def _counted(self) -> dict[str, float]:
-        """Denominators over all ranks, by term."""
+        """Return the denominators by term over all ranks."""
         if self._denominators is None:
             batches = self._told("samples are read to count their targets")
             mine = summed(self.model.counts(batch) for batch in batches)  # pyright: ignore[reportCallIssue]
@@ -99,7 +99,7 @@ class Validator:
         return self._denominators
 
     def _told(self, of: str) -> Iterator[MaskedBatch]:
-        """Yield this rank's batches, and log how far all ranks are, as far as this one can tell."""
+        """Yield this rank's batches and log the progress of all ranks, estimated from this one."""
         tell = None if self.num_samples is None else Paced(self.num_samples, self._doing, of)
         done = 0
         for batch in self.batches():
@@ -110,7 +110,7 @@ class Validator:
 
 
 def _means(sums: Mapping[Name, float]) -> Validation:
-    """From sums over all batches; a score of which nothing was asked is NaN."""
+    """Compute means from sums over all batches. A score without targets is NaN."""
     terms = {name[1]: value for name, value in sums.items() if name[0] == "term"}
     scores: dict[str, dict[str, float]] = {}
     for name, value in sums.items():
@@ -121,5 +121,5 @@ def _means(sums: Mapping[Name, float]) -> Validation:
 
 
 def total(parts: list[Tensor]) -> float:
-    """Sum of () tensors, in float64 on the host; they are fetched together."""
+    """Sum () tensors in float64 on the host, with a single transfer."""
     return torch.stack(parts).cpu().double().sum().item() if parts else 0.0

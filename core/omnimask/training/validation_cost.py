@@ -1,4 +1,4 @@
-"""The cost of validations, by counts alone: no clock decides how much is scored. Imports no torch."""
+"""Cost of validations, computed from counts alone: the number of scored samples does not depend on timing. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import math
 from omnimask.training.config import TrainConfig
 
 FORWARD = 1 / 3
-"""Work of scoring a token, as a share of the work of training on it: a forward pass without a backward pass."""
+"""Relative cost of scoring a token compared with training on it: a forward pass without a backward pass."""
 FEWEST = 16
-"""So many samples are scored whatever they cost: the mean of fewer says little."""
+"""Minimum number of scored samples, regardless of cost. The mean of fewer is too noisy."""
 
 
 def share_of(percent: str) -> float:
-    """``10%`` -> 0.1."""
+    """Convert a percentage to a share: ``10%`` -> 0.1."""
     return float(percent.removesuffix("%")) / 100
 
 
 def num_validations(config: TrainConfig) -> int:
-    """Validations of the whole run, the one after its last step included."""
+    """Return the number of validations in the run, including the one after its last step."""
     return math.ceil(config.steps / config.validate_every)
 
 
 def cost_share(config: TrainConfig, tokens: float) -> float:
-    """The share of a run's work that validations of ``tokens`` each take, in [0, 1)."""
+    """Return the share of a run's work spent on validations of ``tokens`` each, in [0, 1)."""
     validating = FORWARD * tokens * num_validations(config)
     return validating / (validating + config.steps * config.batch_tokens)
 
 
 def num_scored(config: TrainConfig, num_samples: int, tokens: float) -> int:
-    """How many held-out samples a validation scores.
+    """Return the number of held-out samples to score per validation.
 
-    All of them where that takes no more than ``train.validate_share`` of the run; else the largest power of two that does, so that
-    a small change of a recipe leaves the samples as they are, and at least :data:`FEWEST`.
+    All are scored if this takes at most ``train.validate_share`` of the run. Otherwise the number is the largest power of two
+    within this share, so that a small change of a recipe keeps the same samples, and at least :data:`FEWEST`.
 
     Args:
         config: of the run.

@@ -1,4 +1,4 @@
-"""What a checkpoint's files hold: weights as safetensors, the rest as tensors and plain values that load with ``weights_only``."""
+"""Contents of a checkpoint: weights as safetensors, the rest as tensors and plain values for ``weights_only`` loading."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ EMA = "ema.safetensors"
 TRAINING = "training.pt"
 _TIED = "tied"
 _MODEL, _AVERAGES, _OPTIMIZER = "model/", "ema/", "optimizer/"
-"""Begins of the names of tensors that are shared out over ranks."""
+"""Name prefixes of sharded tensors."""
 
 Likes: TypeAlias = Mapping[str, Tensor]
-"""Tensors that show how those read are shared out over ranks: by the names above, an optimiser's by its parameter's number."""
+"""Tensors whose sharding is applied to loaded tensors, by prefixed name; for optimizer state, by parameter number."""
 
 NO_LIKES: Likes = {}
 
 
 def write_weights(module: nn.Module, file: DurableWriter) -> None:
-    """The module's state; a tensor that several names share is written once, and the metadata name its other names."""
+    """Write the state dict of a module. A shared tensor is written once; the metadata list its other names."""
     tensors: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     names: dict[Any, str] = {}
@@ -53,23 +53,23 @@ def write_weights(module: nn.Module, file: DurableWriter) -> None:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], file: DurableWriter, metadata: dict[str, str] | None = None) -> None:
-    """Named tensors as one safetensors file."""
+    """Write named tensors as one safetensors file."""
     file.write(safetensors.torch.save({name: _own(tensor) for name, tensor in tensors.items()}, metadata))
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """The tensor on the host, contiguous, with a storage that holds nothing else."""
+    """Return a contiguous copy on the host whose storage holds no other data."""
     host = tensor.detach().cpu().contiguous()
     return host if host.untyped_storage().nbytes() == host.nbytes else host.clone()
 
 
 def write_training(state: Mapping[str, Any], file: DurableWriter) -> None:
-    """Optimiser, scaler and progress."""
+    """Write the state of optimizer and scaler, and the progress."""
     torch.save(dict(state), cast(IO[bytes], file))  # torch needs no more of a file than write and flush
 
 
 def read_training(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Any]:
-    """What :func:`write_training` wrote, on the host; the checkpoint was verified before."""
+    """Load the output of :func:`write_training` to the host. The checkpoint must have been verified."""
     training = torch.load(checkpoint / TRAINING, map_location="cpu", weights_only=True)
     state: dict[int, dict[str, Any]] = training["optimizer"]["state"]
     if not (checkpoint / SHARDS).is_dir():
@@ -84,7 +84,7 @@ def read_training(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Any]:
 
 
 def read_weights(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Tensor]:
-    """The state dict of a checkpoint on the host, every shared tensor under all of its names."""
+    """Load the state dict of a checkpoint to the host, with every shared tensor under all of its names."""
     if (checkpoint / SHARDS).is_dir():
         state = _read_shards(checkpoint, _MODEL, likes)
         tied = torch.load(checkpoint / TRAINING, map_location="cpu", weights_only=True)[_TIED]
@@ -97,7 +97,7 @@ def read_weights(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Tensor]
 
 
 def read_averages(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Tensor] | None:
-    """Averaged weights by parameter name, None if the run keeps none."""
+    """Load averaged weights by parameter name. Return None if the run has none."""
     if (checkpoint / SHARDS).is_dir():
         return _read_shards(checkpoint, _AVERAGES, likes) or None
     path = checkpoint / EMA
@@ -117,14 +117,14 @@ def _read_shards(checkpoint: Path, prefix: str, likes: Likes) -> dict[str, Tenso
 
 
 def arranged(tensor: Tensor, like: Tensor | None) -> Tensor:
-    """This rank's share of a whole tensor, where ``like`` is shared out; the tensor itself else."""
+    """Return this rank's shard of a full tensor if ``like`` is sharded, else the tensor itself."""
     if not isinstance(like, DTensor) or tensor.shape != like.shape:
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def set_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Loads a state dict in place.
+    """Load a state dict in place.
 
     Raises:
         UserError: names or shapes differ from the module's.
@@ -136,16 +136,16 @@ def set_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path) 
 
 
 def load_weights(module: nn.Module, checkpoint: Path, *, averaged: bool = True) -> nn.Module:
-    """Loads a verified checkpoint into a model, for evaluation or export.
+    """Load a checkpoint into a model for evaluation or export, after verifying it.
 
     Args:
         module: built from the run's recipe.
         checkpoint: a ``step-...`` directory.
-        averaged: take the averaged weights where the run keeps them.
+        averaged: load the averaged weights if the run has them.
 
     Raises:
-        Damaged: the checkpoint is not intact.
-        UserError: the checkpoint is of another model.
+        Damaged: the checkpoint is damaged.
+        UserError: the checkpoint belongs to another model.
     """
     verify(checkpoint)
     set_weights(module, read_weights(checkpoint), checkpoint)
@@ -158,7 +158,7 @@ def load_weights(module: nn.Module, checkpoint: Path, *, averaged: bool = True) 
 
 
 def _on_host(tensor: Tensor, mesh: DeviceMesh) -> Tensor:
-    """A copy of a tensor, or of this rank's share of it."""
+    """Copy a tensor, or this rank's shard of it, to the host."""
     tensor = tensor.detach()
     if not isinstance(tensor, DTensor):
         return tensor.cpu().clone()
@@ -168,7 +168,7 @@ def _on_host(tensor: Tensor, mesh: DeviceMesh) -> Tensor:
 
 @dataclass
 class TrainingState:
-    """All that a run needs to continue as if it had never stopped."""
+    """Complete state of a run. A run restored from it continues as if it had never stopped."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -177,7 +177,7 @@ class TrainingState:
     progress: Counters
 
     def save(self, checkpoints: Checkpoints, versions: Mapping[str, str]) -> Path:
-        """Writes a checkpoint of the present step. Raises ``OSError``."""
+        """Write a checkpoint of the current step. Raise ``OSError`` if writing fails."""
         return checkpoints.save(self.progress.step, self._writers(), cursor=asdict(self.progress.cursor), versions=versions)
 
     def _writers(self) -> Writers:
@@ -236,10 +236,10 @@ class TrainingState:
         return {name: tensor for name, tensor in found.items() if isinstance(tensor, DTensor)}
 
     def restore(self, checkpoint: Path, *, renews_optimizer: bool = False) -> None:
-        """Takes everything from a verified checkpoint; of the optimiser its moments alone if its options are to be renewed.
+        """Restore the state from a verified checkpoint. If ``renews_optimizer``, keep the current optimizer options.
 
         Raises:
-            UserError: the checkpoint is of another model, or of a run with other switches.
+            UserError: the checkpoint belongs to another model, or to a run with other switches.
         """
         likes = self._likes()
         training = read_training(checkpoint, likes)

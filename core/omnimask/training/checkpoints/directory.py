@@ -1,8 +1,8 @@
-"""Checkpoints on disk: ``checkpoints/step-00001000/``, each complete or absent.
+"""Checkpoints on disk: ``checkpoints/step-00001000/``, each either complete or absent.
 
-A checkpoint is written beside its final place, file by file, synced; ``manifest.json`` comes last and holds sizes and digests of
-the others and of itself; then one rename publishes all. What has no valid manifest is no checkpoint. Digests guard against
-damage, not malice.
+A checkpoint is written to a temporary folder, file by file, with syncs. ``manifest.json`` is written last; it contains the sizes
+and digests of the other files and its own digest. A single rename then publishes the folder. A folder without a valid manifest is
+not a checkpoint. Digests guard against damage, not against malice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 BEST = "best.json"
 SHARDS = "shards"
-"""Folder in a checkpoint whose tensors were shared out over ranks."""
+"""Folder of the sharded tensors in a checkpoint."""
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -35,12 +35,12 @@ Writers = Mapping[str, Callable[[DurableWriter], None]]
 
 
 class Damaged(ValueError):
-    """A checkpoint that is incomplete or was changed; the message says how."""
+    """Incomplete or modified checkpoint. The message gives the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What ``manifest.json`` says: the step, the loader's cursor, the files, and the versions of the packages that wrote them."""
+    """Contents of ``manifest.json``: step, loader cursor, files, and versions of the packages used."""
 
     step: int
     cursor: Mapping[str, int]
@@ -48,13 +48,13 @@ class Manifest:
     versions: Mapping[str, str]
 
     def to_json(self) -> str:
-        """JSON that carries its own digest."""
+        """Return the manifest as JSON with its own digest."""
         content = {"format": FORMAT, **dataclasses.asdict(self)}
         return json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Raises :class:`Damaged`, or ``UserError`` for a format that this version does not know."""
+        """Parse a manifest. Raise :class:`Damaged`, or ``UserError`` for an unsupported format."""
         try:
             content = json.loads(text)
             digest = content.pop("sha256")
@@ -73,10 +73,10 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def verify(path: Path) -> Manifest:
-    """Reads every file of a checkpoint and compares it with the manifest.
+    """Read every file of a checkpoint and compare it with the manifest.
 
     Raises:
-        Damaged: something is missing or differs.
+        Damaged: a file is missing or differs.
     """
     try:
         manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
@@ -108,17 +108,17 @@ def _check_shards(folder: Path) -> None:
 
 
 def step_name(step: int) -> str:
-    """Name of the directory of a step."""
+    """Return the name of the directory of a step."""
     return f"step-{step:08d}"
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """Checkpoints of one run.
 
     Args:
         directory: the run's ``checkpoints/``.
-        keep: how many of the newest stay, beside the best.
-        notes: contents by name of files that every checkpoint carries beside its state.
+        keep: number of newest checkpoints to keep, in addition to the best.
+        notes: contents by file name of extra files in every checkpoint.
     """
 
     def __init__(self, directory: Path, keep: int = 2, notes: Mapping[str, bytes] | None = None) -> None:
@@ -127,21 +127,21 @@ class Checkpoints:
         self.notes = dict(notes or {})
 
     def paths(self) -> list[Path]:
-        """Directories of published checkpoints, oldest first, intact or not."""
+        """Return the directories of published checkpoints, oldest first, intact or not."""
         if not self.directory.is_dir():
             return []
         found = [path for path in self.directory.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of a step lies, or would."""
+        """Return the path of the checkpoint of a step, whether or not it exists."""
         return self.directory / step_name(step)
 
     def newest(self) -> Path | None:
-        """The newest intact checkpoint, verified; a warning names every damaged one that was passed over.
+        """Return the newest intact checkpoint after verifying it. Log a warning for every damaged one on the way.
 
         Raises:
-            RunStopped: there are checkpoints, and all are damaged.
+            RunStopped: all existing checkpoints are damaged.
         """
         reasons: list[str] = []
         for path in reversed(self.paths()):
@@ -157,7 +157,7 @@ class Checkpoints:
         return None
 
     def best(self) -> Path | None:
-        """The checkpoint with the smallest validation loss, None if there is none."""
+        """Return the checkpoint with the smallest validation loss, or None if there is none."""
         try:
             name = json.loads((self.directory / BEST).read_text(encoding="utf-8"))["checkpoint"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -166,19 +166,19 @@ class Checkpoints:
         return path if _NAME.fullmatch(path.name) and path.is_dir() else None
 
     def save(self, step: int, writers: Writers, *, cursor: Mapping[str, int], versions: Mapping[str, str]) -> Path:
-        """Writes and publishes one checkpoint; nothing of it remains when that fails (``OSError``)."""
+        """Write and publish a checkpoint. On failure (``OSError``), remove all of its files."""
         self.begin(step)
         return self.commit(step, writers, cursor=cursor, versions=versions)
 
     def begin(self, step: int) -> Path:
-        """An empty folder for a step's files, beside its final place."""
+        """Create an empty temporary folder for the files of a step, next to its final path."""
         temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         return temporary
 
     def commit(self, step: int, writers: Writers, *, cursor: Mapping[str, int], versions: Mapping[str, str]) -> Path:
-        """Writes more files beside those that are in the step's folder, and publishes all."""
+        """Write the remaining files to the folder of a step and publish it."""
         path, temporary = self.path(step), self._temporary(step)
         try:
             records = {str(file.relative_to(temporary)): files.hash_file(file) for file in sorted(temporary.glob("*/*"))}
@@ -200,30 +200,30 @@ class Checkpoints:
         return self.path(step).with_name(step_name(step) + ".tmp")
 
     def _publish(self, temporary: Path, path: Path) -> None:
-        """One rename; what holds the place already is of this step too (damaged, or a repetition) and gives way first."""
+        """Publish with one rename, after moving aside an older folder of the same step (damaged or repeated)."""
         old = _aside(path) if path.exists() else None
         files.rename(temporary, path)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
 
     def mark_best(self, path: Path, validation_loss: float) -> None:
-        """Points ``best.json`` at a checkpoint."""
+        """Write ``best.json`` with the name of a checkpoint."""
         step = int(path.name.removeprefix("step-"))
         files.replace_json(self.directory / BEST, {"checkpoint": path.name, "step": step, "validation_loss": validation_loss})
 
     def forget_best(self) -> None:
-        """Removes the pointer to the best checkpoint."""
+        """Remove ``best.json``."""
         (self.directory / BEST).unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Remove all but the newest ``keep`` and the best. None is ever seen half removed."""
+        """Remove all but the newest ``keep`` checkpoints and the best. Each is renamed first, so none is ever seen half removed."""
         best = self.best()
         for path in self.paths()[: -self.keep]:
             if path != best:
                 shutil.rmtree(_aside(path), ignore_errors=True)
 
     def clean(self) -> None:
-        """Removes what an interrupted save left behind."""
+        """Remove the remains of an interrupted save."""
         for path in sorted(self.directory.glob("*.tmp")):
             logger.info("half-written checkpoint removed: %s", path)
             if path.is_dir():
@@ -232,7 +232,7 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def set_aside(self, step: int, attempt: int) -> None:
-        """Renames the checkpoints after ``step``, from which this attempt does not continue, so that none is taken for its own."""
+        """Rename the checkpoints after ``step``, so none is mistaken for a checkpoint of this attempt."""
         for path in self.paths():
             if int(path.name.removeprefix("step-")) > step:
                 target = path.with_name(f"{path.name}.before-attempt-{attempt}")
@@ -241,7 +241,7 @@ class Checkpoints:
 
 
 def _aside(path: Path) -> Path:
-    """Rename a checkpoint to a name under which it is none, and return that; :meth:`Checkpoints.clean` removes such ones too."""
+    """Rename a checkpoint to a temporary name and return it; :meth:`Checkpoints.clean` removes such folders."""
     old = path.with_name(path.name + ".old.tmp")
     shutil.rmtree(old, ignore_errors=True)
     files.rename(path, old)

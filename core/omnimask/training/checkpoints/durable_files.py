@@ -1,6 +1,6 @@
-"""Every write that a run must be able to lose power in the middle of: written, synced, then renamed into place.
+"""Durable writes: files are written, synced, then renamed into place, so a power loss at any point does no harm.
 
-The three functions at the top are the only calls that change a disk; tests make the n-th of them fail, for every n.
+The three functions at the top are the only calls that change a disk. Tests make the n-th of them fail, for every n.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class FileRecord:
 
 
 class DurableWriter:
-    """A new file, hashed while it is written and synced when the ``with`` block ends; ``torch.save`` accepts it.
+    """New file, hashed while it is written and synced when the ``with`` block ends. ``torch.save`` accepts it.
 
-    An ``OSError`` of a write leaves the ``with`` block as it is, whatever a library in between made of it.
+    An ``OSError`` of a write leaves the ``with`` block unchanged, even if a library in between converted it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +52,7 @@ class DurableWriter:
         self._error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Appends bytes and returns how many."""
+        """Append bytes and return their number."""
         try:
             _write(self._file, data)
         except OSError as error:
@@ -64,7 +64,7 @@ class DurableWriter:
         return size
 
     def flush(self) -> None:
-        """Nothing: the end of the ``with`` block flushes and syncs."""
+        """Do nothing: the end of the ``with`` block flushes and syncs."""
 
     @property
     def record(self) -> FileRecord:
@@ -86,7 +86,7 @@ class DurableWriter:
 
 
 def open_own(path: Path) -> TextIO:
-    """A text file to append to; a symbolic link in its place is refused (``OSError``)."""
+    """Open a text file for appending. Raise ``OSError`` if it is a symbolic link."""
     return os.fdopen(_own(path, os.O_APPEND), "a", encoding="utf-8", errors="backslashreplace")
 
 
@@ -95,7 +95,7 @@ def _own(path: Path, flags: int) -> int:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """The file holds ``data`` entirely, or what it held before."""
+    """Replace the contents of a file atomically."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         if temporary.is_symlink():
@@ -109,18 +109,18 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def replace_json(path: Path, value: Mapping[str, Any]) -> None:
-    """:func:`replace` with indented JSON."""
+    """Replace the contents of a file with indented JSON; see :func:`replace`."""
     replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def rename(source: Path, target: Path) -> None:
-    """Renames a file or a directory (onto nothing) and makes that last."""
+    """Rename a file or a directory to an unused name, and sync the parent folder."""
     _rename(source, target)
     sync_directory(target.parent)
 
 
 def sync_directory(path: Path) -> None:
-    """Makes the names in a directory last."""
+    """Sync the entries of a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         _sync(descriptor)
@@ -129,7 +129,7 @@ def sync_directory(path: Path) -> None:
 
 
 class Appender:
-    """Appends whole lines to a file; after a crash the last one may be torn."""
+    """File to which whole lines are appended. After a crash the last line may be incomplete."""
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = os.fdopen(_own(path, os.O_APPEND), "ab", buffering=0)
@@ -145,14 +145,14 @@ class Appender:
 
 
 def hash_file(path: Path) -> FileRecord:
-    """Size and digest of a file as it lies on the disk."""
+    """Return size and digest of a file on disk."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return FileRecord(path.stat().st_size, digest.hexdigest())
 
 
 def stopped(error: OSError, path: Path, run: Path) -> RunStopped:
-    """The message for a write that failed: what, why, how much room there is, and what to do."""
+    """Return the error for a failed write, with the path, the reason, the free space and the remedy."""
     free = f"{shutil.disk_usage(nearest_existing(path)).free / 1e6:,.1f} MB free"
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space, or lower train.keep_checkpoints" if is_full else "make the folder writable"
@@ -164,7 +164,7 @@ def stopped(error: OSError, path: Path, run: Path) -> RunStopped:
 
 @contextlib.contextmanager
 def writing(path: Path, run: Path) -> Generator[None]:
-    """Inside the ``with`` block a write to ``path`` that fails becomes the ``RunStopped`` of :func:`stopped`."""
+    """Convert a failed write to ``path`` inside the ``with`` block into the ``RunStopped`` of :func:`stopped`."""
     try:
         yield
     except OSError as error:
@@ -172,5 +172,5 @@ def writing(path: Path, run: Path) -> Generator[None]:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or the first of its parents that exists."""
+    """Return the path itself, or its closest existing parent."""
     return next(place for place in (path, *path.absolute().parents) if place.exists())

@@ -1,8 +1,9 @@
-"""Tensors that are shared out over ranks, in the files of ``torch.distributed.checkpoint`` (DCP): every rank writes what it holds,
-and any number of ranks, or one process, reads it.
+"""Sharded tensors in the files of ``torch.distributed.checkpoint`` (DCP).
 
-DCP describes its files in a pickle, ``.metadata``. It is read here with a list of the classes that it may name, and nothing else in
-it is believed: entries are tensors, which lie in files of the same folder.
+Every rank writes its own shards; any number of ranks, or a single process, can read them.
+
+DCP describes its files in a pickle, ``.metadata``. It is unpickled with an allowlist of classes. Its contents are then checked:
+entries must be tensors in files of the same folder.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from torch.distributed.checkpoint.state_dict_saver import save
 DESCRIPTION = ".metadata"
 
 Layout = Callable[[str, torch.Size, torch.dtype], Tensor]
-"""Makes the tensor that one of this name, size and type is read into: whole, or a rank's share of it."""
+"""Allocates the tensor to load into from name, size and dtype: full, or this rank's shard."""
 
 
 class Refused(ValueError):
-    """A description that cannot be trusted or understood."""
+    """Untrusted or unsupported description."""
 
 
 _CLASSES: Mapping[tuple[str, str], Any] = {
@@ -63,17 +64,17 @@ class _Unpickler(pickle.Unpickler):
 
 
 class Reader(FileSystemReader):
-    """Reads the files of a folder, without running anything that they name."""
+    """Reader of the files of a folder that never executes code named in them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.folder = folder
 
     def read_metadata(self, *args: Any, **options: Any) -> Metadata:
-        """The description.
+        """Return the description.
 
         Raises:
-            Refused: it is damaged, or no description of tensors in files of this folder.
+            Refused: it is damaged, or doesn't describe tensors in files of this folder.
         """
         try:
             with (self.folder / DESCRIPTION).open("rb") as file:
@@ -88,7 +89,7 @@ class Reader(FileSystemReader):
 
 
 def _check(found: Any) -> None:
-    """Raises :class:`Refused` unless it describes tensors in files beside it."""
+    """Raise :class:`Refused` unless the object describes tensors in files of the same folder."""
     if not isinstance(found, Metadata) or not isinstance(found.storage_data, dict):
         raise Refused(f"{DESCRIPTION} describes no tensors")
     for name, entry in found.state_dict_metadata.items():
@@ -102,10 +103,10 @@ def _check(found: Any) -> None:
 
 
 def read(folder: Path, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, by the rest of their names. No other process takes part.
+    """Read the tensors whose names begin with ``prefix``, without other processes. Keys are the rest of the names.
 
     Raises:
-        Refused: the description cannot be trusted.
+        Refused: the description is untrusted.
         OSError: a file cannot be read.
     """
     reader = Reader(folder)
@@ -117,7 +118,7 @@ def read(folder: Path, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
     }
     if wanted:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that no other process takes part
+            warnings.simplefilter("ignore")  # the warning about a missing process group
             try:
                 load(wanted, storage_reader=reader, no_dist=True)
             except CheckpointException as error:  # no Exception, by its class
@@ -126,15 +127,15 @@ def read(folder: Path, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
 
 
 def whole(name: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
-    """The layout of a process that reads everything, on the host."""
+    """Allocate the full tensor on the host, for a process reading everything."""
     return torch.empty(size, dtype=dtype)
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], group: dist.ProcessGroup | None) -> None:
-    """Writes what this rank holds, while all ranks of the group do the same.
+    """Write this rank's shards. All ranks of the group must call it.
 
     Raises:
-        OSError: of any rank.
+        OSError: on any rank.
     """
     try:
         save(dict(tensors), storage_writer=FileSystemWriter(folder), process_group=group)

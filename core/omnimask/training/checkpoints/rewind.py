@@ -1,4 +1,4 @@
-"""A run's folder at the beginning of an attempt: made to agree with the step that it continues from."""
+"""Preparation of a run's folder for an attempt: removes or sets aside all output after the step to continue from."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from omnimask.training.monitoring.metrics_file import MetricsFile
 
 
 class Folder:
-    """A run's folder during one attempt, untouched until :meth:`settle`: a failure before the first step changes nothing.
+    """Folder of a run during one attempt, unchanged until :meth:`settle`, so a failure before the first step changes nothing.
 
-    Counts the attempt at once. A new run is settled from the beginning.
+    Increments the attempt at once. A new run is settled immediately.
 
     Args:
         directory, checkpoints, metrics: of the run.
-        progress: where it continues; changed in place.
-        ranks: that train together; rank 0 changes the disk.
+        progress: counters to continue from; changed in place.
+        ranks: processes that train together; rank 0 changes the disk.
         continues: whether the run was restored; False for a new one.
         adopt: called once by rank 0 when the folder is settled.
 
     Raises:
         UserError: the folder holds a run that was not restored.
-        RunStopped: the disk refuses.
+        RunStopped: the disk cannot be written.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Folder:
             self.settle()
 
     def settle(self) -> None:
-        """Removes what earlier attempts left half-written or wrote after this step; only the first call does anything."""
+        """Remove partial files of earlier attempts, and remove or set aside all output after this step. Later calls do nothing."""
         if self.is_settled:
             return
         vars(self.progress).update(vars(self.ranks.first(self._tidied)))
@@ -69,7 +69,7 @@ class Folder:
         checkpoints, progress = self.checkpoints, self.progress
         with files.writing(self.directory.path, self.directory.path):
             checkpoints.clean()
-            self.directory.summary.unlink(missing_ok=True)  # of the attempt before: it says nothing of this one
+            self.directory.summary.unlink(missing_ok=True)  # it describes the previous attempt
             if self.continues:
                 self.metrics.cut(progress.step)
                 checkpoints.set_aside(progress.step, progress.attempt)

@@ -1,4 +1,4 @@
-"""The folder of one run: its layout, its description, and the lock that keeps a second process out."""
+"""Folder of one run: its layout, its description, and the lock against a second process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _held: set[Path] = set()
 
 
 class RunDirectory:
-    """Paths of a run; making one touches nothing.
+    """Paths of a run. Creating an instance doesn't touch the disk.
 
     Args:
         path: the folder, existing or not.
@@ -63,9 +63,9 @@ class RunDirectory:
         return self.path / "summary.json"
 
     def check_new(self) -> None:
-        """Raises ``UserError`` if the folder exists and is not empty (or is a file), or nothing can be written where it would lie.
+        """Raise ``UserError`` if the folder isn't empty, is a file, or its location is not writable.
 
-        What a process left that was killed while it made the folder, before ``recipe.yaml``, is nothing.
+        The remains of a process killed while it created the folder, before ``recipe.yaml``, don't count.
         """
         try:
             self._check_new()
@@ -88,16 +88,16 @@ class RunDirectory:
             raise UserError(f"{self.path} is a file; a run needs a folder")
 
     def create(self, recipe: str, plugins: Mapping[str, str] | None = None, about: Mapping[str, Any] | None = None) -> None:
-        """Makes the layout of a new run with ``environment.json``, and at last ``recipe.yaml``: where it is, there is a run.
+        """Create the layout of a new run with ``environment.json``. ``recipe.yaml`` is written last and marks the folder as a run.
 
         Args:
-            recipe: the resolved recipe's text.
-            plugins: version of every distribution whose components take part, by name.
+            recipe: text of the resolved recipe.
+            plugins: version of every distribution whose components are used, by name.
             about: further keys of ``environment.json``.
 
         Raises:
             UserError: the folder exists and is not empty.
-            RunStopped: it cannot be written.
+            RunStopped: the folder cannot be written.
         """
         self.check_new()
         self.prepare()
@@ -108,7 +108,7 @@ class RunDirectory:
             raise files.stopped(error, self.path, self.path) from error
 
     def check_links(self) -> None:
-        """Raises ``UserError`` if a file or folder of the run is a symbolic link that leads out of its folder."""
+        """Raise ``UserError`` if a file or folder of the run is a symbolic link to a path outside its folder."""
         home = self.path.resolve()
         names = (".lock", "environment.json", "history.jsonl", "metrics.jsonl", "recipe.yaml", "summary.json")
         for entry in (*(self.path / name for name in names), *(self.path / name for name in _FOLDERS)):
@@ -128,11 +128,11 @@ class RunDirectory:
         return entry == self.environment or entry.suffix == ".tmp"
 
     def prepare(self) -> None:
-        """Makes the folders that are missing.
+        """Create the missing folders.
 
         Raises:
-            UserError: a symbolic link in its place leads out of the run's folder.
-            RunStopped: they cannot be made.
+            UserError: a symbolic link in place of one points outside the run's folder.
+            RunStopped: they cannot be created.
         """
         self.check_links()
         try:
@@ -143,10 +143,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Inside the ``with`` block no other process (or trainer of this one) may train here; the system frees it on any death.
+        """Lock the folder against other processes and other trainers of this process. The system releases the lock on any death.
 
         Raises:
-            UserError: somebody trains here already.
+            UserError: another process or trainer holds the lock.
         """
         path = self.path.resolve() / ".lock"
         busy = UserError(f"another process trains in {self.path}; wait for it, or stop it")
@@ -170,12 +170,12 @@ class RunDirectory:
 def _leads_into(link: Path, folder: Path) -> bool:
     try:
         return link.resolve().is_relative_to(folder)
-    except (OSError, RuntimeError):  # it leads to itself
+    except (OSError, RuntimeError):  # a link to itself
         return False
 
 
 def versions(plugins: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Versions of what the numbers of a run depend on: Python, the main packages, and the plugins given."""
+    """Return the versions relevant to a run's numbers: Python, the main packages, and the given plugins."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -184,7 +184,7 @@ def versions(plugins: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def describe_environment(plugins: Mapping[str, str]) -> dict[str, Any]:
-    """Contents of ``environment.json``: versions, machine, devices, and how the process was started."""
+    """Return the contents of ``environment.json``: versions, machine, devices, and the command line."""
     return {
         "versions": versions(plugins),
         "plugins": dict(plugins),

@@ -1,4 +1,4 @@
-"""When and by whom checkpoints are written: at once by rank 0 where it holds everything, in the background by all ranks else."""
+"""Checkpoint savers: rank 0 writes replicated models synchronously; all ranks write sharded models in the background."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from omnimask.training.devices.ranks import Joined, Ranks
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that was published."""
+    """Published checkpoint."""
 
     path: Path
     is_best: bool
 
 
 class Saver:
-    """Publishes checkpoints of replicas: rank 0 writes, the others wait and share its failure.
+    """Saver for replicated models: rank 0 writes, the other ranks wait and share its failure.
 
     Args:
         checkpoints: of the run.
-        state: what is saved.
-        versions: of packages, recorded with every checkpoint.
-        ranks: that train together.
+        state: to save.
+        versions: of packages, recorded in every checkpoint.
+        ranks: processes that train together.
         run: the run's folder, for messages.
     """
 
@@ -47,14 +47,14 @@ class Saver:
         self._saved: list[Saved] = []
 
     def save(self, before: Callable[[], None], *, is_best: bool) -> None:
-        """Writes the present step, then removes what is no longer kept; all ranks call it.
+        """Write the current step, then remove old checkpoints. All ranks must call it.
 
         Args:
-            before: what rank 0 does first.
+            before: called by rank 0 before writing.
             is_best: whether the last validation is the best.
 
         Raises:
-            RunStopped: the disk refuses.
+            RunStopped: the disk cannot be written.
         """
 
         def write() -> Path:
@@ -67,10 +67,10 @@ class Saver:
         self._saved.append(Saved(self.ranks.first(write), is_best))
 
     def finished(self, *, is_waiting: bool = False) -> list[Saved]:
-        """The checkpoints that were published since the last call; all that were begun if it is to wait for them.
+        """Return the checkpoints published since the last call. If ``is_waiting``, wait for all pending ones.
 
         Raises:
-            RunStopped: one could not be written.
+            RunStopped: a checkpoint could not be written.
         """
         saved, self._saved = self._saved, []
         return saved
@@ -82,10 +82,10 @@ class Saver:
 
 
 class ShardSaver(Saver):
-    """Publishes checkpoints of shares: each rank copies its own to the host, and a thread of it writes them while training goes on.
+    """Saver for sharded models: each rank copies its shards to the host, and a thread writes them while training continues.
 
-    Rank 0 publishes when all are done, which DCP's last message tells; so a checkpoint is complete or absent, as any other. One is
-    written at a time: the next waits for it.
+    Rank 0 publishes after DCP's last message, when all ranks are done, so a checkpoint is complete or absent. Only one is written
+    at a time; the next one waits for it.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ShardSaver(Saver):
         self._pending: list[tuple[Future[Path], bool]] = []
 
     def save(self, before: Callable[[], None], *, is_best: bool) -> None:
-        """Copies the present step and begins to write it; the one before is finished."""
+        """Copy the current step to the host and start writing it, after the previous save has finished."""
         step = self.state.progress.step
 
         def begin() -> Path:

@@ -1,4 +1,4 @@
-"""A model whose weights, gradients and optimiser state are shared out over ranks: torch's FSDP2 [0].
+"""Model with sharded weights, gradients and optimizer state: torch's FSDP2 [0].
 
 [0] Zhao et al.: PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel, 2023; ``torch.distributed.fsdp.fully_shard``.
 """
@@ -28,20 +28,20 @@ _MOST = 1_000_000
 
 
 class Shards(Replicas):
-    """Every rank holds a share of every parameter, and gathers the others' when a block runs.
+    """Sharded model: every rank holds a shard of each parameter and gathers the other shards when a block runs.
 
-    Modules that declare ``compile_me`` (blocks) are gathered one by one, everything else as one group around the whole forward and
-    backward pass. Blocks run with weights in the run's precision, and their norms read it too; the residual stream stays fp32, and
-    the rest casts its weights where it needs to. Gradients are summed in fp32. Those of all but the last micro-batch of a step stay
-    where they are, whole, and travel with the last one's.
+    Modules with ``compile_me`` (blocks) are gathered one by one. Everything else is one group, gathered around the whole forward
+    and backward pass. Blocks run with weights in the run's precision, and inputs of their norms are cast to it. The residual stream
+    stays fp32, and the rest casts its weights where needed. Gradients are summed in fp32. During gradient accumulation they stay on
+    their rank, unsharded, and are reduced with the last micro-batch of the step.
 
-    Ranks must gather and sum in step. Where their micro-batches would differ in this (unequal numbers of them, one that asks
-    nothing of a predictor, no readable sample), everything is gathered before the step and summed after it, and each rank computes
-    what it has: more memory for this step, the same gradient. A parameter that no rank used has a gradient of 0 here, none in
-    :class:`Replicas`.
+    Ranks must gather and reduce in step. Their micro-batches can prevent this: unequal numbers, one without targets for a
+    predictor, no readable sample. Then everything is gathered before the step and summed after it, and each rank computes its own
+    micro-batches. This step needs more memory; the gradient is the same. A parameter used by no rank has a gradient of 0 here, none
+    in :class:`Replicas`.
 
     Args:
-        ranks: that train together.
+        ranks: processes that train together.
         precision: of the forward pass.
 
     Raises:
@@ -61,7 +61,7 @@ class Shards(Replicas):
         self._is_gathered = False
 
     def place(self, model: nn.Module, device: torch.device) -> None:
-        """This rank's share of the model on its device."""
+        """Move this rank's shard of the model to its device."""
         if scalar := [name for name, parameter in model.named_parameters() if parameter.ndim == 0]:
             raise UserError(f"train.distributed: fsdp cannot share out {scalar[0]}, a single number; set train.distributed=ddp")
         self.spread(model)
@@ -81,12 +81,13 @@ class Shards(Replicas):
             module.set_gradient_divide_factor(1.0)  # sums, not means
             module.set_force_sum_reduction_for_comms(True)
         with torch.no_grad():
-            self.root(None, {})  # from now on it is the root of all
+            self.root(None, {})  # the first forward makes it the FSDP root of all blocks
         self._reshard()
 
     @contextmanager
     def step(self, counts: Sequence[Mapping[str, float]]) -> Generator[None]:
         mine = len(counts)
+        # one reduction finds both extremes: _MOST - mine is largest on the rank with the fewest micro-batches
         is_alike = all(all(count.values()) for count in counts) and mine > 0
         most, fewest, differs = self.ranks.largest([mine, _MOST - mine, not is_alike])
         if most == _MOST - fewest and not differs:
@@ -111,7 +112,7 @@ class Shards(Replicas):
         return self.root(batch, denominators, is_scored=True)[1]
 
     def reduce(self, parameters: Sequence[nn.Parameter], failure: BaseException | None = None) -> None:
-        """Gradients were summed in the backward pass; ``failure`` is raised as it is, and the other ranks find this one gone."""
+        """Do nothing but raise ``failure``: gradients were summed in the backward pass. The other ranks see a lost connection."""
         if failure is not None:
             raise failure
 
@@ -126,7 +127,7 @@ class Shards(Replicas):
 
     @contextmanager
     def _gathered(self) -> Generator[None]:
-        """Inside the ``with`` block nothing has to be gathered any more."""
+        """Keep all parameters gathered inside the ``with`` block."""
         self._is_gathered = True
         self.modules[0].set_reshard_after_forward(False)
         for module in self.modules:
@@ -143,7 +144,7 @@ class Shards(Replicas):
 
 
 class _Root(nn.Module):
-    """What FSDP sees of a model: its loss as a tensor, and a way to reach all gathered parameters without a batch."""
+    """Root module for FSDP: returns the loss as a tensor, and reaches all gathered parameters even without a batch."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -161,14 +162,14 @@ class _Root(nn.Module):
 
 
 def _touch_own(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-    """A hook that makes every parameter of a block take part in the backward pass, whatever the block read."""
+    """Make every parameter of a block take part in the backward pass, used or not (forward hook)."""
     if not (torch.is_grad_enabled() and isinstance(output, Tensor)):
         return output
     return touched(output, [p for p in module.parameters() if p.requires_grad])
 
 
 def _cast_to_own(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A hook that gives a norm what it reads in the type of its weights; kernels for two types are missing on some devices."""
+    """Cast the input of a norm to the dtype of its weights (hook). Some devices lack kernels for mixed dtypes."""
     dtype = next(module.parameters()).dtype
     return tuple(value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value for value in inputs)
 
@@ -186,20 +187,20 @@ class _Touch(torch.autograd.Function):
 
 
 def touched(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """The same value, of which the parameters have a gradient: 0, unless they have another one."""
+    """Return the same value, with a gradient of 0 for parameters without another gradient."""
     return cast(Tensor, _Touch.apply(value, *parameters))
 
 
 def norms_of(block: nn.Module) -> list[nn.Module]:
-    """Modules below a block that have vectors of parameters only."""
+    """Return the leaf modules of a block whose parameters are all vectors."""
     leaves = [module for module in block.modules() if next(module.children(), None) is None]
     return [leaf for leaf in leaves if (own := list(leaf.parameters())) and all(parameter.ndim == 1 for parameter in own)]
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """Modules that declare ``compile_me`` and share no parameter with others, inner ones first.
+    """Return the modules with ``compile_me`` that share no parameter with others, inner ones first.
 
-    A module that several passes share is one module, whatever its number of names.
+    A module shared by several passes counts once.
     """
     blocks = [module for module in model.modules() if getattr(module, "compile_me", False)]
     inside = Counter(id(p) for block in blocks for p in block.parameters())

@@ -1,4 +1,4 @@
-"""Running out of memory ends a run with the knobs that help, and the numbers to set them to."""
+"""Out-of-memory errors, reported with helpful options and their values."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _MESSAGES = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "MPS backend out of memory",
 )
-"""How torch says it where the class of the error does not."""
+"""Messages of torch's out-of-memory errors without a class of their own."""
 
 
 @contextmanager
 def explained(batches: Sequence[MaskedBatch], config: TrainConfig, run: Path, doing: str) -> Generator[None]:
-    """Inside the ``with`` block, running out of memory becomes a ``RunStopped`` that says what to change.
+    """Convert an out-of-memory error inside the ``with`` block into a ``RunStopped`` with remedies.
 
     Args:
         batches: the micro-batches of a training step; empty for a validation.
         config: the recipe's ``train:``.
         run: the run directory.
-        doing: what needs the memory, for the message: ``step 12``.
+        doing: the operation, for the message: ``step 12``.
 
     Raises:
-        RunStopped: memory was not enough, on the device or on the host.
+        RunStopped: the device or the host ran out of memory.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def explained(batches: Sequence[MaskedBatch], config: TrainConfig, run: Path, do
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was short, on the host or on a device; torch has a class of its own for CUDA only."""
+    """Return whether an error means out of memory, on host or device. Torch has a separate class for CUDA only."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)

@@ -1,4 +1,4 @@
-"""In which number format the forward pass runs; weights and optimiser state stay fp32."""
+"""Number format of the forward pass. Weights and optimizer state stay fp32."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class Precision:
-    """The precision policy of a run.
+    """Precision policy of a run.
 
     Args:
-        name: ``auto`` is fp32 on CPU, bf16 where the device has it, else fp16 with a loss scaler.
-        device: where the model runs.
+        name: ``auto`` is fp32 on CPU, bf16 if the device supports it, else fp16 with a loss scaler.
+        device: of the model.
 
     Raises:
-        UserError: the device has no bf16.
+        UserError: the device does not support bf16.
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
@@ -32,21 +32,21 @@ class Precision:
         self.scaler = GradScaler(device.type) if self.name == "fp16" else None
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context in which a forward pass runs."""
+        """Return the context manager for a forward pass."""
         if self.name == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.name == "bf16" else torch.float16)
 
 
 def automatic(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
-    """What ``auto`` means on a device."""
+    """Return the precision selected by ``auto`` on a device."""
     if device.type == "cpu":
         return "fp32"
     return "bf16" if has_bfloat16(device) else "fp16"
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bf16 by itself (a CPU always can, slowly)."""
+    """Return whether the device supports bf16 natively (a CPU always does, slowly)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     try:
@@ -57,7 +57,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def remedies(clip: float | None, precision: Precision) -> str:
-    """What beside the learning rate may help where numbers are not finite: only what is not so already."""
+    """Return remedies for non-finite numbers besides the learning rate, without those already in use."""
     found = ["set train.clip"] if clip is None else []
     found += [] if precision.name == "fp32" else ["set train.precision to fp32"]
     return "".join(f", or {remedy}" for remedy in found)

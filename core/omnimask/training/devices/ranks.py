@@ -1,6 +1,6 @@
-"""The processes that train together: who they are, and what they agree on. One process is the usual case, and agrees with itself.
+"""Processes that train together and their collective operations. The default is a single process.
 
-Host numbers are exchanged over gloo, whatever the device; :mod:`omnimask.training.devices.replicas` exchanges gradients.
+Host numbers are exchanged over gloo on any device; :mod:`omnimask.training.devices.replicas` exchanges gradients.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Name: TypeAlias = tuple[str, ...]
-"""Of a number that is summed over ranks."""
+"""Name of a number to sum over ranks."""
 
 SETUP = timedelta(days=1)
-"""How long processes wait for each other before the first step, while one of them may be looking through a large data set."""
+"""Timeout before the first step, while one process may still be scanning a large data set."""
 _PATIENCE = 3.0
-"""Seconds in which the processes that are left say so, when one is lost."""
+"""Seconds for the remaining processes to report after one is lost."""
 _KINDS: Sequence[type[Exception]] = (BrokenContract, NothingToLearn, RunStopped, UserError)  # the first that fits
 _BROKEN = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out", "broken pipe")
-"""What torch's messages say, in lower case, when a process of the group is gone or does not answer."""
+"""Parts of torch's error messages, in lower case, for a lost or unresponsive process."""
 
 
 class Ranks:
-    """A process that trains alone: rank 0 of 1. The base of :class:`Joined`.
+    """Single process: rank 0 of 1. Base class of :class:`Joined`.
 
     Attributes:
-        rank, world: number of this process among all of them.
-        local_rank: among those of this machine; the number of its device.
+        rank, world: index of this process and number of processes.
+        local_rank: index on this machine, and of its device.
     """
 
     rank = 0
@@ -50,47 +50,47 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and shows what all have in common."""
+        """Whether this process writes and displays the shared output."""
         return self.rank == 0
 
     def open(self, device: torch.device, seconds: float) -> None:
-        """Makes the groups for training, where no process waits longer than ``seconds`` for another."""
+        """Create the process groups for training, with a timeout of ``seconds``."""
 
     def sums(self, values: Mapping[Name, float], failure: Exception | None = None, *, kind: str = "step") -> dict[Name, float]:
-        """Sums over all ranks by name, where names may differ by rank.
+        """Sum over all ranks by name. Names may differ by rank.
 
         Args:
             values: of this rank.
-            failure: why this rank cannot go on; then none does.
-            kind: of the values; one kind has about the same names every time.
+            failure: error of this rank; stops all ranks.
+            kind: of the values; the names of one kind are nearly the same every time.
 
         Raises:
-            RunStopped: a rank cannot go on.
+            RunStopped: a rank failed.
         """
         if failure is not None:
             raise failure
         return dict(values)
 
     def largest(self, values: Sequence[int]) -> list[int]:
-        """The largest over all ranks of every number, which is at least 0."""
+        """Return the elementwise maximum over all ranks. Values must be at least 0."""
         return list(values)
 
     def gathered(self, value: T) -> list[T]:
-        """Every rank's value, in their order."""
+        """Return the values of all ranks, in rank order."""
         return [value]
 
     def agree(self, error: Exception | None) -> None:
-        """Raises if any rank has an error: its own where there is one, else one of its kind. Only one rank's shall be shown."""
+        """Raise if any rank has an error: its own if it has one, else one of the same class. Only one rank displays it."""
         if error is not None:
             raise error
 
     def first(self, make: Callable[[], T]) -> T:
-        """What rank 0 makes, for all; its error is everyone's."""
+        """Call ``make`` on rank 0 and return the result on all ranks. An error is raised on all ranks."""
         return make()
 
     @contextmanager
     def together(self) -> Generator[None]:
-        """After the ``with`` block all ranks are here, or all have an error."""
+        """Synchronize at the end of the ``with`` block: an error on one rank is raised on all."""
         error: Exception | None = None
         try:
             yield
@@ -100,7 +100,7 @@ class Ranks:
 
     @contextmanager
     def alike(self) -> Generator[None]:
-        """Inside the ``with`` block all ranks do the same, so that an error is everyone's; rank 0 shows it."""
+        """Mark an error inside the ``with`` block as shared. All ranks must do the same there; rank 0 displays it."""
         try:
             yield
         except tuple(_KINDS) as reason:
@@ -108,24 +108,24 @@ class Ranks:
 
     @contextmanager
     def guarded(self) -> Generator[None]:
-        """Inside the ``with`` block, a broken connection becomes a ``RunStopped`` that names the ranks that are gone."""
+        """Convert a broken connection inside the ``with`` block into a ``RunStopped`` with the lost ranks."""
         yield
 
     def add(self, tensor: torch.Tensor) -> Any:
-        """Begins to sum a tensor, which lies on the device, over all ranks in place; ``wait()`` of the result ends it."""
+        """Start an in-place sum of a device tensor over all ranks; ``wait()`` of the result completes it."""
         return _Done()
 
     def spread(self, tensor: torch.Tensor) -> None:
-        """Rank 0's tensor, for all, in place."""
+        """Broadcast rank 0's tensor in place."""
 
 
 class _Done:
     def wait(self) -> None:
-        """Nothing to wait for."""
+        """Do nothing."""
 
 
 class Joined(Ranks):
-    """One of several processes, in torch's process group."""
+    """One of several processes in torch's process group."""
 
     def __init__(self, store: Store) -> None:
         self.rank = dist.get_rank()
@@ -139,12 +139,12 @@ class Joined(Ranks):
 
     @property
     def device_group(self) -> dist.ProcessGroup | None:
-        """For tensors on the device."""
+        """Group for tensors on the device."""
         return self._device
 
     @property
     def saving_group(self) -> dist.ProcessGroup | None:
-        """For threads that write checkpoints while the others are in use."""
+        """Group for threads that write checkpoints while the other groups are in use."""
         return self._saving
 
     def open(self, device: torch.device, seconds: float) -> None:
@@ -210,7 +210,7 @@ class Joined(Ranks):
             raise stopped if shows else told(stopped) from error
 
     def _missing(self) -> tuple[list[int], bool]:
-        """Ranks that do not say that they are still there, and whether this rank is the first of the others."""
+        """Return the missing ranks, and whether this rank is the first of the others."""
         names = {rank: f"omnimask/left/{rank}" for rank in range(self.world)}
         try:
             self._store.set(names[self.rank], "1")
@@ -239,24 +239,24 @@ def _kind(error: Exception) -> int:
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether an error of torch's means that another process is gone or does not answer."""
+    """Return whether a torch error is due to a lost or unresponsive process."""
     message = str(error).lower()
     return isinstance(error, dist.DistError) or any(words in message for words in _BROKEN)
 
 
 def told(error: Exception) -> Exception:
-    """The error, which another rank shows."""
+    """Mark an error as displayed by another rank, and return it."""
     error.is_told = True  # pyright: ignore[reportAttributeAccessIssue]
     return error
 
 
 def num_processes() -> int:
-    """How many processes ``torchrun`` or ``--devices`` started together."""
+    """Return the number of processes started together by ``torchrun`` or ``--devices``."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def alone() -> Ranks:
-    """This process, which must have been started alone.
+    """Return this process as the only rank.
 
     Raises:
         UserError: it is one of several.
@@ -270,19 +270,19 @@ _current: list[Joined] = []
 
 
 def current() -> Ranks:
-    """The processes that were joined, else this process alone.
+    """Return the joined processes, or this process alone.
 
     Raises:
-        UserError: it is one of several that did not join each other.
+        UserError: it is one of several not joined to each other.
     """
     return _current[0] if _current else alone()
 
 
 @contextmanager
 def joined() -> Generator[Ranks]:
-    """This process among those that were started together; alone if it was started alone.
+    """Join the processes started together; yield a single rank if there is only one.
 
-    Inside the ``with`` block all of them talk to each other; within another one it is the same.
+    All processes communicate inside the ``with`` block. A nested block yields the same object.
     """
     if num_processes() == 1:
         yield Ranks()

@@ -1,4 +1,4 @@
-"""How several ranks hold one model, and how their gradients become one.
+"""Replication of a model over ranks, and reduction of its gradients.
 
 :class:`Replicas` is the default: every rank holds the whole model, and gradients are summed once a step.
 """
@@ -19,19 +19,19 @@ from omnimask.interfaces import MaskedBatch
 from omnimask.training.devices.ranks import Ranks, told
 
 BUCKET_BYTES = 64 * 2**20
-"""Gradients travel in pieces of about this size; a second copy of two of them is held at a time."""
+"""Approximate size of a gradient bucket. Copies of at most two buckets exist at a time."""
 _IN_FLIGHT = 2
 
 
 class Replicas:
-    """Every rank holds the whole model, and updates it in the same way.
+    """Replicated model: every rank holds all of it and applies the same update.
 
-    Each rank sums the gradients of its micro-batches; then they are summed over ranks, in flat buckets, once a step. So ranks may
-    have different numbers of micro-batches, and a parameter may be used on some ranks only; one that none used has no gradient, as
-    in a single process. docs/decisions/0016 says why this is not torch's ``DistributedDataParallel``.
+    Each rank sums the gradients of its micro-batches. They are then summed over ranks in flat buckets, once a step. Ranks may
+    therefore have different numbers of micro-batches, and a parameter may be used on some ranks only. A parameter used by no rank
+    has no gradient, as in a single process. docs/decisions/0016 explains why this is not torch's ``DistributedDataParallel``.
 
     Args:
-        ranks: that train together; one rank alone sums nothing.
+        ranks: processes that train together; a single rank sums nothing.
     """
 
     is_sharded = False
@@ -40,12 +40,12 @@ class Replicas:
         self.ranks = ranks
 
     def place(self, model: nn.Module, device: torch.device) -> None:
-        """The model on its device, with rank 0's weights everywhere."""
+        """Move the model to its device and broadcast rank 0's weights."""
         model.to(device)
         self.spread(model)
 
     def spread(self, model: nn.Module) -> None:
-        """Rank 0's parameters and buffers, for all."""
+        """Broadcast rank 0's parameters and buffers."""
         if self.ranks.world == 1:
             return
         with torch.no_grad():
@@ -56,7 +56,7 @@ class Replicas:
 
     @contextmanager
     def step(self, counts: Sequence[Mapping[str, float]]) -> Generator[None]:
-        """Around the forward and backward passes of a step.
+        """Wrap the forward and backward passes of a step.
 
         Args:
             counts: denominators of each of this rank's micro-batches.
@@ -64,18 +64,18 @@ class Replicas:
         yield
 
     def forward(self, model: nn.Module, batch: MaskedBatch, denominators: Mapping[str, float], *, is_last: bool) -> Any:
-        """The model's output for one micro-batch of a step."""
+        """Return the model's output for one micro-batch of a step."""
         return model(batch, denominators)
 
     def evaluate(self, model: nn.Module, batch: MaskedBatch, denominators: Mapping[str, float]) -> Any:
-        """The model's output with scores, inside :meth:`whole`."""
+        """Return the model's output with scores, inside :meth:`whole`."""
         return model(batch, denominators, is_scored=True)
 
     def reduce(self, parameters: Sequence[nn.Parameter], failure: BaseException | None = None) -> None:
-        """Gradients become those of the whole step.
+        """Sum gradients over ranks.
 
         Raises:
-            RunStopped: another rank failed; ``failure`` itself where it was this one.
+            RunStopped: another rank failed. If this rank failed, ``failure`` itself is raised.
         """
         if failure is None and self.ranks.world == 1:
             return
@@ -100,12 +100,12 @@ class Replicas:
             _finish(*pending.popleft())
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
-        """() of all gradients together, the same on every rank."""
+        """Return the norm () of all gradients together, the same on every rank."""
         return get_total_norm(gradients)
 
     @contextmanager
     def whole(self, model: nn.Module) -> Generator[None]:
-        """Inside the ``with`` block a rank may run the model without the others."""
+        """Allow a rank to run the model without the others inside the ``with`` block."""
         yield
 
 
@@ -121,7 +121,7 @@ def _copy_back(flat: Tensor, tensors: Sequence[Tensor]) -> None:
 
 
 def _buckets(tensors: Iterable[Any]) -> list[list[Any]]:
-    """Tensors of one type each, in order, about ``BUCKET_BYTES`` together."""
+    """Group tensors by dtype, in order, into buckets of about ``BUCKET_BYTES``."""
     open_: dict[torch.dtype, list[Any]] = {}
     done: list[list[Any]] = []
     for tensor in tensors:

@@ -1,4 +1,4 @@
-"""Recipe switches that change how a model computes, not what: compilation, recomputation, determinism."""
+"""Switches for the computation of a model without effect on its result: compilation, recomputation, determinism."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omnimask.errors import UserError
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compiles, in place, every module that declares ``compile_me = True``.
+    """Compile, in place, every module with ``compile_me = True``.
 
     Raises:
         UserError: no module declares it.
@@ -26,7 +26,7 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Calls ``set_activation_checkpointing(True)`` of every module that has it.
+    """Call ``set_activation_checkpointing(True)`` on every module with this method.
 
     Raises:
         UserError: no module has it.
@@ -41,9 +41,9 @@ def checkpoint_activations(model: nn.Module) -> None:
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Inside the ``with`` block the CPU takes denormal numbers for 0, if it can; afterwards as before.
+    """Flush denormal numbers to 0 on the CPU inside the ``with`` block, if supported.
 
-    With them, a step whose softmaxes are peaked takes some 20 times as long.
+    Without this, a step with peaked softmaxes takes about 20 times as long.
     """
     were_flushed = bool(torch.tensor(5e-324, dtype=torch.float64).mul(1) == 0)  # torch has no function that tells
     torch.set_flush_denormal(True)
@@ -55,7 +55,7 @@ def flushed_denormals() -> Iterator[None]:
 
 @contextmanager
 def determinism(is_wanted: bool) -> Iterator[None]:
-    """Inside the ``with`` block torch uses deterministic kernels only, and raises where it has none."""
+    """Restrict torch to deterministic kernels inside the ``with`` block; operations without one raise."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     if is_wanted:

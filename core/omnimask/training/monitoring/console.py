@@ -1,4 +1,4 @@
-"""What a person watching a run sees, on stderr: a progress bar on a terminal or in a notebook, plain lines elsewhere."""
+"""Console output of a run on stderr: a progress bar in a terminal or notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @dataclass(frozen=True)
 class Reading:
-    """The numbers to show: ``seconds_left`` is None before a step was timed, ``validation_loss`` before the first validation;
-    ``validation_accuracy`` and its baseline only where answers can be right."""
+    """Numbers to display.
+
+    ``seconds_left`` is None before the first timed step, ``validation_loss`` before the first validation. ``validation_accuracy``
+    and its baseline are given only if answers can be right or wrong.
+    """
 
     step: int
     steps: int
@@ -35,7 +38,7 @@ class Reading:
 
 
 class View(Protocol):
-    """Any form of display."""
+    """Interface of all displays."""
 
     def show(self, reading: Reading) -> None: ...
     def validated(self, reading: Reading) -> None: ...
@@ -44,7 +47,7 @@ class View(Protocol):
 
 
 class Bar:
-    """A progress bar; it starts with the first reading, when the loader's workers exist already."""
+    """Progress bar. It starts with the first reading, after the loader's workers were created."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -77,7 +80,7 @@ class Bar:
 
 
 class Lines:
-    """One line every few seconds, one for the last step, and one for every validation."""
+    """Plain output: a line every few seconds, for the last step, and for every validation."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -102,16 +105,16 @@ class Lines:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 def percent(share: float) -> str:
-    """0.4123 -> 41.2 %."""
+    """Format a share: 0.4123 -> 41.2 %."""
     return f"{100 * share:.1f} %"
 
 
 def short(number: float) -> str:
-    """Three digits and a unit: 950, 12.3k, 4.56M."""
+    """Format a number with three digits and a unit: 950, 12.3k, 4.56M."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:.3g}{unit}"
@@ -119,7 +122,7 @@ def short(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03, 0:05."""
+    """Format a duration in hours, minutes and seconds: 1:02:03, 0:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Shows a run on stderr: progress, validations and warnings."""
+"""Display of a run on stderr: progress, validations and warnings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from omnimask.training.monitoring.throughput import Rate
 
 _ROOT = logging.getLogger("omnimask")
 PROGRESS = paced.logger.name
-"""Logger of the lines on work that takes long."""
+"""Logger of progress messages for long operations."""
 
 
 class Display(Observer):
-    """Shows one attempt of a run; the framework's warnings, and lines on work that takes long, appear above the progress.
+    """Display of one attempt of a run. Warnings of the framework and progress of long operations appear above the progress bar.
 
-    Errors do not: they are raised too, and whoever started the run shows them.
+    Errors are not displayed: they are also raised, and the caller reports them.
     """
 
     def __init__(self, run: RunInfo) -> None:
@@ -38,7 +38,7 @@ class Display(Observer):
             _ROOT.addHandler(self._handler)
 
     def after_step(self, *, result: StepResult, seconds: float, line: object) -> None:
-        """The rate is that since the last line of the metrics; what is left is told by the whole attempt."""
+        """Show the rate since the last line of the metrics, and the remaining time at the average rate of the attempt."""
         self._recent.add(result.tokens, seconds)
         self._session.add(result.tokens, seconds)
         progress, steps = self._run.progress, self._run.config.steps
@@ -50,20 +50,20 @@ class Display(Observer):
             self._recent = Rate()
 
     def validated(self, *, result: Validation, baselines: Mapping[str, Mapping[str, float]], line: object) -> None:
-        """The loss, and the share of right answers beside that of a baseline."""
+        """Show the loss, and the accuracy with its baseline."""
         if self._reading is not None:
             accuracy, baseline = accuracies(result.scores, baselines)
             shown = dataclasses.replace(self._reading, validation_loss=result.loss, validation_accuracy=accuracy)
             self._view.validated(dataclasses.replace(shown, baseline_accuracy=baseline))
 
     def run_end(self, *, status: object) -> None:
-        """The terminal is as it was."""
+        """Restore the terminal."""
         _ROOT.removeHandler(self._handler)
         self._view.close()
 
 
 def open_view() -> View:
-    """The display for this process's stderr."""
+    """Return the display for this process's stderr."""
     console = Console(file=sys.stderr)
     if console.is_jupyter:
         return Cell(Console(file=sys.stderr, force_jupyter=False))
@@ -73,7 +73,7 @@ def open_view() -> View:
 def accuracies(
     scores: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]]
 ) -> tuple[float | None, float | None]:
-    """Of the first term that has one, and of its baseline."""
+    """Return the accuracy of the first term with one, and of its baseline."""
     for term, found in scores.items():
         if ACCURACY in found:
             return found[ACCURACY], baselines.get(term, {}).get(ACCURACY)
@@ -81,7 +81,7 @@ def accuracies(
 
 
 def _is_configured() -> bool:
-    """Whether logging goes anywhere but to the log file of the run."""
+    """Return whether logging has handlers besides the log file of the run."""
     return bool(logging.getLogger().handlers) or not all(
         isinstance(each, (logging.FileHandler, LogFile)) for each in _ROOT.handlers
     )

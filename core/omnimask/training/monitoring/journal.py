@@ -1,4 +1,4 @@
-"""What a run tells: ``metrics.jsonl`` and ``logs/rank0.log``, and the observers of the run."""
+"""Output of a run: ``metrics.jsonl``, ``logs/rank0.log``, and calls of the observers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ROOT = logging.getLogger("omnimask")
 
 
 class LogFile(logging.StreamHandler[TextIO]):
-    """The log of a run, which is no display: whoever shows warnings tells it from other handlers by its class."""
+    """Log file of a run. Its class distinguishes it from display handlers."""
 
 
 class _Formatter(logging.Formatter):
-    """Escapes what a log cannot hold: names of files that are no UTF-8, control characters."""
+    """Formatter that escapes control characters and non-UTF-8 file names."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), keep="\n\t")
@@ -33,8 +33,8 @@ class Journal:
     """Context manager around the steps of one attempt.
 
     Args:
-        run: its lines are written into its folder, every ``log_every`` steps. Other ranks than 0 write a log file alone.
-        observers: told of everything, after it was written.
+        run: metrics are written to its folder every ``log_every`` steps. Ranks other than 0 write only a log file.
+        observers: called after each write.
     """
 
     def __init__(self, run: RunInfo, observers: Observers) -> None:
@@ -67,7 +67,7 @@ class Journal:
         self.metrics.close()
 
     def step(self, result: StepResult, seconds: float, bad_samples: int) -> None:
-        """Log a step that was counted already. Raises ``OSError``.
+        """Log a step after it was counted. Raise ``OSError`` if writing fails.
 
         Args:
             result: of the step.
@@ -85,7 +85,7 @@ class Journal:
         self.observers.after_step(result, seconds, line)
 
     def validation(self, found: Validation, baselines: Mapping[str, Mapping[str, float]], seconds: float) -> None:
-        """Log a validation; observers are given ``baselines`` of its scores too. Raises ``OSError``."""
+        """Log a validation and pass it with ``baselines`` to the observers. Raise ``OSError`` if writing fails."""
         line = validation_line(found, self._run.progress, seconds)
         self._write(line)
         self.observers.validated(found, baselines, line)

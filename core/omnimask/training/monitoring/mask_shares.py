@@ -1,4 +1,4 @@
-"""How much of a step was masked, and by what: numbers that the host has, so that no device is waited for."""
+"""Masking statistics of a step. They use host numbers only, so nothing waits for the device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HIDDEN, _CANDIDATES, _KIND = "hidden", "candidates", "kind"
 
 
 def mask_counts(batches: Sequence[MaskedBatch]) -> dict[tuple[str, ...], float]:
-    """What micro-batches, on the host, add to the shares of their step: tokens by view and modality, samples by view and kind."""
+    """Count the masking of micro-batches on the host: tokens by view and modality, samples by view and kind."""
     found: dict[tuple[str, ...], float] = {}
     for view in batches[0].views if batches else ():
         for batch in batches:
@@ -27,11 +27,11 @@ def mask_counts(batches: Sequence[MaskedBatch]) -> dict[tuple[str, ...], float]:
 
 
 def mask_shares(counts: Mapping[tuple[str, ...], float]) -> dict[str, float]:
-    """The shares of a step, from the sums of :func:`mask_counts`.
+    """Compute the shares of a step from the sums of :func:`mask_counts`.
 
-    ``mask_ratio`` is the share of the tokens that a view's masker hid, of those that it could hide; ``mask_ratio.<modality>`` where
-    there are several, ``mask_ratio.<view>`` and ``mask_ratio.<view>.<modality>`` of other views than the main one. Where samples
-    are of other kinds than 0, ``mask_kind.<kind>`` is the share of each.
+    ``mask_ratio`` is the number of hidden tokens divided by the number of maskable tokens of a view. With several modalities the
+    keys are ``mask_ratio.<modality>``; views other than the main one use ``mask_ratio.<view>`` and
+    ``mask_ratio.<view>.<modality>``. If a step has samples of kinds other than 0, ``mask_kind.<kind>`` is the share of each kind.
     """
     found: dict[str, float] = {}
     for view in dict.fromkeys(view for view, *_ in counts):

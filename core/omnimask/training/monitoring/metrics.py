@@ -1,4 +1,4 @@
-"""The metrics of a run: one table writes, documents and reserves the keys of ``metrics.jsonl``. Imports no torch."""
+"""Metrics of a run. One table writes, documents and reserves the keys of ``metrics.jsonl``. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoggedStep:
-    """What a step's line is computed from; ``tokens_per_second`` is the throughput since the previous line."""
+    """Input of a step's line. ``tokens_per_second`` is the throughput since the previous line."""
 
     result: StepResult
     progress: Progress
@@ -26,7 +26,7 @@ class Metric:
     """One key of a step's line.
 
     Args:
-        name: the key; a loss term cannot have it.
+        name: the key; not allowed as the name of a loss term.
         meaning: one phrase for the reference.
         value: computes it.
     """
@@ -61,21 +61,21 @@ FAMILIES = {
     "several, `mask_ratio.<view>` for views other than `main`",
     "mask_kind.<number>": "share of samples masked by this branch or phase of a masker, in steps that have any but number 0",
 }
-"""Keys of a step's line whose names depend on the recipe. Metrics of plugins' observers join them."""
+"""Keys of a step's line whose names depend on the recipe. Observers of plugins can add more."""
 VALIDATION = {
     "validation_<term>": "each loss term on the held-out batches",
     "validation_<term>_<score>": "each score of a term, for targets that give scores (`accuracy`, `top5`, `cross_entropy`)",
     "validation_loss": "weighted sum of the terms",
     "seconds": "wall-clock time of the validation",
 }
-"""Keys of a validation's line, beside those of ``POSITION``."""
+"""Keys of a validation's line besides those of ``POSITION``."""
 
 _NAMES = frozenset(metric.name for metric in (*POSITION, *STEP)) | {"mask_ratio"}
 _PREFIXES = ("validation_", "mask_ratio.", "mask_kind.")
 
 
 def is_reserved(name: str) -> bool:
-    """Whether ``metrics.jsonl`` uses this key already, so that no loss term may have it."""
+    """Return whether ``metrics.jsonl`` reserves this key, so a loss term cannot use it."""
     return name in _NAMES or name.startswith(_PREFIXES)
 
 

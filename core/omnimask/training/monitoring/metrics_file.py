@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsFile:
-    """Appends lines, and cuts them back to a checkpoint's step when a run resumes."""
+    """Metrics file. Lines are appended, and truncated to the checkpoint's step when a run resumes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: files.Appender | None = None
 
     def append(self, values: Mapping[str, Any]) -> None:
-        """One line; numbers come back bit for bit. Raises ``OSError``."""
+        """Append one line. Numbers are restored bit for bit. Raise ``OSError`` if writing fails."""
         self._file = self._file or files.Appender(self.path)
         self._file.append(json.dumps({name: _plain(value) for name, value in values.items()}, allow_nan=False))
 
     def sync(self) -> None:
-        """The lines so far survive a power cut."""
+        """Sync the lines so far to disk."""
         if self._file is not None:
             self._file.sync()
 
@@ -40,7 +40,7 @@ class MetricsFile:
             self._file = None
 
     def cut(self, step: int) -> None:
-        """Drops the lines after ``step``, and a torn one."""
+        """Remove the lines after ``step``, and an incomplete one."""
         if not self.path.exists():
             return
         self.close()
@@ -50,12 +50,12 @@ class MetricsFile:
             files.replace(self.path, data)
 
     def last_attempt(self) -> int:
-        """The largest attempt that wrote a line; 0 if there is none."""
+        """Return the largest attempt in the file, or 0 if it has no lines."""
         return max((line.get("attempt", 0) for line in read_metrics(self.path)), default=0) if self.path.exists() else 0
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``; one that a crash tore is left out."""
+    """Yield the lines of a ``metrics.jsonl``, without a line left incomplete by a crash."""
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         try:
             values = json.loads(line) if line else None

@@ -1,4 +1,4 @@
-"""The progress of a run in a notebook: one line below the cell that is written anew, without widgets."""
+"""Progress of a run in a notebook: one line below the cell, updated in place, without widgets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _BAR = 24
 
 
 class Cell:
-    """A display of IPython's that is updated in place; the notebook keeps its last state. Messages go to stderr.
+    """IPython display, updated in place; the notebook keeps its last state. Messages go to stderr.
 
-    rich's own progress bar shows nothing in a notebook where ipywidgets is not installed.
+    rich's own progress bar shows nothing in a notebook without ipywidgets.
     """
 
     def __init__(self, console: Console) -> None:
@@ -25,7 +25,7 @@ class Cell:
         self._last = -float("inf")
 
     def show(self, reading: Reading) -> None:
-        """At most twice a second, and after the last step."""
+        """Update the display at most twice a second, and after the last step."""
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_UPDATES or reading.step == reading.steps:
             self._last = now
@@ -38,7 +38,7 @@ class Cell:
         self._lines.message(text)
 
     def close(self) -> None:
-        """The last state stays."""
+        """Do nothing; the last state stays visible."""
 
     def _write(self, text: str) -> None:
         from IPython.display import display  # a notebook has it
@@ -51,7 +51,7 @@ class Cell:
 
 
 def line(reading: Reading) -> str:
-    """A bar of characters, and the numbers."""
+    """Return a text progress bar with the numbers."""
     filled = round(_BAR * reading.step / reading.steps)
     left = "" if reading.seconds_left is None or reading.step == reading.steps else f"  {duration(reading.seconds_left)} left"
     return f"{reading.step}/{reading.steps} {'━' * filled}{'╌' * (_BAR - filled)} {reading.numbers}{left}"

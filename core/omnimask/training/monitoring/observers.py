@@ -1,4 +1,4 @@
-"""Calls the observers of a run. Errors name the plugin that the observer came from."""
+"""Calls of the observers of a run. Errors name the observer's plugin."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HOOK = "omnimask_observers"
 
 
 class Observers:
-    """Context manager: collects the observers of one attempt, and ends each of them with ``run_end``.
+    """Context manager that collects the observers of one attempt, and ends each of them with ``run_end``.
 
-    An exception of an observer stops the run, and the message names plugin and method. ``UserError``, ``RunStopped`` and
+    An exception in an observer stops the run, with plugin and method in the message. ``UserError``, ``RunStopped`` and
     ``Interrupted`` pass unchanged.
 
     Args:
         run: given to the hook ``omnimask_observers``.
-        registry: whose plugins are asked; default: what is installed. Ranks other than 0 have no observers.
+        registry: source of the plugins; the default is the installed ones. Ranks other than 0 have no observers.
     """
 
     def __init__(self, run: RunInfo, registry: Registry | None = None) -> None:
@@ -65,10 +65,10 @@ class Observers:
         self._call("before_step", step=step)
 
     def metrics(self, result: StepResult, taken: Iterable[str]) -> dict[str, float]:
-        """Return the metrics that observers add to a logged step.
+        """Return the observers' metrics for a logged step.
 
         Raises:
-            RunStopped: two of them, or one and the framework, use the same name.
+            RunStopped: an observer uses a name of another observer or of the framework.
         """
         found: dict[str, float] = {}
         names = set(taken)
@@ -109,7 +109,7 @@ class Observers:
 
 @contextmanager
 def attributed(plugin: Plugin, hook: str, stop: type[UserError | RunStopped] = RunStopped) -> Generator[None]:
-    """Turn any exception inside the ``with`` block into one that names the plugin and its hook or method.
+    """Convert any exception inside the ``with`` block into one with the names of the plugin and its hook or method.
 
     Raises:
         RunStopped: or ``stop``, with the plugin, the hook and the traceback.
@@ -132,7 +132,7 @@ def _flat(sent: Iterable[Sequence[Observer]]) -> list[Observer]:
 
 
 def _check(observer: object) -> None:
-    """Raise TypeError for anything but an observer, a misspelt method, or one that cannot be called as the loop does."""
+    """Raise TypeError unless this is an observer without misspelt methods whose methods accept the arguments of the loop."""
     if not isinstance(observer, Observer):
         raise TypeError(f"the observer {observer!r} is no subclass of omnimask.Observer")
     own = {name for cls in type(observer).__mro__ if cls not in (Observer, object) for name in vars(cls)}

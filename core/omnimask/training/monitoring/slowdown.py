@@ -1,4 +1,4 @@
-"""A warning where a run becomes far slower than it was at its beginning."""
+"""Warning if a run becomes far slower than at its start."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from omnimask.training.monitoring.throughput import Rate
 logger = logging.getLogger(__name__)
 
 WARM_UP, FIRST = 3, 20
-"""Steps that are not counted, and steps after them that give the run's own rate."""
+"""Number of initial steps to ignore, and of the steps after them that define the reference rate."""
 RECENT_SECONDS = 20.0
 FACTOR = 3.0
-"""A rate this many times below the run's own, over so many seconds and ``FIRST`` steps, is a slowdown."""
+"""Factor below the reference rate, over this many seconds and ``FIRST`` steps, that counts as a slowdown."""
 
 
 class Slowdown(Observer):
-    """Warns once when a run becomes slow. The rate is that of whole steps, including the wait for the loader.
+    """Observer that warns once when a run becomes slow. Rates are those of whole steps, including the wait for the loader.
 
     Args:
-        run: that is observed.
+        run: the run to observe.
     """
 
     def __init__(self, run: RunInfo) -> None:

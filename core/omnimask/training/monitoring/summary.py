@@ -1,4 +1,4 @@
-"""``summary.json``: how a run ended."""
+"""``summary.json``: final state of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def summarise(
     checkpoints: Checkpoints,
     baselines: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """Contents of ``summary.json``; ``status`` is finished, interrupted or stopped. What is not known or not finite is null."""
+    """Return the contents of ``summary.json``.
+
+    ``status`` is finished, interrupted or stopped. Unknown and non-finite values are null.
+    """
     progress, paths, best = state.progress, checkpoints.paths(), checkpoints.best()
     return {
         "status": status,

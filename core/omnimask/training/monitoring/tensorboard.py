@@ -1,4 +1,4 @@
-"""Events for TensorBoard, where a recipe asks for them."""
+"""TensorBoard events."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from omnimask.training.config import TrainConfig
 
 
 class TensorBoard(Observer):
-    """Writes every number of ``metrics.jsonl`` as a scalar to ``logs/tensorboard``.
+    """Observer that writes every number of ``metrics.jsonl`` as a scalar to ``logs/tensorboard``.
 
     Args:
-        run: events after its present step, of an attempt that was cut off, are purged.
+        run: events of an earlier attempt after its current step are purged.
     """
 
     def __init__(self, run: RunInfo) -> None:
@@ -28,21 +28,21 @@ class TensorBoard(Observer):
             self._writer: Any = SummaryWriter(str(self._folder), purge_step=run.progress.step + 1)
 
     def after_step(self, *, result: object, seconds: float, line: Mapping[str, Any] | None) -> None:
-        """Loss, terms, rate and the rest."""
+        """Write the numbers of a step's line."""
         if line is not None:
             self._add(line)
 
     def validated(self, *, result: object, baselines: object, line: Mapping[str, Any]) -> None:
-        """Losses and scores of held-out samples."""
+        """Write losses and scores of held-out samples."""
         self._add(line)
 
     def checkpoint_saved(self, *, path: object, is_best: bool) -> None:
-        """What lies before a checkpoint survives whatever comes."""
+        """Flush the events so far."""
         with self._writing():
             self._writer.flush()
 
     def run_end(self, *, status: object) -> None:
-        """Everything is on disk."""
+        """Flush and close the writer."""
         with self._writing():
             self._writer.close()
 
@@ -60,6 +60,6 @@ class TensorBoard(Observer):
 
 
 def check_tensorboard(config: TrainConfig) -> None:
-    """Raises ``UserError`` if TensorBoard is wanted and not installed."""
+    """Raise ``UserError`` if TensorBoard is requested but missing."""
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise UserError("train.tensorboard needs TensorBoard: pip install 'omnimask[tensorboard]'")

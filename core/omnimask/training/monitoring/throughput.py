@@ -1,10 +1,10 @@
-"""How fast steps are."""
+"""Throughput of steps."""
 
 from __future__ import annotations
 
 
 class Rate:
-    """Tokens and seconds of some steps."""
+    """Tokens and seconds of several steps."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -12,12 +12,12 @@ class Rate:
         self.seconds = 0.0
 
     def add(self, tokens: int, seconds: float) -> None:
-        """One more step."""
+        """Add one step."""
         self.steps += 1
         self.tokens += tokens
         self.seconds += seconds
 
     @property
     def tokens_per_second(self) -> float:
-        """0 before any step."""
+        """Throughput; 0 before the first step."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0

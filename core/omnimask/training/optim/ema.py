@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is validated in their place."""
+"""Exponential moving average of the weights. Validations use the averages."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
-    """Averages of a module's trainable parameters; buffers and frozen parameters are the module's own.
+    """Averages of a module's trainable parameters. Buffers and frozen parameters are not averaged.
 
-    Update n (from 0) uses the decay ``min(decay, (1 + n) / (10 + n))``, so that a short run is not dominated by the initial
-    weights [0].
+    Update n (from 0) uses the decay ``min(decay, (1 + n) / (10 + n))``, so the initial weights don't dominate a short run [0].
 
     [0] ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
 
     Args:
-        module: whose parameters are averaged.
+        module: owner of the parameters.
         decay: in (0, 1).
     """
 
@@ -32,13 +31,13 @@ class Ema:
         self.averages = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     def update(self) -> None:
-        """Moves the averages towards the present weights."""
+        """Move the averages towards the current weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         get_ema_multi_avg_fn(decay)(list(self.averages.values()), list(self._parameters.values()), self.updates)
         self.updates += 1
 
     def restore(self, averages: Mapping[str, Tensor], updates: int) -> None:
-        """Takes over averages from a checkpoint."""
+        """Restore averages from a checkpoint."""
         with torch.no_grad():
             for name, average in self.averages.items():
                 average.copy_(averages[name])
@@ -46,7 +45,7 @@ class Ema:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module computes with the averages inside the ``with`` block."""
+        """Replace the module's parameters with the averages inside the ``with`` block."""
         self._swap()
         try:
             yield
@@ -56,7 +55,7 @@ class Ema:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, parameter in self._parameters.items():
-            if isinstance(parameter, DTensor):  # FSDP reads the memory that the parameter began with
+            if isinstance(parameter, DTensor):  # FSDP keeps using the parameter's original storage: swap values, not tensors
                 _exchange(parameter.to_local(), self.averages[name])
             else:
                 parameter.data, self.averages[name] = self.averages[name], parameter.data

@@ -1,4 +1,4 @@
-"""Optimisers: components that make a ``torch.optim.Optimizer`` for a model, with weight decay where it belongs."""
+"""Optimizers: components that create a ``torch.optim.Optimizer`` for a model and apply weight decay selectively."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
 
 class OptimizerFactory(Protocol):
-    """Any component of kind ``optimizer``."""
+    """Interface of components of kind ``optimizer``."""
 
     def __call__(self, module: nn.Module) -> torch.optim.Optimizer: ...
 
 
 class AdamW:
-    """Adam with decoupled weight decay [0], in one fused kernel where the device has it.
+    """Adam with decoupled weight decay [0], in one fused kernel if the device supports it.
 
     [0] Loshchilov, Hutter: Decoupled weight decay regularization, ICLR 2019.
 
     Args:
         lr: peak learning rate.
         betas: decay rates of the first and second moment, each in [0, 1).
-        weight_decay: of parameters with two axes or more that no module declares in ``no_weight_decay``.
+        weight_decay: of parameters with two axes or more, except those declared in ``no_weight_decay``.
         eps: added to the denominator.
     """
 
@@ -67,8 +67,8 @@ class SGD:
     Args:
         lr: peak learning rate.
         momentum: 0 is plain gradient descent.
-        weight_decay: added to the gradient (not decoupled); of the same parameters as for AdamW.
-        nesterov: look ahead along the momentum.
+        weight_decay: added to the gradient (not decoupled); applies to the same parameters as for AdamW.
+        nesterov: use Nesterov momentum.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def _check_groups(module: nn.Module, groups: list[dict[str, Any]]) -> None:
-    """Raises ``ValueError`` unless every trainable parameter is in exactly one group."""
+    """Raise ``ValueError`` unless every trainable parameter is in exactly one group."""
     names = {id(parameter): name for name, parameter in module.named_parameters() if parameter.requires_grad}
     found = Counter(id(parameter) for group in groups for parameter in group["params"])
     missing = [name for key, name in names.items() if not found[key]]
@@ -127,5 +127,5 @@ def _check_groups(module: nn.Module, groups: list[dict[str, Any]]) -> None:
 
 
 def can_fuse(module: nn.Module) -> bool:
-    """Whether torch has fused optimiser kernels for all of the module's parameters."""
+    """Return whether torch has fused optimizer kernels for all of the module's parameters."""
     return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in module.parameters() if p.requires_grad)

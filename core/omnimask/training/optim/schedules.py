@@ -1,8 +1,8 @@
-"""Schedules: the learning rate as a factor of its peak, a pure function of the step.
+"""Learning-rate schedules: a factor of the peak rate, as a pure function of the step.
 
-``step`` counts from 0 and is the index of the step about to be taken; ``steps`` is the length of the run. With a warm-up of w
-steps the factors are 1/w, 2/w, ..., 1, so that no step is taken with a rate of 0; a decay begins at 1 with the first step after
-the warm-up and would reach its minimum at step ``steps``, so that the last step still moves the weights.
+``step`` counts from 0 and is the index of the next step; ``steps`` is the length of the run. A warm-up of w steps has the factors
+1/w, 2/w, ..., 1, so no step has a rate of 0. A decay starts at 1 with the first step after the warm-up. It would reach its
+minimum at step ``steps``, so that the last step still changes the weights.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from omnimask.interfaces import Context
 from omnimask.training.config import Share
 
 Length = Annotated[int, Field(ge=0)] | Share
-"""Steps, or a share of all steps of the run."""
+"""Number of steps, or a share of the run."""
 Warmup = Annotated[Length, Field(description="first steps, over which the rate grows to its peak: a number, or a share (5%)")]
 Minimum = Annotated[float, Field(ge=0, le=1, description="factor at the end of the decay")]
 
 
 class Schedule(Protocol):
-    """Any component of kind ``schedule``."""
+    """Interface of components of kind ``schedule``."""
 
     def __call__(self, step: int, steps: int) -> float:
-        """Factor of the peak learning rate, in [0, 1]. Raises ``ValueError`` when a run of ``steps`` is too short for it."""
+        """Return the factor of the peak rate, in [0, 1]. Raise ``ValueError`` if a run of ``steps`` is too short."""
         ...
 
 
 class _Decay(ABC):
-    """A linear warm-up to the peak, then a fall to ``minimum`` in a shape that a subclass gives."""
+    """Linear warm-up to the peak, then a decay to ``minimum`` whose shape a subclass defines."""
 
     smoke: ClassVar[Mapping[str, Any]] = {"warmup": 2}
 
@@ -48,7 +48,7 @@ class _Decay(ABC):
 
     @abstractmethod
     def falling(self, share: float) -> float:
-        """1 where ``share`` of the decay, in [0, 1], is 0, and 0 where it is 1."""
+        """Return the decay factor for ``share`` of the decay, in [0, 1]: 1 at 0, and 0 at 1."""
 
 
 class Cosine(_Decay):
@@ -66,7 +66,7 @@ class Cosine(_Decay):
 
 
 class Linear(_Decay):
-    """A straight line from the peak to ``minimum`` after a linear warm-up.
+    """Linear decay from the peak to ``minimum`` after a linear warm-up.
 
     Args:
         warmup: steps of the warm-up, or its share of the run.
@@ -78,7 +78,7 @@ class Linear(_Decay):
 
 
 class Constant:
-    """The peak throughout, after a linear warm-up.
+    """Constant peak rate after a linear warm-up.
 
     Args:
         warmup: steps of the warm-up, or its share of the run.
@@ -94,15 +94,15 @@ class Constant:
 
 
 class WarmupStableDecay:
-    """Warm-up, a long constant stretch, and a short decay at the end [0]; ``one_minus_sqrt`` is the shape that [1] found best.
+    """Warm-up, a long constant phase, and a short decay at the end [0]. ``one_minus_sqrt`` is the best shape according to [1].
 
-    [0] Hu et al.: MiniCPM, COLM 2024. [1] Hägele et al.: Scaling laws and compute-optimal training beyond fixed training
-    durations, NeurIPS 2024.
+    [0] Hu et al.: MiniCPM, COLM 2024. [1] Hägele et al.: Scaling laws and compute-optimal training beyond fixed training durations,
+    NeurIPS 2024.
 
     Args:
         warmup: steps of the warm-up, or its share of the run.
         decay: last steps, over which the rate falls, or their share of the run.
-        shape: of the decay: ``linear``, or ``one_minus_sqrt`` of the share of the decay that is done.
+        shape: of the decay: ``linear``, or ``one_minus_sqrt`` of the completed share of the decay.
         minimum: factor at the end.
     """
 
@@ -136,12 +136,12 @@ class WarmupStableDecay:
 
 
 def in_steps(length: int | str, steps: int) -> int:
-    """A length in steps: itself, or its share of a run, rounded: ``5%`` of 2,000 steps are 100."""
+    """Convert a length to steps. Shares of the run are rounded: ``5%`` of 2,000 steps are 100."""
     return length if isinstance(length, int) else round(float(length.removesuffix("%")) * steps / 100)
 
 
 def warmup_factor(step: int, warmup: int, steps: int) -> float:
-    """1/warmup at step 0, 1 from step ``warmup - 1`` on.
+    """Return the warm-up factor: 1/warmup at step 0, 1 from step ``warmup - 1`` on.
 
     Raises:
         ValueError: the warm-up is longer than the run.
@@ -153,5 +153,5 @@ def warmup_factor(step: int, warmup: int, steps: int) -> float:
 
 
 def decay_share(step: int, start: int, steps: int) -> float:
-    """Share of the decay from step ``start`` to ``steps`` that is done before ``step``, in [0, 1]."""
+    """Return the completed share, in [0, 1], of a decay from step ``start`` to ``steps``, before ``step``."""
     return min(1.0, max(0.0, (step - start) / (steps - start))) if steps > start else 1.0

@@ -1,4 +1,4 @@
-"""A learning rate that falls in steps."""
+"""Step decay of the learning rate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from omnimask.training.optim.schedules import Warmup, in_steps, warmup_factor
 
 
 class Step:
-    """The peak after a linear warm-up, times ``factor`` from every milestone on (SimMIM's reference implementation).
+    """Linear warm-up to the peak, then a multiplication by ``factor`` at every milestone (SimMIM's reference implementation).
 
     Args:
-        milestones: steps, rising.
+        milestones: steps, in rising order.
         factor: of the rate, at every milestone.
         warmup: steps of the warm-up, or its share of the run.
     """

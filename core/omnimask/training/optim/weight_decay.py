@@ -1,4 +1,4 @@
-"""Which parameters have no weight decay."""
+"""Parameters without weight decay."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import nn
 
 
 def exempt(model: nn.Module, groups: list[dict[str, Any]]) -> None:
-    """Splits every group, in place, into one with its weight decay and one without.
+    """Split every group, in place, into one with its weight decay and one without.
 
-    Without are parameters with at most one axis (biases, norms), and those that a module of the model names in its attribute
-    ``no_weight_decay`` (a set of its parameters' names, dotted below it), however many modules share them.
+    The second one contains parameters with at most one axis (biases, norms) and those declared in ``no_weight_decay``. A module
+    lists parameters there by name (a set; dotted for submodules). A shared parameter is exempt even if only one module declares it.
     """
     declared = declared_without_decay(model)
     split: list[dict[str, Any]] = []
@@ -24,10 +24,10 @@ def exempt(model: nn.Module, groups: list[dict[str, Any]]) -> None:
 
 
 def declared_without_decay(module: nn.Module) -> set[int]:
-    """Identities of the parameters that any submodule names in ``no_weight_decay``; a declared one may be absent (None).
+    """Return the ids of the parameters listed in ``no_weight_decay`` of any submodule. A declared parameter may be absent (None).
 
     Raises:
-        ValueError: a declared name is no parameter.
+        ValueError: a declared name isn't a parameter.
     """
     declared: set[int] = set()
     for path, submodule in module.named_modules():
