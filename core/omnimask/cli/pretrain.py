@@ -17,7 +17,7 @@ from omnimask.errors import UserError
 
 if TYPE_CHECKING:
     from omnimask.recipe import Recipe
-    from omnimask.run.prepare import Run
+    from omnimask.run.prepare import PreparedRun
 
 RUNS = Path("runs")
 """Where runs live that are given no folder."""
@@ -80,7 +80,7 @@ def _given(max_time: str | None, is_continued: bool) -> list[str]:
     return [*(() if max_time is None else ("--max-time", max_time)), *(["--continue"] if is_continued else [])]
 
 
-def _start(recipe: Recipe, path: Path, *, is_continued: bool = False) -> Run:
+def _start(recipe: Recipe, path: Path, *, is_continued: bool = False) -> PreparedRun:
     from omnimask.run.prepare import start
     from omnimask.run.resume import start_or_reopen
 

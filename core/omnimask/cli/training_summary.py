@@ -11,11 +11,11 @@ from omnimask.errors import Interrupted
 from omnimask.messages.hints import counted
 
 if TYPE_CHECKING:
-    from omnimask.run.prepare import Run
+    from omnimask.run.prepare import PreparedRun
     from omnimask.training.deadline import Deadline
 
 
-def train(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
+def train(run: PreparedRun, deadline: Deadline | None = None) -> dict[str, Any]:
     """Trains to the end, draws the figure and returns the summary; an interrupted run is told how to continue."""
     from omnimask.run.finish import draw
 
@@ -30,7 +30,7 @@ def train(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
     return summary
 
 
-def is_finished_already(run: Run) -> bool:
+def is_finished_already(run: PreparedRun) -> bool:
     """Whether nothing is left to do; then it is said, and a figure that is missing is drawn."""
     from omnimask.run.finish import FIGURE, draw
     from omnimask.run.resume import is_finished

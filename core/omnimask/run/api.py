@@ -13,7 +13,7 @@ from typing import Any
 from omnimask.errors import Interrupted
 from omnimask.recipe import Recipe, load_recipe
 from omnimask.run.finish import FIGURE, draw, finish
-from omnimask.run.prepare import Run, start
+from omnimask.run.prepare import PreparedRun, start
 from omnimask.run.resume import is_finished, reopen
 from omnimask.training.devices.ranks import joined
 
@@ -95,7 +95,7 @@ def resume(run: str | Path, changes: Sequence[str] = (), *, accept_changes: Sequ
         return _finish(reopen(Path(run), changes, accept_changes, show=show))
 
 
-def _finish(run: Run) -> Finished:
+def _finish(run: PreparedRun) -> Finished:
     try:
         if not is_finished(run):
             finish(run)

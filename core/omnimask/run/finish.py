@@ -11,7 +11,7 @@ from omnimask.builder.build import build
 from omnimask.errors import RunStopped, UserError
 from omnimask.registry.references import indented, trace
 from omnimask.run.figures import draw_run
-from omnimask.run.prepare import Run
+from omnimask.run.prepare import PreparedRun
 from omnimask.run.trained_run import choose_checkpoint, load_checkpoint
 from omnimask.training.deadline import Deadline
 from omnimask.training.devices.precision import Precision
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 FIGURE = "reconstructions"
 
 
-def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
+def finish(run: PreparedRun, deadline: Deadline | None = None) -> dict[str, Any]:
     """Train to the last step, draw ``figures/reconstructions`` from the best checkpoint (rank 0), and return the summary.
 
     Raises:
@@ -34,7 +34,7 @@ def finish(run: Run, deadline: Deadline | None = None) -> dict[str, Any]:
     return summary
 
 
-def draw(run: Run) -> None:
+def draw(run: PreparedRun) -> None:
     """Draw the figure of a finished run. A failure is a warning. Afterwards the model has the best checkpoint's weights."""
     try:
         _draw(run)
@@ -47,7 +47,7 @@ def draw(run: Run) -> None:
         )
 
 
-def _draw(run: Run) -> None:
+def _draw(run: PreparedRun) -> None:
     directory, built, precision = run.directory, run.built, run.trainer.precision
     checkpoint = choose_checkpoint(directory.path, "best")
     if run.trainer.runner.parallel.is_sharded:  # no rank has the whole model
@@ -57,5 +57,5 @@ def _draw(run: Run) -> None:
     draw_run(built, precision, directory.figures / FIGURE, title=title)
 
 
-def _kind(run: Run) -> str:
+def _kind(run: PreparedRun) -> str:
     return "held-out" if len(run.built.validation_indices) else "training"

@@ -44,7 +44,7 @@ _SPOILT = 4
 
 
 @dataclass(frozen=True)
-class Run:
+class PreparedRun:
     """Run ready to train: its model and data, folder, trainer and origin."""
 
     built: Built
@@ -58,7 +58,7 @@ class Run:
         return self.built.recipe
 
 
-def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool = True) -> Run:
+def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool = True) -> PreparedRun:
     """Build all parts of a run without writing anything. Sets the number of torch's threads.
 
     Args:
@@ -96,7 +96,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
         notes, plugins = origin.files(), plugin_versions(recipe)
         place = RunContext(directory, device, recipe.seed, ranks=ranks, plugins=plugins, notes=notes, show=show)
         trainer = Trainer(built.model, data, recipe.train, place)
-    return Run(built, directory, device, trainer, origin)
+    return PreparedRun(built, directory, device, trainer, origin)
 
 
 def _scored(built: Built) -> Scored:
@@ -120,7 +120,7 @@ def _threads(directory: RunDirectory) -> int | None:
         return None
 
 
-def start(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
+def start(recipe: Recipe, path: Path, *, show: bool = True) -> PreparedRun:
     """Create a new run: validate all of its input, then create its folder with ``recipe.yaml`` and ``environment.json``.
 
     Raises:

@@ -14,7 +14,7 @@ from omnimask.errors import RunStopped, UserError
 from omnimask.recipe import Recipe
 from omnimask.recipe.yaml_text import parse
 from omnimask.run.changes import Changes, check, compare, remember
-from omnimask.run.prepare import Run, prepare, start, with_absolute_paths
+from omnimask.run.prepare import PreparedRun, prepare, start, with_absolute_paths
 from omnimask.run.provenance import Origin, origin_of, read_origin
 from omnimask.run.trained_run import load_run
 from omnimask.training.checkpoints import durable_files as files
@@ -26,7 +26,7 @@ from omnimask.training.monitoring.metrics_file import read_metrics
 logger = logging.getLogger(__name__)
 
 
-def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
+def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> PreparedRun:
     """Start a new run, or reopen the one in the folder, so a command can be repeated.
 
     Raises:
@@ -38,7 +38,7 @@ def start_or_reopen(recipe: Recipe, path: Path, *, show: bool = True) -> Run:
     return _reopen(path, lambda: with_absolute_paths(recipe), (), show=show)
 
 
-def reopen(path: Path, changes: Sequence[str] = (), accept: Sequence[str] = (), *, show: bool = True) -> Run:
+def reopen(path: Path, changes: Sequence[str] = (), accept: Sequence[str] = (), *, show: bool = True) -> PreparedRun:
     """Return a run that continues from its newest intact checkpoint when its trainer's ``fit`` is called.
 
     Everything that defines the run is compared with the checkpoint: each key of the recipe, from the file, ``changes``
@@ -57,7 +57,7 @@ def reopen(path: Path, changes: Sequence[str] = (), accept: Sequence[str] = (), 
     return _reopen(path, lambda: load_run(path, changes), accept, show=show)
 
 
-def _reopen(path: Path, load: Callable[[], Recipe], accept: Sequence[str], *, show: bool) -> Run:
+def _reopen(path: Path, load: Callable[[], Recipe], accept: Sequence[str], *, show: bool) -> PreparedRun:
     """Reopen a run; ``load`` returns its new recipe."""
     ranks, directory = current(), RunDirectory(path)
     with ranks.together():
@@ -104,7 +104,7 @@ def _compared(origin: Origin, recipe: Recipe, written: Path, accept: Sequence[st
     return check(compare(origin, origin_of(recipe)), accept, path)
 
 
-def is_finished(run: Run) -> bool:
+def is_finished(run: PreparedRun) -> bool:
     """Return whether the run is complete: all steps are taken or ``train.patience`` is exhausted, according to the summary too."""
     try:
         summary = json.loads(run.directory.summary.read_text(encoding="utf-8"))
@@ -146,7 +146,7 @@ def _check_checkpoints(origin: Origin, directory: RunDirectory) -> None:
         raise UserError(f"{directory.path} reached step {last}, and its checkpoints are gone; there is nothing to continue from")
 
 
-def _adopt(run: Run, found: Changes) -> None:
+def _adopt(run: PreparedRun, found: Changes) -> None:
     """Record the changes, so the next resume starts with them. The former recipe stays in ``logs/``."""
     directory, progress = run.directory, run.trainer.progress
     kept = directory.logs / f"recipe-until-step-{progress.step:08d}.yaml"

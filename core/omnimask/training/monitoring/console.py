@@ -37,7 +37,7 @@ class Reading:
         return f"loss {self.loss:.4f}{validation}  {short(self.tokens_per_second)} tokens/s"
 
 
-class View(Protocol):
+class ProgressView(Protocol):
     """Interface of all displays."""
 
     def show(self, reading: Reading) -> None: ...

@@ -12,7 +12,7 @@ from rich.console import Console
 from omnimask.data import progress_lines as paced
 from omnimask.interfaces.answers import ACCURACY
 from omnimask.registry.observers import Observer, RunInfo, StepResult, Validation
-from omnimask.training.monitoring.console import Bar, Lines, Reading, View
+from omnimask.training.monitoring.console import Bar, Lines, ProgressView, Reading
 from omnimask.training.monitoring.journal import LogFile
 from omnimask.training.monitoring.notebook import Cell
 from omnimask.training.monitoring.throughput import Rate
@@ -30,7 +30,7 @@ class Display(Observer):
 
     def __init__(self, run: RunInfo) -> None:
         self._run = run
-        self._view: View = open_view()
+        self._view: ProgressView = open_view()
         self._reading: Reading | None = None
         self._recent, self._session = Rate(), Rate()
         self._handler = _ViewHandler(self._view)
@@ -62,7 +62,7 @@ class Display(Observer):
         self._view.close()
 
 
-def open_view() -> View:
+def open_view() -> ProgressView:
     """Return the display for this process's stderr."""
     console = Console(file=sys.stderr)
     if console.is_jupyter:
@@ -88,7 +88,7 @@ def _is_configured() -> bool:
 
 
 class _ViewHandler(logging.Handler):
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: ProgressView) -> None:
         super().__init__(logging.INFO)
         self._view = view
         self.addFilter(lambda record: record.name == PROGRESS or logging.WARNING <= record.levelno < logging.ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -20,12 +20,6 @@ LearningRate = Annotated[float, Field(gt=0, description="peak learning rate; the
 WeightDecay = Annotated[float, Field(ge=0, description="decoupled weight decay of matrices; none on vectors and declared names")]
 HOOK = "omnimask_parameter_groups"
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
-
-
-class OptimizerFactory(Protocol):
-    """Interface of components of kind ``optimizer``."""
-
-    def __call__(self, module: nn.Module) -> torch.optim.Optimizer: ...
 
 
 class AdamW:
