@@ -13,14 +13,16 @@ from omnimask.interfaces.tokens import Array
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One sample to look at: raw values of the original, of what the network could see, and of the filled-in whole
-    (None where no model filled anything in). ``note`` says what of ``filled`` is not the model's answer; a renderer shows it.
+    """Raw values of one sample for a figure: the original, the visible part, and the filled-in whole (None if no model filled it
+    in).
 
-    Where tokens are ids and their raw value is a text, ``pieces`` is what each token adds to the text (nothing for those that frame
-    it), so that joined they are ``original``. ``blanks`` are the tokens that a model was asked for, in order, where tokens are ids.
+    ``note`` names parts of ``filled`` that the model did not predict; a renderer shows it.
 
-    Where tokens are continuous and raw values are arrays, ``is_hidden`` is a boolean array of the shape of ``visible``: True for
-    numbers that the network does not see.
+    For tokens with ids and text as raw value, ``pieces`` holds each token's contribution to the text (empty for framing tokens), so
+    joined they equal ``original``. For tokens with ids, ``blanks`` are the tokens asked of a model, in order.
+
+    For continuous tokens and array values, ``is_hidden`` is a boolean array of the shape of ``visible``: True for values hidden
+    from the network.
     """
 
     key: str
