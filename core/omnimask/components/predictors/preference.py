@@ -1,4 +1,4 @@
-"""Which of two samples of a group is preferred. S sequences, D width, P pairs."""
+"""Ranking of two samples of a group by preference. S sequences, D width, P pairs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Pairs = NDArray[np.int64]
 
 
 class Preference(OfSequences):
-    """A score of a whole sequence, such that of two samples of a group the one with the larger label has the larger score [0].
+    """A score of a whole sequence, trained to rank two samples of a group by their labels [0].
 
     The loss of a pair is max(0, margin - s + s'), where s is the score of the sample with the larger label: the pairwise hinge loss
-    of PROP [1]. Pairs are all those of one group of the order whose labels differ; samples without the label are in none. The
-    divisor of the loss is the number of pairs, and the score ``accuracy`` is the share of pairs in the right order.
+    of PROP [1]. Pairs are all those of one group with different labels; samples without the label are in none. The divisor of the
+    loss is the number of pairs, and the score ``accuracy`` is the share of pairs in the correct order.
 
     Args:
-        field: name of the label, a number, as the recipe's ``labels:`` declares it.
+        field: name of the label, a number, as declared in the recipe's ``labels:``.
         margin: between the two scores of a pair.
-        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the latter where there are any, else the
-            first slot.
-        pooler: whether a linear layer with tanh stands before the head.
+        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the summary if available, else the first
+            slot.
+        pooler: whether to apply a linear layer with tanh before the head.
 
     [0] Herbrich et al.: Large Margin Rank Boundaries for Ordinal Regression, 2000.
     [1] Ma et al.: PROP: Pre-training with Representative Words Prediction for Ad-hoc Retrieval, 2021.
@@ -58,7 +58,7 @@ class Preference(OfSequences):
 
 
 class Order:
-    """The target inside: answers are the pairs of a batch, (P, 2) rows, the one with the larger label first.
+    """The target: answers are the pairs of a batch, (P, 2) rows, the one with the larger label first.
 
     Args:
         context: of the predictor.
