@@ -22,8 +22,8 @@ from omnimask_image.tokenize.patches import Size, check_not_smaller, cut, joined
 class PatchTokenizer:
     """Cuts an image into patches; pixels stay uint8 until the device.
 
-    A token's content is (p, q, C) uint8, its position (row, column) counted in patches. An image of another size is resized
-    (bicubic) until it just covers ``image_size``, and the centre is kept; one of that size is used as it is.
+    A token's content is (p, q, C) uint8, its position (row, column) in patches. An image of another size is resized (bicubic) until
+    it just covers ``image_size``, and the center is kept; an image of this size is used unchanged.
 
     Args:
         image_size: side of the square in pixels, or (height, width); a multiple of ``patch_size``.
@@ -55,7 +55,7 @@ class PatchTokenizer:
 
     @staticmethod
     def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Patches of at most 8 pixels, at most four in a row and in a column; the shape stays that of the recipe."""
+        """Return patches of at most 8 pixels, at most four per row and column, in the recipe's aspect ratio."""
         image_size, patch_size = pair(options["image_size"]), pair(options["patch_size"])
         small = tuple(min(side, 8) for side in patch_size)
         counts = (min(side // patch, 4) for side, patch in zip(image_size, patch_size, strict=True))

@@ -77,7 +77,7 @@ class Order:
         self.field, self.margin = field, margin
 
     def pairs(self, batch: MaskedBatch, parent: NDArray[np.int64]) -> Pairs:
-        """(P, 2) sequences of one group each, of samples ``parent`` (S,); host data."""
+        """Return (P, 2) pairs of sequences of one group, given the samples ``parent`` (S,) of sequences; host data."""
         values, group = batch.labels[self.field][parent], batch.group[parent]
         order = np.argsort(group, kind="stable")
         borders = np.flatnonzero(np.diff(group[order])) + 1
@@ -85,20 +85,20 @@ class Order:
         return np.concatenate([np.zeros((0, 2), np.int64), *found])
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(P, 2) rows of the prediction."""
+        """Return (P, 2) rows of the prediction."""
         at = prediction.targets.at
         pairs = self.pairs(run.batch, prediction.stream.layout.parent)
         return torch.from_numpy(pairs).to(at.device, non_blocking=True)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        """(P,) hinge losses."""
+        """Return (P,) hinge losses."""
         return (self.margin - self._differences(prediction, answers)).clamp(min=0.0)
 
     def content(self, prediction: Prediction, run: Run) -> None:
-        """None: an order is no content."""
+        """Return None: a ranking cannot be rendered."""
 
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
-        """Of the pairs."""
+        """Return ``accuracy`` (P,) of the pairs."""
         return {"accuracy": (self._differences(prediction, answers) > 0).float()}
 
     def _differences(self, prediction: Prediction, answers: Tensor) -> Tensor:
