@@ -211,11 +211,11 @@ def modernbert_read(config: Mapping[str, Any]) -> Settings:
 
 
 def global_every(types: Sequence[str]) -> int | None:
-    """The option of the encoder ``modernbert`` that gives these kinds of blocks; None where none does."""
+    """Return the encoder ``modernbert``'s option ``global_every`` for these kinds of blocks; None if there is none."""
     made = (number for number in range(1, len(types) + 1) if list(types) == layer_types(len(types), number))
     return next(made, None)
 
 
 def layer_types(depth: int, every: int) -> list[str]:
-    """Kinds of blocks: the first one and every so-manieth after it see everything."""
+    """Return kinds of blocks: every n-th block, starting with the first, attends to the whole sequence."""
     return [SLIDING if number % every else FULL for number in range(depth)]

@@ -27,7 +27,7 @@ UNSEEN = -1e4
 class BagOfWords(Module):
     """Computes logits of all ids from the sequence's ordinary tokens, and predicts the set of ids in it (RetroMAE-2 [0]).
 
-    Linear, GELU, norm, then a logit for every id. It trains the slots besides the first one, whose vector it does not use. The
+    Linear, GELU, norm, then a logit for every id. It trains the token features unused by the first slot's vector. The
     divisor of its loss is the number of sequences. At most one sequence's logits exist at once.
 
     Serves any modality with ids. Several share the linear layer and the norm, with one term each.
