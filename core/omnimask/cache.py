@@ -30,7 +30,7 @@ class Stated(Protocol):
 
 
 def data_key(dataset: Dataset) -> str:
-    """Return the part of a cache key that identifies a data set: its fingerprint and, if available, the state of its files."""
+    """Return the cache key of a data set: its fingerprint and, if available, the state of its files."""
     return repr((dataset.fingerprint(), dataset.state() if isinstance(dataset, Stated) else None))
 
 
@@ -41,7 +41,7 @@ def cache_folder() -> Path:
 
 
 def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> None:
-    """Let ``write`` fill a temporary file beside ``file``, then rename it. On failure, warn that ``what`` is not cached."""
+    """Let ``write`` fill a temporary file beside ``file``, then rename it. On failure, warn about uncached ``what``."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MODULES = ("embedding", "encoder", "position")
-"""Kinds of components that are called as modules. Every call is checked against their interface."""
+"""Kinds of components called as modules. Every call is checked against their interface."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def interleave(parts: Sequence[Layout]) -> tuple[Layout, NDArray[np.int64]]:
 
 
 def joint_attention(kinds: Sequence[AttentionKind]) -> AttentionKind:
-    """Return the attention kind of a layout that mixes sequences of several kinds."""
+    """Return the attention kind of a layout with sequences of several kinds."""
     return kinds[0] if len(set(kinds)) == 1 else "ranked"
 
 
@@ -100,7 +100,7 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
 
 
 def to_tensors(value: T) -> T:
-    """Convert NumPy arrays to torch tensors that share their memory. Layouts stay host data."""
+    """Convert NumPy arrays to torch tensors with shared memory. Layouts stay host data."""
     return map_arrays(value, _once(lambda array: torch.from_numpy(np.ascontiguousarray(array))), (np.ndarray,))
 
 

@@ -189,7 +189,7 @@ def gather(state: Mapping[str, Tensor], names: Names, *, ignored: Collection[str
     Args:
         state: theirs, complete.
         names: ours, and theirs.
-        ignored: names of theirs that need no place here.
+        ignored: names of theirs without a place here.
 
     Raises:
         ValueError: a key of ``state`` has no place here, or a required one is missing.

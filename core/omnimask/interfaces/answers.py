@@ -1,4 +1,4 @@
-"""Optional capabilities of targets, and the records that show their answers. N targets.
+"""Optional capabilities of targets, and records of their answers for display. N targets.
 
 Capabilities are tested with ``isinstance(target, Scores)``. A target without one still trains.
 """
@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Blank:
-    """A token of a sample that the model was asked to predict.
+    """A token of a sample to be predicted by the model.
 
     ``at`` is its index in the sample's tokens. ``truth`` is its text, None if the input itself left it open. ``seen`` is the text
     shown to the network instead: None for a mask or nothing, ``truth`` if the token stayed. ``candidates`` are in order and exclude

@@ -23,7 +23,7 @@ from omnimask.interfaces.tokens import Array
 AttentionKind: TypeAlias = Literal["full", "causal", "ranked"]
 
 _HOST = {"host": True}
-"""Metadata of fields that stay NumPy arrays on the host, whatever the batch's device."""
+"""Metadata of fields kept as NumPy arrays on the host, whatever the batch's device."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class View:
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """The clean tokens of B samples, stored once, and the views that index them.
+    """The clean tokens of B samples, stored once, and the views into it.
 
     ``store`` content of each modality (P_m, ...), one sequence per sample (length 0 if absent). ``base`` store index of each
     modality's first token. ``fields[modality][name]`` (P_m, ...) or (sum L^2, ...). ``views`` by name. ``keys`` identify the

@@ -1,4 +1,4 @@
-"""Reconstructions, and the renderers that draw them."""
+"""Reconstructions and their renderers."""
 
 from __future__ import annotations
 

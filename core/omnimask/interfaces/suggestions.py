@@ -16,7 +16,7 @@ class Suggestion:
         modality: reads the files.
         num_files: number of files it reads.
         summary: observations about the data, by name.
-        recipe: YAML with comments that explain each number.
+        recipe: YAML with comments on each number.
         needs: further argument of a command that reads the recipe: ``data.path=FOLDER`` for a folder with a model and no data.
     """
 

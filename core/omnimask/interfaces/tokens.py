@@ -39,7 +39,7 @@ class FieldSpec:
 
 @dataclass(frozen=True)
 class TokenSpec:
-    """All that the core knows about the tokens of a modality.
+    """The core's entire knowledge of a modality's tokens.
 
     Args:
         vocabulary: ids lie in ``[0, vocabulary)``; None for continuous content.
@@ -52,7 +52,7 @@ class TokenSpec:
         specials: names inserted by corruptors and not owned by the tokenizer, set by the builder; ``specials[i]`` has id
             ``vocabulary + i`` (``i`` for continuous content).
         answers: how many of ``specials``, from the first, may be answers; a head over ids has ``vocabulary + answers`` outputs.
-        fields: arrays that accompany the tokens.
+        fields: accompanying arrays of tokens.
     """
 
     vocabulary: int | None = None
@@ -87,7 +87,7 @@ class TokenSpec:
 
     @property
     def num_special_rows(self) -> int:
-        """Number of learned rows that an embedding needs besides the vocabulary."""
+        """Number of learned rows of an embedding besides the vocabulary."""
         return len(self.specials)
 
     @property

@@ -97,7 +97,7 @@ class NativeTokenizer:
         return joined(tokens)
 
     def count(self, raw: Any) -> int | None:
-        """Return the count from the array's size alone, or None if there is no array yet."""
+        """Return the count from the array's size alone, or None before it is read."""
         return None if raw is None else self.count_of_shape(checked(raw).shape)
 
     def count_of_shape(self, shape: tuple[int, ...]) -> int:

@@ -65,7 +65,7 @@ class SuggestTexts:
         pass
 
     def __call__(self, folder: Path) -> Suggestion | None:
-        """Return None if there are no texts, or another kind of model. Raise ``ValueError`` if nothing can be read."""
+        """Return None for a folder without texts, or with another kind of model. Raise ``ValueError`` if nothing can be read."""
         if (kind := model_type(folder)) is not None:
             return suggest_model(folder, kind)
         seen = survey(folder)

@@ -80,7 +80,7 @@ class Survey:
 def reader_of(path: Path) -> tuple[str, Any, tuple[str, ...]] | None:
     """Return the data set that reads most files of a folder, or a single file by its ending.
 
-    Returns its name, the data set, and the names of others that can read some files. None if there is no text.
+    Returns its name, the data set, and the names of others that can read some files. None without any text.
     """
     found: dict[str, Any] = {}
     for name, reader in READERS.items():

@@ -12,7 +12,7 @@ from omnimask_text.tokenize.scheme import Ints
 
 _LAST_SPACE = 0x3000
 _IS_SPACE = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 2)])
-"""By code point; there is no white space beyond the ideographic space."""
+"""By code point; the ideographic space is the last white space."""
 _UNSPACED = (
     "\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\U0001aff0-\U0001b16f\U00020000-\U0003ffff"

@@ -54,7 +54,7 @@ def shares(lengths: Sequence[int], room: int) -> list[int]:
     """Return the number of pieces to keep of each text, at most ``room`` in total; the longest texts are cut first.
 
     Raises:
-        ValueError: there is no room for a piece of each.
+        ValueError: ``room`` is below one piece of each.
     """
     if room < len(lengths):
         raise ValueError(f"{len(lengths)} texts do not fit into {max(0, room)} tokens; raise max_length")

@@ -105,7 +105,7 @@ class ReplaceUnits:
         return self.rest.num_answers
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        """Return the view. Raise ``ValueError`` if there is no pool, or ``rest`` does not keep a slot for every token."""
+        """Return the view. Raise ``ValueError`` if the pool is missing, or ``rest`` does not keep a slot for every token."""
         name = only_modality(sample, "replace_units")
         view = self.rest(dataclasses.replace(sample, draw=sample.draw.at("rest")), masking)
         context = view.context

@@ -21,7 +21,7 @@ class GridMasker:
     Works on tokens at integer positions with any number of axes, counted from the lowest corner of the sample's bounding box. With
     a drawn phase every token stays visible with probability 1 / (product of the strides) exactly, independent of its position. The
     number of visible tokens varies only through the sample's border, and not at all if the strides divide the sides of a full grid.
-    With a fixed phase all samples of one shape are masked alike, and a sample that is no longer than the phase shows nothing.
+    With a fixed phase all samples of one shape are masked alike, and a sample of at most the phase's length shows nothing.
 
     Args:
         stride: side of a cell in tokens, one for all axes or one for each (1 keeps every place along the axis). 2 on images hides

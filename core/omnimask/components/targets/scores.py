@@ -59,7 +59,7 @@ def best_ids(prediction: Prediction, num_outputs: int, largest: int = LARGEST) -
 
 
 def logits_of(prediction: Prediction, num_outputs: int, largest: int = LARGEST) -> Iterator[Tensor]:
-    """Yield (n, V) float32 logits of one chunk of targets after another, or one empty chunk if there are no targets."""
+    """Yield (n, V) float32 logits of one chunk of targets after another, or one empty chunk without targets."""
     head: Callable[[Tensor], Tensor] = prediction.head
     for part in prediction.features.split(_rows(num_outputs, largest)):
         yield head(part).float()
