@@ -31,7 +31,7 @@ class Swap:
 
 
 class EntitySwap:
-    """Replaces annotated entities by counterparts and shifts all annotations (the code-switching of EntityCS [0]).
+    """Replacement of annotated entities by counterparts, with shifted annotations (the code-switching of EntityCS [0]).
 
     For raw values that are mappings with annotations; other values, and texts without the annotation, stay unchanged. An annotated
     span is swapped independently with ``probability`` if its text is in the dictionary. All spans keep their values and order. A

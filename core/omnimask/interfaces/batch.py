@@ -53,8 +53,9 @@ class Targets:
 
 @dataclass(frozen=True)
 class Layout:
-    """Boundaries of S concatenated sequences in a packed array. Always host data: shapes and loops never synchronize with the
-    device.
+    """Boundaries of S concatenated sequences in a packed array.
+
+    Always host data: shapes and loops never synchronize with the device.
 
     ``lengths`` (S,) int64, may be 0. ``parent`` (S,) maps query to context sequences, and context sequences to samples.
     ``attention`` is the visibility within a sequence, decided on the host: ``full`` (rank 0 everywhere), ``causal`` (rank counts
@@ -181,8 +182,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class View:
-    """One corrupted version of a sample: a pass's encoder reads ``context``, a predictor's decoder reads ``query`` (its parents are
-    context sequences).
+    """One corrupted version of a sample.
+
+    A pass's encoder reads ``context``, a predictor's decoder reads ``query`` (its parents are context sequences).
 
     ``fields`` of tokens or of pairs override the store's. A corruptor returns them by name, (L, ...) or (L, L, ...) for the
     sample's L tokens of the modality, or as ``modality.name`` if several modalities have a field of this name. In a batch they have
@@ -238,8 +240,10 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Output of an encoder: ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) by tap, where 1 is the output
-    of the first block; ``summary`` (S, R, D) of class or register tokens.
+    """Output of an encoder.
+
+    ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) by tap, where 1 is the output of the first block;
+    ``summary`` (S, R, D) of class or register tokens.
 
     If ``only_asked``, ``features`` holds the stream's asked slots alone; see :meth:`at_slots`.
     """

@@ -37,7 +37,7 @@ class Reconstruction:
 
 @runtime_checkable
 class Renderer(Protocol):
-    """Draws reconstructions of one modality into a file (a picture, a page) and returns its path."""
+    """Figures of one modality's reconstructions: draws a file (a picture, a page) and returns its path."""
 
     suffix: ClassVar[str]
 

@@ -40,7 +40,7 @@ class FindsData(Protocol):
 
 @runtime_checkable
 class Suggester(Protocol):
-    """Inspects a user's folder or file and writes a recipe for it. All constructor options have defaults."""
+    """Writer of a recipe for a user's folder or file. All constructor options have defaults."""
 
     def __call__(self, folder: Path) -> Suggestion | None:
         """Return a suggestion, or None if the folder, an absolute path, holds nothing of this modality.

@@ -49,7 +49,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class Initializer(Protocol):
-    """Initializes a newly built model from another program's file."""
+    """Initialization of a newly built model from another program's file."""
 
     def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
         """Copy weights into ``model``.
@@ -92,7 +92,7 @@ class Exported:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writes a trained model in another program's format. All constructor options have defaults.
+    """Export of a trained model in another program's format. All constructor options have defaults.
 
     ``format`` is the name for ``omnimask export --to``. ``tolerance`` is the maximum difference in units of the scale; an export
     beyond it is discarded.

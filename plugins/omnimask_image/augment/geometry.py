@@ -105,7 +105,7 @@ class RandomCrop:
 
 
 class Flip:
-    """Mirrors the image left to right.
+    """Random left-right mirroring of the image.
 
     Args:
         probability: share of mirrored visits, in [0, 1].

@@ -25,7 +25,7 @@ _BISECTIONS = 50
 
 
 class NativeTokenizer:
-    """Cuts an image into patches at its own size and aspect ratio; the number of tokens varies.
+    """Patches of images at their own size and aspect ratio; the number of tokens varies.
 
     A token's content is (p, q, C) uint8, its position (row, column) in patches, on two unbounded axes. Each side is resized
     (bicubic) to the nearest multiple of the patch's; an image of such a size is used unchanged. If this gives more than

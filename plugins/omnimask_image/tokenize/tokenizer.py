@@ -20,7 +20,7 @@ from omnimask_image.tokenize.patches import Size, check_not_smaller, cut, joined
 
 
 class PatchTokenizer:
-    """Cuts an image into patches; pixels stay uint8 until the device.
+    """Patches of images of one size; pixels stay uint8 until the device.
 
     A token's content is (p, q, C) uint8, its position (row, column) in patches. An image of another size is resized (bicubic) until
     it just covers ``image_size``, and the center is kept; an image of this size is used unchanged.

@@ -33,7 +33,7 @@ that restores the encoder's former name also matches them.
 
 
 class VitMae:
-    """Initializes encoder and decoder from a ``ViTMAEForPreTraining`` of `transformers`, for continued pretraining.
+    """Initialization of encoder and decoder from a ``ViTMAEForPreTraining`` of `transformers`, for continued pretraining.
 
     The folder is written by ``save_pretrained`` or downloaded: ``config.json`` and ``model.safetensors``; pickled weights
     (``pytorch_model.bin``) are never read. Weights must match the recipe's model completely: an encoder ``transformer`` of the same

@@ -35,7 +35,7 @@ class Text:
 
 
 class SpanPairs:
-    """Converts every text to a pair of spans, with a label for whether they belong together (the sentence-level objectives of [0]).
+    """A pair of spans of every text, with a label for whether they belong together (the sentence-level objectives of [0]).
 
     - ``same_paragraph`` (SSP): two spans of sentences, from one paragraph or not;
     - ``in_paragraph`` (SP): a span of sentences, and the rest of its paragraph, or of another one without a span;

@@ -213,7 +213,7 @@ def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Bert(MaskedLMInitializer):
-    """Initializes from a ``BertForMaskedLM`` of `transformers`, for continued pretraining.
+    """Initialization from a ``BertForMaskedLM`` of `transformers`, for continued pretraining.
 
     The folder is written by ``save_pretrained`` or downloaded (also a ``BertForPreTraining``, whose classifier of sentence pairs is
     dropped): ``config.json`` and ``model.safetensors``; pickled weights are never read. The recipe has one modality, the encoder
@@ -253,7 +253,7 @@ _BERT_TYPES = "bert.embeddings.token_type_embeddings.weight"
 
 
 class Roberta(MaskedLMInitializer):
-    """Initializes from a ``RobertaForMaskedLM`` of `transformers` (XLM-RoBERTa and CamemBERT have the same form).
+    """Initialization from a ``RobertaForMaskedLM`` of `transformers` (XLM-RoBERTa and CamemBERT have the same form).
 
     Like ``text.bert``, except for two properties of RoBERTa: the rows before its first position are dropped, and its single token
     type is added to the positions if the encoder has ``types: 0``.
@@ -301,7 +301,7 @@ def first_position(config: Mapping[str, Any]) -> int:
 
 
 class ModernBert(MaskedLMInitializer):
-    """Initializes from a ``ModernBertForMaskedLM`` of `transformers`, for continued pretraining.
+    """Initialization from a ``ModernBertForMaskedLM`` of `transformers`, for continued pretraining.
 
     The folder is written by ``save_pretrained`` or downloaded: ``config.json`` and ``model.safetensors``; pickled weights are never
     read. The recipe has one modality, the encoder ``modernbert`` of the same size, and the predictor ``mlm`` with ``bias: false``

@@ -18,7 +18,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Bert:
-    """Shows the mask token for 80 % of the hidden tokens, a random id for 10 %, and the token itself for 10 %; asks in place [0].
+    """The mask token for 80 % of the hidden tokens, a random id for 10 %, the token itself for 10 %; answered in place [0].
 
     Hidden tokens are drawn independently. Random ids are uniform over the vocabulary, including special ones, as in the reference.
     For modalities with ids.

@@ -14,7 +14,7 @@ from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
 
 
 class ByKind(Several):
-    """Selects a corruptor by the masking's kind, the index of the masker's branch or stage.
+    """Choice of a corruptor by the masking's kind, the index of the masker's branch or stage.
 
     With the masker ``choose`` it forms a mixture of tasks, each with its own masker and corruptor (UL2 [0]); with ``scheduled`` a
     sequence of tasks.

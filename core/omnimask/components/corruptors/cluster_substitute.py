@@ -17,7 +17,7 @@ from omnimask.interfaces import Context, Masking, Sample, TokenSpec, View
 
 
 class ClusterSubstitute:
-    """Shows a random id of the same cluster in place of every hidden token, and asks in place (after C-RTS [0]).
+    """A random id of the same cluster in place of every hidden token, answered in place (after C-RTS [0]).
 
     Substitutes are harder to detect than those of ``substitute``. They are never the token's own id or one of the tokenizer's
     special ids. A token alone in its cluster, or in none, shows any id. For modalities with ids.

@@ -13,7 +13,7 @@ from omnimask.streams import sequence, targets
 
 
 class Keep:
-    """Shows all tokens unchanged; targets are answered in place (teachers, controls)."""
+    """All tokens unchanged; targets are answered in place (teachers, controls)."""
 
     answers_in: ClassVar[Literal["context", "query"]] = "context"
     specials: tuple[str, ...] = ()

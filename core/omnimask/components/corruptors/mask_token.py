@@ -13,7 +13,7 @@ from omnimask.streams import sequence, targets
 
 
 class MaskToken:
-    """Shows the modality's mask token in place of hidden tokens, and asks in place (BERT [0] without its 80-10-10; BEiT, SimMIM).
+    """The modality's mask token in place of hidden tokens, answered in place (BERT [0] without its 80-10-10; BEiT, SimMIM).
 
     A discrete modality uses its tokenizer's mask id if there is one, else an appended id. Continuous modalities get a learned
     vector.

@@ -10,7 +10,7 @@ from omnimask.streams import join_views, no_sequences
 
 
 class PerModality:
-    """Corrupts every modality with its own corruptor. Contexts become one sequence; queries stay separate.
+    """A corruptor for each modality. Contexts become one sequence; queries stay separate.
 
     If any of the corruptors answers in a query stream, every view has one, empty if the sample lacks this modality.
     """

@@ -27,7 +27,7 @@ _FORMAT = 1
 
 
 class ReplaceUnits:
-    """Shows other units of the same class in place of annotated ones, and asks for each whether it is the original.
+    """Other units of the same class in place of annotated ones, with the target whether each is the original.
 
     This is the entity replacement of WKLM [0] and of BiTimeBERT 2.0 [1].
 

@@ -15,7 +15,7 @@ from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
 
 
 class ScheduledCorruptor(Several):
-    """Corrupts with one corruptor up to a share of the run, then with the next (the curriculum of BIOptimus [0]).
+    """Sequence of corruptors, each up to a share of the run (the curriculum of BIOptimus [0]).
 
     Validation is corrupted as at the beginning of the run.
 

@@ -14,7 +14,7 @@ from omnimask.interfaces import Context, Masking, Sample, Stream, View
 
 
 class SentinelSpans:
-    """Replaces each hidden span by one sentinel; the query is the sequence ``<0> span 0 <1> span 1 ... end`` (T5 [0]).
+    """One sentinel in place of each hidden span; the query is the sequence ``<0> span 0 <1> span 1 ... end`` (T5 [0]).
 
     Serves one discrete modality. The query stream is a causal decoder's input, shifted right behind ``start``. Its targets are the
     next token of each slot. Spans are the masking's units; hidden tokens without a unit form spans by adjacency. Every span must be

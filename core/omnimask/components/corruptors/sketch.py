@@ -14,7 +14,7 @@ from omnimask.interfaces import Context, Masking, Sample, View
 
 
 class Sketch:
-    """Shrinks every gap between visible tokens to one mask token; the answer is the whole sample (GENIUS [0], BART [1]).
+    """One mask token in place of every gap between visible tokens; the answer is the whole sample (GENIUS [0], BART [1]).
 
     Serves one modality with ids. A gap is a run of hidden tokens, independent of units. The query stream is a causal decoder's
     input, shifted right behind ``start``. Its targets are all tokens in order, visible and hidden, independent of the masker's

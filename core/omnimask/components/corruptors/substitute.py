@@ -25,7 +25,7 @@ Ask: TypeAlias = Annotated[Asked, Field(description="targets: as the masker says
 
 
 class Substitute:
-    """Shows a random id, never the token's own, in place of every hidden token, and asks in place (RTS, SLM [0]).
+    """A random id, never the token's own, in place of every hidden token, answered in place (RTS, SLM [0]).
 
     The network sees no mask token. Ids are uniform over the vocabulary without the tokenizer's special ones. For modalities with
     ids.

@@ -14,7 +14,7 @@ from omnimask.interfaces import Context, Masking, Sample, View
 
 
 class Swap:
-    """Shows every hidden token's id in place of another hidden token, and asks in place (the swapped course of MCL [0]).
+    """Every hidden token's id in place of another hidden token, answered in place (the swapped course of MCL [0]).
 
     On a random cycle each shows the id of the next, so no token keeps its place (two tokens with the same id may trade places). The
     only hidden token of its modality shows a random other id. The network sees no mask token, and the sample's ids change only in

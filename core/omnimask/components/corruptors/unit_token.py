@@ -16,7 +16,7 @@ from omnimask.streams import targets
 
 
 class UnitToken:
-    """Shows one mask token for every hidden unit of any length, and asks there for all of its tokens (ERNIE-Gram [0]).
+    """One mask token for every hidden unit of any length, where all of its tokens are answered (ERNIE-Gram [0]).
 
     Serves one modality. Units are the masking's; hidden tokens without a unit form units by adjacency. A unit's slot stands for its
     first token.

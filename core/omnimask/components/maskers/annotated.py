@@ -18,7 +18,7 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class AnnotatedMasker:
-    """Hides tokens of annotated spans (LEM [0], EntityCS [1], BiTimeBERT 2.0's time expressions [2]).
+    """Masking of tokens of annotated spans (LEM [0], EntityCS [1], BiTimeBERT 2.0's time expressions [2]).
 
     Token fields number the spans. A token annotated by several fields belongs to the first.
 

@@ -33,7 +33,7 @@ _UNREACHED = np.iinfo(np.int64).max
 
 
 class BlockMasker:
-    """Hides n-dimensional blocks with an exact total number of tokens (BEiT [0]), or keeps blocks visible (data2vec 2.0 [1]).
+    """Masking of n-dimensional blocks with an exact number of tokens (BEiT [0]), or of all but such blocks (data2vec 2.0 [1]).
 
     Works on tokens at integer positions with any number of axes. The grid is the bounding box of the sample's positions; it may
     have places without a token. Blocks of random shape and place are laid one after another, may overlap, and stop when the budget

@@ -16,7 +16,7 @@ Weights = list[Annotated[float, Field(gt=0)]]
 
 
 class ChooseMasker:
-    """Draws one of several maskers for every sample (the mixture of UL2 [0]).
+    """Random choice of one of several maskers for every sample (the mixture of UL2 [0]).
 
     The index of the masker is the masking's ``kind``, which the network's stream carries on.
 

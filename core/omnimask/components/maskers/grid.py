@@ -16,7 +16,7 @@ Phase = Annotated[int, Field(ge=0)]
 
 
 class GridMasker:
-    """Keeps one place of every cell of a regular grid visible and hides the others (the grid sampling of MAE's ablation [0]).
+    """Masking of all but one place of every cell of a regular grid (the grid sampling of MAE's ablation [0]).
 
     Works on tokens at integer positions with any number of axes, counted from the lowest corner of the sample's bounding box. With
     a drawn phase every token stays visible with probability 1 / (product of the strides) exactly, independent of its position. The

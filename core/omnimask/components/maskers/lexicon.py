@@ -24,7 +24,7 @@ Size = Annotated[int, Field(ge=0)]
 
 
 class LexiconMasker:
-    """Hides whole n-grams of ids, and single tokens between them (the explicit n-gram masking of ERNIE-Gram [0]).
+    """Masking of whole n-grams of ids, and of single tokens between them (the explicit n-gram masking of ERNIE-Gram [0]).
 
     A sample is segmented into the fewest units, n-grams of the lexicon and single tokens. Units are picked in random order until
     the ratio is reached. The one that would exceed it is picked with the probability that makes the expected number exact. ``unit``

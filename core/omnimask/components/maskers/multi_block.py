@@ -20,7 +20,7 @@ _ATTEMPTS = 10
 
 
 class MultiBlockMasker:
-    """Selects several target blocks, and shows one large context block without them (I-JEPA [0], V-JEPA [1]).
+    """Several target blocks, and one large visible context block without them (I-JEPA [0], V-JEPA [1]).
 
     Works on tokens at integer positions with any number of axes. The grid is the bounding box of the sample's positions. Target
     blocks are drawn independently and may overlap; each is its own set in ``Masking.groups``. The context block is drawn like them,

@@ -18,7 +18,7 @@ Weights = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=
 
 
 class NGramMasker:
-    """Hides one n-gram of words in every window of n / ratio words; P(n) is proportional to 1 / n (ALBERT [0], DeBERTa [1]).
+    """Masking of one n-gram of words in every window of n / ratio words; P(n) is proportional to 1 / n (ALBERT [0], DeBERTa [1]).
 
     Windows follow one another from a random word on. Their sizes are not integers, so the ratio is exact. The n-gram lies at a
     random place inside its window. Every word is hidden with the same probability, independent of its position, and the expected

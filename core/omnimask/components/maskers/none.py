@@ -8,7 +8,7 @@ from omnimask.interfaces import Context, Draw, Masking, Tokens
 
 
 class NoMasker:
-    """Hides nothing and asks for nothing; for conditions, and for views that show the clean tokens."""
+    """No hidden tokens and no targets; for conditions, and for views that show the clean tokens."""
 
     def __init__(self, context: Context) -> None:
         del context

@@ -8,7 +8,7 @@ from omnimask.interfaces import Masker, Masking, Sample
 
 
 class PerModality:
-    """Masks every modality with its own masker, each in its own stage of the sample's draw."""
+    """A masker for each modality, in its own stage of the sample's draw."""
 
     def __init__(self, maskers: Mapping[str, Masker]) -> None:
         self.maskers = maskers

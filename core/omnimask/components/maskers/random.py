@@ -16,7 +16,7 @@ Size = Annotated[int, Field(gt=0)]
 
 
 class RandomMasker:
-    """Hides a uniformly drawn subset of the tokens, or of the cells of a grid, and asks for all of it (MAE [0], BERT [1]).
+    """Masking of a uniformly drawn subset of the tokens, or of the cells of a grid, all of them targets (MAE [0], BERT [1]).
 
     Args:
         ratio: share of the tokens to hide, in (0, 1], or a schedule of it. The number is exact if ``ratio * length`` is an integer,

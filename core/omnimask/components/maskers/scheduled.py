@@ -16,7 +16,7 @@ Until = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ScheduledMasker:
-    """Masks with one masker up to a share of the run, then with the next (the curriculum of BIOptimus [0]).
+    """Sequence of maskers, each up to a share of the run (the curriculum of BIOptimus [0]).
 
     The index of the masker is the masking's ``kind``. For gradual changes, give the maskers' own ratios a schedule. Validation is
     masked as at the beginning of the run.

@@ -15,7 +15,7 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class ScoredMasker:
-    """Hides the tokens with the highest or lowest scores, or draws in proportion to scores (Ask2Mask [0], Vega v2 [1]).
+    """Masking of the tokens with the highest or lowest scores, or in proportion to scores (Ask2Mask [0], Vega v2 [1]).
 
     The score is a token field: an external model's confidence, the loss of an earlier pass, a frequency. Ties are broken at random.
     ``sampled`` draws tokens one after another, in proportion to the scores of the remaining ones (Gumbel top-k [2]). Tokens without

@@ -16,7 +16,7 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class SpanMasker:
-    """Hides spans of adjacent tokens (T5's span corruption [0]), or of whole words with geometric lengths (SpanBERT [1]).
+    """Masking of spans of adjacent tokens (T5's span corruption [0]), or of whole words with geometric lengths (SpanBERT [1]).
 
     ``unit`` numbers spans from the left.
 

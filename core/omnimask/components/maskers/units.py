@@ -14,7 +14,7 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class UnitMasker:
-    """Hides whole units, numbered by a token field, and asks for all of their tokens (whole-word masking [0]).
+    """Masking of whole units, numbered by a token field, with all of their tokens as targets (whole-word masking [0]).
 
     Units are picked in random order until the ratio is reached. The unit that would exceed it is picked with the probability that
     makes the expected number of tokens exact. Tokens without a unit (a negative number) stay visible.

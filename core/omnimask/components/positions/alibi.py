@@ -9,7 +9,7 @@ from omnimask.interfaces import Context, Module, PairBias, Placement, Stream
 
 
 class Alibi(Module):
-    """Lowers attention logits in proportion to the distance of two slots, with a slope per head [0].
+    """Attention bias in proportion to the negative distance of two slots, with a slope per head [0].
 
     The slopes of H = 2^k heads are the geometric series from ``2^(-8/H)`` with the same ratio. Other numbers of heads take those of
     the next smaller power of two, and every second slope of the next larger one. Distance is absolute, which treats both directions

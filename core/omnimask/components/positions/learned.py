@@ -14,7 +14,7 @@ from omnimask.interfaces import Context, Module, Placement, Stream, TokenSpec
 
 
 class Learned(Module):
-    """Adds a learned vector per place of the position grid, with a table per modality; N(0, 0.02) (BERT, ViT).
+    """A learned vector per place of the position grid, added to the embeddings, with a table per modality; N(0, 0.02) (BERT, ViT).
 
     Args:
         max_length: size of axes without an extent in the tokenizer's spec. A position beyond it is an error.

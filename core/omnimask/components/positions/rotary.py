@@ -13,7 +13,7 @@ from omnimask.interfaces import Context, Module, Placement, Stream
 
 
 class Rotary(Module):
-    """Rotates pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
+    """Rotation of pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
 
     The channels of a head are paired (i, i + half). Pairs are divided evenly over the position axes, and remaining pairs are not
     rotated. A slot without a position is not rotated, which equals position 0: if positions are withheld, use ``sincos`` or

@@ -14,7 +14,7 @@ from omnimask.interfaces import Context, Module, Placement, Stream
 
 
 class SinCos(Module):
-    """Adds sines and cosines of each position axis to the embeddings, without learned parameters [0], [1].
+    """Sines and cosines of each position axis, added to the embeddings, without learned parameters [0], [1].
 
     The width is divided evenly over the A axes, the last axis first. Each part has ``width / (2 A)`` sines followed by as many
     cosines; remaining channels are zero. For two axes (row, column) this equals the table of MAE's reference. All real positions

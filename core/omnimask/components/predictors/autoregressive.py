@@ -19,7 +19,7 @@ from omnimask.packed import group_by_parent
 
 
 class Autoregressive(PredictorModule):
-    """Decodes the query stream according to its ranks, with cross-attention to the corresponding context sequence (T5 [0]).
+    """Decoder of the query stream according to its ranks, with cross-attention to the corresponding context sequence (T5 [0]).
 
     Slots of the query show tokens and special ids through the encoder's embeddings, which are shared.
 

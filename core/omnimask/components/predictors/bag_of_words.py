@@ -25,7 +25,7 @@ UNSEEN = -1e4
 
 
 class BagOfWords(Module):
-    """Computes logits of all ids from the sequence's ordinary tokens, and predicts the set of ids in it (RetroMAE-2 [0]).
+    """Prediction of the set of a sequence's ids, with logits from its ordinary tokens (RetroMAE-2 [0]).
 
     Linear, GELU, norm, then a logit for every id. It trains the token features unused by the first slot's vector. The
     divisor of its loss is the number of sequences. At most one sequence's logits exist at once.

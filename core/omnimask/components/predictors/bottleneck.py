@@ -40,8 +40,9 @@ class _Joint:
 
 
 class Bottleneck(MaskedLM):
-    """Reconstructs a sequence from a single vector and little else (RetroMAE [0], RetroMAE-2 [1]), which forces information into
-    it.
+    """Reconstruction of a sequence from a single vector and little else (RetroMAE [0], RetroMAE-2 [1]).
+
+    This forces information into the vector.
 
     The decoder reads another view of the same sample (``query: NAME`` beside its options), embedded with the encoder's own tables.
     The encoder's vector replaces the first slot if it is that slot's (``pool: first``), else it precedes the sequence. One block

@@ -21,7 +21,7 @@ from omnimask.packed import index_tensor, interleave
 
 
 class Decoder(QueryPredictor):
-    """Attends over the encoder's features and a mask vector per hidden position, and answers there (MAE [0]).
+    """Decoder over the encoder's features and a mask vector per hidden position, with answers there (MAE [0]).
 
     Features of visible tokens are projected to the decoder's width. Every slot of the query stream shows a learned mask vector and
     its position. The modalities of this predictor are decoded together, without those of other predictors. The last block computes
