@@ -18,10 +18,9 @@ Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class ValueSchedule(BaseModel):
-    """``{schedule: linear, from: 0.15, to: 0.3, until: 0.5}``: a number that moves from one value to another and then stays
-    constant.
+    """``{schedule: linear, from: 0.15, to: 0.3, until: 0.5}``: a number moving from one value to another.
 
-    In Python the keys ``from`` and ``to`` are ``start`` and ``end``.
+    It stays constant afterwards. In Python the keys ``from`` and ``to`` are ``start`` and ``end``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -42,8 +42,9 @@ class MLP(nn.Sequential):
 
 
 class GLU(nn.Module):
-    """Gated MLP ``out(activation(gate(x)) * value(x))`` [0]; gate and value share a matrix. SwiGLU with ``silu``, GeGLU with
-    ``gelu``.
+    """Gated MLP ``out(activation(gate(x)) * value(x))`` [0]; gate and value share a matrix.
+
+    SwiGLU with ``silu``, GeGLU with ``gelu``.
 
     Args:
         width: D.

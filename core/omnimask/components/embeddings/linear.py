@@ -14,8 +14,8 @@ from omnimask.interfaces import Context, Module
 class LinearEmbedding(Module):
     """Linear projection of a token's content, scaled according to its specification, to width D.
 
-    Special tokens are learned vectors. The content keeps its storage type (``uint8``, for example) until here, so only the tokens that are read are converted.
-    Initialized like MAE: the linear layer with Xavier uniform, special rows from N(0, 0.02).
+    Special tokens are learned vectors. The content keeps its storage type (``uint8``, for example) until here, so only the tokens
+    to read are converted. Initialized like MAE: the linear layer with Xavier uniform, special rows from N(0, 0.02).
     """
 
     is_local = True

@@ -61,8 +61,7 @@ class ModernBertBlock(nn.Module):
 
 
 class ModernBertEncoder(Module):
-    """A pre-norm transformer with gated MLPs, without biases, with global attention in every few blocks and local attention between
-    [0].
+    """A pre-norm transformer with gated MLPs, without biases, with global attention in every few blocks and local in others [0].
 
     Weights are initialized from N(0, 0.02), those that write to the residual path from N(0, 0.02 / sqrt(2 depth)).
 
