@@ -90,7 +90,7 @@ def origin(component: Component[Any] | None) -> str:
     about = f"{component.kind.replace('_', ' ')} {component.name!r}"
     try:
         plugin = discover().entry(component.kind, component.name).plugin
-    except UserError:  # a class that was given directly
+    except UserError:  # a class given directly
         return about if component.cls is None else f"{about} ({component.cls.__module__}.{component.cls.__qualname__})"
     return f"{about} of {plugin.distribution} {plugin.version}"
 

@@ -42,7 +42,7 @@ def anchored(path: Path, folder: Path | None) -> Path:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long, a folder that may not be looked into
+    except OSError:  # a name is too long, or a folder is not accessible
         return False
 
 

@@ -107,7 +107,7 @@ def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:
     for name in names if not is_trusted else ():
         try:
             config = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # whoever reads the configuration says what is wrong with it
+        except (OSError, ValueError):  # reported when the configuration is read
             continue
         found = config.get("auto_map") if isinstance(config, dict) else None
         if found:

@@ -207,7 +207,7 @@ def _join_targets(tables: Sequence[Targets]) -> Targets:
     if len({table.arity for table in filled}) > 1:
         raise ValueError("targets of one stream must agree in their arity")
     index = None
-    if any(table.index is not None for table in filled):  # a table without one has one answer at each slot, the first
+    if any(table.index is not None for table in filled):  # None: one answer per slot, index 0
         index = np.concatenate([np.zeros(len(t), np.int64) if t.index is None else np.asarray(t.index) for t in filled])
     return Targets(
         np.concatenate([table.at for table in filled]),

@@ -101,7 +101,7 @@ class TransformersEncoder(nn.Module):
         if not self.model.supports_gradient_checkpointing:
             raise ValueError(f"{type(self.model).__name__} cannot recompute its activations; set it to false")
         verb, arguments = ("enable", ({"use_reentrant": False},)) if enabled else ("disable", ())
-        names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the second is what it was called earlier
+        names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the second is the former name
         next(getattr(self.model, name) for name in names if hasattr(self.model, name))(*arguments)
 
     def forward(

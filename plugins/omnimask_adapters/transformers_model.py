@@ -48,7 +48,7 @@ def model_from_folder(folder: Path, *, trust_remote_code: bool = False) -> Any:
     refuse_code(folder, "config.json", is_trusted=trust_remote_code)
     load: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     config = _made(lambda: AutoConfig.from_pretrained(folder, **load))
-    with quiet(logging, has_warnings=True):  # weights that the folder lacks are worth a warning
+    with quiet(logging, has_warnings=True):  # missing weights deserve a warning
         return _encoder(config, lambda: AutoModel.from_pretrained(folder, **load, use_safetensors=True, config=config))
 
 

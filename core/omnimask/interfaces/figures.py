@@ -15,7 +15,8 @@ from omnimask.interfaces.tokens import Array
 class Reconstruction:
     """Raw values of one sample for a figure: the original, the visible part, and the filled-in whole.
 
-    ``filled`` is None if no model filled anything in. ``note`` names parts of ``filled`` that the model did not predict; a renderer shows it.
+    ``filled`` is None if no model filled anything in. ``note`` names parts of ``filled`` that the model did not
+    predict; a renderer shows it.
 
     For tokens with ids and text as raw value, ``pieces`` holds each token's contribution to the text (empty for framing tokens), so
     joined they equal ``original``. For tokens with ids, ``blanks`` are the tokens asked of a model, in order.

@@ -74,7 +74,7 @@ class AttentionPlan:
             return self
         if reach not in self._within:
             near = AttentionPlan(self.layout, rank=self.rank, block=self.block, bias=self.bias, reach=reach)
-            near._pairs_of = self  # the reach is not in them
+            near._pairs_of = self  # pairs do not depend on the reach
             self._within[reach] = near
         return self._within[reach]
 

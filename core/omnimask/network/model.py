@@ -175,7 +175,7 @@ class MaskedModel(nn.Module):
     def __init__(self, passes: Sequence[Pass], *, backbone: str = "main") -> None:
         super().__init__()
         self.order = tuple(part.name for part in passes)
-        backbone_first = sorted(passes, key=lambda part: part.name != backbone)  # what passes share is named after it
+        backbone_first = sorted(passes, key=lambda part: part.name != backbone)  # names shared parameters after the backbone
         self.passes = nn.ModuleDict({part.name: part for part in backbone_first})
         if backbone not in self.passes:
             raise ValueError(f"backbone {backbone!r} is none of the passes {list(self.passes)}")

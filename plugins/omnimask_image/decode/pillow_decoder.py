@@ -92,7 +92,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
             f"the picture has more pixels than the {max_pixels:,} that are read ({_reason(error)}); where it can be trusted, raise "
             "the decoder's option: decoder: {name: image.pillow, max_pixels: 1000000000}"
         ) from error
-    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+    except Exception as error:  # Pillow's readers raise arbitrary errors on broken bytes
         raise ValueError(f"not a readable image: {_reason(error)}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
@@ -101,7 +101,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 def _is_turned(image: Image.Image, data: bytes) -> bool:
     """Return whether the EXIF orientation swaps the sides. Pillow reads a whole PNG to find it, so its names are searched first."""
     if image.format == "TIFF" or (image.format == "PNG" and not any(name in data for name in _PNG_ORIENTATION)):
-        return False  # TIFF: the size is that of the turned image already
+        return False  # TIFF: the size already includes the orientation
     return image.getexif().get(ExifTags.Base.Orientation) in _TURNED
 
 

@@ -25,7 +25,7 @@ class TorchvisionDecoder(PillowDecoder):
         """Return (H, W, 3) uint8. Raise ``ValueError`` like :class:`PillowDecoder`."""
         if not data.startswith(_JPEG):
             return super().__call__(data)
-        self.shape(data)  # refuses more pixels than are read
+        self.shape(data)  # refuses more than max_pixels
         try:
             pixels = decode_jpeg(
                 torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB, apply_exif_orientation=True

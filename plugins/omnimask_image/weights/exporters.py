@@ -122,7 +122,7 @@ def _settings(parts: _Parts, visible: int) -> Mapping[str, Any]:
     """Return entries of ``ViTMAEConfig``."""
     (encoder, decoder), count = parts.stacks, parts.tokenizer.count(None)
     ratio = (count - visible) / count
-    if int(count * (1 - ratio)) != visible:  # the peer rounds down, and this has been rounded
+    if int(count * (1 - ratio)) != visible:  # the peer rounds down
         ratio -= 0.5 / count
     return {
         "hidden_size": parts.encoder.width,

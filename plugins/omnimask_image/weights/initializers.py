@@ -60,7 +60,7 @@ class VitMae:
         self.spec = context.specs.get(modality)
 
     def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
-        del tokenizers  # a place of a patch means the same everywhere
+        del tokenizers  # positions of patches need no mapping
         config, state = read_config(self.path, "vit_mae"), read_weights(self.path)
         main: Any = model.passes["main"]
         if self.predictor not in main.predictors:

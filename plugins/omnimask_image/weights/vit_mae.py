@@ -74,7 +74,7 @@ def load_vit_mae(model: Model, state: Mapping[str, Tensor], *, modality: str = "
     for owner, table in zip(owners, (encoder, decoder), strict=True):
         if isinstance(owners[owner].position, Learned):
             mapped[f"passes.main.{owner}.position.tables.{modality}"] = table[1:]
-    if isinstance(main.encoder.position, Learned):  # here a summary token has no place, and there it has the table's first
+    if isinstance(main.encoder.position, Learned):  # summary tokens have no position here, the table's first row there
         mapped["passes.main.encoder.summary"] = mapped["passes.main.encoder.summary"] + encoder[:1]
     load(model, mapped)
 

@@ -157,10 +157,9 @@ class TextTokenizer:
         return {**raw, main_key(raw): text[start:stop], **spans}
 
     def shorten(self, raw: Any) -> Any:
-        """Truncate a text to its first part. Of several texts, truncate the longest until all fit, so that each keeps its
-        beginning.
+        """Truncate a text to its first part. Of several texts, truncate the longest until all fit.
 
-        Annotated spans are clipped.
+        Each text keeps its beginning. Annotated spans are clipped.
 
         Raises:
             ValueError: it is not a text, its annotations are invalid, or not even the beginnings of all fit.

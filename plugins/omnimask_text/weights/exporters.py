@@ -57,7 +57,7 @@ class _MaskedLM(ABC):
             check_tokenizer(tokenizer, transformers.AutoTokenizer.from_pretrained(folder, **only_files), trained, parts)
         return compare(trained, parts, again.float().eval(), reads_types=self.reads_types)
 
-    # ---- what differs from one family to the next
+    # ---- specific to a family
 
     @abstractmethod
     def _model(self, parts: Parts, ids: Mapping[str, Any], length: int) -> Any:
@@ -70,7 +70,7 @@ class _MaskedLM(ABC):
     def _completed(self, state: dict[str, Tensor], parts: Parts, spec: TokenSpec) -> dict[str, Tensor]:
         """Return the state with the parts missing in the model here, in a form that changes nothing."""
 
-    # ---- what is the same
+    # ---- common to all families
 
     def _load(self, model: Any, state: Mapping[str, Tensor]) -> None:
         missing, unexpected = model.load_state_dict(state, strict=False)

@@ -105,7 +105,7 @@ def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = Fa
         what = "one predictor {name: mlm}" if beside_others else "one predictor"
         raise ValueError(f"the model must have {what}, and has {', '.join(predictors) or 'none'}")
     ((label, predictor),) = predictors.items()
-    if type(predictor) is not MaskedLM:  # those that are derived from it answer otherwise
+    if type(predictor) is not MaskedLM:  # its subclasses have other answers
         raise ValueError(f"the model has {type(predictor).__name__} where this needs a predictor {{name: mlm}}")
     modality, head = parts.modality, predictor.heads[parts.modality]
     if not isinstance(head, TiedHead):
@@ -147,8 +147,9 @@ def bert_encoder_settings(parts: EncoderParts) -> Settings:
 
 
 def bert_read(config: Mapping[str, Any], first_position: int = 0) -> Settings:
-    """Return the entries of :func:`bert_settings` from a BERT or RoBERTa configuration; missing ones default to the published
-    base's.
+    """Return the entries of :func:`bert_settings` from a BERT or RoBERTa configuration.
+
+    Missing entries default to the published base's.
 
     Args:
         config: of the checkpoint.

@@ -99,7 +99,7 @@ class MaskedLMInitializer(ABC):
         self._fit(mapped, parts, tokenizers[parts.modality], self.specs[parts.modality])
         load(model, {**_of_others(model, parts.label), **mapped})
 
-    # ---- what differs from one family to the next
+    # ---- specific to a family
 
     @staticmethod
     @abstractmethod
@@ -117,7 +117,7 @@ class MaskedLMInitializer(ABC):
         """Change weights with other shapes here; by default none."""
         return
 
-    # ---- what is the same
+    # ---- common to all families
 
     def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Parts:
         """Return the model's parts. Raise for differences that weight sizes do not reveal, or reveal without a remedy."""

@@ -234,7 +234,7 @@ def _positive(counts: Mapping[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-# ---- what tokens stand for ------------------------------------------------------------------------------------------------------
+# ---- text of tokens -------------------------------------------------------------------------------------------------------------
 
 
 def _parts(decoder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

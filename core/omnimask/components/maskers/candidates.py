@@ -99,7 +99,7 @@ def _cut(masking: Masking, is_gap: NDArray[np.bool_]) -> Masking:
     size = np.bincount(unit[unit >= 0], minlength=1)
     num_pieces = size - np.bincount(unit[1:][is_inside], minlength=len(size))
     crossing = np.unique(unit[1:][is_inside & is_gap])
-    is_cut = np.isin(unit, crossing[num_pieces[crossing] == 1])  # what was in pieces before is no stretch of neighbours
+    is_cut = np.isin(unit, crossing[num_pieces[crossing] == 1])  # units already in pieces are not cut
     if not is_cut.any():
         return masking
     held = np.flatnonzero(unit >= 0)

@@ -117,7 +117,7 @@ class DeepMLM(MaskedLM):
         slots = stream.asked.slots
         if self.training:
             drawn = torch.rand(len(slots), device=slots.device)
-        else:  # the same for a sequence alone as in a batch: by the number of the slot in its sequence
+        else:  # by the slot's index in its sequence, so independent of the batch
             first = torch.as_tensor(stream.layout.offsets[:-1], device=slots.device).repeat_interleave(
                 torch.as_tensor(stream.asked.layout.lengths, device=slots.device)
             )

@@ -47,7 +47,7 @@ class Frequency(ContinuousTarget):
 
     def spectrum(self, scaled: Tensor) -> Tensor:
         """Transform (n, *width) scaled content to (n, num_outputs)."""
-        if not len(scaled):  # no transform takes nothing
+        if not len(scaled):  # transforms refuse empty inputs
             return scaled.new_zeros(0, self.num_outputs)
         spectrum = torch.fft.rfftn(scaled, dim=self.axes, norm="ortho")
         if self.representation == "log_amplitude":

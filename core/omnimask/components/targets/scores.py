@@ -32,7 +32,7 @@ def score_ids(prediction: Prediction, answers: Tensor, num_outputs: int, largest
     for logits, right in zip(logits_of(prediction, num_outputs, largest), answers.split(_rows(num_outputs, largest)), strict=True):
         of_right = logits.gather(1, right[:, None])
         ids = torch.arange(num_outputs, device=logits.device)
-        # "not <=" instead of ">": NaN then counts as coming before the answer.
+        # `~(<=)` instead of `>`: a NaN then ranks before the answer.
         comes_before = ~(logits <= of_right) | ((logits == of_right) & (ids < right[:, None]))
         ranks.append(comes_before.sum(1))
         losses.append(logits.logsumexp(1) - of_right.squeeze(1))

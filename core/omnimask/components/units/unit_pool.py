@@ -82,7 +82,7 @@ class UnitPool:
         if others < 1:
             return None
         drawn = known[int(uniform * others)]
-        return known[-1] if drawn == ids else drawn  # the last one, which is beyond those drawn, stands in for the unit itself
+        return known[-1] if drawn == ids else drawn  # the last one is never drawn and replaces the unit itself
 
     @cached_property
     def _members(self) -> frozenset[tuple[int, Ids]]:
