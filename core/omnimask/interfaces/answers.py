@@ -27,7 +27,8 @@ class Scores(Protocol):
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
         """Return values (n,) by score name, for the targets to which a score applies.
 
-        These are all N or a subset (cells of one kind, for example). The mean of each score is shown and logged. ``answers`` come from this target's :meth:`Target.answers`.
+        These are all N or a subset (cells of one kind, for example). The mean of each score is shown and
+        logged. ``answers`` come from this target's :meth:`Target.answers`.
         """
         ...
 

@@ -61,7 +61,7 @@ def _around(encoding: Encoding, expected: list[int], divided_at: int = 0) -> tup
 
 
 def _probes(backend: Tokenizer) -> Iterator[Encoding]:
-    """Yield encodings of vocabulary tokens that survive re-encoding of their text, ordinary ones first."""
+    """Yield encodings of vocabulary tokens whose text can be re-encoded, ordinary ones first."""
     added = backend.get_added_tokens_decoder()
     numbers = sorted(backend.get_vocab(with_added_tokens=True).values(), key=lambda number: (number in added, number))
     for number in numbers:

@@ -56,7 +56,7 @@ NO_FRAME = Frame(_NONE, _NONE, _NONE)
 
 
 CONTENT_USES = ("unk", "mask")
-"""Special tokens that stand for text: they are predicted and shown like any other token."""
+"""Special tokens with text: they are predicted and shown like any other token."""
 
 
 class Scheme(Protocol):

@@ -61,7 +61,7 @@ _OPTIONS = {
 
 
 class MaskedLMInitializer(ABC):
-    """Base class of the initializers: a folder written by ``save_pretrained``, and a vocabulary that may differ."""
+    """Base class of the initializers: a folder written by ``save_pretrained``, and a possibly different vocabulary."""
 
     kinds: ClassVar[Collection[str]]
     encoder: ClassVar[type]
