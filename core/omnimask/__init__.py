@@ -1,6 +1,6 @@
 """Pretrain masked models of any modality, from one recipe, on one loop.
 
-Names are imported when first used, so that ``import omnimask`` costs nothing that a command does not need.
+Names are imported on first use, so ``import omnimask`` loads only what is needed.
 """
 
 from __future__ import annotations

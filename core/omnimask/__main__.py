@@ -1,7 +1,7 @@
 """``python -m omnimask``.
 
-Started this way from a checkout's root, Python puts the working directory on ``sys.path``, and the folder ``datasets/`` there
-would pass for the Hugging Face package of that name. So the entry goes before anything else is imported.
+Started this way, Python puts the working directory on ``sys.path``. In the root of a checkout, its folder ``datasets/`` would
+shadow the Hugging Face package of this name. The entry is therefore removed before any other import.
 """
 
 import sys

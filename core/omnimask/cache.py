@@ -1,4 +1,4 @@
-"""What was once worked out about data, kept in files that are complete or absent. Imports no torch."""
+"""A cache of computed properties of data, in files that are complete or absent. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ logger = logging.getLogger(__name__)
 
 @runtime_checkable
 class Stated(Protocol):
-    """What a data set of files may offer beside its fingerprint, which says nothing of where files lie and when they changed."""
+    """Optional capability of a data set of files, besides its fingerprint, which ignores the location and modification of files."""
 
     def state(self) -> str:
-        """A text that differs whenever one of the files may have changed: of paths, sizes and times, say."""
+        """Return a text that differs whenever a file may have changed, for example of paths, sizes and times."""
         ...
 
 
 def data_key(dataset: Dataset) -> str:
-    """Return the part of a cache key that stands for a data set: its fingerprint, and the state of its files where it tells."""
+    """Return the cache key of a data set: its fingerprint and, if available, the state of its files."""
     return repr((dataset.fingerprint(), dataset.state() if isinstance(dataset, Stated) else None))
 
 
 def cache_folder() -> Path:
-    """Where it is kept: ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``."""
+    """Return the cache folder: ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``."""
     folder = os.environ.get("OMNIMASK_CACHE")
     return Path(folder) if folder else Path.home() / ".cache" / "omnimask"
 
 
 def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> None:
-    """Lets ``write`` fill a file beside ``file``, then renames it; where that fails, a warning says that ``what`` is not kept."""
+    """Let ``write`` fill a temporary file beside ``file``, then rename it. On failure, warn about uncached ``what``."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
@@ -57,12 +57,12 @@ def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> None:
 
 
 def keep_array(file: Path, array: NDArray[np.int64], what: str) -> None:
-    """Keeps an array as an ``.npy`` file."""
+    """Cache an array as an ``.npy`` file."""
     keep(file, lambda stream: np.save(stream, array, allow_pickle=False), what)
 
 
 def kept_array(file: Path, fits: Callable[[NDArray[np.int64]], bool], what: str) -> NDArray[np.int64] | None:
-    """The int64 array of a file; None, with a warning, where there is one that is damaged or does not fit."""
+    """Return the int64 array of a file, or None if it is missing. A damaged or unfitting file gives None with a warning."""
     try:
         array = np.load(file, allow_pickle=False)
     except FileNotFoundError:
@@ -77,8 +77,10 @@ def kept_array(file: Path, fits: Callable[[NDArray[np.int64]], bool], what: str)
 
 
 def code_digest(*components: Any) -> str:
-    """Digest of the code that components read data with: the Python files of their packages, and their ``fingerprint()`` where they
-    offer one (of a vocabulary in a file, say)."""
+    """Return a digest of the code with which components read data.
+
+    It covers the Python files of their packages, and their ``fingerprint()`` if they have one (of a vocabulary file, for example).
+    """
     digest = blake2b(digest_size=16)
     for component in components:
         for name, path in _sources(type(component).__module__):
@@ -89,7 +91,7 @@ def code_digest(*components: Any) -> str:
 
 
 def _sources(module: str) -> list[tuple[str, Path]]:
-    """Return the Python files of a module's top-level package, with their names in it."""
+    """Return the Python files of a module's top-level package, with their names relative to it."""
     top = sys.modules.get(module.partition(".")[0])
     file = getattr(top, "__file__", None)
     if file is None:

@@ -1,4 +1,4 @@
-"""For authors of commands: output like that of omnimask's own commands, and parts of recipes as arguments. Imports no torch."""
+"""For authors of commands: output in the style of omnimask's own commands, and parts of recipes as arguments. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_component(kind: str, arguments: Sequence[str]) -> Component[Any]:
     """Return a validated component from ``name=...`` and ``key=value`` arguments.
 
     Raises:
-        UserError: everything that is wrong with them, one message each.
+        UserError: the arguments are invalid; one message per problem.
     """
     from omnimask.recipe.load_component import load_component
 
@@ -44,13 +44,13 @@ def load_component(kind: str, arguments: Sequence[str]) -> Component[Any]:
 def token_counter(recipe: Recipe) -> tuple[str, Callable[[Dataset], NDArray[np.int64] | int]]:
     """Return a digest of how a recipe reads samples, and a function that counts the tokens of each sample of a data set.
 
-    The function returns (N,) counts, or one number if all samples have as many.
+    The function returns (N,) counts, or one number if all samples have the same count.
 
     Args:
         recipe: from ``omnimask.load_recipe``.
 
     Raises:
-        UserError: it cuts long samples into parts, which are listed when a run begins.
+        UserError: the recipe cuts long samples into parts, which are listed only when a run begins.
     """
     from omnimask.builder.counting import token_counter
 

@@ -1,4 +1,4 @@
-"""A named component with its options, not built yet. Imports no torch."""
+"""A named component with its options, before it is built. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MODULES = ("embedding", "encoder", "position")
-"""Kinds whose components are called as modules, and compared with their interface whenever they are."""
+"""Kinds of components called as modules. Every call is checked against their interface."""
 
 
 @dataclass(frozen=True)
 class Component(Generic[T]):
-    """What a recipe says about one component; calling it with a context builds the component.
+    """A recipe's entry for one component. Calling it with a context builds the component.
 
-    A constructor option that nests a component is annotated ``Component[Protocol]`` (``Component[Position]``); the recipe gives
-    it as ``{name: sincos, temperature: 10000}``, and the parent calls it with the context that the part should get.
+    Annotate a constructor option for a nested component as ``Component[Protocol]`` (``Component[Position]``). The recipe gives it
+    as ``{name: sincos, temperature: 10000}``, and the parent calls it with the context for the part.
 
     Args:
-        kind: ``masker``, ``position``, ...: one of ``omnimask.registry.KINDS``.
+        kind: one of ``omnimask.registry.KINDS``: ``masker``, ``position``, ...
         name: the registered name.
-        options: the keyword arguments of the constructor; from a recipe they are validated and complete, defaults included.
+        options: keyword arguments of the constructor; from a recipe they are validated and complete, including defaults.
         where: place in the recipe, ``file:line: dotted.path``, for messages.
-        cls: the class, where it is loaded already; otherwise the registry is asked when the component is built.
+        cls: the class, if already loaded; otherwise it is looked up in the registry when the component is built.
     """
 
     kind: str
@@ -43,10 +43,10 @@ class Component(Generic[T]):
         return hash((self.kind, self.name))
 
     def load(self) -> type[T]:
-        """The component's class.
+        """Return the component's class.
 
         Raises:
-            UserError: nothing of this name is installed, or it cannot be imported.
+            UserError: no component of this name is installed, or it cannot be imported.
         """
         if self.cls is not None:
             return self.cls
@@ -58,8 +58,8 @@ class Component(Generic[T]):
         """Build the component for ``context``.
 
         Raises:
-            UserError: the constructor refused its options (any ``ValueError``), cannot read its files, or reaches beyond what
-                numbers and memory hold; the message begins with the recipe's place.
+            UserError: the constructor refused its options (any ``ValueError``), cannot read its files, or exceeds the range of
+                numbers or the memory; the message begins with the place in the recipe.
         """
         cls: Any = self.load()
         try:
@@ -82,7 +82,7 @@ class Component(Generic[T]):
 
 
 def origin(component: Component[Any] | None) -> str:
-    """A component with the distribution that it comes from, for messages: ``masker 'waves.period' of omnimask-waves 0.1.0``."""
+    """Describe a component and its distribution for messages: ``masker 'waves.period' of omnimask-waves 0.1.0``."""
     if component is None:
         return "the component"
     from omnimask.registry import discover
@@ -90,16 +90,16 @@ def origin(component: Component[Any] | None) -> str:
     about = f"{component.kind.replace('_', ' ')} {component.name!r}"
     try:
         plugin = discover().entry(component.kind, component.name).plugin
-    except UserError:  # a class that was given directly
+    except UserError:  # a class given directly
         return about if component.cls is None else f"{about} ({component.cls.__module__}.{component.cls.__qualname__})"
     return f"{about} of {plugin.distribution} {plugin.version}"
 
 
 def kind_of(annotation: Any) -> str:
-    """The kind that ``Component[Protocol]`` asks for: the protocol's name in lower case with underscores.
+    """Return the kind of a ``Component[Protocol]`` annotation: the protocol's name in lower case with underscores.
 
     Raises:
-        TypeError: the annotation names no protocol.
+        TypeError: the annotation doesn't name a protocol.
     """
     arguments = get_args(annotation)
     if len(arguments) != 1 or not isinstance(arguments[0], type):
@@ -108,5 +108,5 @@ def kind_of(annotation: Any) -> str:
 
 
 def named(kind: str, name: str, /, **options: Any) -> Component[Any]:
-    """A component by kind and name, as a constructor's default or for use without a recipe: ``named("position", "sincos")``."""
+    """Return a component by kind and name, as a constructor's default or without a recipe: ``named("position", "sincos")``."""
     return Component(kind, name, options)

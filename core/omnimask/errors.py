@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class UserError(ValueError):
-    """The user's input is wrong, found before anything was written (exit code 2). ``messages``: one per problem."""
+    """Invalid user input, found before anything was written (exit code 2). ``messages``: one per problem."""
 
     def __init__(self, *messages: str) -> None:
         super().__init__("\n".join(messages))
@@ -14,23 +14,25 @@ class UserError(ValueError):
 
 
 class RunStopped(RuntimeError):
-    """The run stopped for a reason that the message names: data, numbers, disk (exit code 1). The last checkpoint is intact."""
+    """The run stopped because of data, numbers or disk, as given in the message (exit code 1). The last checkpoint is intact."""
 
 
 class BrokenContract(RunStopped):
-    """A component returned something that its interface forbids (exit code 2). The message names the component, its distribution
-    and the sample. The last checkpoint is intact."""
+    """A component returned a value that violates its interface (exit code 2).
+
+    The message names the component, its distribution and the sample. The last checkpoint is intact.
+    """
 
 
 class NothingToLearn(RunStopped):
-    """No step since the run's beginning had anything to answer, so the recipe does not suit the data (exit code 2)."""
+    """No step since the beginning of the run had any target: the recipe does not suit the data (exit code 2)."""
 
 
 class Interrupted(Exception):
-    """A signal, or the end of the time that it was given, ended the run after a checkpoint.
+    """A signal or the end of the allotted time ended the run after a checkpoint.
 
     Args:
-        signum: the signal (exit code 128 + ``signum``); None if time was up (exit code 75).
+        signum: the signal (exit code 128 + ``signum``); None if the time was up (exit code 75).
     """
 
     def __init__(self, signum: int | None = None) -> None:

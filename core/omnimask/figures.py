@@ -1,4 +1,4 @@
-"""For authors of renderers: the file that a figure is written to. Imports no torch at run time."""
+"""For authors of renderers: the output file of a figure. Imports no torch at run time."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def figure_file(reconstructions: Sequence[Reconstruction], path: Path, suffix: s
 
 
 def short_key(key: str) -> str:
-    """Shorten a long key to its end, which tells files apart."""
+    """Shorten a long key to its end, which distinguishes files."""
     return key if len(key) <= LONGEST_KEY else "…" + key[-LONGEST_KEY:]

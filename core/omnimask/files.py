@@ -1,6 +1,6 @@
-"""For authors of data sets: listing files, digests of their contents, label tables, and reporting what is read. Imports no torch.
+"""For authors of data sets: file listings, content digests, label tables, and progress of reading. Imports no torch.
 
-:mod:`omnimask.cache` keeps what was computed from files.
+:mod:`omnimask.cache` caches results computed from files.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """For authors of encoders, initializers and exporters: omnimask's own modules, whose weights they read and write.
 
-The classes are those behind the names in recipes. Their constructor options are those of the reference; the attributes that hold
+These are the classes behind the names in recipes. The reference documents their constructor options. Attributes that hold
 parameters and sizes keep their names.
 """
 

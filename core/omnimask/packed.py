@@ -1,4 +1,4 @@
-"""Operations on packed sequences: several sequences lie end to end as a :class:`Layout` says, and no padding is stored.
+"""Operations on packed sequences, which are concatenated without padding and described by a :class:`Layout`.
 
 T slots, S sequences, D width.
 """
@@ -22,14 +22,14 @@ _KINDS: Sequence[AttentionKind] = ("full", "causal", "ranked")
 
 
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Concatenation of ``arange(start, start + length)`` for every sequence; (sum of lengths,)."""
+    """Concatenate ``arange(start, start + length)`` of every sequence; (sum of lengths,)."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def group_by_parent(layout: Layout, num_parents: int) -> Layout:
-    """One sequence per parent: the sequences of a parent, which must lie together, become one (for cross-attention)."""
+    """Merge the adjacent sequences of each parent into one sequence per parent, for cross-attention."""
     if np.any(np.diff(layout.parent) < 0):
         raise ValueError("sequences of one parent must lie together, in the order of their parents")
     lengths = np.bincount(layout.parent, weights=layout.lengths, minlength=num_parents).astype(np.int64)
@@ -37,9 +37,9 @@ def group_by_parent(layout: Layout, num_parents: int) -> Layout:
 
 
 def interleave(parts: Sequence[Layout]) -> tuple[Layout, NDArray[np.int64]]:
-    """Joins sequence i of every part into one sequence.
+    """Join sequence i of all parts into one sequence.
 
-    Returns the joint layout, and (T,) the order in which to gather from the parts laid one after another.
+    Returns the joint layout, and (T,) gather indices into the concatenated parts.
     """
     count = parts[0].num_sequences
     if any(part.num_sequences != count for part in parts):
@@ -52,12 +52,12 @@ def interleave(parts: Sequence[Layout]) -> tuple[Layout, NDArray[np.int64]]:
 
 
 def joint_attention(kinds: Sequence[AttentionKind]) -> AttentionKind:
-    """The kind that describes sequences of several kinds in one layout."""
+    """Return the attention kind of a layout with sequences of several kinds."""
     return kinds[0] if len(set(kinds)) == 1 else "ranked"
 
 
 def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Pads to (S, longest, ...) for a module that needs dense tensors, with (S, longest) True where a slot is real."""
+    """Pad to (S, longest, ...) for modules with dense inputs. Also return (S, longest), True at real slots."""
     layout = packed.layout
     longest = int(layout.lengths.max(initial=0))
     is_real = np.arange(longest)[None, :] < layout.lengths[:, None]
@@ -68,21 +68,23 @@ def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
 
 
 def from_dense(padded: Tensor, layout: Layout) -> Packed:
-    """The inverse of :func:`dense`: drops the padding of (S, longest, ...)."""
+    """Drop the padding of (S, longest, ...), the inverse of :func:`dense`."""
     is_real = np.arange(padded.shape[1])[None, :] < layout.lengths[:, None]
     place = torch.from_numpy(np.flatnonzero(is_real)).to(padded.device)
     return Packed(padded.flatten(0, 1)[place], layout)
 
 
 def index_tensor(index: NDArray[Any], device: torch.device) -> Tensor:
-    """A host index on the device, without waiting for it."""
+    """Copy a host index to the device without synchronizing."""
     tensor = torch.from_numpy(np.ascontiguousarray(index))
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]) -> T:
-    """Applies ``function`` to every array of the given types in nested frozen dataclasses, mappings and tuples; layouts, and
-    fields that are host data, stay."""
+    """Apply ``function`` to every array of the given types in nested frozen dataclasses, mappings and tuples.
+
+    Layouts and host fields are kept.
+    """
     if isinstance(value, kinds):
         return function(value)
     if isinstance(value, Layout) or value is None:
@@ -98,22 +100,22 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
 
 
 def to_tensors(value: T) -> T:
-    """NumPy arrays become torch tensors that share their memory; layouts stay host data."""
+    """Convert NumPy arrays to torch tensors with shared memory. Layouts stay host data."""
     return map_arrays(value, _once(lambda array: torch.from_numpy(np.ascontiguousarray(array))), (np.ndarray,))
 
 
 def to_device(value: T, device: torch.device | str, *, non_blocking: bool = False) -> T:
-    """A copy whose tensors lie on ``device`` (floats keep their type; layouts stay host data)."""
+    """Copy tensors to ``device``. Dtypes are kept; layouts stay host data."""
     return map_arrays(value, _once(lambda tensor: tensor.to(device, non_blocking=non_blocking)), (Tensor,))
 
 
 def pin_memory(value: T) -> T:
-    """A copy whose tensors lie in page-locked host memory, for copies that do not block."""
+    """Copy tensors to page-locked host memory, for non-blocking transfers."""
     return map_arrays(value, _once(lambda tensor: tensor.pin_memory()), (Tensor,))
 
 
 def _once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function that gives one result for one array, wherever a value holds it: what is shared stays shared."""
+    """Memoize a function by array identity, so that shared arrays stay shared."""
     found: dict[int, tuple[Any, Any]] = {}
 
     def apply(array: Any) -> Any:

@@ -1,5 +1,7 @@
-"""Relative paths in a recipe go by the folder of the file that they are written in, those of the command line by the working
-directory. Imports no torch."""
+"""Relative paths: those in a recipe are relative to the recipe's folder, those on the command line to the working directory.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,18 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, ValidationInfo
 
 FOLDER = "folder"
-"""Key of the validation context: what relative paths go by; None: the working directory."""
+"""Key of the validation context: base folder of relative paths; None: the working directory."""
 
 
 def anchored(path: Path, folder: Path | None) -> Path:
-    """A path that means the same from every folder.
+    """Return the absolute path.
 
     Args:
         path: as written; ``~`` is the home folder.
         folder: of the recipe's file, absolute; None: the working directory.
 
     Raises:
-        ValueError: the recipe's folder holds nothing of that name, and the working directory does; or ``~name`` is nobody's.
+        ValueError: the path exists relative to the working directory but not to the recipe's folder, or ``~name`` is unknown.
     """
     try:
         path = path.expanduser()
@@ -40,7 +42,7 @@ def anchored(path: Path, folder: Path | None) -> Path:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long, a folder that may not be looked into
+    except OSError:  # a name is too long, or a folder is not accessible
         return False
 
 
@@ -51,5 +53,5 @@ def _local_or_name(text: str, info: ValidationInfo) -> str:
 
 
 LocalOrName: TypeAlias = Annotated[str, AfterValidator(_local_or_name)]
-"""An option that is a path, absolute once it is validated, where something lies there; else a name, of a hub's model say, as it is
-written."""
+"""An option that is a path or a name (of a hub's model, for example). An existing path becomes absolute on validation; a name is
+kept as written."""

@@ -1,4 +1,4 @@
-"""The core's own components, registered through the same hook as everybody's. Imports no torch."""
+"""The core's own components, registered through the same hook as any plugin's. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Maskers, corruptors, embeddings, positions, encoders, predictors, targets, optimisers, schedules, and the recipes."""
+    """Register maskers, corruptors, embeddings, positions, encoders, predictors, targets, optimizers, schedules and recipes."""
     _register_host(registry)
     _register_model(registry)
     _register_training(registry)
@@ -28,7 +28,7 @@ def omnimask_register(registry: Registrar) -> None:
 
 @hookimpl
 def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> None:
-    """Weight decay where it belongs."""
+    """Exempt parameters from weight decay where appropriate."""
     from omnimask.training.optim.weight_decay import exempt
 
     exempt(model, groups)
@@ -36,7 +36,7 @@ def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) ->
 
 @hookimpl
 def omnimask_observers(run: RunInfo) -> Sequence[Observer]:
-    """Progress on stderr, a warning where the run becomes slow, and events for TensorBoard."""
+    """Create the observers for progress on stderr, a warning on slowdowns, and TensorBoard events."""
     from omnimask.training.monitoring.slowdown import Slowdown
 
     observers: list[Observer] = [Slowdown(run)]
@@ -126,9 +126,9 @@ def _register_training(registry: Registrar) -> None:
 
 
 def configs_folder() -> Path:
-    """The folder that holds ``<modality>/<recipe>.yaml``.
+    """Return the folder with ``<modality>/<recipe>.yaml``.
 
-    A checkout's own folder comes first: an editable install may hold a copy in the package that is out of date.
+    A checkout's own folder comes first: an editable install may hold an outdated copy in the package.
 
     Raises:
         FileNotFoundError: the installation holds no recipes.

@@ -1,4 +1,4 @@
-"""Checkpoints of other programs: a folder's configuration and weights, and weights under other names."""
+"""Checkpoints of other programs: configuration, weights, and the mapping of parameter names."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from omnimask.interfaces import Exported, Model
 logger = logging.getLogger(__name__)
 
 Names: TypeAlias = Iterable[tuple[str, Collection[str]]]
-"""Of each of our parameters, its names elsewhere: several where it is theirs one after another, along the first axis."""
+"""Pairs of our parameter name and its names elsewhere. Several names mean a concatenation along the first axis."""
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
-    """``config.json`` of a checkpoint whose ``model_type`` is one of ``kinds``.
+    """Return ``config.json`` of a checkpoint whose ``model_type`` is one of ``kinds``.
 
     Raises:
-        ValueError: it is not there, not readable, or of another kind of model.
+        ValueError: it is missing, unreadable, or of another kind of model.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
@@ -45,10 +45,10 @@ def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
 
 
 def model_type(folder: Path) -> str | None:
-    """What ``config.json`` in a folder says that it describes; None where the folder holds no model.
+    """Return ``model_type`` of a folder's ``config.json``, or None if the folder holds no model.
 
     Raises:
-        ValueError: the folder holds weights, and no configuration that can be read.
+        ValueError: the folder holds weights but no readable configuration.
     """
     path = folder / "config.json"
     try:
@@ -66,7 +66,7 @@ def model_type(folder: Path) -> str | None:
 
 
 def other_model(folder: Path, differences: Sequence[str]) -> ValueError:
-    """The error for a recipe whose model is not that of a folder which `omnimask init` knows, with all that differs."""
+    """Return the error for a recipe whose model differs from a folder known to `omnimask init`, with all differences."""
     return ValueError(
         f"the recipe's model is not the checkpoint's: {'; '.join(differences)}. "
         f"`omnimask init {shlex.quote(str(folder))}` writes a recipe that fits"
@@ -75,11 +75,11 @@ def other_model(folder: Path, differences: Sequence[str]) -> ValueError:
 
 @contextmanager
 def quiet(theirs: Any, *, has_warnings: bool = False) -> Iterator[None]:
-    """Keep a library from writing to the terminal; its settings are restored afterwards.
+    """Keep a library from writing to the terminal and restore its settings afterwards.
 
     Args:
         theirs: the library's logging module, with the functions of ``transformers.utils.logging``.
-        has_warnings: leave its warnings on, and switch off progress bars alone.
+        has_warnings: keep its warnings, and turn off progress bars only.
     """
     had_bars, verbosity = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
     theirs.disable_progress_bar()
@@ -94,20 +94,20 @@ def quiet(theirs: Any, *, has_warnings: bool = False) -> Iterator[None]:
 
 
 def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:
-    """Refuse a folder whose configuration names Python files of its own, which loading it would run.
+    """Refuse a folder whose configuration names its own Python files, which loading would run.
 
     Args:
-        folder: of a model or a tokenizer; absent files are passed over.
-        names: of configurations in it that may have an ``auto_map``: ``config.json``, ``tokenizer_config.json``.
+        folder: of a model or a tokenizer; missing files are skipped.
+        names: of its configurations that may have an ``auto_map``: ``config.json``, ``tokenizer_config.json``.
         is_trusted: the recipe has ``trust_remote_code: true`` on the component that reads the folder.
 
     Raises:
-        ValueError: a configuration names code, and it is not trusted.
+        ValueError: a configuration names code and is not trusted.
     """
     for name in names if not is_trusted else ():
         try:
             config = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # whoever reads the configuration says what is wrong with it
+        except (OSError, ValueError):  # reported when the configuration is read
             continue
         found = config.get("auto_map") if isinstance(config, dict) else None
         if found:
@@ -119,12 +119,12 @@ def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """``model.safetensors`` of a checkpoint, or the files that ``model.safetensors.index.json`` lists.
+    """Read ``model.safetensors`` of a checkpoint, or the files listed in ``model.safetensors.index.json``.
 
-    What ``torch.compile`` and data parallelism put before names (``_orig_mod.``, ``module.``) is left out, and said.
+    Prefixes added by ``torch.compile`` and data parallelism (``_orig_mod.``, ``module.``) are removed, and this is logged.
 
     Raises:
-        ValueError: it is not there or damaged; pickled weights are refused.
+        ValueError: the file is missing or damaged. Pickled weights are refused.
     """
     path, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if path.is_file():
@@ -148,7 +148,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _read_files(index: Path) -> dict[str, Tensor]:
-    """Weights in several files beside their index."""
+    """Read weights from several files beside their index."""
     try:
         listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = {str(name): str(file) for name, file in listed.items()}
@@ -165,7 +165,7 @@ def _read_files(index: Path) -> dict[str, Tensor]:
 
 
 def _without_wrappers(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Names without ``_orig_mod.`` anywhere, and without ``module.`` where all begin with it."""
+    """Remove ``_orig_mod.`` anywhere in names, and ``module.`` if all names begin with it."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
         found[".".join(part for part in name.split(".") if part != "_orig_mod")] = tensor
@@ -179,20 +179,20 @@ def _without_wrappers(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]
 
 
 def some_names(names: Sequence[str], most: int = 5) -> str:
-    """The first names of a list for a message, and how many more there are."""
+    """Return the first names of a list for a message, and the number of the others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def gather(state: Mapping[str, Tensor], names: Names, *, ignored: Collection[str] = ()) -> dict[str, Tensor]:
-    """Their weights (or gradients) under our names.
+    """Return their weights (or gradients) under our names.
 
     Args:
         state: theirs, complete.
         names: ours, and theirs.
-        ignored: names of theirs that need no place here.
+        ignored: names of theirs without a place here.
 
     Raises:
-        ValueError: a key of ``state`` has no place here, or one that is needed is missing.
+        ValueError: a key of ``state`` has no place here, or a required one is missing.
     """
     unused = set(state) - set(ignored)
     mapped: dict[str, Tensor] = {}
@@ -209,10 +209,10 @@ def gather(state: Mapping[str, Tensor], names: Names, *, ignored: Collection[str
 
 
 def scatter(state: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
-    """Our weights under their names, the inverse of :func:`gather`; parts of one parameter are equally large.
+    """Return our weights under their names, the inverse of :func:`gather`. Parts of one parameter have equal sizes.
 
     Raises:
-        ValueError: a key of ``state`` has no place there, or one that is needed is missing.
+        ValueError: a key of ``state`` has no place there, or a required one is missing.
     """
     unused = set(state)
     mapped: dict[str, Tensor] = {}
@@ -228,33 +228,33 @@ def scatter(state: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
 
 
 def check_class(found: object, wanted: type, remedy: str) -> None:
-    """Raise ``ValueError`` unless a part of a model is of the class that another program's format stands for.
+    """Raise ``ValueError`` unless a part of a model has the class represented by another program's format.
 
     Args:
         found: the part.
         wanted: its class.
-        remedy: what a recipe must say instead, ``encoder: {name: bert}``.
+        remedy: the required setting in the recipe, ``encoder: {name: bert}``.
     """
     if not isinstance(found, wanted):
         raise ValueError(f"the model has {type(found).__name__} where this needs {remedy}")
 
 
 def compared(outputs: str, expected: Tensor, found: Tensor) -> Exported:
-    """Return the largest absolute difference between a model's outputs and those of the model that was read back.
+    """Return the largest absolute difference between the outputs of a model and of its exported copy.
 
     Args:
         outputs: describes them: ``the 1,024 logits of 4 texts``.
         expected: of the model.
-        found: of the model that was read back, of the same shape.
+        found: of the exported copy, of the same shape.
     """
     return Exported(outputs, float((found - expected).abs().max()), float(expected.abs().max()))
 
 
 def load(model: Model, state: Mapping[str, Tensor]) -> None:
-    """Copies weights under our names into a model; every parameter of both sides is used.
+    """Copy weights under our names into a model. Both sides must match completely.
 
     Raises:
-        ValueError: names or shapes do not fit.
+        ValueError: names or shapes differ.
     """
     own = model.state_dict()
     shapes = [

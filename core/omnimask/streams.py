@@ -1,7 +1,7 @@
-"""Building streams on the host: what corruptors are written with.
+"""Construction of streams on the host, for corruptors.
 
-Everything here is in sample coordinates (see :class:`omnimask.interfaces.Sample`); packing a batch moves it to store coordinates.
-T slots, S sequences, N targets, A position axes.
+All indices are sample coordinates (see :class:`omnimask.interfaces.Sample`); packing a batch converts them to store coordinates. T
+slots, S sequences, N targets, A position axes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from omnimask.packed import joint_attention
 
 
 def no_targets(arity: int = 1) -> Targets:
-    """A table without rows."""
+    """Return a table without rows."""
     empty = np.zeros(0, np.int64)
     return Targets(np.zeros((0, max(arity, 1)), np.int64), empty, empty, np.zeros(0, np.float32))
 
 
 def targets(at: Any, of: Any, *, literal: Any | None = None, weight: Any | None = None, index: Any | None = None) -> Targets:
-    """Targets at slots: ``at`` (N,), ``of`` (N,) sample coordinates or -1, ``literal`` (N,) or None, ``weight`` (N,) or None."""
+    """Return targets at slots: ``at`` (N,), ``of`` (N,) sample coordinates or -1, ``literal`` (N,) or None, ``weight`` (N,) or
+    None."""
     at, of = np.asarray(at, np.int64), np.asarray(of, np.int64)
     return Targets(
         at[:, None],
@@ -49,15 +50,15 @@ def sequence(
     kind: int = 0,
     level: float = 0.0,
 ) -> Stream:
-    """A stream of one sequence.
+    """Return a stream of one sequence.
 
     Args:
-        sample: whose tokens the slots point to.
+        sample: the slots point to its tokens.
         source: (T,) sample coordinates, -1 for inserted slots.
         literal: (T,) ids shown instead of content; ``CONTENT`` everywhere if None.
-        modality: (T,) modality numbers; needed for inserted slots, else that of the source.
+        modality: (T,) modality indices; required for inserted slots, defaults to the source's.
         positions: (T, A); the source's if None (inserted slots then have none).
-        has_position: (T,) bool; True where the slot has a source, or where ``positions`` were given.
+        has_position: (T,) bool; defaults to True where the slot has a source, or everywhere if ``positions`` is given.
         rank, block: (T,) visibility; 0 everywhere if None.
     """
     source = np.asarray(source, np.int64)
@@ -88,21 +89,21 @@ def sequence(
 
 
 def _where_tokens(sample: Sample, source: NDArray[np.int64], is_token: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(T, A) the source's positions, zeros where a slot was inserted."""
+    """Return the sources' positions (T, A), zeros for inserted slots."""
     out = np.zeros((len(source), sample.positions.shape[1]), np.float32)
     out[is_token] = sample.positions[source[is_token]]
     return out
 
 
 def no_sequences() -> Stream:
-    """A stream that holds nothing: the query of a sample that nobody asks anything."""
+    """Return an empty stream: the query of a sample without targets."""
     empty, none = np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
     layout = Layout(empty, empty, "full", empty)
     return Stream(empty, empty, empty, none, np.zeros(0, bool), empty, empty, layout, no_targets(), empty, np.zeros(0))
 
 
 def attention_kind(rank: NDArray[np.int64] | None, block: NDArray[np.int64] | None) -> AttentionKind:
-    """The cheapest description of one sequence's visibility."""
+    """Return the cheapest attention kind that describes one sequence's visibility."""
     if block is not None and np.any(block != block[:1]):
         return "ranked"
     if rank is None or np.all(rank == rank[:1]):
@@ -115,7 +116,7 @@ def _one_modality(modality: NDArray[np.int64]) -> int:
 
 
 def move(stream: Stream, tokens: int) -> Stream:
-    """The stream with its store references moved by ``tokens`` (a part of a sample seen from the whole)."""
+    """Return the stream with its store references shifted by ``tokens`` (from a part's coordinates to the whole sample's)."""
     table = dataclasses.replace(stream.targets, of=_shift(stream.targets.of, tokens))
     return dataclasses.replace(stream, source=_shift(stream.source, tokens), targets=table)
 
@@ -125,7 +126,7 @@ def _shift(index: NDArray[np.int64], by: Any) -> NDArray[np.int64]:
 
 
 def stack(streams: Sequence[Stream]) -> Stream:
-    """Several streams as one whose sequences follow each other; parents stay as they are."""
+    """Concatenate streams. Sequences stay separate; parents are unchanged."""
     if len(streams) == 1:
         return streams[0]
     firsts = np.cumsum([0, *(stream.layout.num_slots for stream in streams[:-1])])
@@ -159,7 +160,7 @@ def stack(streams: Sequence[Stream]) -> Stream:
 
 
 def chain(streams: Sequence[Stream]) -> Stream:
-    """Several one-sequence streams as one sequence, in which every part sees every other as their ranks allow."""
+    """Join several one-sequence streams into one sequence. Parts see each other according to their ranks."""
     joint = stack(streams)
     rank, block = joint.rank, joint.block
     layout = Layout(
@@ -172,14 +173,14 @@ def chain(streams: Sequence[Stream]) -> Stream:
 
 
 def join_views(sample: Sample, parts: Sequence[tuple[str, View]]) -> View:
-    """Views of a sample's single modalities as one: contexts become one sequence, queries stay sequences of their own."""
+    """Join the views of a sample's modalities. Contexts become one sequence; queries stay separate sequences."""
     contexts = [move(view.context, sample.start[name]) for name, view in parts]
     queries = [move(view.query, sample.start[name]) for name, view in parts if view.query is not None]
     return View(chain(contexts), stack(queries) if queries else None, _joined_fields(parts))
 
 
 def _joined_fields(parts: Sequence[tuple[str, View]]) -> dict[str, Any]:
-    """Fields of several views under their names, and under ``modality.name`` where several have one of that name."""
+    """Merge the fields of several views by name, or as ``modality.name`` if several have a field of this name."""
     names = [name for _, view in parts for name in view.fields]
     return {
         f"{modality}.{name}" if names.count(name) > 1 else name: value
@@ -206,7 +207,7 @@ def _join_targets(tables: Sequence[Targets]) -> Targets:
     if len({table.arity for table in filled}) > 1:
         raise ValueError("targets of one stream must agree in their arity")
     index = None
-    if any(table.index is not None for table in filled):  # a table without one has one answer at each slot, the first
+    if any(table.index is not None for table in filled):  # None: one answer per slot, index 0
         index = np.concatenate([np.zeros(len(t), np.int64) if t.index is None else np.asarray(t.index) for t in filled])
     return Targets(
         np.concatenate([table.at for table in filled]),

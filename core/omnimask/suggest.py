@@ -1,4 +1,4 @@
-"""For authors of suggesters: what their recipes have in common."""
+"""For authors of suggesters: helpers shared by their recipes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def has_gpu() -> bool:
 
 
 def num_workers(*, has_gpu: bool) -> int:
-    """Return how many loader processes to suggest, leaving a core for the training."""
+    """Return the suggested number of loader processes, leaving one core for training."""
     return min(8 if has_gpu else 2, max(1, (os.cpu_count() or 1) - 1))
 
 
@@ -29,12 +29,12 @@ def yaml_path(path: Path) -> str:
 
 
 def rate(lr: float) -> str:
-    """Return a learning rate as YAML reads it: ``1.50e-4``."""
+    """Format a learning rate for YAML: ``1.50e-4``."""
     return f"{lr:.2e}".replace("e-0", "e-")
 
 
 def describe_unreadable(found: Sequence[tuple[str, str]], num_looked_at: int, most: int = 3) -> str:
-    """Describe files that could not be read, given as (name, reason): ``2 of 200`` and the first of them."""
+    """Describe unreadable files, given as (name, reason): ``2 of 200``, followed by the first of them."""
     if not found:
         return "none"
     return f"{len(found)} of {num_looked_at:,}" + "".join(f"\n{name} ({reason})" for name, reason in found[:most])

@@ -1,4 +1,4 @@
-"""What models that need dense tensors are given. T slots, S sequences, L slots of the longest, D width."""
+"""Padding for models with dense inputs. T slots, S sequences, L slots of the longest, D width."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from omnimask.packed import dense, from_dense
 
 @dataclass(frozen=True)
 class Padded:
-    """Sequences side by side: ``data`` (S, L, D), and ``is_real`` (S, L), None where all are equally long.
+    """Padded sequences: ``data`` (S, L, D), and ``is_real`` (S, L), None if all have equal lengths.
 
-    Sequences without slots are left out: softmax over nothing is not a number.
+    Sequences without slots are omitted, because a softmax over nothing is NaN.
     """
 
     data: Tensor
@@ -25,7 +25,7 @@ class Padded:
 
     @classmethod
     def of(cls, data: Tensor, stream: Stream) -> Padded:
-        """The slots of a stream. Raises ``ValueError`` where not every slot of a sequence sees all of it."""
+        """Pad the slots of a stream. Raise ``ValueError`` unless every slot of a sequence sees all of it."""
         if stream.layout.attention != "full":
             raise ValueError(
                 f"models of other libraries are given sequences whose slots all see each other, and this stream is "
@@ -36,15 +36,15 @@ class Padded:
         return cls(padded, is_real if len(set(layout.lengths.tolist())) > 1 else None, layout)
 
     def packed(self, data: Tensor) -> Tensor:
-        """(S, L, ...) -> (T, ...) without padding."""
+        """Remove the padding: (S, L, ...) -> (T, ...)."""
         return from_dense(data, self.layout).data
 
     def beside(self, data: Tensor) -> Tensor:
-        """(T, ...) -> (S, L, ...): other values of the slots, zeros at padding."""
+        """Pad other values of the slots with zeros: (T, ...) -> (S, L, ...)."""
         return dense(Packed(data, self.layout))[0]
 
     def bias(self) -> Tensor | None:
-        """(S, 1, 1, L) what is added to attention's logits: minus infinity at padding."""
+        """Return an additive bias of attention logits (S, 1, 1, L): minus infinity at padding."""
         if self.is_real is None:
             return None
         zeros = torch.zeros(self.is_real.shape, dtype=self.data.dtype, device=self.data.device)
@@ -52,6 +52,6 @@ class Padded:
 
 
 def _filled(layout: Layout) -> Layout:
-    """The layout without sequences of length 0; one of length 0 if there are no others."""
+    """Return the layout without sequences of length 0."""
     held = np.flatnonzero(layout.lengths)
     return Layout(layout.lengths[held], layout.parent[held]) if len(held) else Layout(np.zeros(0, np.int64), np.zeros(0, np.int64))

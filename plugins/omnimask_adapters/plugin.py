@@ -8,6 +8,6 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Encoders that wrap models of transformers and of timm."""
+    """Register encoders that wrap models of transformers and of timm."""
     registry.add_encoder("transformers", "omnimask_adapters.transformers_encoder:TransformersEncoder", extra="transformers")
     registry.add_encoder("timm", "omnimask_adapters.timm_encoder:TimmEncoder", extra="timm")

@@ -19,23 +19,23 @@ from omnimask.modules import ModalitySlots, check_placement, make_modality_embed
 from omnimask_adapters.padded import Padded
 
 _REPLACED = {"num_classes": 0, "global_pool": "", "class_token": False, "reg_tokens": 0, "pos_embed": "none", "pretrained": False}
-"""What an encoder has no use for: heads, and what stands between patches and blocks."""
+"""Settings that remove unused parts: heads, and everything between patches and blocks."""
 _SMOKE = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 
 
 class TimmEncoder(nn.Module):
-    """The blocks and the last norm of one of timm's vision transformers, on tokens of any modality.
+    """The blocks and the last norm of a timm vision transformer, on tokens of any modality.
 
-    The model's own patch embedding, class token, registers and positions are left out: tokens are embedded as the recipe says, and
-    ``position`` says where they are. Weights begin as timm draws them; nothing is downloaded. Sequences are padded to the longest
-    one here, and padding is seen by nobody.
+    The model's own patch embedding, class token, registers and positions are removed: the recipe embeds tokens, and ``position``
+    encodes their positions. Weights are initialized by timm; nothing is downloaded. Sequences are padded to the longest one, and
+    padding is masked.
 
     Args:
-        model: a name that timm knows and that is a ``VisionTransformer``: vit_tiny_patch16_224, vit_base_patch14_dinov2, ...
-        options: other arguments of that class: embed_dim, depth, num_heads, mlp_ratio, qk_norm, init_values, drop_path_rate, ...
-        position: how slots know their place; it may only add to the embeddings.
-        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
-            ``hidden`` ones, which show no content, ``all`` or ``none``.
+        model: name of a timm model of class ``VisionTransformer``: vit_tiny_patch16_224, vit_base_patch14_dinov2, ...
+        options: other arguments of this class: embed_dim, depth, num_heads, mlp_ratio, qk_norm, init_values, drop_path_rate, ...
+        position: position component; only additions to the embeddings are supported.
+        modality_embedding: slots that receive a learned vector of their modality in recipes with several modalities: ``hidden``
+            ones, which show no content, ``all`` or ``none``.
     """
 
     num_summary = 0
@@ -60,12 +60,12 @@ class TimmEncoder(nn.Module):
         self._checkpoints = False
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Keep only each block's input for the backward pass, and compute the rest again there."""
+        """Keep only each block's input for the backward pass, and recompute its activations there."""
         self._checkpoints = enabled
 
     @staticmethod
     def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A model of the same kind, narrow and shallow."""
+        """Return a narrow and shallow model of the same kind."""
         given = options["options"] or {}
         return {"options": {**given, **{name: min(size, given.get(name, size)) for name, size in _SMOKE.items()}}}
 
@@ -91,10 +91,10 @@ class TimmEncoder(nn.Module):
 
 
 def _vision_transformer(name: str, options: Mapping[str, Any]) -> Any:
-    """The model by its name.
+    """Return the model by its name.
 
     Raises:
-        ValueError: timm has none of this name, it is no plain vision transformer, or it does not take the options.
+        ValueError: timm has no model of this name, it isn't a plain vision transformer, or it does not take the options.
     """
     if not timm.is_model(name):
         raise ValueError(f"timm {timm.__version__} has no model {name!r}; its vision transformers begin with vit_")

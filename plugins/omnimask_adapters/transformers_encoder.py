@@ -29,21 +29,21 @@ _SMOKE = {
 
 
 class TransformersEncoder(nn.Module):
-    """Any encoder of transformers that takes ``inputs_embeds`` and reads in both directions, on tokens of any modality.
+    """Any bidirectional encoder of transformers that takes ``inputs_embeds``, on tokens of any modality.
 
-    Tokens are embedded as the recipe says; the model's own table of words is left out. Its positions are its own: it is told the
-    number of each token's place on the modality's grid (``position_ids``), so that tokens stay where they are when others are
-    dropped. A model that goes by the order of the tokens that it reads (by relative positions, as DeBERTa, or by convolutions)
-    is found out by a trial; with such a one, dropping tokens would move all that follow, and is an error. Windows of local
-    attention (ModernBERT) count tokens that are read. Sequences are padded to the longest one here, with an ``attention_mask``.
+    The recipe embeds tokens; the model's own word embedding is removed. The model keeps its own positions: ``position_ids``
+    contains the index of each token's place on the modality's grid, so tokens keep their places if others are dropped. Models that
+    depend on the order of their input (relative positions as in DeBERTa, convolutions) are detected by a trial. With them, dropping
+    tokens would shift all that follow and is an error. Windows of local attention (ModernBERT) count the tokens that are read.
+    Sequences are padded to the longest one, with an ``attention_mask``.
 
     Args:
         model_type: kind of model by transformers' name: bert, roberta, electra, modernbert, deberta-v2, ...; null with a folder.
-        options: of that kind's configuration: hidden_size, num_hidden_layers, ...; weights then begin as transformers draws them.
+        options: of this kind's configuration: hidden_size, num_hidden_layers, ...; weights are then initialized by transformers.
         folder: a local folder with ``config.json`` and ``model.safetensors``, whose weights are used; null with a kind.
-        trust_remote_code: run the Python files that the folder's configuration names; read them first.
-        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
-            ``hidden`` ones, which show no content, ``all`` or ``none``.
+        trust_remote_code: run the Python files named in the folder's configuration; read them first.
+        modality_embedding: slots that receive a learned vector of their modality in recipes with several modalities: ``hidden``
+            ones, which show no content, ``all`` or ``none``.
     """
 
     num_summary = 0
@@ -83,7 +83,7 @@ class TransformersEncoder(nn.Module):
 
     @staticmethod
     def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A model of the same kind, narrow and shallow; a folder stays as it is."""
+        """Return a narrow and shallow model of the same kind; a folder stays unchanged."""
         if options["model_type"] is None:
             return {}
         given = dict(options["options"] or {})
@@ -93,15 +93,15 @@ class TransformersEncoder(nn.Module):
         return {"options": given}
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Keep only each block's input for the backward pass, and compute the rest again there.
+        """Keep only each block's input for the backward pass, and recompute its activations there.
 
         Raises:
-            ValueError: the model cannot.
+            ValueError: the model does not support it.
         """
         if not self.model.supports_gradient_checkpointing:
             raise ValueError(f"{type(self.model).__name__} cannot recompute its activations; set it to false")
         verb, arguments = ("enable", ({"use_reentrant": False},)) if enabled else ("disable", ())
-        names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the second is what it was called earlier
+        names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the second is the former name
         next(getattr(self.model, name) for name in names if hasattr(self.model, name))(*arguments)
 
     def forward(
@@ -125,7 +125,7 @@ class TransformersEncoder(nn.Module):
         return Encoded(Packed(padded.packed(out.last_hidden_state), stream.layout), stream, taps)
 
     def places(self, stream: Stream) -> Tensor:
-        """(T,) number of each slot's place on its modality's grid; 0 for slots without one."""
+        """Return (T,) index of each slot's place on its modality's grid; 0 for slots without a position."""
         places = torch.zeros_like(stream.source)
         for number, grid in zip(self.numbers, self.grids, strict=True):
             own = stream.positions[:, 0].long() if grid is None else grid_place(stream.positions[:, : len(grid)], grid)
@@ -139,7 +139,7 @@ class TransformersEncoder(nn.Module):
         return places
 
     def _check_in_place(self, places: Tensor, padded: Padded) -> None:
-        """Whether the i-th token of every sequence lies at place i; asked on CPU only, where that costs nothing."""
+        """Check on CPU, where it costs nothing, whether the i-th token of every sequence lies at place i."""
         if places.device.type != "cpu":
             return
         expected = torch.arange(places.shape[1]).expand_as(places)
@@ -152,6 +152,6 @@ class TransformersEncoder(nn.Module):
 
 
 def _table_size(config: Any) -> int | None:
-    """Positions that the model has, where it has a table of them that ends."""
+    """Return the number of the model's positions, or None if it has no table of limited size."""
     size = getattr(config, "max_position_embeddings", None)
     return size if isinstance(size, int) and size > 0 and getattr(config, "rope_parameters", None) is None else None

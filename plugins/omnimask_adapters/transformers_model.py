@@ -1,4 +1,4 @@
-"""Models of transformers, without what an encoder has no use for."""
+"""Models of transformers, without the parts that an encoder does not use."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from omnimask.pretrained import quiet, refuse_code
 
 
 def model_from_config(model_type: str, options: Mapping[str, Any]) -> Any:
-    """A model of a kind with options of its configuration, weights drawn from torch's generator.
+    """Return a model of a kind with configuration options; weights are drawn from torch's generator.
 
     Raises:
-        ValueError: transformers has no such kind, it has no such option, or the options do not fit each other.
+        ValueError: transformers does not know the kind or the option, or the options are inconsistent.
     """
     try:
         plain = AutoConfig.for_model(model_type)
@@ -34,21 +34,21 @@ def model_from_config(model_type: str, options: Mapping[str, Any]) -> Any:
 
 
 def model_from_folder(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The model that a folder holds, with its weights.
+    """Load a folder's model with its weights.
 
     Args:
         folder: of ``save_pretrained``.
-        trust_remote_code: whether Python files that the folder's configuration names are run.
+        trust_remote_code: whether to run Python files named in the folder's configuration.
 
     Raises:
-        ValueError: it holds no configuration, no safetensors, a model that is no encoder, or code that is not trusted.
+        ValueError: the configuration or the safetensors are missing, the model isn't an encoder, or its code is not trusted.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no config.json; give the folder that save_pretrained wrote")
     refuse_code(folder, "config.json", is_trusted=trust_remote_code)
     load: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     config = _made(lambda: AutoConfig.from_pretrained(folder, **load))
-    with quiet(logging, has_warnings=True):  # weights that the folder lacks are worth a warning
+    with quiet(logging, has_warnings=True):  # missing weights deserve a warning
         return _encoder(config, lambda: AutoModel.from_pretrained(folder, **load, use_safetensors=True, config=config))
 
 
@@ -72,7 +72,7 @@ def _encoder(config: Any, make: Callable[[], Any]) -> Any:
 
 
 def without_words(model: Any) -> Any:
-    """The model without its table of words and its pooling layer, which nothing here reads."""
+    """Remove the model's word embedding and pooling layer, which are unused here."""
     try:
         model.set_input_embeddings(nn.Identity())
     except NotImplementedError as error:
@@ -83,7 +83,7 @@ def without_words(model: Any) -> Any:
 
 
 def position_offset(model: nn.Module) -> int:
-    """What is added to a token's place: RoBERTa and its kin begin behind the number of their padding id."""
+    """Return the offset of position ids: RoBERTa and relatives start after the padding id."""
     for module in model.modules():
         if hasattr(module, "create_position_ids_from_inputs_embeds"):
             return int(module.padding_idx) + 1  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -91,7 +91,7 @@ def position_offset(model: nn.Module) -> int:
 
 
 def check_reads_both_ways(model: Any, width: int) -> None:
-    """Raises ``ValueError`` for a model that cannot be called with embeddings, or whose first token does not see the last."""
+    """Raise ``ValueError`` for a model without support for embeddings as input, or whose first token does not see the last."""
     tokens = _tokens(width)
     other = torch.cat([tokens[:, :2], tokens[:, 2:].roll(1, dims=2) * 1.5], dim=1)
     try:
@@ -105,11 +105,11 @@ def check_reads_both_ways(model: Any, width: int) -> None:
 
 
 def goes_by_position_ids(model: Any, width: int) -> bool:
-    """Whether ``position_ids``, and not the order in which tokens are given, say where they are.
+    """Return whether ``position_ids`` determine the tokens' positions, instead of their order.
 
-    That is tried, in double precision, where rounding hides nothing: tokens given in another order, with their positions, must have
-    the same features, and with other positions other ones. A model with relative positions (DeBERTa) may take ``position_ids`` and
-    yet go by the order.
+    This is tried in double precision, so that rounding hides nothing: features must be equal for reordered tokens with their
+    positions, and differ for other positions. A model with relative positions (DeBERTa) may accept ``position_ids`` and still
+    depend on the order.
     """
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return False
@@ -125,7 +125,8 @@ def goes_by_position_ids(model: Any, width: int) -> bool:
 
 
 _ROUNDING = 1e-9
-"""Order moved the features of 13 kinds of models, with random weights, by less than 5e-15 or more than 1e-7."""
+"""Threshold between no effect and an effect. In 13 kinds of models with random weights, order changed features by less than
+5e-15 or more than 1e-7."""
 
 
 def _distance(left: Tensor, right: Tensor) -> float:
@@ -133,7 +134,7 @@ def _distance(left: Tensor, right: Tensor) -> float:
 
 
 def _tokens(width: int) -> Tensor:
-    """(1, 3, D) that look like noise, the same every time; torch's generator is left alone."""
+    """Return (1, 3, D) deterministic noise-like tokens, without use of torch's generator."""
     return torch.sin(torch.arange(3.0 * width).square()).reshape(1, 3, width)
 
 

@@ -1,4 +1,4 @@
-"""Between arrays of pixels and Pillow's images; what every part of the plugin accepts as a raw image."""
+"""Conversion between pixel arrays and Pillow's images, and validation of raw images for the whole plugin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def checked(raw: Any) -> NDArray[np.uint8]:
-    """``raw`` as (H, W, C) with C 1 or 3, without a copy.
+    """Return ``raw`` as (H, W, C) with C 1 or 3, without a copy.
 
     Args:
         raw: (H, W) or (H, W, C) uint8 array, 0..255.
@@ -30,16 +30,16 @@ def checked(raw: Any) -> NDArray[np.uint8]:
 
 
 def to_pillow(raw: Any) -> Image.Image:
-    """A greyscale or RGB image of a raw array (see :func:`checked`)."""
+    """Convert a raw array (see :func:`checked`) to a greyscale or RGB image."""
     pixels = checked(raw)
     return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, C) uint8, writable, of a greyscale or RGB image."""
+    """Convert a greyscale or RGB image to a writable (H, W, C) uint8 array."""
     return checked(np.array(image))
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a square's side, or of the pair itself."""
+    """Return (height, width) from a square's side, or the pair itself."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])

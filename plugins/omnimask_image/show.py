@@ -1,4 +1,4 @@
-"""Pictures of what a network filled in."""
+"""Figures of reconstructed images."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from omnimask_image.pixels import checked
 _COLUMNS = ("original", "what the network saw", "filled in")
 _UNTRAINED = ("original", "what a network will see")
 _HATCH = np.array([[222, 214, 240], [178, 162, 214]], np.uint8)
-"""Colours of the stripes over what is hidden, which no grey picture has."""
+"""Colors of the stripes over hidden pixels, which do not occur in grey pictures."""
 _STRIPES = 36
-"""Stripes along the longer side of an image."""
+"""Number of stripes along the longer side of an image."""
 _DPI = 120
 _SIDE = 1.7
-"""Inches of the longer side of one image."""
+"""Longer side of one image, in inches."""
 _ROWS = 6
-"""Reconstructions below each other before the next ones go to the right."""
+"""Number of reconstructions per block; further ones go to the right."""
 _NARROWEST = 1.3
-"""Inches of a column, which its title needs."""
+"""Minimum width of a column for its title, in inches."""
 _GAP = 0.08
 _LINE = 0.2
-"""Inches of a gap between images, and of a line of text."""
+"""Height of a gap between images, and of a line of text, in inches."""
 
 
 class ImageGrid:
-    """A PNG with one row per reconstruction: the original, what the network saw, and the filled-in whole, where there is one.
+    """A PNG with one row per reconstruction: the original, the visible part, and the filled-in whole, if there is one.
 
-    What is hidden is striped in lilac.
+    Hidden pixels are striped in lilac.
 
-    More than six reconstructions are laid out in several blocks side by side. Small images are enlarged without smoothing.
-    Images may differ in size, and each keeps its shape.
+    More than six reconstructions are arranged in several blocks side by side. Small images are enlarged without smoothing. Images
+    may differ in size, and each keeps its aspect ratio.
     """
 
     suffix: ClassVar[str] = ".png"
@@ -49,7 +49,7 @@ class ImageGrid:
         pass
 
     def __call__(self, reconstructions: Sequence[Reconstruction], path: Path, *, title: str = "") -> Path:
-        """Draws (H, W) or (H, W, C) uint8 images, and returns the file's path, which ends in ``.png``.
+        """Draw (H, W) or (H, W, C) uint8 images, and return the file's path, which ends in ``.png``.
 
         Raises:
             ValueError: there is nothing to draw.
@@ -60,7 +60,7 @@ class ImageGrid:
 
 
 def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
-    """All lengths are inches: images keep their shape, texts their room."""
+    """Draw the figure. All lengths are in inches: images keep their aspect ratio, texts their room."""
     num_blocks = math.ceil(len(reconstructions) / _ROWS)
     num_rows = math.ceil(len(reconstructions) / num_blocks)
     sizes = [_size(reconstruction.original) for reconstruction in reconstructions]
@@ -95,19 +95,19 @@ def _figure(reconstructions: Sequence[Reconstruction], title: str) -> Figure:
 
 
 def _size(values: Any) -> tuple[float, float]:
-    """(height, width) in inches of an image whose longer side has the length of all."""
+    """Return (height, width) in inches of an image with the common length of the longer side."""
     height, width, _ = checked(values).shape
     return _SIDE * height / max(height, width), _SIDE * width / max(height, width)
 
 
 def _place(sizes: Sequence[tuple[float, float]], number: int, num_rows: int) -> float:
-    """Inches from the first row's upper edge to that of a reconstruction, below those before it in its block."""
+    """Return the distance in inches from the first row's upper edge to a reconstruction's, below those before it in its block."""
     first = number - number % num_rows
     return sum(height + _LINE for height, _ in sizes[first:number])
 
 
 def _images(reconstruction: Reconstruction) -> tuple[Any, Any, Any]:
-    """In the order of the columns; the last is None where no model filled anything in."""
+    """Return the images in the order of the columns; the last is None if no model filled anything in."""
     return reconstruction.original, reconstruction.visible, reconstruction.filled
 
 
@@ -122,7 +122,7 @@ def _draw(axes: Axes, values: Any, is_hidden: Any | None = None) -> None:
 
 
 def _hatched(pixels: Any, is_hidden: Any) -> Any:
-    """(H', W', 3) with stripes over what is hidden, (H, W); small images are enlarged, so that stripes fit into a patch."""
+    """Return (H', W', 3) with stripes over hidden pixels (H, W). Small images are enlarged so that stripes fit into a patch."""
     factor = math.ceil(2 * _SIDE * _DPI / max(pixels.shape[:2]))
     pixels, is_hidden = (np.repeat(np.repeat(values, factor, 0), factor, 1) for values in (pixels, is_hidden))
     period = max(2, round(max(pixels.shape[:2]) / _STRIPES))

@@ -1,4 +1,4 @@
-"""Targets that are computed from whole images. P store tokens, B images, H x W pixels, C channels, N targets."""
+"""Targets computed from whole images. P store tokens, B images, H x W pixels, C channels, N targets."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torch.nn import functional
 from omnimask.interfaces import Context, Module, Prediction, Run
 
 _EPSILON = 1e-5
-"""Added to the length of a cell's histogram, in the pixels' stored units, as in scikit-image."""
+"""Added to the norm of a cell's histogram, in the pixels' stored units, as in scikit-image."""
 
 
 class Hog(Module):
     """Histograms of oriented gradients [0] of the patch's cells, by mean squared error in float32 (MaskFeat [1]).
 
-    Every pixel votes, with the length of its gradient (central differences; none at the image's border), for one of ``bins`` equal
-    ranges of the gradient's unsigned direction. Votes are averaged over a cell, and the histogram of each cell and channel is
-    scaled to length 1. The gradients are those of the whole image, so a patch's answer depends on one pixel around it; answers are
+    Every pixel votes, with the magnitude of its gradient (central differences; none at the image's border), for one of ``bins``
+    equal ranges of the gradient's unsigned direction. Votes are averaged over a cell, and the histogram of each cell and channel is
+    normalized to length 1. Gradients are those of the whole image, so a patch's answer depends on one pixel around it. Answers are
     computed on the device, from all patches of the sample, in the order in which the tokenizer ``image.patch`` cuts them.
 
     A patch has (rows of cells) x (columns of cells) x channels x bins numbers. The function is scikit-image's ``hog`` of each
-    channel with one cell per block and ``block_norm="L2"``; MaskFeat's reference weighs votes by a Gaussian window too.
+    channel with one cell per block and ``block_norm="L2"``; MaskFeat's reference also weights votes by a Gaussian window.
 
     Args:
         cell: side of a cell in pixels; it divides the patch.
-        bins: directions told apart.
+        bins: number of directions.
 
     [0] Dalal, Triggs: Histograms of Oriented Gradients for Human Detection, 2005.
     [1] Wei et al.: Masked Feature Prediction for Self-Supervised Visual Pre-Training, 2021.
@@ -53,7 +53,7 @@ class Hog(Module):
         self.num_outputs = math.prod(side // cell for side in self.patch) * self.channels * bins
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, num_outputs); cells row after row, for each its channels, for each its bins."""
+        """Return (N, num_outputs): cells row by row, for each its channels, for each its bins."""
         packed = run.batch.store[self.name]
         (height, width), lengths = self.grid, packed.layout.lengths
         assert height is not None and width is not None
@@ -65,7 +65,7 @@ class Hog(Module):
         return of_patch[prediction.targets.of - run.batch.base[self.name]]
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, H, W, C) in stored units -> (B, H / cell, W / cell, C, bins), every histogram of length 1 (of 0 in a flat cell)."""
+        """Map (B, H, W, C) in stored units to (B, H / cell, W / cell, C, bins), histograms of length 1 (0 in a flat cell)."""
         pixels, cell = images.float(), self.cell
         down = functional.pad(pixels[:, 2:] - pixels[:, :-2], (0, 0, 0, 0, 1, 1))
         right = functional.pad(pixels[:, :, 2:] - pixels[:, :, :-2], (0, 0, 1, 1))
@@ -80,5 +80,5 @@ class Hog(Module):
         return (prediction.head(prediction.features).float() - answers).square().mean(1)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
-        """Histograms are no picture."""
+        """Return None: histograms cannot be rendered."""
         return None

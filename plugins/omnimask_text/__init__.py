@@ -1,1 +1,1 @@
-"""Text as tokens: subwords of any tokenizer that the library ``tokenizers`` runs, or bytes; and what goes with it."""
+"""The text modality: subwords of any tokenizer supported by the library ``tokenizers``, or bytes, and related components."""

@@ -1,4 +1,4 @@
-"""Other words in the place of annotated ones, before the tokenizer."""
+"""Replacement of annotated words before tokenization."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omnimask.interfaces import Context, Draw
 from omnimask_text.tokenize.raw import main_key
 
 Counterparts = Mapping[str, Sequence[str]]
-"""By language, what may stand for an entity; the language is empty where a dictionary names none."""
+"""Counterparts of an entity by language; the language is empty if a dictionary names none."""
 
 
 EMBEDDED = Path(__file__).parent / "counterparts.json"
@@ -23,7 +23,7 @@ EMBEDDED = Path(__file__).parent / "counterparts.json"
 
 @dataclass(frozen=True)
 class Swap:
-    """``text`` for the characters [start, stop)."""
+    """Replacement of the characters [start, stop) by ``text``."""
 
     start: int
     stop: int
@@ -31,21 +31,21 @@ class Swap:
 
 
 class EntitySwap:
-    """Puts counterparts in the place of annotated entities, and moves all annotations along (the code-switching of EntityCS [0]).
+    """Replacement of annotated entities by counterparts, with shifted annotations (the code-switching of EntityCS [0]).
 
-    For raw values that are mappings with annotations; others, and texts without the annotation, stay as they are. An annotated span
-    is swapped where its text is in the dictionary, with ``probability``, each by itself; its own span and all others keep
-    their values and their order. A span that begins or ends inside a swapped one reaches to that one's borders.
+    For raw values that are mappings with annotations; other values, and texts without the annotation, stay unchanged. An annotated
+    span is swapped independently with ``probability`` if its text is in the dictionary. All spans keep their values and order. A
+    span that begins or ends inside a swapped one is extended to that one's borders.
 
-    The tokenizer reads the new text as a whole, so that counterparts become the tokens that they are where they stand. Where that
-    is too long for a sequence, the rest is left out.
+    The tokenizer reads the new text as a whole, so counterparts are tokenized in context. A text that becomes too long for a
+    sequence is truncated.
 
     Args:
         dictionary: a JSON file, ``{"Vienna": ["Wien", "Vienne"]}``, or with languages, ``{"Vienna": {"de": "Wien"}}``; then one
-            language is drawn for a sample, from those that any of its entities has, and entities without a counterpart in it stay.
-            ``embedded`` is a small one that comes with omnimask, of the places and international organisations of the data set
-            ``chronicle`` in German, French and Spanish.
-        annotation: the spans that are swapped.
+            language is drawn per sample, from those of its entities, and entities without a counterpart in it stay. ``embedded`` is
+            a small one shipped with omnimask, with the places and international organisations of the data set ``chronicle`` in
+            German, French and Spanish.
+        annotation: the spans to swap.
         probability: of a swap.
 
     [0] Whitehouse et al.: EntityCS: Improving Zero-Shot Cross-lingual Transfer with Entity-Centric Code Switching, 2022.
@@ -69,10 +69,10 @@ class EntitySwap:
         self.annotation, self.probability = annotation, probability
 
     def __call__(self, raw: Any, draw: Draw) -> Any:
-        """The raw value with other entities.
+        """Return the raw value with swapped entities.
 
         Raises:
-            ValueError: the annotation has overlapping spans, or one that is no span of the text.
+            ValueError: the annotation has overlapping or invalid spans.
         """
         if not isinstance(raw, Mapping) or not raw.get(self.annotation):
             return raw
@@ -86,7 +86,7 @@ class EntitySwap:
         return {**raw, **{name: [one[name] for one in new] for name in (key, *others)}}
 
     def _swapped(self, raw: dict[str, Any], key: str, draw: Draw) -> dict[str, Any]:
-        """One text with its annotations."""
+        """Swap entities of one text with its annotations."""
         text = raw[key]
         found = [(start, stop, self.counterparts.get(text[start:stop], {})) for start, stop in _spans(raw, self.annotation, text)]
         languages = sorted({language for _, _, known in found for language in known})
@@ -105,10 +105,10 @@ class EntitySwap:
 
 
 def read_dictionary(path: Path) -> dict[str, Counterparts]:
-    """Counterparts by entity and language.
+    """Return counterparts by entity and language.
 
     Raises:
-        ValueError: the file cannot be read, or is no dictionary; the entity is named.
+        ValueError: the file cannot be read, or isn't a dictionary; the message names the entity.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -131,10 +131,10 @@ def _by_language(path: Path, entity: str, found: Any) -> dict[str, list[str]]:
 
 
 def _spans(raw: Mapping[str, Any], annotation: str, text: str) -> list[tuple[int, int]]:
-    """[start, stop) of an annotation's spans.
+    """Return [start, stop) of an annotation's spans.
 
     Raises:
-        ValueError: a span is none, or overlaps another.
+        ValueError: a span is invalid, or overlaps another.
     """
     spans = []
     for span in raw[annotation] or ():
@@ -157,7 +157,7 @@ def _replaced(text: str, swaps: Sequence[Swap]) -> str:
 
 
 def _moved(spans: Sequence[Any], swaps: Sequence[Swap]) -> list[list[Any]]:
-    """Spans in the new text."""
+    """Return spans in the new text."""
     return [[_start(span[0], swaps), _stop(span[1], swaps), *span[2:]] for span in spans]
 
 

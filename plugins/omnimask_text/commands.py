@@ -15,7 +15,7 @@ from omnimask.commands import say, write_pairs
 from omnimask.errors import UserError
 
 _SAMPLE = 60
-"""Characters of the corpus that are shown as tokens."""
+"""Number of characters of the corpus to show as tokens."""
 
 
 class Algorithm(StrEnum):
@@ -58,7 +58,7 @@ def train_tokenizer(
 
 
 def _check_out(out: Path) -> None:
-    """Raises before anything is trained, which may take a while."""
+    """Raise before training, which may take a while."""
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists; name another folder, or remove it first")
     if not out.absolute().parent.is_dir():
@@ -66,7 +66,7 @@ def _check_out(out: Path) -> None:
 
 
 def _write(out: Path, contents: Mapping[str, str]) -> None:
-    """The folder with its files; complete or absent."""
+    """Write the folder with its files; it is complete or absent."""
     try:
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
         try:
@@ -82,7 +82,7 @@ def _write(out: Path, contents: Mapping[str, str]) -> None:
 
 
 def _sample(chunks: Iterable[str]) -> str:
-    """The beginning of the first line that is long enough; of the longest one, if none is."""
+    """Return the beginning of the first line that is long enough, or of the longest one."""
     lines = (" ".join(line.split()) for chunk in chunks for line in chunk.splitlines())
     found = ""
     for line in lines:

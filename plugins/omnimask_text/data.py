@@ -10,15 +10,15 @@ from omnimask_text.tokenize.corpus import EXTENSIONS
 
 
 class TextFiles(DocumentFiles):
-    """Text files of a folder and its sub-folders, or one file; ``label`` is the name of the first sub-folder, where there is one.
+    """Text files of a folder and its sub-folders, or one file; ``label`` is the name of the first sub-folder, if there is one.
 
     Files ending in ``.gz`` are unpacked.
 
     Args:
-        path: a folder, or one file, whatever it ends in.
-        documents: what a document is: a ``file``, or the lines between blank ones (``blank_line``), or every ``line`` that is not
-            blank. Files that are divided must have lines: UTF-8, say, not UTF-16.
-        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
+        path: a folder, or one file with any ending.
+        documents: unit of a document: a ``file``, the lines between blank ones (``blank_line``), or every ``line`` that is not
+            blank. Files to divide must have lines: UTF-8, for example, not UTF-16.
+        follow_links: whether to follow links to folders outside of a folder. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = EXTENSIONS
@@ -26,12 +26,12 @@ class TextFiles(DocumentFiles):
 
 
 class TextZip(ZipArchive):
-    """The text files in a zip file, read in place; ``label`` is what its table of labels says, or the first folder's name.
+    """The text files in a zip file, read in place; ``label`` comes from its table of labels, or is the first folder's name.
 
     Args:
         path: the zip file.
         labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
-            ``labels.csv`` where the archive has it, else folders are the labels.
+            ``labels.csv`` if the archive has it, else folders are the labels.
     """
 
     extensions: ClassVar[tuple[str, ...]] = EXTENSIONS

@@ -1,4 +1,4 @@
-"""Text files as text."""
+"""Decoder of text files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""Marks at the beginning of a file that tell its encoding; UTF-32's begins with UTF-16's."""
+"""Byte order marks and their encodings; UTF-32's begins with UTF-16's."""
 
 
 class Utf8Decoder:
     """Bytes of a text file -> str.
 
-    A byte order mark is left out, and tells UTF-8, UTF-16 and UTF-32 whatever ``encoding`` says. Line ends become ``\\n``, and an
-    empty file is an empty text. Nothing is guessed or replaced: bytes that are no text in this encoding are an error.
+    A byte order mark is removed, and identifies UTF-8, UTF-16 and UTF-32 regardless of ``encoding``. Line ends become ``\\n``, and
+    an empty file is an empty text. Nothing is guessed or replaced: invalid bytes are an error.
 
     Args:
-        encoding: as Python names it; ``utf-8``, ``latin-1``, ``cp1252``, ``shift_jis``, ...
+        encoding: Python's name of it: ``utf-8``, ``latin-1``, ``cp1252``, ``shift_jis``, ...
     """
 
     def __init__(self, context: Context, *, encoding: Annotated[str, Field(min_length=1)] = "utf-8") -> None:
@@ -38,10 +38,10 @@ class Utf8Decoder:
             raise ValueError(f"encoding {encoding!r} is none that Python knows; try utf-8, latin-1, cp1252 or shift_jis") from error
 
     def __call__(self, data: bytes) -> str:
-        """The text.
+        """Return the text.
 
         Raises:
-            ValueError: bytes are no text in this encoding, or control characters say that the file is no text.
+            ValueError: bytes are invalid in this encoding, or control characters indicate a binary file.
         """
         mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", self.encoding))
         if encoding == "utf-8":

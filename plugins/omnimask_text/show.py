@@ -1,4 +1,4 @@
-"""Texts with the words that a network filled in."""
+"""Figures of texts with the network's predictions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ mark.wrong { background: var(--wrong); }
 
 
 _HEADS = ("original", "filled in by the network")
-"""Above the columns of texts."""
+"""Headings of the columns of texts."""
 
 
 class Lines:
-    """A page with the original text beside the filled-in one; one HTML file that needs no other.
+    """A page with the original text beside the filled-in one, as a self-contained HTML file.
 
-    In the original, what the network was asked for is yellow; pointing at it tells what the network read there. In the filled-in
-    text its answers are green where they are right, else red; pointing at them tells its first choices and their probabilities.
+    In the original, asked tokens are yellow; hovering shows the text read by the network there. In the filled-in text its answers
+    are green if correct, else red; hovering shows its first choices and their probabilities.
     """
 
     suffix: ClassVar[str] = ".html"
@@ -44,7 +44,7 @@ class Lines:
         del context
 
     def __call__(self, reconstructions: Sequence[Reconstruction], path: Path, *, title: str = "") -> Path:
-        """Writes texts, and returns the file's path, which ends in ``.html``.
+        """Write texts, and return the file's path, which ends in ``.html``.
 
         Raises:
             ValueError: there is nothing to draw.
@@ -70,7 +70,7 @@ def _page(reconstructions: Sequence[Reconstruction], title: str) -> Iterator[str
 
 
 def _legend(reconstructions: Sequence[Reconstruction]) -> Iterator[str]:
-    """What the marks mean, and how many answers are right."""
+    """Yield the meaning of the marks, and the number of correct answers."""
     yield "<mark>Asked for</mark>"
     answered = [blank for one in reconstructions for blank in one.blanks if blank.candidates and blank.truth is not None]
     if answered:
@@ -82,7 +82,7 @@ def _legend(reconstructions: Sequence[Reconstruction]) -> Iterator[str]:
 
 
 def _left(piece: str, blank: Blank | None) -> str:
-    """A piece of the original."""
+    """Return a piece of the original as HTML."""
     if blank is None:
         return escape(piece)
     if blank.seen is None:
@@ -91,7 +91,7 @@ def _left(piece: str, blank: Blank | None) -> str:
 
 
 def _right(piece: str, blank: Blank | None) -> str:
-    """What the network puts in a piece's place."""
+    """Return the network's answer for a piece as HTML."""
     if blank is None or not blank.candidates:
         return escape(piece) if blank is None else _marked(piece, "", "not answered")
     first = blank.candidates[0].shown
@@ -101,7 +101,7 @@ def _right(piece: str, blank: Blank | None) -> str:
 
 
 def _marked(piece: str, kind: str, about: str) -> str:
-    """A piece as HTML, marked but for the white space around it."""
+    """Return a piece as HTML, marked except for surrounding white space."""
     bare = piece.strip()
     before, _, after = piece.partition(bare) if bare else ("", "", piece)
     attributes = (f' class="{kind}"' if kind else "") + f' title="{escape(about)}"'

@@ -1,6 +1,6 @@
-"""What a target may offer beside its loss, and what is shown of an answer. N targets.
+"""Optional capabilities of targets, and records of their answers for display. N targets.
 
-Capabilities are asked for (``isinstance(target, Scores)``); a target that lacks one is trained all the same.
+Capabilities are tested with ``isinstance(target, Scores)``. A target without one still trains.
 """
 
 from __future__ import annotations
@@ -16,42 +16,46 @@ from torch import Tensor
 from omnimask.interfaces.batch import Prediction
 
 ACCURACY, TOP5, CROSS_ENTROPY = "accuracy", "top5", "cross_entropy"
-"""Names of scores that are shown wherever a target gives them: shares of right answers, first or among the first five, and the
-negative natural logarithm of the right answer's probability."""
+"""Names of scores shown for every target that returns them: top-1 and top-5 accuracy as shares, and the negative natural
+logarithm of the correct answer's probability."""
 
 
 @runtime_checkable
 class Scores(Protocol):
-    """What a target may offer: how good each answer is, in numbers that a person can read."""
+    """Optional capability of a target: human-readable quality of each answer."""
 
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
-        """(n,) by name, of the targets that a score applies to: all N, or some (cells of one kind, say). Their mean is shown and
-        logged. ``answers`` are the target's own."""
+        """Return values (n,) by score name, for the targets to which a score applies.
+
+        These are all N or a subset (cells of one kind, for example). The mean of each score is shown and
+        logged. ``answers`` come from this target's :meth:`Target.answers`.
+        """
         ...
 
 
 @runtime_checkable
 class OfSamples(Protocol):
-    """What a target may offer whose answers are labels of samples and not of tokens: which samples have one."""
+    """Optional capability of a target whose answers are labels of samples instead of tokens: reports the labelled samples."""
 
     def is_known(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-        """(B,) from a batch's labels (B, ...) by name; host data, so that divisors are known before any forward pass."""
+        """Return (B,) from a batch's labels (B, ...) by name. Host data, so divisors are known before any forward pass."""
         ...
 
 
 @runtime_checkable
 class RanksIds(Protocol):
-    """What a target may offer whose answers are ids of the modality: the tokens' own, or literal ones after the vocabulary."""
+    """Optional capability of a target whose answers are ids of the modality: ids of tokens, or literal ids after the vocabulary."""
 
     def candidates(self, prediction: Prediction, count: int) -> tuple[Tensor, Tensor]:
-        """(N, count) ids, the most probable first, and their probabilities; fewer columns where there are fewer ids."""
+        """Return the most probable ids (N, count) in descending order, and their probabilities. Fewer columns if there are fewer
+        ids."""
         ...
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An id that the model would put in a place: ``shown`` its text (the id in words where ids stand for no text), and its
-    ``probability`` among all ids."""
+    """An id proposed by the model for a slot: its text ``shown`` (a description for ids without text) and its ``probability``
+    among all ids."""
 
     shown: str
     probability: float
@@ -59,12 +63,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Blank:
-    """A token of a sample that the model was asked for.
+    """A token of a sample to be predicted by the model.
 
-    ``at`` is its number in the sample's tokens. ``truth`` is its text, None where the input itself left it open. ``seen`` is the
-    text that the network read in its place: None where it read a mask or nothing, ``truth`` where the token stayed.
-    ``candidates`` are in order; ids that stand for no token are left out of them. Texts are pieces of the sample's text as
-    ``Reconstruction.pieces`` are, with the spaces that belong to them.
+    ``at`` is its index in the sample's tokens. ``truth`` is its text, None if the input itself left it open. ``seen`` is the text
+    shown to the network instead: None for a mask or nothing, ``truth`` if the token stayed. ``candidates`` are in order and exclude
+    ids that stand for no token. Texts are pieces of the sample's text, including their spaces, like ``Reconstruction.pieces``.
     """
 
     at: int

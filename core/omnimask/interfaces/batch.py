@@ -1,10 +1,10 @@
-"""What networks read and what they give: streams, views, packed batches, features, predictions.
+"""Inputs and outputs of networks: streams, views, packed batches, features, predictions.
 
 P store tokens of a batch (all samples and modalities); T slots and S sequences of a stream; N targets; B samples; D width; A
 position axes.
 
-*Store coordinates*: a batch holds its clean tokens once, modality after modality, and every token has one index in ``[0, P)``.
-Streams point into the store and features scatter back to it, so embedding, teacher targets and latent inputs are all gathers.
+*Store coordinates*: a batch holds its clean tokens once, modality after modality. Every token has one index in ``[0, P)``. Streams
+index the store, and features scatter back to it, so embedding, teacher targets and latent inputs are all gathers.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from omnimask.interfaces.tokens import Array
 AttentionKind: TypeAlias = Literal["full", "causal", "ranked"]
 
 _HOST = {"host": True}
-"""Metadata of fields that stay NumPy arrays on the host, whatever device a batch lies on."""
+"""Metadata of fields kept as NumPy arrays on the host, whatever the batch's device."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Which slot answers for what.
+    """Table of (slot, answer) rows.
 
-    ``at`` (N, arity) slots of this stream (arity 0: (N, 1) sequences); ``of`` (N,) store index of the answer or -1; ``literal``
-    (N,) id of an answer that is no token of the store (a sentinel, an end), or -1; ``weight`` (N,) float32; ``index`` (N,) which
-    answer, where one slot has several (n-grams, codebooks); it is negative where the answer is for a whole unit of tokens, and then
-    ``literal`` is an id of the units' own. ``spans``: rows ``[start, stop)`` of each modality; rows are sorted by modality when a
-    batch is packed, so that a predictor of one modality takes a slice. Rows for whole units lie behind all others, and their spans
-    are named ``<modality>.unit``.
+    ``at`` (N, arity) slots of this stream (arity 0: (N, 1) sequences). ``of`` (N,) store index of the answer, or -1. ``literal``
+    (N,) id of an answer outside the store (a sentinel, an end token), or -1. ``weight`` (N,) float32. ``index`` (N,) number of the
+    answer if a slot has several (n-grams, codebooks). A negative ``index`` marks the answer for a whole unit of tokens; ``literal``
+    is then an id in the units' own vocabulary.
+
+    ``spans``: rows ``[start, stop)`` of each modality. Packing sorts the rows by modality, so that a predictor of one modality
+    takes a slice. Rows for whole units come last, with spans named ``<modality>.unit``.
     """
 
     at: Array
@@ -52,11 +53,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class Layout:
-    """How S sequences lie end to end in a packed array. Always host data: shapes and loops never wait for a device.
+    """Boundaries of S concatenated sequences in a packed array.
 
-    ``lengths`` (S,) int64, 0 is legal; ``parent`` (S,) query -> context sequence, context -> sample. ``attention`` is the
-    visibility inside a sequence, decided on the host: ``full`` (rank 0 everywhere), ``causal`` (rank counts up), ``ranked``.
-    ``modality`` (S,) index of the one modality of a sequence's slots, -1 where it has several; None where nobody asks.
+    Always host data: shapes and loops never synchronize with the device.
+
+    ``lengths`` (S,) int64, may be 0. ``parent`` (S,) maps query to context sequences, and context sequences to samples.
+    ``attention`` is the visibility within a sequence, decided on the host: ``full`` (rank 0 everywhere), ``causal`` (rank counts
+    up) or ``ranked``. ``modality`` (S,) index of the modality of a sequence's slots, -1 if it has several; None if not needed.
     """
 
     lengths: NDArray[np.int64]
@@ -66,7 +69,7 @@ class Layout:
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
-        """(S + 1,) first slot of each sequence, and the total."""
+        """First slot of each sequence, followed by the total; (S + 1,)."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths, dtype=np.int64)])
 
     @property
@@ -80,7 +83,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Packed:
-    """``data`` (T, ...) of sequences that lie end to end as ``layout`` says."""
+    """Concatenated sequences without padding: ``data`` (T, ...) with its ``layout``."""
 
     data: Tensor
     layout: Layout
@@ -88,10 +91,10 @@ class Packed:
 
 @dataclass(frozen=True)
 class Reads:
-    """Which slots of a stream show tokens or special ids of one modality; host-known, so that embedding never synchronises.
+    """Slots of a stream that show tokens or special ids of one modality. Known on the host, so embedding never synchronizes.
 
-    ``slots`` (n,) that show store content, and its row ``index`` (n,) in the modality's store; ``literal_slots`` (k,) that show
-    ``literals`` (k,). ``slots`` is None when all slots, in order, show content of the only modality.
+    ``slots`` (n,) show store content, rows ``index`` (n,) of the modality's store. ``literal_slots`` (k,) show ``literals`` (k,).
+    ``slots`` is None if all slots, in order, show content of the only modality.
     """
 
     index: Array
@@ -102,10 +105,10 @@ class Reads:
 
 @dataclass(frozen=True)
 class Asked:
-    """The slots of a stream that its targets ask, each once: what the last layer of a network must compute.
+    """Distinct slots of a stream to which its targets refer. The last layer of a network may compute these only.
 
-    ``slots`` (R,) ascending; ``row`` (T,) their number for those slots, -1 for the others; ``layout`` of the R slots, sequence by
-    sequence of the stream.
+    ``slots`` (R,) ascending. ``row`` (T,) index into ``slots`` for asked slots, -1 for all others. ``layout`` of the R slots, in
+    the order of the stream's sequences.
     """
 
     slots: Array
@@ -115,10 +118,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A field of ordered pairs of tokens, as the slots of a stream address it.
+    """A field of ordered pairs of tokens, addressed by the slots of a stream.
 
-    ``values`` (sum of L^2, ...) of all samples, row by row of each; ``row`` (T,) where the pairs of a slot's token begin, -1 for
-    slots that stand for no token with such a field; ``column`` (T,) place of a slot's token in its sample.
+    ``values`` (sum of L^2, ...) of all samples, row by row. ``row`` (T,) offset of the pairs of a slot's token, -1 for slots
+    without a token with such a field. ``column`` (T,) index of a slot's token in its sample.
     """
 
     values: Array
@@ -126,11 +129,13 @@ class Pairs:
     column: Array
 
     def __call__(self, queries: Tensor, keys: Tensor, absent: float = 0) -> Tensor:
-        """(n, L_q, L_k, ...) values of pairs of slots (n, L_q), (n, L_k) of one sequence each; ``absent`` where there is none."""
+        """Return (n, L_q, L_k, ...) values for slots (n, L_q) and (n, L_k), each row within one sequence; ``absent`` if a pair
+        has no value."""
         first, second = self.row[queries], self.row[keys]
         is_pair = (first >= 0)[:, :, None] & (second >= 0)[:, None, :]
         if not len(self.values):
             return self.values.new_full((*is_pair.shape, *self.values.shape[1:]), absent)
+        # Flat index of the pair (i, j): start of row i plus column of j. Absent slots are clamped here and replaced below.
         index = first.clamp(min=0)[:, :, None] + self.column[keys][:, None, :]
         values = self.values[index.clamp(max=len(self.values) - 1)]
         is_pair = is_pair.reshape(*is_pair.shape, *(1,) * (values.ndim - is_pair.ndim))
@@ -142,19 +147,19 @@ CONTENT, NOTHING = -1, -2
 
 @dataclass(frozen=True)
 class Stream:
-    """What a network reads: T slots, each pointing to a store token or holding an inserted id.
+    """Input of a network: T slots, each pointing to a store token or holding an inserted id.
 
-    Slot i sees slot j iff they lie in one sequence and ``rank[j] < rank[i] or (rank[j] == rank[i] and block[j] == block[i])``:
-    rank 0 everywhere is bidirectional, counting up is causal, 0..0,1,2.. is a prefix, a block of one's own is a query only.
+    Slot i sees slot j iff they lie in one sequence and ``rank[j] < rank[i] or (rank[j] == rank[i] and block[j] == block[i])``. Rank
+    0 everywhere is bidirectional; counting up is causal; 0..0,1,2.. is a prefix; a slot in a block of its own is only a query.
 
-    ``source`` (T,) store index this slot stands for, -1: inserted. ``literal`` (T,) id shown instead of the source's content,
-    -1 (``CONTENT``): content is shown, -2 (``NOTHING``): only the position is. ``modality`` (T,) index into the recipe's
-    modalities. ``positions`` (T, A), ``has_position`` (T,). ``noise`` (T,) float64 uniform, keyed: every discrete choice on the
-    device uses it; None if no component asks. ``kind``, ``level`` (S,) per sequence: branch of a mixture, rate drawn.
+    ``source`` (T,) store index of the slot's token, -1 for inserted slots. ``literal`` (T,) id shown instead of the source's
+    content: -1 (``CONTENT``) shows the content, -2 (``NOTHING``) only the position. ``modality`` (T,) index into the recipe's
+    modalities. ``positions`` (T, A), ``has_position`` (T,). ``noise`` (T,) float64 uniform, keyed, the source of all discrete
+    choices on the device; None if no component needs it. ``kind``, ``level`` (S,) per sequence: branch of a mixture, ratio drawn.
 
-    Filled in when a batch is packed: ``reads`` by modality; ``asked`` of targets at single slots; ``fields`` by modality and name,
-    those that the view shows instead of the store's, in the form of ``MaskedBatch.fields``; ``pairs`` by name, all fields of pairs,
-    addressed by slots.
+    Set when a batch is packed: ``reads`` by modality; ``asked`` for targets at single slots; ``fields`` by modality and name, shown
+    by the view instead of the store's, in the form of ``MaskedBatch.fields``; ``pairs`` by name, all pair fields, addressed by
+    slots.
     """
 
     source: Array
@@ -177,12 +182,14 @@ class Stream:
 
 @dataclass(frozen=True)
 class View:
-    """``context`` is read by a pass's encoder, ``query`` by a predictor's decoder (its parents are context sequences).
+    """One corrupted version of a sample.
 
-    ``fields`` are those, of tokens or of pairs of tokens, that this view shows instead of the store's: a corruptor gives them under
-    their names, (L, ...) or (L, L, ...) for the sample's L tokens of the modality, and under ``modality.name`` where several
-    modalities have a field of that name; in a batch they have the form of ``MaskedBatch.fields``. ``hidden`` says by modality how
-    many tokens its masker hid, and of how many that could be; always host data.
+    A pass's encoder reads ``context``, a predictor's decoder reads ``query`` (its parents are context sequences).
+
+    ``fields`` of tokens or of pairs override the store's. A corruptor returns them by name, (L, ...) or (L, L, ...) for the
+    sample's L tokens of the modality, or as ``modality.name`` if several modalities have a field of this name. In a batch they have
+    the form of ``MaskedBatch.fields``. ``hidden`` contains, by modality, the number of tokens hidden by its masker and the number
+    of maskable tokens; always host data.
     """
 
     context: Stream
@@ -193,13 +200,14 @@ class View:
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """The clean tokens of B samples, once, and the views that point into them.
+    """The clean tokens of B samples, stored once, and the views into it.
 
-    ``store`` content of each modality (P_m, ...), one sequence per sample (length 0 where absent); ``base`` store index of each
-    modality's first token; ``fields[modality][name]`` (P_m, ...) or (sum L^2, ...); ``views`` by name; ``keys`` name the samples.
+    ``store`` content of each modality (P_m, ...), one sequence per sample (length 0 if absent). ``base`` store index of each
+    modality's first token. ``fields[modality][name]`` (P_m, ...) or (sum L^2, ...). ``views`` by name. ``keys`` identify the
+    samples.
 
-    ``labels`` (B, ...) by name and ``group`` (B,) are always host data: which samples have a label, and which belong together, is
-    known before any forward pass. Samples with one group number are never split over micro-batches or ranks.
+    ``labels`` (B, ...) by name and ``group`` (B,) are always host data: labelled samples and groups are known before any forward
+    pass. Samples of one group are never split over micro-batches or ranks.
     """
 
     store: Mapping[str, Packed]
@@ -216,13 +224,14 @@ class MaskedBatch:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens before masking, of all modalities."""
+        """Number of tokens of all modalities, before masking."""
         return sum(packed.layout.num_slots for packed in self.store.values())
 
 
 @dataclass(frozen=True)
 class LossTerm:
-    """``total`` () weighted sum over this micro-batch; ``exact`` False for a batch statistic, which a split changes."""
+    """``total`` () weighted sum over this micro-batch. ``exact`` is False for a batch statistic, which changes if the batch is
+    split."""
 
     name: str
     total: Tensor
@@ -231,10 +240,13 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder gives: ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) of the taps asked for,
-    1 is the output of the first block; ``summary`` (S, R, D) of class or register tokens.
+    """Output of an encoder.
 
-    With ``only_asked``, ``features`` are those of the stream's asked slots alone; see :meth:`at_slots`."""
+    ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) by tap, where 1 is the output of the first block;
+    ``summary`` (S, R, D) of class or register tokens.
+
+    If ``only_asked``, ``features`` holds the stream's asked slots alone; see :meth:`at_slots`.
+    """
 
     features: Packed
     stream: Stream
@@ -243,18 +255,18 @@ class Encoded:
     only_asked: bool = False
 
     def at(self, layer: int | None) -> Tensor:
-        """(T, D) of a tapped layer, or the last layer's for None."""
+        """Return (T, D) features of a tapped layer, or of the last layer for None."""
         return self.features.data if layer is None else self.layers[layer]
 
     def at_slots(self, slots: Tensor, layer: int | None = None) -> Tensor:
-        """(N, D) at slots (N,) of the stream, which targets ask."""
+        """Return (N, D) features at asked slots (N,) of the stream."""
         if layer is not None or not self.only_asked:
             return self.at(layer)[slots]
         assert self.stream.asked is not None
         return self.features.data[self.stream.asked.row[slots]]
 
     def in_store(self, num_tokens: int, layer: int | None = None) -> Tensor:
-        """(P, D) in store coordinates, zeros where the stream has no slot."""
+        """Return (P, D) features in store coordinates, zeros for tokens without a slot in the stream."""
         features = self.at(layer)
         held = (self.stream.source >= 0).nonzero().squeeze(1)
         return features.new_zeros(num_tokens, features.shape[1]).index_copy(0, self.stream.source[held], features[held])
@@ -262,8 +274,8 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Prediction:
-    """``features`` (N, D') at the targets only; ``head`` maps them to logits or values and may be applied in chunks. ``stream``
-    holds the targets, ``context`` is what the encoder read (the same stream for a head in place)."""
+    """Output of a predictor: ``features`` (N, D') at the targets only. ``head`` maps them to logits or values and may be applied
+    in chunks. ``stream`` holds the targets; ``context`` is the encoder's input (the same stream for an in-place head)."""
 
     features: Tensor
     head: Callable[[Tensor], Tensor]
@@ -275,7 +287,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Result:
-    """What one pass gave: its encoder's features and its predictions by term name."""
+    """Output of one pass: its encoder's features and its predictions by term name."""
 
     encoded: Encoded
     predictions: Mapping[str, Prediction]
@@ -283,23 +295,23 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """What a component on the device may read: the batch and the results of earlier passes (and of the current one)."""
+    """Data available to device components: the batch, and the results of earlier passes and of the current one."""
 
     batch: MaskedBatch
     results: Mapping[str, Result]
 
 
 PairBias: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""What is added to attention's logits: slots that ask (n, L_q) and slots that are seen (n, L_k) -> (n, H, L_q, L_k), or (1, ...)
-where that is the same for all n."""
+"""Additive bias of attention logits: query slots (n, L_q) and key slots (n, L_k) -> (n, H, L_q, L_k), or (1, ...) if equal for
+all n."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What a position component gives a stream; every part may be None.
+    """Output of a position component for a stream. Every part may be None.
 
-    ``added`` (T, D) to the embeddings; ``rotation`` (cos, sin) each (T, head_width), for queries and keys; ``bias`` for the logits
-    of pairs of the stream's slots.
+    ``added`` (T, D) to the embeddings; ``rotation`` (cos, sin), each (T, head_width), of queries and keys; ``bias`` of the logits
+    for pairs of the stream's slots.
     """
 
     added: Tensor | None = None
@@ -307,7 +319,7 @@ class Placement:
     bias: PairBias | None = None
 
     def unbiased(self, reader: str) -> Placement:
-        """Itself, for a reader that has no use for a bias. Raises ``ValueError`` where there is one."""
+        """Return itself, for a reader that cannot apply a bias. Raise ``ValueError`` if there is one."""
         if self.bias is not None:
             raise ValueError(f"{reader} cannot bias its attention; choose another position than one that only biases (alibi)")
         return self

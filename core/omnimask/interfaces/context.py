@@ -1,4 +1,4 @@
-"""The argument that every component is built with."""
+"""The argument passed to the constructor of every component."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """The one positional constructor argument of every component; new fields never break a plugin.
+    """The one positional constructor argument of every component. New fields never break a plugin.
 
-    ``specs`` of all modalities in the recipe's order; ``modalities`` this component serves; ``labels`` declared by the recipe;
-    ``corpora`` of the training samples by modality, for maskers and transforms;
-    ``width`` of the encoder whose features are read (0 on the host), ``depth`` how many layers and ``summary`` how many summary
-    vectors it has;
-    ``embeddings`` by modality, for heads tied to them; ``passes`` widths of the earlier passes; ``layer`` the tap that is read,
-    None for the last layer; ``label`` the name of a predictor's loss terms; ``num_heads`` of the attention that a position
-    component serves and ``head_width`` the width of one head (0 elsewhere).
+    Attributes:
+        specs: of all modalities, in the recipe's order.
+        modalities: served by this component.
+        labels: declared by the recipe.
+        corpora: of the training samples by modality, for maskers and transforms.
+        width: of the encoder whose features are read; 0 on the host.
+        depth: number of layers of this encoder.
+        summary: number of summary vectors of this encoder.
+        embeddings: by modality, for tied heads.
+        passes: widths of the earlier passes.
+        layer: the tap to read; None for the last layer.
+        label: name of a predictor's loss terms.
+        num_heads: of the attention served by a position component; 0 elsewhere.
+        head_width: width of one attention head; 0 elsewhere.
     """
 
     specs: Mapping[str, TokenSpec] = field(default_factory=dict[str, TokenSpec])

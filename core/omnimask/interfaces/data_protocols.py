@@ -12,51 +12,53 @@ from omnimask.interfaces.tokens import Masking, Sample, Tokens, TokenSpec
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Host. Samples by index; picklable to workers. A raw value that is ``bytes`` goes through the modality's decoder."""
+    """Host. Map-style access to samples; picklable to workers. A raw value of type ``bytes`` passes through the modality's
+    decoder."""
 
     def __len__(self) -> int: ...
     def key(self, index: int) -> str:
-        """Names the sample for draws, splits and messages; unique, and stable when files are added elsewhere."""
+        """Return the sample's key for draws, splits and messages. Unique, and unchanged when other files are added."""
         ...
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        """Raw values by field name. Raises ``OSError`` or ``ValueError`` for a bad sample, which is then skipped and counted."""
+        """Return raw values by field name. Raise ``OSError`` or ``ValueError`` for a bad sample, which is then skipped and
+        counted."""
         ...
 
     def fingerprint(self) -> str:
-        """Digest of the keys and contents, wherever the data lie, so that a resume on other data is refused."""
+        """Return a digest of keys and contents, independent of the data's location. A resumed run on other data is refused."""
         ...
 
 
 class Corpus(Protocol):
-    """Host: the tokens of one modality in all training samples, for components that learn from them before training.
+    """Host. The tokens of one modality in all training samples, for components that collect statistics before training.
 
-    Iterating reads the samples, without augmentation and before any transform of groups, in an order that is a fair sample of them
-    from its beginning; what cannot be read is left out. What is learnt belongs into a cache, under a key with the fingerprint.
+    Samples are read without augmentation and before group transforms, in an order whose every prefix is a fair sample. Unreadable
+    samples are skipped. Cache the results under a key that includes the fingerprint.
     """
 
     def __iter__(self) -> Iterator[Tokens]: ...
     def raw(self) -> Iterator[Any]:
-        """The decoded raw values instead, for components that work on those."""
+        """Yield decoded raw values instead of tokens."""
         ...
 
     def fingerprint(self) -> str:
-        """Digest of what the tokens depend on."""
+        """Return a digest of everything that determines the tokens."""
         ...
 
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Host. Bytes of a file -> raw value. Raises ``ValueError`` for bytes it cannot read. See also :class:`ReadsShape`."""
+    """Host. Bytes of a file -> raw value. Raises ``ValueError`` for unsupported bytes. See also :class:`ReadsShape`."""
 
     def __call__(self, data: bytes) -> Any: ...
 
 
 @runtime_checkable
 class ReadsShape(Protocol):
-    """What a decoder may offer: ``shape`` of the array that the bytes decode to, from the file's header.
+    """Optional capability of a decoder: ``shape`` of the decoded array, read from the file's header.
 
-    Where the decoder reads shapes and the tokenizer is a :class:`CountsShape`, a data set's tokens are counted without decoding.
+    Together with a tokenizer that implements :class:`CountsShape`, tokens of a data set are counted without decoding.
     """
 
     def shape(self, data: bytes) -> tuple[int, ...]: ...
@@ -64,44 +66,45 @@ class ReadsShape(Protocol):
 
 @runtime_checkable
 class CountsShape(Protocol):
-    """What a tokenizer may offer: the number of tokens of any array of a shape; ``ValueError`` for a shape that it refuses."""
+    """Optional capability of a tokenizer: number of tokens for an array of a given shape. Raises ``ValueError`` for unsupported
+    shapes."""
 
     def count_of_shape(self, shape: tuple[int, ...]) -> int: ...
 
 
 @runtime_checkable
 class Augment(Protocol):
-    """Host, before the tokenizer: raw -> raw, all randomness from the draw."""
+    """Host, before the tokenizer. Random transform raw -> raw; all randomness comes from the draw."""
 
     def __call__(self, raw: Any, draw: Draw) -> Any: ...
 
 
 @runtime_checkable
 class Transform(Protocol):
-    """Host, before augmentation: what is done to the samples of a group together (``data.group``).
+    """Host, before augmentation. Joint transform of the samples of a group (``data.group``).
 
-    ``growth`` says how many times as many tokens its rows have as the samples that it is given, at most.
+    ``growth`` is the maximum ratio of output tokens to input tokens.
     """
 
     growth: float
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], draws: Sequence[Draw]) -> Sequence[Mapping[str, Any]]:
-        """Rows of a group -> the rows that become its samples, as many as it likes.
+        """Convert the rows of a group to the rows that become its samples, of any number.
 
-        A row has the decoded raw value of every modality that is there, by the modality's name, and the value of every label that
-        is there, by the label's. ``rows`` has one row for each sample that could be read, at least one and at most the group's
-        size, and ``draws`` theirs. What is given is never changed. ``ValueError`` where a group cannot be used: it then is bad.
+        A row maps the name of every present modality to its decoded raw value, and the name of every present label to its value.
+        ``rows`` has one row per readable sample, from one to the group's size, with their ``draws``. Inputs must not be modified.
+        Raise ``ValueError`` if a group is unusable; it is then counted as bad.
         """
         ...
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Host: what is a unit of this modality? Picklable to workers, holds no device weights.
+    """Host. Converts raw values to tokens and back. Picklable to workers; holds no device weights.
 
-    Class attributes: ``decoder`` names the component that reads bytes (None: values arrive decoded), ``embedded`` the data set
-    that a smoke run uses, or is a static method from the tokenizer's options to its name, ``renderer`` names the component that
-    draws reconstructions.
+    Class attributes: ``decoder`` names the component that reads bytes (None: values arrive decoded). ``embedded`` names the data
+    set of a smoke run, or is a static method from the tokenizer's options to this name. ``renderer`` names the component that draws
+    reconstructions.
     """
 
     decoder: ClassVar[str | None]
@@ -112,69 +115,72 @@ class Tokenizer(Protocol):
     def spec(self) -> TokenSpec: ...
     def __call__(self, raw: Any, draw: Draw) -> Tokens: ...
     def decode(self, tokens: Tokens) -> Any:
-        """The raw value that tokens stand for (an image, a text)."""
+        """Return the raw value of the tokens (an image, a text)."""
         ...
 
     def count(self, raw: Any) -> int | None:
-        """Number of tokens of a raw value, cheaply; ``raw`` is None when nothing was read yet. None: not known before reading."""
+        """Return the number of tokens of a raw value cheaply, or None if unknown before reading. ``raw`` is None before anything
+        is read."""
         ...
 
 
 @runtime_checkable
 class Splits(Protocol):
-    """What a tokenizer may offer: a raw value that is too long for one sample is cut into parts, and nothing of it is lost.
+    """Optional capability of a tokenizer: cuts a raw value that is too long for one sample into parts, without loss.
 
-    Where the tokenizer of a recipe's only modality splits, the samples of its data set are the parts.
+    If a recipe has one modality and its tokenizer splits, each part is a sample.
     """
 
     def split(self, raw: Any) -> Sequence[tuple[int, int, int]]:
-        """(start, stop, tokens) of the parts, in order, in units of the tokenizer's choice; empty if ``raw`` holds nothing."""
+        """Return (start, stop, tokens) of the parts in order, in units of the tokenizer's choice. Empty if ``raw`` is empty."""
         ...
 
     def part(self, raw: Any, start: int, stop: int) -> Any:
-        """The raw value of one part, which becomes ``tokens`` tokens."""
+        """Return the raw value of one part, which becomes ``tokens`` tokens."""
         ...
 
 
 @runtime_checkable
 class ReadsSpelled(Protocol):
-    """Optional capability of a tokenizer that reads all of a training text literally, special tokens' names included."""
+    """Optional capability of a tokenizer that reads all training text literally, including the names of special tokens."""
 
     def reading_spelled(self) -> Tokenizer:
-        """Return a copy for typed text, which reads the spelling of a special token (``[MASK]``) as that token."""
+        """Return a copy for typed text, which parses the spelling of a special token (``[MASK]``) as this token."""
         ...
 
 
 @runtime_checkable
 class Shortens(Protocol):
-    """What a tokenizer may offer: a raw value that became too long on the way (by augmentation, or by a transform) is cut down to
-    what fits one sample, so that of a value of several parts each keeps something. The rest is lost."""
+    """Optional capability of a tokenizer: truncates a raw value that augmentation or a transform made too long for one sample.
+
+    If a value has several parts, each keeps something. The rest is lost.
+    """
 
     def shorten(self, raw: Any) -> Any:
-        """The raw value, or as much of it as fits; ``ValueError`` where nothing does."""
+        """Return the raw value, or as much of it as fits. Raise ``ValueError`` if nothing fits."""
         ...
 
 
 @runtime_checkable
 class Masker(Protocol):
-    """Host: what is withheld from one modality, and what must be answered?"""
+    """Host. Selects the tokens of one modality to hide and the tokens to predict."""
 
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking: ...
 
 
 @runtime_checkable
 class JointMasker(Protocol):
-    """Host: a masker over all modalities of a sample at once (conditional masking, shared budgets)."""
+    """Host. Masks all modalities of a sample together (conditional masking, shared budgets)."""
 
     def __call__(self, sample: Sample) -> Mapping[str, Masking]: ...
 
 
 @runtime_checkable
 class Corruptor(Protocol):
-    """Host: what does the network read instead? Masking -> View; removes, inserts, reorders, substitutes.
+    """Host. Masking -> View: removes, inserts, reorders or substitutes tokens.
 
-    ``specials`` are the names it inserts, reserved by the builder for every modality it serves; the first ``num_answers`` of them
-    may also be answers. ``answers_in`` says where its targets lie: in the ``context`` or in the ``query`` stream.
+    ``specials`` are the names of inserted tokens, reserved by the builder for every modality it serves; the first ``num_answers``
+    of them may also be answers. ``answers_in`` is the stream of its targets: ``context`` or ``query``.
     """
 
     answers_in: ClassVar[Literal["context", "query"]]

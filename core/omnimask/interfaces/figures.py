@@ -1,4 +1,4 @@
-"""Reconstructions, and the renderers that draw them."""
+"""Reconstructions and their renderers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from omnimask.interfaces.tokens import Array
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One sample to look at: raw values of the original, of what the network could see, and of the filled-in whole
-    (None where no model filled anything in). ``note`` says what of ``filled`` is not the model's answer; a renderer shows it.
+    """Raw values of one sample for a figure: the original, the visible part, and the filled-in whole.
 
-    Where tokens are ids and their raw value is a text, ``pieces`` is what each token adds to the text (nothing for those that frame
-    it), so that joined they are ``original``. ``blanks`` are the tokens that a model was asked for, in order, where tokens are ids.
+    ``filled`` is None if no model filled anything in. ``note`` names parts of ``filled`` that the model did not
+    predict; a renderer shows it.
 
-    Where tokens are continuous and raw values are arrays, ``is_hidden`` is a boolean array of the shape of ``visible``: True for
-    numbers that the network does not see.
+    For tokens with ids and text as raw value, ``pieces`` holds each token's contribution to the text (empty for framing tokens), so
+    joined they equal ``original``. For tokens with ids, ``blanks`` are the tokens asked of a model, in order.
+
+    For continuous tokens and array values, ``is_hidden`` is a boolean array of the shape of ``visible``: True for values hidden
+    from the network.
     """
 
     key: str
@@ -35,7 +37,7 @@ class Reconstruction:
 
 @runtime_checkable
 class Renderer(Protocol):
-    """Draws reconstructions of one modality into a file (a picture, a page) and returns its path."""
+    """Figures of one modality's reconstructions: draws a file (a picture, a page) and returns its path."""
 
     suffix: ClassVar[str]
 

@@ -23,33 +23,33 @@ from omnimask.interfaces.batch import (
 
 @runtime_checkable
 class Embedding(Protocol):
-    """Device, ``nn.Module``. ``is_local`` False: it mixes tokens, so it must run as a pass on the clean view."""
+    """Device, ``nn.Module``. If ``is_local`` is False it mixes tokens and must run as a pass on the clean view."""
 
     is_local: bool
 
     def __call__(self, content: Tensor) -> Tensor:
-        """(n,) ids, (n, vocabulary) soft ids or (n, *width) content in storage type -> (n, D)."""
+        """Map (n,) ids, (n, vocabulary) soft ids or (n, *width) content in storage type to (n, D)."""
         ...
 
     def ids(self, literal: Tensor) -> Tensor:
-        """(n,) ids, specials included -> (n, D)."""
+        """Map (n,) ids, including specials, to (n, D)."""
         ...
 
 
 @runtime_checkable
 class Position(Protocol):
-    """Device, ``nn.Module``: where a slot is. Slots without ``has_position`` get nothing."""
+    """Device, ``nn.Module``. Encodes the positions of slots. Slots without ``has_position`` get nothing."""
 
     def __call__(self, stream: Stream) -> Placement: ...
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Device, ``nn.Module``: a view -> features. ``width`` D, ``depth`` its number of layers, ``num_summary`` R.
+    """Device, ``nn.Module``. Maps a view to features. ``width`` D, ``depth`` number of layers, ``num_summary`` R.
 
-    An encoder may take one more keyword, ``only_asked``: where that is True, it may give the last layer's features of the stream's
-    asked slots alone (:class:`Asked`), and then says so in :class:`Encoded`. It is asked to where all predictors of its pass read
-    nothing else.
+    An encoder may accept another keyword, ``only_asked``. If it is True, the encoder may compute the last layer for the stream's
+    asked slots alone (:class:`Asked`), and then sets the flag in :class:`Encoded`. The keyword is passed if all predictors of the
+    pass read nothing else.
     """
 
     width: int
@@ -63,37 +63,36 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Target(Protocol):
-    """Inside a predictor: what is the right answer, and which loss measures it? An ``nn.Module`` when it has weights.
+    """Correct answers and their loss, used inside a predictor. An ``nn.Module`` if it has weights.
 
-    A target whose ``content`` is not the prediction's alone says so in an attribute ``content_note``, for pictures. See also
-    :class:`Scores` and :class:`RanksIds`, which it may offer.
+    A target whose ``content`` includes more than the prediction describes this in an attribute ``content_note``, for figures.
+    Optional capabilities: :class:`Scores` and :class:`RanksIds`.
     """
 
     num_outputs: int
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, ...) what is right."""
+        """Return (N, ...) correct answers."""
         ...
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        """(N,) unweighted, unreduced."""
+        """Return (N,) losses, unweighted and unreduced."""
         ...
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
-        """(N, *width) content or (N,) ids that the prediction stands for, to look at; None if it is no content."""
+        """Return the predicted (N, *width) content or (N,) ids for display; None if the prediction cannot be shown as content."""
         ...
 
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Device, ``nn.Module``: decoder, head and target. ``reads`` says in which stream of a view it answers.
+    """Device, ``nn.Module``. Decoder, head and target. ``reads`` is the stream of a view in which it answers.
 
-    One with an attribute ``answers_sequences`` that is True answers for labels of whole sequences, whatever the corruptor asks.
+    Optional boolean attributes:
 
-    A predictor with an attribute ``needs_noise`` that is True draws on the device by ``Stream.noise`` of the stream that it reads.
-
-    A predictor with an attribute ``reads_asked`` that is True reads the encoder's last layer at the slots that its targets ask, by
-    :meth:`Encoded.at_slots`, and nothing else of it.
+    - ``answers_sequences``: it answers labels of whole sequences, independent of the corruptor's targets.
+    - ``needs_noise``: it draws on the device from ``Stream.noise`` of the stream it reads.
+    - ``reads_asked``: of the encoder's last layer it reads only the asked slots, through :meth:`Encoded.at_slots`.
     """
 
     reads: ClassVar[Literal["context", "query"]]
@@ -102,25 +101,25 @@ class Predictor(Protocol):
     def target(self, modality: str) -> Target: ...
 
     def select(self, view: View) -> Mapping[str, Targets]:
-        """The rows that it answers, by term; host-known."""
+        """Return the rows to answer, by term; known on the host."""
         ...
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
-        """Denominators by term, known before any forward."""
+        """Return denominators by term, known before any forward pass."""
         ...
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        """Predictions by term; reads no answers, so that generation and export use it too."""
+        """Return predictions by term. Reads no answers, so generation and export use it too."""
         ...
 
     def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]: ...
 
 
 class Module(nn.Module):
-    """Base of device components: an ``nn.Module`` whose class may declare ``smoke``, its shrunken options for a smoke run.
+    """Base class of device components: an ``nn.Module`` whose class may declare ``smoke``, its reduced options for a smoke run.
 
-    Any component class may: a mapping from options to small values (numbers become the smaller of the two), or a static method from
-    the recipe's options to those that change, where several options depend on each other.
+    Any component class may declare it: a mapping from options to small values (the smaller of two numbers applies), or a static
+    method from the recipe's options to the changed ones, if options depend on each other.
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {}

@@ -1,7 +1,7 @@
-"""Numbers that change over a run, as a share of it. Imports no torch.
+"""Numbers scheduled over a run, as a function of its completed share. Imports no torch.
 
-Three systems that need them: BIOptimus raises the rate of masking in a curriculum; masking-ratio decay (Yang et al., 2022) lowers
-it along a line or a cosine; data2vec 2.0's decay of the teacher grows until a quarter of the run.
+Three uses: BIOptimus raises the masking ratio in a curriculum; masking-ratio decay (Yang et al., 2022) lowers it linearly or along
+a cosine; the teacher decay of data2vec 2.0 grows during the first quarter of the run.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class ValueSchedule(BaseModel):
-    """``{schedule: linear, from: 0.15, to: 0.3, until: 0.5}``: a number that goes from one value to another, and stays there.
+    """``{schedule: linear, from: 0.15, to: 0.3, until: 0.5}``: a number moving from one value to another.
 
-    In Python the keys ``from`` and ``to`` are ``start`` and ``end``.
+    It stays constant afterwards. In Python the keys ``from`` and ``to`` are ``start`` and ``end``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -31,7 +31,7 @@ class ValueSchedule(BaseModel):
     until: Share = Field(1.0, description="share of the run at which `to` is reached")
 
     def at(self, progress: float) -> float:
-        """The value at a share of the run, in [0, 1]."""
+        """Return the value at a share of the run, in [0, 1]."""
         share = min(1.0, progress / self.until)
         if self.schedule == "constant":
             share = float(share >= 1.0)
@@ -52,9 +52,9 @@ def _form(value: object) -> str:
 
 
 Ratio: TypeAlias = Annotated[Annotated[Share, Tag("a number")] | Annotated[RatioSchedule, Tag("a schedule")], Discriminator(_form)]
-"""A share in (0, 1], or a schedule of one; what is wrong with a value is said of the form that it has."""
+"""A share in (0, 1], or a schedule of one. Validation errors refer to the form of the given value."""
 
 
 def value_at(value: float | ValueSchedule, draw: Draw) -> float:
-    """The number that an option stands for at a sample's place in the run."""
+    """Return an option's value at a sample's place in the run."""
     return value.at(draw.progress) if isinstance(value, ValueSchedule) else value

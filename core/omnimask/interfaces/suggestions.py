@@ -1,4 +1,4 @@
-"""Suggesters: recipes for the data that a user has."""
+"""Suggesters: recipes for a user's data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A recipe for a user's folder: ``num_files`` of it are read by ``modality``, ``summary`` says by name what was seen, and
-    ``recipe`` is YAML with comments that say why each number was chosen. ``needs`` is what a command that reads the recipe must
-    give beside it, ``data.path=FOLDER`` for a folder with a model and no data."""
+    """A recipe for a user's folder.
+
+    Attributes:
+        modality: reads the files.
+        num_files: number of files it reads.
+        summary: observations about the data, by name.
+        recipe: YAML with comments on each number.
+        needs: further argument of a command that reads the recipe: ``data.path=FOLDER`` for a folder with a model and no data.
+    """
 
     modality: str
     num_files: int
@@ -23,20 +29,23 @@ class Suggestion:
 
 @runtime_checkable
 class FindsData(Protocol):
-    """What a suggester may offer: the modality of the files at a path, and the ``data`` section that reads them, without its path;
-    None where it knows none of them. So a path alone (``data.path=FOLDER``) is enough for a recipe on embedded data."""
+    """Optional capability of a suggester: the modality of the files at a path, and the ``data`` section that reads them, without
+    its path. None for unknown files.
+
+    With it, a path alone (``data.path=FOLDER``) is enough for a recipe on embedded data.
+    """
 
     def data(self, path: Path) -> tuple[str, Mapping[str, Any]] | None: ...
 
 
 @runtime_checkable
 class Suggester(Protocol):
-    """Looks at a user's folder, or a single file, and writes a recipe for it; all its constructor's options have defaults."""
+    """Writer of a recipe for a user's folder or file. All constructor options have defaults."""
 
     def __call__(self, folder: Path) -> Suggestion | None:
-        """None if the folder, an absolute path, holds nothing of this modality.
+        """Return a suggestion, or None if the folder, an absolute path, holds nothing of this modality.
 
         Raises:
-            ValueError: it holds files of this modality, and none of those looked at can be read.
+            ValueError: it holds files of this modality, but none of the inspected ones can be read.
         """
         ...

@@ -1,4 +1,4 @@
-"""What a modality is, and one sample of it on the host: specifications, tokens, samples, maskings.
+"""A modality's specification, and one sample of it on the host: specifications, tokens, samples, maskings.
 
 L tokens of one sample and modality, n of all its modalities; A position axes.
 """
@@ -18,16 +18,16 @@ from omnimask.interfaces.draw import Draw
 Array: TypeAlias = Any
 """``numpy.ndarray`` on the host, ``torch.Tensor`` on the device."""
 SPECIAL = "special"
-"""The boolean field of tokens that are never hidden and never asked for."""
+"""The boolean field of tokens that are never hidden and never predicted."""
 
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """Declares a named array that travels with a sample, its tokens, or its pairs of tokens.
+    """Declaration of a named array that accompanies a sample, its tokens, or its pairs of tokens.
 
     ``arity`` is 0 for one value per sample (a label), 1 per token, 2 per ordered pair of tokens. ``classes`` is the number of
-    classes of an integer field, and ``names`` are theirs, where they have any. An absent value is NaN in a float field and -1 in an
-    integer field.
+    classes of an integer field, and ``names`` are their optional names. Missing values are NaN in float fields and -1 in integer
+    fields.
     """
 
     dtype: str
@@ -39,20 +39,20 @@ class FieldSpec:
 
 @dataclass(frozen=True)
 class TokenSpec:
-    """What the tokens of one modality are; the core knows a modality by nothing else.
+    """The core's entire knowledge of a modality's tokens.
 
     Args:
-        vocabulary: ids lie in ``[0, vocabulary)``; None when tokens have continuous content.
-        width: shape of one token's continuous content; None when tokens are ids.
+        vocabulary: ids lie in ``[0, vocabulary)``; None for continuous content.
+        width: shape of one token's continuous content; None for ids.
         axes: A, the number of position axes.
-        extent: the size of each position axis where it is bounded, None where it is not. Empty means all unbounded.
-        dtype: storage type of continuous content; it stays so (``uint8`` say) until the device.
+        extent: size of each position axis, None for unbounded axes. Empty means all unbounded.
+        dtype: storage type of continuous content (``uint8``, for example), kept until the device.
         mean, std: continuous content becomes ``(content - mean) / std``, in units of the stored content, broadcast over ``width``.
-        special_ids: ids that the tokenizer itself owns, by name (``mask``, ``end``), inside ``[0, vocabulary)``.
-        specials: names that corruptors insert and the tokenizer does not own, set by the builder; ``specials[i]`` has id
+        special_ids: the tokenizer's own special ids by name (``mask``, ``end``), inside ``[0, vocabulary)``.
+        specials: names inserted by corruptors and not owned by the tokenizer, set by the builder; ``specials[i]`` has id
             ``vocabulary + i`` (``i`` for continuous content).
         answers: how many of ``specials``, from the first, may be answers; a head over ids has ``vocabulary + answers`` outputs.
-        fields: arrays that come with the tokens.
+        fields: accompanying arrays of tokens.
     """
 
     vocabulary: int | None = None
@@ -74,7 +74,7 @@ class TokenSpec:
             raise ValueError(f"extent {self.extent} needs one size per position axis, and there are {self.axes}")
 
     def id(self, name: str) -> int:
-        """Id of a special token: the tokenizer's own, else one after the vocabulary.
+        """Return the id of a special token: the tokenizer's own, else one after the vocabulary.
 
         Raises:
             KeyError: no component of the recipe reserved ``name``.
@@ -87,12 +87,12 @@ class TokenSpec:
 
     @property
     def num_special_rows(self) -> int:
-        """How many learned rows an embedding needs beside the vocabulary."""
+        """Number of learned rows of an embedding besides the vocabulary."""
         return len(self.specials)
 
     @property
     def num_answers(self) -> int:
-        """Outputs of a head over ids: the vocabulary and the specials that may be answers."""
+        """Number of outputs of a head over ids: the vocabulary and the specials that may be answers."""
         if self.vocabulary is None:
             raise ValueError("tokens with continuous content have no ids to answer with")
         return self.vocabulary + self.answers
@@ -112,10 +112,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Sample:
-    """All modalities of one sample. An absent modality is absent here and has length 0 when packed.
+    """All modalities of one sample. A missing modality is omitted here and has length 0 when packed.
 
     Tokens have *sample coordinates*: modality after modality in the order of ``tokens``, from 0. ``modalities`` are the recipe's,
-    in order; ``Stream.modality`` counts in them.
+    in order; ``Stream.modality`` indexes them.
     """
 
     tokens: Mapping[str, Tokens]
@@ -135,13 +135,13 @@ class Sample:
 
     @cached_property
     def modality(self) -> NDArray[np.int64]:
-        """(n,) index of every token's modality."""
+        """Modality index of every token, (n,)."""
         parts = [np.full(len(tokens), self.modalities.index(name)) for name, tokens in self.tokens.items()]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     @cached_property
     def positions(self) -> NDArray[np.float32]:
-        """(n, A) of all tokens; modalities with fewer axes than the sample's largest number have zeros in the last ones."""
+        """Positions of all tokens, (n, A). Missing trailing axes are zero."""
         axes = max((tokens.positions.shape[1] for tokens in self.tokens.values()), default=1)
         out = np.zeros((len(self), axes), np.float32)
         for name, tokens in self.tokens.items():
@@ -153,23 +153,23 @@ class Sample:
         return sum(len(tokens) for tokens in self.tokens.values())
 
     def only(self, modality: str) -> Sample:
-        """The sample restricted to one modality (coordinates start anew, modality numbers stay)."""
+        """Return the sample restricted to one modality. Coordinates restart at 0; modality indices stay."""
         return Sample({modality: self.tokens[modality]}, self.draw, self.modalities, self.labels)
 
 
 @dataclass(frozen=True)
 class Masking:
-    """What is withheld from one modality and what must be answered; the two are independent.
+    """The tokens of one modality to hide and the tokens to predict. The two are independent.
 
-    ``is_visible`` (L,) appears untouched; ``is_target`` (L,) must be answered; ``unit`` (L,) id of the span, word or block that is
-    hidden as one, -1 for none (two adjacent spans stay two); ``weight`` (L,) loss weight, 1 if None; ``level`` the rate drawn.
+    ``is_visible`` (L,) tokens shown unchanged. ``is_target`` (L,) tokens to predict. ``unit`` (L,) id of the span, word or block
+    hidden as one, -1 for none (adjacent spans stay separate). ``weight`` (L,) loss weight, 1 if None. ``level`` the ratio drawn.
 
-    ``groups`` (U, L) bool: sets of targets that are answered together, each by itself. They may overlap, may be empty, and their
-    union is ``is_target``. None: all targets are one set. Corruptors that answer in the context ask for every target once, whatever
-    its sets.
+    ``groups`` (U, L) bool: sets of targets, each answered separately. They may overlap or be empty, and their union is
+    ``is_target``. None: all targets form one set. Corruptors that answer in the context ask for every target once, regardless of
+    groups.
 
-    ``kind`` is the number of the branch where a sample draws one of several maskings. ``entry`` (L,) is the id of a hidden token's
-    unit, where units have ids, and -1 elsewhere: a unit of one token has that token's, and others have ids after the vocabulary.
+    ``kind`` is the index of the branch if a sample draws one of several maskings. ``entry`` (L,) is the id of a hidden token's unit
+    if units have ids, else -1. A unit of one token has the token's id; others have ids after the vocabulary.
     """
 
     is_visible: Array

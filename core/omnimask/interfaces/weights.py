@@ -1,4 +1,4 @@
-"""Where a model's weights come from and where they go: initializers read the files of other programs, exporters write them."""
+"""Import and export of weights: initializers read other programs' files, exporters write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """A masked model, as initializers and exporters see it.
+    """A masked model as seen by initializers and exporters.
 
     Attributes:
         passes: modules by name, in order; each has ``embeddings`` by modality, an ``encoder`` and ``predictors`` by label.
@@ -31,7 +31,7 @@ class Model(Protocol):
         ...
 
     def predict(self, batch: MaskedBatch, *, only_asked: bool = False) -> Mapping[str, Result]:
-        """Return features and predictions by pass; no answer is read."""
+        """Return features and predictions by pass, without reading answers."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -43,34 +43,34 @@ class Model(Protocol):
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield trained tensors by name, shared ones once."""
+        """Yield trainable tensors by name, shared ones once."""
         ...
 
 
 @runtime_checkable
 class Initializer(Protocol):
-    """Gives a model that was just built the weights that it begins with, from a file of another program."""
+    """Initialization of a newly built model from another program's file."""
 
     def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
-        """Copies weights into ``model``.
+        """Copy weights into ``model``.
 
         Args:
-            model: just built from the recipe.
-            tokenizers: the recipe's, by modality. Where tokens are ids, a row of a table belongs to what its id means, and in the
-                file another tokenizer may have numbered the same things otherwise.
+            model: newly built from the recipe.
+            tokenizers: the recipe's, by modality. Match rows of id tables by meaning: the file's tokenizer may number the same
+                tokens differently.
 
         Raises:
-            ValueError: the file is not there or of a form that is not read, or names or shapes do not fit; it says which.
+            ValueError: the file is missing or in an unsupported format, or names or shapes differ; the message gives the reason.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What an exporter writes; new fields never break a plugin.
+    """Input of an exporter. New fields never break a plugin.
 
-    ``model`` on the CPU, in float32 and in evaluation mode; ``tokenizers`` and ``specs`` by modality; ``recipe`` the resolved one
-    as YAML; ``batch`` a few held-out samples with the masks of validation, to compare outputs on.
+    ``model`` on the CPU, in float32 and evaluation mode; ``tokenizers`` and ``specs`` by modality; ``recipe`` the resolved recipe
+    as YAML; ``batch`` a few held-out samples with validation masks, for comparing outputs.
     """
 
     model: Model
@@ -82,8 +82,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an exporter measured: ``outputs`` says what was compared, ``difference`` is the largest absolute one between the model
-    and what was read back, ``scale`` the largest absolute output of the model."""
+    """Result of an export: ``outputs`` describes the compared outputs, ``difference`` is the largest absolute difference between
+    the model and the exported copy, ``scale`` the largest absolute output of the model."""
 
     outputs: str
     difference: float
@@ -92,20 +92,20 @@ class Exported:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writes a trained model in the format of another program; all its constructor's options have defaults.
+    """Export of a trained model in another program's format. All constructor options have defaults.
 
-    ``format`` is what ``omnimask export --to`` calls it. ``tolerance``: at most how large the difference may be in units of the
-    scale; beyond it nothing is kept.
+    ``format`` is the name for ``omnimask export --to``. ``tolerance`` is the maximum difference in units of the scale; an export
+    beyond it is discarded.
     """
 
     format: ClassVar[str]
     tolerance: ClassVar[float]
 
     def __call__(self, trained: Trained, folder: Path) -> Exported:
-        """Writes into ``folder``, which is empty, reads it back as its users will, and compares the outputs of both.
+        """Write into the empty ``folder``, read it back as its users will, and compare the outputs of both.
 
         Raises:
-            ValueError: the format cannot say this model; it says why.
+            ValueError: the format cannot represent this model; the message gives the reason.
             OSError: a file cannot be written.
         """
         ...

@@ -1,9 +1,9 @@
-"""Attention over packed sequences, the only operation that looks at a layout.
+"""Attention over packed sequences, the only operation that reads a layout.
 
-T slots, S sequences, H heads, d width of a head. The reference path (dense SDPA where all lengths are equal, else buckets of equal
-lengths, else a loop over sequences) runs on every device and precision. On CUDA in half precision, ``varlen_attn`` serves full and
-causal layouts, windows too, and FlexAttention ranked ones and biases; both are compared with the reference path by tests marked
-``gpu``.
+T slots, S sequences, H heads, d width of a head. The reference path runs on every device and precision: dense SDPA for equal
+lengths, else buckets of equal lengths, else a loop over sequences. On CUDA in half precision, ``varlen_attn`` serves full and
+causal layouts, including windows, and FlexAttention serves ranked layouts and biases. Tests marked ``gpu`` compare both with the
+reference path.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Path = Literal["reference", "varlen", "flex"]
 
 
 def choose_path(plan: AttentionPlan, query: Tensor) -> Path:
-    """The fastest path that this device and precision have for the plan."""
+    """Return the fastest path for the plan on this device and precision."""
     if query.device.type != "cuda" or query.dtype not in (torch.float16, torch.bfloat16):
         return "reference"
     return "flex" if plan.kind == "ranked" or plan.bias is not None else "varlen"
 
 
 def prepare(plan: AttentionPlan, x_TD: Tensor) -> None:
-    """Make what a learned bias gives before the first block that reads ``x_TD`` runs.
+    """Compute a learned bias before the first block that reads ``x_TD``.
 
-    Made inside a block whose activations are recomputed, it would belong to that block's graph; the recomputation, which finds it
-    made, would save fewer tensors than the first run did.
+    Computed inside a block with activation checkpointing, it would belong to the graph of this block. The recomputation would find
+    it cached and save fewer tensors than the first run.
     """
     device = x_TD.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_TD.dtype
@@ -42,12 +42,12 @@ def prepare(plan: AttentionPlan, x_TD: Tensor) -> None:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, path: Path | None = None) -> Tensor:
-    """Softmax attention inside the sequences of a plan.
+    """Apply softmax attention within the sequences of a plan.
 
     Args:
         query: (T, H, d); ``key``, ``value``: (T_k, H, d).
-        plan: says which slots see which; a sequence without keys gives zeros.
-        path: forces one of the paths; by default the fastest that fits.
+        plan: visibility of slots; a sequence without keys gives zeros.
+        path: forces a path; defaults to the fastest that fits.
 
     Returns:
         (T, H, d).
@@ -61,7 +61,7 @@ def _dispatch(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, pa
 
 
 _eager: Any = torch.compiler.disable(_dispatch)
-"""Loops over a layout's sequences would be traced anew for every batch."""
+"""Excluded from compilation: loops over a layout's sequences would be retraced for every batch."""
 
 
 def _reference(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
@@ -93,7 +93,7 @@ def _bucket(query: Tensor, key: Tensor, value: Tensor, count: int, plan: Attenti
 
 
 def _banded(query: Tensor, key: Tensor, value: Tensor, reach: int, causal: bool, pairs: Tensor | None) -> Tensor:
-    """(s, h, l, d), chunk by chunk of queries with the keys that they reach: work grows with ``l * reach``, not with ``l * l``."""
+    """Attend (s, h, l, d) in chunks of queries with the keys in reach. Work grows with ``l * reach`` instead of ``l * l``."""
     length, step = query.shape[2], max(2 * reach, _SMALLEST_CHUNK)
     place = torch.arange(length, device=query.device)
     parts = []
@@ -112,7 +112,7 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, reach: int, causal: bool,
 
 
 _SMALLEST_CHUNK = 128
-"""Queries of one product at least: below, the products are too small to be fast."""
+"""Minimum number of queries per chunk; smaller products are inefficient."""
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
@@ -131,7 +131,7 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> T
 
 @cache
 def _flex_kernel(device_type: str) -> Any:
-    """Compiled where it runs fused; the eager form, which is forward only on CPU, serves comparisons there."""
+    """Return the compiled kernel on CUDA. The eager kernel on CPU is forward only and serves comparisons."""
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=True) if device_type == "cuda" else flex_attention

@@ -1,4 +1,4 @@
-"""What of a stream's attention does not depend on its features: which slots see which, in the order that kernels want.
+"""The parts of a stream's attention that do not depend on its features: visibility, in the order required by kernels.
 
 T slots, S sequences, H heads, L slots of one sequence.
 """
@@ -21,7 +21,7 @@ from omnimask.packed import index_tensor, ranges
 
 @dataclass(frozen=True)
 class Bucket:
-    """``count`` sequences with equal numbers of queries and keys, at these places of the (reordered) packed arrays."""
+    """``count`` sequences with equal numbers of queries and keys, and their slices of the (reordered) packed arrays."""
 
     count: int
     queries: slice
@@ -29,14 +29,14 @@ class Bucket:
 
 
 class AttentionPlan:
-    """Everything about one stream's attention that does not depend on the features; made once, used by every layer.
+    """Feature-independent parts of a stream's attention. Created once and shared by all layers.
 
     Args:
         layout: of the queries.
         keys: layout of the keys and values; None for self-attention.
-        rank, block: (T,) visibility inside the sequences, needed where ``layout.attention`` is ``ranked``.
-        bias: what is added to the logits of pairs of slots.
-        reach: how many slots to either side a slot sees at most; None for all.
+        rank, block: (T,) visibility within sequences, required if ``layout.attention`` is ``ranked``.
+        bias: added to the logits of pairs of slots.
+        reach: maximum distance in slots, to either side, of visible slots; None for all.
     """
 
     def __init__(
@@ -65,22 +65,22 @@ class AttentionPlan:
 
     @classmethod
     def of(cls, stream: Stream, bias: PairBias | None = None) -> AttentionPlan:
-        """The plan of a stream's self-attention."""
+        """Return the plan of a stream's self-attention."""
         return cls(stream.layout, rank=stream.rank, block=stream.block, bias=bias)
 
     def within(self, reach: int | None) -> AttentionPlan:
-        """The same plan where a slot sees at most ``reach`` slots to either side; itself where that is no limit."""
+        """Return the plan limited to ``reach`` slots to either side, or itself if this is not a restriction."""
         if reach is None or int(self.layout.lengths.max(initial=0)) <= reach + 1:
             return self
         if reach not in self._within:
             near = AttentionPlan(self.layout, rank=self.rank, block=self.block, bias=self.bias, reach=reach)
-            near._pairs_of = self  # the reach is not in them
+            near._pairs_of = self  # pairs do not depend on the reach
             self._within[reach] = near
         return self._within[reach]
 
     @cached_property
     def _sorted(self) -> NDArray[np.int64]:
-        """Sequences by (queries, keys), so that equal ones lie together; in place where that gains nothing."""
+        """Sequences sorted by (queries, keys), so that equal ones are adjacent; the original order if sorting gains nothing."""
         pairs = np.stack([self.layout.lengths, self.keys.lengths], axis=1)
         distinct = len(np.unique(pairs, axis=0))
         runs = 1 + int(np.any(np.diff(pairs, axis=0) != 0, axis=1).sum()) if len(pairs) else 0
@@ -93,7 +93,7 @@ class AttentionPlan:
 
     @cached_property
     def buckets(self) -> list[Bucket]:
-        """Runs of sequences with equal lengths, after the reordering."""
+        """Runs of sequences with equal lengths, after reordering."""
         queries, keys = self.layout.lengths[self._sorted], self.keys.lengths[self._sorted]
         change = np.flatnonzero((np.diff(queries) != 0) | (np.diff(keys) != 0)) + 1
         bounds = [0, *change.tolist(), len(queries)] if len(queries) else [0]
@@ -110,31 +110,31 @@ class AttentionPlan:
         return self._device_cache[name, device]
 
     def query_order(self, device: torch.device) -> Tensor:
-        """(T,) gathers queries into bucket order."""
+        """Return (T,) gather indices of queries into bucket order."""
         return self._cached("queries", device, lambda: index_tensor(self._slots(self.layout), device))
 
     def query_return(self, device: torch.device) -> Tensor:
-        """(T,) gathers bucket order back into packed order."""
+        """Return (T,) gather indices from bucket order back to packed order."""
         return self._cached("return", device, lambda: index_tensor(np.argsort(self._slots(self.layout)), device))
 
     def key_order(self, device: torch.device) -> Tensor:
-        """(T_k,) gathers keys into bucket order."""
+        """Return (T_k,) gather indices of keys into bucket order."""
         return self._cached("keys", device, lambda: index_tensor(self._slots(self.keys), device))
 
     def _slots(self, layout: Layout) -> NDArray[np.int64]:
         return ranges(layout.offsets[:-1][self._sorted], layout.lengths[self._sorted])
 
     def slots(self, bucket: Bucket, device: torch.device) -> Tensor:
-        """(count, L) packed slots of a bucket of self-attention."""
+        """Return (count, L) packed slots of a bucket of self-attention."""
         slots = self.query_order(device)[bucket.queries] if not self.is_in_order else None
         slots = torch.arange(bucket.queries.start, bucket.queries.stop, device=device) if slots is None else slots
         return slots.unflatten(0, (bucket.count, -1))
 
     def pairs(self, number: int, device: torch.device) -> Tensor | None:
-        """What kernels take for the pairs of slots of the ``number``-th bucket, made once for all layers.
+        """Return the mask or bias for pairs of slots of the ``number``-th bucket, computed once for all layers.
 
-        (count or 1, H or 1, L, L): whether a slot sees another, or what is added to the logit (-inf for what it does not see); None
-        where the kernel knows by itself. The reach is not in it.
+        (count or 1, H or 1, L, L): boolean visibility, or the bias of the logits with -inf for invisible pairs. None if the kernel
+        needs neither. The reach is not included.
         """
         if self.kind != "ranked" and self.bias is None:
             return None
@@ -150,7 +150,7 @@ class AttentionPlan:
         return bias if seen is None else bias.masked_fill(~seen, -torch.inf)
 
     def _seen(self, slots: Tensor) -> Tensor | None:
-        """(count, 1, L, L) by rank and block; None: all."""
+        """Return visibility by rank and block, (count or 1, 1, L, L), or None if all slots are visible."""
         if self.kind == "full":
             return None
         if self.kind == "causal":
@@ -161,12 +161,12 @@ class AttentionPlan:
         return ((rank[:, None, :] < rank[:, :, None]) | same).unsqueeze(1)
 
     def sequence(self, device: torch.device) -> Tensor:
-        """(T,) sequence of every query slot."""
+        """Return (T,) sequence index of every query slot."""
         owner = np.repeat(np.arange(self.layout.num_sequences), self.layout.lengths)
         return self._cached("sequence", device, lambda: index_tensor(owner, device))
 
     def cumulative(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(S + 1,) int32 offsets of queries and keys, as variable-length kernels want them."""
+        """Return (S + 1,) int32 offsets of queries and keys for variable-length kernels."""
         return self._cached(
             "cumulative",
             device,
@@ -177,7 +177,7 @@ class AttentionPlan:
         )
 
     def block_mask(self, device: torch.device) -> Any:
-        """FlexAttention's block mask (CUDA; built once per stream)."""
+        """Return FlexAttention's block mask (CUDA; built once per stream)."""
         from torch.nn.attention.flex_attention import create_block_mask
 
         rank, block, kind, reach = self.rank, self.block, self.kind, self.reach

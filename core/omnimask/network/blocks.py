@@ -1,4 +1,4 @@
-"""Transformer blocks over packed sequences. T slots, D width, H heads, d = D / H; R rows that the last block answers for."""
+"""Transformer blocks over packed sequences. T slots, D width, H heads, d = D / H; R output rows of the last block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rotation = tuple[Tensor, Tensor]
 
 
 def initialise(module: nn.Module) -> None:
-    """Xavier-uniform matrices and zero biases for every linear layer below, as MAE and ViT do."""
+    """Initialize all linear layers below with Xavier-uniform weights and zero biases, as MAE and ViT do."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -29,7 +29,7 @@ def initialise(module: nn.Module) -> None:
 
 
 def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
-    """Matrices from N(0, ``std``) and zero biases for every linear layer below, as BERT does."""
+    """Initialize all linear layers below with weights from N(0, ``std``) and zero biases, as BERT does."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=std)
@@ -38,7 +38,7 @@ def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
 
 
 def check_heads(width: int, heads: int) -> int:
-    """Width of one head. Raises ``ValueError`` if the heads do not share the width evenly."""
+    """Return the width of one head. Raise ``ValueError`` if the width is not divisible by the heads."""
     if width % heads:
         raise ValueError(f"width {width} is no multiple of heads {heads}; choose for example heads {_divisor_near(width, heads)}")
     return width // heads
@@ -50,36 +50,36 @@ def _divisor_near(width: int, heads: int) -> int:
 
 @dataclass(frozen=True)
 class Rows:
-    """The only slots whose output somebody reads: ``index`` (R,) of them, sequence after sequence, and the ``plan`` in which they
-    alone ask."""
+    """The only slots whose output is read: their ``index`` (R,), in sequence order, and the ``plan`` in which they are the
+    queries."""
 
     index: Tensor
     plan: AttentionPlan
 
 
 def asked_rows(stream: Stream, wanted: bool) -> Rows | None:
-    """The asked slots of a stream with full attention, for its last block; None: all slots are computed."""
+    """Return the asked slots of a stream with full attention, for its last block, or None if all slots are computed."""
     if not wanted or stream.asked is None or stream.layout.attention != "full":
         return None
     return Rows(stream.asked.slots, AttentionPlan(stream.asked.layout, stream.layout))
 
 
 def encoded(x_TD: Tensor, stream: Stream, taps: Mapping[int, Tensor], rows: Rows | None) -> Encoded:
-    """An encoder's result; ``x_TD`` are the features of ``rows`` only, if there are any."""
+    """Return an encoder's result. If ``rows`` is given, ``x_TD`` contains only their features."""
     if rows is None:
         return Encoded(Packed(x_TD, stream.layout), stream, taps)
     return Encoded(Packed(x_TD, rows.plan.layout), stream, taps, only_asked=True)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of a packed stream to itself.
+    """Multi-head self-attention of a packed stream.
 
     Args:
         width: D.
         heads: H.
-        qk_norm: normalises queries and keys, head by head, before they are rotated; None: not at all.
-        norm_eps: epsilon of that norm.
-        bias: whether its linear layers have biases.
+        qk_norm: normalizes queries and keys per head, before rotation; None to disable.
+        norm_eps: epsilon of this norm.
+        bias: whether the linear layers have biases.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class SelfAttention(nn.Module):
         self.norm_query, self.norm_key = _qk_norms(qk_norm, width // heads, norm_eps)
 
     def forward(self, x_TD: Tensor, plan: AttentionPlan, rotation: Rotation | None, rows: Rows | None = None) -> Tensor:
-        """(T, D); (R, D) where only some rows ask."""
+        """Return (T, D), or (R, D) if ``rows`` is given."""
         query, key, value = self._of_all(x_TD) if rows is None else self._of_some(x_TD, rows.index)
         query, key = self.norm_query(query), self.norm_key(key)
         if rotation is not None:
@@ -105,7 +105,7 @@ class SelfAttention(nn.Module):
         return query, key, value
 
     def _of_some(self, x_TD: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values of all slots, queries of some."""
+        """Project keys and values of all slots, and queries of the slots in ``index``."""
         width = self.project.in_features
         weights = self.qkv.weight.split([width, 2 * width])
         biases = (None, None) if self.qkv.bias is None else self.qkv.bias.split([width, 2 * width])
@@ -115,7 +115,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of a packed stream to the features of another, sequence by sequence."""
+    """Multi-head attention from a packed stream to another stream's features, sequence by sequence."""
 
     def __init__(self, width: int, heads: int, context_width: int, qk_norm: NormKind | None = None, norm_eps: float = 1e-6) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, x_TD: Tensor, context: Tensor, plan: AttentionPlan, rotations: tuple[Rotation, Rotation] | None = None
     ) -> Tensor:
-        """``rotations`` of the queries and of the keys."""
+        """Return (T, D). ``rotations`` of the queries and of the keys."""
         query = rearrange(self.query(x_TD), "t (h d) -> t h d", h=self.heads)
         key, value = rearrange(self.key_value(context), "t (n h d) -> n t h d", n=2, h=self.heads)
         query, key = self.norm_query(query), self.norm_key(key)
@@ -144,17 +144,17 @@ def _qk_norms(kind: NormKind | None, head_width: int, eps: float) -> tuple[nn.Mo
 
 
 class Block(nn.Module):
-    """Pre-norm: attention, attention to a context if there is one, MLP; each on a residual path.
+    """Pre-norm block: self-attention, optional cross-attention to a context, and MLP, each on a residual path.
 
     Args:
         width: D.
         heads: H.
-        mlp_ratio: hidden width of the MLP in units of ``width`` (of ``swiglu`` two thirds of it).
+        mlp_ratio: hidden width of the MLP in units of ``width`` (two thirds of it for ``swiglu``).
         norm_eps: epsilon of the norms.
         norm, mlp: their kinds.
-        qk_norm: whether queries and keys are normalised.
-        context_width: of the features that it attends to; None: there is no context.
-        self_attention: whether its slots attend to each other.
+        qk_norm: whether queries and keys are normalized.
+        context_width: width of the context's features; None for no context.
+        self_attention: whether slots attend to each other.
     """
 
     compile_me = True
@@ -193,14 +193,14 @@ class Block(nn.Module):
         kept: Tensor | None = None,
         rows: Rows | None = None,
     ) -> Tensor:
-        """(T, D); (R, D) where only some rows are asked for.
+        """Return (T, D), or (R, D) if ``rows`` is given.
 
         Args:
-            plan: of the slots' attention to each other.
-            rotation: of queries and keys; ``context_rotation`` of the context's keys, where queries rotate there too.
-            context, context_plan: what cross-attention reads, and how.
+            plan: of self-attention.
+            rotation: of queries and keys; ``context_rotation`` of the context's keys, if queries rotate there too.
+            context, context_plan: features read by cross-attention, and its plan.
             kept: (3, T, 1) factors of the residual branches (see :func:`omnimask.network.layers.draw_kept`).
-            rows: the slots whose output is wanted (of a block without a context).
+            rows: the only slots to output (of a block without a context).
         """
         if self.attention is not None and self.norm_attention is not None:
             assert plan is not None
@@ -216,11 +216,11 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Blocks one after another, with taps at the layers asked for.
+    """Sequence of blocks with taps at selected layers.
 
     Args:
-        blocks: in order; they take what :class:`Block` takes, and say in ``branches`` how many residual branches they have.
-        drop_path: stochastic depth's rate in the last block; the others' grow linearly up to it.
+        blocks: in order; they take the arguments of :class:`Block` and declare their number of residual branches in ``branches``.
+        drop_path: stochastic depth rate of the last block; the others' rates grow linearly up to it.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], drop_path: float = 0.0) -> None:
@@ -231,7 +231,7 @@ class Stack(nn.Module):
         self._checkpoints = False
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Keep only each block's input for the backward pass, and compute the rest again there."""
+        """Keep only each block's input for the backward pass, and recompute its activations there."""
         self._checkpoints = enabled
 
     def forward(
@@ -245,9 +245,9 @@ class Stack(nn.Module):
         layers: Sequence[int] = (),
         rows: Rows | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """The last block's output (at ``rows`` only, if given), and that of the blocks numbered in ``layers`` from 1.
+        """Return the last block's output (at ``rows`` only, if given), and the outputs of the blocks in ``layers``, counted from 1.
 
-        ``rotation`` and ``context`` are one for all blocks, or one for each.
+        ``rotation`` and ``context`` are shared by all blocks, or given per block.
         """
         taps: dict[int, Tensor] = {}
         if self._checkpoints and self.training:
@@ -271,7 +271,7 @@ class Stack(nn.Module):
         return block(*arguments)
 
     def _draw(self, rate: float, plan: AttentionPlan, x_TD: Tensor) -> Tensor | None:
-        """Which sequences keep which branches of a block; None: all of them."""
+        """Draw the branches kept by each sequence; None keeps all of them."""
         if not rate or not self.training:
             return None
         return draw_kept(rate, self.branches, plan.layout.num_sequences, plan.sequence(x_TD.device)).to(x_TD.dtype)

@@ -1,6 +1,6 @@
-"""The run-time border to components on the device: shapes of what they return, which cost no synchronisation to compare.
+"""Run-time checks of device components: shapes of their return values, compared without synchronization.
 
-The border on the host is :mod:`omnimask.data.border`. T slots of a stream, N targets, D width.
+:mod:`omnimask.data.border` checks host components. T slots of a stream, N targets, D width.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from omnimask.messages.hints import described
 
 
 def watch(module: Any, kind: str, origin: str, width: int) -> None:
-    """Compare what a built component returns from now on, if its kind is one of those called as modules.
+    """Check all return values of a built component from now on, if its kind is called as a module.
 
     Args:
         module: the component.
         kind: of component.
         origin: describes the component in messages.
-        width: D of the context that it was built for.
+        width: D of the context for which it was built.
     """
     check = {"position": _placement, "embedding": _embedded, "encoder": _encoded}.get(kind)
     if check is not None and isinstance(module, nn.Module):
@@ -30,7 +30,7 @@ def watch(module: Any, kind: str, origin: str, width: int) -> None:
 
 
 def losses_of(loss: Tensor, prediction: Prediction, target: object) -> Tensor:
-    """(N,) losses as they are.
+    """Return (N,) losses unchanged.
 
     Raises:
         BrokenContract: they have another shape, which would be broadcast.

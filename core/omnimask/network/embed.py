@@ -1,4 +1,4 @@
-"""From a stream to vectors: gathers from the store, one embedding call per modality. T slots, D width."""
+"""Embedding of a stream: gathers from the store, one embedding call per modality. T slots, D width."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from omnimask.interfaces import CONTENT, Context, Embedding, MaskedBatch, Stream
 
 
 def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding], width: int) -> Tensor:
-    """(T, D): content where a slot shows content, special vectors where it shows an id, zeros where it shows nothing.
+    """Embed a stream (T, D): content embeddings, special vectors for shown ids, zeros for slots that show nothing.
 
-    Only the tokens that the stream shows are gathered, before they are converted or multiplied. Every modality's embedding is
-    called even if it has no slot, so that all parameters take part in every step.
+    Only shown tokens are gathered, before conversion or multiplication. Every modality's embedding is called even without slots, so
+    that all parameters take part in every step.
     """
     out: Tensor | None = None
     for name, reads in stream.reads.items():
@@ -33,8 +33,10 @@ def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding
 
 
 def field_at(stream: Stream, batch: MaskedBatch, name: str, absent: int = 0) -> Tensor:
-    """(T,) values of a tokens' field at the slots of a stream, as its view shows them; ``absent`` where a slot stands for no token,
-    or its modality has no such field."""
+    """Return (T,) values of a token field at the slots of a stream, as shown by its view.
+
+    ``absent`` for slots without a token, and for modalities without this field.
+    """
     parts = [
         _field(stream, batch, modality, name)
         if name in batch.fields[modality]
@@ -48,18 +50,18 @@ def field_at(stream: Stream, batch: MaskedBatch, name: str, absent: int = 0) -> 
 
 
 def _field(stream: Stream, batch: MaskedBatch, modality: str, name: str) -> Tensor:
-    """(P_m,) of one modality: the view's own where it has one."""
+    """Return (P_m,) values of one modality: the view's own if present, else the store's."""
     return stream.fields.get(modality, {}).get(name, batch.fields[modality][name])
 
 
 class TypeEmbedding(nn.Module):
-    """A learned vector for every value of a tokens' field, to be added to the embeddings; N(0, 0.02).
+    """A learned vector for every value of a token field, added to the embeddings; N(0, 0.02).
 
     Args:
         context: of the encoder.
         count: number of vectors.
         width: D.
-        name: of the field, which must be an integer one.
+        name: of the integer field.
     """
 
     def __init__(self, context: Context, count: int, width: int, name: str) -> None:
@@ -73,7 +75,7 @@ class TypeEmbedding(nn.Module):
         self.no_weight_decay = {"weight"}
 
     def forward(self, stream: Stream, batch: MaskedBatch) -> Tensor:
-        """(T, D). Raises ``ValueError`` on CPU for a value without a vector."""
+        """Return (T, D). Raise ``ValueError`` on CPU for a value without a vector."""
         value = field_at(stream, batch, self.name)
         if value.device.type == "cpu" and len(value) and int(value.max()) >= len(self.weight):
             raise ValueError(
@@ -83,19 +85,19 @@ class TypeEmbedding(nn.Module):
 
 
 ModalitySlots: TypeAlias = Literal["hidden", "all", "none"]
-"""Which slots are told their modality: those that show no content, all, or none."""
+"""Slots that receive a modality vector: those that show no content, all, or none."""
 
 
 class ModalityEmbedding(nn.Module):
-    """A learned vector for every modality of the recipe, to be added to a stream's slots; N(0, 0.02).
+    """A learned vector for every modality of the recipe, added to a stream's slots; N(0, 0.02).
 
-    Content says by itself which modality it is of, since every modality has an embedding of its own. Slots that show none are the
-    same in all modalities wherever their positions are equal, unless they are told.
+    Content identifies its modality, because every modality has its own embedding. Without these vectors, slots without content are
+    equal in all modalities if their positions are equal.
 
     Args:
         count: number of modalities.
         width: D.
-        slots: which slots are told.
+        slots: which slots receive the vector.
     """
 
     def __init__(self, count: int, width: int, slots: ModalitySlots) -> None:
@@ -105,25 +107,25 @@ class ModalityEmbedding(nn.Module):
         self.tells_all = slots == "all"
 
     def forward(self, stream: Stream) -> Tensor:
-        """(T, D), zeros where a slot is not told."""
+        """Return (T, D), zeros for slots that receive no vector."""
         found = self.of(stream)
         return found if self.tells_all else found * (stream.literal != CONTENT)[:, None]
 
     def of(self, stream: Stream) -> Tensor:
-        """(T, D) of all slots."""
+        """Return the vectors of all slots, (T, D)."""
         return nn.functional.embedding(stream.modality, self.weight)
 
 
 def tells_modalities(context: Context, slots: ModalitySlots) -> bool:
-    """Whether slots are told their modality: where there are several, unless the recipe wants none of it."""
+    """Return whether slots receive modality vectors: if there are several modalities and the recipe does not disable it."""
     return len(context.specs) > 1 and slots != "none"
 
 
 def make_modality_embedding(context: Context, width: int, slots: ModalitySlots) -> ModalityEmbedding | None:
-    """The vectors of all modalities, or None where slots are not told; see :func:`tells_modalities`."""
+    """Return the vectors of all modalities, or None if they are not used; see :func:`tells_modalities`."""
     return ModalityEmbedding(len(context.specs), width, slots) if tells_modalities(context, slots) else None
 
 
 def with_modality(x_TD: Tensor, stream: Stream, modalities: ModalityEmbedding | None) -> Tensor:
-    """(T, D) with the vectors of the slots' modalities added, where there are any."""
+    """Return (T, D) with the modality vectors added, if there are any."""
     return x_TD if modalities is None else x_TD + modalities(stream).to(x_TD.dtype)

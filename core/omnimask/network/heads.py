@@ -1,4 +1,4 @@
-"""Output layers that score every id. N targets, D width, V ids."""
+"""Output layers with one logit per id. N targets, D width, V ids."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from omnimask.interfaces import Embedding
 
 
 class TiedHead(nn.Module):
-    """Scores ids with the rows of the embedding that reads them [0], and a bias of its own.
+    """Output layer with weights tied to the embedding [0] and a bias of its own.
 
     Args:
-        embedding: has a ``weight`` (ids, D); the head keeps a reference to it and owns none of it.
-        num_outputs: V, ids from the first on.
-        bias: whether there is one, zero at the beginning.
+        embedding: has a ``weight`` (ids, D), which the head references but does not own.
+        num_outputs: V, the first ids.
+        bias: whether there is one, initialized to zero.
 
     Raises:
         ValueError: the embedding has no table of ids, or a smaller one.
@@ -37,7 +37,7 @@ class TiedHead(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """(V, D) rows of the embedding."""
+        """Embedding rows, (V, D)."""
         weight: Tensor = self._tied_to[0].weight  # pyright: ignore[reportAttributeAccessIssue]
         return weight if len(weight) == self.out_features else weight[: self.out_features]
 

@@ -1,4 +1,4 @@
-"""What a trained model predicts, without gradient and without a trace in the model."""
+"""Predictions of a trained model without gradients, leaving the model unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omnimask.packed import to_device
 
 
 class Autocast(Protocol):
-    """Device and number format of a forward pass (:class:`omnimask.training.devices.precision.Precision`)."""
+    """Device and autocast dtype of a forward pass (:class:`omnimask.training.devices.precision.Precision`)."""
 
     @property
     def device(self) -> torch.device: ...
@@ -23,7 +23,7 @@ class Autocast(Protocol):
 
 @contextmanager
 def inference(model: MaskedModel, precision: Autocast) -> Iterator[None]:
-    """Inside, a model runs as it is evaluated, and nothing is recorded for gradients; it is left in the mode it was in."""
+    """Run a model in evaluation mode without gradients, and restore its mode afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -35,12 +35,12 @@ def inference(model: MaskedModel, precision: Autocast) -> Iterator[None]:
 
 @contextmanager
 def predicted(model: MaskedModel, batch: MaskedBatch, precision: Autocast) -> Iterator[Run]:
-    """A batch with the model's predictions, on the device of ``precision``; inside as of :func:`inference`.
+    """Yield a batch with the model's predictions, on the device of ``precision``; the body runs under :func:`inference`.
 
     Args:
-        model: on that device; evaluated with the weights it holds.
+        model: on this device; evaluated with its current weights.
         batch: on the host.
-        precision: of the forward pass and of what is computed inside.
+        precision: of the forward pass and of the body's computations.
     """
     moved = to_device(batch, precision.device)
     with inference(model, precision):

@@ -1,4 +1,4 @@
-"""The layers that blocks are made of, by name. T slots, D width."""
+"""Named layers used in blocks. T slots, D width."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MLPKind: TypeAlias = Literal["gelu", "swiglu"]
 
 
 def make_norm(kind: NormKind, width: int, eps: float) -> nn.Module:
-    """``layer``: LayerNorm; ``rms``: RMSNorm, which neither centres nor shifts [0].
+    """Return a norm. ``layer``: LayerNorm; ``rms``: RMSNorm, without centering or shift [0].
 
     [0] Zhang, Sennrich: Root Mean Square Layer Normalization, 2019.
     """
@@ -22,12 +22,12 @@ def make_norm(kind: NormKind, width: int, eps: float) -> nn.Module:
 
 
 def make_mlp(kind: MLPKind, width: int, hidden: int) -> nn.Module:
-    """An MLP with about ``2 * width * hidden`` weights, whatever its kind."""
+    """Return an MLP with about ``2 * width * hidden`` weights, independent of its kind."""
     return MLP(width, hidden) if kind == "gelu" else GLU(width, swiglu_width(hidden), functional.silu)
 
 
 def swiglu_width(hidden: int) -> int:
-    """Two thirds of a plain MLP's hidden width, since a gated one has three matrices instead of two [0]; the next multiple of 8.
+    """Return two thirds of a plain MLP's hidden width, rounded up to a multiple of 8: a gated MLP has three matrices, not two [0].
 
     [0] Shazeer: GLU Variants Improve Transformer, 2020.
     """
@@ -35,14 +35,16 @@ def swiglu_width(hidden: int) -> int:
 
 
 class MLP(nn.Sequential):
-    """Linear, GELU (the exact one: it is also the faster one on CPU), linear."""
+    """Linear, exact GELU (also the faster variant on CPU), linear."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class GLU(nn.Module):
-    """``out(activation(gate(x)) * value(x))`` [0]; gate and value are one matrix. SwiGLU with ``silu``, GeGLU with ``gelu``.
+    """Gated MLP ``out(activation(gate(x)) * value(x))`` [0]; gate and value share a matrix.
+
+    SwiGLU with ``silu``, GeGLU with ``gelu``.
 
     Args:
         width: D.
@@ -67,7 +69,7 @@ class GLU(nn.Module):
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
-    """Stochastic depth's linear schedule [0]: from 0 in the first block to ``rate`` in the last; one block alone has 0.
+    """Return stochastic depth's linear schedule [0]: from 0 in the first block to ``rate`` in the last. A single block has 0.
 
     [0] Huang et al.: Deep Networks with Stochastic Depth, 2016.
     """
@@ -75,11 +77,12 @@ def drop_path_rates(rate: float, depth: int) -> list[float]:
 
 
 def draw_kept(rate: float, branches: int, num_sequences: int, sequence: Tensor) -> Tensor:
-    """(branches, T, 1) factors of residual branches: 0 for all slots of a dropped sequence, ``1 / (1 - rate)`` for those of a kept
-    one, so that the expectation stays. Drawn from torch's generator.
+    """Draw (branches, T, 1) factors of residual branches from torch's generator.
+
+    0 for all slots of a dropped sequence, ``1 / (1 - rate)`` for a kept one, which preserves the expectation.
 
     Args:
-        rate: probability that a sequence drops a branch, in [0, 1).
+        rate: probability of a sequence to drop a branch, in [0, 1).
         branches: residual branches of a block.
         num_sequences: S.
         sequence: (T,) sequence of every slot.
@@ -89,7 +92,7 @@ def draw_kept(rate: float, branches: int, num_sequences: int, sequence: Tensor) 
 
 
 def rotate(data: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """(T, H, d) with channels (i, i + d / 2) rotated; ``rotation`` is (cos, sin), each (T, d)."""
+    """Rotate channels (i, i + d / 2) of (T, H, d); ``rotation`` is (cos, sin), each (T, d)."""
     cos, sin = (part[:, None, :].to(data.dtype) for part in rotation)
     first, second = data.chunk(2, dim=2)
     return data * cos + torch.cat([-second, first], dim=2) * sin

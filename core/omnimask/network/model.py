@@ -1,4 +1,4 @@
-"""The model: passes over views. It knows neither steps, files nor ranks. T slots, N targets, D width."""
+"""The model: passes over views, independent of steps, files and ranks. T slots, N targets, D width."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from omnimask.network.embed import embed
 
 @dataclass(frozen=True)
 class Score:
-    """``total`` () of one score over ``count`` targets."""
+    """Sum ``total`` () of one score over ``count`` targets."""
 
     total: Tensor
     count: int
@@ -43,7 +43,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Asked:
-    """The right answers of a term: ``ids`` (N,) of a ``modality``, in the order of its targets."""
+    """The correct answers of a term: ``ids`` (N,) of a ``modality``, in the order of its targets."""
 
     modality: str
     ids: NDArray[np.int64]
@@ -51,8 +51,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Output:
-    """``loss`` () weighted sum of the terms; ``terms`` each term over its divisor, unweighted, detached; ``scores`` by term and
-    name, where they were asked for."""
+    """Output of a model for one batch.
+
+    Attributes:
+        loss: () weighted sum of the terms.
+        terms: each term over its divisor, unweighted, detached.
+        scores: by term and name, if requested.
+    """
 
     loss: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -61,7 +66,7 @@ class Output:
 
 @dataclass(frozen=True)
 class WeightedPredictor:
-    """A predictor and the weight of its terms; ``query`` names the view that it decodes (None: its own view's query stream)."""
+    """A predictor and the weight of its terms; ``query`` names the view it decodes (None: its own view's query stream)."""
 
     predictor: Predictor
     weight: float = 1.0
@@ -70,7 +75,7 @@ class WeightedPredictor:
 
 @dataclass(frozen=True)
 class Wired:
-    """A predictor, the weight of its terms, and the view of a batch that it reads."""
+    """A predictor, the weight of its terms, and the view of a batch it reads."""
 
     predictor: Predictor
     weight: float
@@ -82,11 +87,11 @@ class Pass(nn.Module):
 
     Args:
         name: of the pass; later passes find its result under it.
-        view: name of the view it encodes.
+        view: name of the encoded view.
         embeddings: by modality.
         encoder: view -> features.
         predictors: by label, with weights.
-        grad: False for a pass that only gives answers (a teacher); its predictors have no losses.
+        grad: False for a pass that only provides answers (a teacher); its predictors have no losses.
     """
 
     def __init__(
@@ -113,11 +118,11 @@ class Pass(nn.Module):
         )
 
     def each(self) -> Sequence[tuple[Predictor, float]]:
-        """Predictors with their weights."""
+        """Return the predictors with their weights."""
         return [(cast(Predictor, self.predictors[label]), weight) for label, weight in self.weights.items()]
 
     def wired(self, batch: MaskedBatch) -> Sequence[Wired]:
-        """The predictors with their weights, and the view of a batch that each reads."""
+        """Return the predictors with their weights and the views of a batch they read."""
         own = batch.views[self.view]
         return [
             Wired(predictor, weight, _with_query(own, batch.views, query))
@@ -125,7 +130,7 @@ class Pass(nn.Module):
         ]
 
     def encode(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Encoded:
-        """Features of the view's context, without predictions; evaluation reads these."""
+        """Return features of the view's context, without predictions. Used by evaluation."""
         context = batch.views[self.view].context
         encoder = cast(Encoder, self.encoder)
         embedded = embed(context, batch, cast(Mapping[str, Embedding], self.embeddings), encoder.width)
@@ -133,7 +138,7 @@ class Pass(nn.Module):
         return encoder(Packed(embedded, context.layout), context, batch, layers=self.layers, **asked)
 
     def forward(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Result:
-        """Features and predictions; with ``only_asked``, nothing is computed that its predictors do not read."""
+        """Return features and predictions. With ``only_asked``, features that predictors do not read are skipped."""
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
             encoded = self.encode(batch, earlier, only_asked=only_asked)
             result = Result(encoded, {})
@@ -144,7 +149,7 @@ class Pass(nn.Module):
 
 
 def _with_query(view: View, views: Mapping[str, View], query: str | None) -> View:
-    """A view whose query stream is the context stream of another view of the same samples."""
+    """Return a view whose query stream is the context stream of another view of the same samples."""
     if query is None:
         return view
     other = views[query].context
@@ -155,12 +160,12 @@ def _with_query(view: View, views: Mapping[str, View], query: str | None) -> Vie
 
 
 def own_predictions(wired: Wired, result: Result) -> dict[str, Prediction]:
-    """What one predictor said, by term, of all that its pass gave."""
+    """Return one predictor's predictions of its pass, by term."""
     return {name: result.predictions[name] for name in wired.predictor.select(wired.view)}
 
 
 class MaskedModel(nn.Module):
-    """An ordered list of passes; each may read the results of earlier ones only.
+    """An ordered list of passes. Each may read only the results of earlier ones.
 
     Args:
         passes: in order.
@@ -170,18 +175,19 @@ class MaskedModel(nn.Module):
     def __init__(self, passes: Sequence[Pass], *, backbone: str = "main") -> None:
         super().__init__()
         self.order = tuple(part.name for part in passes)
-        backbone_first = sorted(passes, key=lambda part: part.name != backbone)  # what passes share is named after it
+        backbone_first = sorted(passes, key=lambda part: part.name != backbone)  # names shared parameters after the backbone
         self.passes = nn.ModuleDict({part.name: part for part in backbone_first})
         if backbone not in self.passes:
             raise ValueError(f"backbone {backbone!r} is none of the passes {list(self.passes)}")
         self.backbone = backbone
 
     def each(self) -> Sequence[Pass]:
-        """The passes, in order."""
+        """Return the passes, in order."""
         return [cast(Pass, self.passes[name]) for name in self.order]
 
     def counts(self, batch: MaskedBatch) -> dict[str, float]:
-        """Divisor of every term for this batch, before any forward pass; summed over micro-batches and ranks by the caller."""
+        """Return the divisor of every term for this batch, before any forward pass. The caller sums over micro-batches and
+        ranks."""
         found: dict[str, float] = {}
         for part in self.each():
             for wired in part.wired(batch) if part.grad else ():
@@ -189,9 +195,9 @@ class MaskedModel(nn.Module):
         return found
 
     def predict(self, batch: MaskedBatch, *, only_asked: bool = False) -> dict[str, Result]:
-        """Features and predictions of every pass; no answer is read.
+        """Return features and predictions of every pass without reading answers.
 
-        With ``only_asked``, a model of one pass leaves out features that its predictors do not read.
+        With ``only_asked``, a model of one pass skips features that its predictors do not read.
         """
         results: dict[str, Result] = {}
         for part in self.each():
@@ -199,13 +205,13 @@ class MaskedModel(nn.Module):
         return results
 
     def forward(self, batch: MaskedBatch, denominators: Mapping[str, float] | None = None, *, is_scored: bool = False) -> Output:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Args:
             batch: on the model's device.
-            denominators: divisor of every term, of the whole optimiser step; this batch's own counts if None. A term whose divisor
-                is 0 contributes 0.
-            is_scored: whether answers are scored too, by the targets that offer scores.
+            denominators: divisor of every term over the whole optimizer step; this batch's own counts if None. A term with divisor
+                0 contributes 0.
+            is_scored: whether to compute the scores of targets that offer them.
         """
         denominators = self.counts(batch) if denominators is None else denominators
         results = self.predict(batch, only_asked=True)
@@ -223,12 +229,12 @@ class MaskedModel(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Learned numbers, shared ones once."""
+        """Number of trainable parameters, shared ones counted once."""
         return sum(math.prod(parameter.shape) for parameter in self.parameters())
 
 
 def each_prediction(model: MaskedModel, run: Run) -> Iterator[tuple[str, Prediction, Target]]:
-    """Every term of every pass that is trained, with its prediction and the target that says what is right."""
+    """Yield every term of every trained pass, with its prediction and its target."""
     for part in model.each():
         for wired in part.wired(run.batch) if part.grad else ():
             for term in wired.predictor.select(wired.view):
@@ -237,14 +243,14 @@ def each_prediction(model: MaskedModel, run: Run) -> Iterator[tuple[str, Predict
 
 
 def each_score(model: MaskedModel, run: Run) -> Iterator[tuple[str, Prediction, Mapping[str, Tensor]]]:
-    """Every term that has targets and offers scores, with its prediction and the scores (N,) by name."""
+    """Yield every term that has targets and offers scores, with its prediction and the scores (N,) by name."""
     for term, prediction, target in each_prediction(model, run):
         if isinstance(target, Scores) and len(prediction.targets):
             yield term, prediction, target.scores(prediction, target.answers(prediction, run))
 
 
 def summed_scores(model: MaskedModel, run: Run) -> dict[str, dict[str, Score]]:
-    """Sums over the batch's targets, by term and name."""
+    """Return sums over the batch's targets, by term and name."""
     return {
         term: {name: Score(values.float().sum(), len(values)) for name, values in scores.items()}
         for term, _, scores in each_score(model, run)
@@ -252,7 +258,7 @@ def summed_scores(model: MaskedModel, run: Run) -> dict[str, dict[str, Score]]:
 
 
 def asked_ids(model: MaskedModel, batch: MaskedBatch) -> dict[str, Asked]:
-    """The right answers of every term whose answers are ids; ``batch`` on the host. No network runs."""
+    """Return the correct answers of every term with ids as answers, without running the network; ``batch`` on the host."""
     found: dict[str, Asked] = {}
     for part in model.each():
         for wired in part.wired(batch) if part.grad else ():
@@ -264,7 +270,7 @@ def asked_ids(model: MaskedModel, batch: MaskedBatch) -> dict[str, Asked]:
 
 
 def modality_of(table: Targets, batch: MaskedBatch) -> str | None:
-    """Of the answers of a term, which has one; None where no answer is a token."""
+    """Return the modality of a term's answers (each term has exactly one), or None if no answer is a token."""
     of = np.asarray(table.of)
     of = of[of >= 0]
     if not len(of):

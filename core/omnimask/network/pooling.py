@@ -1,4 +1,4 @@
-"""One vector for each sequence. S sequences, D width."""
+"""Pooling to one vector per sequence. S sequences, D width."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from omnimask.interfaces import Encoded
 
 SequencePool: TypeAlias = Literal["auto", "first", "mean", "summary"]
-"""The first slot (a class token of the tokenizer's), the mean of all slots, or the mean of the encoder's summary tokens; ``auto``
-is the summary where there is one, else the first slot."""
+"""The first slot (a class token of the tokenizer), the mean of all slots, or the mean of the encoder's summary tokens. ``auto``
+is the summary if available, else the first slot."""
 
 
 def check_pool(pool: SequencePool, num_summary: int) -> None:
-    """Raises ``ValueError`` where summary tokens are asked for, and the encoder has none."""
+    """Raise ``ValueError`` if summary tokens are requested but the encoder has none."""
     if pool == "summary" and not num_summary:
         raise ValueError("pool summary: the encoder has no summary tokens; use first or mean")
 
 
 def pooled(encoded: Encoded, pool: SequencePool = "auto", layer: int | None = None) -> Tensor:
-    """(S, D) of an encoder's features; zeros for a sequence without slots.
+    """Pool an encoder's features to (S, D); zeros for a sequence without slots.
 
     Raises:
-        ValueError: the summary is asked for, and the encoder has none, or that of a middle layer.
+        ValueError: the summary is requested, but the encoder has none, or a middle layer is read.
     """
     if pool == "summary" or (pool == "auto" and encoded.summary is not None and layer is None):
         if encoded.summary is None or layer is not None:

@@ -1,4 +1,4 @@
-"""Random changes of an image's colours."""
+"""Random changes of an image's colors."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _ENHANCERS: Mapping[str, Callable[[Image.Image], Any]] = {
 
 
 class Color:
-    """Brightness, contrast, saturation and hue, each changed by a random factor, in random order: torchvision's ``ColorJitter``.
+    """Random changes of brightness, contrast, saturation and hue, in random order: torchvision's ``ColorJitter``.
 
     A factor is uniform in [max(0, 1 - strength), 1 + strength]. Brightness blends with black, contrast with the mean grey of the
-    image, saturation with its greyscale version, by Pillow's ``ImageEnhance``. Hue is turned by a uniform share of the circle in
-    [-hue, hue]. Changes of strength 0 are left out. Greyscale images have neither saturation nor hue. The defaults are those of
-    MoCo v2 [0], which changes four visits of five: ``probability: 0.8``.
+    image, saturation with its greyscale version, by Pillow's ``ImageEnhance``. Hue is rotated by a uniform share of the circle in
+    [-hue, hue]. Changes of strength 0 are skipped. Greyscale images have neither saturation nor hue. The defaults are those of MoCo
+    v2 [0], which changes four visits of five: ``probability: 0.8``.
 
-    [0] Chen et al.: Improved Baselines with Momentum Contrastive Learning, 2020; the steps as in torchvision's ``ColorJitter``
-    on Pillow's images.
+    [0] Chen et al.: Improved Baselines with Momentum Contrastive Learning, 2020; the steps as in torchvision's ``ColorJitter`` on
+    Pillow's images.
 
     Args:
         brightness, contrast, saturation: strengths, at least 0.
-        hue: at most this share of the circle, in [0, 0.5].
-        probability: share of the visits that are changed, in [0, 1].
+        hue: maximum share of the circle, in [0, 0.5].
+        probability: share of the visits with changes, in [0, 1].
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Color:
         self.probability = probability
 
     def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
-        """The (H, W, C) uint8 array with other colours; the input itself where nothing is changed."""
+        """Return the (H, W, C) uint8 array with changed colors, or the input itself if nothing changes."""
         pixels = checked(raw)
         changes = self.changes(draw)
         if pixels.shape[2] == 1:
@@ -66,7 +66,7 @@ class Color:
         return to_array(image)
 
     def changes(self, draw: Draw) -> list[tuple[str, float]]:
-        """What is done on this visit, in order: names, with the factor, or the turn of the hue."""
+        """Return the changes of this visit in order: names, with the factor or the rotation of the hue."""
         rng = draw.rng("color")
         if rng.random() >= self.probability:
             return []
@@ -79,7 +79,7 @@ class Color:
 
 
 def _turned(image: Image.Image, turn: float) -> Image.Image:
-    """An RGB image with its hue turned; hue has 8 bits here, and the turn is cut to a 255th of the circle as in torchvision."""
+    """Rotate the hue of an RGB image. Hue has 8 bits, and the rotation is truncated to a 255th of the circle as in torchvision."""
     hsv = np.array(image.convert("HSV"))
     hsv[:, :, 0] += np.uint8(int(turn * 255) % 256)  # wraps around, as hue does
     return Image.fromarray(hsv, "HSV").convert("RGB")

@@ -1,4 +1,4 @@
-"""Random views of an image, before it is cut into patches."""
+"""Random crops and flips of an image, before tokenization."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _ATTEMPTS = 10
 class RandomResizedCrop:
     """A random part of the image, resized (bicubic) to a fixed size [0]; MAE's recipe keeps 20 to 100 % of the area [1].
 
-    Area and logarithm of the aspect ratio are uniform. Where ten draws do not fit into the image, the largest centred part whose
-    ratio is allowed is taken, as in torchvision.
+    Area and logarithm of the aspect ratio are uniform. If ten draws do not fit into the image, the largest centered part with an
+    allowed ratio is used, as in torchvision.
 
-    [0] Szegedy et al.: Going Deeper with Convolutions, CVPR 2015. [1] He et al.: Masked Autoencoders Are Scalable Vision
-    Learners, CVPR 2022; reference implementation facebookresearch/mae.
+    [0] Szegedy et al.: Going Deeper with Convolutions, CVPR 2015. [1] He et al.: Masked Autoencoders Are Scalable Vision Learners,
+    CVPR 2022; reference implementation facebookresearch/mae.
 
     Args:
-        size: side of the result in pixels, or (height, width); give it the tokenizer's ``image_size``.
+        size: side of the result in pixels, or (height, width); use the tokenizer's ``image_size``.
         scale: smallest and largest share of the area, in (0, 1].
         ratio: smallest and largest width / height of the part, greater than 0.
     """
@@ -53,14 +53,14 @@ class RandomResizedCrop:
         self.ratio = ratio
 
     def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
-        """(height, width, C) uint8 of a (H, W) or (H, W, C) uint8 array."""
+        """Crop and resize a (H, W) or (H, W, C) uint8 array to (height, width, C) uint8."""
         height, width, _ = checked(raw).shape
         top, left, rows, columns = self.box(height, width, draw)
         part = (left, top, left + columns, top + rows)
         return to_array(to_pillow(raw).resize((self.size[1], self.size[0]), Image.Resampling.BICUBIC, box=part))
 
     def box(self, height: int, width: int, draw: Draw) -> tuple[int, int, int, int]:
-        """(top, left, height, width) in pixels of the part that is kept."""
+        """Return (top, left, height, width) in pixels of the part to keep."""
         rng = draw.rng("crop")
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for _ in range(_ATTEMPTS):
@@ -75,10 +75,10 @@ class RandomResizedCrop:
 
 
 class RandomCrop:
-    """A random window of at most this size, at the image's own scale; what is smaller stays whole along that side.
+    """A random window of at most this size, without resizing. A smaller side is kept whole.
 
-    For large images of any size: with ``image.native``, ``max_tokens`` does not reduce a window that has no more patches than that.
-    Validation images are not cropped, and are reduced as a whole.
+    For large images of any size: with ``image.native``, ``max_tokens`` does not reduce a window of at most this many patches.
+    Validation images are not cropped, but reduced as a whole.
 
     Args:
         size: largest side in pixels, or (height, width).
@@ -95,7 +95,7 @@ class RandomCrop:
         self.size = pair(size)
 
     def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
-        """(min(H, height), min(W, width), C) uint8 of a (H, W) or (H, W, C) uint8 array."""
+        """Crop a (H, W) or (H, W, C) uint8 array to (min(H, height), min(W, width), C) uint8."""
         pixels = checked(raw)
         height, width, _ = pixels.shape
         rows, columns = min(height, self.size[0]), min(width, self.size[1])
@@ -105,10 +105,10 @@ class RandomCrop:
 
 
 class Flip:
-    """Mirrors the image left to right.
+    """Random left-right mirroring of the image.
 
     Args:
-        probability: share of the visits that are mirrored, in [0, 1].
+        probability: share of mirrored visits, in [0, 1].
     """
 
     def __init__(
@@ -120,6 +120,6 @@ class Flip:
         self.probability = probability
 
     def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
-        """The (H, W, C) uint8 array, mirrored or as it is."""
+        """Return the (H, W, C) uint8 array, mirrored or unchanged."""
         pixels = checked(raw)
         return np.ascontiguousarray(pixels[:, ::-1]) if draw.uniform(1, "flip")[0] < self.probability else pixels

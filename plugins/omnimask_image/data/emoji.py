@@ -1,4 +1,4 @@
-"""Emoji that come with omnimask: colour pictures with groups and names, which need no download."""
+"""Emoji shipped with omnimask: color pictures with groups and names, without a download."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FILE = Path(__file__).parents[1] / "emoji" / "emoji.zip"
 
 
 class Emoji(ZipArchive):
-    """1330 colour pictures of 64 x 64 pixels from Noto Emoji [0], with the group as label and the name as text.
+    """1330 color pictures of 64 x 64 pixels from Noto Emoji [0], with the group as label and the name as text.
 
-    Gives ``image``, a WebP file with transparency, which the decoder lays on white; ``label``, one of Unicode's nine groups
-    (``Animals & Nature``); and ``text``, the name (``fox``). Many people differ by gender alone, so a picture that is held out
-    often has a close relative among those that are not. The licences lie beside the file: ``omnimask_image/emoji/NOTICE.md``.
+    Returns ``image``, a WebP file with transparency, which the decoder composites on white; ``label``, one of Unicode's nine groups
+    (``Animals & Nature``); and ``text``, the name (``fox``). Many people differ by gender alone, so a held-out picture often has a
+    close relative in the training split. The licences are in ``omnimask_image/emoji/NOTICE.md``.
 
     [0] Google: Noto Emoji; names and groups by Unicode, ``emoji-test.txt`` of version 15.0.
     """
@@ -33,15 +33,15 @@ class Emoji(ZipArchive):
         self.texts = {row["file"]: row["text"] for row in table}
 
     def key(self, index: int) -> str:
-        """Code points and name: ``1f98a-fox``."""
+        """Return code points and name: ``1f98a-fox``."""
         return PurePosixPath(self.names[index]).stem
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``image`` (bytes of a WebP file), ``label`` and ``text``."""
+        """Return ``image`` (bytes of a WebP file), ``label`` and ``text``."""
         return {**super().__getitem__(index), "text": self.texts[self.names[index]]}
 
     def fingerprint(self) -> str:
-        """Digest of all names, pictures, labels and texts."""
+        """Return a digest of all names, pictures, labels and texts."""
         digest = blake2b(super().fingerprint().encode(), digest_size=16)
         for name in self.names:
             digest.update(f"{self.labels[name]}\0{self.texts[name]}\0".encode())

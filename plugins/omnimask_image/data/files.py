@@ -10,11 +10,11 @@ from omnimask_image.decode.pillow_decoder import PillowDecoder
 
 
 class ImageFolder(FileFolder):
-    """The image files of a folder and its sub-folders; ``label`` is the name of the first sub-folder, where there is one.
+    """The image files of a folder and its sub-folders; ``label`` is the name of the first sub-folder, if there is one.
 
     Args:
         path: the folder.
-        follow_links: whether links to folders outside of it are followed. Links to files always are.
+        follow_links: whether to follow links to folders outside of it. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = PillowDecoder.extensions
@@ -22,12 +22,12 @@ class ImageFolder(FileFolder):
 
 
 class ImageZip(ZipArchive):
-    """The image files in a zip file, read in place; ``label`` is what its table of labels says, or the first folder's name.
+    """The image files in a zip file, read in place; ``label`` comes from its table of labels, or is the first folder's name.
 
     Args:
         path: the zip file.
         labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
-            ``labels.csv`` where the archive has it, else folders are the labels.
+            ``labels.csv`` if the archive has it, else folders are the labels.
     """
 
     extensions: ClassVar[tuple[str, ...]] = PillowDecoder.extensions

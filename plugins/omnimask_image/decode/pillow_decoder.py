@@ -1,4 +1,4 @@
-"""Image files as pixels, by Pillow."""
+"""Image decoder based on Pillow."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _MAX_16_BIT = 65535
 _SIZE_IN_HEADER = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Formats whose size does not change when pixels are read (an ICO or a photo CD has several)."""
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
-"""Parts of a PNG that may tell an orientation, wherever they stand."""
+"""Chunks of a PNG that may contain an orientation, at any place."""
 _TURNED = (5, 6, 7, 8)
-"""EXIF orientations that exchange height and width."""
+"""EXIF orientations that swap height and width."""
 
 
 class PillowDecoder:
-    """Bytes of a file that Pillow reads (PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF, ...) -> (H, W, 3) uint8 RGB.
+    """Bytes of a file supported by Pillow (PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF, ...) -> (H, W, 3) uint8 RGB.
 
-    The EXIF orientation is applied, transparency is laid on white, 16-bit greyscale is scaled to 8 bit. Of an animation, the
-    first frame is taken.
+    The EXIF orientation is applied, transparency is composited on white, and 16-bit greyscale is scaled to 8 bits. Of an animation,
+    the first frame is used.
 
     Args:
-        max_pixels: a file that unpacks to more is bad, since a small file can unpack to more than memory holds. Pictures of
-            satellites and microscopes need more than the default, which is Pillow's.
+        max_pixels: a file that decodes to more is bad, because a small file can exceed the memory. Satellite and microscopy images
+            need more than the default, which is Pillow's.
     """
 
     extensions: ClassVar[tuple[str, ...]] = (
@@ -43,18 +43,18 @@ class PillowDecoder:
         ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".pbm", ".pcd", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
         ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
     )  # fmt: skip
-    """Endings of files that it reads: those of Pillow 12 but for what needs another program, or holds no picture or only floats."""
+    """Supported file endings: those of Pillow 12 except formats that need another program, or hold no picture or only floats."""
 
     def __init__(self, context: Context, *, max_pixels: Annotated[int, Field(gt=0)] = 89_478_485) -> None:
         del context
         self.max_pixels = max_pixels
 
     def __call__(self, data: bytes) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8.
+        """Return (H, W, 3) uint8.
 
         Raises:
-            ValueError: with Pillow's reason, when the bytes are no image, are cut off or broken, or unpack to more than
-                ``max_pixels``; also for pixels whose range is unknown (floats, 32-bit integers).
+            ValueError: with Pillow's reason, if the bytes are not an image, are truncated or broken, or decode to more than
+                ``max_pixels``; also for pixels of unknown range (floats, 32-bit integers).
         """
         with _opened(data, self.max_pixels) as image:
             image.load()
@@ -62,10 +62,10 @@ class PillowDecoder:
         return to_array(_rgb(image))
 
     def shape(self, data: bytes) -> tuple[int, int, int]:
-        """(H, W, 3) of the array that the bytes decode to, from the file's header where Pillow's reader tells it there.
+        """Return (H, W, 3) of the decoded array, from the file's header if Pillow's reader finds it there.
 
         Raises:
-            ValueError: the bytes are no image. Damage behind the header is not seen.
+            ValueError: the bytes are not an image. Damage after the header is not detected.
         """
         with _opened(data, self.max_pixels) as image:
             if image.format not in _SIZE_IN_HEADER:
@@ -76,7 +76,7 @@ class PillowDecoder:
 
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The image, its pixels not yet read; what Pillow raises inside becomes a ValueError with its reason."""
+    """Open the image without reading its pixels, and convert Pillow's errors to ``ValueError`` with their reason."""
     if not data:
         raise ValueError("the file is empty")
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
@@ -92,21 +92,21 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
             f"the picture has more pixels than the {max_pixels:,} that are read ({_reason(error)}); where it can be trusted, raise "
             "the decoder's option: decoder: {name: image.pillow, max_pixels: 1000000000}"
         ) from error
-    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+    except Exception as error:  # Pillow's readers raise arbitrary errors on broken bytes
         raise ValueError(f"not a readable image: {_reason(error)}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
 
 def _is_turned(image: Image.Image, data: bytes) -> bool:
-    """Whether the EXIF orientation exchanges the sides. Pillow reads a whole PNG to look for it, so its names are sought first."""
+    """Return whether the EXIF orientation swaps the sides. Pillow reads a whole PNG to find it, so its names are searched first."""
     if image.format == "TIFF" or (image.format == "PNG" and not any(name in data for name in _PNG_ORIENTATION)):
-        return False  # TIFF: the size is that of the turned image already
+        return False  # TIFF: the size already includes the orientation
     return image.getexif().get(ExifTags.Base.Orientation) in _TURNED
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """The image as RGB; itself, where it is RGB without a transparent colour."""
+    """Convert the image to RGB; an RGB image without a transparent color is returned itself."""
     if image.mode.startswith("I"):
         return _from_integers(image)
     if image.has_transparency_data:
@@ -119,7 +119,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_integers(image: Image.Image) -> Image.Image:
-    """Greyscale with 16 bits (Pillow's modes I;16 and, for some formats, I), scaled to 8 bits."""
+    """Scale 16-bit greyscale (Pillow's modes I;16 and, for some formats, I) to 8 bits."""
     pixels = np.asarray(image).astype(np.int64)
     if pixels.min() < 0 or pixels.max() > _MAX_16_BIT:
         raise ValueError(f"pixels range over {pixels.min()}..{pixels.max()}, more than 16 bits; convert the file to 8 or 16 bit")
@@ -127,7 +127,7 @@ def _from_integers(image: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    """Pillow's own words, without the address of our buffer."""
+    """Return Pillow's own words, without the address of our buffer."""
     if "cannot identify image file" in str(error):
         return "cannot identify image file"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""JPEG files as pixels, by torchvision; all others by Pillow."""
+"""Image decoder based on torchvision for JPEG files, and Pillow for all others."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _JPEG = b"\xff\xd8\xff"
 
 
 class TorchvisionDecoder(PillowDecoder):
-    """Bytes of a file that Pillow reads -> (H, W, 3) uint8 RGB; JPEG takes torchvision's faster way to the same pixels.
+    """Bytes of a file supported by Pillow -> (H, W, 3) uint8 RGB, with torchvision's faster JPEG decoder for the same pixels.
 
-    The EXIF orientation is applied there too. Where torchvision refuses a JPEG, Pillow has the last word.
+    The EXIF orientation is applied there too. If torchvision refuses a JPEG, Pillow decodes it.
 
     Args:
-        max_pixels: a file that unpacks to more is bad, since a small file can unpack to more than memory holds.
+        max_pixels: a file that decodes to more is bad, because a small file can exceed the memory.
     """
 
     def __call__(self, data: bytes) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8. Raises ``ValueError`` as :class:`PillowDecoder` does."""
+        """Return (H, W, 3) uint8. Raise ``ValueError`` like :class:`PillowDecoder`."""
         if not data.startswith(_JPEG):
             return super().__call__(data)
-        self.shape(data)  # refuses more pixels than are read
+        self.shape(data)  # refuses more than max_pixels
         try:
             pixels = decode_jpeg(
                 torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB, apply_exif_orientation=True

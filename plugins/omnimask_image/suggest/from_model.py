@@ -1,4 +1,4 @@
-"""A recipe for a folder with a model: the one that begins with its weights."""
+"""A recipe for a folder with a model, initialized from its weights."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ _DEFAULTS: Mapping[str, Any] = {
     "norm_pix_loss": False,
     "layer_norm_eps": 1e-12,
 }
-"""What `transformers` takes for keys that a configuration leaves out."""
+"""Defaults of `transformers` for keys that a configuration omits."""
 
 
 def suggest_model(folder: Path) -> Suggestion | None:
-    """A recipe for a folder that ``ViTMAEForPreTraining.save_pretrained`` wrote; None where there is another model or none.
+    """Return a recipe for a folder written by ``ViTMAEForPreTraining.save_pretrained``; None for another model or none.
 
     Raises:
-        ValueError: the folder says that it holds such a model, and its weights or sizes cannot be read.
+        ValueError: the configuration names such a model, but its weights or sizes cannot be read.
     """
     if model_type(folder) != "vit_mae":
         return None

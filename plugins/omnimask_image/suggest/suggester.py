@@ -1,4 +1,4 @@
-"""A recipe for a folder of pictures: a masked autoencoder whose size suits the pictures, their number and the device."""
+"""A recipe for a folder of pictures: a masked autoencoder sized for the pictures, their number and the device."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ _MAX_BAD = """\
 
 
 class SuggestFolder:
-    """A masked autoencoder for a folder of image files, from a look at up to 200 of them.
+    """A masked autoencoder for a folder of image files, based on up to 200 of them.
 
-    A folder that holds a ``ViTMAEForPreTraining`` gets the recipe that begins with it.
+    A folder with a ``ViTMAEForPreTraining`` gets a recipe that starts from its weights.
 
     The size of pictures and patches follows the median of the shorter sides (on a CPU, 64 pixels at most), the network the number
     of pictures and the device, the steps the number of pictures.
@@ -68,7 +68,7 @@ class SuggestFolder:
         pass
 
     def __call__(self, folder: Path) -> Suggestion | None:
-        """None where there is neither a model nor an image file. Raises ``ValueError`` where none can be read."""
+        """Return None if there is neither a model nor an image file. Raise ``ValueError`` if none can be read."""
         if (model := suggest_model(folder)) is not None:
             return model
         seen = survey(folder)
@@ -78,7 +78,7 @@ class SuggestFolder:
         return Suggestion("image", seen.num_files, seen.summary(), plan.recipe(folder))
 
     def data(self, path: Path) -> tuple[str, Mapping[str, Any]] | None:
-        """The modality of the files at a path, and the data set that reads them."""
+        """Return the modality of the files at a path, and the data set that reads them."""
         readers = {"image.zip": ImageZip} if path.is_file() else {"image.folder": ImageFolder}
         for name, reader in readers.items():
             with suppress(OSError, ValueError):
@@ -89,11 +89,11 @@ class SuggestFolder:
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a recipe and why they were chosen.
+    """The numbers of a recipe and their reasons.
 
     Args:
-        seen: what the folder holds.
-        has_gpu: whether a GPU will train.
+        seen: content of the folder.
+        has_gpu: whether to train on a GPU.
     """
 
     seen: Survey
@@ -101,13 +101,13 @@ class Plan:
 
     @property
     def patch_size(self) -> int:
-        """2 to 16 pixels: a few dozen to two hundred patches for an image."""
+        """2 to 16 pixels: a few dozen to two hundred patches per image."""
         side = self._fitting_side
         return next(patch for limit, patch in ((16, 2), (48, 4), (128, 8), (10**9, 16)) if side < limit)
 
     @property
     def image_size(self) -> int:
-        """The median of the shorter sides, cut down to a multiple of the patch and to what the device can bear."""
+        """The median of the shorter sides, reduced to a multiple of the patch and to the device's limit."""
         return max(8, self._fitting_side // self.patch_size * self.patch_size)
 
     @property
@@ -128,7 +128,7 @@ class Plan:
 
     @property
     def batch(self) -> int:
-        """Images in a step."""
+        """Images per step."""
         largest = 64 if not self.has_gpu else 256 if self.seen.num_files < 200_000 else 1024
         return max(1, min(largest, self.seen.num_files))
 
@@ -144,7 +144,7 @@ class Plan:
         return 1.0e-3 if self.network[0] <= 192 else 1.5e-4 * self.batch / 256
 
     def recipe(self, folder: Path) -> str:
-        """The recipe's text; ``folder`` is an absolute path."""
+        """Return the recipe's text; ``folder`` is an absolute path."""
         width, depth, heads = self.network
         seen, side, ratio = self.seen, self.image_size, 0.5 if self.tokens <= 16 else 0.75
         bad_share = len(seen.unreadable) / seen.num_looked_at

@@ -1,4 +1,4 @@
-"""What a folder of pictures holds: how many, how large, in colour or not, and which cannot be read."""
+"""Survey of a folder of pictures: number, sizes, colors, and unreadable files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ from omnimask_image.data.files import ImageFolder
 from omnimask_image.decode.pillow_decoder import PillowDecoder
 
 SAMPLE = 200
-"""At most so many files are opened."""
+"""Maximum number of files to open."""
 MOST_PIXELS = 10**9
-"""No more are opened once so many pixels were read: some ten seconds of decoding."""
+"""Maximum number of pixels to read, about ten seconds of decoding. No further files are opened beyond it."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """``sizes`` (height, width) in pixels of the files that were read; ``num_grey`` of them have three equal channels.
+    """Content of a folder of pictures.
 
-    ``labels`` counts files by label, ``unreadable`` pairs names with reasons, ``left_out`` tells of files with other endings, and
-    ``splits`` are the first sub-folders where those are train, val, test or the like.
+    Attributes:
+        endings: number of files by ending.
+        labels: number of files by label.
+        sizes: (height, width) in pixels of the files that were read.
+        num_grey: how many of these have three equal channels.
+        unreadable: pairs of name and reason.
+        left_out: describes files with other endings.
+        splits: the first sub-folders if they are train, val, test or similar.
     """
 
     endings: Counter[str]
@@ -47,7 +53,7 @@ class Survey:
 
     @property
     def short_side(self) -> int:
-        """The median of the shorter sides, in pixels."""
+        """Median of the shorter sides, in pixels."""
         return median_low(min(size) for size in self.sizes)
 
     @property
@@ -56,11 +62,11 @@ class Survey:
 
     @property
     def is_grey(self) -> bool:
-        """Whether no file that was read has colour."""
+        """Whether all files that were read lack color."""
         return self.num_grey == len(self.sizes)
 
     def summary(self) -> dict[str, str]:
-        """What a person wants to check, by name."""
+        """Return the survey as text by name, for users to check."""
         by_area = sorted(self.sizes, key=lambda size: size[0] * size[1])
         middle = tuple(median_low(sides) for sides in zip(*self.sizes, strict=True))
         return {
@@ -76,10 +82,10 @@ class Survey:
 
 
 def survey(folder: Path) -> Survey | None:
-    """Looks at a folder's pictures; None if it holds none.
+    """Survey a folder's pictures; None if it holds none.
 
     Raises:
-        ValueError: none of those looked at can be read.
+        ValueError: none of the inspected files can be read.
     """
     try:
         dataset = ImageFolder(Context(), path=folder)

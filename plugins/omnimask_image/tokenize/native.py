@@ -1,4 +1,4 @@
-"""Images at their own size and shape as a grid of patches whose number varies [0], [1].
+"""Images at their own size and aspect ratio, as grids with varying numbers of patches [0], [1].
 
 [0] Dehghani et al.: Patch n' Pack: NaViT, a Vision Transformer for any Aspect Ratio and Resolution, NeurIPS 2023.
 [1] Lee et al.: Pix2Struct, ICML 2023.
@@ -21,26 +21,26 @@ from omnimask_image.pixels import checked, pair, to_array, to_pillow
 from omnimask_image.tokenize.patches import Size, check_not_smaller, cut, joined, per_channel, with_channels
 
 _BISECTIONS = 50
-"""Halvings of the range of scales, which leave a relative width of about 1e-14."""
+"""Bisection steps of the range of scales, which leave a relative width of about 1e-14."""
 
 
 class NativeTokenizer:
-    """Cuts an image into patches at its own size and shape; images differ in their number of tokens.
+    """Patches of images at their own size and aspect ratio; the number of tokens varies.
 
-    A token's content is (p, q, C) uint8, its position (row, column) counted in patches, and neither axis has a largest position.
-    Each side is resized (bicubic) to the nearest multiple of the patch's, so an image of such a size is used as it is. Where that
-    gives more than ``max_tokens``, the image is first reduced, by no more than needed; where it gives fewer than ``min_tokens``,
-    enlarged likewise. The sides of the grid therefore differ by at most half a patch from those of the image times one scale,
-    which is all that its aspect ratio loses. An image so long that ``max_tokens`` cannot hold it within this bound, of a ratio of
-    more than about ``2 * max_tokens``, is refused, as is one with a side shorter than a patch.
+    A token's content is (p, q, C) uint8, its position (row, column) in patches, on two unbounded axes. Each side is resized
+    (bicubic) to the nearest multiple of the patch's; an image of such a size is used unchanged. If this gives more than
+    ``max_tokens``, the image is first reduced by the minimum necessary; if it gives fewer than ``min_tokens``, it is enlarged
+    likewise. The sides of the grid therefore differ by at most half a patch from those of the uniformly scaled image, the only
+    change of its aspect ratio. Images too long for ``max_tokens`` within this bound, with a ratio above about ``2 * max_tokens``,
+    are refused, as are those with a side shorter than a patch.
 
-    Positions ``sincos`` and ``rotary`` need no largest position. ``learned`` keeps a vector for each of ``max_length *
-    max_length`` places: set its ``max_length`` to the longest side that images have, in patches.
+    Positions ``sincos`` and ``rotary`` are unbounded. ``learned`` keeps a vector for each of ``max_length * max_length`` places:
+    set its ``max_length`` to the longest side of the images, in patches.
 
     Args:
         patch_size: side of the square in pixels, or (height, width).
-        max_tokens: patches per image at most.
-        min_tokens: patches per image at least, unless the grid of this shape that has as many also has more than ``max_tokens``.
+        max_tokens: maximum number of patches per image.
+        min_tokens: minimum number of patches per image, unless the smallest grid of this shape with as many exceeds ``max_tokens``.
         channels: 3 for RGB, 1 for greyscale; images of the other kind are converted.
         mean: per channel, in units of the full range, 0..1. None: ImageNet's for RGB, 0.5 for greyscale.
         std: likewise.
@@ -76,10 +76,10 @@ class NativeTokenizer:
         return TokenSpec(width=width, axes=2, extent=(None, None), dtype="uint8", mean=mean, std=std)
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        """Tokens of a (H, W) or (H, W, C) uint8 array, row after row. Nothing is random.
+        """Return tokens of a (H, W) or (H, W, C) uint8 array, row by row. Nothing is random.
 
         Raises:
-            ValueError: the array is no such image, a side is shorter than a patch, or it is too long for ``max_tokens``.
+            ValueError: the array is not such an image, a side is shorter than a patch, or it is too long for ``max_tokens``.
         """
         pixels = checked(raw)
         (height, width, channels), (p, q) = pixels.shape, self.patch_size
@@ -90,16 +90,18 @@ class NativeTokenizer:
         return cut(pixels, self.patch_size)
 
     def decode(self, tokens: Tokens) -> NDArray[np.uint8]:
-        """(H, W, C) uint8 image of patches in any order, on the smallest grid that holds them all; as in ``image.patch``, floats
-        are rounded and clipped, absent patches are grey."""
+        """Return the (H, W, C) uint8 image of patches in any order, on the smallest grid that holds them all.
+
+        As in ``image.patch``, floats are rounded and clipped, and missing patches are grey.
+        """
         return joined(tokens)
 
     def count(self, raw: Any) -> int | None:
-        """From the array's size alone; not known before."""
+        """Return the count from the array's size alone, or None before it is read."""
         return None if raw is None else self.count_of_shape(checked(raw).shape)
 
     def count_of_shape(self, shape: tuple[int, ...]) -> int:
-        """Tokens of a (H, W) or (H, W, C) array.
+        """Return the number of tokens of a (H, W) or (H, W, C) array.
 
         Raises:
             ValueError: as :meth:`grid`.
@@ -108,7 +110,7 @@ class NativeTokenizer:
         return h * w
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of patches of an image of (height, width) pixels.
+        """Return rows and columns of patches of an image of (height, width) pixels.
 
         Raises:
             ValueError: a side is shorter than a patch, or the image is too long for ``max_tokens``.
@@ -134,13 +136,15 @@ class NativeTokenizer:
 
 
 def _rounded(rows: float, columns: float, scale: float) -> tuple[int, int]:
-    """Whole numbers nearest to the scaled sides, at least 1."""
+    """Return the integers nearest to the scaled sides, at least 1."""
     return max(1, math.floor(rows * scale + 0.5)), max(1, math.floor(columns * scale + 0.5))
 
 
 def _bisect(holds: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
-    """Two neighbouring scales, between ``low`` where the monotone statement is false and ``high`` where it is true: the largest
-    without and the smallest with it."""
+    """Bisect scales between ``low``, where the monotone predicate is false, and ``high``, where it is true.
+
+    Returns the largest scale where it is false, and the smallest where it is true.
+    """
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)

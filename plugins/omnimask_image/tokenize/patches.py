@@ -1,4 +1,4 @@
-"""What tokenizers of patches share: options, and images made fit for them."""
+"""Shared helpers of patch tokenizers: options, cutting and joining."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Size = Annotated[int, Field(gt=0)]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ABSENT = 127
-"""Grey value of patches that are not among the tokens when an image is put together."""
+"""Grey value of missing patches in a joined image."""
 
 
 def per_channel(
     mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: Literal[1, 3]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation in units of the full range, checked; ImageNet's for RGB and 0.5 for greyscale where None.
+    """Return validated mean and standard deviation in units of the full range; ImageNet's for RGB and 0.5 for greyscale if None.
 
     Raises:
-        ValueError: another number of values than channels, or a deviation that is not greater than 0.
+        ValueError: the number of values differs from the channels, or a deviation is not greater than 0.
     """
     mean = _checked("mean", mean, IMAGENET_MEAN if channels == 3 else (0.5,), channels)
     std = _checked("std", std, IMAGENET_STD if channels == 3 else (0.5,), channels)
@@ -35,7 +35,7 @@ def per_channel(
 
 
 def cut(pixels: NDArray[np.uint8], patch_size: tuple[int, int]) -> Tokens:
-    """Patches (p, q, C) of a (h p, w q, C) image, row after row, with their (row, column)."""
+    """Cut a (h p, w q, C) image into patches (p, q, C), row by row, with their (row, column)."""
     p, q = patch_size
     patches = rearrange(pixels, "(h p) (w q) c -> h w p q c", p=p, q=q)
     positions = np.indices(patches.shape[:2], np.float32)
@@ -43,7 +43,7 @@ def cut(pixels: NDArray[np.uint8], patch_size: tuple[int, int]) -> Tokens:
 
 
 def joined(tokens: Tokens, grid: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """(H, W, C) image of patches in any order; floats are rounded and clipped, absent patches are grey.
+    """Join patches in any order to a (H, W, C) image; floats are rounded and clipped, missing patches are grey.
 
     ``grid`` is its rows and columns; None: the smallest that holds all patches.
     """
@@ -58,16 +58,16 @@ def joined(tokens: Tokens, grid: tuple[int, int] | None = None) -> NDArray[np.ui
 
 
 def with_channels(image: Image.Image, channels: int) -> Image.Image:
-    """The RGB or greyscale image with 3 channels or 1."""
+    """Convert an RGB or greyscale image to 3 channels or 1."""
     mode = "RGB" if channels == 3 else "L"
     return image if image.mode == mode else image.convert(mode)
 
 
 def check_not_smaller(height: int, width: int, patch_size: tuple[int, int]) -> None:
-    """Refuses an image with a side shorter than a patch.
+    """Refuse an image with a side shorter than a patch.
 
     Raises:
-        ValueError: it is one.
+        ValueError: a side is shorter than a patch.
     """
     p, q = patch_size
     if height < p or width < q:

@@ -20,10 +20,10 @@ from omnimask_image.tokenize.patches import Size, check_not_smaller, cut, joined
 
 
 class PatchTokenizer:
-    """Cuts an image into patches; pixels stay uint8 until the device.
+    """Patches of images of one size; pixels stay uint8 until the device.
 
-    A token's content is (p, q, C) uint8, its position (row, column) counted in patches. An image of another size is resized
-    (bicubic) until it just covers ``image_size``, and the centre is kept; one of that size is used as it is.
+    A token's content is (p, q, C) uint8, its position (row, column) in patches. An image of another size is resized (bicubic) until
+    it just covers ``image_size``, and the center is kept; an image of this size is used unchanged.
 
     Args:
         image_size: side of the square in pixels, or (height, width); a multiple of ``patch_size``.
@@ -55,7 +55,7 @@ class PatchTokenizer:
 
     @staticmethod
     def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Patches of at most 8 pixels, at most four in a row and in a column; the shape stays that of the recipe."""
+        """Return patches of at most 8 pixels, at most four per row and column, in the recipe's aspect ratio."""
         image_size, patch_size = pair(options["image_size"]), pair(options["patch_size"])
         small = tuple(min(side, 8) for side in patch_size)
         counts = (min(side // patch, 4) for side, patch in zip(image_size, patch_size, strict=True))
@@ -68,23 +68,23 @@ class PatchTokenizer:
         return TokenSpec(width=(*self.patch_size, self.channels), axes=2, extent=self.grid, dtype="uint8", mean=mean, std=std)
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        """Tokens of a (H, W) or (H, W, C) uint8 array, row after row. Nothing is random.
+        """Return tokens of a (H, W) or (H, W, C) uint8 array, row by row. Nothing is random.
 
         Raises:
-            ValueError: the array is no such image, or a side is shorter than a patch.
+            ValueError: the array is not such an image, or a side is shorter than a patch.
         """
         return cut(self._fitted(checked(raw)), self.patch_size)
 
     def decode(self, tokens: Tokens) -> NDArray[np.uint8]:
-        """(H, W, C) uint8 image of patches in any order; floats are rounded and clipped, absent patches are grey."""
+        """Return the (H, W, C) uint8 image of patches in any order; floats are rounded and clipped, missing patches are grey."""
         return joined(tokens, self.grid)
 
     def count(self, raw: Any) -> int:
-        """The same for every image."""
+        """Return the number of tokens, which is equal for all images."""
         return self.grid[0] * self.grid[1]
 
     def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, C) of this tokenizer's size and channels."""
+        """Return (H, W, C) with this tokenizer's size and channels."""
         height, width, channels = pixels.shape
         check_not_smaller(height, width, self.patch_size)
         if (height, width) == self.image_size and channels == self.channels:
@@ -96,7 +96,7 @@ class PatchTokenizer:
 
 
 def _grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of patches."""
+    """Return rows and columns of patches."""
     (height, width), (p, q) = image_size, patch_size
     if height % p or width % q:
         nearest = max(1, round(height / p)) * p, max(1, round(width / q)) * q

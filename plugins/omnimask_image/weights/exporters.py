@@ -1,4 +1,4 @@
-"""Trained image models as folders of `transformers`. N patches of an image, K of them visible, D width."""
+"""Export of trained image models as folders of `transformers`. N patches of an image, K of them visible, D width."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ _PUBLISHED_NAMES = (
     (r"\.mlp\.fc1\.", ".intermediate.dense."),
     (r"\.mlp\.fc2\.", ".output.dense."),
 )
-"""Names of transformers 5, and those of published files, which every version reads."""
+"""Names of transformers 5, and those of published files, which are readable by all versions."""
 _LETTERS = {"q": "query", "k": "key", "v": "value"}
 
 
 class VitMae:
     """A ``ViTMAEForPreTraining``, encoder and decoder, and the preprocessing of its images.
 
-    From recipes with the encoder ``transformer`` (``summary: 1``, LayerNorm, GELU) and a ``decoder`` of the same kind, positions
-    ``sincos``, the target ``patch`` (mean squared error), and ``image.patch`` with square images and patches; others are refused.
+    Supports recipes with the encoder ``transformer`` (``summary: 1``, LayerNorm, GELU) and a ``decoder`` of the same kind,
+    positions ``sincos``, the target ``patch`` (mean squared error), and ``image.patch`` with square images and patches; others are
+    refused.
     """
 
     format: ClassVar[str] = "transformers"
@@ -74,7 +75,7 @@ class _Parts:
 
 
 def _parts_of(trained: Trained) -> _Parts:
-    """The parts of a model that ViTMAE is a name for. Raises ``ValueError`` for any other."""
+    """Return the parts of a model that ViTMAE can represent. Raise ``ValueError`` for any other."""
     model = trained.model
     part = model.each()[0]
     if len(model.passes) != 1 or len(part.embeddings) != 1 or len(part.predictors) != 1:
@@ -97,7 +98,7 @@ def _parts_of(trained: Trained) -> _Parts:
 
 
 def _check_form(parts: _Parts) -> None:
-    """What weights and classes do not tell."""
+    """Check properties not determined by weights and classes."""
     encoder, decoder, tokenizer = parts.encoder, parts.decoder, parts.tokenizer
     blocks = [block for stack in parts.stacks for block in stack]
     norms = [module for owner in (encoder, decoder) for module in owner.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm)]
@@ -118,10 +119,10 @@ def _check_form(parts: _Parts) -> None:
 
 
 def _settings(parts: _Parts, visible: int) -> Mapping[str, Any]:
-    """Entries of ``ViTMAEConfig``."""
+    """Return entries of ``ViTMAEConfig``."""
     (encoder, decoder), count = parts.stacks, parts.tokenizer.count(None)
     ratio = (count - visible) / count
-    if int(count * (1 - ratio)) != visible:  # the peer rounds down, and this has been rounded
+    if int(count * (1 - ratio)) != visible:  # the peer rounds down
         ratio -= 0.5 / count
     return {
         "hidden_size": parts.encoder.width,
@@ -142,7 +143,7 @@ def _settings(parts: _Parts, visible: int) -> Mapping[str, Any]:
 
 
 def _state(model: Model, parts: _Parts) -> dict[str, Tensor]:
-    """Weights of ``ViTMAEForPreTraining``, tables of positions included, in which the class token's comes first."""
+    """Return weights of ``ViTMAEForPreTraining``, including position tables, in which the class token comes first."""
     height, width = parts.tokenizer.patch_size
     encoder, decoder = parts.stacks
     state = to_vit_mae(
@@ -167,7 +168,7 @@ def _published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _preprocessing(tokenizer: PatchTokenizer) -> Mapping[str, Any]:
-    """``preprocessor_config.json``; images of the model's size are read as here, others are not cropped but squeezed."""
+    """Return ``preprocessor_config.json``. Images of the model's size are read as here; others are squeezed instead of cropped."""
     height, width = tokenizer.image_size
     return {
         "image_processor_type": "ViTImageProcessor",
@@ -186,13 +187,13 @@ def _preprocessing(tokenizer: PatchTokenizer) -> Mapping[str, Any]:
 
 
 def _num_visible(batch: MaskedBatch, parts: _Parts) -> int:
-    """K: how many patches the recipe shows, rounded where that differs from image to image."""
+    """Return K, the number of patches shown by the recipe, rounded if it differs between images."""
     lengths = batch.views["main"].context.layout.lengths
     return min(max(round(float(lengths.mean())), 1), parts.tokenizer.count(None) - 1)
 
 
 def _compare(trained: Trained, parts: _Parts, peer: Any, visible: int) -> Exported:
-    """Predicted patches of the batch's images, with masks that both can be given."""
+    """Compare the predicted patches of the batch's images, with masks supported by both models."""
     name, spec, count = parts.modality, parts.spec, parts.tokenizer.count(None)
     store = trained.batch.store[name].data
     images = store.unflatten(0, (-1, count))
@@ -214,7 +215,7 @@ def _compare(trained: Trained, parts: _Parts, peer: Any, visible: int) -> Export
 
 
 def _pixels(images: Tensor, parts: _Parts) -> Tensor:
-    """(B, C, H, W) scaled, of (B, N, p, q, C) in stored units."""
+    """Convert (B, N, p, q, C) in stored units to scaled (B, C, H, W)."""
     scaled = (images.float() - torch.tensor(parts.spec.mean)) / torch.tensor(parts.spec.std)
     rows, _ = parts.tokenizer.grid
     return rearrange(scaled, "b (r s) p q c -> b c (r p) (s q)", r=rows).contiguous()

@@ -1,4 +1,4 @@
-"""Weights of other programs' checkpoints for image recipes to begin with."""
+"""Initialization of image recipes from other programs' checkpoints."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ _STORED_NAMES = (
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"\.output\.dense\.", ".mlp.fc2."),
 )
-"""Names of blocks in files, and in the models of transformers 5: files have the names of older versions, and those that 5.23 writes
-call the decoder's blocks ``decoder_encoder.layer`` (the rule that restores the encoder's former name also fits them)."""
+"""Names of blocks in files, and in the models of transformers 5.
+
+Files use the names of older versions. Those written by 5.23 name the decoder's blocks ``decoder_encoder.layer``, because the rule
+that restores the encoder's former name also matches them.
+"""
 
 
 class VitMae:
-    """Begins with the weights of a ``ViTMAEForPreTraining`` of `transformers`, encoder and decoder, for continued pretraining.
+    """Initialization of encoder and decoder from a ``ViTMAEForPreTraining`` of `transformers`, for continued pretraining.
 
-    The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint: ``config.json`` and
-    ``model.safetensors``; pickled weights (``pytorch_model.bin``) are never read. Every weight must have its place in the recipe's
-    model and the other way round: an encoder ``transformer`` of the same size with ``summary: 1`` and the checkpoint's positions
-    (``sincos`` in a published one; ``none`` or ``learned`` elsewhere), and a ``decoder`` likewise. ``omnimask init FOLDER`` writes
-    the recipe that fits a folder.
+    The folder is written by ``save_pretrained`` or downloaded: ``config.json`` and ``model.safetensors``; pickled weights
+    (``pytorch_model.bin``) are never read. Weights must match the recipe's model completely: an encoder ``transformer`` of the same
+    size with ``summary: 1`` and the checkpoint's positions (``sincos`` in a published one; ``none`` or ``learned`` elsewhere), and
+    a ``decoder`` likewise. ``omnimask init FOLDER`` writes the recipe for a folder.
 
     Args:
         path: the folder.
@@ -58,7 +60,7 @@ class VitMae:
         self.spec = context.specs.get(modality)
 
     def __call__(self, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
-        del tokenizers  # a place of a patch means the same everywhere
+        del tokenizers  # positions of patches need no mapping
         config, state = read_config(self.path, "vit_mae"), read_weights(self.path)
         main: Any = model.passes["main"]
         if self.predictor not in main.predictors:
@@ -73,7 +75,7 @@ class VitMae:
 
 
 def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with the names that models of transformers 5 have."""
+    """Return the state with the names of transformers 5."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         for pattern, present in _STORED_NAMES:
@@ -85,7 +87,7 @@ def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _differences(
     config: Mapping[str, Any], encoder: Any, decoder: Any, spec: TokenSpec | None, owners: Mapping[str, Any]
 ) -> list[str]:
-    """What the checkpoint's configuration says otherwise than the recipe, each with what sets it."""
+    """Return the differences between the checkpoint's configuration and the recipe, each with the option that sets it."""
     first, second = owners
     here = {**_sizes(encoder, first, ""), **_sizes(decoder, second, "decoder_"), **_image(spec)}
     return [
@@ -96,11 +98,11 @@ def _differences(
 
 
 Setting: TypeAlias = tuple[Any, str, Callable[[Any], Any] | None]
-"""A setting here, the key that sets it in a recipe, and the value that it needs for one there."""
+"""A setting here, the key that sets it in a recipe, and the function for the required value."""
 
 
 def _sizes(part: Any, key: str, prefix: str) -> dict[str, Setting]:
-    """Of a stack of blocks; what is no stack is found out by the names of its weights."""
+    """Return settings of a stack of blocks; other modules are detected by the names of their weights."""
     stack = getattr(part, "stack", None)
     if stack is None or not len(stack.blocks) or getattr(stack.blocks[0], "attention", None) is None:
         return {}
@@ -114,7 +116,7 @@ def _sizes(part: Any, key: str, prefix: str) -> dict[str, Setting]:
 
 
 def _image(spec: TokenSpec | None) -> dict[str, Setting]:
-    """Of square pictures in square patches."""
+    """Return settings of square pictures in square patches."""
     if spec is None or spec.width is None or len(spec.width) != 3 or len(spec.extent) != 2 or spec.extent[0] is None:
         return {}
     patch, _, channels = spec.width
@@ -126,7 +128,7 @@ def _image(spec: TokenSpec | None) -> dict[str, Setting]:
 
 
 def _check_form(config: Mapping[str, Any], encoder: Any) -> None:
-    """What only the published form has. Another epsilon or target is a choice, and only said."""
+    """Check properties of the published form. Another epsilon or target is a choice, and is only logged."""
     if config.get("hidden_act", "gelu") != "gelu" or not config.get("qkv_bias", True):
         raise ValueError("the checkpoint's blocks have another activation than GELU, or no biases; only the published form is read")
     eps = config.get("layer_norm_eps")

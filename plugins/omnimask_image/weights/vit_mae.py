@@ -1,4 +1,4 @@
-"""Weights of `transformers`' ``ViTMAEForPreTraining`` as weights of an image recipe, name by name."""
+"""Mapping between the weights of `transformers`' ``ViTMAEForPreTraining`` and those of an image recipe."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from omnimask.modules import Learned, NoPosition, SinCos
 from omnimask.pretrained import gather, load, scatter
 
 POSITIONS = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
-"""Tables of sines and cosines, which are computed here: the encoder's, the decoder's."""
+"""Sine-cosine tables of the encoder and the decoder, which are computed here."""
 
 
 def from_vit_mae(state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> dict[str, Tensor]:
-    """A state dict for :class:`Model` from one of ``ViTMAEForPreTraining`` (the names of transformers 5).
+    """Convert a state dict of ``ViTMAEForPreTraining`` (the names of transformers 5) to one for :class:`Model`.
 
     Works for gradients as well as for weights.
 
@@ -28,7 +28,7 @@ def from_vit_mae(state: Mapping[str, Tensor], *, modality: str = "image", predic
         modality, predictor: the recipe's names of the image modality and of the predictor with the decoder.
 
     Raises:
-        ValueError: a key of ``state`` has no place here, or one that is needed is missing.
+        ValueError: a key of ``state`` has no place here, or a required one is missing.
     """
     names = _names(_depth(state, "vit.layers"), _depth(state, "decoder.decoder_layers"), modality, predictor)
     return {ours: _shaped(ours, tensor) for ours, tensor in gather(state, names, ignored=POSITIONS).items()}
@@ -37,7 +37,7 @@ def from_vit_mae(state: Mapping[str, Tensor], *, modality: str = "image", predic
 def to_vit_mae(
     state: Mapping[str, Tensor], depths: tuple[int, int], patch: tuple[int, int, int], *, modality: str, predictor: str
 ) -> dict[str, Tensor]:
-    """The way back: a state dict for ``ViTMAEForPreTraining``, but for its tables of positions.
+    """Convert back to a state dict for ``ViTMAEForPreTraining``, without its position tables.
 
     Args:
         state: of a :class:`Model`.
@@ -46,7 +46,7 @@ def to_vit_mae(
         modality, predictor: the recipe's names.
 
     Raises:
-        ValueError: a weight has no place there, or one that is needed is missing.
+        ValueError: a weight has no place there, or a required one is missing.
     """
     theirs = scatter(state, _names(*depths, modality, predictor))
     projection = "vit.embeddings.patch_embeddings.projection.weight"
@@ -60,10 +60,10 @@ def to_vit_mae(
 
 
 def load_vit_mae(model: Model, state: Mapping[str, Tensor], *, modality: str = "image", predictor: str = "decoder") -> None:
-    """Copies the weights of ``ViTMAEForPreTraining`` into a model; every key of both sides is used.
+    """Copy the weights of ``ViTMAEForPreTraining`` into a model. Both sides must match completely.
 
     Raises:
-        ValueError: names, shapes or positions do not fit; see :func:`position_problems`.
+        ValueError: names, shapes or positions differ; see :func:`position_problems`.
     """
     main: Any = model.passes["main"]
     owners = {"encoder": main.encoder, f"predictors.{predictor}": main.predictors[predictor]}
@@ -74,16 +74,15 @@ def load_vit_mae(model: Model, state: Mapping[str, Tensor], *, modality: str = "
     for owner, table in zip(owners, (encoder, decoder), strict=True):
         if isinstance(owners[owner].position, Learned):
             mapped[f"passes.main.{owner}.position.tables.{modality}"] = table[1:]
-    if isinstance(main.encoder.position, Learned):  # here a summary token has no place, and there it has the table's first
+    if isinstance(main.encoder.position, Learned):  # summary tokens have no position here, the table's first row there
         mapped["passes.main.encoder.summary"] = mapped["passes.main.encoder.summary"] + encoder[:1]
     load(model, mapped)
 
 
 def position_problems(state: Mapping[str, Tensor], owners: Mapping[str, Any]) -> list[str]:
-    """What the checkpoint's tables of positions need that the recipe has not, with the remedy.
+    """Return requirements of the checkpoint's position tables that the recipe does not meet, with the remedy.
 
-    A table is one of sines and cosines; zero, in a model that transformers 5 made from a configuration; or any other, which
-    somebody trained.
+    A table contains sines and cosines; zeros, in a model created by transformers 5 from a configuration; or other, trained values.
 
     Args:
         state: of the reference.
@@ -113,7 +112,8 @@ _HELD = {
 
 
 def kind_of(table: Tensor) -> str:
-    """The recipe's name of the positions in a table (1 + patches, D) of a square grid: ``sincos``, ``none`` or ``learned``."""
+    """Return the recipe's name of the positions in a table (1 + patches, D) of a square grid: ``sincos``, ``none`` or
+    ``learned``."""
     if not bool(table.any()):
         return "none"
     side = math.isqrt(len(table) - 1)
@@ -155,7 +155,7 @@ def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _shaped(ours: str, tensor: Tensor) -> Tensor:
-    """Channels of a patch come last here and first there."""
+    """Convert shapes: channels of a patch come last here and first there."""
     if tensor.ndim == 4:
         return rearrange(tensor, "d c p q -> d (p q c)")
     if ours.endswith(".summary"):

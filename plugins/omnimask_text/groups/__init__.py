@@ -1,1 +1,1 @@
-"""Transforms that make groups of texts."""
+"""Transforms of groups of texts."""

@@ -1,4 +1,4 @@
-"""Pairs of spans that come from one paragraph or document, or do not."""
+"""Pairs of spans from the same or different paragraphs or documents."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ _EMPTY_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 
 @dataclass(frozen=True)
 class Text:
-    """``paragraphs`` that serve the objective: of each, the characters [start, stop) of its sentences."""
+    """A text and its suitable ``paragraphs``, each as the characters [start, stop) of its sentences."""
 
     text: str
     paragraphs: Sequence[Sequence[tuple[int, int]]]
 
     def between(self, sentences: Sequence[tuple[int, int]]) -> str:
-        """The text from the first to the last of neighbouring sentences."""
+        """Return the text from the first to the last of adjacent sentences."""
         return self.text[sentences[0][0] : sentences[-1][1]]
 
 
 class SpanPairs:
-    """Every text becomes a pair of spans, and a label says whether they belong together (the sentence-level objectives of [0]).
+    """A pair of spans of every text, with a label for whether they belong together (the sentence-level objectives of [0]).
 
     - ``same_paragraph`` (SSP): two spans of sentences, from one paragraph or not;
     - ``in_paragraph`` (SP): a span of sentences, and the rest of its paragraph, or of another one without a span;
     - ``same_document`` (PSD): two paragraphs, from one document or not.
 
-    The second span of a pair that does not belong together comes from another paragraph of the same text (a hard negative), or
-    from another text of the group, one of another document. Each span is drawn in the same way wherever it comes from, so that
-    a single one tells nothing about the label. The two spans never overlap, and no text lends a second span twice.
+    The second span of a negative pair comes from another paragraph of the same text (a hard negative), or from another document in
+    the group. Each span is drawn in the same way regardless of its source, so a single span reveals nothing about the label. The
+    two spans never overlap, and no text provides a second span twice.
 
-    Texts from which no pair can be made are left out: those of too few sentences or paragraphs. Where a group has no other document
-    to lend a span, hard negatives take the place of easy ones, and the other way round. A pair that is too long for a sequence is
-    shortened by the tokenizer, the longer span first.
+    Texts with too few sentences or paragraphs for a pair are omitted. If a group has no other document to provide a span, hard
+    negatives replace easy ones, and vice versa. The tokenizer shortens a pair that is too long for a sequence, the longer span
+    first.
 
     Args:
-        sets: name of the label that it sets, with two classes: 1 where the spans belong together, else 0.
-        objective: which of the three.
-        sentences: at least and at most so many sentences make a span, of those that are there.
-        positive: probability of a pair that belongs together.
-        hard: probability that the second span of one that does not comes from the same text; of no effect with ``same_document``.
-        paragraphs: where they end: at an ``empty_line``, or also at the end of a ``line`` that ends a sentence.
-        modality: the one with the texts, where the recipe has several.
+        sets: name of the label it sets, with two classes: 1 if the spans belong together, else 0.
+        objective: one of the three.
+        sentences: minimum and maximum number of sentences of a span, as far as available.
+        positive: probability of a positive pair.
+        hard: probability that the second span of a negative pair comes from the same text; no effect with ``same_document``.
+        paragraphs: their ends: at an ``empty_line``, or also at the end of a ``line`` that ends a sentence.
+        modality: the one with the texts, if the recipe has several.
 
     [0] Di Liello et al.: Pre-training Transformer Models with Sentence-Level Objectives for Answer Sentence Selection, 2022.
     """
@@ -84,7 +84,7 @@ class SpanPairs:
         self.modality = the_modality(context, modality)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], draws: Sequence[Draw]) -> Sequence[Mapping[str, Any]]:
-        """A row for each from which a pair can be made.
+        """Return a row for each text suitable for a pair.
 
         Raises:
             ValueError: a value is not a single text.
@@ -128,7 +128,7 @@ class SpanPairs:
         return Text(text, [sentences for sentences in found if len(sentences) >= least])
 
     def _pair(self, text: Text, other: Text | None, kind: str, rng: np.random.Generator) -> list[str]:
-        """Two spans; the second is drawn as if it were that of a pair that belongs together, in another paragraph or text."""
+        """Return two spans. The second is drawn like that of a positive pair, in another paragraph or text."""
         places = rng.permutation(len(text.paragraphs)).tolist()
         first = text.paragraphs[places[0]]
         if self.objective == "same_document":
@@ -143,7 +143,7 @@ class SpanPairs:
         return [one, two]
 
     def _split(self, text: Text, sentences: Sequence[tuple[int, int]], rng: np.random.Generator) -> tuple[str, str]:
-        """Two spans of a paragraph that do not overlap, in any order; or a span and the rest."""
+        """Split a paragraph into two spans without overlap, in any order, or into a span and the rest."""
         least, most = self.sentences
         if self.objective == "in_paragraph":
             size = min(len(sentences) - 1, int(rng.integers(least, most + 1)))
@@ -162,14 +162,14 @@ class SpanPairs:
 
 
 def _paragraphs(text: str, end: Paragraphs) -> list[tuple[int, int]]:
-    """[start, stop) of every paragraph."""
+    """Return [start, stop) of every paragraph."""
     starts = paragraph_starts(text).tolist() if end == "line" else [found.end() for found in _EMPTY_LINE.finditer(text)]
     bounds = [0, *(start for start in starts if start < len(text)), len(text)]
     return list(pairwise(bounds))
 
 
 def _sentences(text: str, start: int, stop: int) -> list[tuple[int, int]]:
-    """[start, stop) of the sentences of a paragraph, without white space around them."""
+    """Return [start, stop) of the sentences of a paragraph, without surrounding white space."""
     part = text[start:stop]
     bounds = [0, *sentence_starts(part).tolist(), len(part)]
     found: list[tuple[int, int]] = []

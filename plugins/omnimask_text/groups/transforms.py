@@ -1,4 +1,4 @@
-"""What transforms of groups of texts share: which value is theirs, and which label they set."""
+"""Shared helpers of transforms of groups of texts: their modality and their label."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from omnimask.interfaces import Context
 
 
 def the_modality(context: Context, name: str | None) -> str:
-    """The modality with the texts: the named one, or the recipe's only one.
+    """Return the modality with the texts: the named one, or the recipe's only one.
 
     Raises:
-        ValueError: there is none of that name, or several and no name.
+        ValueError: the name is unknown, or there are several modalities and no name.
     """
     known = list(context.modalities)
     if name is None and len(known) != 1:
@@ -23,10 +23,10 @@ def the_modality(context: Context, name: str | None) -> str:
 
 
 def check_label(context: Context, name: str, *, classes: int | None) -> None:
-    """Whether the recipe declares the label that a transform sets.
+    """Check whether the recipe declares the label set by a transform.
 
     Raises:
-        ValueError: it does not, or with another number of classes.
+        ValueError: it is missing, or has another number of classes.
     """
     form = "{}" if classes is None else f"{{classes: {classes}}}"
     if name not in context.labels:
@@ -37,7 +37,7 @@ def check_label(context: Context, name: str, *, classes: int | None) -> None:
 
 
 def text_of(row: Mapping[str, Any], modality: str) -> str:
-    """The text of a row; empty where it has none.
+    """Return the text of a row, empty if it has none.
 
     Raises:
         ValueError: its value is not a single text.

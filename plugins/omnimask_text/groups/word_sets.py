@@ -1,4 +1,4 @@
-"""Sets of words that represent a document more or less. n words of a document, V words of a vocabulary."""
+"""Sets of words with different likelihoods under a document. n words of a document, V words of a vocabulary."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 _WORD = re.compile(r"[^\W\d_]+")
 _FORMAT = 1
 _MOST = 16
-"""A set has at most one word for so many of its document, so that rows are not much longer than documents."""
+"""Minimum number of document words per word of a set, which limits the length of rows."""
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Words:
-    """The words of a corpus: ``counts`` (V,) of ``words`` in ``num_texts`` texts."""
+    """Word counts of a corpus: ``counts`` (V,) of ``words`` in ``num_texts`` texts."""
 
     words: tuple[str, ...]
     counts: Ints
@@ -42,41 +42,41 @@ class Words:
 
     @cached_property
     def number(self) -> Mapping[str, int]:
-        """By word."""
+        """Index of each word."""
         return {word: number for number, word in enumerate(self.words)}
 
     @cached_property
     def ends(self) -> Floats:
-        """(V,) cumulated shares."""
+        """Cumulative shares, (V,)."""
         return np.cumsum(self.share)
 
     @cached_property
     def share(self) -> Floats:
-        """(V,) of all words, which is P(w | corpus)."""
+        """Share of each word, (V,), which is P(w | corpus)."""
         return self.counts / self.counts.sum()
 
 
 class WordSets:
     """Two rows for each document: a set of words and the document, another set and the document (PROP [0]).
 
-    The sets, of one length by a Poisson distribution, are drawn from the document's language model, the multinomial unigram with
-    Dirichlet smoothing: P(w | document) = (count in it + smoothing P(w | corpus)) / (its length + smoothing). The label of a row is
-    the logarithm of its set's probability: of two sets of a group, the likelier one represents the document better. Groups of
-    one document each (``data.group.size: 1``, as it is unless it is given) compare only what can be compared.
+    Both sets have one length from a Poisson distribution. They are drawn from the document's language model, the multinomial
+    unigram with Dirichlet smoothing: P(w | document) = (count in it + smoothing P(w | corpus)) / (its length + smoothing). The
+    label of a row is the logarithm of its set's probability: of two sets of a group, the likelier one represents the document
+    better. Use groups of one document each (``data.group.size: 1``, the default), which compare only sets of one document.
 
-    A row is the pair of a set and its document; where that is too long for a sequence, the document loses its end. Words are runs
-    of letters in lower case. Those of the training samples are counted once, and kept in the cache (``$OMNIMASK_CACHE``).
+    A row is the pair of a set and its document; the document is truncated if it is too long for a sequence. Words are runs of
+    letters in lower case. Words of the training samples are counted once and cached (``$OMNIMASK_CACHE``).
 
     Args:
-        sets: name of the label that it sets, a number.
+        sets: name of the label it sets, a number.
         mean_words: of the Poisson distribution, without 0. A set has at most a sixteenth of its document's words.
         smoothing: in words; None: the mean length of a document, as in the reference's code.
-        subsample: words that are more frequent than this share are drawn less often, as in word2vec; None: they are not.
-        min_count: words that the corpus has less often are in no set.
-        min_words: documents with fewer words are left out.
-        stop_words: a file with words, one in a line, that are in no set.
-        max_words: counting ends with the document that reaches so many.
-        modality: the one with the texts, where the recipe has several.
+        subsample: words more frequent than this share are drawn less often, as in word2vec; None to disable.
+        min_count: words that occur less often in the corpus are excluded from sets.
+        min_words: documents with fewer words are omitted.
+        stop_words: a file with words, one per line, to exclude from sets.
+        max_words: counting stops after the document that reaches this number.
+        modality: the one with the texts, if the recipe has several.
 
     [0] Ma et al.: PROP: Pre-training with Representative Words Prediction for Ad-hoc Retrieval, 2021.
     """
@@ -112,7 +112,7 @@ class WordSets:
         self.kept: Floats = np.ones_like(rate) if subsample is None else np.minimum(1.0, np.sqrt(rate) + rate)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], draws: Sequence[Draw]) -> Sequence[Mapping[str, Any]]:
-        """Two rows for each document that is long enough.
+        """Return two rows for each document that is long enough.
 
         Raises:
             ValueError: a value is not a single text.
@@ -137,7 +137,7 @@ class WordSets:
         return max(1, min(size, length // _MOST))
 
     def _draw(self, ids: Ints, size: int, rng: np.random.Generator) -> Ints:
-        """(size,) words of the smoothed model, which mixes the document (n,) and the corpus."""
+        """Draw (size,) words from the smoothed model, a mixture of the document (n,) and the corpus."""
         found: list[int] = []
         while len(found) < size:
             is_own = rng.random(4 * size) < len(ids) / (len(ids) + self.smoothing)
@@ -148,18 +148,18 @@ class WordSets:
         return np.array(found[:size], np.int64)
 
     def _likelihood(self, ids: Ints, chosen: Ints) -> float:
-        """The logarithm of the probability of the chosen words in a document (n,)."""
+        """Return the logarithm of the probability of the chosen words in a document (n,)."""
         count = (ids == chosen[:, None]).sum(1)
         return float(np.log((count + self.smoothing * self.words.share[chosen]) / (len(ids) + self.smoothing)).sum())
 
 
 def words_of(text: str) -> list[str]:
-    """Runs of letters, in lower case."""
+    """Return runs of letters, in lower case."""
     return _WORD.findall(text.lower())
 
 
 def count_words(corpus: Corpus, *, min_count: int, max_words: int, stops: frozenset[str] = frozenset()) -> Words:
-    """The words of the texts of a corpus, in order."""
+    """Count the words of a corpus, in sorted order."""
     counts: Counter[str] = Counter()
     total = num_texts = 0
     for raw in corpus.raw():

@@ -1,4 +1,4 @@
-"""A recipe for a folder with a masked language model: the one that begins with its weights."""
+"""A recipe for a folder with a masked language model, initialized from its weights."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ train:
 _WHOLE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings", "vocab_size")
 _BATCH = 32
 _LONGEST = 1024
-"""Tokens of a sequence, where the model's positions go on for longer: that of ModernBERT's first phase."""
+"""Maximum length of a sequence in tokens, that of ModernBERT's first phase, if the model has more positions."""
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A folder's model: what its configuration says, and how a recipe says it."""
+    """A folder's model: its configuration, and the corresponding options of a recipe."""
 
     config: Mapping[str, Any]
 
@@ -61,7 +61,7 @@ class _Model:
     bias: ClassVar[bool] = True
     epsilon: ClassVar[tuple[str, float]]
     dropouts: ClassVar[Sequence[str]]
-    """Entries of a configuration for dropouts that encoders here do not have."""
+    """Configuration entries for dropouts that encoders here lack."""
 
     @property
     def settings(self) -> Settings:
@@ -73,7 +73,7 @@ class _Model:
 
     @property
     def table(self) -> str:
-        """Name of the rows of ids among the weights."""
+        """Name of the embedding table among the weights."""
         return "bert.embeddings.word_embeddings.weight"
 
     @property
@@ -82,11 +82,11 @@ class _Model:
 
     @property
     def positions(self) -> int:
-        """Tokens that the model has positions for."""
+        """Number of positions of the model, in tokens."""
         return self.settings["max_position_embeddings"]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of some weights, by which a configuration of another model is told."""
+        """Return shapes of some weights, which detect a configuration of another model."""
         settings = self.settings
         return {
             self.table: (self.config.get("vocab_size", 30_522), settings["hidden_size"]),
@@ -98,7 +98,7 @@ class _Model:
         }
 
     def encoder(self) -> dict[str, str]:
-        """Options of the recipe's encoder as YAML."""
+        """Return options of the recipe's encoder as YAML."""
         types = self.settings["type_vocab_size"]
         return {
             **self._sizes("bert"),
@@ -119,7 +119,7 @@ class _Model:
         }
 
     def left_out(self) -> list[str]:
-        """Dropouts of the configuration that the recipe's training does not have; weights and losses are the same."""
+        """Return dropouts of the configuration missing in the recipe's training; weights and losses are equal."""
         return [f"{key}: {self.config[key]}" for key in self.dropouts if self.config.get(key)]
 
 
@@ -133,7 +133,7 @@ class _Roberta(_Bert):
 
     @property
     def settings(self) -> Settings:
-        """Its one token type is added to the positions."""
+        """Settings as for BERT; the single token type is added to the positions."""
         return {**bert_read(self.config, first_position(self.config)), "type_vocab_size": 0}
 
     @property
@@ -194,14 +194,14 @@ _MODELS: tuple[type[_Model], ...] = (_Bert, _Roberta, _ModernBert)
 
 
 def suggest_model(folder: Path, kind: str) -> Suggestion | None:
-    """A recipe for a folder that ``save_pretrained`` of a masked language model wrote; None for a model that no initializer reads.
+    """Return a recipe for a masked language model's ``save_pretrained`` folder; None for a model without an initializer.
 
     Args:
         folder: with ``config.json``.
         kind: its ``model_type``.
 
     Raises:
-        ValueError: weights, sizes or the tokenizer cannot be read, or have no counterpart here; all that is wrong is named.
+        ValueError: weights, sizes or the tokenizer cannot be read, or have no counterpart here; the message names all problems.
     """
     family = next((each for each in _MODELS if kind in each.reads.kinds), None)
     if family is None:
@@ -244,7 +244,7 @@ def _recipe(found: _Model, folder: Path, size: int, rows: int) -> str:
 
 
 def _check_config(found: _Model, folder: Path) -> None:
-    """Whether a configuration's numbers are numbers, before anything is computed from them, and whether recipes can say all."""
+    """Check before any computation whether a configuration's numbers are valid and recipes can represent it."""
     config, least = found.config, {**dict.fromkeys(_WHOLE, 1), "pad_token_id": 0}
     wrong = [
         f"{key}: {config[key]!r}"
@@ -268,7 +268,7 @@ def _check_config(found: _Model, folder: Path) -> None:
 
 
 def _weight_problems(found: _Model, state: Mapping[str, Tensor]) -> list[str]:
-    """What the weights lack or have too many, and where they have other shapes than the configuration says."""
+    """Return missing and surplus weights, and those whose shapes differ from the configuration."""
     needed = {theirs for _, names in found.names for theirs in names}
     known = needed | {*found.reads.tied, *found.reads.unused, *found.reads.beside}
     shapes = {name: tuple(state[name].shape) for name in found.shapes() if name in state}
@@ -285,7 +285,7 @@ def _weight_problems(found: _Model, state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _vocabulary(folder: Path) -> int:
-    """Number of ids of the folder's tokenizer."""
+    """Return the number of ids of the folder's tokenizer."""
     try:
         return Subwords(*load_tokenizer(str(folder))).vocabulary
     except ValueError as error:

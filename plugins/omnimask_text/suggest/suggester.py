@@ -1,4 +1,4 @@
-"""A recipe for a user's texts: a masked language model whose size suits their number, their kind and the device."""
+"""A recipe for a user's texts: a masked language model sized for their number, their kind and the device."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ data:
 """
 
 _UNKNOWN, _SHORT = 0.02, 2.5
-"""With more unknown pieces, or fewer characters in a piece, the English vocabulary does not suit the texts."""
+"""Limits of the English vocabulary: maximum share of unknown pieces, and minimum number of characters per piece."""
 _EPOCHS = 20
 
 
 class SuggestTexts:
-    """A masked language model for text files, or for rows with a column of texts, from a look at up to 200 documents.
+    """A masked language model for text files, or for rows with a column of texts, based on up to 200 documents.
 
-    A folder that holds a masked language model of `transformers` gets the recipe that begins with it.
+    A folder with a masked language model of `transformers` gets a recipe that starts from its weights.
 
-    The English vocabulary is taken where it knows the texts, bytes elsewhere; the network and the steps follow the number of
-    characters and the device.
+    The English vocabulary is used if it suits the texts, bytes otherwise. The network and the steps follow the number of characters
+    and the device.
     """
 
     def __init__(self, context: Context) -> None:
         pass
 
     def __call__(self, folder: Path) -> Suggestion | None:
-        """None where there are no texts, or another kind of model. Raises ``ValueError`` where nothing can be read."""
+        """Return None for a folder without texts, or with another kind of model. Raise ``ValueError`` if nothing can be read."""
         if (kind := model_type(folder)) is not None:
             return suggest_model(folder, kind)
         seen = survey(folder)
@@ -75,18 +75,18 @@ class SuggestTexts:
         return Suggestion("text", seen.num_files, {**seen.summary(), "tokenizer": plan.tokenizer}, plan.recipe(folder))
 
     def data(self, path: Path) -> tuple[str, Mapping[str, Any]] | None:
-        """The modality of the files at a path, and the data set that reads them."""
+        """Return the modality of the files at a path, and the data set that reads them."""
         found = reader_of(path)
         return None if found is None else ("text", {"name": found[0]})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a recipe and why they were chosen.
+    """The numbers of a recipe and their reasons.
 
     Args:
-        seen: what lies there.
-        has_gpu: whether a GPU will train.
+        seen: survey of the texts.
+        has_gpu: whether to train on a GPU.
     """
 
     seen: Survey
@@ -94,7 +94,7 @@ class Plan:
 
     @cached_property
     def _english(self) -> tuple[float, float]:
-        """Characters of a piece of the English vocabulary, and the share of unknown pieces, in what was read."""
+        """Characters per piece of the English vocabulary, and the share of unknown pieces, in the texts that were read."""
         scheme = EnglishTokenizer(Context()).scheme
         texts = [text[:2_000] for text in self.seen.texts[:50]]
         ids = np.concatenate([scheme.encode(text).ids for text in texts])
@@ -102,13 +102,13 @@ class Plan:
 
     @property
     def tokenizer(self) -> str:
-        """``text.english`` where it knows the texts, else ``text.bytes``."""
+        """``text.english`` if it suits the texts, else ``text.bytes``."""
         length, unknown = self._english
         return "text.english" if unknown <= _UNKNOWN and length >= _SHORT else "text.bytes"
 
     @property
     def tokens(self) -> float:
-        """Of all documents, about."""
+        """Approximate number of tokens of all documents."""
         return self.seen.characters / self._english[0] if self.tokenizer == "text.english" else 1.1 * self.seen.characters
 
     @property
@@ -134,7 +134,7 @@ class Plan:
         return int(min(high, max(low, 100 * round(_EPOCHS * self.tokens / self.batch_tokens / 100))))
 
     def recipe(self, path: Path) -> str:
-        """The recipe's text; ``path`` is absolute."""
+        """Return the recipe's text; ``path`` is absolute."""
         seen, (width, depth, heads) = self.seen, self.network
         share = len(seen.unreadable) / seen.num_looked_at
         options = {**seen.data, **({"labels": seen.label} if seen.label and seen.label != "label" else {})}

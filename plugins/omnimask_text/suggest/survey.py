@@ -1,4 +1,4 @@
-"""What a folder or file of texts holds: which data set reads it, in which column, how many documents, and how long."""
+"""Survey of a folder or file of texts: the data set that reads it, the column, number and length of documents."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from omnimask_text.data import TextFiles
 from omnimask_text.decode import Utf8Decoder
 
 SAMPLE = 200
-"""At most so many documents are read."""
+"""Maximum number of documents to read."""
 MOST_CHARACTERS = 5_000_000
 FEW_DOCUMENTS = 20
-"""Fewer files are divided at blank lines, or line by line, so that some documents can be held out."""
+"""Minimum number of files. Fewer files are divided at blank lines, or line by line, so that some documents can be held out."""
 _MOST_CLASSES = 20
 
 READERS: Mapping[str, type] = {"text.files": TextFiles, "jsonl": Jsonl, "csv": Csv, "parquet": Parquet}
@@ -30,8 +30,11 @@ READERS: Mapping[str, type] = {"text.files": TextFiles, "jsonl": Jsonl, "csv": C
 
 @dataclass(frozen=True)
 class Survey:
-    """``data`` are the options of the data set ``name`` beside its path; ``column`` holds the texts and ``label`` the classes, in
-    rows. ``texts`` were read of ``num_documents``, and ``unreadable`` pairs names with reasons."""
+    """Content of a folder or file of texts.
+
+    ``data`` are the options of the data set ``name`` besides its path. In rows, ``column`` holds the texts and ``label`` the
+    classes. ``texts`` were read out of ``num_documents``. ``unreadable`` pairs names with reasons.
+    """
 
     name: str
     data: Mapping[str, str]
@@ -49,16 +52,16 @@ class Survey:
 
     @property
     def mean_length(self) -> float:
-        """Characters of a document."""
+        """Characters per document."""
         return fmean(map(len, self.texts))
 
     @property
     def characters(self) -> float:
-        """Of all documents, estimated from those that were read."""
+        """Characters of all documents, estimated from those that were read."""
         return self.mean_length * self.num_documents
 
     def summary(self) -> dict[str, str]:
-        """What a person wants to check, by name."""
+        """Return the survey as text by name, for users to check."""
         lengths = sorted(map(len, self.texts))
         found = {
             "data set": self.name + "".join(f", {key}: {value}" for key, value in self.data.items()),
@@ -75,8 +78,10 @@ class Survey:
 
 
 def reader_of(path: Path) -> tuple[str, Any, tuple[str, ...]] | None:
-    """The data set that reads most files of a folder, or a single file by its ending: its name, it, and the names of others that
-    would read some. None where there is no text."""
+    """Return the data set that reads most files of a folder, or a single file by its ending.
+
+    Returns its name, the data set, and the names of others that can read some files. None without any text.
+    """
     found: dict[str, Any] = {}
     for name, reader in READERS.items():
         if path.is_file() and not _ends_so(path, reader.extensions):
@@ -92,10 +97,10 @@ def reader_of(path: Path) -> tuple[str, Any, tuple[str, ...]] | None:
 
 
 def survey(path: Path) -> Survey | None:
-    """Looks at a folder or a file; None if it holds no texts.
+    """Survey a folder or a file; None if it holds no texts.
 
     Raises:
-        ValueError: none of the documents looked at can be read, or no column holds texts.
+        ValueError: none of the inspected documents can be read, or no column holds texts.
     """
     chosen = reader_of(path)
     if chosen is None:
@@ -114,7 +119,7 @@ def survey(path: Path) -> Survey | None:
 
 
 def _divided(path: Path, whole: Any) -> tuple[Any, dict[str, str]]:
-    """Few files as many documents, where their lines allow it."""
+    """Divide few files into many documents, if their lines allow it."""
     for way in ("blank_line", "line"):
         try:
             divided = TextFiles(Context(), path=path, documents=way)
@@ -147,7 +152,7 @@ def _read(dataset: Any) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[str, str | None]:
-    """The column with the longest texts, and one that holds a few classes."""
+    """Return the column with the longest texts, and one that holds a few classes."""
     lengths: dict[str, list[int]] = {}
     for row in rows:
         for name, value in row.items():
@@ -161,7 +166,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[str, str | 
 
 
 def _holds_classes(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a column has few values, each of them several times."""
+    """Return whether a column has few values, each of them several times."""
     values = [row[name] for row in rows if isinstance(row.get(name), str | int)]
     counted = Counter(values)
     return len(values) == len(rows) and 2 <= len(counted) <= min(_MOST_CLASSES, len(rows) // 3)

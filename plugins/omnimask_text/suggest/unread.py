@@ -1,4 +1,4 @@
-"""What a configuration of `transformers` says that has no counterpart in a recipe."""
+"""Entries of `transformers` configurations without a counterpart in a recipe."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MODERNBERT = {
 
 
 def bert_unread(config: Mapping[str, Any]) -> list[str]:
-    """Entries of a BERT or RoBERTa configuration that no recipe can say, as ``key: value``."""
+    """Return entries of a BERT or RoBERTa configuration unsupported by recipes, as ``key: value``."""
     return _other_than(_BERT, config)
 
 
 def modernbert_unread(config: Mapping[str, Any]) -> list[str]:
-    """As :func:`bert_unread`, of a ModernBERT configuration, whichever version wrote it."""
+    """Return unsupported entries of a ModernBERT configuration of any version, like :func:`bert_unread`."""
     found, settings = _other_than(_MODERNBERT, config), modernbert_read(config)
     if config.get("rope_scaling"):
         found.append(f"rope_scaling: {config['rope_scaling']!r} (rotary positions are scaled)")

@@ -1,4 +1,4 @@
-"""Annotations of spans of characters, checked, and laid onto tokens."""
+"""Annotations of spans of characters: validation and alignment with tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omnimask.interfaces import FieldSpec
 from omnimask_text.tokenize.scheme import Ints
 
 Kind: TypeAlias = Literal["span", "number"] | Annotated[list[str], Field(min_length=1)]
-"""What the spans of one annotation carry: nothing, a number, or one of these classes."""
+"""Value of an annotation's spans: nothing, a number, or one of these classes."""
 
 RESERVED = ("special", "word", "sentence", "document", "offset", "text")
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Span:
-    """[start, stop) characters; ``value`` is a number or the index of a class, 0 where the annotation carries nothing."""
+    """Characters [start, stop); ``value`` is a number or the index of a class, 0 for annotations without values."""
 
     start: int
     stop: int
@@ -33,7 +33,7 @@ class Span:
 
 
 def check_kinds(kinds: Mapping[str, Kind]) -> None:
-    """Raises ``ValueError`` for names or classes that cannot be fields of tokens."""
+    """Raise ``ValueError`` for names or classes unsuitable as token fields."""
     for name, kind in kinds.items():
         if name in RESERVED or not _NAME.fullmatch(name):
             reason = "is a field of every text" if name in RESERVED else "is no name of letters, digits and _"
@@ -43,7 +43,7 @@ def check_kinds(kinds: Mapping[str, Kind]) -> None:
 
 
 def field_specs(kinds: Mapping[str, Kind]) -> dict[str, FieldSpec]:
-    """The fields that annotations give."""
+    """Return the token fields of annotations."""
     found: dict[str, FieldSpec] = {}
     for name, kind in kinds.items():
         found[name] = FieldSpec("float32" if kind == "number" else "int64")
@@ -53,16 +53,16 @@ def field_specs(kinds: Mapping[str, Kind]) -> dict[str, FieldSpec]:
 
 
 def check_spans(name: str, kind: Kind, raw: Any, length: int) -> tuple[Span, ...]:
-    """Spans as they were given, in their order.
+    """Return validated spans, in their order.
 
     Args:
         name: of the annotation.
-        kind: what its spans carry.
+        kind: value of its spans.
         raw: a list of [start, stop] or [start, stop, value].
         length: characters of the text.
 
     Raises:
-        ValueError: a span is of another form, leaves the text, is empty, or overlaps another one; it names the span.
+        ValueError: a span has another form, exceeds the text, is empty, or overlaps another one; the message names the span.
     """
     if not isinstance(raw, Sequence) or isinstance(raw, str | bytes):
         raise ValueError(f"annotation {name!r} is a list of spans, not {type(raw).__name__}")
@@ -102,7 +102,7 @@ def _value(about: str, kind: Kind, item: Sequence[Any]) -> float:
 
 
 def lay(spans: Sequence[Span], offsets: Ints) -> tuple[Ints, NDArray[np.float64]]:
-    """(n,) number of the span that each token overlaps, -1 for none, and (n,) the span's value, NaN for none.
+    """Return (n,) index of the span overlapped by each token, -1 for none, and (n,) its value, NaN for none.
 
     A token that overlaps several spans belongs to the first. ``offsets`` (n, 2) are the tokens' characters.
     """

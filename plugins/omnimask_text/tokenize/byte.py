@@ -26,10 +26,10 @@ _SPELLED = re.compile("|".join(map(re.escape, _NAMES.values())))
 
 
 class ByteScheme:
-    """A text's UTF-8 bytes are its pieces, and their values are the ids; special tokens follow.
+    """A scheme whose pieces are a text's UTF-8 bytes, with their values as ids, followed by special tokens.
 
     Args:
-        reads_spelled: read the spelling of a special token (``[MASK]``) as that token, instead of as its bytes.
+        reads_spelled: parse the spelling of a special token (``[MASK]``) as this token, instead of as its bytes.
     """
 
     def __init__(self, *, reads_spelled: bool = False) -> None:
@@ -41,7 +41,7 @@ class ByteScheme:
         self.frame = Frame(before, after, after)
 
     def encode(self, text: str) -> Pieces:
-        """Bytes; all bytes of a character have its offset."""
+        """Return bytes; all bytes of a character have its offset."""
         values = np.frombuffer(text.encode("utf-8"), np.uint8)
         begins = (values & 0xC0) != 0x80
         character = np.cumsum(begins) - 1
@@ -52,18 +52,18 @@ class ByteScheme:
         return Pieces(ids, offsets, word_numbers(text, offsets))
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text."""
+        """Return the number of tokens of each text."""
         if self.reads_spelled:
             return [len(self.encode(text).ids) for text in texts]
         return [len(text.encode("utf-8")) for text in texts]
 
     def decode(self, ids: Ints) -> str:
-        """The text; bytes that make no character become U+FFFD, and special tokens are written out."""
+        """Return the text; invalid bytes become U+FFFD, and special tokens are spelled out."""
         parts = [bytes([number]) if number < _NUM_BYTES else _NAMES.get(number, "").encode() for number in ids.tolist()]
         return b"".join(parts).decode("utf-8", "replace")
 
     def fingerprint(self) -> str:
-        """There is one such scheme."""
+        """Return a constant: there is only one such scheme."""
         return "bytes"
 
 
@@ -82,12 +82,12 @@ def _with_specials(text: str, ids: Ints, offsets: Ints) -> tuple[Ints, Ints]:
 class BytesTokenizer(TextTokenizer):
     """The bytes of a text in UTF-8, and four special ids: [PAD] 256, [CLS] 257, [SEP] 258, [MASK] 259.
 
-    Words are runs of letters and digits, with the white space before them, and every other sign.
+    Words are runs of letters and digits, with the white space before them, and every other character.
 
     Args:
-        max_length: tokens of a sequence, special ones included; data sets cut longer texts.
+        max_length: tokens of a sequence, including special ones; data sets cut longer texts.
         add_special: frame texts as [CLS] a [SEP], pairs as [CLS] a [SEP] b [SEP].
-        annotations: what each annotation's spans carry: ``span`` (nothing), ``number``, or a list of classes.
+        annotations: value of each annotation's spans: ``span`` (nothing), ``number``, or a list of classes.
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {"max_length": 64}

@@ -1,4 +1,4 @@
-"""What characters tell without a language: white space, words, and where sentences and paragraphs begin."""
+"""Language-independent properties of characters: white space, words, and starts of sentences and paragraphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omnimask_text.tokenize.scheme import Ints
 
 _LAST_SPACE = 0x3000
 _IS_SPACE = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 2)])
-"""By code point; no character beyond the ideographic space is white space."""
+"""By code point; the ideographic space is the last white space."""
 _UNSPACED = (
     "\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
@@ -24,33 +24,33 @@ _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*|(?<=[.!?…:\"'”’)])[^\S\n]*\n\s*"
 """An empty line, or the end of a line at which a sentence ends."""
 _EMPTY_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _STOP = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+\s++|[。！？]++[”’」』）]*+\s*+|\n[^\S\n]*+\n\s*+")
-"""Possessive, so that a hundred thousand dots in a row take no longer than other text."""
+"""Possessive, so that a hundred thousand consecutive dots take no longer than other text."""
 
 
 def white_space(text: str) -> NDArray[np.bool_]:
-    """(characters,) whether each is white space."""
+    """Return (characters,) True for white space."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     return _IS_SPACE[np.minimum(codes, _LAST_SPACE + 1)]
 
 
 def word_numbers(text: str, offsets: Ints) -> Ints:
-    """(n,) number of the word at the first character of each piece, or of the next one if that is white space.
+    """Return (n,) index of the word at the first character of each piece, or of the next word if this is white space.
 
-    Words are runs of letters and digits, every Chinese character and kana alone, and every other sign alone.
+    Words are runs of letters and digits, every Chinese character and kana alone, and every other character alone.
     """
     stops = np.array([found.end() for found in _WORD.finditer(text)], np.int64)
     return np.minimum(np.searchsorted(stops, offsets[:, 0], side="right"), len(stops) - 1)
 
 
 def divided_by_script(text: str, offsets: Ints, words: Ints) -> Ints:
-    """(n,) numbers of words, in which a Chinese character or kana is always a word of its own, as in BERT [0].
+    """Return (n,) word indices with every Chinese character or kana as a separate word, as in BERT [0].
 
-    Pieces of one character stay together, and so do the characters of one piece.
+    Pieces of one character stay together, as do the characters of one piece.
 
     Args:
         text: of the pieces.
         offsets: (n, 2) of the pieces, in characters.
-        words: (n,) numbers that never fall, -1 for none.
+        words: (n,) nondecreasing indices, -1 for none.
 
     [0] Devlin et al.: BERT, NAACL 2019; ``BasicTokenizer`` of its code, with the kana beside the Chinese characters.
     """
@@ -69,16 +69,16 @@ def divided_by_script(text: str, offsets: Ints, words: Ints) -> Ints:
 
 
 def sentence_starts(text: str) -> Ints:
-    """Characters at which sentences begin, the first one's left out.
+    """Return the first characters of sentences, except the first sentence.
 
-    A sentence ends at an empty line; behind ``. ! ? …``, closing quotes and brackets included, where white space follows and the
-    next character is no small letter; and behind ``。！？``. So ``e.g. this`` is one, and ``Dr. Who`` two.
+    A sentence ends at an empty line; after ``. ! ? …``, including closing quotes and brackets, if white space follows and the next
+    character is not a lower-case letter; and after ``。！？``. Thus ``e.g. this`` is one sentence, and ``Dr. Who`` two.
     """
     return np.fromiter(_sentences(text), np.int64)
 
 
 def paragraph_starts(text: str) -> Ints:
-    """Characters at which paragraphs begin, the first one's left out: behind empty lines, and behind lines that end a sentence."""
+    """Return the first characters of paragraphs, except the first one: after empty lines, and after lines that end a sentence."""
     return np.array([found.end() for found in _PARAGRAPH.finditer(text) if found.end() < len(text)], np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Text files as a stream of pieces that fit into memory. Imports neither torch nor a library of tokenizers."""
+"""Text files as a stream of chunks that fit into memory. Imports neither torch nor a library of tokenizers."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ EXTENSIONS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".ado
 """Endings of text files."""
 _PACKED = ".gz"
 _CHUNK = 1 << 16
-"""Characters that are held at once; a chunk ends with a line where lines are shorter."""
+"""Number of characters to read at once; chunks end at line breaks if lines are shorter."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The text of files in UTF-8, in a fixed order; calling it gives chunks of whole lines, of 64 thousand characters or so."""
+    """The text of files in UTF-8, in a fixed order. Calling it yields chunks of whole lines, of about 64 thousand characters."""
 
     files: tuple[Path, ...]
 
     def __call__(self) -> Iterator[str]:
-        """Chunks of text.
+        """Yield chunks of text.
 
         Raises:
-            ValueError: a file cannot be read, or is not UTF-8; it names the file and the byte.
+            ValueError: a file cannot be read, or is not UTF-8; the message names the file and the byte.
         """
         for file in self.files:
             yield from _chunks(file)
 
 
 def find_corpus(path: Path) -> Corpus:
-    """One file of any name, or the text files of a folder and its sub-folders; those ending in ``.gz`` are unpacked.
+    """Return one file of any name, or the text files of a folder and its sub-folders. Those ending in ``.gz`` are unpacked.
 
     Raises:
-        ValueError: there is no such file or folder, or the folder holds no text files.
+        ValueError: the file or folder is missing, or the folder holds no text files.
     """
     path = path.expanduser()
     if path.is_file():
@@ -72,7 +72,7 @@ def _opened(file: Path) -> IO[bytes]:
 
 
 def _place(file: Path) -> int:
-    """The first byte that is not UTF-8; the error of a stream counts from the beginning of its buffer."""
+    """Return the position of the first byte that is not UTF-8; a stream's error counts from the beginning of its buffer."""
     decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
     with _opened(file) as stream:
         while data := stream.read(_CHUNK):

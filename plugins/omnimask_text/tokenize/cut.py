@@ -1,4 +1,4 @@
-"""Cuts a long text into parts that fit, behind paragraphs, sentences or words; nothing of it is lost.
+"""Lossless division of a long text into parts that fit, after paragraphs, sentences or words.
 
 N pieces of a block of text. A place is the index of the piece before which a text may be cut.
 """
@@ -16,22 +16,23 @@ from omnimask_text.tokenize.characters import paragraph_starts, sentence_starts,
 from omnimask_text.tokenize.scheme import Ints, Pieces, Scheme
 
 _BLOCK = 1 << 18
-"""Characters that are encoded at once."""
+"""Number of characters to encode at once."""
 _FULL, _HALF = 0.75, 0.5
 _ORDER = (("paragraph", _FULL), ("sentence", _FULL), ("paragraph", _HALF), ("sentence", _HALF), ("space", 0.0), ("word", 0.0))
-"""Which places are taken, and how full they must leave a part. Whatever is left is cut between any two characters."""
+"""Kinds of places in order of preference, and how full they must leave a part. The last resort is a cut between any two
+characters."""
 _MOST = 256
-"""Parts that are counted at once."""
+"""Number of parts to count at once."""
 
 
 def cut(text: str, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]] = ()) -> list[tuple[int, int, int]]:
-    """(start, stop, pieces) of parts that cover a text but for white space between them.
+    """Return (start, stop, pieces) of parts that cover a text except white space between them.
 
     Args:
         text: of any length.
-        scheme: by which each part has at most ``budget`` pieces, counted as a text of its own.
+        scheme: gives each part at most ``budget`` pieces, counted as a separate text.
         budget: at least 1.
-        whole: [start, stop) characters that stay together where they fit into one part.
+        whole: [start, stop) characters to keep together if they fit into one part.
 
     Raises:
         ValueError: a single character has more than ``budget`` pieces.
@@ -50,10 +51,10 @@ def cut(text: str, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]]
 
 
 def shares(lengths: Sequence[int], room: int) -> list[int]:
-    """How many pieces of each text stay, so that all together are at most ``room``: those of the longest go first.
+    """Return the number of pieces to keep of each text, at most ``room`` in total; the longest texts are cut first.
 
     Raises:
-        ValueError: there is no room for a piece of each.
+        ValueError: ``room`` is below one piece of each.
     """
     if room < len(lengths):
         raise ValueError(f"{len(lengths)} texts do not fit into {max(0, room)} tokens; raise max_length")
@@ -66,14 +67,14 @@ def shares(lengths: Sequence[int], room: int) -> list[int]:
 
 
 def shifted(spans: Sequence[Any], start: int, stop: int) -> list[list[Any]]:
-    """What lies between two characters of spans [start, stop, ...], counted from the first of the two."""
+    """Clip spans [start, stop, ...] to a range of characters, and count from its start."""
     return [
         [max(span[0], start) - start, min(span[1], stop) - start, *span[2:]] for span in spans if span[0] < stop and span[1] > start
     ]
 
 
 def _block_end(text: str, start: int, size: int) -> int:
-    """Near ``start + size``, at white space if there is any."""
+    """Return an end near ``start + size``, at white space if there is any."""
     stop = start + size
     if stop >= len(text):
         return len(text)
@@ -82,7 +83,7 @@ def _block_end(text: str, start: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class _Places:
-    """Sorted places by what ends before them; in ``character`` all at which no character is cut in two."""
+    """Sorted places by the unit that ends before them; ``character`` holds all places between two characters."""
 
     paragraph: Ints
     sentence: Ints
@@ -91,7 +92,7 @@ class _Places:
     character: Ints
 
     def without(self, is_left_out: NDArray[np.bool_]) -> _Places:
-        """The places that are not marked; ``is_left_out`` (N,)."""
+        """Return the places that are not marked; ``is_left_out`` (N,)."""
         return _Places(*(places[~is_left_out[places]] for places in vars(self).values()))
 
 
@@ -110,7 +111,7 @@ class _Block:
         self.choices = [everywhere.without(is_whole), everywhere] if is_whole.any() else [everywhere]
 
     def parts(self) -> Iterator[tuple[int, int, int]]:
-        """(start, stop, pieces) in characters of the whole text."""
+        """Yield (start, stop, pieces) in characters of the whole text."""
         place, most = 0, _MOST
         while place < self.num_pieces:
             ahead = self._ahead(place, most)
@@ -126,7 +127,7 @@ class _Block:
                     yield *self._characters(first, last), size
 
     def _ahead(self, place: int, most: int) -> list[tuple[int, int]]:
-        """The next parts, if each has as many pieces by itself as it has here."""
+        """Return the next parts, assuming each has as many pieces separately as here."""
         found: list[tuple[int, int]] = []
         while place < self.num_pieces and len(found) < most:
             found.append((place, self._end(place, self.budget)))
@@ -134,7 +135,7 @@ class _Block:
         return found
 
     def _earlier(self, first: int, last: int, size: int) -> int:
-        """An earlier end of a part that by itself has ``size`` pieces, more than fit; the earliest one if none is early enough."""
+        """Return an earlier end of a part whose ``size`` pieces exceed the budget, or the earliest one if none suffices."""
         earliest = self._end(first, 1)
         while size > self.budget and last > earliest:
             last = max(earliest, min(last - 1, self._end(first, max(1, last - first - (size - self.budget)))))
@@ -142,7 +143,7 @@ class _Block:
         return last
 
     def _letter_by_letter(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Characters as one part if they fit, else cut anywhere: a piece of a word may become several by itself."""
+        """Yield the characters as one part if they fit, else cut anywhere: a piece of a word may become several separately."""
         while start < stop:
             end = stop
             while (size := self._sizes([(start, end)])[0]) > self.budget:
@@ -156,11 +157,11 @@ class _Block:
             start = end
 
     def _sizes(self, parts: Sequence[tuple[int, int]]) -> list[int]:
-        """Pieces of each part by itself."""
+        """Return the pieces of each part, encoded separately."""
         return self.scheme.lengths([self.text[start:stop] for start, stop in parts])
 
     def _end(self, first: int, budget: int) -> int:
-        """The place at which a part that begins at ``first`` ends."""
+        """Return the end of a part that begins at ``first``."""
         limit = first + budget
         if limit >= self.num_pieces:
             return self.num_pieces
@@ -176,7 +177,7 @@ class _Block:
         return int(following[0]) if len(following) else self.num_pieces
 
     def _characters(self, first: int, last: int) -> tuple[int, int]:
-        """[start, stop) of the pieces from one place to another, and of what became no pieces; without white space around it."""
+        """Return [start, stop) of the pieces between two places, including text without pieces, without surrounding white space."""
         start = self.start if first == 0 else int(self.starts[first])
         stop = self.stop if last == self.num_pieces else int(self.starts[last])
         part = self.text[start:stop]
@@ -197,7 +198,7 @@ def _places(block: str, pieces: Pieces) -> _Places:
 
 
 def _is_inside(characters: Ints, whole: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    """Whether a cut before each character would go through one of the spans."""
+    """Return for each character whether a cut before it divides one of the spans."""
     depth = np.zeros(len(characters) + 1, np.int64)
     for start, stop in whole:
         first, last = np.searchsorted(characters, [start + 1, stop])
@@ -207,6 +208,6 @@ def _is_inside(characters: Ints, whole: Sequence[tuple[int, int]]) -> NDArray[np
 
 
 def _last(places: Ints, limit: int) -> int:
-    """The last place that is not behind ``limit``; 0 if there is none."""
+    """Return the last place up to ``limit``, or 0 if there is none."""
     found = int(np.searchsorted(places, limit, side="right"))
     return int(places[found - 1]) if found else 0

@@ -1,4 +1,4 @@
-"""The English tokenizer that comes with omnimask."""
+"""The English tokenizer shipped with omnimask."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FOLDER = Path(__file__).parents[1] / "english"
 
 
 class EnglishTokenizer(TextTokenizer):
-    """WordPiece [0] with 8,192 ids, without capitals, trained on the documentation of Python; needs no download.
+    """WordPiece [0] with 8,192 ids, lower-case, trained on the documentation of Python; needs no download.
 
     A character that is neither ASCII nor common in printed English makes its word unknown ([UNK]).
 
     Args:
-        max_length: tokens of a sequence, special ones included; data sets cut longer texts.
+        max_length: tokens of a sequence, including special ones; data sets cut longer texts.
         add_special: frame texts as [CLS] a [SEP], pairs as [CLS] a [SEP] b [SEP].
-        annotations: what each annotation's spans carry: ``span`` (nothing), ``number``, or a list of classes.
+        annotations: value of each annotation's spans: ``span`` (nothing), ``number``, or a list of classes.
 
     [0] Wu et al.: Google's Neural Machine Translation System, 2016.
     """

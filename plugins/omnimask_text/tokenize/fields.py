@@ -1,4 +1,4 @@
-"""Arrays of a sequence of texts and the special tokens around them. n pieces of a text, L tokens of a sequence."""
+"""Arrays of a sequence of texts and its special tokens. n pieces of a text, L tokens of a sequence."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SPECS: Mapping[str, FieldSpec] = {
     "document": FieldSpec("int64"),
     "offset": FieldSpec("int64", shape=(2,)),
 }
-"""What every token of text comes with."""
+"""Fields of every text token."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the pieces of each text stand in a framed sequence of ``length`` tokens."""
+    """Places of each text's pieces in a framed sequence of ``length`` tokens."""
 
     texts: tuple[slice, ...]
     length: int
 
     def put(self, parts: Sequence[NDArray[Any]], fill: float, dtype: type = np.int64) -> NDArray[Any]:
-        """(L, ...) the arrays (n, ...) of the texts, and ``fill`` at special tokens."""
+        """Place the texts' arrays (n, ...) in one array (L, ...), with ``fill`` at special tokens."""
         out = np.full((self.length, *parts[0].shape[1:]), fill, dtype)
         for place, part in zip(self.texts, parts, strict=True):
             out[place] = part
@@ -40,7 +40,7 @@ class Places:
 
 
 def places(frame: Frame, sizes: Sequence[int]) -> Places:
-    """The places of texts with these numbers of pieces."""
+    """Return the places of texts with these numbers of pieces."""
     before, after = frame.around(len(sizes))
     found: list[slice] = []
     start = len(before)
@@ -51,7 +51,7 @@ def places(frame: Frame, sizes: Sequence[int]) -> Places:
 
 
 def framed(frame: Frame, where: Places, pieces: Sequence[Pieces]) -> Ints:
-    """(L,) ids."""
+    """Return (L,) ids."""
     out = where.put([part.ids for part in pieces], 0)
     first, last = where.texts[0].start, where.texts[-1].stop
     out[:first], out[last:] = frame.around(len(pieces))
@@ -63,14 +63,14 @@ def framed(frame: Frame, where: Places, pieces: Sequence[Pieces]) -> Ints:
 def fields(
     frame: Frame, where: Places, texts: Sequence[str], pieces: Sequence[Pieces], is_frame: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of :data:`SPECS`; numbers of words and sentences go on from one text to the next.
+    """Return the arrays of :data:`SPECS`; word and sentence numbers continue from one text to the next.
 
     Args:
         frame: around the texts.
         where: their places in it.
         texts: as they were read.
         pieces: of each.
-        is_frame: (vocabulary,) ids that carry no text; they are special where a text spells them, too.
+        is_frame: (vocabulary,) ids without text; they are special even if a text spells them.
     """
     is_special = [is_frame[part.ids] for part in pieces]
     words = [np.where(special, -1, part.words) for special, part in zip(is_special, pieces, strict=True)]
@@ -90,7 +90,7 @@ def fields(
 def annotated(
     where: Places, pieces: Sequence[Pieces], spans: Mapping[str, Sequence[Sequence[Span]]], kinds: Mapping[str, Kind]
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of annotations: the spans' numbers, their classes, or their values; ``spans`` by name and text."""
+    """Return the arrays of annotations: span numbers, their classes, or their values; ``spans`` by name and text."""
     found: dict[str, NDArray[Any]] = {}
     for name, kind in kinds.items():
         laid = [lay(each, part.offsets) for each, part in zip(spans[name], pieces, strict=True)]
@@ -103,7 +103,7 @@ def annotated(
 
 
 def _continued(parts: Sequence[Ints], sizes: Sequence[int] | None = None) -> list[Ints]:
-    """Numbers, -1 for none, that go on from part to part; ``sizes``: how many numbers each part has, None: up to its largest."""
+    """Continue numbers, -1 for none, from part to part; ``sizes``: how many numbers each part has, None: up to its largest."""
     found: list[Ints] = []
     start = 0
     for index, part in enumerate(parts):
@@ -113,7 +113,7 @@ def _continued(parts: Sequence[Ints], sizes: Sequence[int] | None = None) -> lis
 
 
 def _documents(frame: Frame, where: Places) -> Ints:
-    """Special tokens between two texts belong to the first, as the token types of BERT have it."""
+    """Return document numbers. Special tokens between two texts belong to the first, as with BERT's token types."""
     out = np.zeros(where.length, np.int64)
     for number, place in enumerate(where.texts[1:], start=1):
         out[place.start :] = number

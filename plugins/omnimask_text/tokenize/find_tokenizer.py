@@ -1,6 +1,6 @@
-"""Finds a tokenizer that ``transformers`` reads: in a file, a folder, the hub's local cache, or on the hub.
+"""Search for a tokenizer of ``transformers``: in a file, a folder, the hub's local cache, or on the hub.
 
-Python code of a tokenizer runs only where the recipe trusts it.
+Python code of a tokenizer runs only if the recipe trusts it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from tokenizers import Tokenizer
 from omnimask.pretrained import quiet, refuse_code
 
 PATIENCE = 5.0
-"""Seconds within which the hub must answer. ``transformers`` itself tries again for most of a minute."""
+"""Timeout for the hub's answer, in seconds. ``transformers`` itself retries for most of a minute."""
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _FILES = ("tokenizer.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "tekken.json")
-"""Files of which a tokenizer's folder has at least one; ``transformers`` makes an empty tokenizer of a folder without."""
+"""Files of which a tokenizer's folder has at least one; otherwise ``transformers`` creates an empty tokenizer."""
 _PATTERNS = ("*token*", "vocab*", "merges*", "*.model", "tekken.json", "config.json")
-"""What is taken from the hub."""
+"""Patterns of files to download from the hub."""
 _USES = ("mask", "cls", "sep", "pad", "unk", "bos", "eos")
 
 
 def load(path: str, *, trust_remote_code: bool = False) -> tuple[Tokenizer, Mapping[str, int]]:
-    """A tokenizer and its special tokens by use (as far as a configuration tells them).
+    """Return a tokenizer and its special tokens by use (as far as its configuration defines them).
 
     Args:
         path: a ``tokenizer.json``, a folder, or a name on the hub.
-        trust_remote_code: whether Python files that a folder's configuration names are run.
+        trust_remote_code: whether to run Python files named in a folder's configuration.
 
     Raises:
-        ValueError: nothing is there, it is no tokenizer that the library ``tokenizers`` can run, or the hub cannot be reached.
+        ValueError: the path is missing, the tokenizer is unsupported by the library ``tokenizers``, or the hub is unreachable.
     """
     local = Path(path).expanduser()
     if local.is_file():
@@ -62,7 +62,7 @@ def _holds_tokenizer(folder: Path) -> bool:
 
 
 def _from_hub(name: str) -> Path:
-    """The folder of the local cache that holds a tokenizer of the hub, downloaded where it is not there yet."""
+    """Return the folder of the local cache with a hub tokenizer, downloaded if missing."""
     from huggingface_hub import snapshot_download
 
     with suppress(Exception):
@@ -89,7 +89,7 @@ def _download(name: str) -> str:
 
 
 def _from_folder(folder: Path, name: str, trust_remote_code: bool) -> tuple[Tokenizer, Mapping[str, int]]:
-    """What ``AutoTokenizer`` makes of a folder."""
+    """Load a folder with ``AutoTokenizer``."""
     refuse_code(folder, "tokenizer_config.json", is_trusted=trust_remote_code)
     auto_tokenizer = _auto_tokenizer()
     from transformers.utils import logging
@@ -123,7 +123,7 @@ def _converted(tokenizer: Any, path: str) -> tuple[Tokenizer, Mapping[str, int]]
 
 
 def _unreachable() -> str | None:
-    """Why the hub cannot be reached; None if it can. Takes no longer than :data:`PATIENCE`."""
+    """Return why the hub is unreachable, or None if it is reachable. Takes at most :data:`PATIENCE` seconds."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
@@ -137,7 +137,7 @@ def _unreachable() -> str | None:
 
 
 def _within(seconds: float, ask: Callable[[], Any]) -> Any:
-    """What ``ask`` returned or raised; None if it takes longer. Looking up a name cannot be given a time limit otherwise."""
+    """Return the result or exception of ``ask``, or None on timeout. A name lookup supports no other time limit."""
     answers: list[Any] = []
 
     def run() -> None:
@@ -153,5 +153,5 @@ def _within(seconds: float, ask: Callable[[], Any]) -> Any:
 
 
 def _first(error: Exception) -> str:
-    """The first line of a message."""
+    """Return the first line of a message."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

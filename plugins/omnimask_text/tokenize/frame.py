@@ -1,4 +1,4 @@
-"""The special tokens that a tokenizer of the library ``tokenizers`` puts around texts, read with probes that it can encode."""
+"""Detection of the special tokens with which a tokenizer of the library ``tokenizers`` frames texts, by encoded probes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from omnimask_text.tokenize.scheme import Frame, Ints
 
 
 def read_frame(backend: Tokenizer) -> Frame:
-    """The frame around one text, and around several.
+    """Return the frame around one text, and around several.
 
-    Tokens of the tokenizer's own vocabulary go through its post-processor, alone and as a pair, so that any kind of post-processor
-    is read.
+    Tokens of the tokenizer's own vocabulary pass through its post-processor, alone and as a pair, which supports any kind of
+    post-processor.
 
     Raises:
         ValueError: the post-processor divides, repeats or drops a text, or no token of the vocabulary can be encoded.
@@ -45,9 +45,9 @@ _NO_PAIRS = (
 
 
 def _around(encoding: Encoding, expected: list[int], divided_at: int = 0) -> tuple[Ints, Ints, Ints] | None:
-    """Ids before, between and after the texts; None if the tokens that are not special are others than ``expected``.
+    """Return ids before, between and after the texts, or None if the other tokens differ from ``expected``.
 
-    The library's numbers of sequences are not used: some post-processors leave them out.
+    The library's sequence numbers are not used: some post-processors omit them.
     """
     ids = np.array(encoding.ids, np.int64)
     places = np.flatnonzero(np.array(encoding.special_tokens_mask, np.int64) == 0)
@@ -61,7 +61,7 @@ def _around(encoding: Encoding, expected: list[int], divided_at: int = 0) -> tup
 
 
 def _probes(backend: Tokenizer) -> Iterator[Encoding]:
-    """Tokens of the vocabulary that are encoded when their own text is read, ordinary ones first."""
+    """Yield encodings of vocabulary tokens whose text can be re-encoded, ordinary ones first."""
     added = backend.get_added_tokens_decoder()
     numbers = sorted(backend.get_vocab(with_added_tokens=True).values(), key=lambda number: (number in added, number))
     for number in numbers:

@@ -16,15 +16,15 @@ from omnimask_text.tokenize.tokenizer import TextTokenizer
 
 
 class HuggingFaceTokenizer(TextTokenizer):
-    """Whatever ``AutoTokenizer`` reads and the library ``tokenizers`` runs, with the same ids.
+    """Any tokenizer supported by ``AutoTokenizer`` and the library ``tokenizers``, with the same ids.
 
     Args:
-        path: a folder, a file ``tokenizer.json``, or a name on the Hugging Face hub, which is sought in its local cache first.
-        max_length: tokens of a sequence, special ones included; data sets cut longer texts.
+        path: a folder, a file ``tokenizer.json``, or a name on the Hugging Face hub; its local cache is searched first.
+        max_length: tokens of a sequence, including special ones; data sets cut longer texts.
         add_special: frame texts with the tokenizer's special tokens, ``[CLS] a [SEP]`` in BERT's case.
-        vocabulary: number of ids, where a checkpoint's embedding has more rows than the tokenizer has ids.
-        annotations: what each annotation's spans carry: ``span`` (nothing), ``number``, or a list of classes.
-        trust_remote_code: run the Python files that the tokenizer's configuration names; read them first.
+        vocabulary: number of ids, if a checkpoint's embedding has more rows than the tokenizer has ids.
+        annotations: value of each annotation's spans: ``span`` (nothing), ``number``, or a list of classes.
+        trust_remote_code: run the Python files named in the tokenizer's configuration; read them first.
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {"path": str(FOLDER), "max_length": 64, "vocabulary": None}

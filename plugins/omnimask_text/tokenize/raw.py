@@ -1,4 +1,4 @@
-"""What a raw text is: one text, several in one sequence, or a mapping with annotations of them."""
+"""Forms of a raw text: one text, several in one sequence, or a mapping with annotations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class Texts:
-    """``texts`` of one sequence, none of them blank, and by annotation the spans of each text, not checked yet.
+    """Nonblank ``texts`` of one sequence, and the unchecked spans of each text by annotation.
 
-    ``is_several`` is False where the raw value was one text and not a sequence of one.
+    ``is_several`` is False if the raw value was one text and not a sequence of one.
     """
 
     texts: tuple[str, ...]
@@ -22,15 +22,15 @@ class Texts:
 
 
 def read(raw: Any, annotations: Sequence[str] = ()) -> Texts:
-    """A raw value in one form.
+    """Normalize the form of a raw value.
 
     Args:
-        raw: ``str``; a sequence of ``str``; or a mapping of ``text`` (or any first key) to either of them, and of
-            annotations to spans, or to a list of spans for each of several texts. None is no spans.
-        annotations: the names that are read.
+        raw: ``str``; a sequence of ``str``; or a mapping of ``text`` (or any first key) to either of them, and of annotations to
+            spans, or to a list of spans for each of several texts. None means no spans.
+        annotations: names to read.
 
     Raises:
-        ValueError: it is none of these, one of the texts is blank, or a mapping lacks an annotation.
+        ValueError: it has none of these forms, one of the texts is blank, or a mapping lacks an annotation.
     """
     if not isinstance(raw, Mapping):
         return _read_texts(raw)
@@ -42,7 +42,7 @@ def read(raw: Any, annotations: Sequence[str] = ()) -> Texts:
 
 
 def main_key(raw: Mapping[str, Any]) -> str:
-    """The key of the text in a mapping: ``text``, or the first one where there is no such key."""
+    """Return the key of the text in a mapping: ``text``, or the first key if missing."""
     if not raw:
         raise ValueError("it holds no text: the mapping is empty")
     return TEXT if TEXT in raw else next(iter(raw))

@@ -1,4 +1,4 @@
-"""How text becomes numbered pieces, and pieces text: the part of a text tokenizer that differs from one to the next."""
+"""Schemes: conversion between text and numbered pieces, the variable part of a text tokenizer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pieces:
-    """The n pieces of one text: ``ids`` (n,); ``offsets`` (n, 2), [start, stop) in characters; ``words`` (n,), numbers of words,
-    which begin at 0 and never fall; -1 is no word."""
+    """The n pieces of one text: ``ids`` (n,); ``offsets`` (n, 2), [start, stop) in characters; ``words`` (n,), nondecreasing
+    word indices from 0, or -1 outside of words."""
 
     ids: Ints
     offsets: Ints
@@ -26,8 +26,8 @@ class Pieces:
 class Frame:
     """Ids around the texts of a sequence: ``before`` the first, ``between`` any two, ``after`` the last; each may be empty.
 
-    ``alone`` are the ids before and after a single text where they differ from those around several. ``no_several`` is the reason
-    why several texts cannot be framed, if there is one.
+    ``alone`` are the ids before and after a single text if they differ from those around several. ``no_several`` is the reason if
+    several texts cannot be framed.
     """
 
     before: Ints
@@ -37,7 +37,7 @@ class Frame:
     no_several: str = ""
 
     def around(self, num_texts: int) -> tuple[Ints, Ints]:
-        """Ids before the first and after the last of so many texts.
+        """Return ids before the first and after the last of ``num_texts`` texts.
 
         Raises:
             ValueError: several texts cannot be framed.
@@ -47,7 +47,7 @@ class Frame:
         return self.alone if num_texts == 1 and self.alone is not None else (self.before, self.after)
 
     def size(self, num_texts: int = 1) -> int:
-        """How many special tokens frame so many texts."""
+        """Return the number of special tokens around ``num_texts`` texts."""
         return sum(map(len, self.around(num_texts))) + (num_texts - 1) * len(self.between)
 
 
@@ -56,12 +56,15 @@ NO_FRAME = Frame(_NONE, _NONE, _NONE)
 
 
 CONTENT_USES = ("unk", "mask")
-"""Special tokens that stand for text: they are asked for and shown like any other token."""
+"""Special tokens with text: they are predicted and shown like any other token."""
 
 
 class Scheme(Protocol):
-    """Picklable. ``vocabulary`` is one more than the largest id; ``special_ids`` are special tokens by use (mask, cls, sep, pad,
-    unk, bos, eos); ``frame_ids`` (m,) those of special tokens that stand for no text; ``frame`` stands around texts."""
+    """Conversion between text and ids. Picklable.
+
+    ``vocabulary`` is one more than the largest id. ``special_ids`` are special tokens by use (mask, cls, sep, pad, unk, bos, eos);
+    ``frame_ids`` (m,) are those of special tokens without text; ``frame`` surrounds texts.
+    """
 
     vocabulary: int
     special_ids: Mapping[str, int]
@@ -69,17 +72,17 @@ class Scheme(Protocol):
     frame: Frame
 
     def encode(self, text: str) -> Pieces:
-        """The pieces of a text, without special tokens around it."""
+        """Return the pieces of a text, without special tokens around it."""
         ...
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Number of pieces of each text."""
+        """Return the number of pieces of each text."""
         ...
 
     def decode(self, ids: Ints) -> str:
-        """The text that pieces stand for."""
+        """Return the text of pieces."""
         ...
 
     def fingerprint(self) -> str:
-        """Changes with what texts become: the vocabulary and its rules, wherever they were read from."""
+        """Return a digest of the vocabulary and its rules, independent of their location."""
         ...

@@ -1,4 +1,4 @@
-"""Subwords by the library ``tokenizers``, whatever its model: WordPiece, BPE, unigram."""
+"""Subwords from the library ``tokenizers``, with any of its models: WordPiece, BPE, unigram."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ USES = {
     "bos": ("[BOS]", "<s>", "<bos>"),
     "eos": ("[EOS]", "</s>", "<eos>", "<|endoftext|>"),
 }
-"""Contents of special tokens by use, where no configuration tells them."""
+"""Contents of special tokens by use, if no configuration defines them."""
 
 
 class Subwords:
-    """A scheme that runs a tokenizer of the library ``tokenizers``.
+    """A scheme based on a tokenizer of the library ``tokenizers``.
 
     Args:
-        backend: the tokenizer; its padding and truncation are switched off.
-        special_ids: special tokens by use; others are recognised among the tokenizer's own by their names.
+        backend: the tokenizer; its padding and truncation are disabled.
+        special_ids: special tokens by use; others are recognized among the tokenizer's own by their names.
     """
 
     def __init__(self, backend: Tokenizer, special_ids: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -50,7 +50,7 @@ class Subwords:
         self._has_words = _divides(backend)
 
     def encode(self, text: str) -> Pieces:
-        """The pieces of a text, without special tokens around it.
+        """Return the pieces of a text, without special tokens around it.
 
         Raises:
             ValueError: the tokenizer has no piece for a character, and no unknown token.
@@ -64,7 +64,7 @@ class Subwords:
         return Pieces(np.array(encoding.ids, np.int64), offsets, self._words(text, encoding, offsets))
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Number of pieces of each text, several at a time; raises ``ValueError`` as :meth:`encode` does."""
+        """Return the number of pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
         if self._dropped.is_possible:
             for text in texts:
                 self._dropped.check(text)
@@ -72,15 +72,15 @@ class Subwords:
             return [len(encoding) for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Ints) -> str:
-        """The text that pieces stand for, as the tokenizer joins them; special tokens are written out."""
+        """Return the text of pieces as joined by the tokenizer; special tokens are spelled out."""
         return self.backend.decode(ids.tolist(), skip_special_tokens=False)
 
     def fingerprint(self) -> str:
-        """Digest of the tokenizer's file as the library would write it."""
+        """Return a digest of the tokenizer's file as serialized by the library."""
         return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
 
     def _words(self, text: str, encoding: Encoding, offsets: Ints) -> Ints:
-        """Words as the tokenizer splits them; where it does not, runs of letters and digits, and each other character."""
+        """Return words as split by the tokenizer, or else runs of letters and digits, and each other character."""
         if self._has_words:
             words = encoding.word_ids
             numbers = np.array([-1 if word is None else word for word in words] if None in words else words, np.int64)
@@ -90,7 +90,7 @@ class Subwords:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Turns the library's plain exceptions, which tell of a text that a model has no piece for, into ``ValueError``."""
+    """Convert the library's plain exceptions for texts without a piece in the model to ``ValueError``."""
     try:
         yield
     except Exception as error:
@@ -100,7 +100,7 @@ def _told() -> Iterator[None]:
 
 
 def _divides(backend: Tokenizer) -> bool:
-    """Whether the tokenizer divides texts into words, tried on words of a language and on tokens of its own."""
+    """Test on words of a language and on its own tokens whether the tokenizer splits texts into words."""
     divide, normalizer = backend.pre_tokenizer, backend.normalizer
     if divide is None:
         return False
@@ -110,7 +110,7 @@ def _divides(backend: Tokenizer) -> bool:
 
 
 def _without_spaces(text: str, offsets: Ints) -> Ints:
-    """Offsets that begin behind the white space before a word, which some tokenizers make part of its first piece."""
+    """Return offsets that exclude white space before a word, which some tokenizers include in its first piece."""
     is_space = white_space(text)
     starts, stops = offsets[:, 0].copy(), offsets[:, 1]
     while (behind := (starts < stops - 1) & is_space[np.minimum(starts, len(text) - 1)]).any():

@@ -1,4 +1,4 @@
-"""Texts as tokens, whatever the scheme that cuts them into pieces."""
+"""Base class of text tokenizers, independent of the scheme of pieces."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EMBEDDED: Mapping[str, Kind] = {
 
 
 def embedded_data(options: Mapping[str, Any]) -> str:
-    """``chronicle`` where it has all annotations that a tokenizer's options name, else ``english``."""
+    """Return ``chronicle`` if it has all annotations named in a tokenizer's options, else ``english``."""
     wanted: Mapping[str, Kind] = options.get("annotations") or {}
     return "chronicle" if wanted and all(_is_embedded(name, kind) for name, kind in wanted.items()) else "english"
 
@@ -40,14 +40,14 @@ def _is_embedded(name: str, kind: Kind) -> bool:
 
 
 class TextTokenizer:
-    """Base of the tokenizers of text. A raw value is a string, a list of strings, or a mapping with annotations of either.
+    """Base class of text tokenizers. A raw value is a string, a list of strings, or a mapping with annotations of either.
 
     Args:
-        scheme: how text becomes pieces.
-        max_length: tokens of a sequence, special ones included.
+        scheme: converts text to pieces.
+        max_length: tokens of a sequence, including special ones.
         add_special: whether the scheme's special tokens frame texts.
         vocabulary: number of ids; None: the scheme's.
-        annotations: what the spans of each annotation carry.
+        annotations: value of each annotation's spans.
     """
 
     decoder: ClassVar[str | None] = "text.utf8"
@@ -86,10 +86,10 @@ class TextTokenizer:
         )
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        """Tokens of a raw text. Nothing is random.
+        """Return tokens of a raw text. Nothing is random.
 
         Raises:
-            ValueError: it is no text, is blank, is longer than ``max_length``, or has annotations that do not fit it.
+            ValueError: it is not a text, is blank, is longer than ``max_length``, or has invalid annotations.
         """
         found = read(raw, tuple(self.annotations))
         spans = self._spans(found)
@@ -107,7 +107,7 @@ class TextTokenizer:
         )
 
     def decode(self, tokens: Tokens) -> str | list[str]:
-        """The text of tokens, without special ones; a list where they come from several texts."""
+        """Return the text of tokens, without special ones; a list if they come from several texts."""
         ids = np.asarray(tokens.content, np.int64)
         is_text = ~np.asarray(tokens.fields["special"] if "special" in tokens.fields else np.isin(ids, self.scheme.frame_ids))
         documents = np.asarray(tokens.fields.get("document", np.zeros(len(ids), np.int64)))
@@ -115,10 +115,10 @@ class TextTokenizer:
         return decoded[0] if len(decoded) == 1 else decoded
 
     def count(self, raw: Any) -> int | None:
-        """Tokens of a raw text; None before it is read.
+        """Return the number of tokens of a raw text, or None before it is read.
 
         Raises:
-            ValueError: it is no text, is blank, or is longer than ``max_length``.
+            ValueError: it is not a text, is blank, or is longer than ``max_length``.
         """
         if raw is None:
             return None
@@ -126,13 +126,13 @@ class TextTokenizer:
         return self._check_length(sum(self.scheme.lengths(texts)), len(texts))
 
     def split(self, raw: Any) -> list[tuple[int, int, int]]:
-        """(start, stop, tokens) of parts with at most ``max_length`` tokens, in characters; none of a blank text.
+        """Return (start, stop, tokens) of parts with at most ``max_length`` tokens, in characters; empty for a blank text.
 
-        A part ends behind a paragraph, else a sentence, else a word, wherever that leaves it reasonably full, and inside an
-        annotated span only where there is no other place. Several texts are one part, whose borders count texts.
+        A part ends after a paragraph, else a sentence, else a word, if this leaves it reasonably full, and inside an annotated span
+        only as a last resort. Several texts are one part, whose borders count texts.
 
         Raises:
-            ValueError: it is no text, its annotations do not fit it, or it is several texts that are too long together.
+            ValueError: it is not a text, its annotations are invalid, or it consists of several texts that are too long together.
         """
         text = raw[main_key(raw)] if isinstance(raw, Mapping) else raw
         texts = [text] if isinstance(text, str) else text if isinstance(text, list | tuple) else [text]
@@ -148,7 +148,7 @@ class TextTokenizer:
         return [(start, stop, size + around) for start, stop, size in parts]
 
     def part(self, raw: Any, start: int, stop: int) -> Any:
-        """The text from ``start`` to ``stop``, with what lies there of the annotated spans, counted from ``start``."""
+        """Return the text from ``start`` to ``stop``, with annotated spans clipped to it and counted from ``start``."""
         if isinstance(raw, str):
             return raw[start:stop]
         if not isinstance(raw, Mapping) or not isinstance(text := raw[main_key(raw)], str):
@@ -157,11 +157,12 @@ class TextTokenizer:
         return {**raw, main_key(raw): text[start:stop], **spans}
 
     def shorten(self, raw: Any) -> Any:
-        """A text that is too long, down to its first part; of several that are too long together, the longest down to parts that
-        fit, so that each keeps its beginning. Annotated spans keep what lies there.
+        """Truncate a text to its first part. Of several texts, truncate the longest until all fit.
+
+        Each text keeps its beginning. Annotated spans are clipped.
 
         Raises:
-            ValueError: it is no text, its annotations do not fit it, or not even the beginnings of all fit.
+            ValueError: it is not a text, its annotations are invalid, or not even the beginnings of all fit.
         """
         text = raw[main_key(raw)] if isinstance(raw, Mapping) else raw
         if isinstance(text, str):
@@ -186,7 +187,7 @@ class TextTokenizer:
         return {**raw, main_key(raw): short, **spans}
 
     def fingerprint(self) -> str:
-        """What the options do not tell: the vocabulary, which lies in a file. Counts and parts that are cached depend on it."""
+        """Return a digest of the vocabulary, which options do not include. Cached counts and parts depend on it."""
         return self.scheme.fingerprint()
 
     def _pieces(self, text: str) -> Pieces:
@@ -196,7 +197,7 @@ class TextTokenizer:
         return pieces
 
     def _spans(self, found: Texts) -> dict[str, list[tuple[Span, ...]]]:
-        """Checked spans of every annotation, for every text."""
+        """Return validated spans of every annotation, for every text."""
         return {
             name: [
                 check_spans(name, kind, spans, len(text))
@@ -217,7 +218,7 @@ class TextTokenizer:
 
 @cache
 def _warn_unframed() -> None:
-    """Once in a process."""
+    """Warn once per process."""
     logger.warning(
         "the tokenizer frames single texts alone: its template for pairs has no special tokens, so that sequences of several texts "
         "have none either; give its post_processor a template for pairs"

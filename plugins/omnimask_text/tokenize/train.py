@@ -1,4 +1,4 @@
-"""Trains tokenizers: byte-level BPE [0], WordPiece [1] and unigram [2], each the same for the same corpus.
+"""Deterministic training of tokenizers: byte-level BPE [0], WordPiece [1] and unigram [2].
 
 [0] Radford et al.: Language Models are Unsupervised Multitask Learners, 2019.
 [1] Devlin et al.: BERT, NAACL 2019.
@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 Algorithm: TypeAlias = Literal["bpe", "wordpiece", "unigram"]
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""Special tokens of every tokenizer that is trained here, with ids from 0."""
+"""Special tokens of every tokenizer trained here, with ids from 0."""
 CONFIG: Mapping[str, Any] = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "pad_token": "[PAD]",
@@ -28,11 +28,11 @@ CONFIG: Mapping[str, Any] = {
     "mask_token": "[MASK]",
     "clean_up_tokenization_spaces": False,
 }
-"""``tokenizer_config.json``, with which ``transformers`` knows the special tokens' uses."""
+"""``tokenizer_config.json``, which tells ``transformers`` the uses of special tokens."""
 
 _PREFIX, _SPACE = "##", "▁"
 _DIGITS = 4
-"""Decimals of a unigram piece's log probability, enough for the trainer's own steps; sums in another order differ far behind."""
+"""Decimals of a unigram piece's log probability, enough for the trainer's own steps; summation order affects only later digits."""
 
 
 def train(
@@ -43,14 +43,14 @@ def train(
     lowercase: bool = False,
     characters: str = "",
 ) -> Tokenizer:
-    """A tokenizer that frames texts as ``[CLS] a [SEP]`` and pairs as ``[CLS] a [SEP] b [SEP]``.
+    """Train a tokenizer that frames texts as ``[CLS] a [SEP]`` and pairs as ``[CLS] a [SEP] b [SEP]``.
 
     Args:
-        corpus: called for an iterator over the texts, twice; both give the same.
-        algorithm: ``bpe`` works on bytes and knows every text; ``wordpiece`` and ``unigram`` know the corpus's characters.
-        vocabulary: number of ids, the five special tokens included.
-        lowercase: no capitals; ``wordpiece`` also drops accents then, as BERT does.
-        characters: that it knows besides the corpus's.
+        corpus: called twice for an iterator over the same texts.
+        algorithm: ``bpe`` works on bytes and supports every text; ``wordpiece`` and ``unigram`` know the corpus's characters.
+        vocabulary: number of ids, including the five special tokens.
+        lowercase: convert to lower case; ``wordpiece`` then also drops accents, as BERT does.
+        characters: known besides the corpus's.
 
     Raises:
         ValueError: the corpus holds no text, or has too few words or too many characters for the vocabulary.
@@ -76,7 +76,7 @@ def train(
 
 
 def files(tokenizer: Tokenizer) -> Mapping[str, str]:
-    """Contents by file name of a folder that ``AutoTokenizer.from_pretrained`` reads."""
+    """Return contents by file name of a folder for ``AutoTokenizer.from_pretrained``."""
     compact = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
     return {"tokenizer.json": compact + "\n", "tokenizer_config.json": json.dumps(CONFIG, indent=2) + "\n"}
 
@@ -104,7 +104,7 @@ def _untrained(algorithm: Algorithm, lowercase: bool) -> Tokenizer:
 
 
 def _characters(tokenizer: Tokenizer, corpus: Iterable[str]) -> set[str]:
-    """The characters that the model will see, without white space."""
+    """Return the characters seen by the model, without white space."""
     found: set[str] = set()
     for text in corpus:
         found.update(tokenizer.normalizer.normalize_str(text))
@@ -122,7 +122,7 @@ def _smallest(algorithm: Algorithm, characters: list[str]) -> int:
 
 
 def _trainer(algorithm: Algorithm, vocabulary: int, characters: list[str]) -> Any:
-    """A trainer with all single characters in a fixed order, without which ids depend on the order of a hash table."""
+    """Return a trainer with all single characters in a fixed order; otherwise ids depend on the order of a hash table."""
     specials = list(SPECIALS)
     match algorithm:
         case "bpe":
@@ -144,7 +144,7 @@ def _trainer(algorithm: Algorithm, vocabulary: int, characters: list[str]) -> An
 
 
 def _finished(trained: Tokenizer, algorithm: Algorithm) -> Tokenizer:
-    """The trained vocabulary in a tokenizer without the trainer's traces, and with frames around texts."""
+    """Move the trained vocabulary to a clean tokenizer with frames around texts."""
     model: Any = json.loads(trained.to_str())["model"]
     match algorithm:
         case "bpe":
@@ -164,9 +164,9 @@ def _finished(trained: Tokenizer, algorithm: Algorithm) -> Tokenizer:
 
 
 def _settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Unigram pieces in an order, and with scores, that do not depend on the order in which the trainer met the words.
+    """Make the order and scores of unigram pieces independent of the order in which the trainer met the words.
 
-    Characters that it had pruned come back in any order, each with a score one step above the one before, from the lowest on.
+    Pruned characters return in any order, each with a score one step above the previous one, starting from the lowest.
     """
     specials = [(piece, float(score)) for piece, score in pieces[: len(SPECIALS)]]
     scored = {piece: round(score, _DIGITS) for piece, score in pieces[len(SPECIALS) :]}
@@ -179,7 +179,7 @@ def _settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Trainers add floats in the order of their threads."""
+    """Disable parallelism, because trainers add floats in the order of their threads."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:

@@ -1,4 +1,4 @@
-"""Characters for which a tokenizer of the library ``tokenizers`` has no piece, where it has no unknown token to say so either."""
+"""Characters without a piece in a tokenizer of the library ``tokenizers`` that also lacks an unknown token."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SHOWN = 5
 
 
 class DroppedCharacters:
-    """Finds the characters that a BPE without an unknown token leaves out of its ids.
+    """Detection of characters that a BPE without an unknown token silently drops.
 
-    The other models of the library raise an error for such a character, and byte-level ones know every character.
+    The library's other models raise an error for such a character, and byte-level ones know every character.
 
     Args:
         backend: the tokenizer.
@@ -27,7 +27,7 @@ class DroppedCharacters:
         self.is_possible = isinstance(model, models.BPE) and model.unk_token is None and not _knows_every_byte(backend)
 
     def check(self, text: str) -> None:
-        """Raise ``ValueError`` where characters other than white space would be lost, with their number and the first of them."""
+        """Raise ``ValueError`` if characters other than white space would be lost, with their number and the first of them."""
         if not self.is_possible:
             return
         lost = [character for character in self._characters(text) if not character.isspace() and not self._is_known(character)]
@@ -40,7 +40,7 @@ class DroppedCharacters:
             )
 
     def _characters(self, text: str) -> Iterator[str]:
-        """What the model reads of a text: added tokens are taken out before, and normalizers may have changed the rest."""
+        """Yield the characters read by the model: added tokens are removed first, and normalizers may change the rest."""
         normalizer, divide = self._backend.normalizer, self._backend.pre_tokenizer
         for part in self._added.split(text) if self._added else [text]:
             part = normalizer.normalize_str(part) if normalizer else part
@@ -51,7 +51,7 @@ class DroppedCharacters:
         return any(form in self._vocabulary for form in self._forms(character))
 
     def _forms(self, character: str) -> Iterator[str]:
-        """As the model looks a character up: inside a word, and at its end."""
+        """Yield the forms in which the model looks up a character: inside a word, and at its end."""
         prefix, suffix = self._backend.model.continuing_subword_prefix or "", self._backend.model.end_of_word_suffix or ""
         yield from (character, prefix + character, character + suffix, prefix + character + suffix)
 
@@ -66,7 +66,7 @@ class DroppedCharacters:
 
 
 def _knows_every_byte(backend: Tokenizer) -> bool:
-    """Whether texts are read as bytes, and every byte has a piece."""
+    """Return whether texts are read as bytes, and every byte has a piece."""
     vocabulary = backend.get_vocab(with_added_tokens=False)
     if backend.model.byte_fallback:
         return all(f"<0x{byte:02X}>" in vocabulary for byte in range(256))

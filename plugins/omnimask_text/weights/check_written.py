@@ -1,4 +1,4 @@
-"""Whether a model and a tokenizer that were written and read back are those of the recipe. n tokens of a text, V ids."""
+"""Comparison of an exported model and tokenizer with the recipe's. n tokens of a text, V ids."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from omnimask.streams import sequence, targets
 from omnimask_text.weights.hf_configs import EncoderParts, Parts
 
 _EVERY, _LONGEST = 7, 512
-"""Where outputs are compared: one token of so many is shown as the mask token, and texts are cut to so many tokens."""
+"""Settings of the comparison: one token out of this many is masked, and maximum tokens of a text."""
 
 
 def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: EncoderParts) -> None:
-    """Compares the ids of the batch's texts, each cut to its half so that none is too long.
+    """Compare the ids of the batch's texts, each cut in half so that none is too long.
 
     Raises:
         ValueError: they differ.
@@ -38,7 +38,7 @@ def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: Encod
 
 
 def compare(trained: Trained, parts: Parts, peer: Any, *, reads_types: bool) -> Exported:
-    """Logits of all tokens of texts of different lengths, some of them masked; the peer reads the texts padded."""
+    """Compare logits of all tokens of texts of different lengths, some masked; the peer reads the texts padded."""
     shown = _shown(trained, parts)
     with torch.inference_mode():
         expected = _logits(trained, parts, shown)
@@ -47,7 +47,7 @@ def compare(trained: Trained, parts: Parts, peer: Any, *, reads_types: bool) -> 
 
 
 def compare_features(trained: Trained, parts: EncoderParts, peer: Any) -> Exported:
-    """As :func:`compare`, of the encoder's last layer."""
+    """Compare features of the encoder's last layer, like :func:`compare`."""
     shown = _shown(trained, parts)
     with torch.inference_mode():
         expected = _features(trained, parts, shown)
@@ -56,21 +56,21 @@ def compare_features(trained: Trained, parts: EncoderParts, peer: Any) -> Export
 
 
 def _shown(trained: Trained, parts: EncoderParts) -> list[Tokens]:
-    """Texts of different lengths, with mask tokens where there are any."""
+    """Return texts of different lengths, with mask tokens if there are any."""
     found = list(texts(trained.batch, parts.modality))
     cut = [_first(tokens, -(-min(len(tokens), _LONGEST) * (number + 1) // len(found))) for number, tokens in enumerate(found)]
     return [_masked(tokens, trained.specs[parts.modality]) for tokens in cut]
 
 
 def _difference(expected: Tensor, found: Tensor, shown: list[Tokens], what: str) -> Exported:
-    """``expected`` (sum of n, V), ``found`` (texts, longest n, V or more)."""
+    """Compare ``expected`` (sum of n, V) with ``found`` (texts, longest n, V or more)."""
     again = torch.cat([row[: len(tokens)] for row, tokens in zip(found, shown, strict=True)])[:, : expected.shape[1]]
     outputs = f"the {expected.numel():,} {what} of {len(shown)} texts with {len(expected):,} tokens"
     return compared(outputs, expected, again)
 
 
 def texts(batch: MaskedBatch, modality: str) -> Iterator[Tokens]:
-    """The tokens of each sample of a batch, on the host."""
+    """Yield the tokens of each sample of a batch, on the host."""
     store = batch.store[modality]
     for start, stop in pairwise(store.layout.offsets.tolist()):
         if stop > start:
@@ -93,14 +93,14 @@ def _masked(tokens: Tokens, spec: TokenSpec) -> Tokens:
 
 
 def _logits(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Tensor:
-    """(sum of n, V) of the recipe's model, asked for every token."""
+    """Return (sum of n, V) logits of the recipe's model for every token."""
     (part,) = trained.model.each()
     (prediction,) = trained.model.predict(_batch(trained, parts, shown))[part.name].predictions.values()
     return prediction.head(prediction.features)
 
 
 def _features(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Tensor:
-    """(sum of n, D) of the recipe's encoder; no predictor runs."""
+    """Return (sum of n, D) features of the recipe's encoder, without running a predictor."""
     (part,) = trained.model.each()
     batch = _batch(trained, parts, shown)
     stream = batch.views[part.view].context
@@ -109,7 +109,7 @@ def _features(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Ten
 
 
 def _batch(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> MaskedBatch:
-    """The texts as they stand, asked for every token."""
+    """Return a batch of the texts in place, with every token as a target."""
     (part,) = trained.model.each()
     samples = [Sample({parts.modality: tokens}, Draw(0, 0, str(number)), (parts.modality,)) for number, tokens in enumerate(shown)]
     every = [np.arange(len(tokens)) for tokens in shown]
@@ -121,7 +121,7 @@ def _batch(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Masked
 
 
 def _padded(shown: list[Tokens], num_types: int) -> dict[str, Tensor]:
-    """What `transformers`' models take; a model without types has some here that are zero, whatever their number."""
+    """Return inputs for `transformers`' models. Models without types get zeros for types of any number."""
     columns = {
         "input_ids": [torch.as_tensor(tokens.content) for tokens in shown],
         "attention_mask": [torch.ones(len(tokens), dtype=torch.long) for tokens in shown],

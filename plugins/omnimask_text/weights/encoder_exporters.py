@@ -1,4 +1,4 @@
-"""Trained text encoders as folders of `transformers`, whatever predictor trained them; ``AutoModel`` reads them."""
+"""Export of trained text encoders as folders of `transformers` for ``AutoModel``, independent of the predictor."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _USES = ("pad", "bos", "eos", "cls", "sep")
 
 
 class BertEncoderOnly:
-    """A ``BertModel`` without pooler, with its tokenizer, from a recipe with the encoder ``bert``; predictors are left behind.
+    """A ``BertModel`` without pooler, with its tokenizer, from a recipe with the encoder ``bert``; predictors are dropped.
 
-    It has the names, shapes and outputs of the encoder in a ``BertForMaskedLM``, so models that were trained by other predictors
-    than ``mlm`` (``deep_mlm``, ``unit_mlm``, ``in_place``) are fine-tuned as a plain BERT is. A model whose only predictor is
-    ``mlm`` is refused: ``text.bert`` writes it with its output layer, or says why not.
+    It has the names, shapes and outputs of the encoder in a ``BertForMaskedLM``, so models trained by other predictors than ``mlm``
+    (``deep_mlm``, ``unit_mlm``, ``in_place``) are fine-tuned like a plain BERT. A model whose only predictor is ``mlm`` is refused:
+    ``text.bert`` exports it with its output layer, or gives the reason.
     """
 
     format: ClassVar[str] = "transformers"
@@ -67,7 +67,7 @@ def _config(parts: EncoderParts, ids: dict[str, Any]) -> transformers.BertConfig
 
 
 def _load(model: transformers.BertModel, trained: Trained, parts: EncoderParts) -> None:
-    """The weights of embeddings and encoder; token types that the model does not have are zero."""
+    """Load the weights of embeddings and encoder; missing token types are zero."""
     has_types = parts.encoder.types is not None
     names = [
         (ours, [name.removeprefix("bert.") for name in theirs])

@@ -1,4 +1,4 @@
-"""Trained text models as folders of `transformers`: ``AutoModelForMaskedLM`` and ``AutoTokenizer`` read them. V ids, D width."""
+"""Export of trained text models as folders of `transformers` for ``AutoModelForMaskedLM`` and ``AutoTokenizer``. V ids, D width."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from omnimask_text.weights.hf_names import BERT_TIED, MODERNBERT_TIED, Pair, ber
 from omnimask_text.weights.hf_tokenizer import peer_tokenizer
 
 UNANSWERED = -1e4
-"""Score of a token that was appended for masking and is no answer here, where an output layer needs one: its probability is 0."""
+"""Logit of a mask token that was appended and cannot be an answer, for output layers that need one: its probability is 0."""
 
 _USES = ("pad", "bos", "eos", "cls", "sep")
 _DEFAULT_WINDOW = 128
 
 
 class _MaskedLM(ABC):
-    """What the exporters share: the model, the tokenizer beside it, and the comparison with what was read back."""
+    """Base class of the exporters: the model, its tokenizer, and the comparison with the exported copy."""
 
     format: ClassVar[str] = "transformers"
     tolerance: ClassVar[float] = 1e-4  # measured at the base sizes, weights with noise: 1.0e-6
@@ -57,20 +57,20 @@ class _MaskedLM(ABC):
             check_tokenizer(tokenizer, transformers.AutoTokenizer.from_pretrained(folder, **only_files), trained, parts)
         return compare(trained, parts, again.float().eval(), reads_types=self.reads_types)
 
-    # ---- what differs from one family to the next
+    # ---- specific to a family
 
     @abstractmethod
     def _model(self, parts: Parts, ids: Mapping[str, Any], length: int) -> Any:
-        """A model of the same sizes."""
+        """Return a model of the same sizes."""
 
     @abstractmethod
     def _names(self, parts: Parts) -> Iterable[Pair]: ...
 
     @abstractmethod
     def _completed(self, state: dict[str, Tensor], parts: Parts, spec: TokenSpec) -> dict[str, Tensor]:
-        """The state with what the model here does not have, in a form that changes nothing."""
+        """Return the state with the parts missing in the model here, in a form that changes nothing."""
 
-    # ---- what is the same
+    # ---- common to all families
 
     def _load(self, model: Any, state: Mapping[str, Tensor]) -> None:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -79,16 +79,16 @@ class _MaskedLM(ABC):
 
 
 def _with_unanswered(bias: Tensor, num_rows: int) -> Tensor:
-    """(rows,) of (V,): tokens that were appended for masking get a score, too."""
+    """Pad (V,) to (rows,): tokens appended for masking get a logit, too."""
     return functional.pad(bias, (0, num_rows - len(bias)), value=UNANSWERED)
 
 
 class Bert(_MaskedLM):
     """A ``BertForMaskedLM`` with its tokenizer, from a recipe with the encoder ``bert`` and the predictor ``mlm``.
 
-    Encoders that BERT is no name for are refused: other positions than learned ones, gated MLPs, epsilons that differ. A model
-    without token types gets two that are zero. Where the corruptor appended a mask token to a tokenizer that has none, the exported
-    one has it.
+    Encoders that BERT cannot represent are refused: other positions than learned ones, gated MLPs, different epsilons. A model
+    without token types gets two that are zero. If the corruptor appended a mask token because the tokenizer has none, the exported
+    tokenizer includes it.
     """
 
     encoder = BertEncoder
@@ -122,8 +122,8 @@ class Bert(_MaskedLM):
 class ModernBert(_MaskedLM):
     """A ``ModernBertForMaskedLM`` with its tokenizer, from a recipe with the encoder ``modernbert`` and the predictor ``mlm``.
 
-    Encoders that ModernBERT is no name for are refused: other positions than rotary ones, a predictor with biases, epsilons that
-    differ. Where the corruptor appended a mask token to a tokenizer that has none, the exported one has it.
+    Encoders that ModernBERT cannot represent are refused: other positions than rotary ones, a predictor with biases, different
+    epsilons. If the corruptor appended a mask token because the tokenizer has none, the exported tokenizer includes it.
     """
 
     encoder = ModernBertEncoder

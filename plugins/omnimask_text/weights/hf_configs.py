@@ -1,4 +1,4 @@
-"""A recipe's model in the terms of `transformers`' configurations: compared when weights come in, written when they leave."""
+"""A recipe's model as `transformers` configurations: compared on import, written on export."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from omnimask.modules import MLP, Learned, MaskedLM, Rotary, TableEmbedding, Tie
 from omnimask.pretrained import check_class
 
 Settings = Mapping[str, Any]
-"""Entries of a configuration that decide what weights mean."""
+"""Configuration entries that determine the meaning of weights."""
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 @dataclass(frozen=True)
 class EncoderParts:
-    """A model without its predictors in parts: its only modality, and the modules."""
+    """Parts of a model without its predictors: its only modality, and the modules."""
 
     modality: str
     embedding: TableEmbedding
@@ -28,21 +28,21 @@ class EncoderParts:
 
     @property
     def table(self) -> Tensor:
-        """(rows, D) of the ids, and of the special tokens that components added behind them."""
+        """Rows of the ids, followed by special tokens added by components, (rows, D)."""
         return self.embedding.weight
 
     @property
     def modules(self) -> Iterable[nn.Module]:
-        """All that a configuration speaks of."""
+        """Modules described by a configuration."""
         return self.encoder.modules()
 
     @property
     def epsilons(self) -> set[float]:
-        """Of all norms."""
+        """Epsilons of all norms."""
         return {module.eps for module in self.modules if isinstance(module, nn.LayerNorm)}
 
     def epsilon(self) -> float:
-        """Of all norms. Raises ``ValueError`` if they differ."""
+        """Return the epsilon of all norms. Raise ``ValueError`` if they differ."""
         found = sorted(self.epsilons)
         if len(found) != 1:
             raise ValueError(
@@ -54,7 +54,7 @@ class EncoderParts:
 
 @dataclass(frozen=True)
 class Parts(EncoderParts):
-    """A masked language model in parts: also its predictor's label, the predictor and its head."""
+    """Parts of a masked language model: also its predictor's label, the predictor and its head."""
 
     label: str
     predictor: MaskedLM
@@ -66,10 +66,12 @@ class Parts(EncoderParts):
 
 
 def encoder_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
-    """The parts of a model with one modality of ids and an encoder of a class that recipes call ``name``, whatever it predicts.
+    """Return the parts of a model with one modality of ids and an encoder of a given class, with any predictors.
+
+    ``name`` is the encoder's name in recipes.
 
     Raises:
-        ValueError: it is another model; the message says what differs.
+        ValueError: it is another model; the message describes the difference.
     """
     if len(model.passes) != 1:
         raise ValueError(f"the model has {len(model.passes)} passes, {', '.join(model.passes)}; it must have one")
@@ -84,16 +86,16 @@ def encoder_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
 
 
 def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = False) -> Parts:
-    """The parts of a model with one modality of ids, an encoder of a class that recipes call ``name``, and the predictor ``mlm``.
+    """Return the parts of a model with one modality of ids, an encoder of a given class, and the predictor ``mlm``.
 
     Args:
         model: of one pass.
         encoder: its class.
-        name: that recipes have for it.
-        beside_others: whether it may have other predictors too, which are no part of the result.
+        name: the encoder's name in recipes.
+        beside_others: whether it may have other predictors too, which are excluded from the result.
 
     Raises:
-        ValueError: it is another model; the message says what differs.
+        ValueError: it is another model; the message describes the difference.
     """
     parts = encoder_parts_of(model, encoder, name)
     predictors = model.each()[0].predictors
@@ -103,7 +105,7 @@ def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = Fa
         what = "one predictor {name: mlm}" if beside_others else "one predictor"
         raise ValueError(f"the model must have {what}, and has {', '.join(predictors) or 'none'}")
     ((label, predictor),) = predictors.items()
-    if type(predictor) is not MaskedLM:  # those that are derived from it answer otherwise
+    if type(predictor) is not MaskedLM:  # its subclasses have other answers
         raise ValueError(f"the model has {type(predictor).__name__} where this needs a predictor {{name: mlm}}")
     modality, head = parts.modality, predictor.heads[parts.modality]
     if not isinstance(head, TiedHead):
@@ -114,10 +116,10 @@ def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = Fa
 
 
 def bert_settings(parts: Parts) -> Settings:
-    """Of ``BertConfig``, but for the vocabulary and the epsilon.
+    """Return entries of ``BertConfig`` except the vocabulary and the epsilon.
 
     Raises:
-        ValueError: BERT has no such model.
+        ValueError: BERT cannot represent the model.
     """
     settings = bert_encoder_settings(parts)
     if parts.predictor.dense.bias is None:
@@ -126,7 +128,7 @@ def bert_settings(parts: Parts) -> Settings:
 
 
 def bert_encoder_settings(parts: EncoderParts) -> Settings:
-    """As :func:`bert_settings`, of the encoder alone."""
+    """Return entries as :func:`bert_settings` does, for the encoder alone."""
     encoder = parts.encoder
     check_class(encoder.position, Learned, "position: {name: learned} in the encoder")
     blocks: Any = encoder.stack.blocks
@@ -145,11 +147,13 @@ def bert_encoder_settings(parts: EncoderParts) -> Settings:
 
 
 def bert_read(config: Mapping[str, Any], first_position: int = 0) -> Settings:
-    """A BERT or RoBERTa configuration with the entries that :func:`bert_settings` gives; the published base's where it is silent.
+    """Return the entries of :func:`bert_settings` from a BERT or RoBERTa configuration.
+
+    Missing entries default to the published base's.
 
     Args:
         config: of the checkpoint.
-        first_position: rows of its table of positions before the first one that is used.
+        first_position: rows of its position table before the first one in use.
     """
     return {
         "hidden_size": config.get("hidden_size", 768),
@@ -162,10 +166,10 @@ def bert_read(config: Mapping[str, Any], first_position: int = 0) -> Settings:
 
 
 def modernbert_settings(parts: Parts) -> Settings:
-    """Of ``ModernBertConfig``, but for the vocabulary, the epsilon, and entries that are the same in all that are read and written.
+    """Return entries of ``ModernBertConfig`` except the vocabulary, the epsilon, and those that never vary.
 
     Raises:
-        ValueError: ModernBERT has no such model.
+        ValueError: ModernBERT cannot represent the model.
     """
     encoder = parts.encoder
     check_class(encoder.position, Rotary, "position: {name: rotary} in the encoder")
@@ -188,7 +192,7 @@ def modernbert_settings(parts: Parts) -> Settings:
 
 
 def modernbert_read(config: Mapping[str, Any]) -> Settings:
-    """A ModernBERT configuration, whichever version wrote it, with the entries that :func:`modernbert_settings` gives."""
+    """Return the entries of :func:`modernbert_settings` from a ModernBERT configuration of any version."""
     depth, every = config.get("num_hidden_layers", 22), config.get("global_attn_every_n_layers", 3)
     types = config.get("layer_types") or layer_types(depth, every)
     ropes: Mapping[str, Any] = config.get("rope_parameters") or {}
@@ -208,11 +212,11 @@ def modernbert_read(config: Mapping[str, Any]) -> Settings:
 
 
 def global_every(types: Sequence[str]) -> int | None:
-    """The option of the encoder ``modernbert`` that gives these kinds of blocks; None where none does."""
+    """Return the encoder ``modernbert``'s option ``global_every`` for these kinds of blocks; None if there is none."""
     made = (number for number in range(1, len(types) + 1) if list(types) == layer_types(len(types), number))
     return next(made, None)
 
 
 def layer_types(depth: int, every: int) -> list[str]:
-    """Kinds of blocks: the first one and every so-manieth after it see everything."""
+    """Return kinds of blocks: every n-th block, starting with the first, attends to the whole sequence."""
     return [SLIDING if number % every else FULL for number in range(depth)]

@@ -1,4 +1,4 @@
-"""Weights of `transformers`' masked language models and of ours, name by name (the names of transformers 5)."""
+"""Parameter names of `transformers`' masked language models (version 5) and of ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAIN = "passes.main"
 
 
 def bert_names(depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
-    """Of ``BertForMaskedLM`` and a recipe with encoder ``bert`` (positions ``learned``) and predictor ``mlm``.
+    """Yield names of ``BertForMaskedLM`` and a recipe with encoder ``bert`` (positions ``learned``) and predictor ``mlm``.
 
     Args:
         depth: number of blocks.
@@ -48,7 +48,7 @@ def _bert_block(ours: str, theirs: str, part: str) -> Iterator[Pair]:
 
 
 def roberta_names(depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
-    """Of ``RobertaForMaskedLM`` and a recipe like BERT's; its table of positions begins with rows that no position has."""
+    """Yield names of ``RobertaForMaskedLM`` and a recipe like BERT's; its position table begins with unused rows."""
     for ours, theirs in bert_names(depth, types=types, modality=modality, predictor=predictor):
         yield ours, tuple(_roberta_name(name) for name in theirs)
 
@@ -66,11 +66,11 @@ _OTHER_HEAD = (
 )
 
 ROBERTA_TIED: Mapping[str, str] = {_roberta_name(second): _roberta_name(first) for second, first in BERT_TIED.items()}
-"""As :data:`BERT_TIED`, of ``RobertaForMaskedLM``."""
+"""Names as in :data:`BERT_TIED`, for ``RobertaForMaskedLM``."""
 
 
 def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
-    """Of ``ModernBertForMaskedLM`` and a recipe with encoder ``modernbert`` and predictor ``mlm`` (``bias: false``).
+    """Yield names of ``ModernBertForMaskedLM`` and a recipe with encoder ``modernbert`` and predictor ``mlm`` (``bias: false``).
 
     Args:
         depth: number of blocks.
@@ -95,4 +95,4 @@ def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "ml
 
 
 MODERNBERT_TIED: Mapping[str, str] = {"decoder.weight": "model.embeddings.tok_embeddings.weight"}
-"""As :data:`BERT_TIED`, of ``ModernBertForMaskedLM``."""
+"""Names as in :data:`BERT_TIED`, for ``ModernBertForMaskedLM``."""

@@ -1,4 +1,4 @@
-"""A recipe's tokenizer as one of `transformers`."""
+"""Conversion of a recipe's tokenizer to one of `transformers`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MASK = "[MASK]"
 
 
 def peer_tokenizer(tokenizer: Tokenizer, spec: TokenSpec, inputs: Sequence[str]) -> Any:
-    """A ``PreTrainedTokenizerFast`` with the same ids.
+    """Return a ``PreTrainedTokenizerFast`` with the same ids.
 
     Args:
         tokenizer: of the recipe.
-        spec: of its tokens, with the special tokens that components appended.
-        inputs: what the model takes of it: ``input_ids``, ``token_type_ids``, ``attention_mask``.
+        spec: of its tokens, with the special tokens appended by components.
+        inputs: the model's inputs from it: ``input_ids``, ``token_type_ids``, ``attention_mask``.
 
     Raises:
-        ValueError: the tokenizer is none of text, or special tokens were appended to it that cannot have their ids there.
+        ValueError: the tokenizer isn't a text tokenizer, or appended special tokens cannot keep their ids there.
     """
     if not isinstance(tokenizer, TextTokenizer):
         raise ValueError(f"a {type(tokenizer).__name__} is no tokenizer of subwords or bytes; write safetensors instead")
@@ -47,7 +47,7 @@ def peer_tokenizer(tokenizer: Tokenizer, spec: TokenSpec, inputs: Sequence[str])
 
 
 def _copy(tokenizer: TextTokenizer) -> Backend:
-    """The tokenizer as the recipe uses it: without its frame where the recipe wants none."""
+    """Copy the tokenizer as used by the recipe: without its frame if the recipe disables it."""
     if isinstance(tokenizer.scheme, Subwords):
         content = json.loads(tokenizer.scheme.backend.to_str())
     elif isinstance(tokenizer.scheme, ByteScheme):
@@ -60,7 +60,7 @@ def _copy(tokenizer: TextTokenizer) -> Backend:
 
 
 def _of_bytes(scheme: ByteScheme) -> Backend:
-    """A byte-level BPE without merges, whose ids are the bytes' values."""
+    """Return a byte-level BPE without merges, with the bytes' values as ids."""
     backend = Backend(models.BPE(vocab=dict(BYTES), merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
@@ -75,7 +75,7 @@ def _of_bytes(scheme: ByteScheme) -> Backend:
 
 
 def _append_mask(backend: Backend, spec: TokenSpec) -> int:
-    """Adds the mask token that a corruptor appended behind the vocabulary, and returns its id."""
+    """Add the mask token that a corruptor appended after the vocabulary, and return its id."""
     others = [name for name in spec.specials if name != "mask"]
     if others:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Weights of `transformers`' masked language models for text recipes to begin with."""
+"""Initialization of text recipes from `transformers`' masked language models."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ _OPTIONS = {
     "global_rope_theta": "encoder.position.temperature",
     "local_rope_theta": "encoder.local_position.temperature",
 }
-"""What sets an entry of a configuration in a recipe."""
+"""Options of a recipe that set the entries of a configuration."""
 
 
 class MaskedLMInitializer(ABC):
-    """What the initializers share: a folder that ``save_pretrained`` wrote, and a vocabulary that may be another one."""
+    """Base class of the initializers: a folder written by ``save_pretrained``, and a possibly different vocabulary."""
 
     kinds: ClassVar[Collection[str]]
     encoder: ClassVar[type]
@@ -69,7 +69,7 @@ class MaskedLMInitializer(ABC):
     tied: ClassVar[Mapping[str, str]]
     unused: ClassVar[Collection[str]] = ()
     beside: ClassVar[Collection[str]] = ()
-    """Weights that recipes take up without a parameter of their own."""
+    """Weights used by recipes without a parameter of their own."""
     epsilon: ClassVar[str]
 
     def __init__(
@@ -82,9 +82,9 @@ class MaskedLMInitializer(ABC):
     ) -> None:
         """
         Args:
-            tokenizer: folder of the checkpoint's tokenizer; the checkpoint's own folder if not given.
-            new_rows: what tokens begin with that the checkpoint does not have: ``pieces``, the mean of the rows of the pieces into
-                which its tokenizer cuts them; ``mean``, that of all its rows; ``random``, N(0, 0.02); or a file of rows.
+            tokenizer: folder of the checkpoint's tokenizer; defaults to the checkpoint's own folder.
+            new_rows: initialization of tokens missing in the checkpoint: ``pieces``, the mean of the rows of their pieces in its
+                tokenizer; ``mean``, the mean of all its rows; ``random``, N(0, 0.02); or a file of rows.
         """
         self.specs = context.specs
         self.path, self.tokenizer, self.new_rows = path, tokenizer, new_rows
@@ -99,28 +99,28 @@ class MaskedLMInitializer(ABC):
         self._fit(mapped, parts, tokenizers[parts.modality], self.specs[parts.modality])
         load(model, {**_of_others(model, parts.label), **mapped})
 
-    # ---- what differs from one family to the next
+    # ---- specific to a family
 
     @staticmethod
     @abstractmethod
     def unread(config: Mapping[str, Any]) -> list[str]:
-        """What the checkpoint's configuration says that has no counterpart here."""
+        """Return unsupported entries of the checkpoint's configuration."""
 
     @abstractmethod
     def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
-        """The checkpoint's settings, and the recipe's."""
+        """Return the checkpoint's settings, and the recipe's."""
 
     @abstractmethod
     def _names(self, parts: Parts) -> Iterable[Pair]: ...
 
     def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-        """Changes of weights that have other shapes here; by default none."""
+        """Change weights with other shapes here; by default none."""
         return
 
-    # ---- what is the same
+    # ---- common to all families
 
     def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Parts:
-        """The model's parts. Raises where the sizes of weights do not tell what differs, or tell it without a remedy."""
+        """Return the model's parts. Raise for differences that weight sizes do not reveal, or reveal without a remedy."""
         if strange := self.unread(config):
             raise ValueError(f"{self.path / 'config.json'} says {', '.join(strange)}; only the published form is read")
         try:
@@ -157,7 +157,7 @@ class MaskedLMInitializer(ABC):
         return found
 
     def _fit(self, mapped: dict[str, Tensor], parts: Parts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
-        """Brings the rows of the checkpoint's tokens to the recipe's ids."""
+        """Map the rows of the checkpoint's tokens to the recipe's ids."""
         table, bias = f"{MAIN}.embeddings.{parts.modality}.weight", f"{MAIN}.predictors.{parts.label}.heads.{parts.modality}.bias"
         num_rows = len(mapped[table])
         mine, theirs = _vocabulary(tokenizer), self._vocabulary()
@@ -173,7 +173,7 @@ class MaskedLMInitializer(ABC):
         logger.info("vocabulary: of %s rows, %s; the checkpoint has %s rows", f"{len(filled.table):,}", counts, f"{num_rows:,}")
 
     def _vocabulary(self) -> Vocabulary | None:
-        """The checkpoint's; None if its folder holds no tokenizer."""
+        """Return the checkpoint's vocabulary, or None if its folder holds no tokenizer."""
         folder = self.tokenizer or self.path
         if self.tokenizer is None and not any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern)):
             return None
@@ -196,7 +196,7 @@ class MaskedLMInitializer(ABC):
 
 
 def _of_others(model: Model, label: str) -> dict[str, Tensor]:
-    """Weights of the predictors that a checkpoint does not have; they stay as they were drawn."""
+    """Return weights of predictors missing in the checkpoint; they keep their random initialization."""
     own = f"{MAIN}.predictors."
     found = {name: value for name, value in model.state_dict().items() if name.startswith(own)}
     others = {name: value for name, value in found.items() if not name.startswith(f"{own}{label}.")}
@@ -207,19 +207,18 @@ def _of_others(model: Model, label: str) -> dict[str, Tensor]:
 
 
 def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state under the present names of norms; published files still have those of the first releases."""
+    """Return the state with the present names of norms; published files use those of the first releases."""
     former = {"gamma": "weight", "beta": "bias"}
     return {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda m: former[m[1]], name): value for name, value in state.items()}
 
 
 class Bert(MaskedLMInitializer):
-    """Begins with the weights of a ``BertForMaskedLM`` of `transformers`, for continued pretraining.
+    """Initialization from a ``BertForMaskedLM`` of `transformers`, for continued pretraining.
 
-    The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint (also one of
-    ``BertForPreTraining``, whose classifier of sentence pairs is left out): ``config.json`` and ``model.safetensors``; pickled
-    weights are never read. The recipe has one modality, the encoder ``bert`` of the same size with learned positions and
-    ``types: 2`` (or none, where the checkpoint's are zero), and the predictor ``mlm``. Its tokenizer may be another than the
-    checkpoint's: rows go to the tokens that they belong to, and new tokens begin as ``new_rows`` says.
+    The folder is written by ``save_pretrained`` or downloaded (also a ``BertForPreTraining``, whose classifier of sentence pairs is
+    dropped): ``config.json`` and ``model.safetensors``; pickled weights are never read. The recipe has one modality, the encoder
+    ``bert`` of the same size with learned positions and ``types: 2`` (or none, if the checkpoint's are zero), and the predictor
+    ``mlm``. Its tokenizer may differ from the checkpoint's: rows are matched by token, and ``new_rows`` initializes new tokens.
     """
 
     kinds = ("bert",)
@@ -254,10 +253,10 @@ _BERT_TYPES = "bert.embeddings.token_type_embeddings.weight"
 
 
 class Roberta(MaskedLMInitializer):
-    """Begins with the weights of a ``RobertaForMaskedLM`` of `transformers` (XLM-RoBERTa and CamemBERT have the same form).
+    """Initialization from a ``RobertaForMaskedLM`` of `transformers` (XLM-RoBERTa and CamemBERT have the same form).
 
-    Like ``text.bert``, but for two things that RoBERTa has and a recipe need not: the rows before its first position, which are
-    left out, and one token type for every token, which is added to the positions where the encoder has ``types: 0``.
+    Like ``text.bert``, except for two properties of RoBERTa: the rows before its first position are dropped, and its single token
+    type is added to the positions if the encoder has ``types: 0``.
     """
 
     kinds = ("roberta", "xlm-roberta", "camembert")
@@ -296,18 +295,18 @@ _ROBERTA_TYPES = "roberta.embeddings.token_type_embeddings.weight"
 
 
 def first_position(config: Mapping[str, Any]) -> int:
-    """Positions are counted from the padding's id on, which is 1 in all published models."""
+    """Return the first position: positions are counted from the padding id on, which is 1 in all published models."""
     number = config.get("pad_token_id", 1)
     return (1 if number is None else int(number)) + 1
 
 
 class ModernBert(MaskedLMInitializer):
-    """Begins with the weights of a ``ModernBertForMaskedLM`` of `transformers`, for continued pretraining.
+    """Initialization from a ``ModernBertForMaskedLM`` of `transformers`, for continued pretraining.
 
-    The folder is one that ``save_pretrained`` wrote, or a download of a published checkpoint: ``config.json`` and
-    ``model.safetensors``; pickled weights are never read. The recipe has one modality, the encoder ``modernbert`` of the same size,
-    and the predictor ``mlm`` with ``bias: false`` and ``norm_eps: 1e-5``. Its tokenizer may be another than the checkpoint's: rows
-    go to the tokens that they belong to, and new tokens begin as ``new_rows`` says.
+    The folder is written by ``save_pretrained`` or downloaded: ``config.json`` and ``model.safetensors``; pickled weights are never
+    read. The recipe has one modality, the encoder ``modernbert`` of the same size, and the predictor ``mlm`` with ``bias: false``
+    and ``norm_eps: 1e-5``. Its tokenizer may differ from the checkpoint's: rows are matched by token, and ``new_rows`` initializes
+    new tokens.
     """
 
     kinds = ("modernbert",)
@@ -325,13 +324,13 @@ class ModernBert(MaskedLMInitializer):
 
 
 def _vocabulary(tokenizer: Tokenizer) -> Vocabulary | None:
-    """Of the recipe's tokenizer; None if its ids have no names."""
+    """Return the vocabulary of the recipe's tokenizer, or None if its ids have no names."""
     scheme = getattr(tokenizer, "scheme", None)
     return Vocabulary(scheme) if isinstance(scheme, Subwords) else None
 
 
 def _shown(value: Any) -> str:
-    """A setting as a message shows it; kinds of blocks as the numbers of those that see everything."""
+    """Format a setting for messages; kinds of blocks as the indices of blocks with full attention."""
     if isinstance(value, list):
         return f"full attention in blocks {', '.join(str(n) for n, kind in enumerate(value) if kind == 'full_attention')}"
     return f"{value:g}" if isinstance(value, float) else str(value)

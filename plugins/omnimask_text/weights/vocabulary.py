@@ -1,7 +1,7 @@
-"""Which rows of a checkpoint's tables are those of a recipe's tokens, and what the others begin with. D width.
+"""Matching of a checkpoint's token rows with a recipe's tokens, and initialization of new rows. D width.
 
-Vocabularies of different kinds are compared by what their tokens stand for: ``##ing`` of WordPiece, ``ing`` of a byte-level BPE and
-``ing`` of a unigram model are one thing, and ``the``, ``Ġthe`` and ``▁the``, which begin a word, another.
+Vocabularies of different kinds are compared by the text of their tokens: ``##ing`` of WordPiece, ``ing`` of a byte-level BPE and
+``ing`` of a unigram model are equal, and so are ``the``, ``Ġthe`` and ``▁the``, which begin a word.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from omnimask.interfaces import TokenSpec
 from omnimask_text.tokenize.subwords import Subwords
 
 ROWS, BIAS, TOKENS = "rows", "bias", "tokens"
-"""Names in a file of rows: the tensors, and the key of its metadata that lists the tokens as JSON."""
+"""Names in a file of rows: the tensors, and the metadata key with the list of tokens as JSON."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Vocabulary:
 
     @cached_property
     def tokens(self) -> Mapping[int, str]:
-        """As the tokenizer writes them."""
+        """Tokens as written by the tokenizer."""
         return {number: token for token, number in self.scheme.backend.get_vocab(with_added_tokens=True).items()}
 
     @property
@@ -43,23 +43,23 @@ class Vocabulary:
 
     @cached_property
     def kind(self) -> str:
-        """How tokens are written, as the tokenizer's decoder says: ByteLevel, WordPiece, Metaspace, or nothing of these."""
+        """Notation of tokens according to the tokenizer's decoder: ByteLevel, WordPiece, Metaspace, or empty for others."""
         decoder = json.loads(self.scheme.backend.to_str()).get("decoder") or {}
         kinds = {part.get("type") for part in _parts(decoder)}
         return next((kind for kind in ("ByteLevel", "WordPiece", "Metaspace") if kind in kinds), "")
 
     @cached_property
     def surfaces(self) -> Mapping[int, bytes]:
-        """What tokens stand for: the bytes that they add to a text, with a space before those that begin a word."""
+        """Text of tokens: the bytes they add to a text, with a space before those that begin a word."""
         return {number: _surface(token, self.kind) for number, token in self.tokens.items()}
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows of the recipe's tables come from.
+    """Sources of the rows of the recipe's tables.
 
-    ``source`` (n,) is the checkpoint's id, -1 for a row that is new; ``names`` by id are what the tokenizer writes, and ``texts``
-    what it stands for, where it stands for a text.
+    ``source`` (n,) is the checkpoint's id, -1 for a new row. ``names`` by id are the tokenizer's notation, and ``texts`` the text
+    of tokens that have one.
     """
 
     source: Tensor
@@ -68,17 +68,17 @@ class Rows:
 
     @property
     def new(self) -> list[int]:
-        """The ids that the checkpoint does not have."""
+        """Ids missing in the checkpoint."""
         return (self.source < 0).nonzero().flatten().tolist()
 
 
 def match(mine: Vocabulary, theirs: Vocabulary, spec: TokenSpec, num_rows: int) -> Rows:
-    """Finds the recipe's tokens in the checkpoint's vocabulary: special ones by their use, others by what they stand for.
+    """Find the recipe's tokens in the checkpoint's vocabulary: special ones by use, others by text.
 
     Args:
         mine: of the recipe's tokenizer.
         theirs: of the checkpoint's.
-        spec: of the recipe's tokens; special tokens that a component has added follow the vocabulary.
+        spec: of the recipe's tokens; special tokens added by a component follow the vocabulary.
         num_rows: of the checkpoint's table.
     """
     assert spec.vocabulary is not None
@@ -94,7 +94,7 @@ def match(mine: Vocabulary, theirs: Vocabulary, spec: TokenSpec, num_rows: int) 
 
 
 def _same(mine: Vocabulary, theirs: Vocabulary, size: int) -> dict[int, int]:
-    """The checkpoint's id of each token that it has; equal vocabularies agree in ids without a token, too."""
+    """Return the checkpoint's id of each shared token. Equal vocabularies also share ids without a token."""
     if mine.tokens == theirs.tokens:
         return {number: number for number in range(size)}
     if mine.kind == theirs.kind:
@@ -106,7 +106,7 @@ def _same(mine: Vocabulary, theirs: Vocabulary, size: int) -> dict[int, int]:
 
 
 def _forms(surface: bytes, mine: str, theirs: str) -> tuple[bytes, ...]:
-    """Under what a surface is sought. WordPiece makes every sign a word; the others write most of them without a space."""
+    """Return the forms in which to search a text. In WordPiece every sign is a word; others write most of them without a space."""
     bare = surface.strip()
     is_sign = bare and not any(map(str.isalnum, bare.decode("utf-8", "replace")))
     if not is_sign or "WordPiece" not in (mine, theirs):
@@ -116,7 +116,7 @@ def _forms(surface: bytes, mine: str, theirs: str) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True)
 class Filled:
-    """A table (n, D) and a bias (n,) with every row filled in; ``counts`` of rows by what they come from."""
+    """A table (n, D) and a bias (n,) with all rows filled in; ``counts`` of rows by source."""
 
     table: Tensor
     bias: Tensor
@@ -124,15 +124,15 @@ class Filled:
 
 
 def fill(rows: Rows, theirs: Vocabulary, how: str | Path, table: Tensor, bias: Tensor, initial: Tensor) -> Filled:
-    """Tables for the recipe's tokens.
+    """Return tables for the recipe's tokens.
 
     Args:
-        rows: where rows come from.
+        rows: sources of the rows.
         theirs: the checkpoint's vocabulary.
-        how: what new rows begin with: ``pieces`` the mean of the rows of the pieces that the checkpoint's tokenizer cuts the token
-            into, or of all rows where these are unknown; ``mean`` that of all rows; ``random`` what they have; or a file of rows.
+        how: initialization of new rows: ``pieces``, the mean of the rows of the token's pieces in the checkpoint's tokenizer, or of
+            all rows if these are unknown; ``mean``, the mean of all rows; ``random``, unchanged; or a file of rows.
         table, bias: of the checkpoint, (m, D) and (m,).
-        initial: (n, D) rows as they were drawn.
+        initial: (n, D) randomly initialized rows.
 
     Raises:
         ValueError: the file cannot be read, or lacks a row.
@@ -151,7 +151,7 @@ def fill(rows: Rows, theirs: Vocabulary, how: str | Path, table: Tensor, bias: T
 
 
 def _means(rows: Rows, theirs: Vocabulary | None, table: Tensor, bias: Tensor, known: Tensor, old: Filled) -> Filled:
-    """New rows as means of the pieces' rows (where there is a vocabulary to cut with), or of all ``known`` ones."""
+    """Initialize new rows as means of their pieces' rows (given a vocabulary), or of all ``known`` ones."""
     whole, whole_bias = table[known].mean(0), bias[known].mean()
     by_pieces = 0
     for number in rows.new:
@@ -164,13 +164,13 @@ def _means(rows: Rows, theirs: Vocabulary | None, table: Tensor, bias: Tensor, k
 
 
 def _pieces(theirs: Vocabulary, text: str, num_rows: int) -> list[int]:
-    """Ids of the pieces of a token's text, where the tokenizer knows all of it."""
+    """Return ids of the pieces of a token's text, or none if the tokenizer does not know all of it."""
     found = theirs.scheme.backend.encode(text, add_special_tokens=False).ids
     return [] if theirs.uses.get("unk") in found or any(number >= num_rows for number in found) else found
 
 
 def _from_file(rows: Rows, path: Path, old: Filled) -> Filled:
-    """Rows from a file: it has the last word on every token that it lists, and must list every new one that has a name."""
+    """Take rows from a file. It overrides every token it lists, and must list every new one with a name."""
     tokens, table, bias = read_rows(path)
     if table.shape[1:] != old.table.shape[1:]:
         raise ValueError(f"{path} has rows of {tuple(table.shape[1:])} numbers, and the checkpoint's have {old.table.shape[1]}")
@@ -190,10 +190,10 @@ def _from_file(rows: Rows, path: Path, old: Filled) -> Filled:
 
 
 def read_rows(path: Path) -> tuple[list[str], Tensor, Tensor]:
-    """Tokens (n) of a file of rows, ``rows`` (n, D), and ``bias`` (n,), zero where the file has none.
+    """Return the tokens (n) of a file of rows, ``rows`` (n, D), and ``bias`` (n,), zero if the file has none.
 
     Raises:
-        ValueError: the file is not there, damaged, or of another form.
+        ValueError: the file is missing, damaged, or in another format.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -214,11 +214,11 @@ def read_rows(path: Path) -> tuple[list[str], Tensor, Tensor]:
 
 
 def write_rows(path: Path, tokens: Iterable[str], rows: Tensor, bias: Tensor | None = None) -> None:
-    """A file of rows, for the option ``new_rows``.
+    """Write a file of rows, for the option ``new_rows``.
 
     Args:
         path: of the file.
-        tokens: as the recipe's tokenizer writes them (``tokenizer.json`` lists them).
+        tokens: in the notation of the recipe's tokenizer (``tokenizer.json`` lists them).
         rows: (n, D).
         bias: (n,) of the output layer, if there is one.
     """
@@ -234,7 +234,7 @@ def _positive(counts: Mapping[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-# ---- what tokens stand for ------------------------------------------------------------------------------------------------------
+# ---- text of tokens -------------------------------------------------------------------------------------------------------------
 
 
 def _parts(decoder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -252,7 +252,7 @@ def _surface(token: str, kind: str) -> bytes:
 
 
 def _text(surface: bytes) -> str | None:
-    """The text of a surface; None for a part of a character, and for white space, which has no pieces."""
+    """Return the text of bytes, or None for a part of a character, and for white space, which has no pieces."""
     try:
         text = surface.decode("utf-8")
     except UnicodeDecodeError:
@@ -261,11 +261,11 @@ def _text(surface: bytes) -> str | None:
 
 
 def _byte_characters() -> dict[str, int]:
-    """GPT-2's alphabet: printable Latin-1 characters stand for themselves, the other bytes for those from U+0100 on."""
+    """Return GPT-2's alphabet: printable Latin-1 characters represent themselves, the other bytes are mapped to U+0100 and up."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + number): byte for number, byte in enumerate(others)}
 
 
 BYTES: Mapping[str, int] = _byte_characters()
-"""Bytes by the characters with which byte-level tokenizers write them."""
+"""Bytes by their characters in byte-level tokenizers."""

@@ -1,1 +1,1 @@
-"""Corruptors: masking -> view."""
+"""Corruptors: map maskings to views."""

@@ -1,4 +1,4 @@
-"""What corruptors share: maskings of several modalities seen as one, in sample coordinates. n tokens of the sample."""
+"""Shared helpers of corruptors: maskings of several modalities joined in sample coordinates. n tokens of the sample."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from omnimask.interfaces import SPECIAL, Context, Masking, Sample
 
 
 def joint_visible(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.bool_]:
-    """(n,) ``is_visible`` of all modalities."""
+    """Return ``is_visible`` of all modalities, (n,)."""
     return _concatenate([np.asarray(masking[name].is_visible, bool) for name in sample.tokens], bool)
 
 
 def joint_targets(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.bool_]:
-    """(n,) ``is_target`` of all modalities."""
+    """Return ``is_target`` of all modalities, (n,)."""
     return _concatenate([np.asarray(masking[name].is_target, bool) for name in sample.tokens], bool)
 
 
 def joint_weight(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.float32]:
-    """(n,) loss weights, 1 where a masking gives none."""
+    """Return loss weights (n,), 1 if a masking has none."""
     parts = []
     for name, tokens in sample.tokens.items():
         weight = masking[name].weight
@@ -30,23 +30,23 @@ def joint_weight(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.f
 
 
 def level_of(masking: Mapping[str, Masking]) -> float:
-    """The rate drawn: the largest of the modalities'."""
+    """Return the ratio drawn, the largest of all modalities."""
     return max((m.level for m in masking.values()), default=0.0)
 
 
 def kind_of(masking: Mapping[str, Masking]) -> int:
-    """The branch drawn: the largest of the modalities'."""
+    """Return the branch drawn, the largest of all modalities."""
     return max((m.kind for m in masking.values()), default=0)
 
 
 def all_but_special(sample: Sample) -> NDArray[np.bool_]:
-    """(n,) tokens that do not only frame the sample."""
+    """Return (n,) True for tokens except special ones."""
     parts = [~np.asarray(t.fields[SPECIAL], bool) if SPECIAL in t.fields else np.ones(len(t), bool) for t in sample.tokens.values()]
     return _concatenate(parts, bool)
 
 
 def only_modality(sample: Sample, corruptor: str) -> str:
-    """The name of the sample's one modality.
+    """Return the name of the sample's only modality.
 
     Raises:
         ValueError: it has several.
@@ -57,14 +57,14 @@ def only_modality(sample: Sample, corruptor: str) -> str:
 
 
 def check_ids(context: Context, corruptor: str) -> None:
-    """Raises ``ValueError`` where tokens of a modality that a corruptor serves are no ids."""
+    """Raise ``ValueError`` if a served modality has continuous tokens."""
     for name in context.modalities:
         if context.specs[name].vocabulary is None:
             raise ValueError(f"{corruptor} needs ids, and the tokens of {name!r} have continuous content; use drop or mask_token")
 
 
 def check_one_axis(context: Context) -> None:
-    """Raises ``ValueError`` where slots cannot be counted along the one position axis."""
+    """Raise ``ValueError`` if slots cannot be numbered along a single position axis."""
     for name in context.modalities:
         if context.specs[name].axes != 1:
             raise ValueError(f"renumber needs one position axis, and {name!r} has {context.specs[name].axes}; set renumber: false")

@@ -1,4 +1,4 @@
-"""Hidden tokens become the mask token, another token, or stay as they are."""
+"""BERT's corruption of hidden tokens: mask token, random token, or unchanged."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Bert:
-    """Shows the mask token for 80 % of the hidden tokens, a random id for 10 %, and the token itself for 10 %; asks in place [0].
+    """The mask token for 80 % of the hidden tokens, a random id for 10 %, the token itself for 10 %; answered in place [0].
 
-    Each hidden token draws its fate by itself. Random ids are uniform over the vocabulary, special ones included, as in the
-    reference. For modalities whose tokens are ids.
+    Hidden tokens are drawn independently. Random ids are uniform over the vocabulary, including special ones, as in the reference.
+    For modalities with ids.
 
     Args:
         masked: share of the hidden tokens that shows the mask token.
-        random: share that shows a random id; the rest is kept.
+        random: share that shows a random id; the rest is unchanged.
 
     [0] Devlin et al.: BERT, 2018, section 3.1.
     """
@@ -46,7 +46,7 @@ class Bert:
 
     @cached_property
     def _ids(self) -> NDArray[np.int64]:
-        """Mask token of every modality; 0 of those that this corruptor does not serve."""
+        """Mask token of every modality; 0 for those that this corruptor does not serve."""
         return np.array([spec.id("mask") if name in self.served else 0 for name, spec in self.specs.items()], np.int64)
 
     @cached_property

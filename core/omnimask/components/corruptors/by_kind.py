@@ -1,4 +1,4 @@
-"""The corruptor that belongs to the masker that was drawn."""
+"""Choice of a corruptor by the masker drawn."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
 
 
 class ByKind(Several):
-    """Corrupts with the corruptor whose place in the list is the masking's kind: that of the masker's branch or stage.
+    """Choice of a corruptor by the masking's kind, the index of the masker's branch or stage.
 
-    With the masker ``choose`` it makes a mixture of tasks, each with a masker and a corruptor of its own (UL2 [0]); with
-    ``scheduled`` one task after another.
+    With the masker ``choose`` it forms a mixture of tasks, each with its own masker and corruptor (UL2 [0]); with ``scheduled`` a
+    sequence of tasks.
 
     Args:
         corruptors: one for every kind; all answer in the same stream.

@@ -1,4 +1,4 @@
-"""Hidden tokens show another id that resembles theirs."""
+"""Replacement of hidden tokens by similar ids."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from omnimask.interfaces import Context, Masking, Sample, TokenSpec, View
 
 
 class ClusterSubstitute:
-    """Shows a random id of the same cluster in the place of every hidden token, and asks in place (after C-RTS [0]).
+    """A random id of the same cluster in place of every hidden token, answered in place (after C-RTS [0]).
 
-    Substitutes are harder to tell from originals than those of ``substitute``. They are never the token's own id, nor one of the
-    tokenizer's special ones; a token that is alone in its cluster, or in none, shows any id. For modalities whose tokens are ids.
+    Substitutes are harder to detect than those of ``substitute``. They are never the token's own id or one of the tokenizer's
+    special ids. A token alone in its cluster, or in none, shows any id. For modalities with ids.
 
-    C-RTS also counts, for every pair of clusters, how often the model was wrong in the course of its training, and draws the
-    substitute's cluster by these counts; clusters here are always the token's own.
+    C-RTS also counts the model's errors for every pair of clusters during training, and draws the substitute's cluster by these
+    counts. Here the cluster is always the token's own.
 
     Args:
-        clusters: a file: ``.npy`` with a whole number for every id, or text with one per line; negative ones are ids that are not
-            drawn. ``random`` is a control: as many ids in each, drawn at random.
-        embeddings: a safetensors file with a matrix that has a row for every id, whose rows are clustered by k-means; the result is
-            kept in the cache (``$OMNIMASK_CACHE``).
-        tensor: name of the matrix; none: the only one that fits.
-        num_clusters: how many are found; of no effect where a file has them.
-        ask: which tokens are asked for: the masker's ``targets``, or ``all`` but those that only frame the sample.
+        clusters: a file: ``.npy`` with an integer for every id, or text with one per line; ids with negative numbers are never
+            drawn. ``random`` is a control with random clusters of equal size.
+        embeddings: a safetensors file with a matrix of one row per id, clustered by k-means; the result is cached
+            (``$OMNIMASK_CACHE``).
+        tensor: name of the matrix; None: the only one that fits.
+        num_clusters: number of clusters to find; no effect if a file defines them.
+        ask: which tokens are asked for: the masker's ``targets``, or ``all`` except special tokens.
 
     [0] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders, 2022; 100 clusters of BERT's ids.
     """
@@ -69,7 +69,7 @@ class ClusterSubstitute:
 def _clusters(
     spec: TokenSpec, clusters: Literal["random"] | Path | None, embeddings: Path | None, tensor: str | None, num_clusters: int
 ) -> Ints:
-    """(V,) number of every id's cluster."""
+    """Return (V,) cluster of every id."""
     vocabulary = spec.vocabulary or 0
     if embeddings is not None:
         return find_clusters(embeddings, tensor, num_clusters, drawable(spec))

@@ -1,4 +1,4 @@
-"""Hidden tokens are not read at all."""
+"""Removal of hidden tokens from the encoder's input."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from omnimask.streams import no_sequences, sequence, stack, targets
 
 
 class Drop:
-    """The encoder reads visible tokens only; a decoder is asked at the places of the hidden ones (MAE [0]).
+    """The encoder reads visible tokens only; a decoder is queried at the positions of the hidden ones (MAE [0]).
 
-    The context holds the visible tokens in order. The query holds one sequence per modality, with a slot that shows nothing but its
-    position for every token that must be answered; where the masking has several sets of targets (``Masking.groups``), one such
-    sequence per modality and set, and a token of two sets is asked for in both. Hidden tokens that nobody asks for appear nowhere.
+    The context holds the visible tokens in order. The query holds one sequence per modality, with a slot for every target that
+    shows only its position. If the masking has several sets of targets (``Masking.groups``), there is one such sequence per
+    modality and set, and a token of two sets is asked for in both. Hidden tokens without a target appear nowhere.
 
     Args:
-        ask: share of a modality's targets that is asked for, in (0, 1], drawn for every sample: what is left out of the answers
-            saves the decoder's time (CrossMAE [1]). The number is exact where ``ask * targets`` is an integer, else one of its two
-            neighbours, such that the expected share is exact. A token that is not drawn is asked for in none of its sets.
+        ask: share of a modality's targets to ask for, in (0, 1], drawn for every sample; fewer targets save decoder time (CrossMAE
+            [1]). The number is exact if ``ask * targets`` is an integer, else one of the two neighboring integers, with the exact
+            share in expectation. A token that is not drawn is removed from all of its sets.
 
     [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021. [1] Fu et al.: Rethinking Patch Dependence for Masked
     Autoencoders, 2024, section 3.3.
@@ -57,7 +57,7 @@ class Drop:
         return View(context, stack(queries) if queries else no_sequences())
 
     def _asked(self, masking: Masking, draw: Draw) -> Iterator[NDArray[np.int64]]:
-        """Tokens that are asked for, set by set."""
+        """Yield the tokens to ask for, set by set."""
         is_asked = np.asarray(masking.is_target, bool)
         if self.ask < 1:
             candidates = np.flatnonzero(is_asked)

@@ -1,4 +1,4 @@
-"""Everything is shown."""
+"""A corruptor that shows everything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omnimask.streams import sequence, targets
 
 
 class Keep:
-    """Shows all tokens as they are; tokens that must be answered are answered in place (teachers, controls)."""
+    """All tokens unchanged; targets are answered in place (teachers, controls)."""
 
     answers_in: ClassVar[Literal["context", "query"]] = "context"
     specials: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Hidden tokens are replaced by a mask token, in place."""
+"""In-place replacement of hidden tokens by a mask token."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from omnimask.streams import sequence, targets
 
 
 class MaskToken:
-    """Shows the modality's mask token wherever a token is hidden, and asks in place (BERT [0] without its 80-10-10; BEiT, SimMIM).
+    """The modality's mask token in place of hidden tokens, answered in place (BERT [0] without its 80-10-10; BEiT, SimMIM).
 
-    A discrete modality's own mask id is used where its tokenizer has one; otherwise one is appended. Continuous modalities get a
-    learned vector.
+    A discrete modality uses its tokenizer's mask id if there is one, else an appended id. Continuous modalities get a learned
+    vector.
 
     [0] Devlin et al.: BERT, 2018.
     """

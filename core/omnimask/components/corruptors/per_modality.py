@@ -1,4 +1,4 @@
-"""Lifts corruptors of single modalities to one over a sample."""
+"""Combines corruptors of single modalities to one over a sample."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from omnimask.streams import join_views, no_sequences
 
 
 class PerModality:
-    """Every modality is corrupted by its own corruptor; their contexts become one sequence, their queries stay separate.
+    """A corruptor for each modality. Contexts become one sequence; queries stay separate.
 
-    If any of the corruptors answers in a query stream, every view has one, empty where the sample lacks that modality.
+    If any of the corruptors answers in a query stream, every view has one, empty if the sample lacks this modality.
     """
 
     def __init__(self, corruptors: Mapping[str, Corruptor]) -> None:

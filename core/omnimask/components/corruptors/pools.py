@@ -1,4 +1,4 @@
-"""Sets of ids from which other ids are drawn. V ids of a vocabulary, M members of all pools, n ids in question."""
+"""Pools of ids from which replacements are drawn. V ids of a vocabulary, M members of all pools, n ids to replace."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pools:
-    """``members`` (M,) pool after pool; of every id (V,) the ``begin`` and ``size`` of its pool in them, and its own ``place`` in
-    that pool, -1 where it is no member."""
+    """``members`` (M,) of all pools, concatenated. For every id (V,): ``begin`` and ``size`` of its pool in ``members``, and its
+    ``place`` in this pool, -1 for non-members."""
 
     members: Ints
     begin: Ints
@@ -24,9 +24,9 @@ class Pools:
 
     @classmethod
     def of(cls, pool: Ints, modality: str) -> Pools:
-        """From the number of every id's pool (V,), -1 for ids that are never drawn.
+        """Build from the pool of every id (V,), -1 for ids that are never drawn.
 
-        Ids of no pool, and those that have a pool of their own, draw from all pools.
+        Ids without a pool, or alone in one, draw from all pools.
 
         Raises:
             ValueError: there are fewer than two ids to draw.
@@ -44,14 +44,15 @@ class Pools:
         return cls(members, begin, size, place)
 
     def other(self, ids: Ints, uniform: NDArray[np.float64]) -> Ints:
-        """(n,) for each id another one of its pool, all equally likely; ``uniform`` (n,) in [0, 1)."""
+        """Return (n,) a different id of each id's pool, uniformly drawn; ``uniform`` (n,) in [0, 1)."""
         place = self.place[ids]
+        # Draw one of size - 1 places and skip the id's own.
         drawn = np.floor(uniform * (self.size[ids] - (place >= 0))).astype(np.int64)
         return self.members[self.begin[ids] + drawn + ((place >= 0) & (drawn >= place))]
 
 
 def drawable(spec: TokenSpec) -> NDArray[np.bool_]:
-    """(V,) ids that stand for content: all but the tokenizer's own special ones."""
+    """Return (V,) True for all ids except the tokenizer's special ones."""
     is_drawable = np.ones(spec.vocabulary or 0, bool)
     is_drawable[list(spec.special_ids.values())] = False
     return is_drawable

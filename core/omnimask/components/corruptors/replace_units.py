@@ -1,4 +1,4 @@
-"""Whole units show other units of their class."""
+"""Replacement of whole units by other units of their class."""
 
 from __future__ import annotations
 
@@ -27,31 +27,30 @@ _FORMAT = 1
 
 
 class ReplaceUnits:
-    """Shows other units of the same class in the place of annotated ones, and asks of each whether it is the original.
+    """Other units of the same class in place of annotated ones, with the target whether each is the original.
 
-    It is the entity replacement of WKLM [0] and of BiTimeBERT 2.0 [1].
+    This is the entity replacement of WKLM [0] and of BiTimeBERT 2.0 [1].
 
-    A field of the tokens numbers the units; those of which a token is hidden or asked for are left alone. The others are replaced
-    with probability ``ratio``, each by itself, by one of the different units of their class in the training samples, never by
-    itself; one that is alone in its class stays. What the masker hides is shown as the corruptor ``rest`` says, which must leave
-    every token its slot. Serves one modality of ids.
+    A token field numbers the units. Units with a hidden token or a target are left unchanged. Each other unit is independently
+    replaced with probability ``ratio`` by a different unit of its class in the training samples; a unit alone in its class stays.
+    The corruptor ``rest`` handles hidden tokens and must keep a slot for every token. Serves one modality with ids.
 
     The targets are those of ``rest``, and one for each unit, replaced or not, at its first slot: a row for a whole unit
-    (``Targets.index`` -1), whose ``literal`` is 1 where it was replaced and else 0. The target ``was_replaced`` of a predictor with
+    (``Targets.index`` -1), whose ``literal`` is 1 if it was replaced, else 0. The target ``was_replaced`` of a predictor with
     ``units: true`` answers it.
 
-    The pool of units is a file, or is built from the recipe's training samples. It is built once, and kept in the cache
-    (``$OMNIMASK_CACHE``) as such a file.
+    The pool of units is a file, or is built from the recipe's training samples. It is built once and cached (``$OMNIMASK_CACHE``)
+    in the same format.
 
     Args:
-        field: integer field that numbers the units; the field ``NAME.class``, where there is one, holds the class of every token.
-        ratio: probability that a unit is replaced.
-        classes: only units of these classes. A class is its number, or its name where the tokenizer gives names.
-        rest: the corruptor of what the masker hides.
-        same_length: whether a unit is only replaced by one of as many tokens. Otherwise the input grows and shrinks, and positions
-            count slots, for which the modality must have one position axis.
-        units: a file; the options below are then of no effect. None: it is built.
-        max_tokens: reading ends with the sample that reaches so many tokens.
+        field: integer field that numbers the units; the field ``NAME.class``, if present, holds the class of every token.
+        ratio: probability of replacing a unit.
+        classes: only units of these classes. A class is a number, or a name if the tokenizer defines names.
+        rest: the corruptor for hidden tokens.
+        same_length: whether replacements must have the same number of tokens. Otherwise the length of the input changes and
+            positions count slots, which requires a modality with one position axis.
+        units: a file; the options below then have no effect. None: it is built.
+        max_tokens: reading stops after the sample that reaches this number of tokens.
 
     [0] Xiong et al.: Pretrained Encyclopedia: Weakly Supervised Knowledge-Pretrained Language Model, 2019. [1] Wang et al.: Towards
     Effective Time-Aware Language Representation: Exploring Enhanced Temporal Understanding in Language Models, 2024.
@@ -97,16 +96,16 @@ class ReplaceUnits:
 
     @property
     def specials(self) -> tuple[str, ...]:
-        """Of the rest."""
+        """Specials of ``rest``."""
         return self.rest.specials
 
     @property
     def num_answers(self) -> int:
-        """Of the rest."""
+        """Number of answers of ``rest``."""
         return self.rest.num_answers
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        """Raises ``ValueError`` where there is no pool, or ``rest`` does not leave every token its slot."""
+        """Return the view. Raise ``ValueError`` if the pool is missing, or ``rest`` does not keep a slot for every token."""
         name = only_modality(sample, "replace_units")
         view = self.rest(dataclasses.replace(sample, draw=sample.draw.at("rest")), masking)
         context = view.context
@@ -120,7 +119,7 @@ class ReplaceUnits:
         return View(_rewritten(sample, context, units, shown), fields=view.fields, hidden=view.hidden)
 
     def _candidates(self, tokens: Tokens, masking: Masking) -> list[Stretch]:
-        """Units of which all tokens are visible and not asked for."""
+        """Return units whose tokens are all visible and not targets."""
         kind = None if self.kind_field is None else np.asarray(tokens.fields[self.kind_field], np.int64)
         is_free = np.asarray(masking.is_visible, bool) & ~np.asarray(masking.is_target, bool)
         return [
@@ -130,7 +129,7 @@ class ReplaceUnits:
         ]
 
     def _shown(self, ids: Ints, units: list[Stretch], sample: Sample) -> list[Ids | None]:
-        """What is shown for each unit; None: itself."""
+        """Return the replacement of each unit, or None to keep it."""
         if self.pool is None:
             raise ValueError("replace_units needs a file, units=...; only a recipe's build has samples to make one from")
         chance, choice = sample.draw.uniform(2 * len(units), "units").reshape(2, -1).tolist()
@@ -180,9 +179,9 @@ def _read(path: Path, vocabulary: int) -> UnitPool:
 
 
 def _rewritten(sample: Sample, context: Stream, units: list[Stretch], shown: list[Ids | None]) -> Stream:
-    """The stream with the slots of replaced units, and a target for every unit.
+    """Return the stream with the slots of replaced units, and a target for every unit.
 
-    A replacement's slots stand for the unit's tokens, one by one; where it is longer, the last ones stand for none.
+    A replacement's slots stand for the unit's tokens, one by one; if it is longer, the last ones stand for none.
     """
     new = [(unit, ids) for unit, ids in zip(units, shown, strict=True) if ids is not None]
     source, literal = _spliced(np.asarray(context.source), np.asarray(context.literal), new)
@@ -203,7 +202,7 @@ def _rewritten(sample: Sample, context: Stream, units: list[Stretch], shown: lis
 
 
 def _spliced(source: Ints, literal: Ints, new: list[tuple[Stretch, Ids]]) -> tuple[Ints, Ints]:
-    """(T,) tokens and ids of the slots."""
+    """Return (T,) source tokens and shown ids of the slots."""
     sources, literals, place = [], [], 0
     for unit, ids in new:
         own = np.arange(unit.start, unit.stop)[: len(ids)]
@@ -214,12 +213,12 @@ def _spliced(source: Ints, literal: Ints, new: list[tuple[Stretch, Ids]]) -> tup
 
 
 def _positions(sample: Sample, context: Stream, source: Ints, *, is_counted: bool) -> NDArray[np.float32]:
-    """(T, A) of the slots: those of their tokens, or counted where lengths changed."""
+    """Return (T, A) positions of the slots: those of their tokens, or slot numbers if lengths changed."""
     return np.arange(len(source), dtype=np.float32)[:, None] if is_counted else np.asarray(context.positions)[source]
 
 
 def _with_units(table: Targets, slot: Ints, first: list[int], is_replaced: list[bool]) -> Targets:
-    """The rows of tokens at their new slots, then those of units."""
+    """Return the rows of tokens at their new slots, followed by those of units."""
     count = len(table)
     index = np.zeros(count, np.int64) if table.index is None else np.asarray(table.index)
     none, starts = np.full(len(first), -1), np.array(first, np.int64)

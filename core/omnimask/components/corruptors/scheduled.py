@@ -1,4 +1,4 @@
-"""One corruptor after another in the course of a run."""
+"""A sequence of corruptors over the course of a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
 
 
 class ScheduledCorruptor(Several):
-    """Corrupts with one corruptor up to a share of the run, and then with the next (the curriculum of BIOptimus [0]).
+    """Sequence of corruptors, each up to a share of the run (the curriculum of BIOptimus [0]).
 
     Validation is corrupted as at the beginning of the run.
 
     Args:
-        corruptors: in their order; all answer in the same stream.
-        until: shares of the run at which each corruptor but the last gives way to the next, rising.
+        corruptors: in order; all answer in the same stream.
+        until: ascending shares of the run at which each corruptor except the last is replaced by the next.
 
     [0] Pavlova, Makhlouf: BIOptimus: Pre-training an Optimal Biomedical Language Model with Curriculum Learning for Named Entity
     Recognition, 2023.

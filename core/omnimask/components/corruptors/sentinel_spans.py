@@ -1,4 +1,4 @@
-"""Hidden spans shrink to sentinels; the answer is a sequence of its own."""
+"""T5's span corruption: sentinels replace hidden spans, and a separate sequence contains the answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from omnimask.interfaces import Context, Masking, Sample, Stream, View
 
 
 class SentinelSpans:
-    """Replaces each hidden span by one sentinel; the query is the sequence ``<0> span 0 <1> span 1 ... end`` (T5 [0]).
+    """One sentinel in place of each hidden span; the query is the sequence ``<0> span 0 <1> span 1 ... end`` (T5 [0]).
 
-    Serves one discrete modality. The query stream is a decoder's input, shifted right behind ``start``, causal, and its targets are
-    what follows each slot. Spans are the masking's units; hidden tokens without a unit form spans by adjacency. Every span must be
-    asked for as a whole.
+    Serves one discrete modality. The query stream is a causal decoder's input, shifted right behind ``start``. Its targets are the
+    next token of each slot. Spans are the masking's units; hidden tokens without a unit form spans by adjacency. Every span must be
+    a target as a whole.
 
     Args:
-        num_sentinels: how many sentinels exist; a sample with more spans is an error.
-        renumber: positions count the slots of the shortened input (and of the answer); otherwise tokens keep their positions, a
+        num_sentinels: number of sentinels; a sample with more spans is an error.
+        renumber: positions count the slots of the shortened input (and of the answer). Otherwise tokens keep their positions, a
             sentinel takes that of its span's first token, an answer's slot that of the token it shows, and ``start`` has none.
 
     [0] Raffel et al.: Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2019.
@@ -63,6 +63,7 @@ class SentinelSpans:
 
     def _query(self, sample: Sample, masking: Mapping[str, Masking], name: str, unit: Ints, sentinel: Ints) -> Stream:
         spec = self.specs[name]
+        # Answer: each span preceded by its sentinel. ``order`` lists hidden tokens span by span.
         order = np.argsort(np.where(unit >= 0, unit, len(unit)), kind="stable")[: int((unit >= 0).sum())]
         is_first = np.concatenate([[True], np.diff(unit[order]) != 0]) if len(order) else np.zeros(0, bool)
         size = len(order) + len(sentinel)

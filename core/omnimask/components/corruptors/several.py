@@ -1,4 +1,4 @@
-"""What corruptors share that hold several others."""
+"""Base class of corruptors that combine several others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
 
 
 class Several:
-    """Base of corruptors that leave every sample to one of several; a subclass says to which.
+    """Base class of corruptors that delegate every sample to one of several; subclasses choose which.
 
     Raises:
         ValueError: they do not answer in the same stream.
@@ -26,20 +26,20 @@ class Several:
 
     @property
     def answers_in(self) -> Literal["context", "query"]:
-        """Where all of them answer."""
+        """The stream in which all of them answer."""
         return self.corruptors[0].answers_in
 
     @property
     def specials(self) -> tuple[str, ...]:
-        """Of all of them, possible answers first."""
+        """Specials of all of them, possible answers first."""
         answers = [name for corruptor in self.corruptors for name in corruptor.specials[: corruptor.num_answers]]
         return tuple(dict.fromkeys([*answers, *(name for corruptor in self.corruptors for name in corruptor.specials)]))
 
     @property
     def num_answers(self) -> int:
-        """How many of ``specials``, from the first, may be answers."""
+        """Number of ``specials``, from the first, that may be answers."""
         return len({name for corruptor in self.corruptors for name in corruptor.specials[: corruptor.num_answers]})
 
     def corrupt(self, number: int, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        """What one of them makes of a sample, with draws of its own."""
+        """Corrupt a sample with one of them, in a separate stage of the draw."""
         return self.corruptors[number](dataclasses.replace(sample, draw=sample.draw.at(number)), masking)

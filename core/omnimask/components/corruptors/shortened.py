@@ -1,4 +1,4 @@
-"""Sequences in which hidden units take one slot each, and answers that are written from left to right.
+"""Sequences in which hidden units take one slot each, and answers written from left to right.
 
 n tokens of one modality, T slots, N answers.
 """
@@ -21,8 +21,11 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Shortened:
-    """``kept`` (T,) tokens that have a slot of their own: the visible ones, and the first of every unit, where ``is_unit`` (T,).
-    ``slot`` (n,) the slot of every token, its unit's if it is hidden."""
+    """Slots of a shortened sequence.
+
+    ``kept`` (T,) tokens with their own slot: the visible ones, and the first of every unit, for which ``is_unit`` (T,) is True.
+    ``slot`` (n,) of every token; a hidden token has its unit's.
+    """
 
     kept: Ints
     is_unit: NDArray[np.bool_]
@@ -30,10 +33,10 @@ class Shortened:
 
 
 def shorten(unit: Ints, corruptor: str) -> Shortened:
-    """One slot for every unit; ``unit`` (n,) is the number of a hidden token's unit, -1 for visible tokens.
+    """Assign one slot to every unit; ``unit`` (n,) is the number of a hidden token's unit, -1 for visible tokens.
 
     Raises:
-        ValueError: the tokens of a unit are no neighbours.
+        ValueError: the tokens of a unit are not adjacent.
     """
     is_first = (unit >= 0) & (np.concatenate([[-1], unit[:-1]]) != unit)
     if int(is_first.sum()) != len(np.unique(unit[unit >= 0])):
@@ -44,8 +47,7 @@ def shorten(unit: Ints, corruptor: str) -> Shortened:
 
 
 def hidden_units(masking: Masking) -> Ints:
-    """(n,) number of the hidden span each token belongs to, -1 for visible tokens; without units, spans are stretches of hidden
-    tokens.
+    """Return (n,) index of each token's hidden span, -1 for visible tokens. Without units, spans are runs of hidden tokens.
 
     Raises:
         ValueError: a masking with units leaves a hidden token without one.
@@ -60,7 +62,7 @@ def hidden_units(masking: Masking) -> Ints:
 
 
 def gaps(is_hidden: NDArray[np.bool_]) -> Ints:
-    """(n,) number of the stretch of hidden tokens that a token lies in, -1 for visible ones."""
+    """Return (n,) index of each token's run of hidden tokens, -1 for visible ones."""
     starts = is_hidden & ~np.concatenate([[False], is_hidden[:-1]])
     return np.where(is_hidden, np.cumsum(starts) - 1, -1)
 
@@ -68,15 +70,15 @@ def gaps(is_hidden: NDArray[np.bool_]) -> Ints:
 def context_of(
     sample: Sample, masking: Mapping[str, Masking], short: Shortened, literal: Ints, *, renumber: bool, **options: Any
 ) -> Stream:
-    """The shortened sequence of a sample's one modality.
+    """Return the shortened sequence of a sample's only modality.
 
     Args:
         sample: of one modality.
         masking: of it.
-        short: which tokens have slots.
-        literal: ids that the slots of units show, from the left.
+        short: the tokens with slots.
+        literal: ids shown at the slots of units, from left to right.
         renumber: positions count slots; otherwise a unit takes that of its first token.
-        options: of :func:`omnimask.streams.sequence`; ``source`` of the units' slots is -1 where it is not given.
+        options: of :func:`omnimask.streams.sequence`; ``source`` of the units' slots defaults to -1.
     """
     count = len(short.kept)
     shown = np.full(count, CONTENT, np.int64)
@@ -105,17 +107,18 @@ def written(
     place: Ints | None = None,
     weight: NDArray[np.float32] | None = None,
 ) -> Stream:
-    """The query of an answer that is written from left to right: a decoder's input, which is the answer shifted right behind
-    ``start``, with what follows each slot as its target.
+    """Return the query of an answer written from left to right.
+
+    A decoder's input is the answer shifted right behind ``start``; each slot's target is the next element.
 
     Args:
         sample: of one modality.
         masking: of it.
         number: of the modality.
-        of: (N,) tokens of the answer, -1 where it is an id.
-        literal: (N,) ids of the answer, -1 where it is a token.
-        start: id that the first slot shows.
-        place: (N,) token whose position a slot has, -1 for none; None: positions count slots.
+        of: (N,) tokens of the answer, -1 for ids.
+        literal: (N,) ids of the answer, -1 for tokens.
+        start: id shown by the first slot.
+        place: (N,) token whose position a slot takes, -1 for none; None: positions count slots.
         weight: (N,) of the answers; 1 if None.
     """
     count = len(of)
@@ -135,7 +138,7 @@ def written(
 
 
 def _positions_at(sample: Sample, place: Ints) -> NDArray[np.float32]:
-    """(N, A) positions of the tokens at ``place``, zeros where it is -1."""
+    """Return (N, A) positions of the tokens at ``place``, zeros for -1."""
     out = np.zeros((len(place), sample.positions.shape[1]), np.float32)
     out[place >= 0] = sample.positions[place[place >= 0]]
     return out

@@ -1,4 +1,4 @@
-"""What stays is a sketch; the whole is written from it."""
+"""Reconstruction of the whole sample from a sketch of its visible tokens."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from omnimask.interfaces import Context, Masking, Sample, View
 
 
 class Sketch:
-    """Shrinks every gap between visible tokens to one mask token; the answer is the whole sample (GENIUS [0], BART [1]).
+    """One mask token in place of every gap between visible tokens; the answer is the whole sample (GENIUS [0], BART [1]).
 
-    Serves one modality of ids. A gap is a stretch of hidden tokens, however many units it holds. The query stream is a decoder's
-    input, shifted right behind ``start``, causal; its targets are all tokens in their order, visible and hidden, whatever the
-    masker asks for, and then ``end``. Tokens that only frame the sample are read and not written.
+    Serves one modality with ids. A gap is a run of hidden tokens, independent of units. The query stream is a causal decoder's
+    input, shifted right behind ``start``. Its targets are all tokens in order, visible and hidden, independent of the masker's
+    targets, followed by ``end``. Special tokens that frame a sample are read but not written.
 
     Args:
-        renumber: positions count the slots of the shortened input (and of the answer); otherwise tokens keep their positions, a
+        renumber: positions count the slots of the shortened input (and of the answer). Otherwise tokens keep their positions, a
             mask token takes that of its gap's first token, an answer's slot that of the token it shows, and ``start`` has none.
 
     [0] Guo et al.: GENIUS: Sketch-based Language Model Pre-training via Extreme and Selective Masking for Text Generation and

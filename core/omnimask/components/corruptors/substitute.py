@@ -1,4 +1,4 @@
-"""Hidden tokens show another id."""
+"""Replacement of hidden tokens by random ids."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Ask: TypeAlias = Annotated[Asked, Field(description="targets: as the masker says
 
 
 class Substitute:
-    """Shows a random id, never the token's own, in the place of every hidden token, and asks in place (RTS, SLM [0]).
+    """A random id, never the token's own, in place of every hidden token, answered in place (RTS, SLM [0]).
 
-    The network sees no mask token. Ids are uniform over the vocabulary without the tokenizer's special ones. For modalities whose
-    tokens are ids.
+    The network sees no mask token. Ids are uniform over the vocabulary without the tokenizer's special ones. For modalities with
+    ids.
 
     Args:
-        ask: which tokens are asked for: the masker's ``targets`` (SLM: what the original was), or ``all`` but those that only frame
-            the sample (RTS: which tokens are originals).
+        ask: which tokens are asked for: the masker's ``targets`` (SLM: predict the original), or ``all`` except special tokens
+            (RTS: detect replaced tokens).
 
     [0] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders, 2022.
     """
@@ -52,7 +52,7 @@ class Substitute:
 
 
 def shown_instead(sample: Sample, masking: Mapping[str, Masking], pools: Mapping[str, Pools]) -> Ints:
-    """(n,) another id of its pool for every hidden token, ``CONTENT`` elsewhere."""
+    """Return (n,) a different id of the pool for every hidden token, ``CONTENT`` elsewhere."""
     literal = np.full(len(sample), CONTENT, np.int64)
     uniform = sample.draw.uniform(len(sample), "id")
     for name, tokens in sample.tokens.items():
@@ -63,7 +63,7 @@ def shown_instead(sample: Sample, masking: Mapping[str, Masking], pools: Mapping
 
 
 def substituted(sample: Sample, masking: Mapping[str, Masking], literal: Ints, ask: Asked) -> View:
-    """A view in which every token has its slot, and ids (n,) are shown where they are no ``CONTENT``."""
+    """Return a view in which every token keeps its slot, and ids (n,) are shown unless they are ``CONTENT``."""
     is_asked = joint_targets(sample, masking) if ask == "targets" else all_but_special(sample)
     asked = np.flatnonzero(is_asked)
     table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])

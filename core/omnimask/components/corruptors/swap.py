@@ -1,4 +1,4 @@
-"""Hidden tokens change places."""
+"""Permutation of hidden tokens."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from omnimask.interfaces import Context, Masking, Sample, View
 
 
 class Swap:
-    """Shows every hidden token's id in the place of another hidden token, and asks in place (the swapped course of MCL [0]).
+    """Every hidden token's id in place of another hidden token, answered in place (the swapped course of MCL [0]).
 
-    In a circle of random order each shows the id of the next, so none stays where it was (two tokens of one id may trade places).
-    A token that is the only hidden one of its modality shows a random other id. The network sees no mask token, and the sample's
-    ids are what they were but for their order. For modalities whose tokens are ids.
+    On a random cycle each shows the id of the next, so no token keeps its place (two tokens with the same id may trade places). The
+    only hidden token of its modality shows a random other id. The network sees no mask token, and the sample's ids change only in
+    order. For modalities with ids.
 
     Args:
-        ask: which tokens are asked for: the masker's ``targets``, or ``all`` but those that only frame the sample.
+        ask: which tokens are asked for: the masker's ``targets``, or ``all`` except special tokens.
 
     [0] Chen et al.: Pre-training Language Model as a Multi-perspective Course Learner, 2023.
     """
@@ -45,7 +45,7 @@ class Swap:
         return substituted(sample, masking, literal, self.ask)
 
     def _turned(self, ids: Ints, name: str, sample: Sample) -> Ints:
-        """The ids (n,), each in the place of the one before it in a random order."""
+        """Return the ids (n,) rotated by one along a random cycle."""
         order = np.argsort(sample.draw.uniform(len(ids), "circle", name), kind="stable")
         turned = np.empty_like(ids)
         turned[order] = ids[np.roll(order, 1)]

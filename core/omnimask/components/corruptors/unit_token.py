@@ -1,4 +1,4 @@
-"""Every hidden unit takes one slot."""
+"""Hidden units reduced to one slot each."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from omnimask.streams import targets
 
 
 class UnitToken:
-    """Shows one mask token for every hidden unit, whatever its length, and asks there for all of its tokens (ERNIE-Gram [0]).
+    """One mask token for every hidden unit of any length, where all of its tokens are answered (ERNIE-Gram [0]).
 
     Serves one modality. Units are the masking's; hidden tokens without a unit form units by adjacency. A unit's slot stands for its
     first token.
 
-    The targets hold, for every token that is asked for, a row ``at`` its slot with ``of`` the token and ``index`` its place in the
-    unit, from 0 (a visible token that is asked for has 0); and, where the masker says what a unit is (``Masking.entry``) and all of
-    its tokens are asked for, a row ``at`` its slot with ``of`` -1, ``literal`` the entry and ``index`` -1, which weighs as the
-    unit's first token. Rows are in the order of the tokens, those of units last. In a packed batch the rows of tokens are the span
-    ``<modality>`` of ``Targets.spans``, and those of units the span ``<modality>.unit``: predictors of tokens see the first alone.
-    Entries are ids of a space of their own: below the vocabulary a unit of that one token, from it on the units that the masker
-    numbers.
+    The targets have a row for every token to predict: ``at`` its slot, ``of`` the token, and ``index`` its place in the unit, from
+    0 (0 for visible tokens). If the masker identifies units (``Masking.entry``) and all of a unit's tokens are targets, there is
+    another row ``at`` its slot with ``of`` -1, ``literal`` the entry and ``index`` -1, weighted like the unit's first token. Rows
+    are in token order, followed by those of units. In a packed batch the rows of tokens are the span ``<modality>`` of
+    ``Targets.spans``, and those of units the span ``<modality>.unit``: predictors of tokens see only the former. Entries have their
+    own id space: an id below the vocabulary is a unit of this one token; ids from the vocabulary on are the units numbered by the
+    masker.
 
     Args:
-        renumber: positions count the slots of the shortened input; otherwise tokens keep their positions, and a unit takes that of
+        renumber: positions count the slots of the shortened input. Otherwise tokens keep their positions, and a unit takes that of
             its first token.
 
     [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
@@ -61,7 +61,7 @@ class UnitToken:
 
 
 def _answers(short: Shortened, is_asked: NDArray[np.bool_], entry: Ints | None, weight: NDArray[np.float32]) -> Targets:
-    """Rows of the tokens, then of the units."""
+    """Return the rows of the tokens, followed by those of the units."""
     asked = np.flatnonzero(is_asked)
     index = asked - short.kept[short.slot[asked]]
     if entry is None:

@@ -1,1 +1,1 @@
-"""Embeddings: token content -> vectors."""
+"""Embeddings: map token content to vectors."""

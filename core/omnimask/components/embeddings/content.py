@@ -1,4 +1,4 @@
-"""Stored content as the numbers that networks compute with."""
+"""Scaling of stored content for networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omnimask.interfaces import TokenSpec
 
 
 class ContentScale(nn.Module):
-    """``(content - mean) / std`` in float32, and back; mean and std come from the specification and are no weights."""
+    """``(content - mean) / std`` in float32, and its inverse. Mean and std come from the specification and are not trained."""
 
     mean: Tensor
     std: Tensor
@@ -20,9 +20,9 @@ class ContentScale(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std, dtype=torch.float32), persistent=False)
 
     def forward(self, content: Tensor) -> Tensor:
-        """(n, *width) in storage type -> (n, *width) float32, scaled."""
+        """Scale (n, *width) in storage type to (n, *width) float32."""
         return (content.float() - self.mean) / self.std
 
     def inverse(self, scaled: Tensor) -> Tensor:
-        """(n, *width) scaled -> (n, *width) float32 in stored units."""
+        """Convert (n, *width) scaled values to (n, *width) float32 in stored units."""
         return scaled.float() * self.std + self.mean

@@ -1,4 +1,4 @@
-"""Continuous tokens by one matrix product."""
+"""Linear embedding of continuous tokens."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from omnimask.interfaces import Context, Module
 
 
 class LinearEmbedding(Module):
-    """Scales a token's content as its specification says and maps it linearly to width D; special tokens are learned vectors.
+    """Linear projection of a token's content, scaled according to its specification, to width D.
 
-    The content keeps its storage type (``uint8`` say) until here, so that only the tokens that are read are ever converted.
-    Initialised as a linear layer (Xavier uniform), special rows from N(0, 0.02), as in MAE.
+    Special tokens are learned vectors. The content keeps its storage type (``uint8``, for example) until here, so only the tokens
+    to read are converted. Initialized like MAE: the linear layer with Xavier uniform, special rows from N(0, 0.02).
     """
 
     is_local = True

@@ -1,4 +1,4 @@
-"""Ids by a table."""
+"""Table embedding of ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from omnimask.interfaces import Context, Module
 
 
 class TableEmbedding(Module):
-    """One learned row per id, then one per special token; N(0, 0.02). Soft ids (n, vocabulary) give weighted means of rows."""
+    """One learned row per id, followed by one per special token; N(0, 0.02). Soft ids (n, vocabulary) give weighted means of
+    rows."""
 
     is_local = True
 

@@ -1,1 +1,1 @@
-"""Encoders: a stream of vectors -> features."""
+"""Encoders: map a stream of vectors to features."""

@@ -1,4 +1,4 @@
-"""The encoder of BERT and its closest kin. T slots, D width."""
+"""The encoder of BERT and close relatives. T slots, D width."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from omnimask.network.layers import GLU, MLP
 
 
 class BertBlock(nn.Module):
-    """Attention, then an MLP, each normalised after it was added to what it read.
+    """Post-norm attention and MLP: each output is added to its input and then normalized.
 
     Args:
         width: D.
         heads: H.
         mlp: maps (T, D) to (T, D).
         norm_eps: epsilon of the layer norms.
-        dropout: share of either branch's outputs that training drops.
+        dropout: rate on the outputs of both branches, during training.
     """
 
     compile_me = True
@@ -51,7 +51,7 @@ class BertBlock(nn.Module):
         kept: Tensor | None = None,
         rows: Rows | None = None,
     ) -> Tensor:
-        """(T, D); (R, D) where only some rows are asked for. ``kept`` (2, T, 1) factors of the branches."""
+        """Return (T, D), or (R, D) if ``rows`` is given. ``kept`` (2, T, 1) factors of the branches."""
         branch = self.dropout(self.attention(x_TD, plan, rotation, rows))
         x_TD = self.norm_attention((x_TD if rows is None else x_TD[rows.index]) + (branch if kept is None else branch * kept[0]))
         branch = self.dropout(self.mlp(x_TD))
@@ -61,23 +61,23 @@ class BertBlock(nn.Module):
 class BertEncoder(Module):
     """A post-norm transformer with a norm after the embeddings (BERT [0], RoBERTa [1]).
 
-    With ``position: {name: alibi}`` and ``mlp: geglu`` it is MosaicBERT's [2], whose gate and value have no bias. Weights begin as
-    N(0, 0.02), biases as zero. Attention weights are never dropped: the published models' 0.1 there has no kernel for packed
-    sequences, and later work trains without.
+    With ``position: {name: alibi}`` and ``mlp: geglu`` it is MosaicBERT's [2], whose gate and value have no bias. Weights are
+    initialized from N(0, 0.02), biases with zero. Attention weights are never dropped: the published models' rate of 0.1 has no
+    kernel for packed sequences, and later work trains without it.
 
     Args:
         width: D, features per token.
         depth: number of blocks.
-        heads: attention heads; they share the width evenly.
-        mlp_width: hidden width of the MLPs, of ``geglu`` that of the gate; 4 times ``width`` if not given.
+        heads: attention heads, which divide the width evenly.
+        mlp_width: hidden width of the MLPs, for ``geglu`` that of the gate; defaults to 4 times ``width``.
         mlp: ``gelu`` or ``geglu``.
-        position: how slots know their place.
-        types: number of learned vectors for the kind of text (BERT's token types), of which one is added to every slot; 0: none.
-        type_field: the tokens' field that says which; slots that stand for no token have type 0.
+        position: position component.
+        types: number of learned vectors for the kind of text (BERT's token types), one of which is added to every slot; 0: none.
+        type_field: token field with the type; slots without a token have type 0.
         norm_eps: epsilon of the layer norms.
-        dropout: share of the embeddings and of every branch's outputs that training drops.
-        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
-            ``hidden`` ones, which show no content, ``all`` or ``none``.
+        dropout: rate on the embeddings and on the outputs of all branches, during training.
+        modality_embedding: slots that receive a learned vector of their modality in recipes with several modalities: ``hidden``
+            ones, which show no content, ``all`` or ``none``.
 
     [0] Devlin et al.: BERT, 2018. [1] Liu et al.: RoBERTa, 2019. [2] Portes et al.: MosaicBERT, 2023.
     """

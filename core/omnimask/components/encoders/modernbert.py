@@ -20,15 +20,15 @@ from omnimask.network.layers import GLU
 
 
 class ModernBertBlock(nn.Module):
-    """Pre-norm attention and a gated MLP, without biases anywhere.
+    """Pre-norm attention and gated MLP, without biases.
 
     Args:
         width: D.
         heads: H.
         mlp_width: width of the MLP's gate.
         norm_eps: epsilon of the layer norms.
-        first: the first block reads embeddings that are normalised already, and its attention has no norm of its own.
-        reach: how many slots to either side its attention sees; None: all.
+        first: whether this is the first block, whose attention has no norm because the embeddings are already normalized.
+        reach: number of slots to either side visible to its attention; None: all.
     """
 
     compile_me = True
@@ -53,7 +53,7 @@ class ModernBertBlock(nn.Module):
         kept: Tensor | None = None,
         rows: Rows | None = None,
     ) -> Tensor:
-        """(T, D); (R, D) where only some rows are asked for. ``kept`` (2, T, 1) factors of the branches."""
+        """Return (T, D), or (R, D) if ``rows`` is given. ``kept`` (2, T, 1) factors of the branches."""
         branch = self.attention(self.norm_attention(x_TD), plan.within(self.reach), rotation, rows)
         x_TD = (x_TD if rows is None else x_TD[rows.index]) + (branch if kept is None else branch * kept[0])
         branch = self.mlp(self.norm_mlp(x_TD))
@@ -61,22 +61,22 @@ class ModernBertBlock(nn.Module):
 
 
 class ModernBertEncoder(Module):
-    """A pre-norm transformer with gated MLPs, no biases, and attention that is global in every few blocks and local between [0].
+    """A pre-norm transformer with gated MLPs, without biases, with global attention in every few blocks and local in others [0].
 
-    Weights begin as N(0, 0.02), those that write to the residual path as N(0, 0.02 / sqrt(2 depth)).
+    Weights are initialized from N(0, 0.02), those that write to the residual path from N(0, 0.02 / sqrt(2 depth)).
 
     Args:
         width: D, features per token.
         depth: number of blocks.
-        heads: attention heads; they share the width evenly.
-        mlp_width: width of the MLPs' gates; 1.5 times ``width`` if not given, as in the published sizes' 1152 for 768.
-        global_every: the first block and every so-manieth after it see the whole sequence; 1: all blocks do.
-        window: slots that a local block sees around itself, half of them on either side.
-        position: how slots know their place in global blocks, and what is added to embeddings or biases attention everywhere.
-        local_position: how they know it in local blocks; it may only rotate.
+        heads: attention heads, which divide the width evenly.
+        mlp_width: width of the MLPs' gates; defaults to 1.5 times ``width``, as in the published sizes' 1152 for 768.
+        global_every: every n-th block, starting with the first, attends to the whole sequence; 1: all blocks.
+        window: slots visible to a local block, half of them on either side.
+        position: position component of global blocks; its additions to embeddings and biases of attention apply everywhere.
+        local_position: position component of local blocks; only rotations are supported.
         norm_eps: epsilon of the layer norms.
-        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
-            ``hidden`` ones, which show no content, ``all`` or ``none``.
+        modality_embedding: slots that receive a learned vector of their modality in recipes with several modalities: ``hidden``
+            ones, which show no content, ``all`` or ``none``.
 
     [0] Warner et al.: Smarter, Better, Faster, Longer (ModernBERT), 2024.
     """

@@ -1,4 +1,4 @@
-"""The packed transformer. T slots, S sequences, D width."""
+"""The transformer over packed sequences. T slots, S sequences, D width."""
 
 from __future__ import annotations
 
@@ -22,29 +22,28 @@ from omnimask.packed import index_tensor, interleave
 
 
 class TransformerEncoder(Module):
-    """A pre-norm vision-transformer-style encoder [0] for streams of any modality, length and visibility.
+    """A pre-norm encoder in the style of vision transformers [0] for streams of any modality, length and visibility.
 
-    The summary tokens' features are what evaluation with a summary pools, the other slots' what it takes the mean of. Registers [1]
-    are tokens of the same kind whose features nobody reads: they give the network room of its own, and are dropped after the last
-    block.
+    Evaluation pools the summary tokens' features, or takes the mean of the other slots'. Registers [1] are further learned tokens
+    whose features are not read: they provide working memory and are dropped after the last block.
 
     Args:
         width: D, features per token.
         depth: number of blocks.
-        heads: attention heads; they share the width evenly.
-        mlp_ratio: hidden width of the MLPs in units of ``width``; ``swiglu`` has two thirds of that, rounded up to a multiple of 8,
-            so that both kinds have equally many weights [2].
-        position: how slots know their place.
-        summary: learned tokens put before every sequence (one is ViT's class token); their features are the summary.
-        registers: learned tokens put behind those, discarded after the encoder.
+        heads: attention heads, which divide the width evenly.
+        mlp_ratio: hidden width of the MLPs in units of ``width``; ``swiglu`` has two thirds of it, rounded up to a multiple of 8,
+            so that both kinds have the same number of weights [2].
+        position: position component.
+        summary: number of learned tokens before every sequence (one is ViT's class token); their features are the summary.
+        registers: number of learned tokens after those, discarded after the encoder.
         norm: ``layer`` or ``rms`` [3].
         norm_eps: epsilon of the norms.
         mlp: ``gelu`` or ``swiglu`` [2].
-        qk_norm: normalises queries and keys head by head, which bounds the attention's logits [4].
-        drop_path: in training, the probability that a sequence skips a branch of the last block; it grows linearly from 0 in the
-            first one [5]. Drawn from torch's generator: splitting a batch otherwise draws other numbers.
-        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
-            ``hidden`` ones, which show no content, ``all`` or ``none``.
+        qk_norm: normalizes queries and keys per head, which bounds the attention logits [4].
+        drop_path: during training, the probability of a sequence to skip a branch of the last block; it grows linearly from 0 in
+            the first one [5]. Drawn from torch's generator: a different split of a batch draws different numbers.
+        modality_embedding: slots that receive a learned vector of their modality in recipes with several modalities: ``hidden``
+            ones, which show no content, ``all`` or ``none``.
 
     [0] Dosovitskiy et al.: An Image is Worth 16x16 Words, 2020. [1] Darcet et al.: Vision Transformers Need Registers, 2023.
     [2] Shazeer: GLU Variants Improve Transformer, 2020. [3] Zhang, Sennrich: Root Mean Square Layer Normalization, 2019.
@@ -112,7 +111,7 @@ class TransformerEncoder(Module):
         return self._with_learned(x_TD, stream, placement.unbiased("an encoder with summary tokens or registers").rotation, layers)
 
     def _with_learned(self, x_TD: Tensor, stream: Stream, rotation: Rotation | None, layers: Sequence[int]) -> Encoded:
-        """With summary tokens and registers before every sequence."""
+        """Encode with summary tokens and registers before every sequence."""
         if stream.layout.attention != "full":
             raise ValueError(
                 f"summary tokens and registers need full attention, and this stream's is {stream.layout.attention}; "
@@ -123,6 +122,7 @@ class TransformerEncoder(Module):
         head = Layout(np.full(sequences, count), stream.layout.parent)
         layout, order = interleave([head, stream.layout])
         order = index_tensor(order, x_TD.device)
+        # The learned tokens have no position: rotation by angle 0 (cos 1, sin 0).
         if rotation is not None:
             cos, sin = rotation
             ahead = cos.new_ones(sequences * count, cos.shape[1])

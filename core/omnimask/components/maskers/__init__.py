@@ -1,1 +1,1 @@
-"""Maskers: which tokens are hidden."""
+"""Maskers: selection of the tokens to hide."""

@@ -1,4 +1,4 @@
-"""Tokens inside annotated spans, and nothing else."""
+"""Masking of tokens inside annotated spans only."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class AnnotatedMasker:
-    """Hides tokens of annotated spans (LEM [0], EntityCS [1], BiTimeBERT 2.0's time expressions [2]).
+    """Masking of tokens of annotated spans (LEM [0], EntityCS [1], BiTimeBERT 2.0's time expressions [2]).
 
-    Spans come as fields of the tokens, which number them. A token that several fields annotate belongs to the first.
+    Token fields number the spans. A token annotated by several fields belongs to the first.
 
     Args:
-        fields: integer fields that number spans (a negative number: no span), or float fields whose stretches of equal values are
-            spans (NaN: none).
-        classes: only spans of these classes, by field; the field ``NAME.class`` holds the class of every token of NAME. A class is
-            its number, or its name where the tokenizer gives names.
-        ratio: share that is hidden, in (0, 1], or a schedule of it. The expected number is exact.
-        share_of: the ratio is one of the ``candidates`` (with ``per_span: one`` of the spans, else of their tokens), or of all
-            ``tokens`` of the sample; then all candidates are hidden where they are fewer.
-        per_span: what is hidden: ``one`` token of a span, drawn uniformly; ``all`` of its tokens, as one unit; or ``any`` tokens,
-            whatever span they lie in.
-        inverse: the candidates are the tokens outside of the spans, each stretch of which is a span: annotated tokens stay
-            visible (GENIUS [3]).
-        rest: a masker of the tokens that are no candidates.
-        fallback: a masker of samples without a candidate (with ``inverse``: without an annotation). None: ``rest`` masks them, and
-            where there is none, nothing is hidden or asked.
+        fields: integer fields that number spans (negative: no span), or float fields whose runs of equal values are spans (NaN:
+            none).
+        classes: restricts spans to these classes, by field; the field ``NAME.class`` holds the class of every token of NAME. A
+            class is a number, or a name if the tokenizer defines names.
+        ratio: share to hide, in (0, 1], or a schedule of it. The expected number is exact.
+        share_of: the ratio refers to the ``candidates`` (spans with ``per_span: one``, else their tokens), or to all ``tokens`` of
+            the sample; all candidates are hidden if there are fewer.
+        per_span: hides ``one`` token of a span, drawn uniformly; ``all`` of its tokens, as one unit; or ``any`` tokens, independent
+            of spans.
+        inverse: the candidates are the tokens outside of the spans, and each of their runs is a span. Annotated tokens stay visible
+            (GENIUS [3]).
+        rest: a masker of the tokens that are not candidates.
+        fallback: a masker of samples without a candidate (with ``inverse``: without an annotation). None: ``rest`` masks them;
+            without ``rest``, nothing is hidden or asked.
 
     LEM: per_span one, classes of nouns, verbs and named entities. EntityCS, whole entities: ratio 1.0, per_span all. BiTimeBERT
     2.0: ratio 0.3 of time expressions, the rest by ``random``.
@@ -89,7 +89,7 @@ class AnnotatedMasker:
         return _joined(masking, put_back(rest, others, len(tokens)))
 
     def _hidden(self, span: NDArray[np.int64], ratio: float, draw: Draw) -> NDArray[np.bool_]:
-        """(L,) of the candidates, whose spans are numbered."""
+        """Return (L,) True for hidden candidates, given the span index of each token."""
         held = np.flatnonzero(span >= 0)
         if self.per_span == "one":
             order = held[np.lexsort((draw.uniform(len(held), "token"), span[held]))]
@@ -102,13 +102,13 @@ class AnnotatedMasker:
 
 
 def _stretches(is_in: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(L,) number of the stretch of neighbours that a token lies in, -1 outside."""
+    """Return (L,) index of each token's run inside the region, -1 outside."""
     begins = is_in & ~np.concatenate([np.zeros(1, bool), is_in[:-1]])
     return np.where(is_in, np.cumsum(begins) - 1, -1)
 
 
 def _joined(left: Masking, right: Masking) -> Masking:
-    """What either of two maskings of different tokens hides and asks."""
+    """Return the union of two maskings of disjoint tokens."""
     if right.groups is not None or right.weight is not None:
         raise ValueError(
             "the masker of the rest gives weights or sets of targets, which cannot be joined with the annotated tokens'"

@@ -1,4 +1,4 @@
-"""Blocks of neighbouring places, in exact number of tokens."""
+"""Block masking with an exact number of tokens."""
 
 from __future__ import annotations
 
@@ -26,40 +26,39 @@ from omnimask.interfaces.schedules import Ratio, value_at
 Positive = Annotated[float, Field(gt=0)]
 _FIRST_BLOCKS = 16
 _MOST_PAIRS = 2**22
-"""Pairs of blocks and tokens compared at once, which bounds memory."""
+"""Maximum number of (block, token) pairs compared at once, to bound memory."""
 _MOST_PLACES = 64
-"""Places of the bounding box per token, beyond which blocks would mostly fall between the tokens."""
+"""Maximum size of the bounding box per token; beyond it, most of a block would contain no tokens."""
 _UNREACHED = np.iinfo(np.int64).max
 
 
 class BlockMasker:
-    """Hides n-dimensional blocks, an exact number of tokens in total (BEiT [0]), or keeps blocks visible (data2vec 2.0 [1]).
+    """Masking of n-dimensional blocks with an exact number of tokens (BEiT [0]), or of all but such blocks (data2vec 2.0 [1]).
 
-    Works on tokens at whole-number positions with any number of axes; the grid is the bounding box of the sample's positions, and
-    places of the box without a token are no harm. Blocks of random shape and place are laid one after another, and may overlap,
-    until the budget is spent. What the last block covers beyond the budget is given back, drawn uniformly from the tokens that this
-    block was the first to cover: the number is exact, and no order of the tokens is preferred.
+    Works on tokens at integer positions with any number of axes. The grid is the bounding box of the sample's positions; it may
+    have places without a token. Blocks of random shape and place are laid one after another, may overlap, and stop when the budget
+    is spent. Excess tokens are drawn uniformly from those first covered by the last block, and given back. The number is therefore
+    exact, without preference for any order of the tokens.
 
-    A block may reach beyond the grid: along an axis of n places, the start of a block of side s is uniform over the n + s - 1
-    places from -(s - 1) to n - 1. So every place, in a corner or in the middle, is covered by one block with the same probability,
-    the product of s / (n + s - 1) over the axes, and by K blocks with 1 - (1 - that)^K. (Blocks that must lie inside the grid, as
-    in BEiT, cover place i of an axis with min(i + 1, n - i, s, n - s + 1) / (n - s + 1), and blocks of side 3 around a uniform
-    place, as in the reference of data2vec 2.0, cover a corner 4/9 as often as the middle.)
+    Blocks may extend beyond the grid: along an axis of n places, the start of a block of side s is uniform over the n + s - 1
+    places from -(s - 1) to n - 1. Every place, in a corner or in the middle, is thus covered by one block with the same probability
+    q, the product of s / (n + s - 1) over the axes, and by K blocks with 1 - (1 - q)^K. (Blocks restricted to the grid, as in BEiT,
+    cover place i of an axis with min(i + 1, n - i, s, n - s + 1) / (n - s + 1). Blocks of side 3 around a uniform place, as in the
+    reference of data2vec 2.0, cover a corner 4/9 as often as the middle.)
 
-    The mean coverage is exactly ``ratio``. That the laying stops at a number of tokens, not of blocks, moves single places from it:
-    the block that crosses the budget tends to lie in the middle, where it covers more. On 14 x 14 places this is at most 2.5 % of
-    the ratio for sides up to 6. It grows where one block is more than the whole budget and most of it is given back: of a budget of
-    one token, a place gets the product over the axes of (sum over the s blocks that cover it of 1 / their places inside the grid) /
-    (n + s - 1), which for side 3 is 11/6 as much at the end of an axis as in its middle.
+    The mean coverage is exactly ``ratio``. Single places deviate, because laying stops at a number of tokens, not of blocks: the
+    block that crosses the budget tends to lie in the middle, where it covers more. On 14 x 14 places the deviation is at most 2.5 %
+    of the ratio for sides up to 6. It grows if one block exceeds the whole budget and most of it is given back. For a budget of one
+    token, a place gets the product over the axes of (sum over the s blocks that cover it of 1 / their places inside the grid) / (n
+    + s - 1), which for side 3 is 11/6 as much at the end of an axis as in its middle.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it, as in the masker ``random``, also with
-            ``inverse``.
-        size: side of a block in tokens, one for all axes or one for each. Blocks may be larger than the grid, which cuts them.
-        max_size: largest side; sides are then uniform from ``size`` to it, each axis by itself. None: ``size`` is the side.
+        ratio: share of the tokens to hide, in (0, 1], or a schedule of it, as in the masker ``random``, also with ``inverse``.
+        size: side of a block in tokens, one for all axes or one for each. Blocks larger than the grid are cut.
+        max_size: largest side; sides are then uniform from ``size`` to it, independently per axis. None: ``size`` is the side.
         aspect: smallest and largest side along the first axis in units of the second, for two axes. The number of tokens of a block
             is then uniform between the products of ``size`` and of ``max_size``, and the logarithm of the aspect is uniform.
-        inverse: blocks are what stays visible, and everything else is hidden.
+        inverse: blocks stay visible, and everything else is hidden.
 
     BEiT: ratio 0.4 of 14 x 14 patches, size 4 (16 patches at least), max_size 8, aspect (0.3, 3.3). data2vec 2.0 on images: ratio
     0.8, size 3, inverse.
@@ -96,7 +95,7 @@ class BlockMasker:
         return Masking(is_visible, ~is_visible, level=ratio)
 
     def _covered(self, tokens: Tokens, budget: int, draw: Draw) -> NDArray[np.bool_]:
-        """(L,) the first ``budget`` tokens that blocks cover; the last block's are drawn from."""
+        """Return (L,) the first ``budget`` covered tokens, drawn at random within the last block."""
         length = len(tokens)
         places, box = grid_places(tokens)
         if budget in (0, length):
@@ -110,6 +109,7 @@ class BlockMasker:
         low, high = self._sizes(places.shape[1])
         first, bare = np.full(length, _UNREACHED), np.arange(length)
         laid, count = 0, _FIRST_BLOCKS
+        # ``bare`` are the tokens not covered yet, ``first`` is the index of the first block that covers a token.
         while length - len(bare) < budget:
             count = min(count, max(_FIRST_BLOCKS, _MOST_PAIRS // len(bare)))
             inside = in_blocks(places[bare], *self._blocks(count, box, low, high, draw.at("blocks", laid)))
@@ -125,7 +125,7 @@ class BlockMasker:
     def _blocks(
         self, count: int, box: NDArray[np.int32], low: NDArray[np.int32], high: NDArray[np.int32], draw: Draw
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """(K, A) starts and sides."""
+        """Return (K, A) starts and sides."""
         axes = len(box)
         uniform = draw.uniform(2 * axes * count, "shape and place").reshape(count, 2, axes)
         if self.aspect is not None:
@@ -138,7 +138,7 @@ class BlockMasker:
         return starts_reaching(uniform[:, 1], box, sides), sides
 
     def _sizes(self, axes: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """(A,) smallest and largest sides.
+        """Return (A,) smallest and largest sides.
 
         Raises:
             ValueError: the options do not fit tokens with this number of axes.

@@ -1,4 +1,4 @@
-"""How many tokens a ratio means, and which units spend them."""
+"""Token budgets: the number of tokens for a ratio, and the selection of tokens or units."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from omnimask.interfaces import Draw
 
 
 def num_hidden(length: int, ratio: float, draw: Draw) -> int:
-    """``ratio * length``, rounded up or down at random so that its expectation is exact for any length.
+    """Return ``ratio * length``, rounded up or down at random so that its expectation is exact for any length.
 
-    Where the product is an integer nothing is drawn: 0.75 of 196 tokens is 147 in every sample.
+    An integer product draws nothing: 0.75 of 196 tokens is 147 in every sample.
     """
     exact = round(ratio * length, 9)
     whole = int(exact)
@@ -19,17 +19,17 @@ def num_hidden(length: int, ratio: float, draw: Draw) -> int:
 
 
 def pick(count: int, number: int, draw: Draw) -> NDArray[np.bool_]:
-    """(count,) a uniformly drawn subset of ``number``, of all if that is more."""
+    """Return (count,) a uniformly drawn subset of ``number`` elements, or of all if there are fewer."""
     is_picked = np.zeros(count, bool)
     is_picked[np.argsort(draw.uniform(count, "order"), kind="stable")[:number]] = True
     return is_picked
 
 
 def pick_units(size: NDArray[np.int64], budget: float, draw: Draw) -> NDArray[np.bool_]:
-    """(U,) units in random order until they hold ``budget`` tokens; ``size`` (U,) is how many each holds.
+    """Return (U,) units picked in random order up to ``budget`` tokens; ``size`` (U,) is the number of tokens of each.
 
-    The unit that would exceed the budget is taken with the probability that makes the expected number of tokens exact. Where all
-    units together hold less, all are taken.
+    The unit that would exceed the budget is picked with the probability that makes the expected number of tokens exact. If all
+    units together hold less, all are picked.
     """
     order = np.argsort(draw.uniform(len(size), "order"), kind="stable")
     total = np.cumsum(size[order])

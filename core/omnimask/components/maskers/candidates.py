@@ -1,5 +1,5 @@
-"""Tokens that may be hidden at all: those that only frame a sample, or that say that a value is missing, are taken out before a
-masker runs, and put back after it."""
+"""Maskable tokens: special tokens, which frame a sample or mark a missing value, are removed before a masker runs and put back
+after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omnimask.interfaces import SPECIAL, Array, JointMasker, Masking, Sample, To
 
 
 class Candidates:
-    """A masker that sees no tokens whose field ``special`` is True; they stay visible, and its shares are of the others.
+    """A masker that does not see tokens with a True field ``special``. They stay visible, and ratios refer to the others.
 
     Args:
         masker: over a sample.
@@ -41,7 +41,7 @@ class Candidates:
 
 
 def take(tokens: Tokens, index: NDArray[np.int64], spec: TokenSpec) -> Tokens:
-    """Some of the tokens, with their fields (of pairs: those of pairs of them), which are cut when somebody reads them."""
+    """Return a subset of the tokens. Their fields (pair fields in both dimensions) are indexed lazily."""
     return Tokens(tokens.content[index], tokens.positions[index], _SomeFields(tokens.fields, index, spec))
 
 
@@ -64,9 +64,9 @@ class _SomeFields(Mapping[str, Array]):
 
 
 def put_back(masking: Masking, index: NDArray[np.int64], length: int) -> Masking:
-    """A masking of the tokens at ``index`` as one of all, in which the others are visible and not asked for.
+    """Expand a masking of the tokens at ``index`` to all tokens; the others are visible and not targets.
 
-    A unit of neighbours between which one of the others stands is cut there; its pieces have no entry.
+    A unit is cut where one of the other tokens lies between its neighbors. The pieces have no entry.
     """
     masking = _cut(masking, np.diff(index) > 1)
     is_visible, is_target = np.ones(length, bool), np.zeros(length, bool)
@@ -90,7 +90,8 @@ def put_back(masking: Masking, index: NDArray[np.int64], length: int) -> Masking
 
 
 def _cut(masking: Masking, is_gap: NDArray[np.bool_]) -> Masking:
-    """``is_gap`` (L - 1,) whether something stands between a token and the next; numbers count from the left where one is cut."""
+    """Cut units at gaps: ``is_gap`` (L - 1,) is True if a removed token lies between two neighbors. If a unit is cut, units are
+    renumbered from the left."""
     if masking.unit is None or not is_gap.any():
         return masking
     unit = np.asarray(masking.unit, np.int64)
@@ -98,7 +99,7 @@ def _cut(masking: Masking, is_gap: NDArray[np.bool_]) -> Masking:
     size = np.bincount(unit[unit >= 0], minlength=1)
     num_pieces = size - np.bincount(unit[1:][is_inside], minlength=len(size))
     crossing = np.unique(unit[1:][is_inside & is_gap])
-    is_cut = np.isin(unit, crossing[num_pieces[crossing] == 1])  # what was in pieces before is no stretch of neighbours
+    is_cut = np.isin(unit, crossing[num_pieces[crossing] == 1])  # units already in pieces are not cut
     if not is_cut.any():
         return masking
     held = np.flatnonzero(unit >= 0)

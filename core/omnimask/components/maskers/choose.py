@@ -1,4 +1,4 @@
-"""One of several maskers for every sample."""
+"""Random choice of a masker for every sample."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Weights = list[Annotated[float, Field(gt=0)]]
 
 
 class ChooseMasker:
-    """Draws one of several maskers for every sample (the mixture of UL2 [0]).
+    """Random choice of one of several maskers for every sample (the mixture of UL2 [0]).
 
-    The number of the masker is the masking's ``kind``, which the network's stream carries on.
+    The index of the masker is the masking's ``kind``, which the network's stream carries on.
 
     Args:
         maskers: to choose from.
-        weights: of each, in proportion; none: all are equally likely.
+        weights: relative probability of each; None: equal.
 
     [0] Tay et al.: UL2: Unifying Language Learning Paradigms, 2022.
     """
@@ -43,10 +43,10 @@ class ChooseMasker:
 
 
 def shares_of(count: int, weights: list[float] | None, what: str) -> NDArray[np.float64]:
-    """(count,) cumulative shares, the last of which is 1.
+    """Return (count,) cumulative shares, ending at 1.
 
     Raises:
-        ValueError: there are more or fewer weights.
+        ValueError: the number of weights differs from ``count``.
     """
     if weights is not None and len(weights) != count:
         raise ValueError(f"{count} {what} need as many weights, and there are {len(weights)}")

@@ -1,4 +1,4 @@
-"""What maskers read from the fields of tokens. L tokens."""
+"""Token fields as read by maskers. L tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import Field
 from omnimask.interfaces import Context, Tokens
 
 Class = Annotated[int, Field(ge=0)] | str
-"""A class of annotated spans: its number, or its name."""
+"""A class of annotated spans: a number or a name."""
 
 
 def check_field(context: Context, masker: str, field: str) -> None:
-    """Raises ``ValueError`` where the tokens of a modality that a masker serves lack a field that it reads."""
+    """Raise ``ValueError`` if the tokens of a masker's modality lack a field it reads."""
     for name in context.modalities:
         if field not in context.specs[name].fields:
             known = sorted(context.specs[name].fields) or "none"
@@ -24,7 +24,7 @@ def check_field(context: Context, masker: str, field: str) -> None:
 
 
 def class_number(context: Context, field: str, given: int | str) -> int:
-    """The number of a class of the field ``NAME.class``.
+    """Return the number of a class of the field ``NAME.class``.
 
     Raises:
         ValueError: the field has no class of this name or number.
@@ -41,12 +41,12 @@ def class_number(context: Context, field: str, given: int | str) -> int:
 
 
 def spans_of(tokens: Tokens, fields: Sequence[str], classes: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
-    """(L,) number of the span that a token lies in, in any of the fields, the first of them first; -1 for none.
+    """Return (L,) index of each token's span in the first field that annotates it, -1 for none.
 
     Args:
         tokens: with the fields.
-        fields: integer fields number their spans, negative for none; in float fields stretches of equal values are spans.
-        classes: by field, the classes that count; the field ``NAME.class`` holds the class of every token.
+        fields: integer fields number their spans, negative for none; in float fields runs of equal values are spans.
+        classes: classes to include, by field; the field ``NAME.class`` holds the class of every token.
     """
     span, count = np.full(len(tokens), -1, np.int64), 0
     for field in fields:

@@ -1,4 +1,4 @@
-"""Every k-th place of a grid stays visible."""
+"""Regular grid sampling of visible tokens."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Phase = Annotated[int, Field(ge=0)]
 
 
 class GridMasker:
-    """Keeps one place of every cell of a regular grid and hides the others (the grid sampling of MAE's ablation [0]).
+    """Masking of all but one place of every cell of a regular grid (the grid sampling of MAE's ablation [0]).
 
-    Works on tokens at whole-number positions with any number of axes, counted from the lowest corner of the sample's bounding box.
-    With a drawn phase every token stays visible with probability 1 / (product of the strides) exactly, wherever it is; their number
-    varies by the sample's border only, and not at all where the strides divide the sides of a full grid. With a fixed phase every
-    sample of one shape is masked alike, and a sample that is no longer than the phase shows nothing.
+    Works on tokens at integer positions with any number of axes, counted from the lowest corner of the sample's bounding box. With
+    a drawn phase every token stays visible with probability 1 / (product of the strides) exactly, independent of its position. The
+    number of visible tokens varies only through the sample's border, and not at all if the strides divide the sides of a full grid.
+    With a fixed phase all samples of one shape are masked alike, and a sample of at most the phase's length shows nothing.
 
     Args:
-        stride: side of a cell in tokens, one for all axes or one for each (1 keeps every place along that axis). 2 on images hides
+        stride: side of a cell in tokens, one for all axes or one for each (1 keeps every place along the axis). 2 on images hides
             75 %.
-        phase: place inside its cell of the token that stays, one for all axes or one for each, below the stride. None: it is drawn
-            for every sample.
+        phase: place of the visible token inside its cell, one for all axes or one for each, below the stride. None: drawn for every
+            sample.
 
     [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021, table 1f.
     """
@@ -56,7 +56,7 @@ class GridMasker:
         return Masking(is_visible, ~is_visible, level=1 - 1 / math.prod(stride.tolist()))
 
     def _fixed_phase(self, stride: NDArray[np.int32]) -> NDArray[np.int32] | None:
-        """(A,) or None.
+        """Return the fixed phase (A,), or None if it is drawn.
 
         Raises:
             ValueError: it does not fit the stride.

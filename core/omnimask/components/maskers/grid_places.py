@@ -1,4 +1,4 @@
-"""Tokens as places of an n-dimensional grid, and blocks of such places. L tokens, A position axes, K blocks."""
+"""Tokens on an n-dimensional grid, and blocks of grid places. L tokens, A position axes, K blocks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import Field
 from omnimask.interfaces import Context, Tokens
 
 PerAxis: TypeAlias = Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], ...]
-"""One number of tokens for every axis, or one for each."""
+"""A number of tokens for all axes, or one for each."""
 
 
 def grid_places(tokens: Tokens) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """(L, A) places counted from the lowest corner of the sample's bounding box, and (A,) the box's sides in tokens.
+    """Return (L, A) places counted from the lowest corner of the sample's bounding box, and (A,) the box's sides in tokens.
 
     Raises:
-        ValueError: a position is no whole number.
+        ValueError: a position is not an integer.
     """
     positions = np.asarray(tokens.positions)
     whole = np.rint(positions)
@@ -36,7 +36,7 @@ def grid_places(tokens: Tokens) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 
 def per_axis(value: int | tuple[int, ...], axes: int, option: str) -> NDArray[np.int32]:
-    """(A,) of an option that is one number for every axis, or one for each.
+    """Return (A,) values of an option given once for all axes, or once for each.
 
     Raises:
         ValueError: it has another number of axes than the tokens.
@@ -51,12 +51,12 @@ def per_axis(value: int | tuple[int, ...], axes: int, option: str) -> NDArray[np
 
 
 def axes_of(context: Context) -> list[int]:
-    """Numbers of position axes of the modalities that a component serves, where the context tells."""
+    """Return the numbers of position axes of a component's modalities, if known from the context."""
     return [context.specs[name].axes for name in context.modalities]
 
 
 def check_range(option: str, low: float, high: float) -> None:
-    """Raises ValueError unless ``low`` is at most ``high``."""
+    """Raise ``ValueError`` unless ``low`` is at most ``high``."""
     if low > high:
         raise ValueError(f"{option} is (smallest, largest), got ({low:g}, {high:g})")
 
@@ -64,10 +64,10 @@ def check_range(option: str, low: float, high: float) -> None:
 def block_sides(
     tokens: NDArray[np.float64], box: NDArray[np.int32], aspect: NDArray[np.float64] | None = None
 ) -> NDArray[np.int32]:
-    """(K, A) sides of blocks of about ``tokens`` (K,) places, none longer than the sides ``box`` (A,) of the grid.
+    """Return (K, A) sides of blocks of about ``tokens`` (K,) places, limited to the sides ``box`` (A,) of the grid.
 
-    Sides are as equal as the box allows, or, on two axes, in the ratio ``aspect`` (K,) of the first to the second. A side that
-    would leave the box is cut, and the others are lengthened, so that the number of places stays, up to rounding.
+    Sides are as equal as the box allows or, on two axes, in the ratio ``aspect`` (K,) of the first to the second. A side that
+    exceeds the box is cut and the others are lengthened, which keeps the number of places, up to rounding.
     """
     sides = np.ones((len(tokens), len(box)))
     if aspect is not None:
@@ -83,17 +83,17 @@ def block_sides(
 
 
 def starts_inside(uniform: NDArray[np.float64], box: NDArray[np.int32], sides: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(K, A) starts of blocks that lie inside the box, from numbers in [0, 1) (K, A); ``sides`` (K, A) are at most ``box`` (A,)."""
+    """Return (K, A) starts of blocks inside the box, from (K, A) numbers in [0, 1); ``sides`` (K, A) are at most ``box`` (A,)."""
     return np.floor(uniform * (box - sides + 1)).astype(np.int32)
 
 
 def starts_reaching(uniform: NDArray[np.float64], box: NDArray[np.int32], sides: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(K, A) starts of blocks of which at least one place lies in the box, so that every place is covered equally often."""
+    """Return (K, A) starts of blocks with at least one place inside the box. Every place is covered equally often."""
     return np.floor(uniform * (box + sides - 1)).astype(np.int32) - (sides - 1)
 
 
 def in_blocks(places: NDArray[np.int32], starts: NDArray[np.int32], sides: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """(L, K) whether the places (L, A) lie in the blocks at ``starts`` (K, A) with ``sides`` (K, A)."""
+    """Return (L, K) whether places (L, A) lie in the blocks at ``starts`` (K, A) with ``sides`` (K, A)."""
     inside = np.ones((len(places), len(starts)), bool)
     for axis in range(places.shape[1]):
         offset = places[:, axis, None] - starts[:, axis]

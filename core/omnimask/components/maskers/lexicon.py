@@ -1,4 +1,4 @@
-"""N-grams that belong together, by a lexicon."""
+"""Masking of n-grams from a lexicon."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ Size = Annotated[int, Field(ge=0)]
 
 
 class LexiconMasker:
-    """Hides whole n-grams of ids, and single tokens between them (the explicit n-gram masking of ERNIE-Gram [0]).
+    """Masking of whole n-grams of ids, and of single tokens between them (the explicit n-gram masking of ERNIE-Gram [0]).
 
-    A sample is cut into the fewest units that make it up, n-grams of the lexicon and single tokens. Units are taken in random order
-    until the share of tokens is reached; the one that would exceed it is taken with the probability that makes the expected number
-    exact. Each is numbered in ``unit``, and ``entry`` says which it is: the id of a single token, or the vocabulary plus the
-    n-gram's number in the lexicon.
+    A sample is segmented into the fewest units, n-grams of the lexicon and single tokens. Units are picked in random order until
+    the ratio is reached. The one that would exceed it is picked with the probability that makes the expected number exact. ``unit``
+    numbers the hidden units, and ``entry`` identifies them: the id of a single token, or the vocabulary plus the n-gram's index in
+    the lexicon.
 
     The lexicon is a file, or is built from the recipe's training samples: the n-grams with the largest t-statistics. It is built
-    once, and kept in the cache (``$OMNIMASK_CACHE``) as such a file.
+    once and cached (``$OMNIMASK_CACHE``) in the same format.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it.
-        lexicon: a file; the options below are then of no effect. None: it is built.
-        sizes: how many bigrams, trigrams, and so on are in it at most.
-        min_count: n-grams that are seen less often are left out.
-        max_tokens: reading ends with the sample that reaches so many tokens.
+        ratio: share of the tokens to hide, in (0, 1], or a schedule of it.
+        lexicon: a file; the options below then have no effect. None: it is built.
+        sizes: maximum number of bigrams, trigrams, and so on.
+        min_count: minimum number of occurrences of an n-gram.
+        max_tokens: reading stops after the sample that reaches this number of tokens.
 
     [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
     2020.
@@ -89,7 +89,7 @@ def _read(path: Path, vocabulary: int) -> Lexicon:
 
 
 def _cached(corpus: Corpus, vocabulary: int, sizes: tuple[int, ...], min_count: int, max_tokens: int) -> Lexicon:
-    """The lexicon of the training samples: from the cache, else built and kept there."""
+    """Return the lexicon of the training samples from the cache, or build and cache it."""
     key = repr((_FORMAT, corpus.fingerprint(), vocabulary, sizes, min_count, max_tokens))
     file = cache_folder() / "lexicons" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.txt"
     if file.exists():

@@ -1,4 +1,4 @@
-"""Several blocks to predict, from one block around them."""
+"""Prediction of several blocks from a context block around them."""
 
 from __future__ import annotations
 
@@ -20,34 +20,33 @@ _ATTEMPTS = 10
 
 
 class MultiBlockMasker:
-    """Asks for several blocks, and shows one large block without them (I-JEPA [0], V-JEPA [1]).
+    """Several target blocks, and one large visible context block without them (I-JEPA [0], V-JEPA [1]).
 
-    Works on tokens at whole-number positions with any number of axes; the grid is the bounding box of the sample's positions.
-    Target blocks are drawn independently and may overlap; each is a set of its own in ``Masking.groups``. The context block is
-    drawn like them; its tokens that are no targets are visible. Tokens outside of both are neither shown nor asked for.
+    Works on tokens at integer positions with any number of axes. The grid is the bounding box of the sample's positions. Target
+    blocks are drawn independently and may overlap; each is its own set in ``Masking.groups``. The context block is drawn like them,
+    and its tokens are visible unless they are targets. Tokens outside of both are neither shown nor asked for.
 
-    Numbers of tokens are what the blocks give: nothing is cut to the size of another sample, so a sample's masking depends on its
-    own draw alone. Blocks lie inside the grid: along an axis of n places, a target of side s covers place i with probability
-    min(i + 1, n - i, s, n - s + 1) / (n - s + 1), which is symmetric, flat from s - 1 to n - s, and 1 along a full axis. (Reference
-    implementations cut index lists to the shortest of a batch in raster order, which takes targets and context from the last rows
-    or frames.)
+    Blocks are never cut to the size of another sample, so a sample's masking depends on its own draw alone. Blocks lie inside the
+    grid: along an axis of n places, a target of side s covers place i with probability min(i + 1, n - i, s, n - s + 1) / (n - s +
+    1), which is symmetric, flat from s - 1 to n - s, and 1 along a full axis. (Reference implementations cut index lists to the
+    shortest of a batch in raster order, which takes targets and context from the last rows or frames.)
 
-    Where ten draws leave the context empty or a target without tokens, as they may in very small samples, the context is what the
-    last draw's targets leave, and targets are left out, the last first, until that is something.
+    In very small samples, ten draws may all give an empty context or an empty target. The context is then the complement of the
+    last draw's targets, and targets are removed, the last first, until the context is not empty.
 
     Args:
-        num_targets: how many target blocks.
+        num_targets: number of target blocks.
         scale: smallest and largest share of the grid's places in a target block, in (0, 1); uniform.
-        aspect: smallest and largest side of a target along the first axis in units of the second; uniform. Only where blocks are
-            drawn along two axes. None: sides are as equal as the grid allows.
-        context_scale: smallest and largest share of the grid's places in the context block, with sides in the grid's proportions;
-            1 leaves every token that is no target visible.
-        full_axes: axes, counted from 0, along which all blocks reach from end to end.
-        together: all targets are one set, asked for once (V-JEPA); otherwise each block is asked for by itself (I-JEPA).
+        aspect: smallest and largest side of a target along the first axis in units of the second; uniform. Only for blocks drawn
+            along two axes. None: sides are as equal as the grid allows.
+        context_scale: smallest and largest share of the grid's places in the context block, with sides in the grid's proportions; 1
+            keeps all tokens visible except targets.
+        full_axes: axes, counted from 0, along which all blocks extend from end to end.
+        together: all targets are one set, asked for once (V-JEPA); otherwise each block is asked for separately (I-JEPA).
 
-    I-JEPA: num_targets 4, scale (0.15, 0.2), aspect (0.75, 1.5), context_scale (0.85, 1.0). V-JEPA's short-range masks:
-    num_targets 8, scale (0.15, 0.15), aspect (0.75, 1.5), context_scale (1.0, 1.0), full_axes (0,), together; its long-range masks:
-    2 targets of scale (0.7, 0.7).
+    I-JEPA: num_targets 4, scale (0.15, 0.2), aspect (0.75, 1.5), context_scale (0.85, 1.0). V-JEPA's short-range masks: num_targets
+    8, scale (0.15, 0.15), aspect (0.75, 1.5), context_scale (1.0, 1.0), full_axes (0,), together; its long-range masks: 2 targets
+    of scale (0.7, 0.7).
 
     [0] Assran et al.: Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture, 2023. [1] Bardes et al.:
     Revisiting Feature Prediction for Learning Visual Representations from Video, 2024.
@@ -96,7 +95,7 @@ class MultiBlockMasker:
         return Masking(is_visible, is_target, level=level, groups=None if self.together else groups)
 
     def _blocks(self, box: NDArray[np.int32], draw: Draw) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """(U + 1, A) starts and sides of the targets and, last, the context block."""
+        """Return (U + 1, A) starts and sides of the targets, followed by the context block."""
         free = self._free_axes(len(box))
         count = self.num_targets + 1
         uniform = draw.uniform((2 + len(box)) * count, "shape and place").reshape(count, 2 + len(box))
@@ -109,7 +108,7 @@ class MultiBlockMasker:
         return starts_inside(uniform[:, 2:], box, sides), sides
 
     def _free_axes(self, axes: int) -> list[int]:
-        """The axes along which blocks are drawn.
+        """Return the axes along which blocks are drawn.
 
         Raises:
             ValueError: the options do not fit tokens with this number of axes.

@@ -1,4 +1,4 @@
-"""N-grams of neighbouring words, spread evenly."""
+"""Evenly distributed n-grams of adjacent words."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ Weights = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=
 
 
 class NGramMasker:
-    """Hides one n-gram of words in every window of n / ratio words; P(n) is proportional to 1 / n (ALBERT [0], DeBERTa [1]).
+    """Masking of one n-gram of words in every window of n / ratio words; P(n) is proportional to 1 / n (ALBERT [0], DeBERTa [1]).
 
-    Windows follow one another and begin at a random word; their sizes are no whole numbers, so the rate is exact. The n-gram lies
-    at a random place inside its window. Every word, wherever it stands, is hidden with the same probability, and the expected
-    number of tokens is exact; the number itself varies. An n-gram that reaches the end of the sample goes on at its beginning, as a
-    unit of its own, and one that reaches tokens of no word is cut there. Units are numbered in ``unit`` from the left.
+    Windows follow one another from a random word on. Their sizes are not integers, so the ratio is exact. The n-gram lies at a
+    random place inside its window. Every word is hidden with the same probability, independent of its position, and the expected
+    number of tokens is exact; the actual number varies. An n-gram that reaches the end of the sample continues at its beginning, as
+    a separate unit. One that reaches tokens outside of words is cut there. ``unit`` numbers units from the left.
 
-    The reference [1] takes windows of n * int(1 / ratio) words, which is 1 / 6 for a ratio of 0.15, and stops in reading order as
-    soon as the budget is spent: it hides nothing in the last tenth of its samples.
+    The reference [1] uses windows of n * int(1 / ratio) words, which gives 1 / 6 for a ratio of 0.15, and stops in reading order
+    once the budget is spent: it hides nothing in the last tenth of its samples.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it; of all tokens, those of no word included.
+        ratio: share of the tokens to hide, in (0, 1], or a schedule of it; relative to all tokens, including those outside of
+            words.
         weights: of n-grams of 1, 2, ... words.
-        field: integer field that numbers the words; none: every token is a word. Tokens of no word stay visible.
+        field: integer field that numbers the words; None: every token is a word. Tokens outside of words stay visible.
 
     MacBERT [2]: weights (0.4, 0.3, 0.2, 0.1).
 
@@ -62,7 +63,7 @@ class NGramMasker:
         return Masking(~is_target, is_target, unit, level=ratio)
 
     def _pieces(self, count: int, ratio: float, draw: Draw) -> list[tuple[int, int]]:
-        """[first, last) of the n-grams among ``count`` words that lie in a circle, cut where the circle was closed."""
+        """Return [first, last) of the n-grams on a circle of ``count`` words, cut where the circle closes."""
         most = int(count * ratio) + 2
         uniform = draw.uniform(2 * most, "n-grams and places").reshape(-1, 2)
         phase, last = draw.uniform(2, "phase and last")
@@ -82,7 +83,7 @@ class NGramMasker:
 
 
 def _turned(found: list[tuple[int, int]], phase: int, count: int) -> list[tuple[int, int]]:
-    """(first, size) in a circle of ``count`` words as [first, last) after a turn by ``phase``."""
+    """Rotate (first, size) on a circle of ``count`` words by ``phase``, and return [first, last) pieces."""
     pieces: list[tuple[int, int]] = []
     for first, size in found:
         start = (first + phase) % count
@@ -94,7 +95,7 @@ def _turned(found: list[tuple[int, int]], phase: int, count: int) -> list[tuple[
 
 
 def _stretches(first: int, last: int, follows: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The words [first, last) as stretches that follow on each other."""
+    """Split the words [first, last) into contiguous runs."""
     if follows[first + 1 : last].all():
         return [(first, last)]
     cuts = [first, *(np.flatnonzero(~follows[first + 1 : last]) + first + 1).tolist(), last]

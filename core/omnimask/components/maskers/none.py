@@ -1,4 +1,4 @@
-"""Nothing is withheld."""
+"""A masker that hides nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from omnimask.interfaces import Context, Draw, Masking, Tokens
 
 
 class NoMasker:
-    """Withholds nothing and asks nothing; for conditions, and for views that show the clean tokens."""
+    """No hidden tokens and no targets; for conditions, and for views that show the clean tokens."""
 
     def __init__(self, context: Context) -> None:
         del context

@@ -1,4 +1,4 @@
-"""Lifts maskers of single modalities to one over a sample."""
+"""Combines maskers of single modalities to one over a sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from omnimask.interfaces import Masker, Masking, Sample
 
 
 class PerModality:
-    """Every modality is masked by its own masker, each in a stage of its own of the sample's draw."""
+    """A masker for each modality, in its own stage of the sample's draw."""
 
     def __init__(self, maskers: Mapping[str, Masker]) -> None:
         self.maskers = maskers

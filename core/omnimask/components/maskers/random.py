@@ -1,4 +1,4 @@
-"""Independent tokens, in exact number."""
+"""Uniform random masking with an exact number of tokens."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Size = Annotated[int, Field(gt=0)]
 
 
 class RandomMasker:
-    """Hides a uniformly drawn subset of the tokens, or of the cells of a grid, and asks for all of it (MAE [0], BERT [1]).
+    """Masking of a uniformly drawn subset of the tokens, or of the cells of a grid, all of them targets (MAE [0], BERT [1]).
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it. The number is exact where ``ratio * length`` is
-            an integer, else one of its two neighbours, such that the expected share is exact.
-        unit: tokens are hidden as whole cells of this size in position units, one number for all position axes or one for each;
-            the share is then one of cells (SimMIM's masked patches of 32 pixels are cells of 2 by 2 patches of 16 [2]).
+        ratio: share of the tokens to hide, in (0, 1], or a schedule of it. The number is exact if ``ratio * length`` is an integer,
+            else one of the two neighboring integers, with the exact share in expectation.
+        unit: tokens are hidden as whole cells of this size in position units, one number for all position axes or one for each; the
+            ratio then refers to cells (SimMIM's masked patches of 32 pixels are cells of 2 by 2 patches of 16 [2]).
 
     [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021.
     [1] Devlin et al.: BERT, 2018.
@@ -54,5 +54,5 @@ class RandomMasker:
 
 
 def _subset(count: int, ratio: float, draw: Draw) -> NDArray[np.bool_]:
-    """(count,) which of so many tokens or cells are hidden."""
+    """Return (count,) True for the hidden tokens or cells."""
     return pick(count, num_hidden(count, ratio, draw), draw)

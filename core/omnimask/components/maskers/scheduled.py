@@ -1,4 +1,4 @@
-"""One masker after another in the course of a run."""
+"""A sequence of maskers over the course of a run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Until = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ScheduledMasker:
-    """Masks with one masker up to a share of the run, and then with the next (the curriculum of BIOptimus [0]).
+    """Sequence of maskers, each up to a share of the run (the curriculum of BIOptimus [0]).
 
-    The number of the masker is the masking's ``kind``. Ratios that change gradually are the maskers' own business: they may be
-    schedules. Validation is masked as at the beginning of the run.
+    The index of the masker is the masking's ``kind``. For gradual changes, give the maskers' own ratios a schedule. Validation is
+    masked as at the beginning of the run.
 
     Args:
-        maskers: in their order.
-        until: shares of the run at which each masker but the last gives way to the next, rising.
+        maskers: in order.
+        until: ascending shares of the run at which each masker except the last is replaced by the next.
 
     [0] Pavlova, Makhlouf: BIOptimus: Pre-training an Optimal Biomedical Language Model with Curriculum Learning for Named Entity
     Recognition, 2023.
@@ -46,7 +46,7 @@ class ScheduledMasker:
 
 
 def check_stages(count: int, until: list[float], what: str) -> None:
-    """Raises ``ValueError`` unless ``until`` says when each of ``count`` components but the last gives way."""
+    """Raise ``ValueError`` unless ``until`` contains an ascending end for each of ``count`` components except the last."""
     if len(until) != count - 1:
         raise ValueError(f"{count} {what} need {count - 1} shares in until, the last one lasts to the end; it has {len(until)}")
     if any(left >= right for left, right in pairwise(until)):

@@ -1,4 +1,4 @@
-"""Tokens by a score that comes with them."""
+"""Masking by a score of each token."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class ScoredMasker:
-    """Hides the tokens with the highest or lowest scores, or draws in proportion to scores (Ask2Mask [0], Vega v2 [1]).
+    """Masking of the tokens with the highest or lowest scores, or in proportion to scores (Ask2Mask [0], Vega v2 [1]).
 
-    The score is a field of the tokens: an external model's confidence, the loss of an earlier pass, a frequency. Equal scores are
-    in random order. ``sampled`` draws one token after another, each in proportion to the scores of those left (Gumbel top-k [2]).
-    Tokens without a score (NaN, -1 in an integer field) stay visible, and so do tokens of score 0 where tokens are drawn: where the
-    others are fewer than the budget, fewer are hidden.
+    The score is a token field: an external model's confidence, the loss of an earlier pass, a frequency. Ties are broken at random.
+    ``sampled`` draws tokens one after another, in proportion to the scores of the remaining ones (Gumbel top-k [2]). Tokens without
+    a score (NaN, -1 in an integer field) stay visible, as do tokens of score 0 with ``sampled``. If fewer candidates remain than
+    the budget, fewer tokens are hidden.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it; of all tokens, those without a score included.
+        ratio: share of the tokens to hide, in (0, 1], or a schedule of it; relative to all tokens, including those without a score.
         field: the scores.
-        pick: which tokens.
-        weighted: targets weigh the mean score of the sample's tokens, so that samples of low scores count less (Ask2Mask).
+        pick: which tokens to hide.
+        weighted: each target is weighted by the mean score of the sample's tokens, so that samples of low scores count less
+            (Ask2Mask).
 
     [0] Baskar et al.: Ask2Mask: Guided Data Selection for Masked Speech Modeling, 2022. [1] Zhong et al.: Toward Efficient Language
     Model Pretraining and Downstream Adaptation via Self-Evolution, 2022. [2] Kool et al.: Stochastic Beams and Where to Find Them,
@@ -58,10 +59,10 @@ class ScoredMasker:
         return Masking(~is_target, is_target, weight=weight, level=ratio)
 
     def _scores(self, tokens: Tokens) -> NDArray[np.float64]:
-        """(L,) NaN where there is none.
+        """Return (L,) scores, NaN if missing.
 
         Raises:
-            ValueError: a score is negative that must not be.
+            ValueError: a score is negative where this is invalid.
         """
         values = np.asarray(tokens.fields[self.field])
         score = values.astype(np.float64)
@@ -74,7 +75,7 @@ class ScoredMasker:
         return score
 
     def _order(self, score: NDArray[np.float64], uniform: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(L,) what decides, the largest first and -inf never, and (L,) what decides between equals."""
+        """Return (L,) sort key, the largest first and -inf never, and (L,) tie-breaking noise."""
         with np.errstate(divide="ignore"):
             key = {
                 "highest": lambda: score,

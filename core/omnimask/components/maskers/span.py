@@ -1,4 +1,4 @@
-"""Runs of neighbouring tokens, hidden as one."""
+"""Masking of spans of adjacent tokens."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class SpanMasker:
-    """Hides spans of neighbouring tokens (T5's span corruption [0]), or of whole words with geometric lengths (SpanBERT [1]).
+    """Masking of spans of adjacent tokens (T5's span corruption [0]), or of whole words with geometric lengths (SpanBERT [1]).
 
-    Spans are numbered in ``unit`` from the left.
+    ``unit`` numbers spans from the left.
 
-    With ``lengths: split`` the number of hidden tokens is exact. They are cut into spans at random, and so are the visible ones
-    around them; every split is equally likely. Neighbouring spans keep at least one visible token between them. There are
-    ``hidden / mean_length`` spans, rounded, at least one, and no more than the visible tokens can keep apart.
+    With ``lengths: split`` the number of hidden tokens is exact. Hidden tokens are split into spans at random, as are the visible
+    ones around them; all splits are equally likely. At least one visible token separates adjacent spans. The number of spans is
+    ``hidden / mean_length``, rounded, at least one, and limited by the visible tokens available as separators.
 
     With ``lengths: geometric`` spans are laid one after another until the budget is spent. A length of n words has probability
-    proportional to (1 - p)^(n - 1), up to ``max_length``: 3.8 words on average for p 0.2 and at most 10. The span begins at a word
-    drawn uniformly from those behind which so many are free; where there is none, it is as long as there is room. The span that
-    would exceed the budget is laid with the probability that makes the expected number of tokens exact. Spans may touch; words at
-    either end of a sample are covered by fewer places of a span, and so less often.
+    proportional to (1 - p)^(n - 1), up to ``max_length``: 3.8 words on average for p 0.2 and at most 10. The first word is drawn
+    uniformly from those followed by enough free words; if there is none, the span is as long as the available room. The span that
+    would exceed the budget is laid with the probability that makes the expected number of tokens exact. Spans may touch. Words at
+    either end of a sample are covered by fewer span positions, and so less often.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it; of all tokens, those of no word included.
+        ratio: share of the tokens to hide, in (0, 1], or a schedule of it; relative to all tokens, including those outside of
+            words.
         mean_length: mean number of tokens of a span, for ``split``.
-        lengths: how lengths are drawn.
+        lengths: distribution of lengths.
         p: of the geometric distribution.
         max_length: largest length in words, for ``geometric``.
-        field: integer field that numbers the words, for ``geometric``; none: every token is a word. Tokens of no word (a negative
-            number) stay visible, and no span reaches across them.
+        field: integer field that numbers the words, for ``geometric``; None: every token is a word. Tokens outside of words (a
+            negative number) stay visible, and spans never cross them.
 
     SpanBERT: ratio 0.15, lengths geometric, p 0.2, max_length 10, field word.
 
@@ -72,7 +73,7 @@ class SpanMasker:
         return Masking(~is_target, is_target, unit, level=ratio)
 
     def _split(self, length: int, ratio: float, draw: Draw) -> NDArray[np.int64]:
-        """(L,) number of each token's span."""
+        """Return (L,) index of each token's span."""
         hidden = num_hidden(length, ratio, draw)
         unit = np.full(length, -1, np.int64)
         if hidden:
@@ -88,7 +89,7 @@ class SpanMasker:
         return unit
 
     def _geometric(self, tokens: Tokens, ratio: float, draw: Draw) -> NDArray[np.int64]:
-        """(L,) number of each token's span."""
+        """Return (L,) index of each token's span."""
         words = words_of(tokens, self.field)
         budget = ratio * len(tokens)
         uniform = draw.uniform(2 * (int(budget) + 2), "lengths and places").reshape(-1, 2)
@@ -97,13 +98,13 @@ class SpanMasker:
 
 
 def lay(words: Words, budget: float, lengths: NDArray[np.int64], places: NDArray[np.float64], last: float) -> list[tuple[int, int]]:
-    """Spans of free words in a row as [first, last) words, in the order in which they are laid.
+    """Lay spans of contiguous free words, and return them as [first, last) words in order of placement.
 
     Args:
         words: of a sample.
         budget: expected number of tokens; spans are laid until it is spent, or nothing is free.
         lengths: (K,) of the spans in words, at least as many as the budget has tokens.
-        places: (K,) uniform in [0, 1), for the places where they begin.
+        places: (K,) uniform in [0, 1), for their first words.
         last: uniform in [0, 1); decides whether the span that would exceed the budget is laid.
     """
     is_free, total = np.ones(len(words), bool), 0
@@ -128,7 +129,7 @@ def lay(words: Words, budget: float, lengths: NDArray[np.int64], places: NDArray
 
 
 def _room(is_free: NDArray[np.bool_], follows: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(W,) how many free words follow on each other from each word on."""
+    """Return (W,) number of contiguous free words from each word on."""
     count = len(is_free)
     stops = np.where(np.concatenate([~is_free | ~follows, [True]]), np.arange(count + 1), count)
     following = np.minimum.accumulate(stops[::-1])[::-1][1:]
@@ -136,6 +137,6 @@ def _room(is_free: NDArray[np.bool_], follows: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _parts(total: int, count: int, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(count,) positive lengths that sum to ``total``, uniform over all such splits; ``uniform`` (total - 1,)."""
+    """Return (count,) positive lengths that sum to ``total``, uniform over all such splits; ``uniform`` (total - 1,)."""
     cuts = np.sort(np.argsort(uniform, kind="stable")[: count - 1]) + 1
     return np.diff(np.concatenate([[0], cuts, [total]])).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Whole units of tokens: words, phrases, whatever a field of the tokens numbers."""
+"""Masking of whole units of tokens (words, phrases) numbered by a token field."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from omnimask.interfaces.schedules import Ratio, value_at
 
 
 class UnitMasker:
-    """Hides whole units, which a field of the tokens numbers, and asks for all of their tokens (whole-word masking [0]).
+    """Masking of whole units, numbered by a token field, with all of their tokens as targets (whole-word masking [0]).
 
-    Units are taken in random order until the share of tokens is reached. The unit that would exceed it is taken with the
-    probability that makes the expected number of tokens exact. Tokens without a unit (a negative number) stay visible.
+    Units are picked in random order until the ratio is reached. The unit that would exceed it is picked with the probability that
+    makes the expected number of tokens exact. Tokens without a unit (a negative number) stay visible.
 
     Args:
-        ratio: share of the tokens that is hidden, in (0, 1], or a schedule of it; of all tokens, those without a unit included.
+        ratio: share of the tokens to hide, in (0, 1], or a schedule of it; relative to all tokens, including those without a unit.
         field: integer field of the tokens.
 
     [0] Devlin et al.: BERT, whole-word masking models, 2019; Cui et al.: Pre-Training with Whole Word Masking for Chinese BERT,

@@ -1,4 +1,4 @@
-"""What spans and n-grams are made of: words that a field numbers, or single tokens. W words, L tokens."""
+"""Words, the elements of spans and n-grams: numbered by a token field, or single tokens. W words, L tokens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from omnimask.interfaces import Tokens
 
 @dataclass(frozen=True)
 class Words:
-    """Stretches of neighbouring tokens that are hidden as a whole, in their order.
+    """Runs of adjacent tokens that are hidden as a whole, in order.
 
-    ``start``, ``size`` (W,) in tokens; ``follows`` (W,) whether a word begins where the one before it ends. ``length`` L.
+    ``start``, ``size`` (W,) in tokens; ``follows`` (W,) whether a word begins at the end of the previous one. ``length`` L.
     """
 
     start: NDArray[np.int64]
@@ -26,8 +26,7 @@ class Words:
         return len(self.start)
 
     def units(self, pieces: list[tuple[int, int]]) -> NDArray[np.int64]:
-        """(L,) number of the piece, in the order of the tokens, that a token lies in, -1 for none; pieces are [first, last) words
-        and never empty."""
+        """Return (L,) index of each token's piece, in token order, -1 for none. Pieces are [first, last) words and never empty."""
         unit = np.full(self.length, -1, np.int64)
         for number, (first, last) in enumerate(sorted(pieces)):
             unit[self.start[first] : self.start[last - 1] + self.size[last - 1]] = number
@@ -35,7 +34,7 @@ class Words:
 
 
 def words_of(tokens: Tokens, field: str | None) -> Words:
-    """The words that ``field`` numbers, without tokens of none (a negative number); single tokens where it is None."""
+    """Return the words numbered by ``field``, without tokens outside of words (negative numbers); single tokens if it is None."""
     length = len(tokens)
     if field is None:
         start = np.arange(length)

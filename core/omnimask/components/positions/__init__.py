@@ -1,1 +1,1 @@
-"""Position components: where a slot is."""
+"""Position components: encodings of slot positions."""

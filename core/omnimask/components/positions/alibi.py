@@ -1,4 +1,4 @@
-"""Positions as a penalty on the distance between two slots. T slots, H heads, A position axes."""
+"""Attention biases by the distance between two slots. T slots, H heads, A position axes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from omnimask.interfaces import Context, Module, PairBias, Placement, Stream
 
 
 class Alibi(Module):
-    """Lowers the logits of attention in proportion to the distance of two slots, each head with a slope of its own [0].
+    """Attention bias in proportion to the negative distance of two slots, with a slope per head [0].
 
-    The slopes of H = 2^k heads are the geometric series from ``2^(-8/H)`` with that ratio; of other numbers those of the next
-    smaller power of two, and every second one of the next larger's. Distance is absolute, so that both directions are treated
-    alike, as MosaicBERT does [1]; of several position axes the distances add up. A slot without a position is near to all.
+    The slopes of H = 2^k heads are the geometric series from ``2^(-8/H)`` with the same ratio. Other numbers of heads take those of
+    the next smaller power of two, and every second slope of the next larger one. Distance is absolute, which treats both directions
+    alike, as in MosaicBERT [1]; distances along several position axes are summed. A slot without a position has distance 0 to all.
     Nothing is learned, and nothing is added to embeddings.
 
     [0] Press, Smith, Lewis: Train Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation, 2021.
@@ -32,7 +32,7 @@ class Alibi(Module):
 
 
 def slopes(num_heads: int) -> list[float]:
-    """(H,) of the reference."""
+    """Return (H,) slopes of the reference."""
     power = 1 << (max(num_heads, 1).bit_length() - 1)
     series = [2 ** (-8 * number / power) for number in range(1, power + 1)]
     if power == num_heads:
@@ -41,12 +41,13 @@ def slopes(num_heads: int) -> list[float]:
 
 
 def distance_bias(positions: Tensor, has_position: Tensor, slope: Tensor) -> PairBias:
-    """The bias of a stream: (T, A) positions, (T,) whether a slot has one, (H,) slopes."""
+    """Return the bias of a stream from positions (T, A), ``has_position`` (T,) and slopes (H,)."""
 
     def bias(queries: Tensor, keys: Tensor) -> Tensor:
         asking, seen = positions[queries], positions[keys]
         both = has_position[queries][:, :, None] & has_position[keys][:, None, :]
         distance = (asking[:, :, None] - seen[:, None, :]).abs().sum(3) * both
+        # On CPU, sequences with equal distances share one bias, (1, H, L_q, L_k).
         if len(distance) > 1 and distance.device.type == "cpu" and bool((distance == distance[:1]).all()):
             distance = distance[:1]
         return -slope[:, None, None] * distance[:, None]

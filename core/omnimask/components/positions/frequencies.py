@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def frequencies(count: int, temperature: float) -> Tensor:
-    """(count,) float64 ``temperature ** (-i / count)`` for i = 0 .. count - 1 (Vaswani et al., 2017)."""
+    """Return (count,) float64 ``temperature ** (-i / count)`` for i = 0 .. count - 1 (Vaswani et al., 2017)."""
     return temperature ** -(torch.arange(count, dtype=torch.float64) / max(count, 1))

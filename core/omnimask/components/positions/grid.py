@@ -9,19 +9,19 @@ from omnimask.interfaces import TokenSpec
 
 
 def grid_size(spec: TokenSpec) -> tuple[int, ...] | None:
-    """The size of every position axis, or None if one of them is unbounded."""
+    """Return the size of every position axis, or None if one of them is unbounded."""
     sizes = tuple(size for size in spec.extent if size is not None)
     return sizes if len(sizes) == spec.axes else None
 
 
 def grid_positions(sizes: tuple[int, ...]) -> Tensor:
-    """(product of sizes, A) float32 positions of all places, the last axis fastest."""
+    """Return (product of sizes, A) float32 positions of all places, the last axis fastest."""
     axes = [torch.arange(size, dtype=torch.float32) for size in sizes]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)
 
 
 def grid_place(positions: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """(T, A) positions -> (T,) number of the place, the last axis fastest."""
+    """Map positions (T, A) to (T,) indices of places, the last axis fastest."""
     index = positions.long()
     place = torch.zeros_like(index[:, 0])
     for axis, length in enumerate(sizes):

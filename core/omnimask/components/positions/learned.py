@@ -1,4 +1,4 @@
-"""A learned vector for every place."""
+"""Learned position embeddings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from omnimask.interfaces import Context, Module, Placement, Stream, TokenSpec
 
 
 class Learned(Module):
-    """Adds one learned vector per place of the position grid, a table per modality; N(0, 0.02) (BERT, ViT).
+    """A learned vector per place of the position grid, added to the embeddings, with a table per modality; N(0, 0.02) (BERT, ViT).
 
     Args:
-        max_length: size of every axis whose extent the tokenizer does not bound. A position beyond it is an error.
+        max_length: size of axes without an extent in the tokenizer's spec. A position beyond it is an error.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Learned(Module):
         return Placement(added=added)
 
     def _place(self, positions: Tensor, sizes: tuple[int, ...], is_here: Tensor, name: str) -> Tensor:
-        """(T,) row of the table."""
+        """Return (T,) rows of the table."""
         held = torch.where(is_here[:, None], positions[:, : len(sizes)], 0)
         if held.device.type == "cpu" and bool(((held < 0) | (held >= torch.tensor(sizes))).any()):
             reached = held.amax(0).long().tolist()

@@ -6,7 +6,7 @@ from omnimask.interfaces import Context, Module, Placement, Stream
 
 
 class NoPosition(Module):
-    """Slots carry no position: for sets, and as a control."""
+    """Slots without positions: for sets, and as a control."""
 
     def __init__(self, context: Context) -> None:
         super().__init__()

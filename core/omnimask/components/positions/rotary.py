@@ -1,4 +1,4 @@
-"""Positions as rotations of queries and keys."""
+"""Rotary positions of queries and keys."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from omnimask.interfaces import Context, Module, Placement, Stream
 
 
 class Rotary(Module):
-    """Rotates pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
+    """Rotation of pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
 
-    The channels of a head are paired (i, i + half); pairs are shared out evenly over the position axes, and pairs that do not
-    divide evenly are not rotated. A slot without a position is not rotated, which is what position 0 gives: where positions are
-    withheld, use ``sincos`` or ``learned``.
+    The channels of a head are paired (i, i + half). Pairs are divided evenly over the position axes, and remaining pairs are not
+    rotated. A slot without a position is not rotated, which equals position 0: if positions are withheld, use ``sincos`` or
+    ``learned``.
 
     Args:
         temperature: base of the wavelengths.

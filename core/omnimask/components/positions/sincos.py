@@ -1,4 +1,4 @@
-"""Fixed sines and cosines of n-dimensional positions."""
+"""Fixed sine-cosine embeddings of n-dimensional positions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from omnimask.interfaces import Context, Module, Placement, Stream
 
 
 class SinCos(Module):
-    """Adds sines and cosines of each position axis to the embeddings; nothing is learned [0], [1].
+    """Sines and cosines of each position axis, added to the embeddings, without learned parameters [0], [1].
 
-    The width is shared out evenly over the A axes, the last axis first, each part holding ``width / (2 A)`` sines and then as many
-    cosines; channels that do not divide evenly stay zero. For two axes (row, column) this is the table of MAE's reference. Any
-    real position has its waves, places beyond a modality's extent too. On CPU, where sines are slow, one modality with bounded
-    extents has a table that is made once and serves streams that stay on its grid.
+    The width is divided evenly over the A axes, the last axis first. Each part has ``width / (2 A)`` sines followed by as many
+    cosines; remaining channels are zero. For two axes (row, column) this equals the table of MAE's reference. All real positions
+    are supported, including those beyond a modality's extent. On CPU, where sines are slow, a single modality with bounded extents
+    uses a precomputed table for streams on its grid.
 
     Args:
         temperature: the longest wavelength is 2 pi times this.
@@ -48,7 +48,7 @@ class SinCos(Module):
         self.register_buffer("table", table, persistent=False)
 
     def waves(self, positions: Tensor) -> Tensor:
-        """(n, A) positions -> (n, D)."""
+        """Map positions (n, A) to (n, D)."""
         angle = positions[:, : self.axes].flip(1)[:, :, None] * self.frequency
         table = torch.cat([angle.sin(), angle.cos()], dim=2).flatten(1)
         return torch.nn.functional.pad(table, (0, self.width - table.shape[1]))
@@ -60,7 +60,7 @@ class SinCos(Module):
         return Placement(added=self.table[torch.where(stream.has_position, place, len(self.table) - 1)])
 
     def _is_on_grid(self, positions: Tensor) -> bool:
-        """Whether the table holds all (T, A) positions; asked on CPU only, since other devices would have to be waited for."""
+        """Return whether the table covers all positions (T, A). Checked on CPU only, because other devices would synchronize."""
         assert self.grid is not None
         if positions.device.type != "cpu":
             return False

@@ -1,4 +1,4 @@
-"""What a position component gives, tried before anything is trained, so that a reader that has no use for it is refused."""
+"""Trial run of a position component before training, to refuse one that its reader cannot use."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _WAYS = {"added": "add to embeddings", "rotation": "rotate queries and keys", "b
 
 
 def check_placement(position: Position | nn.Module, specs: Mapping[str, TokenSpec], reader: str, *ways: str) -> None:
-    """Raise ``ValueError`` where a position gives something that its reader has no use for.
+    """Raise ``ValueError`` if a position returns a part that its reader cannot use.
 
     Args:
         position: of a reader.
         specs: of all modalities.
-        reader: as a message calls it.
-        ways: parts of :class:`omnimask.interfaces.Placement` that the reader uses.
+        reader: its name in messages.
+        ways: parts of :class:`omnimask.interfaces.Placement` used by the reader.
     """
     found = _placement(cast(Position, position), specs)
     useless = [way for way in _WAYS if way not in ways and getattr(found, way) is not None]
@@ -40,7 +40,7 @@ def _placement(position: Position, specs: Mapping[str, TokenSpec]) -> Placement:
 
 
 def _stream(specs: Mapping[str, TokenSpec]) -> Stream:
-    """Two tokens of every modality at the first place."""
+    """Return a stream with two tokens of every modality at the first place."""
     sample = Sample({name: _tokens(spec) for name, spec in specs.items()}, Draw(0, 0, "trial"), tuple(specs))
     view = View(sequence(sample, np.arange(len(sample))))
     return collate([sample], [{"trial": view}], specs).views["trial"].context

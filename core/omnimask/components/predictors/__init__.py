@@ -1,1 +1,1 @@
-"""Predictors: features -> predictions and loss terms."""
+"""Predictors: map features to predictions and loss terms."""

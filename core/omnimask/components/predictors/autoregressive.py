@@ -1,4 +1,4 @@
-"""A decoder that writes its answer from left to right. T slots, D width."""
+"""An autoregressive decoder. T slots, D width."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from omnimask.packed import group_by_parent
 
 
 class Autoregressive(PredictorModule):
-    """Decodes the query stream as its ranks allow, attending to the context sequence it belongs to (T5 [0]).
+    """Decoder of the query stream according to its ranks, with cross-attention to the corresponding context sequence (T5 [0]).
 
-    The query's slots show tokens and special ids through the encoder's embeddings, which are shared.
+    Slots of the query show tokens and special ids through the encoder's embeddings, which are shared.
 
     Args:
-        target: what is right, and which loss measures it.
+        target: correct answers and their loss.
         width, depth, heads: of the decoder's transformer.
         mlp_ratio: hidden width of its MLPs in units of ``width``.
-        position: how its slots know their place.
+        position: position component of its slots.
         norm_eps: epsilon of its layer norms.
-        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
-            ``hidden`` ones, which show no content, ``all`` or ``none``.
+        modality_embedding: slots that receive a learned vector of their modality in recipes with several modalities: ``hidden``
+            ones, which show no content, ``all`` or ``none``.
 
     [0] Raffel et al.: Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2019.
     """

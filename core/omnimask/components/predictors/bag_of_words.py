@@ -1,4 +1,4 @@
-"""Which ids a sequence holds, read off its ordinary tokens. T slots, S sequences, D width, V ids."""
+"""Prediction of the set of a sequence's ids from its ordinary tokens. T slots, S sequences, D width, V ids."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from omnimask.network.heads import TiedHead
 from omnimask.packed import index_tensor
 
 UNSEEN = -1e4
-"""Score of an id at a slot that does not count."""
+"""Logit of an id at a slot that is excluded."""
 
 
 class BagOfWords(Module):
-    """Scores every id by the sequence's ordinary tokens, and asks for the set of ids that occur in it (RetroMAE-2 [0]).
+    """Prediction of the set of a sequence's ids, with logits from its ordinary tokens (RetroMAE-2 [0]).
 
-    Linear, GELU, norm, then a score for every id. It trains what the first slot's vector leaves unused. The divisor of its loss is
-    the number of sequences, and no more scores than those of one sequence's tokens exist at once.
+    Linear, GELU, norm, then a logit for every id. It trains the token features unused by the first slot's vector. The
+    divisor of its loss is the number of sequences. At most one sequence's logits exist at once.
 
-    Serves any modality whose tokens are ids; several share the linear layer and the norm, each with a term of its own.
+    Serves any modality with ids. Several share the linear layer and the norm, with one term each.
 
     Args:
-        pool: ``max``: ids are scored at every token, and the best score counts [0]; ``mean``: they are scored once, by the mean of
-            the tokens' features, which costs little.
-        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
-        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        pool: ``max``: logits are computed at every token, and the maximum counts [0]; ``mean``: they are computed once, from the
+            mean of the tokens' features, at little cost.
+        tied: whether output weights are tied to the embedding, or are the head's own.
+        bias: whether the linear layer and the norm before the logits have biases; the logits have one.
         norm_eps: epsilon of the norm.
 
     [0] Liu, Xiao, Shao, Cao: RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented Language Models, 2023.
@@ -71,7 +71,7 @@ class BagOfWords(Module):
         return self.bags[modality]
 
     def term(self, modality: str) -> str:
-        """Name of the loss term of one modality."""
+        """Return the name of a modality's loss term."""
         label = self.context.label or "bag"
         return label if len(self.context.modalities) == 1 else f"{label}.{modality}"
 
@@ -108,12 +108,12 @@ class BagOfWords(Module):
         return self.norm(functional.gelu(self.dense(features)))
 
     def _special(self, encoded: Encoded, run: Run) -> Tensor:
-        """(T,) slots of tokens that only frame a sample."""
+        """Return (T,) True for slots of special tokens."""
         return field_at(encoded.stream, run.batch, "special").bool()
 
 
 def _mean(features: Tensor, counts: Tensor, lengths: np.ndarray) -> Tensor:
-    """(S, D) of the slots that count; zeros where none does."""
+    """Return (S, D) mean of the slots in ``counts``; zeros for a sequence without any."""
     owner = index_tensor(np.repeat(np.arange(len(lengths)), lengths), features.device)
     weight = counts.to(features.dtype)
     total = features.new_zeros(len(lengths), features.shape[1]).index_add(0, owner, features * weight[:, None])
@@ -121,16 +121,16 @@ def _mean(features: Tensor, counts: Tensor, lengths: np.ndarray) -> Tensor:
 
 
 def best_scores(features: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(S, V) float32: of each sequence and id, the best of ``features weight^T + bias`` over the slots that count.
+    """Return (S, V) float32 maximum, per sequence and id, of ``features weight^T + bias`` over the slots in ``counts``.
 
-    The scores of one sequence at a time are made, and none are kept: the gradient flows to the best slot of each id alone.
+    Logits are computed one sequence at a time and not stored: the gradient flows only to the best slot of each id.
 
     Args:
-        features: (T, D) of sequences that lie end to end.
-        weight: (V, D), used in the precision of autocast where that is on.
+        features: (T, D) of concatenated sequences.
+        weight: (V, D), used in the precision of autocast if it is enabled.
         bias: (V,) or None.
         counts: (T,) bool.
-        lengths: of the S sequences; one without slots that count gives UNSEEN everywhere.
+        lengths: of the S sequences; a sequence without slots in ``counts`` gives UNSEEN everywhere.
     """
     device = features.device.type
     if torch.is_autocast_enabled(device):

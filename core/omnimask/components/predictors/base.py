@@ -1,4 +1,4 @@
-"""What predictors share: which rows they answer, their divisors, and their losses. N targets."""
+"""Base class of predictors: selection of rows, divisors and losses. N targets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from omnimask.network.border import losses_of
 
 
 class PredictorModule(Module, ABC):
-    """Base of predictors: one term per modality served, each with its own target; a plugin writes ``predict`` only.
+    """Base class of predictors with one term per served modality, each with its own target. A plugin implements ``predict`` only.
 
     Args:
         context: of the predictor; ``context.modalities`` are answered.
@@ -51,12 +51,12 @@ class PredictorModule(Module, ABC):
         return self._targets[modality]
 
     def term(self, modality: str) -> str:
-        """Name of the loss term of one modality."""
+        """Return the name of a modality's loss term."""
         label = self.context.label or type(self).__name__.lower()
         return label if len(self.context.modalities) == 1 else f"{label}.{modality}"
 
     def stream(self, view: View) -> Stream:
-        """The stream of a view in which this predictor answers."""
+        """Return the stream of a view in which this predictor answers."""
         stream = view.context if self.reads == "context" else view.query
         if stream is None:
             raise ValueError(f"predictor {self.context.label!r} answers in a query stream, and the view has none")
@@ -67,7 +67,7 @@ class PredictorModule(Module, ABC):
         return {self.term(m): rows(table, *table.spans.get(m, (0, 0))) for m in self.context.modalities}
 
     def select_units(self, view: View) -> Mapping[str, Targets]:
-        """The rows for whole units, by term."""
+        """Return the rows for whole units, by term."""
         table = self.stream(view).targets
         return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
 
@@ -76,7 +76,7 @@ class PredictorModule(Module, ABC):
 
     @abstractmethod
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        """Predictions by term; reads no answers."""
+        """Return predictions by term, without reading answers."""
 
     def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]:
         terms = []
@@ -88,7 +88,7 @@ class PredictorModule(Module, ABC):
 
 
 def rows(table: Targets, start: int, stop: int) -> Targets:
-    """Rows ``[start, stop)`` of a targets table; all of them without copying."""
+    """Return rows ``[start, stop)`` of a targets table; all of them without copying."""
     if (start, stop) == (0, len(table)):
         return table
     index = None if table.index is None else table.index[start:stop]

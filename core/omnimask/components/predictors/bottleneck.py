@@ -1,4 +1,4 @@
-"""A weak decoder that knows a sequence by one vector. T slots, S sequences, D width, N targets."""
+"""A weak decoder that reads one vector per sequence. T slots, S sequences, D width, N targets."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from omnimask.packed import group_by_parent, index_tensor, interleave
 
 @dataclasses.dataclass(frozen=True)
 class _Joint:
-    """The slots of a query stream and the vector of each sequence as one stream, sequence by sequence: ``order`` gathers it from
-    the S vectors and the T slots laid one after the other, ``rows`` (T,) are the places of the slots in it, ``vectors`` (S',)
-    those of the vectors."""
+    """A query stream's slots joined with the vector of each sequence, in one stream.
+
+    ``order`` gathers it from the S vectors followed by the T slots. ``rows`` (T,) are the places of the slots in it, ``vectors``
+    (S',) those of the vectors.
+    """
 
     layout: Layout
     order: Tensor
@@ -38,36 +40,38 @@ class _Joint:
 
 
 class Bottleneck(MaskedLM):
-    """Rebuilds a sequence from its one vector and little else (RetroMAE [0], RetroMAE-2 [1]), so that the vector must say much.
+    """Reconstruction of a sequence from a single vector and little else (RetroMAE [0], RetroMAE-2 [1]).
 
-    The decoder reads another view of the same sample (``query: NAME`` beside its options), whose content it embeds by the encoder's
-    own tables. The encoder's vector stands in place of the first slot where it is that slot's (``pool: first``), else before it.
-    One block as weak as BERT's, then the output layer of ``mlm`` at the view's targets.
+    This forces information into the vector.
 
-    With ``visibility`` it is the enhanced decoding of [0]: each slot asks with the vector and its place alone, and sees the vector
-    and a share of the other slots' embeddings that is drawn for it, never itself. Every token can then be an answer, and the view
-    shows them all: ``{masker: {name: random, ratio: 1.0}, corruptor: {name: keep}}``. What is drawn depends on the sample's draw
-    alone.
+    The decoder reads another view of the same sample (``query: NAME`` beside its options), embedded with the encoder's own tables.
+    The encoder's vector replaces the first slot if it is that slot's (``pool: first``), else it precedes the sequence. One block
+    like BERT's is followed by the output layer of ``mlm`` at the view's targets.
 
-    Serves any modality; where tokens are no ids, ``tied: false`` and another target.
+    With ``visibility`` it is the enhanced decoding of [0]: each slot's query is the vector and its position alone. It attends to
+    the vector and to a random share of the other slots' embeddings, never to itself. Every token can then be a target, and the view
+    shows them all: ``{masker: {name: random, ratio: 1.0}, corruptor: {name: keep}}``. The random choice depends on the sample's
+    draw alone.
+
+    Serves any modality; continuous tokens require ``tied: false`` and another target.
 
     Args:
-        target: what is right, and which loss measures it.
+        target: correct answers and their loss.
         depth: number of blocks.
         heads: their attention heads.
-        mlp_width: hidden width of their MLPs; 4 times the encoder's width if not given.
-        visibility: share of the other slots that a slot sees in enhanced decoding; without it, slots are shown what the view shows
-            of them, and see each other.
-        pool: which vector: the first slot's, the mean of all slots, or the encoder's summary tokens; auto: the latter where there
-            are any, else the first slot's.
-        project: whether a linear layer, GELU and a norm stand between the encoder's vector and the decoder (as in Starbucks).
-        position: how the decoder's slots know their place.
-        dropout: share of the embeddings and of the branches' outputs that training drops.
-        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
-        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        mlp_width: hidden width of their MLPs; defaults to 4 times the encoder's width.
+        visibility: share of the other slots visible to a slot in enhanced decoding. None: slots show the view's content and see
+            each other.
+        pool: the vector: of the first slot, the mean of all slots, or the encoder's summary tokens; auto: the summary if available,
+            else the first slot.
+        project: whether to apply a linear layer, GELU and a norm between the encoder's vector and the decoder (as in Starbucks).
+        position: position component of the decoder's slots.
+        dropout: rate on the embeddings and on the branches' outputs, during training.
+        tied: whether output weights are tied to the embedding, or are the head's own.
+        bias: whether the linear layer and the norm before the logits have biases; the logits have one.
         norm_eps: epsilon of the norms.
-        modality_embedding: which slots are told their modality by a learned vector, where a recipe has several modalities:
-            ``hidden`` ones, which show no content, ``all`` or ``none``.
+        modality_embedding: slots that receive a learned vector of their modality in recipes with several modalities: ``hidden``
+            ones, which show no content, ``all`` or ``none``.
 
     [0] Xiao, Liu, Shao, Cao: RetroMAE: Pre-Training Retrieval-oriented Language Models Via Masked Auto-Encoder, 2022.
     [1] Liu, Xiao, Shao, Cao: RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented Language Models, 2023.
@@ -127,12 +131,12 @@ class Bottleneck(MaskedLM):
         return predictions
 
     def vector(self, encoded: Encoded) -> Tensor:
-        """(S, D) what the decoder is told of each sequence."""
+        """Return the vector (S, D) given to the decoder for each sequence."""
         vector = pooled(encoded, self.pool, self.context.layer)
         return vector if self.project is None else self.project(vector)
 
     def _decode(self, encoded: Encoded, query: Stream, run: Run) -> tuple[Tensor, Tensor]:
-        """Features of the query's slots, and (T,) the row of each of them."""
+        """Return features of the query's slots, and (T,) the row of each of them."""
         if query.layout.attention != "full":
             raise ValueError(
                 f"predictor bottleneck: the view that it decodes is read {query.layout.attention}, and its slots see each other; "
@@ -160,7 +164,7 @@ class Bottleneck(MaskedLM):
         return asking, joint.rows
 
     def _seeing_each_other(self, x_TD: Tensor, joint: _Joint, query: Stream, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
-        """Blocks like BERT's, the last one for the slots that are asked alone."""
+        """Run blocks like BERT's, the last one for asked slots only."""
         plan, asked = AttentionPlan(joint.layout), query.asked
         if asked is None:
             return self.blocks(x_TD, plan, rotation)[0], joint.rows
@@ -185,7 +189,7 @@ class Bottleneck(MaskedLM):
         return _Joint(layout, *(index_tensor(index, device) for index in (order, rows, vectors)))
 
     def _drawn(self, query: Stream, joint: _Joint) -> Any:
-        """What each slot does not see."""
+        """Return the bias that hides randomly chosen slots from each slot."""
         assert self.visibility is not None
         device = joint.order.device
         noise = torch.zeros(joint.layout.num_slots, dtype=torch.float64, device=device)
@@ -200,7 +204,7 @@ class Bottleneck(MaskedLM):
 
 
 def _rotation(rotation: Rotation | None, vectors: int, order: Tensor) -> Rotation | None:
-    """Of the joint slots; vectors are not turned."""
+    """Return the rotation of the joint slots; vectors are not rotated."""
     if rotation is None:
         return None
     still = (torch.ones_like(rotation[0][:1]), torch.zeros_like(rotation[1][:1]))

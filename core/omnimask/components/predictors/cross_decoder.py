@@ -1,4 +1,4 @@
-"""A decoder whose hidden places ask the visible features, and not each other. T slots, S sequences, D width, K feature maps."""
+"""A decoder with cross-attention from hidden positions to visible features only. T slots, S sequences, D width, K feature maps."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from omnimask.packed import index_tensor
 
 
 def _smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """One small block; not more feature maps than the smallest encoder has layers."""
+    """Return one small block, and at most as many feature maps as the smallest encoder has layers."""
     maps = options["feature_maps"]
     return {"width": 32, "depth": 1, "heads": 2, "feature_maps": maps if maps == "all" else min(maps, 2)}
 
 
 class CrossDecoder(QueryPredictor):
-    """Each hidden place attends to the visible tokens' features (CrossMAE [0]), so its cost grows with the number of answers only.
+    """Hidden positions attend to the visible tokens' features (CrossMAE [0]), so cost grows with the number of answers only.
 
-    A slot of the query stream shows a learned mask vector and its position. It does not see the other slots, unless
-    ``self_attention`` is set; the answers then depend on which others are asked for. Keys and values come from the encoder's
-    features of visible tokens, without its summary tokens.
+    A slot of the query stream shows a learned mask vector and its position. It does not see the other slots unless
+    ``self_attention`` is set; the answers then depend on the other targets. Keys and values come from the encoder's features of
+    visible tokens, without its summary tokens.
 
     Args:
-        target: what is right, and which loss measures it.
+        target: correct answers and their loss.
         width, depth, heads: of the decoder's transformer.
         mlp_ratio: hidden width of its MLPs in units of ``width``.
-        position: how its slots know their place.
-        self_attention: whether hidden places also attend to each other.
-        feature_maps: how many of the encoder's last layers are read, or ``all``. With more than one, every block of the decoder
-            reads a mixture of its own: their sum with learned weights, which start equal, and a norm.
+        position: position component of its slots.
+        self_attention: whether hidden positions also attend to each other.
+        feature_maps: number of the encoder's last layers to read, or ``all``. With more than one, every decoder block reads its own
+            mixture: a sum with learned weights, initially equal, and a norm.
         norm, norm_eps: kind (``layer`` or ``rms``) and epsilon of its norms.
         mlp: ``gelu`` or ``swiglu``, as in the encoder ``transformer``.
-        qk_norm: normalises queries and keys, as there.
-        modality_embedding: where a recipe has several modalities, each has a mask vector of its own (``hidden`` and ``all`` are the
-            same here), unless this is ``none``.
+        qk_norm: normalizes queries and keys, as in the encoder.
+        modality_embedding: in recipes with several modalities, each has its own mask vector (``hidden`` and ``all`` are equivalent
+            here), unless this is ``none``.
 
     [0] Fu, Lian et al.: Rethinking Patch Dependence for Masked Autoencoders, 2024.
     """
@@ -119,7 +119,7 @@ class CrossDecoder(QueryPredictor):
         return self.answers(x_TD, served, encoded, view)
 
     def _read(self, encoded: Encoded) -> Tensor | Sequence[Tensor]:
-        """(T, D) of the context that every block reads, or one for each block."""
+        """Return (T, D) context features for all blocks, or one tensor for each block."""
         if self.mixture is None:
             return encoded.at(self.context.layer)
         maps_KTD = torch.stack([*(encoded.layers[layer] for layer in self.layers), encoded.features.data])
@@ -128,7 +128,7 @@ class CrossDecoder(QueryPredictor):
 
 
 def _num_maps(wanted: int | Literal["all"], context: Context) -> int:
-    """K. Raises ``ValueError`` where the encoder has fewer layers, or the recipe names one layer too."""
+    """Return K. Raise ``ValueError`` if the encoder has fewer layers, or the recipe also sets ``layer``."""
     count = context.depth if wanted == "all" else wanted
     if count > 1 and context.layer is not None:
         raise ValueError(f"feature_maps {wanted} and layer {context.layer} contradict each other; remove one of the two")

@@ -1,4 +1,4 @@
-"""A light decoder over visible features and hidden places together. T slots, S sequences, D width, R summary vectors."""
+"""A light decoder over visible features and hidden positions. T slots, S sequences, D width, R summary vectors."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from omnimask.packed import index_tensor, interleave
 
 
 class Decoder(QueryPredictor):
-    """Attends over the encoder's features and a mask vector per hidden place, and answers at those places (MAE [0]).
+    """Decoder over the encoder's features and a mask vector per hidden position, with answers there (MAE [0]).
 
-    The features of the visible tokens are projected to the decoder's width; every slot of the query stream shows a learned mask
-    vector and its position. The modalities that this predictor serves are decoded together, those of other predictors not at all.
-    The last block computes hidden places only: nobody reads its other slots.
+    Features of visible tokens are projected to the decoder's width. Every slot of the query stream shows a learned mask vector and
+    its position. The modalities of this predictor are decoded together, without those of other predictors. The last block computes
+    hidden positions only.
 
     Args:
-        target: what is right, and which loss measures it.
+        target: correct answers and their loss.
         width, depth, heads: of the decoder's transformer.
         mlp_ratio: hidden width of its MLPs in units of ``width``.
-        position: how its slots know their place.
+        position: position component of its slots.
         norm, norm_eps: kind (``layer`` or ``rms``) and epsilon of its norms.
         mlp: ``gelu`` or ``swiglu``, as in the encoder ``transformer``.
-        qk_norm: normalises queries and keys, as there.
-        modality_embedding: where a recipe has several modalities, each has a mask vector of its own, unless this is ``none``; with
-            ``all``, a learned vector of their modality is added to the visible slots, too.
+        qk_norm: normalizes queries and keys, as in the encoder.
+        modality_embedding: in recipes with several modalities, each has its own mask vector, unless this is ``none``; with ``all``,
+            a learned vector of their modality is added to the visible slots, too.
 
     [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021.
     """
@@ -78,7 +78,7 @@ class Decoder(QueryPredictor):
         return self.answers(self._decode(encoded, query, served), served, encoded, view)
 
     def _decode(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
-        """(n, D) of the slots served."""
+        """Return (n, D) features of the served slots."""
         device, sequences = encoded.features.data.device, encoded.features.layout.num_sequences
         visible = with_modality(self.project(encoded.at(self.context.layer)), encoded.stream, self.modalities)
         at_visible, at_hidden = (self.position(stream).unbiased("predictor decoder") for stream in (encoded.stream, query))
@@ -86,6 +86,7 @@ class Decoder(QueryPredictor):
         if at_visible.added is not None and at_hidden.added is not None:
             visible, hidden = visible + at_visible.added, hidden + at_hidden.added
         slots = index_tensor(served.slots, device)
+        # Each sequence of the decoder: R summary vectors, the visible tokens, then the hidden positions.
         count = 0 if encoded.summary is None else encoded.summary.shape[1]
         parts = [torch.zeros_like(visible[:0]) if encoded.summary is None else self.project(encoded.summary.flatten(0, 1))]
         parts += [visible, hidden[slots]]

@@ -1,4 +1,4 @@
-"""A masked language model's output layer with transformer blocks before it. T slots, R asked ones, N targets, D width, H heads."""
+"""A masked language modeling head preceded by transformer blocks. T slots, R asked ones, N targets, D width, H heads."""
 
 from __future__ import annotations
 
@@ -23,37 +23,36 @@ _GOLDEN = 0.6180339887498949
 
 
 def _smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Small blocks, one more than those that see a part."""
+    """Return small blocks, one more than those with a limited view."""
     return {"depth": len(options["unmask"]) + 1, "heads": 2, "mlp_width": 64}
 
 
 class DeepMLM(MaskedLM):
-    """Blocks like BERT's over the encoder's features, then the output layer of ``mlm`` (DrBERT, later BPDec [0]).
+    """Blocks like BERT's over the encoder's features, followed by the output layer of ``mlm`` (DrBERT, later BPDec [0]).
 
-    The decoder belongs to pretraining alone: the encoder is what it is without, need not end in features for the scores, and an
-    export leaves the decoder behind. Designs, which combine:
+    The decoder serves pretraining only. The encoder is unchanged by it, need not end in features suited for logits, and is exported
+    without it. Designs, which combine:
 
     - ``depth`` blocks and nothing else;
-    - ``unmask``, gradual unmasking attention [0]: slots that are asked for are guesses, so the first blocks see some of them only.
-      Which ones is drawn in every step, and is fixed by the place outside of training; a slot always sees itself;
-    - ``skip``, a random mixture of outputs [0]: some answers are read off the encoder's features in training, so that these keep
-      what a head needs;
-    - ``position``: the blocks are told the places of their slots once more (the enhanced mask decoder of DeBERTa [1]).
+    - ``unmask``, gradual unmasking attention [0]: asked slots are guesses, so the first blocks see only some of them. They are
+      drawn in every step, and fixed by their position outside of training; a slot always sees itself;
+    - ``skip``, a random mixture of outputs [0]: during training, some answers are computed from the encoder's features, which keeps
+      these useful for a head;
+    - ``position``: the blocks receive the slots' positions once more (the enhanced mask decoder of DeBERTa [1]).
 
     Several modalities share the blocks, the linear layer and the norm.
 
     Args:
-        target: what is right, and which loss measures it.
+        target: correct answers and their loss.
         depth: number of blocks.
         heads: their attention heads.
-        mlp_width: hidden width of their MLPs; 4 times the encoder's width if not given.
-        unmask: of the slots that are asked for, the shares that the first, the second, ... block sees, rising; further blocks see
-            all.
-        skip: share of the answers that are read off the encoder's features in training.
-        position: how the blocks know their slots' places, beside what the features say.
-        dropout: share of the blocks' branches' outputs that training drops.
-        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
-        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        mlp_width: hidden width of their MLPs; defaults to 4 times the encoder's width.
+        unmask: ascending shares of the asked slots visible to the first, the second, ... block; further blocks see all.
+        skip: share of the answers computed from the encoder's features during training.
+        position: position component of the blocks, in addition to the features.
+        dropout: rate on the outputs of the blocks' branches, during training.
+        tied: whether output weights are tied to the embedding, or are the head's own.
+        bias: whether the linear layer and the norm before the logits have biases; the logits have one.
         norm_eps: epsilon of the norms.
 
     [0] Liang, Liang: BPDec (first DrBERT): Unveiling the Potential of Masked Language Modeling Decoder in BERT Pretraining, 2024.
@@ -97,7 +96,7 @@ class DeepMLM(MaskedLM):
         return {self.term(m): self._prediction(selected[self.term(m)], encoded, decoded, rows, m) for m in self.context.modalities}
 
     def decode(self, encoded: Encoded) -> tuple[Tensor, Rows | None]:
-        """(R, D) of the rows that somebody asks for, or (T, D) of all."""
+        """Return (R, D) features of the asked slots, or (T, D) of all."""
         stream, x_TD = encoded.stream, encoded.at(self.context.layer)
         placement = self.position(stream)
         x_TD = x_TD if placement.added is None else x_TD + placement.added
@@ -112,13 +111,13 @@ class DeepMLM(MaskedLM):
         return x_TD, rows
 
     def seen_at(self, stream: Stream) -> Tensor | None:
-        """(T,) the share above which a slot is seen: below 0 where it is not asked for, else uniform in [0, 1)."""
+        """Return (T,) the share above which a slot is visible: below 0 for slots without targets, else uniform in [0, 1)."""
         if stream.asked is None:
             return None
         slots = stream.asked.slots
         if self.training:
             drawn = torch.rand(len(slots), device=slots.device)
-        else:  # the same for a sequence alone as in a batch: by the number of the slot in its sequence
+        else:  # by the slot's index in its sequence, so independent of the batch
             first = torch.as_tensor(stream.layout.offsets[:-1], device=slots.device).repeat_interleave(
                 torch.as_tensor(stream.asked.layout.lengths, device=slots.device)
             )
@@ -126,7 +125,7 @@ class DeepMLM(MaskedLM):
         return torch.full((stream.layout.num_slots,), -1.0, device=slots.device).index_copy(0, slots, drawn)
 
     def _hiding(self, is_hidden: Tensor, bias: PairBias | None) -> PairBias:
-        """The bias of pairs with hidden slots (T,) that no other slot sees."""
+        """Return a bias that hides slots (T,) from all other slots."""
         heads = self.heads_of_blocks
 
         def of(asking: Tensor, seen: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Answers read off the encoder's features where they stand."""
+"""Prediction from the encoder's features at the targets' own slots."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from omnimask.network.blocks import initialise
 
 
 class InPlace(PredictorModule):
-    """A linear head at the slots that must answer, and nowhere else (SimMIM [0], the output layer of BERT).
+    """A linear head at the slots of the targets only (SimMIM [0], the output layer of BERT).
 
     Args:
-        target: what is right, and which loss measures it.
-        norm: a layer norm before the head. By default only where a middle layer is read, whose features are not normalised yet.
-        units: it answers the corruptor's questions about whole units (``replace_units``) instead of those about tokens.
+        target: correct answers and their loss.
+        norm: a layer norm before the head. By default only for a middle layer, whose features are not normalized yet.
+        units: answers the corruptor's targets for whole units (``replace_units``) instead of those for tokens.
 
     [0] Xie et al.: SimMIM, 2021.
     """

@@ -1,5 +1,7 @@
-"""One predictor at several sizes of an encoder: its first layers, and the first numbers of their features. T slots, D width, N
-targets, V ids."""
+"""One predictor at several sizes of an encoder: its first layers, and the first dimensions of their features.
+
+T slots, D width, N targets, V ids.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,13 @@ Size: TypeAlias = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]
 
 
 def of_size(encoded: Encoded, depth: int, layers: int, width: int) -> Encoded:
-    """What a sub-model of an encoder gives: the features of one of its layers, of which the numbers from ``width`` on are zero.
+    """Return the features of an encoder's sub-model: those of one of its layers, with zeros from dimension ``width`` on.
 
-    So ``pooled(of_size(encoded, 12, 2, 32), "first")[:, :32]`` is the vector of a text that the first two of twelve layers give in
-    32 numbers.
+    For example, ``pooled(of_size(encoded, 12, 2, 32), "first")[:, :32]`` is the 32-dimensional vector of a text from the first two
+    of twelve layers.
 
     Args:
-        encoded: with the layer tapped, if it is not the last one.
+        encoded: with the layer tapped, unless it is the last one.
         depth: layers of the encoder.
         layers, width: of the sub-model.
     """
@@ -51,18 +53,17 @@ def of_size(encoded: Encoded, depth: int, layers: int, width: int) -> Encoded:
 
 
 class Matryoshka(Module):
-    """A predictor that must answer from each of a list of sub-models of the encoder (Starbucks [0]), which then are usable alone.
+    """A predictor that answers from each of several sub-models of the encoder (Starbucks [0]), so that they are usable alone.
 
-    A sub-model is the encoder's first layers, and the first numbers of their features; :func:`of_size` gives its vector. One inner
-    predictor serves all sizes: it reads each with zeros in place of the missing numbers, so that its first linear layer uses the
-    columns that the size has. Every size has a loss term of its own,
-    ``LABEL.2x32`` for two layers and 32 numbers.
+    A sub-model is the encoder's first layers, and the first dimensions of their features; :func:`of_size` gives its vector. One
+    inner predictor serves all sizes. It reads each with zeros in place of the missing dimensions, so its first linear layer uses
+    only the columns of this size. Every size has its own loss term, ``LABEL.2x32`` for two layers and 32 dimensions.
 
     Args:
-        inner: the predictor; what it reads, its answers and their number are this one's.
-        sizes: (layers, width) of the sub-models, both rising.
-        distance: weight of the divergence (Kullback-Leibler) of each size's predictions from those of the largest, which learns
-            nothing from it; a term ``LABEL.2x32.distance`` each, already weighted. For answers that are ids.
+        inner: the predictor; its inputs, answers and their number are this one's.
+        sizes: (layers, width) of the sub-models, both ascending.
+        distance: weight of the Kullback-Leibler divergence of each size's predictions from those of the largest, which receives no
+            gradient from it; a term ``LABEL.2x32.distance`` each, already weighted. For answers with ids.
 
     [0] Zhuang, Wang, Zheng, Koopman, Zuccon: Starbucks: Improved Training for 2D Matryoshka Embeddings, 2024.
     """
@@ -89,7 +90,7 @@ class Matryoshka(Module):
 
     @staticmethod
     def _smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The first layer and both."""
+        """Return the first layer, and both layers."""
         return {"sizes": [[1, 16], [2, 32]][-len(options["sizes"]) :]}
 
     smoke: ClassVar[Any] = _smoke
@@ -139,9 +140,9 @@ class Matryoshka(Module):
 
 
 def divergence(of: Prediction, by: Prediction, num_outputs: int, largest: int = LARGEST) -> Tensor:
-    """(N,) Kullback-Leibler divergence of the probabilities that ``by`` gives ids from those of ``of``, which get no gradient.
+    """Return (N,) Kullback-Leibler divergence of ``by`` from the id probabilities of ``of``, which gets no gradient.
 
-    At most ``largest`` scores of each exist at once.
+    At most ``largest`` logits of each exist at once.
     """
 
     def one(features: Tensor, right: Tensor) -> Tensor:

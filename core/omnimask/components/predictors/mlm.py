@@ -1,4 +1,4 @@
-"""The output layers of masked language models. N targets, D width."""
+"""Output layer of masked language models. N targets, D width."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from omnimask.network.heads import TiedHead
 
 
 class MaskedLM(PredictorModule):
-    """Linear, GELU, norm, then a score for every id by the rows of the embedding (BERT [0]); at the targets and nowhere else.
+    """Linear, GELU, norm, then a logit for every id with tied embedding weights (BERT [0]), at the targets only.
 
-    Serves any modality whose tokens are ids. Several modalities share the linear layer and the norm.
+    Serves any modality with ids. Several modalities share the linear layer and the norm.
 
     Args:
-        target: what is right, and which loss measures it.
-        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
-        bias: whether the linear layer and the norm before the scores have biases (BERT: yes, ModernBERT: no); the scores have one.
+        target: correct answers and their loss.
+        tied: whether output weights are tied to the embedding, or are the head's own.
+        bias: whether the linear layer and the norm before the logits have biases (BERT: yes, ModernBERT: no); the logits have one.
         norm_eps: epsilon of the norm.
 
     [0] Devlin et al.: BERT, 2018.
@@ -59,10 +59,10 @@ class MaskedLM(PredictorModule):
         }
 
     def read(self, table: Targets, encoded: Encoded) -> Tensor:
-        """(N, D) of the targets, for the output layer."""
+        """Return the output layer's input (N, D) at the targets."""
         return encoded.at_slots(table.at[:, 0], self.context.layer)
 
     def prediction(self, table: Targets, features: Tensor, encoded: Encoded, modality: str) -> Prediction:
-        """The output layer on ``features`` (N, D)."""
+        """Apply the output layer to ``features`` (N, D)."""
         transformed = self.norm(functional.gelu(self.dense(features)))
         return Prediction(transformed, self.heads[modality], table, encoded.stream, encoded.stream, modality)

@@ -1,4 +1,4 @@
-"""What predictors about whole sequences share: one vector of each, a head on it, and one loss. S sequences, D width."""
+"""Base class of predictors of whole sequences: one vector each, a head on it, and one loss. S sequences, D width."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from omnimask.network.pooling import SequencePool, check_pool, pooled
 
 
 class OfSequences(Module, ABC):
-    """Base of predictors whose targets are no tokens, so that they serve with any corruptor.
+    """Base class of predictors of whole sequences, which work with any corruptor.
 
     Args:
         context: of the predictor.
         answers: the one target.
-        pool: which vector of a sequence.
-        pooler: whether a linear layer with tanh stands before the head, as in BERT.
+        pool: kind of the sequence's vector.
+        pooler: whether to apply a linear layer with tanh before the head, as in BERT.
         bias: whether the head has one.
     """
 
@@ -53,7 +53,7 @@ class OfSequences(Module, ABC):
 
     @abstractmethod
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
-        """The divisor, from the batch's labels."""
+        """Return the divisor, from the batch's labels."""
 
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
         features = self.pooler(pooled(encoded, self.pool, self.context.layer))
@@ -66,7 +66,7 @@ class OfSequences(Module, ABC):
 
 
 def every_sequence(stream: Stream) -> Targets:
-    """A row for each sequence of a stream."""
+    """Return a row for each sequence of a stream."""
     count, device = stream.layout.num_sequences, _device(stream)
     nothing = torch.full((count,), -1, dtype=torch.int64, device=device)
     return Targets(torch.arange(count, device=device)[:, None], nothing, nothing, torch.ones(count, device=device), arity=0)

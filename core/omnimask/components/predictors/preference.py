@@ -1,4 +1,4 @@
-"""Which of two samples of a group is preferred. S sequences, D width, P pairs."""
+"""Ranking of two samples of a group by preference. S sequences, D width, P pairs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Pairs = NDArray[np.int64]
 
 
 class Preference(OfSequences):
-    """A score of a whole sequence, such that of two samples of a group the one with the larger label has the larger score [0].
+    """A score of a whole sequence, trained to rank two samples of a group by their labels [0].
 
     The loss of a pair is max(0, margin - s + s'), where s is the score of the sample with the larger label: the pairwise hinge loss
-    of PROP [1]. Pairs are all those of one group of the order whose labels differ; samples without the label are in none. The
-    divisor of the loss is the number of pairs, and the score ``accuracy`` is the share of pairs in the right order.
+    of PROP [1]. Pairs are all those of one group with different labels; samples without the label are in none. The divisor of the
+    loss is the number of pairs, and the score ``accuracy`` is the share of pairs in the correct order.
 
     Args:
-        field: name of the label, a number, as the recipe's ``labels:`` declares it.
+        field: name of the label, a number, as declared in the recipe's ``labels:``.
         margin: between the two scores of a pair.
-        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the latter where there are any, else the
-            first slot.
-        pooler: whether a linear layer with tanh stands before the head.
+        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the summary if available, else the first
+            slot.
+        pooler: whether to apply a linear layer with tanh before the head.
 
     [0] Herbrich et al.: Large Margin Rank Boundaries for Ordinal Regression, 2000.
     [1] Ma et al.: PROP: Pre-training with Representative Words Prediction for Ad-hoc Retrieval, 2021.
@@ -58,7 +58,7 @@ class Preference(OfSequences):
 
 
 class Order:
-    """The target inside: answers are the pairs of a batch, (P, 2) rows, the one with the larger label first.
+    """The target: answers are the pairs of a batch, (P, 2) rows, the one with the larger label first.
 
     Args:
         context: of the predictor.
@@ -77,7 +77,7 @@ class Order:
         self.field, self.margin = field, margin
 
     def pairs(self, batch: MaskedBatch, parent: NDArray[np.int64]) -> Pairs:
-        """(P, 2) sequences of one group each, of samples ``parent`` (S,); host data."""
+        """Return (P, 2) pairs of sequences of one group, given the samples ``parent`` (S,) of sequences; host data."""
         values, group = batch.labels[self.field][parent], batch.group[parent]
         order = np.argsort(group, kind="stable")
         borders = np.flatnonzero(np.diff(group[order])) + 1
@@ -85,20 +85,20 @@ class Order:
         return np.concatenate([np.zeros((0, 2), np.int64), *found])
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(P, 2) rows of the prediction."""
+        """Return (P, 2) rows of the prediction."""
         at = prediction.targets.at
         pairs = self.pairs(run.batch, prediction.stream.layout.parent)
         return torch.from_numpy(pairs).to(at.device, non_blocking=True)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        """(P,) hinge losses."""
+        """Return (P,) hinge losses."""
         return (self.margin - self._differences(prediction, answers)).clamp(min=0.0)
 
     def content(self, prediction: Prediction, run: Run) -> None:
-        """None: an order is no content."""
+        """Return None: a ranking cannot be rendered."""
 
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
-        """Of the pairs."""
+        """Return ``accuracy`` (P,) of the pairs."""
         return {"accuracy": (self._differences(prediction, answers) > 0).float()}
 
     def _differences(self, prediction: Prediction, answers: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What decoders of a query stream share: the slots that they serve, and the way from slots to answers. T slots, D width."""
+"""Base class of decoders of a query stream: the served slots, and the heads at the targets. T slots, D width."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from omnimask.packed import index_tensor, ranges
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """``slots`` (n,) of a query stream that a predictor serves, and their ``layout``, one sequence per context sequence."""
+    """``slots`` (n,) of a query stream served by a predictor, and their ``layout``, one sequence per context sequence."""
 
     slots: NDArray[np.int64]
     layout: Layout
 
 
 class QueryPredictor(PredictorModule):
-    """Base of predictors whose slots show a learned mask vector and their place; a subclass makes its own blocks.
+    """Base class of predictors whose slots show a learned mask vector and their position. Subclasses create the blocks.
 
-    There is one mask vector, (D,), or one for each modality of the recipe, (modalities, D), where slots are told their modality.
+    There is one mask vector (D,), or one for each modality of the recipe (modalities, D) if slots receive modality vectors.
     """
 
     mask_vector: nn.Parameter
@@ -40,12 +40,12 @@ class QueryPredictor(PredictorModule):
         self.names = list(context.specs)
 
     def add_heads(self, norm: nn.Module, width: int) -> None:
-        """The norm before the heads, and one head per modality."""
+        """Add the norm before the heads, and one head per modality."""
         self.norm = norm
         self.heads = nn.ModuleDict({m: nn.Linear(width, self.target(m).num_outputs) for m in self.context.modalities})
 
     def add_queries(self, position: Component[Position], width: int, heads: int, modality_embedding: ModalitySlots) -> None:
-        """The positions of all modalities' slots, and the mask vectors."""
+        """Add the position component for all modalities, and the mask vectors."""
         everything = dataclasses.replace(
             self.context, modalities=tuple(self.context.specs), width=width, num_heads=heads, head_width=width // heads
         )
@@ -56,13 +56,13 @@ class QueryPredictor(PredictorModule):
         self.no_weight_decay = {"mask_vector"}
 
     def hidden(self, query: Stream) -> Tensor:
-        """(T, D) the mask vectors of a query stream's slots."""
+        """Return the mask vectors (T, D) of a query stream's slots."""
         if self.mask_vector.ndim == 1:
             return self.mask_vector.expand(query.layout.num_slots, -1)
         return nn.functional.embedding(query.modality, self.mask_vector)
 
     def served(self, query: Stream, num_parents: int) -> Served:
-        """The query's slots of the modalities served, grouped by context sequence."""
+        """Return the query's slots of the served modalities, grouped by context sequence."""
         layout = query.layout
         numbers = [self.names.index(m) for m in self.context.modalities]
         modality = np.full(layout.num_sequences, -1) if layout.modality is None else layout.modality
@@ -72,7 +72,7 @@ class QueryPredictor(PredictorModule):
         return Served(ranges(layout.offsets[:-1][chosen], lengths), Layout(grouped, np.arange(num_parents, dtype=np.int64)))
 
     def answers(self, x_TD: Tensor, served: Served, encoded: Encoded, view: View) -> Mapping[str, Prediction]:
-        """Predictions by term from the features of the slots served."""
+        """Return predictions by term from the features of the served slots."""
         query, selected = self.stream(view), self.select(view)
         row = np.full(query.layout.num_slots, -1)
         row[served.slots] = np.arange(len(served.slots))

@@ -13,16 +13,16 @@ _GOLDEN, _MIX_1, _MIX_2 = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0
 
 
 class AskingBlock(nn.Module):
-    """Slots ask embeddings that stay as they are, then an MLP; each branch is normalised after it was added to what it read.
+    """Post-norm block in which slots attend to fixed embeddings, followed by an MLP.
 
-    Since no slot ever reads what another found, a slot that does not see a token knows nothing of it, however many blocks follow.
+    No slot ever reads another's result, so information about an invisible token cannot reach a slot through any number of blocks.
 
     Args:
         width: D.
         heads: H.
         mlp: maps (T, D) to (T, D).
         norm_eps: epsilon of the layer norms.
-        dropout: share of either branch's outputs that training drops.
+        dropout: rate on the outputs of both branches, during training.
     """
 
     branches = 2
@@ -38,20 +38,20 @@ class AskingBlock(nn.Module):
     def forward(
         self, asking: Tensor, shown: Tensor, plan: AttentionPlan, rotations: tuple[Rotation, Rotation] | None = None
     ) -> Tensor:
-        """(T, D) from what asks (T, D) and what is shown (T, D) of the same slots."""
+        """Return (T, D) from the queries (T, D) and the shown embeddings (T, D) of the same slots."""
         x_TD = self.norm_attention(asking + self.dropout(self.attention(asking, shown, plan, rotations)))
         return self.norm_mlp(x_TD + self.dropout(self.mlp(x_TD)))
 
 
 def hiding(noise: Tensor, place: Tensor, is_open: Tensor, share: float, heads: int) -> PairBias:
-    """The bias of pairs in which a slot sees every open slot and, of the others, each with probability ``share``, never itself.
+    """Return a bias with which a slot sees all open slots, each other slot with probability ``share``, and never itself.
 
     Args:
-        noise: (T,) float64 uniform in [0, 1), of the slots that ask; all that is drawn follows from it by a hash (SplitMix64).
-        place: (T,) number of a slot in its sequence, so that packing changes nothing.
-        is_open: (T,) slots that every slot of their sequence sees.
+        noise: (T,) float64 uniform in [0, 1), of the query slots; all random choices are derived from it by a hash (SplitMix64).
+        place: (T,) index of a slot in its sequence, independent of packing.
+        is_open: (T,) slots visible to every slot of their sequence.
         share: in (0, 1].
-        heads: H, which all see the same.
+        heads: H, which share the choice.
     """
     key = (noise * 2.0**53).long()
     step = (place + 1) * _GOLDEN
@@ -67,7 +67,7 @@ def hiding(noise: Tensor, place: Tensor, is_open: Tensor, share: float, heads: i
 
 
 def _mixed(state: Tensor) -> Tensor:
-    """Uniform numbers in [0, 1) from int64 states, whose arithmetic wraps around."""
+    """Return uniform numbers in [0, 1) from int64 states with wrap-around arithmetic."""
     for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
         state = (state ^ _shifted(state, shift)) * factor
     state = state ^ _shifted(state, 31)
@@ -75,5 +75,5 @@ def _mixed(state: Tensor) -> Tensor:
 
 
 def _shifted(state: Tensor, by: int) -> Tensor:
-    """Shifted right as an unsigned number."""
+    """Shift right as an unsigned integer."""
     return (state >> by) & ((1 << (64 - by)) - 1)

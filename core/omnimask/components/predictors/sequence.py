@@ -1,4 +1,4 @@
-"""Answers about whole sequences. S sequences, B samples, D width."""
+"""Prediction of labels of whole sequences. S sequences, B samples, D width."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from omnimask.network.pooling import SequencePool
 
 
 class SequenceHead(OfSequences):
-    """One vector of a sequence, a linear layer with tanh as BERT's pooler has [0], and a linear head on a label of the sample.
+    """Pooled vector, linear layer with tanh as in BERT's pooler [0], and a linear head for a label of the sample.
 
-    Its targets are not the corruptor's, so it serves with any. The divisor of its loss is the number of samples that have the
-    label.
+    It has its own targets, so it works with any corruptor. The divisor of its loss is the number of samples with the label.
 
     Args:
-        target: which label is right.
-        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the latter where there are any, else the
-            first slot.
-        pooler: whether a linear layer with tanh stands before the head.
+        target: the label to predict.
+        pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the summary if available, else the first
+            slot.
+        pooler: whether to apply a linear layer with tanh before the head.
 
     [0] Devlin et al.: BERT, 2018.
     """

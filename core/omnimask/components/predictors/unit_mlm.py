@@ -1,4 +1,4 @@
-"""Which unit a slot stands for, where one slot takes the place of several tokens. N targets, D width."""
+"""Prediction of whole units at slots that replace several tokens. N targets, D width."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from omnimask.interfaces import Context, MaskedBatch, Target, Targets, View
 
 
 class UnitMLM(MaskedLM):
-    """The output layer of a masked language model over whole units (the coarse head of ERNIE-Gram [0]).
+    """Masked language modeling head over whole units (the coarse head of ERNIE-Gram [0]).
 
-    It is a linear layer, GELU, a norm, then a score for every unit.
+    Linear layer, GELU, norm, then a logit for every unit.
 
-    It answers the rows for whole units, the span ``<modality>.unit``, which a corruptor with one slot for each unit writes
-    (``unit_token``). Units have no embedding, so the scores have a matrix of their own.
+    It answers the rows for whole units, the span ``<modality>.unit``, which are written by a corruptor with one slot per unit
+    (``unit_token``). Units have no embedding, so the output matrix is not tied.
 
     Args:
-        target: what is right, and which loss measures it: ``unit_ids``.
-        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        target: correct answers and their loss: ``unit_ids``.
+        bias: whether the linear layer and the norm before the logits have biases; the logits have one.
         norm_eps: epsilon of the norm.
 
     [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
@@ -47,7 +47,7 @@ class UnitMLM(MaskedLM):
         return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
-        """Raises ``BrokenContract`` where the masker numbers more units than the target has outputs."""
+        """Return divisors by term. Raise ``BrokenContract`` if the masker numbers more units than the target has outputs."""
         selected = self.select(view)
         for m in self.context.modalities:
             literal, outputs = selected[self.term(m)].literal, self.target(m).num_outputs

@@ -1,4 +1,4 @@
-"""Which tokens a slot stands for, where one slot takes the place of several. N targets, D width."""
+"""Prediction of several tokens at one slot. N targets, D width."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from omnimask.interfaces import Context, Encoded, Target, Targets
 
 
 class UnitTokens(MaskedLM):
-    """The output layer of a masked language model where several tokens are asked for at one slot (the fine head of ERNIE-Gram [0]).
+    """Masked language modeling head with several targets at one slot (the fine head of ERNIE-Gram [0]).
 
-    A learned vector for the token's place in its unit (``Targets.index``) is added to the slot's features; then linear, GELU, norm,
-    and a score for every id by the rows of the embedding. In the paper, each place has a query of its own through the whole
-    encoder, which sees the context and is seen by none; here all places of a unit read the unit's one slot.
+    A learned vector for the token's place in its unit (``Targets.index``) is added to the slot's features, followed by linear,
+    GELU, norm, and a logit for every id with tied embedding weights. In the paper, each place has its own query through the whole
+    encoder, which sees the context and is seen by none. Here all places of a unit read the unit's only slot.
 
     Args:
         max_length: tokens of the longest unit.
-        target: what is right, and which loss measures it.
-        tied: whether ids are scored by the embedding's rows, or by a matrix of the head's own.
-        bias: whether the linear layer and the norm before the scores have biases; the scores have one.
+        target: correct answers and their loss.
+        tied: whether output weights are tied to the embedding, or are the head's own.
+        bias: whether the linear layer and the norm before the logits have biases; the logits have one.
         norm_eps: epsilon of the norm.
 
     [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,

@@ -1,1 +1,1 @@
-"""Targets: right answers and their losses."""
+"""Targets: correct answers and their losses."""

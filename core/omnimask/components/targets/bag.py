@@ -1,4 +1,4 @@
-"""Which ids occur in a sample. B samples, S sequences, V outputs, P tokens of one modality."""
+"""Bag of a sample's ids as a target. B samples, S sequences, V outputs, P tokens of one modality."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from omnimask.packed import index_tensor
 
 
 class Bag:
-    """The set of a sample's ids, each weighing one over the number of its tokens, by cross-entropy over all ids (RetroMAE-2 [0]).
+    """The set of a sample's ids, each weighted by one over the number of tokens, by cross-entropy over all ids (RetroMAE-2 [0]).
 
-    Tokens that only frame a sample are no part of it.
+    Special tokens that frame a sample are excluded.
 
     [0] Liu et al.: RetroMAE-2: Duplex Masked Auto-Encoder For Pre-Training Retrieval-Oriented Language Models, 2023, section 3.2;
     the weight is that of the reference implementation.
@@ -27,7 +27,7 @@ class Bag:
         self.num_outputs = spec.num_answers
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(S, V) weight of each id in each sequence of the context."""
+        """Return (S, V) weight of each id in each sequence of the context."""
         packed, layout = run.batch.store[self.name], prediction.context.layout
         device, samples = packed.data.device, packed.layout.num_sequences
         owner = index_tensor(np.repeat(np.arange(samples), packed.layout.lengths), device)
@@ -42,11 +42,11 @@ class Bag:
         return answers.sum(1) * scores.logsumexp(1) - (answers * scores).sum(1)
 
     def content(self, prediction: Prediction, run: Run) -> None:
-        """None: a set is no content."""
+        """Return None: a set cannot be rendered."""
 
 
 def ordinary(run: Run, modality: str) -> Tensor:
-    """(P,) tokens of a modality that do not only frame their sample."""
+    """Return (P,) True for tokens of a modality except special tokens."""
     special = run.batch.fields[modality].get("special")
     if special is None:
         return torch.ones(len(run.batch.store[modality].data), dtype=torch.bool, device=run.batch.store[modality].data.device)

@@ -1,4 +1,4 @@
-"""What targets of continuous content share. N targets, w numbers in a token, P store tokens."""
+"""Shared base of targets with continuous content. N targets, w numbers in a token, P store tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOSSES = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth_l1": fu
 
 
 class ContinuousTarget(Module):
-    """Base of targets made of a token's continuous content."""
+    """Base class of targets computed from a token's continuous content."""
 
     def __init__(self, context: Context, name: str) -> None:
         super().__init__()
@@ -28,10 +28,10 @@ class ContinuousTarget(Module):
         self.scale = ContentScale(spec)
 
     def scaled(self, run: Run, index: Tensor) -> Tensor:
-        """(n, *width) scaled content at store coordinates ``index``."""
+        """Return (n, *width) scaled content at store coordinates ``index``."""
         return self.scale(run.batch.store[self.name].data[index - run.batch.base[self.name]])
 
 
 def mean_loss(kind: LossKind, predicted: Tensor, answers: Tensor) -> Tensor:
-    """(N,) mean over the numbers of each answer, in float32; ``smooth_l1`` is quadratic below a difference of 1."""
+    """Return (N,) mean over the numbers of each answer, in float32; ``smooth_l1`` is quadratic below a difference of 1."""
     return _LOSSES[kind](predicted.float(), answers, reduction="none").mean(1)

@@ -1,4 +1,4 @@
-"""Cross-entropy over a large vocabulary without more logits in memory than fit. N targets, D width, V ids."""
+"""Cross-entropy over a large vocabulary with bounded memory for logits. N targets, D width, V ids."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from torch.utils.checkpoint import checkpoint
 from omnimask.network.heads import TiedHead
 
 LARGEST = 1 << 26
-"""Logits held at once, in numbers: 256 MiB in float32."""
+"""Maximum number of logits in memory: 256 MiB in float32."""
 
 _PLAIN = (nn.Linear, TiedHead)
-"""Heads that are a matrix and a bias and nothing else; a subclass may compute something else."""
+"""Heads that consist of a matrix and a bias only; subclasses may compute something else."""
 
 
 def head_cross_entropy(features: Tensor, head: Callable[[Tensor], Tensor], answers: Tensor) -> Tensor:
-    """(N,) cross-entropy of a head's logits in float32, in the cheapest way that the head allows."""
+    """Return (N,) cross-entropy of a head's logits in float32, with the cheapest method for the head."""
     if isinstance(head, (nn.Linear, TiedHead)) and type(head) in _PLAIN:
         return linear_cross_entropy(features, head.weight, head.bias, answers)
     return cross_entropy_of(features, head, answers)
 
 
 def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor | None, answers: Tensor, largest: int = LARGEST) -> Tensor:
-    """(N,) cross-entropy of ``softmax(features weight^T + bias)`` in float32, natural logarithm.
+    """Return (N,) cross-entropy of ``softmax(features weight^T + bias)`` in float32, natural logarithm.
 
-    Where all N x V logits fit into ``largest`` numbers they are made once, and their memory serves for the probabilities and then
-    for their gradient. Otherwise they are made chunk by chunk, and again for the backward pass.
+    If all N x V logits fit into ``largest`` numbers, they are computed once, and their memory is reused for the probabilities and
+    the gradient. Otherwise they are computed in chunks, and recomputed in the backward pass.
 
     Args:
         features: (N, D).
-        weight: (V, D), used in the precision of autocast where that is on.
+        weight: (V, D), used in the precision of autocast if it is enabled.
         bias: (V,) or None.
         answers: (N,) ids in [0, V).
-        largest: numbers that one chunk of logits may hold; at least one row is.
+        largest: maximum number of logits in a chunk; a chunk has at least one row.
     """
     device = features.device.type
     if torch.is_autocast_enabled(device):
@@ -49,7 +49,7 @@ def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor | None, 
 
 
 def cross_entropy_of(features: Tensor, head: Callable[[Tensor], Tensor], answers: Tensor, largest: int = LARGEST) -> Tensor:
-    """(N,) cross-entropy of any head's logits in float32, chunk by chunk where the head's outputs do not fit at once."""
+    """Return (N,) cross-entropy of any head's logits in float32, in chunks if the head's outputs do not fit at once."""
 
     def of(part: Tensor, right: Tensor) -> Tensor:
         return functional.cross_entropy(head(part).float(), right, reduction="none")
@@ -94,6 +94,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             slope, ctx.probabilities = ctx.probabilities, None
             if slope is None:
                 slope = _logits(features[part], weight, bias).sub_(normaliser[part, None]).exp_()
+            # Gradient of the logits: (softmax - one-hot of the answer) * upstream.
             slope.scatter_add_(1, answers[part, None], slope.new_full((len(slope), 1), -1.0))
             slope *= grad[part, None]
             if to_bias is not None:
@@ -108,13 +109,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _logits(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(n, V) float32, memory of its own."""
+    """Return (n, V) float32 logits in newly allocated memory."""
     logits = (features @ weight.t()).float()
     return logits if bias is None else logits.add_(bias.float())
 
 
 def _add_product(total: Tensor, slope: Tensor, features: Tensor) -> None:
-    """``total += slope^T features``, in ``total``'s precision."""
+    """Compute ``total += slope^T features`` in the precision of ``total``."""
     if slope.dtype == total.dtype:
         total.addmm_(slope.t(), features)
     else:

@@ -1,4 +1,4 @@
-"""The spectrum of the token's content. N targets, w numbers in a token, F frequencies."""
+"""The spectrum of a token's content as a target. N targets, w numbers in a token, F frequencies."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Representation: TypeAlias = Literal["log_amplitude", "real_imaginary"]
 
 
 class Frequency(ContinuousTarget):
-    """The discrete Fourier transform of the scaled content, orthonormal; a loss on spectra weighs structure above brightness [0].
+    """Orthonormal discrete Fourier transform of the scaled content. A loss on spectra favors structure over brightness [0].
 
-    The transform runs over all axes of a token but the last where there are three or more (rows and columns of a patch, for each of
-    its channels), and over all axes otherwise. Of conjugate pairs one half is kept.
+    The transform covers all axes of a token except the last if there are three or more (rows and columns of a patch, for each
+    channel), else all axes. One half of each conjugate pair is kept.
 
     Args:
-        representation: ``log_amplitude``: ``log(1 + |F|)``, which says nothing of where in the token something is;
-            ``real_imaginary``: all real parts and then all imaginary ones, from which the content can be had back.
+        representation: ``log_amplitude``: ``log(1 + |F|)``, which discards locations within the token; ``real_imaginary``: all real
+            parts, then all imaginary parts, from which the content can be recovered.
         loss: ``mse``, ``l1`` or ``smooth_l1``, mean over the numbers of a token.
 
-    [0] Xie et al.: Masked Frequency Modeling for Self-Supervised Visual Pre-Training, 2022 (there the whole image's spectrum).
+    [0] Xie et al.: Masked Frequency Modeling for Self-Supervised Visual Pre-Training, 2022 (there of the whole image's spectrum).
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Frequency(ContinuousTarget):
         self.num_outputs = math.prod(shape) * (2 if representation == "real_imaginary" else 1)
 
     def spectrum(self, scaled: Tensor) -> Tensor:
-        """(n, *width) scaled content -> (n, num_outputs)."""
-        if not len(scaled):  # no transform takes nothing
+        """Transform (n, *width) scaled content to (n, num_outputs)."""
+        if not len(scaled):  # transforms refuse empty inputs
             return scaled.new_zeros(0, self.num_outputs)
         spectrum = torch.fft.rfftn(scaled, dim=self.axes, norm="ortho")
         if self.representation == "log_amplitude":
@@ -61,7 +61,7 @@ class Frequency(ContinuousTarget):
         return mean_loss(self.kind, prediction.head(prediction.features), answers)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
-        """(N, *width) in stored units by the inverse transform; amplitudes alone are no content."""
+        """Return (N, *width) in stored units by the inverse transform, or None for amplitudes alone."""
         if self.representation == "log_amplitude":
             return None
         real, imaginary = prediction.head(prediction.features).float().unflatten(1, (2, *self.shape)).unbind(1)

@@ -1,4 +1,4 @@
-"""Which id it is. N targets, V outputs."""
+"""Token ids as a target. N targets, V outputs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from omnimask.interfaces import Context, Module, Prediction, Run
 
 
 class Ids(Module):
-    """The token's id (or the literal answer: a sentinel, an end), by cross-entropy in float32.
+    """The token's id (or a literal answer: a sentinel, an end token), by cross-entropy in float32.
 
-    Literal answers are ids after the vocabulary; the head has outputs for those that corruptors declared as possible answers.
+    Literal answers are ids after the vocabulary. The head has outputs for those declared by corruptors as possible answers.
     """
 
     def __init__(self, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a whole sample. N sequences."""
+"""Labels of whole samples as a target. N sequences."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from omnimask.interfaces import Context, Module, Prediction, Run
 
 
 class Label(Module):
-    """A label of the sample that a sequence belongs to: its class, by cross-entropy, or its number, by squared error.
+    """A label of a sequence's sample: a class, by cross-entropy, or a number, by squared error.
 
-    Samples without the label give no loss. The scores are ``accuracy`` of classes and ``absolute_error`` of numbers.
+    Samples without the label contribute no loss. The scores are ``accuracy`` of classes and ``absolute_error`` of numbers.
 
     Args:
-        field: name of the label, as the recipe's ``labels:`` declares it.
+        field: name of the label, as declared in the recipe's ``labels:``.
     """
 
     def __init__(self, context: Context, *, field: str) -> None:
@@ -32,13 +32,13 @@ class Label(Module):
         self.num_outputs = self.classes or 1
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N,) class numbers, -1 for none, or numbers, NaN for none."""
+        """Return (N,) class numbers, -1 if missing, or numbers, NaN if missing."""
         stream, at = prediction.stream, prediction.targets.at
         values = run.batch.labels[self.field][stream.layout.parent]
         return torch.from_numpy(np.ascontiguousarray(values)).to(at.device, non_blocking=True)[at[:, 0]]
 
     def is_known(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-        """(B,) which samples have the label; host data."""
+        """Return (B,) True for samples with the label; host data."""
         values = labels[self.field]
         return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
@@ -50,10 +50,10 @@ class Label(Module):
         return (values.squeeze(1) - answers.nan_to_num()).square().masked_fill(is_absent, 0.0)
 
     def content(self, prediction: Prediction, run: Run) -> None:
-        """None: a label is no content."""
+        """Return None: a label cannot be rendered."""
 
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
-        """Of the samples that have the label."""
+        """Return scores of the samples with the label."""
         values = prediction.head(prediction.features).float()
         if self.classes is not None:
             is_there = answers >= 0

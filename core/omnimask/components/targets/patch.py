@@ -1,4 +1,4 @@
-"""The token's content itself. N targets, w numbers in a token, P store tokens."""
+"""A token's own content as a target. N targets, w numbers in a token, P store tokens."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Patch(ContinuousTarget):
         self.content_note = "mean and contrast of what was hidden: estimated from what the network saw" if normalize else ""
 
     def _scaled(self, run: Run, index: Tensor) -> Tensor:
-        """(n, w) scaled content at store coordinates ``index``."""
+        """Return (n, w) scaled content at store coordinates ``index``."""
         return self.scaled(run, index).flatten(1)
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
@@ -54,17 +54,17 @@ class Patch(ContinuousTarget):
         return (content - mean) / deviation
 
     def _statistics(self, content: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 1) mean and standard deviation of each token."""
+        """Return (n, 1) mean and standard deviation of each token."""
         return content.mean(1, keepdim=True), (content.var(1, keepdim=True, unbiased=True) + self.eps).sqrt()
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
         return mean_loss(self.kind, prediction.head(prediction.features), answers)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor | None:
-        """(N, *width) in stored units.
+        """Return (N, *width) content in stored units.
 
-        A normalised prediction has no brightness and no contrast of its own. Those of the hidden token would be part of the answer,
-        so they are taken from the visible tokens around it instead, weighted by inverse squared distance.
+        A normalized prediction lacks brightness and contrast. The hidden token's own statistics would reveal part of the answer, so
+        they are estimated from the visible tokens around it, weighted by inverse squared distance.
         """
         values = prediction.head(prediction.features).float()
         if self.normalize:
@@ -72,7 +72,7 @@ class Patch(ContinuousTarget):
         return self.scale.inverse(values.unflatten(1, self.width))
 
     def _nearby(self, prediction: Prediction, run: Run, *, spread: bool) -> Tensor:
-        """(N, 1) mean, or standard deviation, of the visible tokens around each target."""
+        """Return (N, 1) mean, or standard deviation, of the visible tokens around each target."""
         seen, seen_sample = self._visible(prediction.context, run)
         mean, deviation = self._statistics(self._scaled(run, prediction.context.source[seen]))
         statistic = deviation if spread else mean
@@ -85,7 +85,7 @@ class Patch(ContinuousTarget):
         return torch.where(total > 0, weight @ statistic / total.clamp(min=1e-12), fallback)
 
     def _visible(self, context: Stream, run: Run) -> tuple[Tensor, Tensor]:
-        """Context slots that show content of this modality, and their samples."""
+        """Return the context slots that show content of this modality, and their samples."""
         base = run.batch.base[self.name]
         end = base + run.batch.store[self.name].layout.num_slots
         shows = (context.source >= base) & (context.source < end) & (context.literal == CONTENT)
@@ -94,7 +94,7 @@ class Patch(ContinuousTarget):
 
 
 def _samples(stream: Stream, context: Stream) -> np.ndarray:
-    """(T,) context sequence that each slot of a stream belongs to."""
+    """Return (T,) context sequence of each slot of a stream."""
     layout = stream.layout
     owner = np.arange(layout.num_sequences) if stream is context else layout.parent
     return np.repeat(owner, layout.lengths)

@@ -1,4 +1,4 @@
-"""Scores and candidates of answers that are ids. Logits of all targets never exist at once. N targets, n of a chunk, V ids."""
+"""Scores and candidates of answers with ids, computed in chunks of logits. N targets, n of a chunk, V ids."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from omnimask.interfaces.answers import ACCURACY, CROSS_ENTROPY, TOP5
 from omnimask.interfaces.batch import Prediction
 
 LARGEST = 1 << 24
-"""Logits held at once, in numbers: 64 MiB in float32, and a few times that in the comparisons."""
+"""Maximum number of logits in memory: 64 MiB in float32, and a few times as much in the comparisons."""
 
 
 @torch.no_grad()
 def score_ids(prediction: Prediction, answers: Tensor, num_outputs: int, largest: int = LARGEST) -> dict[str, Tensor]:
-    """(N,) each: ``accuracy`` and ``top5`` are 1 where the answer is the first or among the first five ids, ``cross_entropy`` is
-    in nats, whatever loss the target has.
+    """Return (N,) scores by name: ``accuracy`` and ``top5`` are 1 if the answer is the first or among the first five ids;
+    ``cross_entropy`` is in nats, independent of the target's loss.
 
-    Of equal logits the lower id comes first, so a model that says nothing is right by chance only; numbers that are not finite are
-    never right.
+    Of equal logits the lower id comes first, so a constant model is only correct by chance. Non-finite numbers are never correct.
 
     Args:
-        prediction: whose head gives ``num_outputs`` logits.
+        prediction: its head gives ``num_outputs`` logits.
         answers: (N,) ids in [0, num_outputs).
         num_outputs: V.
-        largest: numbers that a chunk of logits may hold; at least one row is.
+        largest: maximum number of logits in a chunk; a chunk has at least one row.
     """
     ranks: list[Tensor] = []
     losses: list[Tensor] = []
     for logits, right in zip(logits_of(prediction, num_outputs, largest), answers.split(_rows(num_outputs, largest)), strict=True):
         of_right = logits.gather(1, right[:, None])
         ids = torch.arange(num_outputs, device=logits.device)
+        # `~(<=)` instead of `>`: a NaN then ranks before the answer.
         comes_before = ~(logits <= of_right) | ((logits == of_right) & (ids < right[:, None]))
         ranks.append(comes_before.sum(1))
         losses.append(logits.logsumexp(1) - of_right.squeeze(1))
@@ -42,7 +42,7 @@ def score_ids(prediction: Prediction, answers: Tensor, num_outputs: int, largest
 
 @torch.no_grad()
 def rank_ids(prediction: Prediction, count: int, num_outputs: int, largest: int = LARGEST) -> tuple[Tensor, Tensor]:
-    """(N, count) ids, the most probable first, and (N, count) their probabilities among all ``num_outputs``."""
+    """Return (N, count) ids in descending order of probability, and their probabilities among all ``num_outputs``."""
 
     def best(logits: Tensor) -> tuple[Tensor, Tensor]:
         values, ids = logits.topk(min(count, num_outputs), dim=1)
@@ -54,12 +54,12 @@ def rank_ids(prediction: Prediction, count: int, num_outputs: int, largest: int 
 
 @torch.no_grad()
 def best_ids(prediction: Prediction, num_outputs: int, largest: int = LARGEST) -> Tensor:
-    """(N,) the most probable id; of equal ones the lower."""
+    """Return (N,) most probable ids; the lower one of equals."""
     return torch.cat([logits.argmax(dim=1) for logits in logits_of(prediction, num_outputs, largest)])
 
 
 def logits_of(prediction: Prediction, num_outputs: int, largest: int = LARGEST) -> Iterator[Tensor]:
-    """(n, V) float32 for one chunk of targets after the other; one chunk of none where there are no targets."""
+    """Yield (n, V) float32 logits of one chunk of targets after another, or one empty chunk without targets."""
     head: Callable[[Tensor], Tensor] = prediction.head
     for part in prediction.features.split(_rows(num_outputs, largest)):
         yield head(part).float()

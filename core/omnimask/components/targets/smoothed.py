@@ -1,4 +1,4 @@
-"""Which id it is, with a share of the answer given to other ids. N targets, D width, V outputs."""
+"""Token ids with label smoothing as a target. N targets, D width, V outputs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from omnimask.errors import RunStopped
 from omnimask.interfaces import Context, Prediction, Run
 
 _EXACT = 1 << 24
-"""Ids below it are whole numbers in float32."""
+"""Exclusive upper bound of the integers represented exactly in float32."""
 
 
 class Smoothed(Ids):
-    """The token's id, of whose probability a share goes to other ids; by cross-entropy in float32.
+    """The token's id with label smoothing, by cross-entropy in float32: a share of the probability goes to other ids.
 
-    With ``probe``, the share is given to what the same predictor says of the same tokens in an earlier pass, over a view that shows
-    them say, ``{corruptor: {name: keep}}``: a token that is hard even then is asked for more softly (Vega v2's self-evolution [0],
-    token-specific label smoothing [1]). Without, it is given to all ids alike [2]. The scores of both passes are made chunk by
-    chunk, and again for the backward pass; the probe learns nothing.
+    With ``probe``, the share follows the same predictor's output for the same tokens in an earlier pass, for example over a view
+    that shows them, ``{corruptor: {name: keep}}``. Tokens that are hard even then get softer labels (Vega v2's self-evolution [0],
+    token-specific label smoothing [1]). Without it, the share is uniform over all ids [2]. The logits of both passes are computed
+    in chunks, and recomputed in the backward pass. No gradient reaches the probe.
 
     Args:
-        share: that is given away, in [0, 1).
-        probe: name of the earlier pass (``passes``), in which this target's predictor takes part; without it, all ids alike.
+        share: of the probability given to other ids, in [0, 1).
+        probe: name of the earlier pass (``passes``), which includes this target's predictor; None for a uniform share.
 
     [0] Zhong et al.: Toward Efficient Language Model Pretraining and Downstream Adaptation via Self-Evolution, 2022.
     [1] Zhong et al.: Self-Evolution Learning for Discriminative Language Model Pretraining, 2023.
@@ -48,7 +48,8 @@ class Smoothed(Ids):
             raise ValueError(f"target smoothed takes up to {_EXACT - 1} ids, and there are {self.num_outputs}; use ids")
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N,) ids; with a probe (N, 1 + D) float32, the id and the features that the predictor's head read in the earlier pass."""
+        """Return (N,) ids; with a probe (N, 1 + D) float32, the id and the input features of the predictor's head in the earlier
+        pass."""
         ids = super().answers(prediction, run)
         if self.probe is None:
             return ids
@@ -68,10 +69,10 @@ class Smoothed(Ids):
         return (answers, None) if self.probe is None else (answers[:, 0].long(), answers[:, 1:])
 
     def _probed(self, prediction: Prediction, run: Run) -> Prediction:
-        """What this predictor said in the earlier pass.
+        """Return this predictor's prediction in the earlier pass.
 
         Raises:
-            RunStopped: it took no part in it, or was asked for other tokens.
+            RunStopped: the predictor was not part of it, or was asked for other tokens.
         """
         assert self.probe is not None
         result = run.results.get(self.probe)
@@ -94,7 +95,7 @@ class Smoothed(Ids):
         return self.label, f"{self.label}.{self.name}"
 
     def _asks_the_same(self, found: Prediction, prediction: Prediction) -> bool:
-        """Lengths always; which tokens, always on the CPU, and elsewhere once, since it waits for the device."""
+        """Compare lengths always, and tokens always on CPU but only once elsewhere, because it synchronizes with the device."""
         left, right = found.targets, prediction.targets
         if len(left) != len(right):
             return False
@@ -113,16 +114,16 @@ def smoothed_cross_entropy(
     num_outputs: int,
     largest: int = LARGEST,
 ) -> Tensor:
-    """(N,) cross-entropy of a head's logits with answers of which ``share`` is given away, natural logarithm, in float32.
+    """Return (N,) cross-entropy of a head's logits with smoothed answers, natural logarithm, in float32.
 
     Args:
         features: (N, D).
         head: to V logits; applied in chunks of at most ``largest`` numbers.
         answers: (N,) ids in [0, V).
-        share: in [0, 1).
-        probed: (N, D) features from which the same head gives the probabilities that get the share; None: all ids alike.
+        share: given to other ids, in [0, 1).
+        probed: (N, D) features from which the same head computes the distribution of the share; None for uniform.
         num_outputs: V.
-        largest: numbers that one chunk of logits may hold; at least one row is.
+        largest: maximum number of logits in a chunk; a chunk has at least one row.
     """
 
     def of(part: Tensor, right: Tensor, other: Tensor | None) -> Tensor:

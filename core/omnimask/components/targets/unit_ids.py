@@ -1,4 +1,4 @@
-"""Which unit it is, where the masker numbers whole units of tokens. N targets, V outputs."""
+"""Ids of whole units as a target, for maskers that number units of tokens. N targets, V outputs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from omnimask.interfaces import Context, Module, Prediction, Run
 class UnitIds(Module):
     """The id of a whole unit, by cross-entropy in float32 (the explicit n-grams of ERNIE-Gram [0]).
 
-    Below the vocabulary it is a unit of that one token, from it on a numbered one.
+    Ids below the vocabulary are units of one token; ids from the vocabulary on are numbered units.
 
-    Answers rows for whole units (``Targets.index`` below 0), so its predictor is one that asks for them: ``unit_mlm``.
+    It answers rows for whole units (``Targets.index`` below 0), so its predictor must ask for them: ``unit_mlm``.
 
     Args:
-        num_units: how many units beside single tokens the head can name; at least as many as the masker numbers (of ``lexicon`` the
-            sum of its ``sizes``, or the number of n-grams in its file). A part of the recipe, not of what the masker finds, so that
-            the recipe alone says how large the model is.
+        num_units: number of outputs for units besides single tokens; at least as many as the masker numbers (for ``lexicon`` the
+            sum of its ``sizes``, or the number of n-grams in its file). It is set in the recipe, so that the recipe alone
+            determines the size of the model.
 
     [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
     2020.
@@ -44,7 +44,7 @@ class UnitIds(Module):
         self.name, self.num_outputs = name, vocabulary + num_units
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """Raises ``ValueError`` on CPU for rows of single tokens."""
+        """Return (N,) unit ids. Raise ``ValueError`` on CPU for rows of single tokens."""
         answers = prediction.targets.literal
         if answers.device.type == "cpu" and len(answers) and int(answers.min()) < 0:
             raise ValueError("target unit_ids answers for whole units, and its predictor asks for tokens; use unit_mlm, or ids")
@@ -54,7 +54,7 @@ class UnitIds(Module):
         return head_cross_entropy(prediction.features, prediction.head, answers)
 
     def content(self, prediction: Prediction, run: Run) -> None:
-        """None: a unit is no content of one token."""
+        """Return None: a unit isn't the content of one token."""
 
     def scores(self, prediction: Prediction, answers: Tensor) -> dict[str, Tensor]:
         return score_ids(prediction, answers, self.num_outputs)

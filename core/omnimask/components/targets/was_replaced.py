@@ -1,4 +1,4 @@
-"""Whether a slot shows another token than the one it stands for. N targets."""
+"""Replaced-token detection. N targets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from omnimask.interfaces import Context, Module, Prediction, Run
 
 
 class WasReplaced(Module):
-    """Judges of each slot whether it shows something else than the token it stands for, by binary cross-entropy.
+    """Detection of replaced tokens by binary cross-entropy: whether a slot shows something other than the token it stands for.
 
     It is the target of ELECTRA [0] and of random token substitution [1].
 
-    A slot that shows an id is compared with its token; for modalities whose tokens are ids. A mask token counts as replaced. A
-    replacement that happens to be the token itself does not. A row for a whole unit says itself whether the unit was replaced: its
-    ``literal`` is 0 where it was not (the corruptor ``replace_units``; a predictor with ``units: true`` asks). ``accuracy``
-    counts answers on the right side of a half.
+    A slot that shows an id is compared with its token, for modalities with ids. A mask token counts as replaced. A replacement
+    equal to the token does not. A row for a whole unit carries its answer: its ``literal`` is 0 if the unit was not replaced
+    (corruptor ``replace_units``; a predictor with ``units: true`` asks for it). ``accuracy`` thresholds the probability at a half.
 
     [0] Clark et al.: ELECTRA, 2020. [1] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders,
     2022.
@@ -34,7 +33,7 @@ class WasReplaced(Module):
             raise ValueError(f"target was_replaced compares ids, and the tokens of {self.name!r} have continuous content")
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N,) bool."""
+        """Return (N,) bool."""
         table, content = prediction.targets, run.batch.store[self.name].data
         shown = prediction.stream.literal[table.at[:, 0]]
         if len(content):
@@ -48,9 +47,9 @@ class WasReplaced(Module):
         return functional.binary_cross_entropy_with_logits(logits, answers.float(), reduction="none")
 
     def content(self, prediction: Prediction, run: Run) -> None:
-        """None: a judgement is no content."""
+        """Return None: a binary decision cannot be rendered."""
 
     def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
-        """``accuracy`` (N,)."""
+        """Return ``accuracy`` (N,)."""
         logits = prediction.head(prediction.features).squeeze(1)
         return {"accuracy": ((logits > 0) == answers).float()}

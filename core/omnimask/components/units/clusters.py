@@ -1,4 +1,4 @@
-"""Clusters of ids: read from a file, or found by k-means over embeddings. V ids of a vocabulary, D width."""
+"""Clusters of ids, read from a file or computed by k-means over embeddings. V ids of a vocabulary, D width."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Ints = NDArray[np.int64]
 
 
 def read_clusters(path: Path, vocabulary: int) -> Ints:
-    """(V,) number of every id's cluster, -1 for none.
+    """Return (V,) cluster of every id, -1 for none.
 
-    ``.npy``: an array of whole numbers; anything else is text with a whole number per line, lines that begin with ``#`` left out.
+    ``.npy`` files contain an integer array; other files are text with one integer per line, ignoring lines that begin with ``#``.
 
     Raises:
-        ValueError: it cannot be read, or has another length than the vocabulary.
+        ValueError: the file cannot be read, or its length differs from the vocabulary.
     """
     try:
         if path.suffix == ".npy":
@@ -43,16 +43,16 @@ def read_clusters(path: Path, vocabulary: int) -> Ints:
 
 
 def find_clusters(path: Path, name: str | None, num_clusters: int, is_member: NDArray[np.bool_]) -> Ints:
-    """(V,) number of every id's cluster by k-means over the rows of an embedding matrix, -1 where it is no member.
+    """Return (V,) cluster of every id by k-means over the rows of an embedding matrix, -1 for non-members.
 
     Args:
         path: a safetensors file.
-        name: of the matrix in it, which has a row for every id (and may have more); None: the only one that can be meant.
+        name: of the matrix, which has a row for every id (and may have more); None if only one matrix fits.
         num_clusters: k.
-        is_member: (V,) ids that take part.
+        is_member: (V,) ids to cluster.
 
     Raises:
-        ValueError: the matrix is not there, or scikit-learn is not installed.
+        ValueError: the matrix is missing, or scikit-learn is not installed.
     """
     digest = blake2b(repr((_FORMAT, name, num_clusters)).encode() + is_member.tobytes(), digest_size=16)
     try:
@@ -73,7 +73,7 @@ def find_clusters(path: Path, name: str | None, num_clusters: int, is_member: ND
 
 
 def k_means(rows: NDArray[np.float32], num_clusters: int) -> Ints:
-    """(n,) cluster of every row (n, D); the same ones every time.
+    """Return (n,) cluster of every row (n, D), deterministically.
 
     Raises:
         ValueError: there are fewer rows than clusters, or scikit-learn is not installed.

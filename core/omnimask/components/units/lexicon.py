@@ -1,4 +1,4 @@
-"""N-grams of ids that belong together: how they are found in a corpus, kept in a file, and found again in a sample.
+"""Lexicons of n-grams: extraction from a corpus, file format, and segmentation of samples.
 
 T tokens of a corpus, L of a sample, E n-grams of a lexicon, U units of a sample.
 """
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Units:
-    """A sample cut into units: ``size`` (U,) in tokens; ``entry`` (U,) number of the n-gram, -1 for a single token."""
+    """Segmentation of a sample: ``size`` (U,) of each unit in tokens; ``entry`` (U,) index of the n-gram, -1 for a single token."""
 
     size: Ints
     entry: Ints
@@ -35,10 +35,10 @@ class Units:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """N-grams of two or more ids below ``vocabulary``, each with a score, numbered in their order.
+    """N-grams of two or more ids below ``vocabulary``, each with a score, numbered in order.
 
     Raises:
-        ValueError: an n-gram is too short, is there twice, or has an id outside of the vocabulary.
+        ValueError: an n-gram is too short, is duplicated, or has an id outside of the vocabulary.
     """
 
     vocabulary: int
@@ -64,9 +64,10 @@ class Lexicon:
 
     @cached_property
     def _levels(self) -> tuple[tuple[Ints, Ints], ...]:
-        """By length from 2 on: the codes of the n-grams and of the beginnings of longer ones, ascending, and their numbers or -1.
+        """Trie by length, from 2 on: ascending codes of n-grams and of prefixes of longer ones, and n-gram indices or -1.
 
-        A code is the place of what comes before the last id, among the codes of its length, times the vocabulary, plus that id.
+        A code is the index of the prefix without its last id, among the codes of that length, times the vocabulary, plus the last
+        id.
         """
         nodes: dict[tuple[int, ...], int] = {}
         levels: list[tuple[Ints, Ints]] = []
@@ -81,7 +82,7 @@ class Lexicon:
         return tuple(levels)
 
     def found(self, ids: Ints) -> list[Ints]:
-        """By length from 2 on, (L,) number of the n-gram that begins at each place, -1 for none."""
+        """Return, by length from 2 on, (L,) index of the n-gram that begins at each place, -1 for none."""
         node, out = ids, []
         for length, (codes, numbers) in enumerate(self._levels, start=2):
             code = node[: len(ids) - length + 1] * self.vocabulary + ids[length - 1 :] if len(ids) >= length else ids[:0]
@@ -92,12 +93,13 @@ class Lexicon:
         return out
 
     def segment(self, ids: Ints) -> Units:
-        """The fewest units that make up a sample's ids (L,), n-grams and single tokens; of equals, longer ones first."""
+        """Segment a sample's ids (L,) into the fewest n-grams and single tokens. Ties prefer longer n-grams first."""
         count = len(ids)
         starting: dict[int, list[tuple[int, int]]] = {}
         for length, numbers in enumerate(self.found(ids), start=2):
             for place in np.flatnonzero(numbers >= 0).tolist():
                 starting.setdefault(place, []).append((length, int(numbers[place])))
+        # Dynamic program from the right: fewest[p] units cover ids[p:].
         fewest, taken = [0] * (count + 1), [(1, -1)] * count
         for place in range(count - 1, -1, -1):
             fewest[place] = fewest[place + 1] + 1
@@ -112,23 +114,23 @@ class Lexicon:
         return Units(size, entry)
 
     def write(self, file: TextIO) -> None:
-        """As text: three lines that begin with ``#``, then a line ``score TAB id id ...`` for every n-gram, in order."""
+        """Write as text: three lines that begin with ``#``, then a line ``score TAB id id ...`` for every n-gram, in order."""
         file.write(f"{_FIRST_LINE}\n# vocabulary {self.vocabulary}\n# n-grams {len(self)}\n")
         for ngram, score in zip(self.ngrams, self.scores, strict=True):
             file.write(f"{score!r}\t{' '.join(map(str, ngram))}\n")
 
     def save(self, path: Path) -> None:
-        """Into a file. Raises ``OSError``."""
+        """Write to a file. Raise ``OSError`` on failure."""
         with path.open("w", encoding="ascii", newline="\n") as file:
             self.write(file)
 
 
 def read_lexicon(path: Path) -> Lexicon:
-    """A lexicon from its file.
+    """Read a lexicon from its file.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is damaged, or of another format; the line is named.
+        ValueError: it is damaged or in another format; the message names the line.
     """
     vocabulary, rows = read_unit_file(path, _FIRST_LINE, "lexicon", "n-grams", "SCORE")
     try:
@@ -138,17 +140,17 @@ def read_lexicon(path: Path) -> Lexicon:
 
 
 def build_lexicon(stretches: Iterable[Ints], vocabulary: int, *, sizes: Sequence[int], min_count: int = 5) -> Lexicon:
-    """The n-grams of a corpus that are least likely to be chance, by the t-statistic (ERNIE-Gram [0]).
+    """Return the n-grams of a corpus least likely to occur by chance, by the t-statistic (ERNIE-Gram [0]).
 
-    With p the share of an n-gram among all of its length, and p' the product of its tokens' shares, the statistic is
-    (p - p') / sqrt(p (1 - p) / N) over the N n-grams of that length. The n-grams of every length with the largest ones are taken,
-    bigrams first, each by falling statistic; those at or below 0, no more frequent than by chance, never.
+    With p the share of an n-gram among all of its length, and p' the product of its tokens' shares, the statistic is (p - p') /
+    sqrt(p (1 - p) / N) over the N n-grams of this length. The highest-scoring n-grams of each length are taken, bigrams first, in
+    descending order. N-grams with a statistic at or below 0, no more frequent than by chance, are excluded.
 
     Args:
-        stretches: (L,) ids each; no n-gram reaches from one to the next.
-        vocabulary: ids lie below it.
-        sizes: how many bigrams, trigrams, and so on are taken at most.
-        min_count: an n-gram that is seen less often is left out.
+        stretches: (L,) ids each; n-grams never cross their boundaries.
+        vocabulary: exclusive upper bound of ids.
+        sizes: maximum number of bigrams, trigrams, and so on.
+        min_count: minimum number of occurrences of an n-gram.
 
     [0] Xiao et al.: ERNIE-Gram: Pre-Training with Explicitly N-Gram Masked Language Modeling for Natural Language Understanding,
     2020, section 3.1 and appendix A.
@@ -182,13 +184,13 @@ def build_lexicon(stretches: Iterable[Ints], vocabulary: int, *, sizes: Sequence
 
 
 def _whole(is_token: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
-    """Whether ``length`` tokens follow on each other from each place on."""
+    """Return for each place whether ``length`` consecutive tokens start there."""
     parts = [is_token[start : len(is_token) - length + 1 + start] for start in range(length)]
     return np.logical_and.reduce(parts) if len(is_token) >= length else np.zeros(0, bool)
 
 
 def stretches_of(ids: Ints, is_special: NDArray[np.bool_] | None) -> Iterator[Ints]:
-    """The stretches of a sample's ids (L,) between its special tokens."""
+    """Yield the runs of a sample's ids (L,) between its special tokens."""
     if is_special is None:
         yield ids
         return
@@ -199,7 +201,7 @@ def stretches_of(ids: Ints, is_special: NDArray[np.bool_] | None) -> Iterator[In
 
 
 def to_bytes(lexicon: Lexicon) -> bytes:
-    """The lexicon's file."""
+    """Return the content of the lexicon's file."""
     text = io.StringIO()
     lexicon.write(text)
     return text.getvalue().encode("ascii")

@@ -1,4 +1,4 @@
-"""Text files of units that are made of ids: three lines that begin with ``#``, then one unit to a line."""
+"""Text files of units of ids: three lines that begin with ``#``, then one unit per line."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 def read_unit_file(
     path: Path, first_line: str, what: str, count_of: str, column: str
 ) -> tuple[int, list[tuple[str, tuple[int, ...]]]]:
-    """The vocabulary that a file declares, and of each unit the number before the tabulator, as it is written, and its ids.
+    """Return the declared vocabulary, and for each unit the number before the tab, as written, and its ids.
 
     Args:
         path: of the file, in ASCII: ``first_line``, ``# vocabulary N``, ``# <count_of> N``, then ``NUMBER TAB ID ID ...``.
         first_line: names the format and its version.
-        what: the file should hold, for messages.
-        count_of: names the number of units that the third line declares.
-        column: names the number before the tabulator, for messages.
+        what: expected content of the file, for messages.
+        count_of: name of the number of units declared in the third line.
+        column: name of the number before the tab, for messages.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is damaged, or of another format; the line is named.
+        ValueError: it is damaged or in another format; the message names the line.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()

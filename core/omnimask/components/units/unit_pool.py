@@ -1,4 +1,4 @@
-"""Units of ids by their class, as a corpus holds them: how they are found, kept in a file, and drawn. L tokens of a sample."""
+"""Pools of the units of a corpus, by class: extraction, file format and sampling. L tokens of a sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Stretch:
-    """A unit in a sample: tokens ``[start, stop)``, its number, and its class, -1 where units have none."""
+    """A unit in a sample: tokens ``[start, stop)``, its number, and its class, -1 if units have none."""
 
     start: int
     stop: int
@@ -28,11 +28,11 @@ class Stretch:
 
 
 def stretches(number: Ints, kind: Ints | None) -> list[Stretch]:
-    """Neighbouring tokens of one number, from the left.
+    """Return runs of adjacent tokens with one number, from left to right.
 
     Args:
         number: (L,) of each token's unit, negative for none.
-        kind: (L,) class of each token's unit; None where units have none.
+        kind: (L,) class of each token's unit; None if units have none.
     """
     begins = (number >= 0) & np.concatenate([np.ones(min(len(number), 1), bool), number[1:] != number[:-1]])
     ends = (number >= 0) & np.concatenate([number[1:] != number[:-1], np.ones(min(len(number), 1), bool)])
@@ -42,7 +42,7 @@ def stretches(number: Ints, kind: Ints | None) -> list[Stretch]:
 
 @dataclass(frozen=True)
 class UnitPool:
-    """The different units of every class, ascending, each of one or more ids below ``vocabulary``.
+    """The distinct units of every class, ascending, each of one or more ids below ``vocabulary``.
 
     Raises:
         ValueError: a unit is empty, or has an id outside of the vocabulary.
@@ -69,37 +69,38 @@ class UnitPool:
         return found
 
     def other(self, kind: int, ids: Ids, uniform: float, *, same_length: bool) -> Ids | None:
-        """Another unit of a class, all equally likely; None where there is none.
+        """Return another unit of a class, uniformly drawn, or None if there is none.
 
         Args:
             kind: the class.
-            ids: the unit, which is not drawn.
+            ids: the unit to exclude.
             uniform: in [0, 1).
-            same_length: only units of as many ids.
+            same_length: only units with the same number of ids.
         """
         known = self._by_length.get((kind, len(ids)), []) if same_length else self.units.get(kind, ())
         others = len(known) - ((kind, ids) in self._members)
         if others < 1:
             return None
         drawn = known[int(uniform * others)]
-        return known[-1] if drawn == ids else drawn  # the last one, which is beyond those drawn, stands in for the unit itself
+        return known[-1] if drawn == ids else drawn  # the last one is never drawn and replaces the unit itself
 
     @cached_property
     def _members(self) -> frozenset[tuple[int, Ids]]:
         return frozenset((kind, unit) for kind, units in self.units.items() for unit in units)
 
     def text(self) -> str:
-        """As a file: three lines that begin with ``#``, then a line ``class TAB id id ...`` for every unit, in order."""
+        """Return the file content: three lines that begin with ``#``, then a line ``class TAB id id ...`` for every unit, in
+        order."""
         rows = [f"{kind}\t{' '.join(map(str, unit))}\n" for kind in sorted(self.units) for unit in self.units[kind]]
         return f"{_FIRST_LINE}\n# vocabulary {self.vocabulary}\n# units {len(self)}\n{''.join(rows)}"
 
     def save(self, path: Path) -> None:
-        """Into a file. Raises ``OSError``."""
+        """Write to a file. Raise ``OSError`` on failure."""
         path.write_text(self.text(), encoding="ascii", newline="\n")
 
 
 def find_units(samples: Iterable[tuple[Ints, Ints, Ints | None]], vocabulary: int) -> UnitPool:
-    """The units of samples: (L,) ids, and (L,) number and class of each one's unit, as :func:`stretches` reads them."""
+    """Collect the units of samples: (L,) ids, and (L,) number and class of each token's unit, as for :func:`stretches`."""
     found: dict[int, set[Ids]] = {}
     for ids, number, kind in samples:
         for stretch in stretches(number, kind):
@@ -108,11 +109,11 @@ def find_units(samples: Iterable[tuple[Ints, Ints, Ints | None]], vocabulary: in
 
 
 def read_units(path: Path) -> UnitPool:
-    """Units from their file.
+    """Read units from their file.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is damaged, or of another format; the line is named.
+        ValueError: it is damaged or in another format; the message names the line.
     """
     vocabulary, rows = read_unit_file(path, _FIRST_LINE, "pool of units", "units", "CLASS")
     found: dict[int, list[Ids]] = {}
