@@ -10,8 +10,10 @@ from omnimask.interfaces import Context, Module
 
 
 class TableEmbedding(Module):
-    """One learned row per id, followed by one per special token; N(0, 0.02). Soft ids (n, vocabulary) give weighted means of
-    rows."""
+    """One learned row per id, followed by one per special token; initialized from N(0, 0.02).
+
+    Soft ids (n, vocabulary) give weighted means of rows.
+    """
 
     is_local = True
 
