@@ -160,7 +160,7 @@ class Table:
         return row_of(table, 0)
 
     def digest(self) -> str:
-        """Return a digest of the columns' names and types, the number of rows, and the files' contents (without files: the rows)."""
+        """Return a digest of the columns' names and types, the number of rows, and the contents of the files, else of the rows."""
         if self._digest is None:
             contents = content_digest((file.name, file) for file in self.files) if self.files else self._rows_digest()
             self._digest = _digest(self.arrow.features, len(self), contents)

@@ -1,4 +1,4 @@
-"""Arguments as text, in whatever locale the command was started. Imports no torch."""
+"""Decoding of arguments in any locale. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _UTF8_MODE = "PYTHONUTF8"
 
 
 def readable(argument: str) -> str:
-    """An argument whose bytes Python could not read in the locale's encoding, read as UTF-8.
+    """Return an argument, with bytes that the locale's encoding could not decode read as UTF-8.
 
-    Python keeps such bytes as lone surrogates. An argument that is no UTF-8 stays as it is, for a file may have such a name; where
-    it is a text, the command refuses it.
+    Python keeps such bytes as lone surrogates. Arguments that are invalid UTF-8 are returned unchanged, since file names may
+    contain them. Commands reject them in texts.
     """
     if not any("\udc80" <= one <= "\udcff" for one in argument):
         return argument
@@ -24,16 +24,16 @@ def readable(argument: str) -> str:
 
 
 def escape_unprintable() -> None:
-    """Write escapes for characters that the encoding of standard output lacks, as Python does on standard error."""
+    """Write escapes for characters outside of standard output's encoding, as Python does on standard error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def start_in_utf8() -> None:
-    """Start this process anew in Python's UTF-8 mode, where the locale knows ASCII alone and the mode was switched off.
+    """Restart this process in Python's UTF-8 mode if the locale supports ASCII only and the mode is off.
 
-    Otherwise Python could open no file whose name has another letter, nor write one to the terminal. Before anything is imported
-    that takes time.
+    Otherwise Python could neither open files with non-ASCII names nor write their names to the terminal. Call this before any slow
+    import.
     """
     if sys.getfilesystemencoding() == "ascii" and os.environ.get(_UTF8_MODE) != "1":
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _UTF8_MODE: "1"})

@@ -153,7 +153,7 @@ class Shards:
         return digest.hexdigest()
 
     def state(self) -> str:
-        """Return a digest of the locations, sizes and times of local shards; empty for remote ones, whose headers alone are known."""
+        """Return a digest of the locations, sizes and times of local shards. Return an empty string for remote ones."""
         return files_state(self.files.paths.values()) if isinstance(self.files, LocalShards) else ""
 
     def _split_keys(self) -> Iterable[str]:

@@ -39,7 +39,10 @@ Counter = Callable[[Path, Sequence[ShardIndex]], Sequence[ShardIndex]]
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one shard: samples, and bytes of the tar file unless a single sample is larger. ``seed`` of the order; None: unchanged."""
+    """Limits of one shard: most samples, and most bytes of the tar file unless a single sample is larger.
+
+    ``seed`` determines the order; None: the source's order.
+    """
 
     most_bytes: int
     most_samples: int
