@@ -149,7 +149,7 @@ def _another_model(name: str, measured: Exported, tolerance: float) -> str:
 
 @contextlib.contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    """A new folder on the same disk that is gone at the end, unless it was renamed."""
+    """Yield a new folder on the same disk. It is removed at the end, unless it was renamed."""
     folder = out.with_name(f"{out.name}.partial-{os.getpid()}")
     folder.mkdir()
     try:

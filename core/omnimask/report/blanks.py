@@ -17,7 +17,7 @@ CANDIDATES = 5
 
 @dataclass(frozen=True)
 class Ranking:
-    """What models say for the P tokens of a modality: ``ids`` and ``probabilities`` (P, K) in order, and ``is_there`` (P,)."""
+    """Models' candidates for the P tokens of a modality: ``ids`` and ``probabilities`` (P, K) in order, and ``is_there`` (P,)."""
 
     ids: NDArray[np.int64]
     probabilities: NDArray[np.float32]

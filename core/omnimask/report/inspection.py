@@ -26,8 +26,15 @@ BACKWARD = 3
 
 @dataclass(frozen=True)
 class ValidationCost:
-    """Of one validation: ``samples``, of all that are ``held_out``, ``tokens`` before masking, ``batches`` on one device. Of the
-    run: ``validations``, and their ``share`` of its work, in [0, 1)."""
+    """Cost of validation.
+
+    Attributes:
+        samples: scored samples of one validation, out of ``held_out``.
+        tokens: tokens of one validation, before masking.
+        batches: batches of one validation on one device.
+        validations: number of validations in the run.
+        share: their share of the run's work, in [0, 1).
+    """
 
     samples: int
     held_out: int

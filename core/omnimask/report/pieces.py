@@ -26,7 +26,7 @@ def as_text(raw: Any) -> str | None:
 
 
 class Speller:
-    """Speller of one sample's tokens, each in its place. Without text as raw value there are no ``pieces``, and ids are numbers.
+    """Speller of one sample's tokens, each in its place. If the raw value isn't text, ``pieces`` is empty and ids are numbers.
 
     A token's text depends on the tokens before it (spaces between words, letters of several bytes). It is therefore the difference
     between the texts with and without the token.

@@ -132,7 +132,10 @@ def _hidden(tokenizer: Tokenizer, tokens: Tokens, spec: TokenSpec, is_visible: N
 
 
 def visible_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.bool_]:
-    """Return (P_m,) whether the main encoder reads the token's own content in the first view's context. ``batch`` is on the host."""
+    """Return (P_m,) whether the main encoder reads the token's own content in the first view's context.
+
+    ``batch`` is on the host.
+    """
     base, count = batch.base[modality], batch.store[modality].layout.num_slots
     is_visible = np.zeros(count, bool)
     of = _sources(next(iter(batch.views.values())).context) - base
