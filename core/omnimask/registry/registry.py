@@ -188,7 +188,7 @@ class Registry:
         return Registry((*self._registrars, *registrars), self.failures, self.left_out)
 
     def implementing(self, *hooks: str) -> list[tuple[Plugin, Any]]:
-        """Return the plugins that implement any of these hooks and their modules: the core first, then by distribution."""
+        """Return plugins that implement any of these hooks, with modules: the core first, then by distribution and name."""
         found = [(plugin, module) for plugin, module, names in self.implementations if set(names) & set(hooks)]
         return sorted(found, key=lambda each: each[0].name != "core")
 
