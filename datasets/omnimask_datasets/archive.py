@@ -17,7 +17,7 @@ from omnimask.interfaces import Context
 from omnimask_datasets.folder_labels import FolderLabels
 
 LABELS = "labels.csv"
-"""Member that contains the labels by default, if the archive has it."""
+"""Default member for the labels, if the archive has it."""
 _LARGEST = 2**30
 """Largest unpacked size of a member, in bytes."""
 _ENCRYPTED = 0x1
@@ -33,7 +33,7 @@ class ZipArchive:
 
     Args:
         path: the zip file.
-        labels: name of the member that contains the labels: a CSV table in UTF-8 with the columns ``file`` (or ``key``) and
+        labels: name of the member with the labels: a CSV table in UTF-8 with the columns ``file`` (or ``key``) and
             ``label``. None: ``labels.csv`` if the archive has it, otherwise folder names are the labels.
     """
 
@@ -66,7 +66,7 @@ class ZipArchive:
         """Return the member's bytes, and its label if it has one.
 
         Raises:
-            ValueError: the member is encrypted, damaged, larger than 1 GiB, or compressed by a method that Python does not support.
+            ValueError: the member is encrypted, damaged, larger than 1 GiB, or compressed by a method unsupported by Python.
             OSError: the archive cannot be read.
         """
         name = self.names[index]

@@ -1,4 +1,4 @@
-"""Conversion of Arrow values to Python values, including those that Arrow itself cannot convert."""
+"""Conversion of Arrow values to Python values, including those unsupported by Arrow itself."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Ranges:
         return len(self.start)
 
     def source(self, index: int) -> Source:
-        """Return the file that contains a range."""
+        """Return the file of a range."""
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} samples, and no number {index}")
         return self.sources[int(np.searchsorted(self.first, index, side="right")) - 1]
@@ -91,7 +91,7 @@ class Ranges:
 
 
 def by_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Yield every line that is not blank."""
+    """Yield every nonblank line."""
     start = 0
     for number, line in enumerate(lines, 1):
         if not _is_blank(line):

@@ -1,4 +1,4 @@
-"""English text that ships with Python: its language reference and the documentation in its standard library. No download."""
+"""English text from the Python installation: its language reference and the documentation in its standard library. No download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of files from the folders that contain them. Folders named like the sides of a split are recognized."""
+"""Labels of files from their folders. Folders named like the sides of a split are recognized."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _SAVED = ("state.json", "dataset_dict.json")
 
 
 class HuggingFace(Rows):
-    """Rows of a data set that the library ``datasets`` loads, from local files or from the Hub.
+    """Rows of a data set of the library ``datasets``, from local files or from the Hub.
 
     A sample contains the row's values by column, as Arrow stores them: images and sounds are the bytes of their files, for the
     modality's decoder; labels are numbers. With random access any order is cheap.

@@ -22,7 +22,7 @@ from omnimask_datasets.sources import Source, digest_of, find_sources, state_of
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 KEPT_BYTES = 128 * 2**20
-"""Bytes of decoded row groups that a process keeps in memory."""
+"""Bytes of decoded row groups kept in memory per process."""
 
 
 class Parquet(Rows):

@@ -144,7 +144,7 @@ def file_bytes(value: Any, folder: Path | None = None) -> Any:
 
     Args:
         value: value of one row and column.
-        folder: folder of files that are referenced by path only; None: such a mapping is returned unchanged.
+        folder: folder of files referenced by path only; None: such a mapping is returned unchanged.
 
     Raises:
         ValueError: the file lies outside ``folder``.

@@ -1,4 +1,4 @@
-"""Rows of shards that can only be read forward. A shard is read again from its beginning if necessary.
+"""Rows of forward-only shards. A shard is read again from its beginning if necessary.
 
 N rows in S shards.
 """
@@ -26,9 +26,9 @@ _MANY, _FEW = 10, 50
 
 
 class ForwardRows:
-    """Rows by number, from shards that are read in order. The most recent rows stay in memory.
+    """Rows by number, from shards read in order. The most recent rows stay in memory.
 
-    A later row is reached by reading on; an earlier one that was dropped, by reading the shard from its beginning. Access within
+    A later row is reached by reading on; an earlier, dropped one by reading the shard from its beginning. Access within
     windows of ``kept`` rows thus costs a single pass. A process that begins in the middle of a shard reads the rows before it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Files of a data set: one file or a folder. Files that end in .gz are unpacked into the cache."""
+"""Files of a data set: one file or a folder. Files ending in .gz are unpacked into the cache."""
 
 from __future__ import annotations
 

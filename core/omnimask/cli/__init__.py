@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ``--max-time`` ended the run, after a checkpoint. 130, 143 and so on: a signal ended it, after a checkpoint.
 
     Args:
-        argv: arguments after ``omnimask``; None: those of the process. Bytes that the locale cannot decode are read as UTF-8.
+        argv: arguments after ``omnimask``; None: those of the process. Bytes outside the locale's encoding are read as UTF-8.
     """
     arguments = [readable(argument) for argument in (sys.argv[1:] if argv is None else argv)] or ["--help"]
     try:

@@ -12,7 +12,7 @@ _UTF8_MODE = "PYTHONUTF8"
 def readable(argument: str) -> str:
     """Return an argument, with bytes that the locale's encoding could not decode read as UTF-8.
 
-    Python keeps such bytes as lone surrogates. Arguments that are invalid UTF-8 are returned unchanged, since file names may
+    Python keeps such bytes as lone surrogates. Invalid UTF-8 is returned unchanged, since file names may
     contain them. Commands reject them in texts.
     """
     if not any("\udc80" <= one <= "\udcff" for one in argument):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omnimask.interfaces import Blank, Candidate, Reconstruction
 
 ROWS = 12
-"""Most tokens of a sample that are listed with their candidates, unless all are requested."""
+"""Most tokens of a sample to list with their candidates, unless all are requested."""
 
 _HIDDEN, _RIGHT, _WRONG = "yellow", "green", "red"
 _INDENT = 2
@@ -107,7 +107,7 @@ def _table(blanks: Sequence[Blank]) -> Table:
 
 
 def _asked(blank: Blank) -> Text:
-    """Return the original token, and the replacement that the network read, if any."""
+    """Return the original token, and the replacement read by the network, if any."""
     truth = "?" if blank.truth is None else visible(blank.truth)
     if blank.seen is None:
         return Text(truth)

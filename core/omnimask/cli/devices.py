@@ -40,7 +40,7 @@ def launched_instead(devices: int, arguments: Sequence[str]) -> None:
 
 @contextmanager
 def together() -> Generator[Ranks]:
-    """Join the processes that train together, for the length of the ``with`` block. Only the first one writes messages."""
+    """Join the processes of a run, for the length of the ``with`` block. Only the first one writes messages."""
     from omnimask.run.launch import watch_launcher
     from omnimask.training.devices.ranks import joined
 

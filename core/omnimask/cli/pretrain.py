@@ -89,7 +89,7 @@ def _start(recipe: Recipe, path: Path, *, is_continued: bool = False) -> Run:
 
 
 def _free_folder(recipe: Recipe) -> Path:
-    """Return the first of ``runs/NAME-1``, ``runs/NAME-2``, ... that does not exist."""
+    """Return the first unused name of ``runs/NAME-1``, ``runs/NAME-2``, ..."""
     name = recipe.name.replace("/", "-")
     number = 1
     while (path := RUNS / f"{name}-{number}").exists():

@@ -88,7 +88,7 @@ def _unigram(value: Any) -> str:
 
 
 def outcome(summary: Mapping[str, Any]) -> str:
-    """Return the numbers of ``summary.json`` that describe the end of a run."""
+    """Return the numbers of ``summary.json`` on the end of a run."""
     parts = [f"{summary['status']} at step {summary['step']} of {summary['steps']}"]
     for name in ("loss", "best_validation_loss"):
         if summary[name] is not None:

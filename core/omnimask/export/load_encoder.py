@@ -192,7 +192,7 @@ def load_encoder(path: str | Path, *, checkpoint: str = "best", device: Device =
         checkpoint: checkpoint of a run: ``best``, ``last``, or a name (``step-00001000``). Its averaged weights are used if it has
             any.
         device: device of the computation.
-        runs_files: whether to run Python files that an exported recipe lists under ``plugins``.
+        runs_files: whether to run Python files listed by an exported recipe under ``plugins``.
 
     Raises:
         UserError: the folder is neither, its recipe is unusable, or the checkpoint is missing or damaged.

@@ -1,4 +1,4 @@
-"""A model as weights and the recipe that builds it: writing, reading, and initialization of another run."""
+"""A model as weights and a recipe: writing, reading, and initialization of another run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def load_exported(folder: Path, *, runs_files: bool = False) -> BuiltModel:
 
     Args:
         folder: the exported folder.
-        runs_files: whether to run Python files that its recipe lists under ``plugins``, if any.
+        runs_files: whether to run Python files listed by its recipe under ``plugins``, if any.
 
     Raises:
         UserError: the folder is not an export, or a component of its recipe is not installed.

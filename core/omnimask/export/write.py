@@ -93,7 +93,7 @@ def _check_output(out: Path) -> None:
 
 
 def _exporters(format: str, registry: Registry) -> list[tuple[str, Component[Exporter]]]:
-    """Return the exporters of a format by name. Those that cannot be loaded matter only if there is no other."""
+    """Return the exporters of a format by name. Unloadable ones matter only without others."""
     found: list[tuple[str, Component[Exporter]]] = []
     formats: set[str] = set()
     failures: list[str] = []

@@ -1,4 +1,4 @@
-"""Text that any terminal, log or figure can show. Imports no torch."""
+"""Text in a form for any terminal, log or figure. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redirection that reserves standard output for answers: other prints go to standard error. Imports no torch."""
+"""Standard output reserved for answers: other prints go to standard error. Imports no torch."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def select(points: Iterable[EntryPoint], plugins: Iterable[EntryPoint], allowed:
         points: entry points of the group ``omnimask.commands``.
         plugins: entry points of the group ``omnimask``.
         allowed: names of plugins separated by commas; None or empty allows all. A command belongs to the plugins of its
-            distribution that share its top-level package; if none does, to all plugins of its distribution.
+            distribution with the same top-level package; if none does, to all plugins of its distribution.
     """
     wanted, plugins = allowed_names(allowed), list(plugins)
     chosen = [point for point in points if not wanted or wanted & _owners(point, plugins)]
@@ -101,7 +101,7 @@ def clashes(commands: Sequence[Command], builtin: Collection[str], own: str) -> 
 
 
 def ambiguous(several: Sequence[Command]) -> str:
-    """Return the message about a name that several distributions claim."""
+    """Return the message about a name claimed by several distributions."""
     claims = " and ".join(f"{command.distribution} {command.version}" for command in several)
     return f"command {several[0].name!r} is ambiguous: {claims} both have it; uninstall one or set {VARIABLE}"
 

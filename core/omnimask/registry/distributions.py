@@ -20,7 +20,7 @@ PLUGINS = "omnimask"
 COMMANDS = "omnimask.commands"
 """Entry-point group of the plugins' commands."""
 VARIABLE = "OMNIMASK_PLUGINS"
-"""Environment variable that restricts the plugins to the given names, separated by commas."""
+"""Environment variable with the only plugins to use, separated by commas."""
 
 
 def allowed_names(allowed: str | None) -> set[str]:
@@ -47,7 +47,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Failure:
-    """Plugin that failed to load: ``cause`` in one line, the ``traceback``, and the ``names`` that it had registered."""
+    """Plugin that failed to load: ``cause`` in one line, the ``traceback``, and the ``names`` registered before."""
 
     plugin: Plugin
     cause: str
@@ -115,7 +115,7 @@ def incompatible(distribution: Distribution | None, own: str) -> str | None:
 
 
 def _specifier(text: str) -> SpecifierSet | None:
-    """Return the versions of omnimask that a requirement allows. Return None for other packages, or if it does not apply here."""
+    """Return the versions of omnimask allowed by a requirement. Return None for other packages, or if it does not apply here."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:

@@ -1,6 +1,6 @@
 """Hook specifications: the functions that the host calls in a plugin. Imports no torch.
 
-A plugin's module implements hooks as functions marked with ``omnimask.hookimpl``. It may omit arguments that it does not need. The
+A plugin's module implements hooks as functions marked with ``omnimask.hookimpl``. It may omit unneeded arguments. The
 core goes first, then plugins by the name of their distribution.
 """
 
@@ -46,7 +46,7 @@ def omnimask_observers(run: RunInfo) -> Sequence[Observer] | None:
 
 
 RUN_TIME = ("omnimask_parameter_groups", "omnimask_observers")
-"""Hooks that are called while a run is prepared and trained."""
+"""Hooks called while a run is prepared and trained."""
 
 
 def manager(name: str, implementer: object) -> pluggy.PluginManager:

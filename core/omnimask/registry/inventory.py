@@ -1,4 +1,4 @@
-"""Inventory of installed plugins: their contributions, failures, and everything that cannot be used.
+"""Inventory of installed plugins: their contributions, failures, and anything unusable.
 
 Imports no torch. Only :func:`problems` with ``load`` imports components.
 """
@@ -42,7 +42,7 @@ def rows(registry: Registry, commands: Sequence[Command]) -> list[PluginRow]:
 
 
 def problems(registry: Registry, commands: Sequence[Command], builtin: Collection[str], *, load: bool) -> list[str]:
-    """Return messages about everything that cannot be used.
+    """Return messages about everything unusable.
 
     Args:
         registry: registry of the installed plugins.

@@ -136,7 +136,7 @@ class Observer:
         Args:
             result: result of the step.
             seconds: wall-clock time of the step, including the wait for the loader.
-            line: line written to ``metrics.jsonl``; None for a step that is not logged (``train.log_every``).
+            line: line written to ``metrics.jsonl``; None for an unlogged step (``train.log_every``).
         """
 
     def validated(self, *, result: Validation, baselines: Mapping[str, Mapping[str, float]], line: Mapping[str, Any]) -> None:

@@ -65,7 +65,7 @@ def use(paths: Sequence[Path], *, refresh: bool = False) -> None:
 
     Args:
         paths: absolute paths.
-        refresh: whether to read files in use again, and reload those that changed.
+        refresh: whether to read files in use again, and reload changed ones.
 
     Raises:
         UserError: a file is missing, fails when it runs, registers nothing, or has the name of another one.

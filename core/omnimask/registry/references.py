@@ -23,8 +23,8 @@ def load(reference: str, about: str, distribution: str, extras: Sequence[str] = 
     Args:
         reference: ``package.module:attribute``.
         about: description of the component or command in messages.
-        distribution: distribution that registers it.
-        extras: optional dependencies of the distribution that it needs.
+        distribution: distribution of the component or command.
+        extras: optional dependencies of the distribution to install.
 
     Raises:
         UserError: a dependency is missing, or the import fails. The message has the remedy or the traceback.

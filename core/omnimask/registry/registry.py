@@ -51,7 +51,7 @@ _NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 class Entry:
     """Registered component: ``reference`` is ``module:Class``, imported on first use, or the class itself.
 
-    ``extra`` names the optional dependencies of the distribution that the component needs.
+    ``extra`` names the optional dependencies of the distribution needed by the component.
     """
 
     kind: str
@@ -109,7 +109,7 @@ class Registrar:
             kind: one of :data:`KINDS`; filled in by ``registry.add_masker(...)`` and similar methods.
             name: name in recipes; a plugin's own prefix (``timeseries.window``) avoids clashes.
             reference: ``module:Class``, imported on first use.
-            extra: optional dependencies of the distribution that the module needs; named in the error when missing.
+            extra: optional dependencies of the distribution needed by the module; named in the error when missing.
 
         Raises:
             ValueError: the kind is unknown, the name or the reference is malformed, or the name belongs to omnimask or was already
@@ -149,7 +149,7 @@ class Registrar:
     add_suggester = partialmethod(add, "suggester")
 
     def add_recipes(self, modality: str, folder: str | Path) -> None:
-        """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` that is a path or a callable giving one."""
+        """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` of a path or of a callable returning one."""
         self.folders.append(RecipeFolder(modality, folder, self.plugin))
 
     def __getattr__(self, name: str) -> Any:
@@ -162,7 +162,7 @@ class Registry:
 
     Args:
         registrars: registrations of the plugins. Their order affects listings only.
-        failures: plugins that could not be used.
+        failures: plugins that failed.
         left_out: names of installed plugins excluded by ``OMNIMASK_PLUGINS``.
 
     Attributes:
@@ -198,7 +198,7 @@ class Registry:
         return sorted(found, key=lambda entry: (KINDS.index(entry.kind), entry.name))
 
     def conflicts(self) -> list[tuple[Entry, ...]]:
-        """Return names that several plugins registered. None of them can be used."""
+        """Return names registered by several plugins. None of them can be used."""
         return [tuple(entries) for entries in self._entries.values() if len(entries) > 1]
 
     def names(self, kind: str) -> list[str]:

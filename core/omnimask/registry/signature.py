@@ -1,4 +1,4 @@
-"""Constructor rule of components, and the options that a constructor declares. Imports no torch."""
+"""Constructor rule of components, and the declared options of a constructor. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that a model was asked for, and its candidates for them. L tokens of a sample, P store tokens, K columns."""
+"""Tokens asked of a model, and its candidates for them. L tokens of a sample, P store tokens, K columns."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Ranking:
 
 
 def no_ranking(count: int, spec: TokenSpec) -> Ranking:
-    """Return an empty ranking with room for ``CANDIDATES``, and for ids that are excluded from them."""
+    """Return an empty ranking with room for ``CANDIDATES``, and for excluded ids."""
     columns = columns_of(spec)
     return Ranking(np.full((count, columns), -1), np.zeros((count, columns), np.float32), np.zeros(count, bool))
 
 
 def columns_of(spec: TokenSpec) -> int:
-    """Return K, the number of columns that leaves ``CANDIDATES`` after ids that are not tokens are excluded."""
+    """Return K, the number of columns: ``CANDIDATES``, and the ids to exclude because they are not tokens."""
     return CANDIDATES + len(spec.special_ids) + spec.answers
 
 

@@ -170,7 +170,7 @@ def _flops(run: Callable[[], object]) -> float:
 
 
 def activation_bytes(model: nn.Module, batch: MaskedBatch) -> int:
-    """Return the bytes that the forward pass of a batch stores for the backward pass in fp32, without parameters."""
+    """Return the bytes stored by a batch's forward pass for the backward pass in fp32, without parameters."""
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
     held: list[Tensor] = []
@@ -190,7 +190,7 @@ def activation_bytes(model: nn.Module, batch: MaskedBatch) -> int:
 
 
 def not_exact(model: Any, batch: MaskedBatch) -> list[str]:
-    """Return the names of the terms that are batch statistics."""
+    """Return the names of batch-statistic terms."""
     with torch.no_grad():
         results = model.predict(batch)
         run = Run(batch, results)

@@ -42,7 +42,7 @@ class Answers:
     Attributes:
         predicted: content.
         ranking: ranked ids, if tokens are ids.
-        notes: the targets' notes on parts that are not the model's answer.
+        notes: the targets' notes on parts not answered by the model.
     """
 
     predicted: Mapping[str, Predicted]
@@ -62,7 +62,7 @@ def reconstruct(
 
     In ``filled``, visible tokens stay unchanged, and hidden ones come from the first predictor of content. A hidden token without a
     prediction looks as in ``visible``: the modality's mean for continuous content; ids are left out. Ids have ``blanks`` with the
-    candidates of the first predictor that ranks ids.
+    candidates of the first predictor to rank ids.
 
     Args:
         model: on ``precision.device``. It is evaluated with its current weights, and its mode is restored.
@@ -117,7 +117,7 @@ def _each(
 
 
 def _hidden(tokenizer: Tokenizer, tokens: Tokens, spec: TokenSpec, is_visible: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Return the mask of a raw value that comes from hidden tokens. Return None if raw values are not arrays."""
+    """Return a mask of the raw values from hidden tokens. Return None if raw values are not arrays."""
     if spec.width is None:
         return None
     # decode twice, the second time with hidden tokens shifted by one standard deviation: the changed values are hidden

@@ -10,7 +10,7 @@ from omnimask_datasets.chronicle.report import Report
 from omnimask_datasets.chronicle.world import FIRST_YEAR, NUM_YEARS
 
 EDITION = 1
-"""Edition of the texts. A test checks that the texts match it."""
+"""Edition of the texts, which a test compares with them."""
 NUM_REPORTS = 200 * NUM_YEARS
 
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Dice:
-    """Throws that depend on a name and on the number of earlier throws."""
+    """Throws determined by a name and the number of earlier throws."""
 
     def __init__(self, *name: str | int) -> None:
         self._name = "/".join(map(str, name))

@@ -186,7 +186,7 @@ _FRESH: Mapping[str, Callable[[Report], str | Entity]] = {
     "next_day": lambda report: f"[{_DAYS[(report.day + timedelta(days=report.dice.between(1, 3))).weekday()]}]/t",
     "ordinal": lambda report: report.dice.one(_ORDINALS),
 }
-"""Marks that get another value every time."""
+"""Marks with another value every time."""
 _ROLES: Mapping[str, Callable[[Report], str | Entity]] = {
     "city": lambda report: Entity(report._in_use(world.CITIES), "place"),
     "city2": lambda report: Entity(report._in_use(world.CITIES, other_than="city"), "place"),
@@ -216,4 +216,4 @@ _ROLES: Mapping[str, Callable[[Report], str | Entity]] = {
     "event": Report._event,
     "channel": Report._channel,
 }
-"""Marks that keep their value throughout a report."""
+"""Marks with the same value throughout a report."""

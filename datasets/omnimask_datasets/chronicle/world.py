@@ -47,7 +47,7 @@ COUNTRIES = (
     Era("Soviet Union", last=1991), Era("Russia", 1992), Era("Czechoslovakia", last=1992), Era("Czech Republic", 1993),
 )  # fmt: skip
 WITH_ARTICLE = ("Soviet Union", "Czech Republic")
-"""Countries that are written with ``the``."""
+"""Countries written with ``the``."""
 BODIES = (
     Era("United Nations"), Era("Red Cross"), Era("World Bank"), Era("World Health Organization"), Era("Council of Europe"),
     Era("European Parliament"), Era("European Space Agency"), Era("International Olympic Committee"),

@@ -81,7 +81,7 @@ class FileCache:
                 self._remove_parts(path.name)
 
     def _make_room(self, size: int, name: str) -> None:
-        """Remove files until ``size`` bytes fit. Files that other processes are loading count too."""
+        """Remove files until ``size`` bytes fit. Files being loaded by other processes count too."""
         files: list[tuple[float, int, Path]] = []
         reserved = 0
         for entry in self.folder.iterdir():
@@ -100,7 +100,7 @@ class FileCache:
             total -= file_size
 
     def _reserved(self, lock: Path) -> int:
-        """Return the number of bytes that a process is loading. Remove the remains of a process that died."""
+        """Return the number of bytes that a process is loading. Remove the remains of a dead process."""
         text = lock.read_bytes()
         if not text:
             return 0

@@ -30,7 +30,7 @@ class Remote:
         retries: attempts after the first. The pause doubles before each.
 
     Raises:
-        ValueError: the URL is malformed, or its protocol needs a package that is not installed.
+        ValueError: the URL is malformed, or its protocol needs a missing package.
     """
 
     def __init__(self, url: str, *, timeout: float, retries: int) -> None:
@@ -41,7 +41,7 @@ class Remote:
 
     @property
     def patience(self) -> float:
-        """Return the seconds that all attempts together take for a file that sends nothing."""
+        """Return the total seconds of all attempts at a file without any response."""
         pauses = sum(_pause(attempt) for attempt in range(1, self.retries + 1))
         return (self.retries + 1) * self.timeout + pauses
 
@@ -136,7 +136,7 @@ class Remote:
 
 
 class _Call(threading.Thread):
-    """Thread that runs an action, and keeps its result or exception."""
+    """Thread for an action; keeps its result or exception."""
 
     def __init__(self, action: Callable[[], Any]) -> None:
         super().__init__(daemon=True, name="download")

@@ -20,7 +20,7 @@ _OPAQUE = "bin"
 
 
 def encode(key: str, sample: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the bytes of a sample's fields by ending. Fields that are None are skipped.
+    """Return the bytes of a sample's fields by ending. None values are skipped.
 
     ``bytes`` keep the key's ending (``cat/1.jpg``) if it belongs to the field; otherwise the ending follows the field's name. An
     integer label becomes ``cls``, text in the field of ``txt`` stays text, arrays become ``npy``, and everything else JSON.
@@ -46,7 +46,7 @@ def encode(key: str, sample: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def key_in_shard(key: str) -> str:
-    """Return a key that is valid for members: without the ending of a known file type, and without other dots.
+    """Return a key in a valid form for members: without the ending of a known file type, and without other dots.
 
     Raises:
         ValueError: nothing is left of the key, or it cannot be encoded as UTF-8.
@@ -57,7 +57,7 @@ def key_in_shard(key: str) -> str:
 
 
 def without_dots(key: str) -> str:
-    """Return a key that is valid for members: dots of the last part, control characters and backslashes become ``_``.
+    """Return a key in a valid form for members: dots of the last part, control characters and backslashes become ``_``.
 
     Raises:
         ValueError: nothing is left of the key, or it cannot be encoded as UTF-8.

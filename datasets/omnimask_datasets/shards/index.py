@@ -40,7 +40,7 @@ _ARRAYS = {
 
 
 class DamagedShard(ValueError):
-    """Shard that cannot be used; ``problem`` contains the place and the reason."""
+    """Unusable shard; ``problem`` contains the place and the reason."""
 
     def __init__(self, name: str, problem: Problem) -> None:
         super().__init__(f"{name}: {problem}")

@@ -19,11 +19,11 @@ _OPEN = 64
 _REOPENED = 60.0
 """Seconds after which a shard is requested again, which marks it as in use in a cache."""
 _GAP = 4096
-"""Largest gap between two members, in bytes, that is read instead of skipped."""
+"""Largest gap between two members, in bytes, to read instead of skip."""
 
 
 class ShardFiles(Protocol):
-    """Shards that can be opened: their names, for messages, and their indexes."""
+    """Shards to open: their names, for messages, and their indexes."""
 
     @property
     def names(self) -> Sequence[str]: ...

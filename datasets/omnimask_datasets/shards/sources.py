@@ -27,7 +27,7 @@ _RARE = 0.1
 
 
 class Source(Protocol):
-    """Samples that can be written."""
+    """Samples to write."""
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -152,7 +152,7 @@ class DatasetSource:
         return len(self.keys)
 
     def key(self, index: int) -> str:
-        """Return the sample's key in a form that is valid for members."""
+        """Return the sample's key in a valid form for members."""
         return self.keys[index]
 
     def members(self, index: int) -> dict[str, bytes]:

@@ -121,7 +121,7 @@ class Walk:
         return header
 
     def _extended(self, header: tarfile.TarInfo) -> dict[str, str] | Problem:
-        """Return ``path`` and ``size`` from an extended header that precedes a member's own header."""
+        """Return ``path`` and ``size`` from an extended header before a member's own header."""
         begin = self._at - _BLOCK
         if header.size > LARGEST_HEADER:
             message = f"a header has {header.size:,} bytes; at most {LARGEST_HEADER:,} are read"

@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """Numbers of shards, samples and bytes that were read, and the findings."""
+    """Numbers of shards, samples and bytes read, and the findings."""
 
     shards: int
     samples: int
@@ -88,7 +88,7 @@ def shared_keys(indexes: Mapping[str, ShardIndex]) -> list[Finding]:
 
 
 def _look_at(path: Path, name: str, entry: Entry | None, *, has_manifest: bool) -> tuple[list[Finding], ShardIndex]:
-    """Return the problems of one shard, and the index of the samples that were found."""
+    """Return the problems of one shard, and the index of the samples found."""
     problems, index = _walk(path)
     findings = [Finding(name, problem.kind, problem.offset, problem.message) for problem in problems]
     index = with_content(index, path)

@@ -215,7 +215,7 @@ def _writer(file: Any) -> Any:
 
 
 def _size(name: str, size: int) -> int:
-    """Return the bytes that a member takes in a tar file."""
+    """Return the size of a member in a tar file, in bytes."""
     header = len(tarfile.TarInfo(name).tobuf(tarfile.DEFAULT_FORMAT))
     return header + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
