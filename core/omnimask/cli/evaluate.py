@@ -130,7 +130,7 @@ def _probes(names: str | None) -> list[str] | None:
 
 
 def data_key(change: str) -> str:
-    """Add the prefix ``data.`` to a key if it is missing (``path=FOLDER`` becomes ``data.path=FOLDER``). ``data={...}`` stays unchanged."""
+    """Add the prefix ``data.`` to a key if it is missing. ``data.path=FOLDER`` and ``data={...}`` stay unchanged."""
     key, separator, _ = change.partition("=")
     if not separator:
         raise UserError(f"--data {change}: has the form key=value, for example path=FOLDER")
