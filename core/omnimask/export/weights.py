@@ -25,8 +25,8 @@ RECIPE = "recipe.yaml"
 class Safetensors:
     """All weights under their names in omnimask, and the resolved recipe: ``model.safetensors``, ``recipe.yaml``.
 
-    Any model can be exported this way. ``omnimask.export.load_exported`` rebuilds the model from the folder. Start a recipe from its
-    weights with ``init: {name: exported}``. The outputs are equal bit for bit.
+    Any model can be exported this way. ``omnimask.export.load_exported`` rebuilds the model from the folder. Start a recipe from
+    its weights with ``init: {name: exported}``. The outputs are equal bit for bit.
     """
 
     format: ClassVar[str] = "safetensors"
