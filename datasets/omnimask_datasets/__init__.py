@@ -1,1 +1,1 @@
-"""Data sets of files, and embedded ones."""
+"""Embedded data sets, and data sets of files."""

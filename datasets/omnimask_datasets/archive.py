@@ -1,4 +1,4 @@
-"""Members of a zip file as a data set; nothing is ever extracted, so no member's name can reach the file system."""
+"""Members of a zip file as a data set. Nothing is extracted, so member names never reach the file system."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from omnimask.interfaces import Context
 from omnimask_datasets.folder_labels import FolderLabels
 
 LABELS = "labels.csv"
-"""The member that is read for labels unless another is named, where the archive has it."""
+"""Default member for the labels, if the archive has it."""
 _LARGEST = 2**30
-"""Bytes that one member may unpack to."""
+"""Largest unpacked size of a member, in bytes."""
 _ENCRYPTED = 0x1
 
 
 class ZipArchive:
-    """Base of data sets whose samples are the members of a zip file, in the order of their names.
+    """Base of data sets whose samples are the members of a zip file, sorted by name.
 
-    A sample is ``{field: bytes}`` and, where it has one, ``label``: that of the table of labels, or without a table the name of the
-    first folder (of the second where the first ones are called train, val, test or the like). Hidden members are left out. The
-    file is opened once per process, when first read, and stays open. A subclass sets ``extensions`` (lower case, with the dot) and
+    A sample is ``{field: bytes}`` with an optional ``label``. The label comes from the label table. Without a table it is the name
+    of the first folder, or of the second if the first ones are named train, val, test or similar. Hidden members are skipped. Each
+    process opens the file on its first read and keeps it open. A subclass sets ``extensions`` (lower case, with the dot) and
     ``field``.
 
     Args:
         path: the zip file.
-        labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
-            ``labels.csv`` where the archive has it, else folders are the labels.
+        labels: name of the member with the labels: a CSV table in UTF-8 with the columns ``file`` (or ``key``) and
+            ``label``. None: ``labels.csv`` if the archive has it, otherwise folder names are the labels.
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
@@ -59,14 +59,14 @@ class ZipArchive:
         return len(self.names)
 
     def key(self, index: int) -> str:
-        """The member's name."""
+        """Return the member's name."""
         return self.names[index]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The member's bytes, and the label where there is one.
+        """Return the member's bytes, and its label if it has one.
 
         Raises:
-            ValueError: the member is encrypted, damaged, packed in a way that Python cannot unpack, or larger than 1 GiB.
+            ValueError: the member is encrypted, damaged, larger than 1 GiB, or compressed by a method unsupported by Python.
             OSError: the archive cannot be read.
         """
         name = self.names[index]
@@ -75,21 +75,21 @@ class ZipArchive:
         return sample if label is None else {**sample, "label": label}
 
     def fingerprint(self) -> str:
-        """Digest of the members' names, sizes and checksums; where the archive lies does not matter."""
+        """Return a digest of the members' names, sizes and checksums. The archive's location does not affect it."""
         digest = blake2b(digest_size=16)
         for name, size, checksum in zip(self.names, self.sizes, self.checksums, strict=True):
             digest.update(f"{name}\0{size}\0{checksum}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def state(self) -> str:
-        """Digest of the archive's place, size and times."""
+        """Return a digest of the archive's location, size and times."""
         return files_state([self.path])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 
     def _members(self) -> dict[str, zipfile.ZipInfo]:
-        """The archive's files by name; of several members of one name the last counts, as for every reader of zip files."""
+        """Return the archive's files by name. Of duplicate names the last one counts, as in every zip reader."""
         if not self.path.exists():
             raise ValueError(f"the file {self.path} does not exist (looked in {Path.cwd()})")
         if not self.path.is_file():
@@ -123,7 +123,7 @@ class ZipArchive:
         return {key: row.label for key, row in rows.items()}
 
     def _archive(self) -> zipfile.ZipFile:
-        """The open archive; every process has a file position of its own."""
+        """Return the open archive. Every process opens its own, since forked processes would share a file position."""
         if self._open is None or self._open[0] != os.getpid():
             self._open = os.getpid(), zipfile.ZipFile(self.path)
         return self._open[1]

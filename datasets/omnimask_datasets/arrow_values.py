@@ -1,4 +1,4 @@
-"""Values of Arrow tables as Python's, also those that Arrow itself cannot convert."""
+"""Conversion of Arrow values to Python values, including those unsupported by Arrow itself."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pyarrow as pa
 
 
 def row_of(table: pa.Table, number: int) -> dict[str, Any]:
-    """Values of one row by column. A date or time that Python cannot hold is its text.
+    """Return the values of one row by column. Dates and times out of Python's range are returned as text.
 
     Raises:
-        ValueError: a value cannot be read, as a string that is no UTF-8; the message names its column.
+        ValueError: a value cannot be read, for example a string with invalid UTF-8. The message names its column.
     """
     return {name: _value(name, table.column(place), number) for place, name in enumerate(table.column_names)}
 
@@ -28,5 +28,5 @@ def _value(name: str, column: pa.ChunkedArray, number: int) -> Any:
 def _as_text(column: pa.ChunkedArray, number: int) -> str:
     try:
         return str(column.slice(number, 1).cast(pa.string())[0].as_py())
-    except pa.ArrowInvalid:  # further away than Arrow can write
+    except pa.ArrowInvalid:  # out of range for Arrow's text form
         return str(column.slice(number, 1).cast(pa.int64())[0].as_py())

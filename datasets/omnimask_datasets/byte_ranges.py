@@ -1,4 +1,4 @@
-"""Samples that are ranges of bytes in files: found by one pass over the files, kept in the cache, read one by one. N ranges."""
+"""Samples as byte ranges of files. One pass finds the ranges and caches them; samples are read individually. N ranges."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from omnimask_datasets.sources import Source, unpacked
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 Scan: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[int, int, int]]]
-"""From the lines of a file, ends included, to (start, stop, line): bytes and the number, from 1, of the line that they begin in."""
+"""Maps the lines of a file, line ends included, to (start, stop, line): byte offsets, and the 1-based number of the first line."""
 
 _FORMAT = 2
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _LARGEST = 2**32 - 1
 _CHECKED = 4096
-_SECONDS = 10.0
-"""Between lines of the log that tell how far the pass is."""
 """Lines between two looks at the clock."""
+_SECONDS = 10.0
+"""Seconds between two progress messages."""
 
 
 class BadLine(ValueError):
-    """What makes a whole file useless stands in one of its lines, counted from 1."""
+    """Line, counted from 1, that makes its whole file unusable."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -47,8 +47,13 @@ class BadLine(ValueError):
 
 @dataclass(frozen=True)
 class Ranges:
-    """Ranges of the files ``sources`` (F), in order. ``first`` (F + 1,) number of each file's first range; ``start``, ``size``
-    and ``line`` (N,); ``digest`` of the files' names and contents and of how they were divided."""
+    """Byte ranges of the files ``sources`` (F), in order.
+
+    Attributes:
+        first: (F + 1,) number of each file's first range.
+        start, size, line: (N,) first byte, number of bytes and first line of each range.
+        digest: digest of the files' names and contents and of the scheme that divided them.
+    """
 
     sources: tuple[Source, ...]
     first: NDArray[np.int64]
@@ -61,21 +66,21 @@ class Ranges:
         return len(self.start)
 
     def source(self, index: int) -> Source:
-        """The file that a range lies in."""
+        """Return the file of a range."""
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} samples, and no number {index}")
         return self.sources[int(np.searchsorted(self.first, index, side="right")) - 1]
 
     def name(self, index: int) -> str:
-        """``file:line``."""
+        """Return ``file:line``."""
         return f"{self.source(index).name}:{self.line[index]}"
 
     def read(self, index: int) -> bytes:
-        """The bytes of one range.
+        """Return the bytes of one range.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: its size is not what it was.
+            ValueError: the file's size has changed.
         """
         source = self.source(index)
         with source.path.open("rb", buffering=0) as stream:
@@ -86,7 +91,7 @@ class Ranges:
 
 
 def by_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Every line that is not blank."""
+    """Yield every nonblank line."""
     start = 0
     for number, line in enumerate(lines, 1):
         if not _is_blank(line):
@@ -95,7 +100,7 @@ def by_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
 
 
 def by_blank_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
-    """What stands between blank lines."""
+    """Yield the runs of lines between blank lines."""
     start = stop = begun = place = 0
     for number, line in enumerate(lines, 1):
         if not _is_blank(line):
@@ -111,12 +116,12 @@ def by_blank_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
 
 
 def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
-    """The ranges of files, from the cache if the files are as they were.
+    """Return the ranges of files, from the cache if the files are unchanged.
 
     Args:
-        sources: which may be packed.
+        sources: files, which may be packed.
         scan: divides one file.
-        scheme: names what ``scan`` does, for the cache's key.
+        scheme: name of ``scan``'s behavior, part of the cache key.
 
     Raises:
         ValueError: a file cannot be read, is UTF-16, cannot be divided, or has a range of 4 GiB.
@@ -159,12 +164,12 @@ def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
 
 
 def _as_array(places: Iterator[tuple[int, int, int]]) -> NDArray[np.int64]:
-    """(n, 3), made without a list of tuples in between."""
+    """Return an array (n, 3), without an intermediate list of tuples."""
     return np.fromiter(itertools.chain.from_iterable(places), np.int64).reshape(-1, 3)
 
 
 class _Progress:
-    """Logs every ten seconds how much of the files was looked at."""
+    """Progress of the pass, logged every ten seconds."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self._lines, self._last = total, 0, 0, time.monotonic()
@@ -177,10 +182,10 @@ class _Progress:
 
 
 def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _Progress) -> Iterator[bytes]:
-    """The lines, which ``update`` sees too.
+    """Yield the lines, and pass each to ``update``.
 
     Raises:
-        ValueError: they are UTF-16 or UTF-32, whose ends of lines are others.
+        ValueError: the file is UTF-16 or UTF-32, whose line ends differ.
     """
     for number, line in enumerate(lines):
         if not number and line.startswith(_MARKS):
@@ -215,7 +220,7 @@ def _kept(file: Path, sources: tuple[Source, ...]) -> Ranges | None:
 
 
 def _read(stream: io.RawIOBase, size: int) -> bytes:
-    """All of ``size`` bytes, which one call of an unbuffered stream may give only a part of."""
+    """Read exactly ``size`` bytes. One call on an unbuffered stream may return fewer."""
     parts: list[bytes] = []
     while size > 0 and (part := stream.read(size)):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""``omnimask shard`` and ``omnimask data``."""
+"""Commands ``omnimask shard`` and ``omnimask data``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NAME = "name="
 
 
 class Action(StrEnum):
-    """What is done with data."""
+    """Actions of ``omnimask data``."""
 
     verify = "verify"
 
 
 class Keys(StrEnum):
-    """What must be unique: a sample's key among all shards, or in its shard."""
+    """Scope of unique keys: all shards (``sample``), or each shard (``shard``)."""
 
     sample = "sample"
     shard = "shard"
@@ -50,8 +50,8 @@ def shard(
 ) -> None:
     """Write samples into tar files with an index and a manifest.
 
-    Files of a folder that differ in their endings alone are one sample. Samples are written in an order drawn from --seed, since
-    training shuffles within windows of neighbours. A command that was cut short goes on when it is given again.
+    Files of a folder that differ only in their endings form one sample. Samples are written in an order drawn from --seed, since
+    training shuffles within windows of neighbors. Repeat an interrupted command to continue it.
     """
     _check_limits(shard_bytes, shard_samples)
     from omnimask_datasets.shards.write import Limits, check_out, write_shards
@@ -74,8 +74,8 @@ def data(
 ) -> int:
     """Look for damage in shards: data verify SHARDS.
 
-    Reads every byte, and finds shards that are missing or cut off, damaged headers and members, samples that are there twice or in
-    pieces, and members that are refused. Ends with 1 if there is anything.
+    Reads every byte. Finds missing or truncated shards, damaged headers and members, duplicate or split samples, and refused
+    members. Exits with 1 if there are findings.
     """
     assert action is Action.verify
     from omnimask_datasets.shards.verify import verify

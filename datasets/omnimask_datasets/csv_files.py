@@ -23,26 +23,26 @@ csv.field_size_limit(2**31 - 1)  # without this a cell of more than 128 KiB is a
 _TABS = (".tsv", ".tab")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _HEADER_LINES = 1000
-"""Lines, blank ones mostly, among which the names of the columns stand."""
+"""Lines to search for the column names, since blank lines may come first."""
 _MANY_LINES = 10
 _REMEDY = "close it, or read cells without quotes (quote: null)"
 
 
 class Csv(RangeRows):
-    """The rows of a file, or of the files of a folder that end in .csv, .tsv, .tab or these and .gz, in UTF-8.
+    """Rows of one CSV file, or of a folder's files that end in .csv, .tsv or .tab (optionally with .gz), in UTF-8.
 
-    The first line of every file names the columns; gives every cell as text, by column. Quoted cells may hold delimiters and line
-    ends. A quote that is never closed would swallow rows, so it is an error that names file and line. Blank lines are left out.
-    Rows are read one by one, whatever the file's size; packed files are unpacked into the cache.
+    The first line of every file names the columns. A sample contains every cell as text, by column. Quoted cells may contain
+    delimiters and line ends. An unclosed quote would swallow rows, so it is an error that names file and line. Blank lines are
+    skipped. Rows are read individually, whatever the file's size. Packed files are unpacked into the cache.
 
     Args:
-        path: a folder, or one file, whatever it ends in.
-        key: the column whose values name the samples; null: they are named by file and line.
-        labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
-        delimiter: one character between cells; null: a tab where files end in .tsv or .tab, else a comma.
-        quote: the character around quoted cells; null: cells are read as they are, and every line is a row.
-        cell_lines: line ends that a quoted cell may hold; with more, its quote counts as one that is never closed.
-        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
+        path: a folder, or one file with any ending.
+        key: column with the samples' keys; null: the keys are file and line.
+        labels: column of the field ``label``; null: the column ``label`` if it exists.
+        delimiter: one character between cells; null: a tab if files end in .tsv or .tab, else a comma.
+        quote: the character around quoted cells; null: quotes have no meaning, and every line is a row.
+        cell_lines: most line ends in a quoted cell; beyond them its quote counts as unclosed.
+        follow_links: whether to follow links to folders outside of a folder. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".csv", *_TABS)
@@ -73,7 +73,7 @@ class Csv(RangeRows):
         super().__init__(ranges, key, labels)
 
     def parse(self, index: int, data: bytes) -> dict[str, Any]:
-        """The cells of a row, by column."""
+        """Return the cells of a row, by column."""
         header, cells = self.headers[self.ranges.source(index).name], self.form.cells(data)
         if len(cells) != len(header):
             raise ValueError(f"the row has {len(cells)} cells, and the file's first line names {len(header)} columns")
@@ -82,18 +82,18 @@ class Csv(RangeRows):
 
 @dataclass(frozen=True)
 class Form:
-    """How cells are told apart: by which delimiter, and in which quotes (None: there are none)."""
+    """Form of a CSV file: its delimiter and its quote (None: cells are not quoted)."""
 
     delimiter: str
     quote: str | None
 
     def reader(self, lines: Iterable[str]) -> Any:
-        """Python's reader of CSV, strict."""
+        """Return Python's CSV reader, in strict mode."""
         quoting = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
         return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote or '"', quoting=quoting, strict=True)
 
     def cells(self, data: bytes) -> list[str]:
-        """The one row in ``data``. Raises ``ValueError`` where it is no UTF-8 or breaks the rules of quoting."""
+        """Return the single row in ``data``. Raise ``ValueError`` if it is invalid UTF-8 or breaks the rules of quoting."""
         try:
             return next(self.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
         except csv.Error as error:
@@ -101,9 +101,9 @@ class Form:
 
 
 def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[tuple[int, int, int]]:
-    """Where the rows of a table lie, without the first one, which names the columns: (start, stop, line).
+    """Yield (start, stop, line) of the rows of a table, except for the first, which names the columns.
 
-    A row in one line that breaks the rules of quoting is one too; reading it fails again.
+    A one-line row with invalid quoting is yielded too; reading it fails again.
 
     Raises:
         BadLine: a quoted cell swallows the lines behind it.
@@ -120,7 +120,7 @@ def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[t
                 raise _Swallowed(f"a quoted cell goes on for more than {most_lines:,} lines")
             yield row[-1]
 
-    # Bytes that are no UTF-8 make one row bad, and not the whole file: quotes, delimiters and line ends are ASCII.
+    # Latin-1 decodes any byte, so invalid UTF-8 fails one row instead of the file: quotes, delimiters and line ends are ASCII.
     reader = form.reader(texts())
     width = 0
     while True:
@@ -145,12 +145,14 @@ def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[t
 
 
 class _Swallowed(Exception):
-    """A row has more lines than it may."""
+    """Row with more lines than allowed."""
 
 
 def _holds_rows(lines: Sequence[str], width: int, delimiter: str) -> bool:
-    """Whether the lines of one row have as many delimiters as a row each: all of them between tabs, most of many between others,
-    since prose has commas too."""
+    """Return whether the lines of one row look like rows themselves, by their number of delimiters.
+
+    With tabs all lines must match; with other delimiters at least 90 % of ten or more lines, since prose contains commas too.
+    """
     if width < 2:
         return False
     are_rows = [line.count(delimiter) == width - 1 for line in lines]

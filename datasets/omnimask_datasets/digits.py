@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: the image data set that needs no download."""
+"""Handwritten digits of scikit-learn: an image data set without a download."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LARGEST = 16
 
 
 class Digits:
-    """1797 greyscale images of 8 x 8 pixels, with the digit as label [0].
+    """1797 greyscale images of 8 x 8 pixels, labeled with their digit [0].
 
-    Gives ``image`` (8, 8) uint8, 0 is background and 255 full ink, and ``label`` in 0..9.
+    A sample has ``image`` (8, 8) uint8 (0 background, 255 full ink) and ``label`` in 0..9.
 
     [0] Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998; ``sklearn.datasets.load_digits``.
     """
@@ -34,13 +34,13 @@ class Digits:
         return len(self.images)
 
     def key(self, index: int) -> str:
-        """``digits/0000`` and so on, in scikit-learn's order."""
+        """Return ``digits/0000`` and so on, in scikit-learn's order."""
         return f"digits/{range(len(self))[index]:04d}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``image`` (8, 8) uint8 and ``label``."""
+        """Return ``image`` (8, 8) uint8 and ``label``."""
         return {"image": self.images[index], "label": int(self.labels[index])}
 
     def fingerprint(self) -> str:
-        """Digest of all images and labels."""
+        """Return a digest of all images and labels."""
         return blake2b(self.images.tobytes() + self.labels.tobytes(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""Reads the prose out of Python's own documentation: topics of ``help()`` and docstrings, found without importing any module."""
+"""Extraction of prose from Python's own documentation: topics of ``help()`` and docstrings. No module is imported."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Documents: TypeAlias = dict[str, str]
 
 _TOPICS = "pydoc_data/topics.py"
 _LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
-"""Folders of the library that are tests, or not the library."""
+"""Folders of tests, or of packages outside the standard library."""
 _IS_CODE = re.compile(r"^\s*>>>|::=", re.MULTILINE)
-"""Interactive examples and rules of grammar."""
+"""Interactive examples and grammar rules."""
 
 
 def library() -> Path:
-    """The folder, or the zip file, that this Python's standard library lies in.
+    """Return the folder or zip file of this Python's standard library.
 
     Raises:
-        ValueError: neither is there.
+        ValueError: neither exists.
     """
     folder = Path(sysconfig.get_path("stdlib"))
     if folder.is_dir() and any(folder.glob("*.py")):
@@ -42,12 +42,12 @@ def library() -> Path:
 
 
 def collect(source: Path) -> Documents:
-    """One document for every topic and every module of the library at ``source`` that has any prose.
+    """Return one document for every topic and module of the library at ``source`` that contains prose.
 
-    A paragraph that an earlier document has is left out.
+    Paragraphs of earlier documents are not repeated.
 
     Raises:
-        ValueError: the library is there without sources, as in builds that hold compiled files only.
+        ValueError: the library has no sources, as in builds with compiled files only.
     """
     documents: Documents = {}
     seen: set[str] = set()
@@ -74,7 +74,7 @@ def _is_source(name: str) -> bool:
 
 
 def _tree(source: Path, name: str) -> ast.Module | None:
-    """A module's syntax tree; None, with a line in the log, if it cannot be read or parsed."""
+    """Return a module's syntax tree. Return None, and log it, if the module cannot be read or parsed."""
     try:
         if source.is_dir():
             return ast.parse((source / name).read_bytes())
@@ -86,7 +86,7 @@ def _tree(source: Path, name: str) -> ast.Module | None:
 
 
 def _topics(source: Path, files: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """The topics' texts, by name: the one literal mapping of a module."""
+    """Yield the topics' names and texts, from the module's literal mapping."""
     tree = _tree(source, _TOPICS) if _TOPICS in files else None
     for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Dict):
@@ -95,7 +95,7 @@ def _topics(source: Path, files: Iterable[str]) -> Iterator[tuple[str, list[str]
 
 
 def _docstrings(source: Path, name: str) -> Iterator[str]:
-    """Those of a module, its classes and functions, in the order of the file."""
+    """Yield the docstrings of a module, its classes and functions, in file order."""
     tree = _tree(source, name)
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = [node for node in ast.walk(tree) if isinstance(node, kinds)] if tree else []

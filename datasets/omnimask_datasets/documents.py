@@ -1,4 +1,4 @@
-"""Documents in files as a data set; what they mean is the business of a plugin's decoder."""
+"""Documents in files as a data set. A plugin's decoder interprets them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from omnimask_datasets.sources import digest_of, find_sources, state_of
 
 _SCANS: Mapping[str, Scan] = {"blank_line": by_blank_line, "line": by_line}
 _LARGEST = 2**30
-"""Bytes that one packed document may unpack to."""
+"""Largest unpacked size of a packed document, in bytes."""
 
 
 class DocumentFiles:
-    """Base of data sets whose samples are the files of a folder, or what files are divided into.
+    """Base of data sets whose samples are files, or pieces of files.
 
-    A sample is ``{field: bytes}`` and, for a file that lies in a sub-folder, ``label``: the name of the first one, or of the second
-    where the first ones are called train, val, test or the like. Files ending in ``.gz`` are unpacked. A subclass sets
-    ``extensions`` (lower case, with the dot), of which a single file may lack any, and ``field``.
+    A sample is ``{field: bytes}``. A file in a sub-folder also has a ``label``: the name of the first folder, or of the second if
+    the first ones are named train, val, test or similar. Files ending in ``.gz`` are unpacked. A subclass sets ``extensions``
+    (lower case, with the dot) and ``field``. A single file may have any ending.
 
     Args:
         path: a folder or a file.
-        documents: what a document is: a ``file``, or the lines between blank ones (``blank_line``), or every ``line`` that is not
-            blank. Files that are divided must have lines: UTF-8, say, not UTF-16.
-        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
+        documents: unit of a document: a ``file``, the lines between blank ones (``blank_line``), or every ``line`` that is not
+            blank. Divided files must consist of lines, for example UTF-8, not UTF-16.
+        follow_links: whether to follow links to folders outside of a folder. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
@@ -56,15 +56,15 @@ class DocumentFiles:
         return len(self.sources) if self.ranges is None else len(self.ranges)
 
     def key(self, index: int) -> str:
-        """The file's path relative to the folder, with forward slashes; of documents in it, with the line that they begin in."""
+        """Return the file's path relative to the folder, with forward slashes. For pieces of a file, append their first line."""
         return self.sources[index].name if self.ranges is None else self.ranges.name(index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The document's bytes, and the label where there is one.
+        """Return the document's bytes, and its label if it has one.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is damaged, unpacks to more than 1 GiB, or has changed since it was divided.
+            ValueError: the file is damaged, unpacks to more than 1 GiB, or has changed since it was divided.
         """
         if self.ranges is None:
             source = self.sources[index]
@@ -76,7 +76,7 @@ class DocumentFiles:
         return {self.field: data} if label is None else {self.field: data, "label": label}
 
     def fingerprint(self) -> str:
-        """Digest of names and contents; where the files lie does not matter."""
+        """Return a digest of names and contents. The files' location does not affect it."""
         if self.ranges is not None:
             return self.ranges.digest
         if self._fingerprint is None:
@@ -84,7 +84,7 @@ class DocumentFiles:
         return self._fingerprint
 
     def state(self) -> str:
-        """Digest of the files' places, sizes and times."""
+        """Return a digest of the files' locations, sizes and times."""
         return state_of(self.sources)
 
 

@@ -1,4 +1,4 @@
-"""English that ships with Python: its language reference and the documentation in its standard library; needs no download."""
+"""English text from the Python installation: its language reference and the documentation in its standard library. No download."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FORMAT = 1
 
 
 class English:
-    """About 2 million characters of English prose about Python, which come with it.
+    """About 2 million characters of English prose about Python, from the Python installation.
 
-    A document is a topic of ``help()``, or the docstrings of a module of the standard library. Gives ``text``. Paragraphs that
-    occur twice are kept once, and examples and rules of grammar, which are no English, are left
-    out. The text is that of the Python that runs, so it differs between versions of Python (and builds that leave modules out):
-    a run's ``environment.json`` has its hash, which a result should be quoted with, and a run does not continue on another text.
+    A document is a topic of ``help()``, or the docstrings of one module of the standard library. A sample has ``text``. Duplicate
+    paragraphs are kept once; examples and grammar rules are removed, since they are not English. The text is that of the running
+    Python, so it differs between Python versions (and builds that omit modules). A run's ``environment.json`` contains its hash,
+    which should be quoted with results. A run does not continue on a different text.
     """
 
     def __init__(self, context: Context) -> None:
@@ -44,20 +44,20 @@ class English:
         return len(self.texts)
 
     def key(self, index: int) -> str:
-        """``topics/assert``, ``modules/email/parser.py``."""
+        """Return ``topics/assert``, ``modules/email/parser.py`` and so on."""
         return self.names[index]
 
     def __getitem__(self, index: int) -> dict[str, str]:
-        """``text``."""
+        """Return ``text``."""
         return {"text": self.texts[index]}
 
     def fingerprint(self) -> str:
-        """BLAKE2 hash of all keys and texts."""
+        """Return the BLAKE2 hash of all keys and texts."""
         return _digest(dict(zip(self.names, self.texts, strict=True)))
 
 
 def _kept_or_collected() -> tuple[Documents, bool]:
-    """The documents, which are collected once for every Python that is installed, and whether that was now."""
+    """Return the documents, and whether they were collected now. They are collected once per installed Python."""
     source = library()
     identity = repr((_FORMAT, sys.version, str(source)))
     name = f"{platform.python_version()}-{blake2b(identity.encode(), digest_size=8).hexdigest()}.json"

@@ -1,4 +1,4 @@
-"""Files in a folder as a data set; what the files mean is the business of a plugin's decoder."""
+"""Files of a folder as a data set. A plugin's decoder interprets them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from omnimask_datasets.folder_labels import FolderLabels
 
 
 class FileFolder:
-    """Base of data sets whose samples are the files of a folder and its sub-folders, in the order of their relative paths.
+    """Base of data sets whose samples are the files of a folder and its sub-folders, sorted by relative path.
 
-    A sample is ``{field: bytes}`` and, for a file that lies in a sub-folder, ``label``: the name of the first one, or of the second
-    where the first ones are called train, val, test or the like. Hidden files and folders are left out, as is everything that is no
-    regular file. A subclass sets ``extensions`` (lower case, with the dot) and ``field``.
+    A sample is ``{field: bytes}``. A file in a sub-folder also has a ``label``: the name of the first folder, or of the second if
+    the first ones are named train, val, test or similar. Hidden files and folders are skipped, and so is anything but regular
+    files. A subclass sets ``extensions`` (lower case, with the dot) and ``field``.
 
     Args:
         path: the folder.
-        follow_links: whether links to folders outside of it are followed. Links to files always are.
+        follow_links: whether to follow links to folders outside of it. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
@@ -34,7 +34,7 @@ class FileFolder:
         found, others = files_ending_in(self.path, self.extensions, follow_links=follow_links)
         self.names: list[str] = [name for name, _ in found]
         self.left_out = describe_endings(others) if others else "none"
-        """How many files have other endings, and which."""
+        """Number of skipped files with other endings, and their endings."""
         self.labels = FolderLabels(self.names, self.path)
         self._fingerprint: str | None = None
 
@@ -42,22 +42,22 @@ class FileFolder:
         return len(self.names)
 
     def key(self, index: int) -> str:
-        """The file's path relative to the folder, with forward slashes."""
+        """Return the file's path relative to the folder, with forward slashes."""
         return self.names[index]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The file's bytes, and the label where there is one. Raises ``OSError`` for a file that cannot be read."""
+        """Return the file's bytes, and its label if it has one. Raise ``OSError`` if the file cannot be read."""
         name = self.names[index]
         sample: dict[str, Any] = {self.field: (self.path / name).read_bytes()}
         label = self.labels(name)
         return sample if label is None else {**sample, "label": label}
 
     def fingerprint(self) -> str:
-        """Digest of the relative paths and the contents; where the folder lies does not matter."""
+        """Return a digest of relative paths and contents. The folder's location does not affect it."""
         if self._fingerprint is None:
             self._fingerprint = content_digest((name, self.path / name) for name in self.names)
         return self._fingerprint
 
     def state(self) -> str:
-        """Digest of the files' places, sizes and times."""
+        """Return a digest of the files' locations, sizes and times."""
         return files_state(self.path / name for name in self.names)

@@ -1,4 +1,4 @@
-"""Labels of files from the folders that they lie in; folders that are named like the sides of a split are known as such."""
+"""Labels of files from their folders. Folders named like the sides of a split are recognized."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterable
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
-"""Names of folders, in lower case, that divide data and do not classify them."""
+"""Names of folders, in lower case, that divide the data instead of classifying it."""
 
 
 class FolderLabels:
-    """The label of a file by its name: its first folder, or its second one where all first ones are splits.
+    """Label of a file by its name: its first folder, or the second if all first folders are splits.
 
     Args:
-        names: relative paths with forward slashes, of all samples.
-        place: names the data in the log.
+        names: relative paths of all samples, with forward slashes.
+        place: name of the data in the log.
     """
 
     def __init__(self, names: Iterable[str], place: object) -> None:
         first = dict.fromkeys(name.partition("/")[0] for name in names if "/" in name)
         known = [folder for folder in first if folder.lower() in SPLITS]
         self.splits: tuple[str, ...] = tuple(known) if known and len(known) == len(first) else ()
-        """The first folders, where they are splits."""
+        """First folders, if all of them are splits."""
         if self.splits:
             logger.info(
                 "%s: the folders %s are splits and no labels, which are the folders below; samples of all splits are read: "
@@ -42,7 +42,7 @@ class FolderLabels:
             )
 
     def __call__(self, name: str) -> str | None:
-        """The label; None for a file that lies in no such folder."""
+        """Return the label; None if the file has no such folder."""
         folders = name.split("/")[:-1]
         if self.splits:
             folders = folders[1:]

@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's library ``datasets``: with random access, or streamed."""
+"""Data sets of Hugging Face's library ``datasets``, with random access or streamed."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 
 _ENDINGS = (".parquet", ".arrow")
 _ROWS = 256
-"""Rows of a stream that are read together."""
+"""Rows of a stream to read together."""
 _SAVED = ("state.json", "dataset_dict.json")
 
 
 class HuggingFace(Rows):
-    """The rows of a data set that the library ``datasets`` loads, from files here or from the Hub.
+    """Rows of a data set of the library ``datasets``, from local files or from the Hub.
 
-    Gives the row's values by column, as Arrow keeps them: images and sounds are the bytes of their files, for the modality's
-    decoder; labels are numbers. With random access any order is cheap.
+    A sample contains the row's values by column, as Arrow stores them: images and sounds are the bytes of their files, for the
+    modality's decoder; labels are numbers. With random access any order is cheap.
 
-    With ``streaming`` nothing is copied to the disk, and rows come in order only. The order of a run is exact all the same, at a
-    price: shards (files) are permuted, and rows within windows of at most ``buffer``; every loader process reads all shards, up to
-    the last row that it is given; a run that is resumed in the middle of a shard reads what lies before. Data of the Hub are read
-    once, to be counted, before the first run.
+    With ``streaming`` nothing is copied to the disk, and rows are read in order only. The order of a run is still exact, at a
+    price. Shards (files) are permuted, and rows are shuffled within windows of at most ``buffer``. Every loader process reads all
+    shards, up to the last row assigned to it. A run that resumes in the middle of a shard reads the rows before it again. Data of
+    the Hub are read once to count their rows, before the first run.
 
     Args:
-        path: instead of a repository, a folder that ``save_to_disk`` wrote, or Parquet or Arrow files: a folder, or one file.
+        path: instead of a repository, a folder written by ``save_to_disk``, or Parquet or Arrow files: a folder, or one file.
         repository: instead of a path, a data set of the Hub (``user/name``).
-        config: which of a repository's configurations; null: its only one.
-        split: which part, of a repository or of a folder with several.
-        revision: commit or tag of the repository; streams need one, since their rows are counted once.
-        columns: which are read; null: all.
-        key: the column whose values name the samples; null: they are named by their place.
-        labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
+        config: configuration of a repository; null: its only one.
+        split: split of a repository, or of a folder with several.
+        revision: commit or tag of the repository; required for streams, since their rows are counted once.
+        columns: columns to read; null: all.
+        key: column with the samples' keys; null: the keys are the rows' places.
+        labels: column of the field ``label``; null: the column ``label`` if it exists.
         streaming: read rows in order, without copying the data to the disk.
-        buffer: rows of a stream that windows (``data.window``) may have; twice as many stay in memory, since rows that are held
-            out lie between them.
+        buffer: largest window of a stream (``data.window``), in rows. Twice as many stay in memory, since held-out rows lie between
+            them.
     """
 
     def __init__(
@@ -103,22 +103,22 @@ class HuggingFace(Rows):
 
     @property
     def group_starts(self) -> NDArray[np.int64] | None:
-        """(S,) first row of every shard of a stream that has rows."""
+        """Return (S,) the first row of every nonempty shard of a stream."""
         return self.rows.group_starts
 
     @property
     def buffer(self) -> int | None:
-        """Rows of a stream that windows may have."""
+        """Return the largest window of a stream, in rows."""
         return self.rows.buffer
 
     def place(self, index: int) -> str:
-        """``train:12``, rows counted from 1."""
+        """Return ``train:12``, with rows counted from 1."""
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} samples, and no number {index}")
         return f"{self.split}:{index + 1}"
 
     def row(self, index: int) -> dict[str, Any]:
-        """Values by column, files as their bytes."""
+        """Return the values by column, files as their bytes."""
         place = self.place(index)
         try:
             folder = Path(datasets.config.HF_CACHE_HOME)
@@ -160,7 +160,7 @@ class Table:
         return row_of(table, 0)
 
     def digest(self) -> str:
-        """Of the columns' names and types, the number of rows, and the contents of the files, or of the rows without files."""
+        """Return a digest of the columns' names and types, the number of rows, and the contents of the files, else of the rows."""
         if self._digest is None:
             contents = content_digest((file.name, file) for file in self.files) if self.files else self._rows_digest()
             self._digest = _digest(self.arrow.features, len(self), contents)
@@ -176,7 +176,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """A data set with random access, and the files whose contents decide its rows."""
+    """Data set with random access, and the files whose contents determine its rows."""
 
     dataset: Dataset
     files: Sequence[Path]
@@ -184,7 +184,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Counted:
-    """A stream, the rows of each of its shards, and a digest of where it comes from."""
+    """Stream, the number of rows of each shard, and a digest of its origin."""
 
     dataset: IterableDataset
     lengths: list[int]
@@ -206,18 +206,18 @@ class Stream(ForwardRows):
 
     @property
     def group_starts(self) -> NDArray[np.int64]:
-        """(S,) first row of every shard that has rows."""
+        """Return (S,) the first row of every nonempty shard."""
         starts = np.unique(self.starts)
         return starts[starts < len(self)]
 
     def digest(self) -> str:
-        """Of where it comes from, and the shards' lengths."""
+        """Return a digest of the stream's origin and the shards' lengths."""
         return _digest(self._source, self.starts.tolist())
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """The rows of one shard of a stream."""
+    """Rows of one shard of a stream."""
 
     dataset: IterableDataset
 
@@ -243,7 +243,7 @@ def _local(path: Path, split: str) -> Found:
 
 
 def _with_files(dataset: Dataset) -> Found:
-    """A data set with the Arrow files that it maps into memory; a selection of their rows has no files."""
+    """Return a data set with the Arrow files that it maps into memory; without files if it is a selection of their rows."""
     is_whole = dataset._indices is None  # pyright: ignore[reportPrivateUsage]
     return Found(dataset, tuple(Path(entry["filename"]) for entry in dataset.cache_files) if is_whole else ())
 
@@ -281,7 +281,7 @@ def _hub_stream(repository: str | None, config: str | None, split: str, revision
 
 
 def _files(path: Path) -> tuple[str, list[str], list[int]]:
-    """``parquet`` or ``arrow``, the files that have rows in the order of their names, and how many rows they have."""
+    """Return ``parquet`` or ``arrow``, the nonempty files sorted by name, and their numbers of rows."""
     sources = find_sources(path, _ENDINGS)
     kinds = {source.path.suffix.removeprefix(".") for source in sources}
     if len(kinds) > 1 or f".{min(kinds)}" not in _ENDINGS:
@@ -298,7 +298,7 @@ def _num_rows(file: Path) -> int:
 
 
 def _tried(action: Callable[[], Any], what: Any) -> Any:
-    """The result of an action of the library, whose errors have no common base."""
+    """Return the result of a library call. Its errors have no common base class, so all become ``ValueError``."""
     try:
         return action()
     except Exception as error:
@@ -312,7 +312,7 @@ def _check(columns: list[str], found: list[str]) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the library's progress bars."""
+    """Suppress the library's progress bars."""
     was_shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

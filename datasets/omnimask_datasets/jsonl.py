@@ -13,16 +13,16 @@ from omnimask_datasets.sources import find_sources
 
 
 class Jsonl(RangeRows):
-    """The lines of a file, or of the files of a folder that end in .jsonl, .ndjson or these and .gz; each is a JSON object.
+    """Lines of one file, or of a folder's files that end in .jsonl or .ndjson (optionally with .gz). Each line is a JSON object.
 
-    Gives the object's values by name. Blank lines are left out. Lines are read one by one, whatever the file's size; packed files
-    are unpacked into the cache.
+    A sample contains the object's values by name. Blank lines are skipped. Lines are read individually, whatever the file's size.
+    Packed files are unpacked into the cache.
 
     Args:
-        path: a folder, or one file, whatever it ends in.
-        key: the column whose values name the samples; null: they are named by file and line.
-        labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
-        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
+        path: a folder, or one file with any ending.
+        key: column with the samples' keys; null: the keys are file and line.
+        labels: column of the field ``label``; null: the column ``label`` if it exists.
+        follow_links: whether to follow links to folders outside of a folder. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
@@ -37,7 +37,7 @@ class Jsonl(RangeRows):
         super().__init__(ranges, key, labels)
 
     def parse(self, index: int, data: bytes) -> dict[str, Any]:
-        """The object in a line."""
+        """Return the object of a line."""
         row = json.loads(data)
         if not isinstance(row, dict):
             raise ValueError(f'a row is an object like {{"name": ...}}, not {type(row).__name__}')

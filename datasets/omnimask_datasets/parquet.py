@@ -22,22 +22,22 @@ from omnimask_datasets.sources import Source, digest_of, find_sources, state_of
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 KEPT_BYTES = 128 * 2**20
-"""Decoded row groups that a process keeps."""
+"""Bytes of decoded row groups kept in memory per process."""
 
 
 class Parquet(Rows):
-    """The rows of a file, or of the files of a folder that end in .parquet; all have the same columns.
+    """Rows of one file, or of a folder's files that end in .parquet. All files must have the same columns.
 
-    Gives the row's values by column: lists, mappings, ``bytes`` or None, as the file's types say. A file is read by whole row
-    groups, the last of which stay in memory (up to 128 MB of them). Data that are larger are visited in windows of the row groups
-    in random order (``data.window``), which is fast where two groups fit into memory: a thousand rows each, not a million.
+    A sample contains the row's values by column: lists, mappings, ``bytes`` or None, according to the file's types. Files are read
+    by whole row groups, and the most recent ones stay in memory (up to 128 MB). Larger data are visited in windows of the row
+    groups in random order (``data.window``). This is fast if two groups fit into memory: groups of a thousand rows, not a million.
 
     Args:
-        path: a folder, or one file, whatever it ends in.
-        columns: which are read; null: all.
-        key: the column whose values name the samples; null: they are named by file and row.
-        labels: the column that the field ``label`` comes from; null: the column ``label``, where there is one.
-        follow_links: whether links to folders outside of a folder are followed. Links to files always are.
+        path: a folder, or one file with any ending.
+        columns: columns to read; null: all.
+        key: column with the samples' keys; null: the keys are file and row.
+        labels: column of the field ``label``; null: the column ``label`` if it exists.
+        follow_links: whether to follow links to folders outside of a folder. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
@@ -71,14 +71,14 @@ class Parquet(Rows):
         return int(self.first[-1])
 
     def place(self, index: int) -> str:
-        """``file:row``, rows counted from 1."""
+        """Return ``file:row``, with rows counted from 1."""
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} samples, and no number {index}")
         file = int(np.searchsorted(self.first_of_file, index, side="right")) - 1
         return f"{self.sources[file].name}:{index - self.first_of_file[file] + 1}"
 
     def row(self, index: int) -> dict[str, Any]:
-        """Values by column."""
+        """Return the values by column."""
         place = self.place(index)
         number = int(np.searchsorted(self.first, index, side="right")) - 1
         try:
@@ -101,14 +101,14 @@ class Parquet(Rows):
 
     @property
     def group_starts(self) -> NDArray[np.int64] | None:
-        """(G,) first row of every row group, which are read one after the other; None where all fit into memory."""
+        """Return (G,) the first row of every row group, in reading order; None if all fit into memory."""
         return None if self._is_kept_whole else np.unique(self.first[:-1][np.diff(self.first) > 0])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": OrderedDict()}
 
     def _values(self, column: str) -> Iterator[Any]:
-        """Of every row, one row group after the other."""
+        """Yield the column's value of every row, one row group after the other."""
         for number, group in (self.groups[place] for place in watched(range(len(self.groups)), "reading keys by row group")):
             try:
                 with pq.ParquetFile(self.sources[number].path) as opened:
@@ -145,7 +145,7 @@ def _metadata(source: Source) -> pq.FileMetaData:
 def _chosen(
     sources: Sequence[Source], files: Sequence[pq.FileMetaData], columns: list[str] | None, *others: str | None
 ) -> list[str]:
-    """The columns that are read: those that are asked for, else all."""
+    """Return the columns to read: the requested ones, or all."""
     asked = [*(columns or ()), *(other for other in others if other is not None)]
     names = list(files[0].schema.to_arrow_schema().names)
     for source, file in zip(sources, files, strict=True):
@@ -158,7 +158,7 @@ def _chosen(
 
 
 def _total(files: Sequence[pq.FileMetaData], columns: Sequence[str]) -> int:
-    """Bytes of all row groups when they are unpacked, about; a warning says where a single one is too large."""
+    """Return the approximate unpacked size of all row groups, in bytes. Warn if a single group is too large."""
     largest, rows, total = 0, 0, 0
     for file in files:
         for group in (file.row_group(number) for number in range(file.num_row_groups)):

@@ -1,4 +1,4 @@
-"""Registers the data sets that belong to no modality, and the embedded ones."""
+"""Registration of the embedded data sets, and of those without a modality."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from omnimask.registry import Registrar
 
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """The embedded data sets, those of rows, shards, and those of other libraries."""
+    """Register the embedded data sets, data sets of rows, shards, and those of other libraries."""
     registry.add_dataset("digits", "omnimask_datasets.digits:Digits", extra="image")
     registry.add_dataset("english", "omnimask_datasets.english:English")
     registry.add_dataset("chronicle", "omnimask_datasets.chronicle.dataset:Chronicle")

@@ -1,4 +1,4 @@
-"""What data sets of rows have in common: a sample is a row, a column may give the keys, another one the labels."""
+"""Common base of data sets of rows: a sample is a row, and columns may provide its key and label."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from omnimask_datasets.sources import state_of
 
 LABEL = "label"
 UNREADABLE: Any = object()
-"""In place of a value that cannot be read."""
+"""Placeholder for an unreadable value."""
 
 
 class Rows(ABC):
     """Base of data sets whose samples are rows.
 
     Args:
-        key: the column whose values name the samples; None: they are named by their place.
-        labels: the column that the field ``label`` comes from; None: the column ``label``, where there is one.
+        key: column with the samples' keys; None: the keys are the rows' places.
+        labels: column of the field ``label``; None: the column ``label`` if it exists.
     """
 
     def __init__(self, key: str | None, labels: str | None) -> None:
@@ -34,33 +34,33 @@ class Rows(ABC):
 
     @abstractmethod
     def place(self, index: int) -> str:
-        """``file:line`` or the like, which is unique."""
+        """Return the row's unique place, for example ``file:line``."""
 
     @abstractmethod
     def row(self, index: int) -> dict[str, Any]:
-        """Values by column.
+        """Return the values by column.
 
         Raises:
-            OSError, ValueError: it cannot be read; the message begins with its place.
+            OSError, ValueError: the row cannot be read. The message begins with its place.
         """
 
     @abstractmethod
     def digest(self) -> str:
-        """Of the files' names and contents."""
+        """Return a digest of the files' names and contents."""
 
     @abstractmethod
     def state(self) -> str:
-        """Of the files' places, sizes and times, where they are here."""
+        """Return a digest of the locations, sizes and times of local files."""
 
     def key(self, index: int) -> str:
-        """What the key's column says, else the place."""
+        """Return the value of the key column, or the place without one."""
         return self.place(index) if self._keys is None else self._keys[index]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The row's values by column, and ``label``.
+        """Return the row's values by column, and ``label``.
 
         Raises:
-            OSError, ValueError: the row cannot be read, or lacks the column of labels.
+            OSError, ValueError: the row cannot be read, or lacks the label column.
         """
         row = self.row(index)
         if self.labels is None:
@@ -68,11 +68,11 @@ class Rows(ABC):
         return {**row, LABEL: _value(row, self.labels, self.place(index))}
 
     def fingerprint(self) -> str:
-        """Digest of the files' names and contents, and of the key's column."""
+        """Return a digest of the files' names and contents, and of the key column's name."""
         return blake2b(repr((self.digest(), self.key_column)).encode(), digest_size=16).hexdigest()
 
     def _values(self, column: str) -> Iterator[Any]:
-        """Of every row; :data:`UNREADABLE` for one that cannot be read."""
+        """Yield the column's value of every row; :data:`UNREADABLE` if it cannot be read."""
         for index in watched(range(len(self)), "reading keys"):
             try:
                 with of_one_sample:
@@ -100,10 +100,10 @@ class Rows(ABC):
 
 
 class RangeRows(Rows):
-    """Base of data sets whose rows are ranges of bytes.
+    """Base of data sets whose rows are byte ranges.
 
     Args:
-        ranges: where the rows lie.
+        ranges: byte ranges of the rows.
         key, labels: see :class:`Rows`.
     """
 
@@ -134,19 +134,20 @@ class RangeRows(Rows):
 
     @abstractmethod
     def parse(self, index: int, data: bytes) -> dict[str, Any]:
-        """Values by column of the bytes of one row."""
+        """Return the values by column of one row's bytes."""
 
 
 def file_bytes(value: Any, folder: Path | None = None) -> Any:
-    """Return the bytes of a file that a column holds as a mapping of ``bytes`` and ``path``, as Hugging Face writes images and
-    sounds; any other value as it is.
+    """Return the bytes of a file stored as a mapping of ``bytes`` and ``path``, Hugging Face's form of images and sounds.
+
+    Any other value is returned unchanged.
 
     Args:
-        value: of one row and column.
-        folder: where files may lie that are named instead of held; None: such a mapping stays as it is.
+        value: value of one row and column.
+        folder: folder of files referenced by path only; None: such a mapping is returned unchanged.
 
     Raises:
-        ValueError: it names a file that lies elsewhere.
+        ValueError: the file lies outside ``folder``.
         OSError: the file cannot be read.
     """
     if not isinstance(value, Mapping) or set(cast(Mapping[str, Any], value)) != {"bytes", "path"}:
@@ -162,7 +163,7 @@ def file_bytes(value: Any, folder: Path | None = None) -> Any:
 
 
 def check_column(column: str | None, names: list[str], source: str) -> None:
-    """Raises ``ValueError`` if a column is asked for that is not among ``names``."""
+    """Raise ``ValueError`` if the requested column is not among ``names``."""
     if column is not None and column not in names:
         raise ValueError(f"{source} has no column {column!r}; it has {', '.join(names)}")
 

@@ -1,4 +1,4 @@
-"""Rows that can only be read forward, one shard after the other: read again from the beginning where they must be.
+"""Rows of forward-only shards. A shard is read again from its beginning if necessary.
 
 N rows in S shards.
 """
@@ -18,23 +18,23 @@ from omnimask_datasets.arrow_values import row_of
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 Tables = Callable[[int], Iterator[pa.Table]]
-"""The rows of a shard, some at a time, from its beginning."""
+"""Returns the tables of a shard, in order from its beginning."""
 
 
 _MANY, _FEW = 10, 50
-"""Shards begun again, and rows asked for between two of them, from which on something is wrong."""
+"""Warning thresholds: number of restarted shards, and requested rows per restart."""
 
 
 class ForwardRows:
-    """Rows by number, of shards whose rows come in order; what was passed last stays in memory.
+    """Rows by number, from shards read in order. The most recent rows stay in memory.
 
-    A row behind what was read is reached by reading on, a row before that from the shard's beginning. So rows that are asked for
-    within windows of ``kept`` cost one pass, and a process that begins in the middle of a shard passes what lies before.
+    A later row is reached by reading on; an earlier, dropped one by reading the shard from its beginning. Access within
+    windows of ``kept`` rows thus costs a single pass. A process that begins in the middle of a shard reads the rows before it.
 
     Args:
-        tables: picklable.
+        tables: reads a shard; picklable.
         lengths: (S,) rows of every shard.
-        kept: rows that stay in memory, at least.
+        kept: minimum number of rows in memory.
     """
 
     def __init__(self, tables: Tables, lengths: Sequence[int], kept: int) -> None:
@@ -48,11 +48,11 @@ class ForwardRows:
         return int(self.starts[-1])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A row's values by column.
+        """Return a row's values by column.
 
         Raises:
-            ValueError: the shard ended before it.
-            OSError: it cannot be read.
+            ValueError: the shard ended before the row.
+            OSError: the row cannot be read.
         """
         self.num_asked += 1
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
@@ -73,7 +73,7 @@ class ForwardRows:
         return found
 
     def _warn(self) -> None:
-        """Once, if shards are begun again and again; at the beginning of an epoch that is no wonder."""
+        """Warn once if shards are restarted repeatedly. Restarts at the beginning of an epoch are expected."""
         if self._has_warned or self.num_restarts < _MANY or self.num_asked > _FEW * self.num_restarts:
             return
         self._has_warned = True
@@ -90,7 +90,7 @@ class ForwardRows:
 
 
 class _Shard:
-    """The rows ``[first, first + num_kept)`` of one shard, and the rest of it."""
+    """Rows ``[first, first + num_kept)`` of one shard, and an iterator over the rest."""
 
     def __init__(self, tables: Iterator[pa.Table]) -> None:
         self._tables = tables

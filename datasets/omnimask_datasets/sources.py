@@ -1,4 +1,4 @@
-"""The files that a data set is made of: one file or a folder of them; files that end in .gz are unpacked into the cache."""
+"""Files of a data set: one file or a folder. Files ending in .gz are unpacked into the cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKED = ".gz"
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its ``name`` relative to the folder (with forward slashes), its ``path`` and its ``size`` in bytes."""
+    """One file: ``name`` relative to the folder (with forward slashes), ``path``, and ``size`` in bytes."""
 
     name: str
     path: Path
@@ -32,16 +32,18 @@ class Source:
 
 
 def find_sources(path: Path, extensions: Sequence[str], *, follow_links: bool = False) -> list[Source]:
-    """The file at ``path``, whatever it ends in; or those of the folder and its sub-folders that end in one of ``extensions``
-    (lower case, with the dot), or in one of them and ``.gz``, in the order of their names. Hidden files are left out.
+    """Return the file at ``path``, or the matching files of the folder and its sub-folders, sorted by name.
+
+    A single file may have any ending. Files of a folder must end in one of ``extensions``, optionally followed by ``.gz``. Hidden
+    files are skipped.
 
     Args:
         path: a regular file or a folder.
-        extensions: endings of the files of a folder.
-        follow_links: whether links to folders outside of the folder are followed.
+        extensions: endings of a folder's files (lower case, with the dot).
+        follow_links: whether to follow links to folders outside of the folder.
 
     Raises:
-        ValueError: there is nothing at ``path``, or no such file in the folder.
+        ValueError: ``path`` does not exist, or the folder has no matching files.
     """
     path = Path(path).expanduser().absolute()
     if path.is_file():
@@ -55,25 +57,25 @@ def find_sources(path: Path, extensions: Sequence[str], *, follow_links: bool = 
 
 
 def extension_of(name: str) -> str:
-    """The ending in lower case, without ``.gz``."""
+    """Return the ending in lower case, without ``.gz``."""
     return PurePosixPath(name.lower().removesuffix(PACKED)).suffix
 
 
 def digest_of(sources: Iterable[Source]) -> str:
-    """Of their names and contents; where they lie does not matter."""
+    """Return a digest of the files' names and contents. Their location does not affect it."""
     return content_digest((source.name, source.path) for source in sources)
 
 
 def state_of(sources: Iterable[Source]) -> str:
-    """Of their places, sizes and times."""
+    """Return a digest of the files' locations, sizes and times."""
     return files_state(source.path for source in sources)
 
 
 def unpacked(source: Source) -> Source:
-    """The source itself; or its content in a file of the cache, where it is packed, for reading anywhere in it.
+    """Return the source, or its unpacked content in a cache file if it is packed, for random access.
 
     Raises:
-        ValueError: it is damaged, cannot be read, or the cache cannot be written.
+        ValueError: the file is damaged or cannot be read, or the cache cannot be written.
     """
     if not source.is_packed:
         return source

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.cli.arguments import escape_unprintable, readable
+from omnimask.cli.locale_text import escape_unprintable, readable
 from omnimask.recipe import load_recipe
 
 from .conftest import Command

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from omnimask.cli import main
-from omnimask.training.monitoring.metrics_file import read_metrics
+from omnimask.training.monitoring.jsonl_writer import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "cookbook.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from omnimask.scaffold import KINDS, MAX_LENGTH, new_plugin
-from omnimask.training.monitoring.metrics_file import read_metrics
+from omnimask.training.monitoring.jsonl_writer import read_metrics
 
 pytestmark = pytest.mark.process
 

@@ -201,7 +201,7 @@ def fingerprint() -> Callable[[Trainer], dict[str, Any]]:
 @pytest.fixture
 def lines() -> Callable[[Path], list[dict[str, Any]]]:
     """The lines of a run's metrics without what depends on the clock and the attempt."""
-    from omnimask.training.monitoring.metrics_file import read_metrics
+    from omnimask.training.monitoring.jsonl_writer import read_metrics
 
     timed = {"seconds", "total_seconds", "tokens_per_second", "attempt"}
 

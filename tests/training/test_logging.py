@@ -14,7 +14,7 @@ from rich.console import Console
 
 from omnimask.errors import UserError
 from omnimask.training.monitoring.console import Bar, Lines, Reading, duration, short
-from omnimask.training.monitoring.metrics_file import MetricsFile, read_metrics
+from omnimask.training.monitoring.jsonl_writer import MetricsFile, read_metrics
 
 STEP_KEYS = {"step", "attempt", "loss", "values", "size", "lr", "grad_norm", "tokens", "samples", "seconds", "tokens_per_second"}
 TOTAL_KEYS = {"total_tokens", "total_samples", "total_seconds", "skipped_steps", "bad_samples", "retries"}

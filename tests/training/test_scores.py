@@ -11,7 +11,7 @@ from torch import nn
 
 from omnimask.network.model import Score
 from omnimask.training.devices.precision import Precision
-from omnimask.training.monitoring.metrics_file import read_metrics
+from omnimask.training.monitoring.jsonl_writer import read_metrics
 from omnimask.training.validation import Validator
 
 BASELINES = {"values": {"accuracy": 0.25}}

@@ -88,7 +88,7 @@ def test_a_step_without_readable_samples_is_skipped(runs, stream) -> None:
 
 def test_the_run_learns(runs, stream) -> None:
     trainer = runs.trainer(steps=150, stream=stream(150), log_every=150, validate_every=150, checkpoint_every=150)
-    from omnimask.training.monitoring.metrics_file import read_metrics
+    from omnimask.training.monitoring.jsonl_writer import read_metrics
 
     trainer.fit()
     first, last = [line["loss"] for line in read_metrics(trainer.directory.metrics) if "loss" in line]

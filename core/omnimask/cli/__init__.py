@@ -1,4 +1,4 @@
-"""The command ``omnimask``: one file per command. Imports no torch; a command imports what it needs when it runs."""
+"""Command line of ``omnimask``, one file per command. Imports no torch: a command imports its dependencies when it runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from omnimask.cli.arguments import escape_unprintable, readable, start_in_utf8
 from omnimask.cli.components import components
 from omnimask.cli.doctor import doctor
 from omnimask.cli.evaluate import evaluate
 from omnimask.cli.export import export
 from omnimask.cli.init import init
 from omnimask.cli.inspect import inspect
+from omnimask.cli.locale_text import escape_unprintable, readable, start_in_utf8
 from omnimask.cli.new_plugin import new_plugin
 from omnimask.cli.output import report
 from omnimask.cli.plugin_commands import extra_commands, filled
@@ -31,7 +31,7 @@ from omnimask.version import __version__
 __all__ = ["entry", "main"]
 
 DONE, STOPPED, WRONG_INPUT, BUG, TIME_IS_UP = 0, 1, 2, 70, 75
-"""Exit codes, the last two those of BSD's ``sysexits``; a command that a signal ended returns 128 + its number."""
+"""Exit codes, the last two from BSD's ``sysexits``. A command ended by a signal returns 128 + its number."""
 
 _COMMANDS: Sequence[Callable[..., Any]] = (
     init,
@@ -62,11 +62,11 @@ def _show_version(is_wanted: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)] = False,
 ) -> None:
-    """Pretrain masked models of any modality, from one recipe, on one loop."""
+    """Pretrain masked models of any modality, from one recipe, in one training loop."""
 
 
 def root() -> Any:
-    """The command with all sub-commands, those of plugins included; nothing of a plugin is imported."""
+    """Return the command with all sub-commands, including those of plugins. Nothing of a plugin is imported."""
     group: Any = typer.main.get_command(app)
     for command in extra_commands(group.commands):
         group.add_command(command)
@@ -76,15 +76,14 @@ def root() -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command in this process and returns its exit code.
+    """Run one command in this process and return its exit code.
 
-    0 done; 1 the run stopped for a reason that the message names; 2 the input is wrong, found before anything was written, or a
-    component broke its interface, or there was nothing to learn from the first step on;
-    130, 143 and so on: a signal ended it, after a checkpoint; 75: the time of ``--max-time`` did, after a checkpoint; 70 a bug,
-    with traceback.
+    0: done. 1: the run stopped for the reason in the message. 2: the input is invalid, found before anything was written, or a
+    component broke its interface, or there was nothing to learn from the first step on. 70: a bug, with traceback. 75: the time of
+    ``--max-time`` ended the run, after a checkpoint. 130, 143 and so on: a signal ended it, after a checkpoint.
 
     Args:
-        argv: the arguments behind ``omnimask``; those of the process if None. Bytes that the locale has no letter for are UTF-8.
+        argv: arguments after ``omnimask``; None: those of the process. Bytes outside the locale's encoding are read as UTF-8.
     """
     arguments = [readable(argument) for argument in (sys.argv[1:] if argv is None else argv)] or ["--help"]
     try:
@@ -111,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bug(error: Exception) -> str:
-    """Whose bug an unexpected error is, as far as the traceback tells."""
+    """Describe the origin of an unexpected error, as far as the traceback shows it."""
     from omnimask.registry import discover
     from omnimask.registry.blame import blamed
 
@@ -127,12 +126,12 @@ def _bug(error: Exception) -> str:
 
 
 def untold(error: Exception, *messages: str) -> Sequence[str]:
-    """The messages, unless another rank shows them."""
+    """Return the messages, unless another rank shows them."""
     return () if getattr(error, "is_told", False) else messages
 
 
 def entry() -> None:
-    """The console script."""
+    """Run the console script."""
     start_in_utf8()
     escape_unprintable()
     wait_briefly()
@@ -140,7 +139,10 @@ def entry() -> None:
 
 
 def _usage_message(error: Exception) -> str | None:
-    """What the command line's parser has to say; None for any other error. Its classes differ between versions of typer."""
+    """Return the message of the command line's parser; None for any other error.
+
+    The parser's exception classes differ between versions of typer, so this tests for their methods.
+    """
     describe = getattr(error, "format_message", None)
     if describe is None or not hasattr(error, "exit_code"):
         return None

@@ -1,4 +1,4 @@
-"""Filled-in texts on a terminal: what was hidden, what the model puts there, and what else it would. Imports no torch."""
+"""Filled-in texts on a terminal: hidden tokens, the model's choice for each, and its alternatives. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from omnimask.interfaces import Blank, Candidate, Reconstruction
 
 ROWS = 12
-"""So many of a sample's tokens are listed with their candidates, unless all are wanted."""
+"""Most tokens of a sample to list with their candidates, unless all are requested."""
 
 _HIDDEN, _RIGHT, _WRONG = "yellow", "green", "red"
 _INDENT = 2
 
 
 def write_blanks(found: Mapping[str, Sequence[Reconstruction]], *, has_all: bool = False) -> bool:
-    """Writes every sample that has blanks to stdout, and returns whether there were any.
+    """Write every sample with blanks to stdout, and return whether there were any.
 
     Args:
-        found: by modality.
-        has_all: whether all blanks are listed, and not the first ``ROWS`` of a sample only.
+        found: reconstructions by modality.
+        has_all: whether to list all blanks of a sample instead of the first ``ROWS``.
     """
     console = Console(file=stdout(), highlight=False)
     shown = [(name, one) for name, each in found.items() for one in each if one.blanks]
@@ -58,7 +58,7 @@ def _parts(one: Reconstruction, limit: int | None) -> Iterator[RenderableType]:
 
 
 def _labelled(label: str, text: Text) -> Table:
-    """A text whose lines begin below each other, behind a word that says what it is."""
+    """Return a text with aligned lines, after a label."""
     table = Table.grid(padding=(0, 2))
     table.add_column(width=6)
     table.add_column(overflow="fold")
@@ -67,7 +67,7 @@ def _labelled(label: str, text: Text) -> Table:
 
 
 def _marked(one: Reconstruction, show: Callable[[Blank], tuple[str, str]]) -> Text:
-    """The sample's text with its blanks as ``show`` gives them: a text, and its style."""
+    """Return the sample's text with its blanks as given by ``show``: a text and its style."""
     blanks = {blank.at: blank for blank in one.blanks}
     text = Text()
     for at, piece in enumerate(one.pieces):
@@ -96,7 +96,7 @@ def _answer(blank: Blank) -> tuple[str, str]:
 
 
 def _table(blanks: Sequence[Blank]) -> Table:
-    """One row per blank: what was there, and the model's choices."""
+    """Return a table with one row per blank: the original token and the model's choices."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     most = max(len(blank.candidates) for blank in blanks)
     for name in ("asked for", *(f"choice {number}" for number in range(1, most + 1))):
@@ -107,7 +107,7 @@ def _table(blanks: Sequence[Blank]) -> Table:
 
 
 def _asked(blank: Blank) -> Text:
-    """What was there, and what the network read instead, where that is not nothing."""
+    """Return the original token, and the replacement read by the network, if any."""
     truth = "?" if blank.truth is None else visible(blank.truth)
     if blank.seen is None:
         return Text(truth)
@@ -121,6 +121,6 @@ def _candidate(candidate: Candidate, blank: Blank) -> Text:
 
 
 def visible(piece: str) -> str:
-    """A piece of text without the spaces around it; one that is nothing else, or that no terminal shows, as Python writes it."""
+    """Return a piece of text without surrounding spaces. Return Python's form of it if it is only spaces or unprintable."""
     bare = piece.strip()
     return bare if bare and bare.isprintable() else repr(piece)

@@ -1,4 +1,4 @@
-"""``omnimask components``."""
+"""Command ``omnimask components``."""
 
 from __future__ import annotations
 

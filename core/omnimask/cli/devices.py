@@ -1,4 +1,4 @@
-"""``--devices``: one command, several processes. Imports no torch before they run."""
+"""Option ``--devices``: one command in several processes. Imports no torch before they run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ Devices = Annotated[
 
 
 def launched_instead(devices: int, arguments: Sequence[str]) -> None:
-    """Runs the command in as many processes as devices are wanted, and ends this one with what they came to; returns where there
-    is one device, or this is one of them.
+    """Run the command in as many processes as devices, and exit with their status.
+
+    Return if there is one device, or if this is already one of the processes.
 
     Raises:
-        UserError: other processes were started than the option says.
+        UserError: another number of processes was started than the option specifies.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if devices == 1 or devices == started:
@@ -39,7 +40,7 @@ def launched_instead(devices: int, arguments: Sequence[str]) -> None:
 
 @contextmanager
 def together() -> Generator[Ranks]:
-    """Inside the ``with`` block this process is one of those that train together, and only the first of them speaks."""
+    """Join the processes of a run, for the length of the ``with`` block. Only the first one writes messages."""
     from omnimask.run.launch import watch_launcher
     from omnimask.training.devices.ranks import joined
 

@@ -1,4 +1,4 @@
-"""``omnimask doctor``."""
+"""Command ``omnimask doctor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed, what it can use, and what will not work: each finding with a remedy."""
+"""Checks of the installation: versions, devices, and problems with their remedies."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any, Literal
 _SHOWN = ("omnimask", "torch", "torchvision", "torchaudio", "numpy", "safetensors", "transformers", "timm")
 _SHM = Path("/dev/shm")
 _SMALLEST_SHM = 1 << 30
-"""Bytes of shared memory below which loader workers may run out of it."""
+"""Minimum bytes of shared memory; with less, loader workers may run out of it."""
 _SMALLEST_DISK = 5 << 30
-"""Bytes of free disk below which checkpoints may soon not fit."""
+"""Minimum bytes of free disk; with less, checkpoints may soon not fit."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``ok``, ``note`` (may matter to some runs) or ``problem`` (something will not work), and in words why."""
+    """Result of a check: ``ok``, ``note`` (may matter to some runs) or ``problem`` (something will not work), with a reason."""
 
     status: Literal["ok", "note", "problem"]
     name: str
@@ -33,12 +33,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """All checks, in order. Imports torch, and torchvision and torchaudio where they are installed."""
+    """Run all checks, in order. Import torch, and torchvision and torchaudio if installed."""
     return [_versions(), *_devices(), *_torch_family(), _plugins(), _disk(), *_shared_memory(), _datasets()]
 
 
 def facts() -> dict[str, Any]:
-    """The same, for programs: versions, device names, and what ``import datasets`` would find (None: nothing)."""
+    """Return the facts for programs: versions, device names, and the result of ``import datasets`` (None: nothing)."""
     import torch
 
     return {
@@ -83,7 +83,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _torch_family() -> Iterator[Finding]:
-    """Torchvision and torchaudio must be built for torch's CUDA; pip does not see to it."""
+    """Check that torchvision and torchaudio are built for torch's CUDA. Pip does not ensure it."""
     import torch
 
     for name in ("torchvision", "torchaudio"):
@@ -105,7 +105,7 @@ def _torch_family() -> Iterator[Finding]:
 
 
 def cuda_name(version: str | int | None) -> str | None:
-    """A CUDA version as torch writes it: 13000, as torchvision may have it, is 13.0, and 12080 is 12.8."""
+    """Return a CUDA version in torch's form: 13000, as torchvision may report it, is 13.0, and 12080 is 12.8."""
     if version is None or not str(version).isdigit() or int(version) < 1000:
         return None if version is None else str(version)
     return f"{int(version) // 1000}.{int(version) % 1000 // 10}"
@@ -144,7 +144,7 @@ def _shared_memory() -> Iterator[Finding]:
 
 
 def _datasets() -> Finding:
-    """A folder ``datasets/`` on the import path passes for the Hugging Face package."""
+    """Check that no folder ``datasets/`` on the import path shadows the Hugging Face package."""
     found = _found_as_datasets()
     if found is None or found == "package":
         return Finding("ok", "datasets", "no folder passes for the Hugging Face package of that name")

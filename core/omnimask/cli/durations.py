@@ -27,10 +27,12 @@ _FORM = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in 
 
 
 def seconds_of(text: str, option: str) -> float:
-    """Seconds of a duration: days, hours, minutes and seconds in this order (``1d12h``, ``3h50m``, ``45s``); a number is minutes.
+    """Return the seconds of a duration: days, hours, minutes and seconds in this order (``1d12h``, ``3h50m``, ``45s``).
+
+    A plain number is minutes.
 
     Raises:
-        UserError: it is no duration, or nothing; the message names the ``option``.
+        UserError: the text is not a duration, or zero. The message names the ``option``.
     """
     found = _FORM.fullmatch(text.replace(" ", "").lower() + ("m" if re.fullmatch(r"\d+(\.\d+)?", text) else ""))
     parts = {} if found is None else {unit: float(number) for unit, number in found.groupdict().items() if number is not None}
@@ -41,7 +43,7 @@ def seconds_of(text: str, option: str) -> float:
 
 
 def deadline_in(max_time: str | None) -> Deadline:
-    """What ``--max-time`` means, counted from now; without an end if it was not given."""
+    """Return the deadline of ``--max-time``, counted from now; without an end if the option is missing."""
     from omnimask.training.deadline import Deadline
 
     return Deadline(None if max_time is None else seconds_of(max_time, "--max-time"))

@@ -1,4 +1,4 @@
-"""``omnimask evaluate``."""
+"""Command ``omnimask evaluate``."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def evaluate(
     modality: Modality = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a trained model: how well it fills in masked tokens, and what probes find in its features with few labels.
+    """Score a trained model: its predictions of masked tokens, and probes on its features with few labels.
 
-    Masked tokens are scored on held-out samples: ids beside the frequencies of ids, numbers beside their mean. Features are scored
-    beside those of the same encoder untrained and beside raw input. The weights stay as they are; only probes are fitted.
+    Masked tokens are scored on held-out samples: ids against the frequencies of ids, numbers against their mean. Features are
+    compared with those of the untrained encoder and with raw input. The weights stay fixed; only probes are fitted.
 
-    Writes evaluation.json and figures/few_label.png into RUN. Scores of other data (--data) have the data's name in their files,
-    and those of other settings a number.
+    Writes evaluation.json and figures/few_label.png into RUN. File names contain the data's name for other data (--data), and a
+    number for other settings.
     """
     from omnimask.evaluation.evaluate import evaluate_run
 
@@ -120,7 +120,7 @@ def _write_tables(found: EvaluatedRun) -> None:
 
 
 def _probes(names: str | None) -> list[str] | None:
-    """None where nothing is said, an empty list for ``none``."""
+    """Return the names of the probes: None without the option, an empty list for ``none``."""
     if names is None:
         return None
     found = [name.strip() for name in names.split(",") if name.strip()]
@@ -130,7 +130,7 @@ def _probes(names: str | None) -> list[str] | None:
 
 
 def data_key(change: str) -> str:
-    """``path=FOLDER`` and ``data.path=FOLDER`` mean the same; ``data={...}`` stands as it is."""
+    """Add the prefix ``data.`` to a key if it is missing. ``data.path=FOLDER`` and ``data={...}`` stay unchanged."""
     key, separator, _ = change.partition("=")
     if not separator:
         raise UserError(f"--data {change}: has the form key=value, for example path=FOLDER")
@@ -179,7 +179,7 @@ def _brackets(interval: Interval) -> str:
 
 
 def _verdicts(evaluation: Evaluation, probe: str) -> list[list[str]]:
-    """One row for each comparison: ``2 | raw input | +6.1 [4.2, 8.0] | better beyond the interval``."""
+    """Return one row per comparison: ``2 | raw input | +6.1 [4.2, 8.0] | better beyond the interval``."""
     return [
         [_per_class(each.labels), each.baseline, f"{100 * each.difference.mean:+.1f} {_brackets(each.difference)}", each.verdict]
         for each in evaluation.differences

@@ -1,4 +1,4 @@
-"""``omnimask export``."""
+"""Command ``omnimask export``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a trained model for another program.
+    """Export a trained model for another program.
 
-    What was written is read back, and its outputs are compared with the model's on held-out samples before it counts. The folder
+    The export is read back, and counts only after its outputs were compared with the model's on held-out samples. The folder's path
     goes to stdout.
     """
     from omnimask.export import export_run

@@ -1,4 +1,4 @@
-"""``omnimask init``."""
+"""Command ``omnimask init``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
 ) -> None:
-    """Look at a folder or a file and write a recipe for it.
+    """Write a recipe for the files in a folder, or for one file.
 
-    Its numbers suit the files, and the device of this machine; its comments say why each one was chosen.
+    Its numbers suit the files and this machine's device. Its comments explain each choice.
     """
     _check_output(output, force)
     from omnimask.run.suggest import suggest
@@ -40,7 +40,7 @@ def init(
 
 
 def _check_output(output: Path, force: bool) -> None:
-    """Raises before anything is looked at, which may take a while."""
+    """Raise ``UserError`` before the files are examined, which may take a while."""
     if output.is_dir():
         raise UserError(f"--output: {output} is a folder; name a file, for example {output / 'recipe.yaml'}")
     if output.exists() and not force:

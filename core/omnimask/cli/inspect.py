@@ -1,4 +1,4 @@
-"""``omnimask inspect``."""
+"""Command ``omnimask inspect``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omnimask.training.config import TrainConfig
 
 _MEASURED = 4
-"""Samples that operations and activations are measured on."""
+"""Samples to measure operations and activations on."""
 
 FLOPS_RULE = (
     "3 x the forward pass, 1 x for passes without gradient (2 per multiply-add, counted by torch on a few samples) x tokens of a "
@@ -42,7 +42,7 @@ def inspect(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show a recipe with all its defaults, and what it would cost.
+    """Show a recipe with all its defaults, and its cost.
 
     Counts parameters, tokens, operations and memory, and names the loss terms that are not exact when a step is split. Trains
     nothing, and writes nothing but the figure.

@@ -1,4 +1,4 @@
-"""``omnimask new-plugin``."""
+"""Command ``omnimask new-plugin``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def new_plugin(
     kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="modality or masker.")] = "modality",
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the package's folder is made.")] = Path(),
 ) -> None:
-    """Write a package that adds to omnimask: it passes its own tests and trains at once.
+    """Write a plugin package that passes its own tests and trains at once.
 
-    Makes the folder omnimask-NAME and prints its path.
+    Creates the folder omnimask-NAME and prints its path.
     """
     from omnimask import scaffold
 

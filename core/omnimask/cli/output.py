@@ -1,4 +1,4 @@
-"""What commands write: tables and JSON to stdout, everything else to stderr. Imports no torch."""
+"""Output of commands: tables and JSON to stdout, everything else to stderr. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LAYOUT = "\n\t"
 
 
 def report(code: int, *messages: str) -> int:
-    """Writes every message to stderr, ``error: `` before each, and returns the exit code."""
+    """Write every message to stderr after ``error: ``, and return the exit code."""
     for message in messages:
         print(f"error: {printable(message, keep=_LAYOUT)}", file=sys.stderr)
     sys.stderr.flush()
@@ -33,7 +33,7 @@ _speaks = [True]
 
 @contextlib.contextmanager
 def speaking(is_wanted: bool) -> Iterator[None]:
-    """Inside the ``with`` block, messages are written only if they are wanted; errors always are."""
+    """Write messages inside the ``with`` block only if they are wanted. Errors are always written."""
     before = _speaks[0]
     _speaks[0] = is_wanted
     try:
@@ -43,28 +43,28 @@ def speaking(is_wanted: bool) -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """One message to stderr."""
+    """Write one message to stderr."""
     if _speaks[0]:
         print(printable(message, keep=_LAYOUT), file=sys.stderr, flush=True)
 
 
 _answers: list[TextIO | None] = [None]
-"""Where answers go while other code's prints are redirected."""
+"""Stream for answers while the prints of other code are redirected."""
 
 
 def stdout() -> TextIO:
-    """The stream for answers, also inside of :func:`messages`, where ``sys.stdout`` is not."""
+    """Return the stream for answers, even inside :func:`messages`, where ``sys.stdout`` is redirected."""
     return _answers[0] or sys.stdout
 
 
 def write_json(value: Any) -> None:
-    """One JSON document to stdout."""
+    """Write one JSON document to stdout."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     print(text if text.isascii() or not _has_surrogates(text) else json.dumps(value, indent=2), file=stdout(), flush=True)
 
 
 def write_text(text: str) -> None:
-    """Text to stdout, as it is."""
+    """Write text to stdout."""
     print(printable(text, keep=_LAYOUT), file=stdout(), flush=True)
 
 
@@ -73,13 +73,13 @@ def _has_surrogates(text: str) -> bool:
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: Sequence[str] = ()) -> None:
-    """A table to stdout; cells wrap to the terminal's width, and nothing in them is markup.
+    """Write a table to stdout. Cells wrap to the terminal's width, and contain no markup.
 
     Args:
         columns: headings.
         rows: cells.
-        title: a line above.
-        right: headings of the columns that are flush right.
+        title: line above the table.
+        right: headings of right-aligned columns.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
@@ -94,15 +94,15 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 
 def write_pairs(pairs: Mapping[str, str], *, title: str = "") -> None:
-    """Names and values below each other, to stdout."""
+    """Write names and values to stdout, one pair per line."""
     write_table(("", ""), list(pairs.items()), title=title)
 
 
 @contextlib.contextmanager
 def messages() -> Iterator[None]:
-    """Inside the ``with`` block, what the library logs goes to stderr: information as it is, warnings as such.
+    """Write the library's log to stderr inside the ``with`` block: plain information, and warnings with a prefix.
 
-    What components print goes there too; stdout is left to the functions of this file.
+    Prints of components go to stderr too. Only the functions of this file write to stdout.
     """
     handler, level, before = _StderrHandler(), _LOGGER.level, _answers[0]
     _LOGGER.addHandler(handler)
@@ -124,7 +124,7 @@ class _StderrHandler(logging.Handler):
 
 
 def quantity(number: float) -> str:
-    """Three digits and a prefix, to put a unit behind: ``950 ``, ``12.3 k``, ``4.56 M``, up to Z."""
+    """Return three digits and a prefix for a unit: ``950 ``, ``12.3 k``, ``4.56 M``, up to Z."""
     for limit, unit in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= limit:
             return f"{number / limit:.3g} {unit}"
@@ -132,7 +132,10 @@ def quantity(number: float) -> str:
 
 
 def perplexity(cross_entropy: float) -> str:
-    """e to the power of a mean cross-entropy in nats, with three digits or all before the point: ``1.70``, ``24.8``, ``1,234``."""
+    """Return e to the power of a mean cross-entropy in nats: ``1.70``, ``24.8``, ``1,234``.
+
+    The result has three digits, or all digits before the point.
+    """
     value = math.exp(min(cross_entropy, 700))
     for limit, form in ((9.995, ".2f"), (99.95, ".1f"), (1e9, ",.0f")):
         if value < limit:
@@ -141,5 +144,5 @@ def perplexity(cross_entropy: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Bytes in decimal units: 1.5 MB."""
+    """Return bytes in decimal units: 1.5 MB."""
     return f"{quantity(num_bytes)}B"

@@ -1,4 +1,4 @@
-"""Commands of plugins: in the list without being imported, and replaced by the real ones when they are called."""
+"""Commands of plugins, listed without an import. The real commands replace their placeholders when called."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from omnimask.registry.references import indented, trace
 
 
 def extra_commands(builtin: Collection[str]) -> Iterator[Placeholder]:
-    """The installed plugins' commands; one that has the name of a built-in command stays out, and `plugins` says so."""
+    """Yield the commands of installed plugins, except for names of built-in commands, which `plugins` reports."""
     for name, several in groupby(find(), key=lambda command: command.name):
         if name not in builtin:
             yield Placeholder(list(several))
 
 
 def filled(text: str | None) -> str | None:
-    """A help text whose paragraphs are one line each, to be broken where the terminal ends and not where the source does."""
+    """Return a help text with one line per paragraph, so that it wraps at the terminal's width instead of the source's."""
     if text is None:
         return None
     return "\n\n".join(part if _is_laid_out(part) else " ".join(part.split()) for part in cleandoc(text).split("\n\n"))
 
 
 def _is_laid_out(paragraph: str) -> bool:
-    """Whether it is a list or an example, whose lines mean something."""
+    """Return whether a paragraph is a list or an example, whose line breaks matter."""
     return any(line.startswith((" ", "- ", "* ", "$ ", "\b")) for line in paragraph.splitlines())
 
 
 class Placeholder(typer.core.TyperCommand):
-    """Stands for a command in the list; calling it imports the plugin's function.
+    """Placeholder of a command in the list. Calling it imports the plugin's function.
 
     Args:
-        claims: the commands of this name; more than one is an error when it is called.
+        claims: the commands with this name; more than one is an error when it is called.
     """
 
     def __init__(self, claims: Sequence[Command]) -> None:
@@ -52,14 +52,14 @@ class Placeholder(typer.core.TyperCommand):
         self.claims = claims
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        """The context of the real command, which is what runs."""
+        """Return the context of the real command, which then runs."""
         return self.loaded().make_context(*args, **options)
 
     def loaded(self) -> Any:
-        """The real command.
+        """Return the real command.
 
         Raises:
-            UserError: several distributions claim the name, or the function cannot be imported or be made a command.
+            UserError: several distributions claim the name, or the function cannot be imported or converted to a command.
         """
         if len(self.claims) > 1:
             raise UserError(ambiguous(self.claims))

@@ -1,4 +1,4 @@
-"""``omnimask plugins``."""
+"""Command ``omnimask plugins``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from omnimask.registry.inventory import PluginRow
 
 FORMAT = 1
-"""Of the JSON: keys may be added; a change of what is there has another number."""
+"""Version of the JSON format. New keys keep it; changes of existing ones increase it."""
 _COLUMNS = ("plugin", "distribution", "version", "components", "recipes", "hooks", "commands")
 
 
@@ -26,7 +26,7 @@ def plugins(
         bool, typer.Option("--check", help="Load every component, command and recipe folder; exit 1 if one fails.")
     ] = False,
 ) -> None:
-    """List the installed plugins, where they come from, and which ones failed."""
+    """List the installed plugins, their distributions, and failures."""
     from omnimask.registry import discover
     from omnimask.registry.commands import find
     from omnimask.registry.inventory import problems, rows
@@ -50,13 +50,13 @@ def plugins(
 
 
 def builtin_names(context: typer.Context) -> list[str]:
-    """Return the names of the commands that belong to omnimask itself."""
+    """Return the names of omnimask's own commands."""
     root: Any = context.find_root().command
     return [name for name, command in root.commands.items() if not isinstance(command, Placeholder)]
 
 
 def _cells(found: Sequence[PluginRow]) -> list[list[str]]:
-    """Names, and how many of each kind; a plugin that failed has brought nothing."""
+    """Return names and counts per kind. A failed plugin has no counts."""
     return [
         [row.plugin, row.distribution, row.version]
         + (

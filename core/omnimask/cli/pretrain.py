@@ -1,4 +1,4 @@
-"""``omnimask pretrain``."""
+"""Command ``omnimask pretrain``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from omnimask.run.prepare import PreparedRun
 
 RUNS = Path("runs")
-"""Where runs live that are given no folder."""
+"""Parent folder of runs without a given folder."""
 
 
 def pretrain(
@@ -50,7 +50,7 @@ def pretrain(
 ) -> None:
     """Train a model from a recipe.
 
-    Everything that can be wrong with the input is found before anything is written.
+    All errors in the input are found before anything is written.
 
     An interrupted run continues with `omnimask resume`.
     """
@@ -89,7 +89,7 @@ def _start(recipe: Recipe, path: Path, *, is_continued: bool = False) -> Prepare
 
 
 def _free_folder(recipe: Recipe) -> Path:
-    """The first of ``runs/NAME-1``, ``runs/NAME-2``, ... that does not exist."""
+    """Return the first unused name of ``runs/NAME-1``, ``runs/NAME-2``, ..."""
     name = recipe.name.replace("/", "-")
     number = 1
     while (path := RUNS / f"{name}-{number}").exists():

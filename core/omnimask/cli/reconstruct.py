@@ -1,4 +1,4 @@
-"""``omnimask reconstruct``."""
+"""Command ``omnimask reconstruct``."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def reconstruct(
         typer.Option("--modality", metavar="NAME", help="What the file is, where a run has several.", show_default=False),
     ] = None,
 ) -> None:
-    """Show what a trained model fills in.
+    """Show a trained model's reconstructions.
 
-    Each sample is drawn as it is, as the network saw it, and filled in. Where tokens are ids, as words are, stdout shows the
+    Each sample is drawn as it is, as the network saw it, and filled in. If tokens are ids, for example words, stdout shows the
     hidden ones and the model's first five choices for each. The paths of the drawings go to stdout, too.
     """
     from omnimask.builder.build import build

@@ -1,4 +1,4 @@
-"""``omnimask resume``."""
+"""Command ``omnimask resume``."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def resume(
     devices: Devices = 1,
     max_time: MaxTime = None,
 ) -> None:
-    """Continue a run exactly where its newest checkpoint is.
+    """Continue a run exactly from its newest checkpoint.
 
     May change: --devices, train.distributed, train.timeout, train.steps (more), train.workers, train.threads, train.log_every,
     train.validate_every, train.validate_share, train.patience, train.checkpoint_every, train.keep_checkpoints,
     train.micro_batch_tokens, train.activation_checkpointing, device, data.path, data.url and data.cache (the same data elsewhere),
-    data.max_bad, and plugins (the same files elsewhere). A schedule counts on the number of steps: with more of them, the learning
+    data.max_bad, and plugins (the same files elsewhere). Schedules depend on the number of steps: with more steps, the learning
     rate follows the longer schedule from here on.
 
-    Anything else that differs from the checkpoint is named and refused: an edited recipe.yaml, another default, edited source of
-    a plugin. --accept-changes takes one of them, and history.jsonl in RUN keeps it.
+    Any other difference from the checkpoint is named and refused: an edited recipe.yaml, another default, edited source of a
+    plugin. --accept-changes accepts one of them and records it in history.jsonl in RUN.
     """
     deadline = deadline_in(max_time)
     options = [*(() if max_time is None else ("--max-time", max_time))]

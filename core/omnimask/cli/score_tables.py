@@ -16,7 +16,7 @@ _COLUMNS = ("", "accuracy, %", "among first 5, %", "perplexity")
 
 
 def write_answers(answers: Sequence[AnswerScores], pseudo: Sequence[AnswerScores], checkpoint: str) -> None:
-    """Both tables, each beside the unigram's scores, and what they are scores of."""
+    """Write both tables, each with the unigram's scores, and describe the scored tokens."""
     for each in answers:
         term = f", {each.term}" if len(answers) > 1 else ""
         _table(each, f"masked tokens{term}, {checkpoint}")
@@ -48,7 +48,7 @@ def write_answers(answers: Sequence[AnswerScores], pseudo: Sequence[AnswerScores
 
 
 def write_continuous(scores: Sequence[ContinuousScores], checkpoint: str) -> None:
-    """A row for each term whose answers are numbers, beside the loss of the mean answer."""
+    """Write a row for each term with numeric answers, beside the loss of predicting the mean."""
     if not scores:
         return
     columns = ("", "loss", "of the mean", "explained, %")

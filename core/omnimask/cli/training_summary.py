@@ -1,4 +1,4 @@
-"""Trains a run, and says in one line what it came to. Imports no torch."""
+"""Training of a run, and its outcome in one line. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def train(run: PreparedRun, deadline: Deadline | None = None) -> dict[str, Any]:
-    """Trains to the end, draws the figure and returns the summary; an interrupted run is told how to continue."""
+    """Train to the end, draw the figure and return the summary. Tell the user how to continue an interrupted run."""
     from omnimask.run.finish import draw
 
     try:
@@ -31,7 +31,7 @@ def train(run: PreparedRun, deadline: Deadline | None = None) -> dict[str, Any]:
 
 
 def is_finished_already(run: PreparedRun) -> bool:
-    """Whether nothing is left to do; then it is said, and a figure that is missing is drawn."""
+    """Return whether nothing is left to do. In this case report it, and draw the figure if it is missing."""
     from omnimask.run.finish import FIGURE, draw
     from omnimask.run.resume import is_finished
 
@@ -48,21 +48,21 @@ def is_finished_already(run: PreparedRun) -> bool:
 
 
 def closing_lines(path: Path, summary: Mapping[str, Any]) -> list[str]:
-    """The outcome of a run and where it lies; then, where answers can be right, how often they are."""
+    """Return the outcome and location of a run, followed by its held-out scores."""
     return [closing_line(path, summary), *held_out_lines(summary)]
 
 
 def closing_line(path: Path, summary: Mapping[str, Any]) -> str:
-    """The outcome of a run, and where it lies."""
+    """Return the outcome of a run and its location."""
     figures = sorted((path / "figures").glob("reconstructions.*")) or sorted((path / "figures").glob("reconstructions-*"))
     pictures = "".join(f", {figure.relative_to(path)}" for figure in figures)
     return f"{outcome(summary)}. It lies in {path}: summary.json, metrics.jsonl{pictures}"
 
 
 def held_out_lines(summary: Mapping[str, Any]) -> list[str]:
-    """One line for each term with an accuracy, at the best validation: ``held-out: loss 3.21, perplexity 24.8, ...``.
+    """Return one line for each term with an accuracy, at the best validation: ``held-out: loss 3.21, perplexity 24.8, ...``.
 
-    The loss is the cross-entropy, which without weights is the term itself.
+    The loss is the cross-entropy, which equals the term if there are no weights.
     """
     scores: Mapping[str, Mapping[str, float]] = summary["best_validation_scores"]
     shown = [term for term, found in scores.items() if found.get("accuracy") is not None]
@@ -88,7 +88,7 @@ def _unigram(value: Any) -> str:
 
 
 def outcome(summary: Mapping[str, Any]) -> str:
-    """The numbers of ``summary.json`` that say how a run ended."""
+    """Return the numbers of ``summary.json`` on the end of a run."""
     parts = [f"{summary['status']} at step {summary['step']} of {summary['steps']}"]
     for name in ("loss", "best_validation_loss"):
         if summary[name] is not None:

@@ -1,4 +1,4 @@
-"""Trained models leave: in the formats of other programs, or as weights beside the recipe that builds them."""
+"""Export of trained models: in the formats of other programs, or as weights with their recipe."""
 
 from omnimask.export.weights import load_exported
 from omnimask.export.write import Written, export_run

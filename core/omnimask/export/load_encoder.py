@@ -31,7 +31,7 @@ from omnimask.training.devices.precision import Precision
 
 @dataclass(frozen=True)
 class Vectors:
-    """Of samples of a data set: ``keys`` and ``vectors`` (N, D) in its order, and reasons by key of those that cannot be read."""
+    """Vectors of a data set: ``keys`` and ``vectors`` (N, D) in its order, and ``left_out`` with reasons for unreadable keys."""
 
     keys: tuple[str, ...]
     vectors: NDArray[np.float32]
@@ -39,14 +39,14 @@ class Vectors:
 
 
 class FrozenEncoder:
-    """The encoder of a trained model over whole samples: nothing is masked, augmented or learned.
+    """Encoder of a trained model over whole samples. Nothing is masked, augmented or trained.
 
     Args:
-        built: the model with its weights, and how its samples are read.
-        device: where it computes.
+        built: the model with its weights, and the reader of its samples.
+        device: device of the computation.
 
     Attributes:
-        recipe: of the model.
+        recipe: recipe of the model.
     """
 
     def __init__(self, built: BuiltModel, device: Device = "auto") -> None:
@@ -56,17 +56,17 @@ class FrozenEncoder:
         self._built = built
 
     def encode(self, samples: Sequence[Any], *, pool: Pool = "mean", modality: str | None = None) -> NDArray[np.float32]:
-        """(N, D) a vector for each sample, in their order. That of a text of several parts is their mean, weighted by their tokens.
+        """Return (N, D) a vector for each sample, in order. A text of several parts has their mean, weighted by tokens.
 
         Args:
-            samples: mappings by the data set's fields (``{"text": "a sentence"}``); where the recipe has one modality, also its
-                values alone: texts, arrays, the bytes of a file, or a file's path (``pathlib.Path``).
+            samples: mappings by the data set's fields (``{"text": "a sentence"}``). If the recipe has one modality, also its plain
+                values: texts, arrays, the bytes of a file, or a file's path (``pathlib.Path``).
             pool: ``mean`` of the tokens' features without special tokens, the encoder's ``summary`` vectors, ``both`` side by side,
                 or the features of the ``first`` token.
-            modality: whose tokens' features are averaged; None: all.
+            modality: modality whose tokens' features are averaged; None: all.
 
         Raises:
-            UserError: a sample cannot be read, which is named by its place; or the encoder has no such vectors.
+            UserError: a sample (named by its place) cannot be read, or the encoder does not provide such vectors.
         """
         found = self._encode(self._in_parts(_InMemory(samples, self._fields()), is_kept=False), pool, modality)
         for key, reason in found.left_out.items():
@@ -79,15 +79,15 @@ class FrozenEncoder:
     def encode_dataset(
         self, changes: Sequence[str] = (), *, limit: int | None = None, pool: Pool = "mean", modality: str | None = None
     ) -> Vectors:
-        """Vectors of the samples of the recipe's data set, or of another one.
+        """Return the vectors of the samples in the recipe's data set, or in another one.
 
         Args:
-            changes: to the recipe's data (``["data.path=other"]``, ``["data={name: csv, path: rows.csv}"]``).
-            limit: the first so many samples alone.
+            changes: changes to the recipe's data (``["data.path=other"]``, ``["data={name: csv, path: rows.csv}"]``).
+            limit: number of samples to encode, from the first on; None: all.
             pool, modality: as in :meth:`encode`.
 
         Raises:
-            UserError: the data are not there, or none of them can be read.
+            UserError: the data are missing, or none can be read.
         """
         recipe = load_recipe(self.recipe.path, changes) if changes and self.recipe.path is not None else self.recipe
         dataset: Dataset = recipe.data.dataset(Context(specs=self._built.specs, modalities=tuple(self._built.specs)))
@@ -98,12 +98,12 @@ class FrozenEncoder:
         return found
 
     def _fields(self) -> tuple[str, ...]:
-        """Fields of the recipe's only modality; none where there are several."""
+        """Return the fields of the recipe's only modality, or none if there are several."""
         (only, *others) = self.recipe.modalities.values()
         return () if others else names_of(only.field)
 
     def _in_parts(self, dataset: Dataset, *, is_kept: bool) -> Dataset:
-        """The data set, or its parts, as training has them; ``is_kept`` where the list of parts may come from the cache."""
+        """Return the data set, or its parts as in training. ``is_kept``: the list of parts may come from the cache."""
         (reader, *others) = self._built.parts.values()
         if others or not isinstance(reader.tokenizer, Splits):
             return dataset
@@ -137,7 +137,7 @@ def _in_place(index: int) -> str:
 
 @dataclass(frozen=True)
 class _First:
-    """The first so many samples of a data set."""
+    """First ``limit`` samples of a data set."""
 
     dataset: Dataset
     limit: int
@@ -156,7 +156,7 @@ class _First:
 
 
 class _InMemory:
-    """Samples that a caller holds; ``fields`` of the only modality, whose values may stand alone."""
+    """Samples in memory. ``fields`` are those of the only modality, whose values may be given without a mapping."""
 
     def __init__(self, samples: Sequence[Any], fields: Sequence[str]) -> None:
         self.samples, self.fields = samples, fields
@@ -185,16 +185,17 @@ def _read(value: Any) -> Any:
 
 
 def load_encoder(path: str | Path, *, checkpoint: str = "best", device: Device = "auto", runs_files: bool = False) -> FrozenEncoder:
-    """The encoder of a run, or of a folder that ``omnimask export --to safetensors`` wrote. Needs no data set.
+    """Load the encoder of a run, or of a folder written by ``omnimask export --to safetensors``. No data set is needed.
 
     Args:
         path: the run's folder, or the exported one.
-        checkpoint: of a run: ``best``, ``last``, or a name (``step-00001000``); its averaged weights, where the run keeps any.
-        device: where it computes.
-        runs_files: whether Python files that an exported recipe names under ``plugins`` are run.
+        checkpoint: checkpoint of a run: ``best``, ``last``, or a name (``step-00001000``). Its averaged weights are used if it has
+            any.
+        device: device of the computation.
+        runs_files: whether to run Python files listed by an exported recipe under ``plugins``.
 
     Raises:
-        UserError: there is neither, its recipe cannot be used, or the checkpoint is not there or damaged.
+        UserError: the folder is neither, its recipe is unusable, or the checkpoint is missing or damaged.
     """
     path = Path(path)
     if (path / MODEL).is_file():

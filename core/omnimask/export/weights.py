@@ -1,4 +1,4 @@
-"""A model as its weights and the recipe that builds it: written, read back, and read to begin another run with."""
+"""A model as weights and a recipe: writing, reading, and initialization of another run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ RECIPE = "recipe.yaml"
 
 
 class Safetensors:
-    """All weights, under the names that they have in omnimask, and the resolved recipe: ``model.safetensors``, ``recipe.yaml``.
+    """All weights under their names in omnimask, and the resolved recipe: ``model.safetensors``, ``recipe.yaml``.
 
-    Any model can be written so. ``omnimask.export.load_exported`` makes the model of the folder again, and a recipe begins with its
-    weights by ``init: {name: exported}``. The outputs are bit for bit the same.
+    Any model can be exported this way. ``omnimask.export.load_exported`` rebuilds the model from the folder. Start a recipe from
+    its weights with ``init: {name: exported}``. The outputs are equal bit for bit.
     """
 
     format: ClassVar[str] = "safetensors"
@@ -43,10 +43,10 @@ class Safetensors:
 
 
 class FromExported:
-    """Begins with the weights of a model that ``omnimask export --to safetensors`` wrote.
+    """Initialization from a model written by ``omnimask export --to safetensors``.
 
-    Every weight must have its place in the recipe's model and the other way round. What has no weights may differ: data, masks,
-    lengths, the wavelengths of rotary positions; so the later phases of a pretraining are recipes that begin so.
+    The weights must match those of the recipe's model one to one. Anything without weights may differ: data, masks, lengths, the
+    wavelengths of rotary positions. Later phases of a pretraining are recipes that start this way.
 
     Args:
         path: the folder.
@@ -62,14 +62,16 @@ class FromExported:
 
 
 def load_exported(folder: Path, *, runs_files: bool = False) -> BuiltModel:
-    """The model of a folder that ``omnimask export --to safetensors`` wrote, in evaluation mode on the CPU; needs no data set.
+    """Load the model of a folder written by ``omnimask export --to safetensors``, in evaluation mode on the CPU.
+
+    No data set is needed.
 
     Args:
-        folder: that was written.
-        runs_files: whether Python files that its recipe names under ``plugins`` are run, if there are any.
+        folder: the exported folder.
+        runs_files: whether to run Python files listed by its recipe under ``plugins``, if any.
 
     Raises:
-        UserError: the folder is no such one, or a component of its recipe is not installed.
+        UserError: the folder is not an export, or a component of its recipe is not installed.
     """
     if not (folder / RECIPE).is_file():
         raise UserError(f"{folder} holds no {RECIPE}; omnimask export --to safetensors writes one")
@@ -92,7 +94,7 @@ def _read(folder: Path) -> dict[str, Tensor]:
 
 
 def outputs(model: Model, batch: MaskedBatch) -> dict[str, Tensor]:
-    """Features and predictions of every pass of a model."""
+    """Return features and predictions of every pass of a model."""
     with torch.inference_mode():
         return dict(_outputs(model, batch))
 
@@ -105,7 +107,7 @@ def _outputs(model: Model, batch: MaskedBatch) -> Iterator[tuple[str, Tensor]]:
 
 
 def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str = "features and predictions") -> Exported:
-    """The largest difference of two models' outputs of the same names and shapes."""
+    """Return the largest difference between two models' outputs of equal names and shapes."""
     pairs = [(tensor, found[name]) for name, tensor in expected.items()]
     largest = max((float((mine - theirs).abs().max()) for mine, theirs in pairs if mine.numel()), default=0.0)
     return Exported(what, largest, max((float(mine.abs().max()) for mine, _ in pairs if mine.numel()), default=0.0))

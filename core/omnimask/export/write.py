@@ -1,4 +1,4 @@
-"""Writes a run's model in the format of another program: complete and compared with the run's own, or not at all."""
+"""Export of a run's model in the format of another program: either complete and compared with the original, or absent."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from omnimask.training.checkpoints import durable_files as files
 logger = logging.getLogger(__name__)
 
 NUM_SAMPLES = 4
-"""Held-out samples on which the outputs of both models are compared."""
+"""Held-out samples for comparing the outputs of both models."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """An exported model: the folder, the exporter's name, the checkpoint's, and what was measured."""
+    """Exported model: its folder, exporter and checkpoint, and the measured difference."""
 
     path: Path
     exporter: str
@@ -55,19 +55,20 @@ def export_run(
     changes: Sequence[str] = (),
     registry: Registry | None = None,
 ) -> Written:
-    """Exports a run's model with the installed exporter of a format that accepts it; ``omnimask export`` as a function.
+    """Export a run's model with the first installed exporter of a format that accepts it. Equivalent to ``omnimask export``.
 
     Args:
         run: the run's folder.
-        format: what exporters call it: ``transformers``, ``safetensors``.
-        out: the folder to write, which must not exist; its parent must.
+        format: name of the format: ``transformers``, ``safetensors``.
+        out: the folder to write. It must not exist; its parent must.
         checkpoint: ``best``, ``last`` or the name of one.
-        changes: ``key=value`` for the run's recipe, where its data have moved.
-        registry: whose exporters are asked; default: what is installed.
+        changes: ``key=value`` changes of the run's recipe, if its data have moved.
+        registry: source of the exporters; default: the installed ones.
 
     Raises:
-        UserError: there is no such run, checkpoint or format, ``out`` exists, or every exporter refuses the model; it says why.
-        RunStopped: a file cannot be written, or what was read back is another model; nothing is left.
+        UserError: the run, checkpoint or format is missing, ``out`` exists, or every exporter refuses the model, with their
+        reasons.
+        RunStopped: a file cannot be written, or the export differs from the model; nothing is left of it.
     """
     _check_output(out)
     exporters = _exporters(format, registry or discover())
@@ -84,7 +85,7 @@ def export_run(
 
 
 def _check_output(out: Path) -> None:
-    """Raises before anything is loaded, which may take a while."""
+    """Raise ``UserError`` before anything is loaded, which may take a while."""
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists, and an export writes over nothing; name another folder")
     if not out.absolute().parent.is_dir():
@@ -92,7 +93,7 @@ def _check_output(out: Path) -> None:
 
 
 def _exporters(format: str, registry: Registry) -> list[tuple[str, Component[Exporter]]]:
-    """The exporters of a format by name; those that cannot be loaded matter only where no other has it."""
+    """Return the exporters of a format by name. Unloadable ones matter only without others."""
     found: list[tuple[str, Component[Exporter]]] = []
     formats: set[str] = set()
     failures: list[str] = []
@@ -112,7 +113,7 @@ def _exporters(format: str, registry: Registry) -> list[tuple[str, Component[Exp
 
 
 def _trained(run: Path, checkpoint: str, changes: Sequence[str]) -> tuple[Trained, Path]:
-    """The model of a checkpoint, and the checkpoint."""
+    """Return the model of a checkpoint, and the checkpoint."""
     recipe, chosen = open_trained(run, checkpoint, changes)
     built = build(recipe, initialise=False)
     load_checkpoint(built.model, chosen)
@@ -121,7 +122,7 @@ def _trained(run: Path, checkpoint: str, changes: Sequence[str]) -> tuple[Traine
 
 
 def _write(component: Component[Exporter], trained: Trained, out: Path) -> tuple[Exported, float]:
-    """Writes and compares in a folder beside ``out``, which then gets its name."""
+    """Write and compare in a folder beside ``out``, then rename it."""
     specs = trained.specs
     exporter = component(Context(specs=specs, modalities=tuple(specs)))
     try:
@@ -148,7 +149,7 @@ def _another_model(name: str, measured: Exported, tolerance: float) -> str:
 
 @contextlib.contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    """A new folder on the same disk that is gone at the end, unless it was renamed."""
+    """Yield a new folder on the same disk. It is removed at the end, unless it was renamed."""
     folder = out.with_name(f"{out.name}.partial-{os.getpid()}")
     folder.mkdir()
     try:
@@ -158,7 +159,7 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _make_last(folder: Path) -> None:
-    """Syncs everything below; whoever may read the folder may read its files, which some libraries make their owner's alone."""
+    """Sync everything below. Give files the folder's read permissions, since some libraries restrict them to their owner."""
     readers = folder.stat().st_mode & 0o666
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir():

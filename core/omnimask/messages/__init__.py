@@ -1,1 +1,1 @@
-"""Text of messages: suggestions, escapes, and where output goes. Imports no torch."""
+"""Text of messages: suggestions, escapes, and redirection of output. Imports no torch."""

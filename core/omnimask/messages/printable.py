@@ -1,4 +1,4 @@
-"""Text that any terminal, log or figure can show. Imports no torch."""
+"""Text in a form for any terminal, log or figure. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _HIDDEN = ("Cc", "Cs", "Zl", "Zp")
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """The text with control characters and what is no Unicode written as escapes: ``caf\\xe9.jpg`` for a name in Latin-1.
+    """Return the text with control characters and invalid Unicode escaped: ``caf\\xe9.jpg`` for a name in Latin-1.
 
     Args:
-        text: a key or a path, say; bytes of a file's name that are no UTF-8 are surrogates in it, as Python reads them.
-        keep: control characters that stay, ``"\\n"`` for messages of several lines.
+        text: for example a key or a path. Invalid UTF-8 in a file's name is represented by surrogates, as Python reads it.
+        keep: control characters to keep, ``"\\n"`` for messages of several lines.
     """
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""Keeps standard output for answers: what other code prints in the meantime goes to standard error. Imports no torch."""
+"""Standard output reserved for answers: other prints go to standard error. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Generator
 
 @contextlib.contextmanager
 def printing_to_stderr() -> Generator[None]:
-    """Inside the ``with`` block, prints of this process, of libraries in C, and of child processes go to standard error."""
+    """Redirect prints of this process, C libraries and child processes to standard error inside the ``with`` block."""
     with contextlib.suppress(Exception):  # a closed or odd stream has nothing to flush
         sys.stdout.flush()
     saved: int | None = None

@@ -1,6 +1,6 @@
-"""Plugins: what is installed, what it registers, and what could not be used. Imports no torch.
+"""Plugins: installed distributions, registered components, and failures. Imports no torch.
 
-Names are imported when first used, so that ``omnimask --help`` stays fast.
+Names are imported on first use, so that ``omnimask --help`` stays fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose code an unexpected error comes from: the plugin whose file is the deepest in the traceback. Imports no torch."""
+"""Origin of an unexpected error: the plugin whose file is the deepest in the traceback. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORE = "core"
 
 
 def blamed(error: BaseException, registry: Registry) -> str | None:
-    """``plugin 'waves' of waves 1.0 (/site-packages/waves/masker.py:12)``; None where no plugin's file is in the traceback."""
+    """Return ``plugin 'waves' of waves 1.0 (/site-packages/waves/masker.py:12)``; None without a plugin's file in the traceback."""
     folders = {folder: plugin for plugin in registry.plugins if plugin.name != CORE for folder in _folders(plugin, registry)}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
@@ -24,7 +24,7 @@ def blamed(error: BaseException, registry: Registry) -> str | None:
 
 
 def _folders(plugin: Plugin, registry: Registry) -> set[Path]:
-    """Folders of the packages, and files of the modules, that a plugin's entry point and its components come from."""
+    """Return the package folders and module files of a plugin's entry point and components."""
     modules = {plugin.module.partition(":")[0]}
     for entry in registry.entries():
         if entry.plugin == plugin:

@@ -1,7 +1,7 @@
-"""Commands that plugins add, through the entry-point group ``omnimask.commands``: listed from metadata, imported when called.
+"""Commands of plugins, from the entry-point group ``omnimask.commands``: listed from metadata, imported when called.
 
 An entry point is ``name = "package.module:function"``. The function's parameters are the command's: plain types, or ``Annotated``
-with ``typer.Argument`` and ``typer.Option``; its docstring is the help.
+with ``typer.Argument`` and ``typer.Option``. Its docstring is the help text.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from omnimask.version import __version__
 class Command:
     """One entry point of the group.
 
-    ``extras`` are those that it declares (``package.module:function [extra]``); ``refusal`` says why its distribution does not
-    work with this version of omnimask.
+    ``extras`` are declared by the entry point (``package.module:function [extra]``). ``refusal`` is the reason why its distribution
+    does not work with this version of omnimask.
     """
 
     name: str
@@ -41,7 +41,10 @@ class Command:
         return f"command {self.name!r} of {self.distribution} {self.version}"
 
     def summary(self) -> str:
-        """First paragraph of the function's docstring, from the source, which is not run; empty if that cannot be found."""
+        """Return the first paragraph of the function's docstring, or an empty string if it cannot be found.
+
+        The source is parsed, not run.
+        """
         module, _, function = self.reference.partition(":")
         try:
             source = _source(module)
@@ -52,10 +55,10 @@ class Command:
         return " ".join((ast.get_docstring(found[-1]) or "").partition("\n\n")[0].split()) if found else ""
 
     def load(self) -> Callable[..., Any]:
-        """The function.
+        """Return the function.
 
         Raises:
-            UserError: it cannot be imported, or is no function; the message holds the cause.
+            UserError: it cannot be imported, or is not a function. The message contains the cause.
         """
         if self.refusal is not None:
             raise UserError(f"{self}: {self.refusal}")
@@ -67,18 +70,18 @@ class Command:
 
 @functools.cache
 def find() -> tuple[Command, ...]:
-    """The commands of the installed plugins, as the environment variable ``OMNIMASK_PLUGINS`` restricts them."""
+    """Return the commands of the installed plugins, restricted by the environment variable ``OMNIMASK_PLUGINS``."""
     return select(scan(COMMANDS)[0], scan(PLUGINS)[0], os.environ.get(VARIABLE))
 
 
 def select(points: Iterable[EntryPoint], plugins: Iterable[EntryPoint], allowed: str | None) -> tuple[Command, ...]:
-    """Commands by name and distribution.
+    """Return commands sorted by name and distribution.
 
     Args:
         points: entry points of the group ``omnimask.commands``.
         plugins: entry points of the group ``omnimask``.
         allowed: names of plugins separated by commas; None or empty allows all. A command belongs to the plugins of its
-            distribution that share its top-level package; where none does, to all plugins of its distribution.
+            distribution with the same top-level package; if none does, to all plugins of its distribution.
     """
     wanted, plugins = allowed_names(allowed), list(plugins)
     chosen = [point for point in points if not wanted or wanted & _owners(point, plugins)]
@@ -86,7 +89,7 @@ def select(points: Iterable[EntryPoint], plugins: Iterable[EntryPoint], allowed:
 
 
 def clashes(commands: Sequence[Command], builtin: Collection[str], own: str) -> list[str]:
-    """Why commands cannot be used whose names others have: ``own`` is the distribution of the ``builtin`` ones."""
+    """Return messages about commands with conflicting names. ``own`` is the distribution of the ``builtin`` ones."""
     found = [
         f"{command} cannot be used: omnimask itself ({own}) has a command of that name; it is the plugin's to rename"
         for command in commands
@@ -98,7 +101,7 @@ def clashes(commands: Sequence[Command], builtin: Collection[str], own: str) -> 
 
 
 def ambiguous(several: Sequence[Command]) -> str:
-    """What to say of a name that several distributions claim."""
+    """Return the message about a name claimed by several distributions."""
     claims = " and ".join(f"{command.distribution} {command.version}" for command in several)
     return f"command {several[0].name!r} is ambiguous: {claims} both have it; uninstall one or set {VARIABLE}"
 
@@ -121,7 +124,7 @@ def _package(point: EntryPoint) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """The file of a module, found without importing its packages."""
+    """Return the file of a module, without importing its packages."""
     path: Any = None
     spec = None
     for depth in range(1, module.count(".") + 2):

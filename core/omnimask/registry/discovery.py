@@ -1,4 +1,4 @@
-"""The registry that everything else asks: installed plugins, and the plugin files of the recipe in use. Imports no torch."""
+"""Registry in use: installed plugins, and the plugin files of the current recipe. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omnimask.registry.registry import Registry
 def discover(refresh: bool = False) -> Registry:
     """Return the registry of installed plugins and of the plugin files in use.
 
-    It is made once per process; ``refresh`` looks again at what is installed.
+    It is created once per process; ``refresh`` searches the installed distributions again.
     """
     if refresh:
         find.cache_clear()

@@ -1,4 +1,4 @@
-"""What the installed distributions declare, read so that a damaged one disturbs no other. Imports no torch."""
+"""Metadata of installed distributions. A damaged one does not affect the others. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ OWN = "omnimask"
 PLUGINS = "omnimask"
 """Entry-point group of plugins."""
 COMMANDS = "omnimask.commands"
-"""Entry-point group of the commands that they add."""
+"""Entry-point group of the plugins' commands."""
 VARIABLE = "OMNIMASK_PLUGINS"
-"""Environment variable with the names of the only plugins that are used, separated by commas."""
+"""Environment variable with the only plugins to use, separated by commas."""
 
 
 def allowed_names(allowed: str | None) -> set[str]:
-    """The names in a list separated by commas; empty for no restriction."""
+    """Return the names in a comma-separated list; empty for no restriction."""
     return {name.strip() for name in (allowed or "").split(",")} - {""}
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of the group ``omnimask`` and the distribution that declares it.
+    """One entry point of the group ``omnimask`` and its distribution.
 
-    A single ``file`` that a recipe names has the file's name as distribution and the beginning of its digest as version.
+    A single ``file`` of a recipe has the file's name as distribution and the beginning of its digest as version.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Failure:
-    """A plugin that could not be used: ``cause`` in one line, the ``traceback``, and the ``names`` that it had registered."""
+    """Plugin that failed to load: ``cause`` in one line, the ``traceback``, and the ``names`` registered before."""
 
     plugin: Plugin
     cause: str
@@ -59,7 +59,7 @@ class Failure:
 
 
 def scan(group: str) -> tuple[list[EntryPoint], list[Failure]]:
-    """Entry points of a group, and the distributions that may hold some and cannot be read."""
+    """Return the entry points of a group, and unreadable distributions that may contain some."""
     try:
         return list(metadata.entry_points(group=group)), []
     except Exception:  # one distribution with broken metadata; read them one by one to find it
@@ -85,7 +85,7 @@ def _one_by_one(group: str) -> tuple[list[EntryPoint], list[Failure]]:
 
 
 def identity(distribution: Distribution | None) -> tuple[str, str]:
-    """Name and version; those of the metadata folder where its contents do not say."""
+    """Return name and version, from the metadata folder's name if the metadata lack them."""
     name: Any = None
     version: Any = None
     with contextlib.suppress(Exception):
@@ -99,7 +99,7 @@ def identity(distribution: Distribution | None) -> tuple[str, str]:
 
 
 def incompatible(distribution: Distribution | None, own: str) -> str | None:
-    """Why a distribution cannot work with omnimask ``own``, by the versions of omnimask that it requires; None if it can."""
+    """Return why a distribution cannot work with omnimask ``own``, by its required versions of omnimask; None if it can."""
     wanted: list[str] = []
     with contextlib.suppress(Exception):  # metadata that cannot be read forbid nothing
         wanted = [text for text in (distribution.requires if distribution else None) or [] if text.startswith(OWN)]
@@ -115,7 +115,7 @@ def incompatible(distribution: Distribution | None, own: str) -> str | None:
 
 
 def _specifier(text: str) -> SpecifierSet | None:
-    """The versions of omnimask that a requirement allows; None if it is of another package, or does not apply here."""
+    """Return the versions of omnimask allowed by a requirement. Return None for other packages, or if it does not apply here."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
@@ -127,7 +127,7 @@ def _specifier(text: str) -> SpecifierSet | None:
 
 
 def _raw(distribution: Distribution) -> str:
-    """The text of ``entry_points.txt``, whatever its encoding."""
+    """Return the text of ``entry_points.txt`` in any encoding."""
     try:
         return distribution.read_text("entry_points.txt") or ""
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
-"""Hook specifications: what the host calls in a plugin. Imports no torch.
+"""Hook specifications: the functions that the host calls in a plugin. Imports no torch.
 
-A plugin's module implements hooks as functions marked with ``omnimask.hookimpl``; it may leave out arguments that
-it does not need. The core goes first, then plugins by the name of their distribution.
+A plugin's module implements hooks as functions marked with ``omnimask.hookimpl``. It may omit unneeded arguments. The
+core goes first, then plugins by the name of their distribution.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ hookimpl = pluggy.HookimplMarker("omnimask")
 
 @hookspec
 def omnimask_register(registry: Registrar) -> None:
-    """Register components and recipes by name, as lazy references; called once when plugins are discovered."""
+    """Register components and recipes by name, as lazy references. Called once when plugins are discovered."""
 
 
 @hookspec
 def omnimask_parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> None:
-    """Change, in place, the parameter groups that an optimiser is about to be made with.
+    """Change the parameter groups in place, before the optimizer is created.
 
-    At first there is one group, with ``params`` (every trainable parameter) and ``weight_decay``. A group may be split, and may get
-    a ``weight_decay`` of its own, or an ``lr_scale`` by which its learning rate is multiplied; afterwards every trainable parameter
-    must be in exactly one group.
+    Initially there is one group, with ``params`` (every trainable parameter) and ``weight_decay``. A group may be split, and may
+    get its own ``weight_decay``, or an ``lr_scale`` that multiplies its learning rate. Afterwards every trainable parameter must be
+    in exactly one group.
     """
 
 
 @hookspec
 def omnimask_observers(run: RunInfo) -> Sequence[Observer] | None:
-    """Return observers of a run that begins or continues; called on rank 0."""
+    """Return observers of a run that begins or continues. Called on rank 0."""
 
 
 RUN_TIME = ("omnimask_parameter_groups", "omnimask_observers")
-"""The hooks that are called while a run is prepared and trained."""
+"""Hooks called while a run is prepared and trained."""
 
 
 def manager(name: str, implementer: object) -> pluggy.PluginManager:
-    """A plugin manager that knows the hooks above and one plugin's implementations.
+    """Return a plugin manager with the hooks above and one plugin's implementations.
 
     Raises:
         pluggy.PluginValidationError: an implementation has an unknown name or unknown arguments.
@@ -66,6 +66,6 @@ def manager(name: str, implementer: object) -> pluggy.PluginManager:
 
 
 def _meant(message: str) -> str:
-    """A suggestion where a message names an unknown hook."""
+    """Return a suggestion if a message names an unknown hook."""
     named = re.search(r"unknown hook '(\w+)'", message)
     return nearest(named[1], [name for name in globals() if name.startswith("omnimask_")]) if named else ""

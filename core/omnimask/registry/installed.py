@@ -1,4 +1,4 @@
-"""Finds the installed plugins and calls their registrar hooks, each isolated from the others. Imports no torch."""
+"""Discovery of the installed plugins. Each registrar hook is isolated from the others. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 GROUP = PLUGINS
 """Entry-point group of plugins."""
 CORE = "core"
-"""The entry point of the framework's own components, which no restriction leaves out."""
+"""Entry point of the framework's own components, which are never excluded."""
 
 
 @functools.cache
 def find() -> Registry:
-    """The registry of everything installed, as the environment variable ``OMNIMASK_PLUGINS`` restricts it."""
+    """Return the registry of everything installed, restricted by the environment variable ``OMNIMASK_PLUGINS``."""
     points, damaged = scan(GROUP)
     return collect(points, os.environ.get(VARIABLE), damaged)
 
 
 def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: Iterable[Failure] = ()) -> Registry:
-    """Load entry points one by one; one that fails is recorded, leaves nothing behind, and touches no other.
+    """Load entry points one by one. A failure is recorded, leaves nothing behind, and does not affect the others.
 
     Args:
         points: entry points of the group ``omnimask``.
@@ -84,8 +84,8 @@ def register(load: Callable[[], Any], registrar: Registrar) -> None:
     """Load a plugin's module and call its hook.
 
     Raises:
-        ValueError: it has no hook, or registers something that it may not.
-        Exception: whatever its code raises.
+        ValueError: the module has no hook, or registers something invalid.
+        Exception: any error of its code.
     """
     plugin = registrar.plugin
     with printing_to_stderr():

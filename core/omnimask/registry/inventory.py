@@ -1,6 +1,6 @@
-"""What is installed: every plugin with what it brings, why those that failed did, and everything that cannot be used.
+"""Inventory of installed plugins: their contributions, failures, and anything unusable.
 
-Imports no torch; only :func:`problems` with ``load`` imports components.
+Imports no torch. Only :func:`problems` with ``load`` imports components.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omnimask.registry.registry import SUFFIXES, Entry, RecipeFolder, Registry
 class PluginRow:
     """One plugin: ``entry_point`` is its module, ``hooks`` are those of run time, ``components`` have kind, name and reference.
 
-    One that failed has a ``failure`` with cause and traceback, and nothing else.
+    A failed plugin has only a ``failure`` with cause and traceback.
     """
 
     plugin: str
@@ -34,7 +34,7 @@ class PluginRow:
 
 
 def rows(registry: Registry, commands: Sequence[Command]) -> list[PluginRow]:
-    """The plugins that work, then those that failed."""
+    """Return the working plugins, then the failed ones."""
     failed = [
         PluginRow(*_head(each.plugin), failure={"cause": each.cause, "traceback": each.traceback}) for each in registry.failures
     ]
@@ -42,13 +42,13 @@ def rows(registry: Registry, commands: Sequence[Command]) -> list[PluginRow]:
 
 
 def problems(registry: Registry, commands: Sequence[Command], builtin: Collection[str], *, load: bool) -> list[str]:
-    """Everything that cannot be used, in words.
+    """Return messages about everything unusable.
 
     Args:
-        registry: of the installed plugins.
-        commands: that they add.
-        builtin: names of the commands that are no plugin's.
-        load: import every component, command and recipe folder, and give tracebacks.
+        registry: registry of the installed plugins.
+        commands: commands of the plugins.
+        builtin: names of omnimask's own commands.
+        load: whether to import every component, command and recipe folder, and to include tracebacks.
     """
     found = [f"{failure}\n{failure.traceback}" if load else str(failure) for failure in registry.failures]
     for entries in registry.conflicts():
@@ -107,6 +107,6 @@ def _recipes(folder: RecipeFolder) -> list[str]:
 
 
 def _belongs(command: Command, plugin: Plugin) -> bool:
-    """Whether a command comes from the plugin's distribution and package."""
+    """Return whether a command comes from the plugin's distribution and package."""
     package = command.reference.partition(":")[0].partition(".")[0]
     return command.distribution == plugin.distribution and package == plugin.module.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Observers of a training run, and what they are given. Imports no torch."""
+"""Observers of a training run, and their arguments. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Progress(Protocol):
     """Counters of a run, read-only and live.
 
     Attributes:
-        step: optimizer steps taken, skipped ones included.
+        step: optimizer steps taken, including skipped ones.
         attempt: 1 for a new run, one more with every resume.
         tokens, samples: trained on so far, over all ranks.
         seconds: spent in steps, without validations and checkpoints.
@@ -66,8 +66,8 @@ class RunInfo:
         progress: live counters.
         model: on ``device``; changing it changes the training.
         optimizer: with its final parameter groups.
-        device: where the model is trained.
-        rank: of this process; observers run on rank 0 only.
+        device: device of the model.
+        rank: rank of this process; observers run on rank 0 only.
         show: whether progress is displayed on stderr.
     """
 
@@ -86,14 +86,14 @@ class StepResult:
     """Outcome of one optimizer step over all ranks.
 
     Attributes:
-        loss: weighted sum of the terms; NaN where nothing was computed.
+        loss: weighted sum of the terms; NaN if nothing was computed.
         grad_norm: before clipping.
         lr: learning rate of the first parameter group, without its ``lr_scale``.
         tokens, samples: in the step.
         terms: () each, unweighted; they stay on the device until they are logged.
-        skipped: why there was no update; None if there was one.
-        is_failure: nothing was asked or a number was not finite, other than while an fp16 loss scale is still being found.
-        masking: mask ratios and mask kinds of the step, as they are logged.
+        skipped: reason for a missing update; None if there was one.
+        is_failure: nothing was asked or a number was not finite, except while an fp16 loss scale is still being found.
+        masking: mask ratios and mask kinds of the step, as logged.
     """
 
     loss: float
@@ -117,7 +117,7 @@ class Validation:
 
 
 class Observer:
-    """Watches one attempt of a run; override the methods you need.
+    """Observer of one attempt of a run. Override the methods you need.
 
     Plugins return observers from the hook ``omnimask_observers``. The loop calls them by keyword and waits for them. An exception
     stops the run and names the plugin; checkpoints stay intact.
@@ -134,18 +134,18 @@ class Observer:
         """Called after a step was taken and counted.
 
         Args:
-            result: of the step.
+            result: result of the step.
             seconds: wall-clock time of the step, including the wait for the loader.
-            line: what was written to ``metrics.jsonl``; None for a step that is not logged (``train.log_every``).
+            line: line written to ``metrics.jsonl``; None for an unlogged step (``train.log_every``).
         """
 
     def validated(self, *, result: Validation, baselines: Mapping[str, Mapping[str, float]], line: Mapping[str, Any]) -> None:
         """Called after a validation.
 
         Args:
-            result: of the validation.
-            baselines: scores of predictions that need no model, by term and name, where there are any.
-            line: what was written to ``metrics.jsonl``.
+            result: result of the validation.
+            baselines: scores of predictions without a model, by term and name, if there are any.
+            line: line written to ``metrics.jsonl``.
         """
 
     def checkpoint_saved(self, *, path: Path, is_best: bool) -> None:
@@ -153,12 +153,15 @@ class Observer:
 
         Args:
             path: folder of the checkpoint.
-            is_best: it has the smallest validation loss so far.
+            is_best: whether it has the smallest validation loss so far.
         """
 
     def run_end(self, *, status: Status) -> None:
-        """Called at the end of an attempt: ``finished`` (``summary.json`` is written), ``interrupted`` by a signal or deadline,
-        ``stopped`` for a reason that was reported, or ``failed``. Called for every observer, even if another one fails."""
+        """Called at the end of an attempt, for every observer, even if another one fails.
+
+        ``status`` is ``finished`` (``summary.json`` is written), ``interrupted`` by a signal or deadline, ``stopped`` for a
+        reported reason, or ``failed``.
+        """
 
 
 EVENTS = ("before_step", "metrics", "after_step", "validated", "checkpoint_saved", "run_end")

@@ -1,4 +1,4 @@
-"""Plugins in single Python files that a recipe names, for trying: they register like installed ones, in this process alone.
+"""Plugins in single Python files of a recipe, for experiments. They register like installed ones, in this process only.
 
 Imports no torch.
 """
@@ -22,7 +22,7 @@ from omnimask.registry.references import indented, shorten
 from omnimask.registry.registry import Registrar, Registry
 
 MODULE = "omnimask_file_"
-"""Begins the module's name of a file: ``my.py`` is ``omnimask_file_my``."""
+"""Prefix of a file's module name: ``my.py`` is ``omnimask_file_my``."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Loaded:
 
 
 class _InUse:
-    """The files of the recipe that this process loaded or built last."""
+    """Files of the recipe that this process loaded or built last."""
 
     def __init__(self) -> None:
         self.paths: tuple[Path, ...] = ()
@@ -51,24 +51,24 @@ _in_use = _InUse()
 
 
 def over(installed: Registry) -> Registry:
-    """What is installed, and what the files in use register."""
+    """Return the installed registry, extended by the files in use."""
     return _in_use.over(installed)
 
 
 def are_used(paths: Sequence[Path]) -> bool:
-    """Whether all of these are in use."""
+    """Return whether all of these files are in use."""
     return set(paths) <= set(_in_use.paths)
 
 
 def use(paths: Sequence[Path], *, refresh: bool = False) -> None:
-    """Take these files, and no others, beside what is installed.
+    """Use these files, and no others, in addition to the installed plugins.
 
     Args:
-        paths: absolute.
-        refresh: whether files that are in use already are read again, and loaded again where they changed.
+        paths: absolute paths.
+        refresh: whether to read files in use again, and reload changed ones.
 
     Raises:
-        UserError: a file is not there, fails when it runs, registers nothing, or has the name of another one.
+        UserError: a file is missing, fails when it runs, registers nothing, or has the name of another one.
     """
     paths = tuple(paths)
     if paths == _in_use.paths and not refresh:
@@ -107,7 +107,7 @@ def _loaded(path: Path) -> _Loaded:
 
 
 def _from_file(traceback: TracebackType | None, path: Path) -> TracebackType | None:
-    """What a traceback says from a file on."""
+    """Return a traceback from a file on."""
     while traceback is not None and traceback.tb_frame.f_code.co_filename != str(path):
         traceback = traceback.tb_next
     return traceback

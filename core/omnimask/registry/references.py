@@ -1,4 +1,4 @@
-"""References to code by name, and what to show of an error that loading one gives. Imports no torch."""
+"""References to code by name, and the presentation of errors from loading them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from omnimask.errors import UserError
 
 
 def resolve(reference: str) -> Any:
-    """What ``package.module:attribute.path`` names; the module is imported."""
+    """Return the object named by ``package.module:attribute.path``. This imports the module."""
     module, _, path = reference.partition(":")
     return functools.reduce(getattr, path.split("."), importlib.import_module(module))
 
 
 def load(reference: str, about: str, distribution: str, extras: Sequence[str] = ()) -> Any:
-    """Import what a reference names, for a component or a command of a plugin.
+    """Import the object of a reference, for a component or a command of a plugin.
 
     Args:
         reference: ``package.module:attribute``.
-        about: describes the component or command in messages.
-        distribution: that registers it.
-        extras: optional dependencies of the distribution that it needs.
+        about: description of the component or command in messages.
+        distribution: distribution of the component or command.
+        extras: optional dependencies of the distribution to install.
 
     Raises:
-        UserError: a dependency is missing, or the import fails; the message has the remedy or the traceback.
+        UserError: a dependency is missing, or the import fails. The message has the remedy or the traceback.
     """
     try:
         return resolve(reference)
@@ -41,15 +41,15 @@ def load(reference: str, about: str, distribution: str, extras: Sequence[str] = 
 
 
 def trace(error: BaseException) -> str:
-    """The whole traceback."""
+    """Return the whole traceback."""
     return "".join(traceback.format_exception(error))
 
 
 def indented(text: str) -> str:
-    """Every line four columns further right."""
+    """Indent every line by four columns."""
     return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
 
 
 def shorten(error: BaseException) -> tuple[str, str]:
-    """One line about an error, and its whole traceback."""
+    """Return one line about an error, and its whole traceback."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}", trace(error)

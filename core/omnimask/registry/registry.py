@@ -1,4 +1,4 @@
-"""Which components and recipes are installed, from which plugin, and which plugins failed. Imports no torch."""
+"""Registry of installed components and recipes, their plugins, and failed plugins. Imports no torch."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ KINDS = (
 
 
 SUFFIXES = (".yaml", ".yml")
-"""Endings of recipes' files."""
+"""Endings of recipe files."""
 _NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered component: ``reference`` is ``module:Class``, imported when first used, or the class itself.
+    """Registered component: ``reference`` is ``module:Class``, imported on first use, or the class itself.
 
-    ``extra`` names the optional dependencies of the distribution that the component needs.
+    ``extra`` names the optional dependencies of the distribution needed by the component.
     """
 
     kind: str
@@ -71,14 +71,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class RecipeFolder:
-    """Recipes of one modality; ``reference`` is a folder, or ``module:attribute`` giving one (or a callable that does)."""
+    """Recipes of one modality. ``reference`` is a folder, or ``module:attribute`` for a folder or a callable that returns one."""
 
     modality: str
     reference: str | Path
     plugin: Plugin
 
     def path(self) -> Path:
-        """The folder. Imports the plugin's module when the reference names one."""
+        """Return the folder. Import the plugin's module if the reference names one."""
         if isinstance(self.reference, Path):
             return self.reference
         with printing_to_stderr():
@@ -87,11 +87,11 @@ class RecipeFolder:
 
 
 class Registrar:
-    """What a plugin's ``omnimask_register`` hook is given: it collects, and counts only if the whole hook succeeds.
+    """Argument of a plugin's ``omnimask_register`` hook. Its registrations count only if the whole hook succeeds.
 
     Args:
-        plugin: that registers.
-        reserved: kinds and names of components that are omnimask's own.
+        plugin: plugin that registers.
+        reserved: kinds and names of omnimask's own components.
     """
 
     def __init__(self, plugin: Plugin, reserved: Collection[tuple[str, str]] = ()) -> None:
@@ -106,14 +106,14 @@ class Registrar:
         """Register a component under a name, by a lazy reference ``module:Class``.
 
         Args:
-            kind: one of :data:`KINDS`; ``registry.add_masker(...)`` and the like fill it in.
-            name: what recipes write; a plugin's own prefix (``timeseries.window``) avoids clashes.
-            reference: ``module:Class``, imported when first used.
-            extra: optional dependencies of the distribution that the module needs, named when they are missing.
+            kind: one of :data:`KINDS`; filled in by ``registry.add_masker(...)`` and similar methods.
+            name: name in recipes; a plugin's own prefix (``timeseries.window``) avoids clashes.
+            reference: ``module:Class``, imported on first use.
+            extra: optional dependencies of the distribution needed by the module; named in the error when missing.
 
         Raises:
-            ValueError: an unknown kind, a name or a reference of another form, a name of omnimask's own, or one that this
-                plugin has registered already.
+            ValueError: the kind is unknown, the name or the reference is malformed, or the name belongs to omnimask or was already
+                registered by this plugin.
         """
         if kind not in KINDS:
             raise ValueError(f"no kind of component is called {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
@@ -149,7 +149,7 @@ class Registrar:
     add_suggester = partialmethod(add, "suggester")
 
     def add_recipes(self, modality: str, folder: str | Path) -> None:
-        """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` that is a path or a callable giving one."""
+        """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` of a path or of a callable returning one."""
         self.folders.append(RecipeFolder(modality, folder, self.plugin))
 
     def __getattr__(self, name: str) -> Any:
@@ -158,15 +158,15 @@ class Registrar:
 
 
 class Registry:
-    """Installed components by kind and name, recipe folders, and the plugins that failed.
+    """Installed components by kind and name, recipe folders, and failed plugins.
 
     Args:
-        registrars: what the plugins registered, in the order that decides nothing but listings.
-        failures: the plugins that could not be used.
-        left_out: names of installed plugins that ``OMNIMASK_PLUGINS`` leaves out.
+        registrars: registrations of the plugins. Their order affects listings only.
+        failures: plugins that failed.
+        left_out: names of installed plugins excluded by ``OMNIMASK_PLUGINS``.
 
     Attributes:
-        implementations: of every plugin, its module and the names of the hooks that it implements.
+        implementations: module and implemented hooks of every plugin.
     """
 
     def __init__(
@@ -184,32 +184,32 @@ class Registry:
             self._entries.setdefault((entry.kind, entry.name), []).append(entry)
 
     def including(self, registrars: Sequence[Registrar]) -> Registry:
-        """What this one knows, and what others register."""
+        """Return a registry with the contents of this one and further registrations."""
         return Registry((*self._registrars, *registrars), self.failures, self.left_out)
 
     def implementing(self, *hooks: str) -> list[tuple[Plugin, Any]]:
-        """The plugins that implement any of these hooks, and their modules: the core first, then by distribution and name."""
+        """Return plugins that implement any of these hooks, with modules: the core first, then by distribution and name."""
         found = [(plugin, module) for plugin, module, names in self.implementations if set(names) & set(hooks)]
         return sorted(found, key=lambda each: each[0].name != "core")
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        """Everything registered (of one kind), by kind and name; an ambiguous name appears once for each plugin."""
+        """Return everything registered (of one kind), by kind and name. An ambiguous name appears once for each plugin."""
         found = [entry for entries in self._entries.values() for entry in entries if kind in (None, entry.kind)]
         return sorted(found, key=lambda entry: (KINDS.index(entry.kind), entry.name))
 
     def conflicts(self) -> list[tuple[Entry, ...]]:
-        """Names that several plugins registered; none of them can be used."""
+        """Return names registered by several plugins. None of them can be used."""
         return [tuple(entries) for entries in self._entries.values() if len(entries) > 1]
 
     def names(self, kind: str) -> list[str]:
-        """The registered names of a kind, sorted."""
+        """Return the registered names of a kind, sorted."""
         return sorted(name for entry_kind, name in self._entries if entry_kind == kind)
 
     def entry(self, kind: str, name: str) -> Entry:
-        """The one registration of a name.
+        """Return the only registration of a name.
 
         Raises:
-            UserError: nothing has this name, or several plugins claim it.
+            UserError: the name is unknown, or several plugins claim it.
         """
         entries = self._entries.get((kind, name), [])
         if not entries:
@@ -220,7 +220,7 @@ class Registry:
         return entries[0]
 
     def load(self, kind: str, name: str) -> type[Any]:
-        """The class of a component, imported when first asked for and checked against the constructor rule.
+        """Return the class of a component, imported on first use and checked against the constructor rule.
 
         Raises:
             UserError: unknown or ambiguous name, missing optional dependency, failing import, or a constructor against the rule.

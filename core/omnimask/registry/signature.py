@@ -1,4 +1,4 @@
-"""The constructor rule of components, and the options that a constructor declares. Imports no torch."""
+"""Constructor rule of components, and the declared options of a constructor. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIRING_KEYS = ("name", "of", "layer", "weight", "label", "query", "ref", "run")
 """Keys that a recipe uses itself, beside or around a component's options."""
 
 REQUIRED: Any = inspect.Parameter.empty
-"""The ``default`` of an option that must be given."""
+"""``default`` of a required option."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Option:
 
 
 def options_of(cls: type) -> Mapping[str, Option]:
-    """The options of a component class, in the constructor's order.
+    """Return the options of a component class, in the constructor's order.
 
     Raises:
         ValueError: the constructor breaks the rule ``__init__(self, context, *, option: type = default, ...)``.
@@ -92,7 +92,7 @@ def _described(annotation: Any) -> str:
 
 
 def _documented(cls: type) -> dict[str, str]:
-    """Descriptions from the ``Args:`` section of a class's (or its constructor's) docstring."""
+    """Return descriptions from the ``Args:`` section of a class's (or its constructor's) docstring."""
     text = "\n".join(filter(None, (inspect.getdoc(cls), inspect.getdoc(cls.__init__))))
     found: dict[str, str] = {}
     for section in re.findall(r"^Args:\n((?:(?:[ \t]+.*)?(?:\n|$))+)", text, flags=re.MULTILINE):

@@ -1,1 +1,1 @@
-"""Descriptions and reconstructions of a model for people to look at."""
+"""Human-readable descriptions and reconstructions of a model."""

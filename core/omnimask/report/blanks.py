@@ -1,4 +1,4 @@
-"""The tokens that a model was asked for, and what it would put in their places. L tokens of a sample, P store tokens, K columns."""
+"""Tokens asked of a model, and its candidates for them. L tokens of a sample, P store tokens, K columns."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from omnimask.interfaces import CONTENT, NOTHING, Blank, Candidate, MaskedBatch,
 from omnimask.report.pieces import Speller
 
 CANDIDATES = 5
-"""So many candidates are shown for a token."""
+"""Number of candidates to show for a token."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What models say for the P tokens of a modality: ``ids`` and ``probabilities`` (P, K) in order, and ``is_there`` (P,)."""
+    """Models' candidates for the P tokens of a modality: ``ids`` and ``probabilities`` (P, K) in order, and ``is_there`` (P,)."""
 
     ids: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     is_there: NDArray[np.bool_]
 
     def put(self, of: NDArray[np.int64], ids: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
-        """Writes the candidates (N, K') of tokens that have none yet; -1 in ``of`` is no token."""
+        """Store the candidates (N, K') of tokens that have none yet. Entries of -1 in ``of`` are skipped."""
         is_free = (of >= 0) & ~self.is_there[np.maximum(of, 0)] if len(self.is_there) else np.zeros(len(of), bool)
         width = min(ids.shape[1], self.ids.shape[1])
         self.ids[of[is_free], :width] = ids[is_free, :width]
@@ -32,24 +32,27 @@ class Ranking:
         self.is_there[of[is_free]] = True
 
     def part(self, start: int, stop: int) -> Ranking:
-        """Of some of the tokens."""
+        """Return the ranking of some of the tokens."""
         return Ranking(self.ids[start:stop], self.probabilities[start:stop], self.is_there[start:stop])
 
 
 def no_ranking(count: int, spec: TokenSpec) -> Ranking:
-    """Nothing is said of any token; there is room for ``CANDIDATES`` and for the ids that are left out of them."""
+    """Return an empty ranking with room for ``CANDIDATES``, and for excluded ids."""
     columns = columns_of(spec)
     return Ranking(np.full((count, columns), -1), np.zeros((count, columns), np.float32), np.zeros(count, bool))
 
 
 def columns_of(spec: TokenSpec) -> int:
-    """K, with which ``CANDIDATES`` remain when ids that stand for no token are left out."""
+    """Return K, the number of columns: ``CANDIDATES``, and the ids to exclude because they are not tokens."""
     return CANDIDATES + len(spec.special_ids) + spec.answers
 
 
 def shown_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.int64]:
-    """(P,) what the first view, which is the main one, shows of a token: ``CONTENT``, an id, or ``NOTHING``, also where it has no
-    slot for it; ``batch`` on the host. Other views show what is hidden in this one."""
+    """Return (P,) the form of each token in the first, main view: ``CONTENT``, an id, or ``NOTHING``.
+
+    ``NOTHING`` also marks tokens without a slot in the view. Other views show the tokens hidden in this one. ``batch`` is on the
+    host.
+    """
     base, count = batch.base[modality], batch.store[modality].layout.num_slots
     found = np.full(count, NOTHING, np.int64)
     context = next(iter(batch.views.values())).context
@@ -60,7 +63,7 @@ def shown_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.int64]:
 
 
 def asked_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.bool_]:
-    """(P,) whether any view asks for a token; ``batch`` on the host."""
+    """Return (P,) whether any view asks for a token. ``batch`` is on the host."""
     base, count = batch.base[modality], batch.store[modality].layout.num_slots
     is_asked = np.zeros(count, bool)
     for view in batch.views.values():
@@ -79,15 +82,15 @@ def describe(
     is_asked: NDArray[np.bool_],
     ranking: Ranking,
 ) -> tuple[tuple[str, ...], tuple[Blank, ...]]:
-    """The pieces of a sample's text, and its blanks: tokens that were hidden, shown as something else, or asked for.
+    """Return the pieces of a sample's text, and its blanks: tokens that were hidden, replaced, or asked for.
 
     Args:
-        tokens: of the sample, ids.
-        tokenizer: of the modality.
-        spec: of the modality.
-        shown: (L,) as :func:`shown_in_store` gives it.
-        is_asked: (L,).
-        ranking: of the L tokens.
+        tokens: tokens of the sample, ids.
+        tokenizer: tokenizer of the modality.
+        spec: spec of the modality.
+        shown: (L,) from :func:`shown_in_store`.
+        is_asked: (L,) whether a token is asked for.
+        ranking: ranking of the L tokens.
     """
     speller = Speller(tokens, tokenizer, spec)
 
@@ -114,5 +117,5 @@ def _candidates(speller: Speller, at: int, ranking: Ranking, spec: TokenSpec) ->
 
 
 def _is_no_token(number: int, spec: TokenSpec) -> bool:
-    """Whether an id is a special one, of the tokenizer or after the vocabulary."""
+    """Return whether an id is special, in the tokenizer or after the vocabulary."""
     return number >= (spec.vocabulary or 0) or number in spec.special_ids.values()

@@ -1,4 +1,4 @@
-"""What a recipe would cost, measured on a few of its samples on the CPU; nothing is trained."""
+"""Cost of a recipe, measured on a few of its samples on the CPU. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ from omnimask.training.devices.switches import checkpoint_activations
 from omnimask.training.validation_cost import cost_share, num_validations
 
 BACKWARD = 3
-"""Operations of forward and backward pass together, as a multiple of the forward pass's."""
+"""Operations of forward and backward pass together, as a multiple of the forward pass."""
 
 
 @dataclass(frozen=True)
 class ValidationCost:
-    """Of one validation: ``samples``, of all that are ``held_out``, ``tokens`` before masking, ``batches`` on one device. Of the
-    run: ``validations``, and their ``share`` of its work, in [0, 1)."""
+    """Cost of validation.
+
+    Attributes:
+        samples: scored samples of one validation, out of ``held_out``.
+        tokens: tokens of one validation, before masking.
+        batches: batches of one validation on one device.
+        validations: number of validations in the run.
+        share: their share of the run's work, in [0, 1).
+    """
 
     samples: int
     held_out: int
@@ -39,10 +46,17 @@ class ValidationCost:
 
 @dataclass(frozen=True)
 class Inspection:
-    """``parameters`` by part. ``tokens_per_sample`` (smallest, mean, largest), before masking. Of one optimiser step:
-    ``samples_per_step``, ``tokens_per_step``, ``micro_batches``, ``flops``. ``memory`` in bytes by use, on one device.
-    ``validation``: the cost of validations. ``not_exact``: terms whose gradient depends on how a step is cut into micro-batches.
-    ``measured`` names the samples."""
+    """Measured cost of a recipe.
+
+    Attributes:
+        parameters: parameters by part.
+        tokens_per_sample: smallest, mean and largest number, before masking.
+        samples_per_step, tokens_per_step, micro_batches, flops: of one optimizer step.
+        memory: bytes by use, on one device.
+        validation: cost of validations.
+        not_exact: terms whose gradient depends on the division of a step into micro-batches.
+        measured: names of the measured samples.
+    """
 
     parameters: Mapping[str, int]
     num_samples: int
@@ -62,12 +76,12 @@ class Inspection:
 
 
 def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
-    """Counts and measures.
+    """Count and measure the cost of a recipe.
 
     Args:
-        built: with the recipe's model on the CPU, whose weights stay as they are.
-        samples: a few training samples, to measure with.
-        device: type of the device that the run would use: it decides what ``micro_batch_tokens: auto`` means.
+        built: the recipe's model on the CPU. Its weights stay unchanged.
+        samples: a few training samples to measure.
+        device: device type of the run, which determines ``micro_batch_tokens: auto``.
     """
     train = built.recipe.train
     if train.activation_checkpointing:
@@ -103,7 +117,7 @@ def _first_step(built: Built, device: str) -> StepPlan:
 
 
 def validation_cost(built: Built, device: str) -> ValidationCost | None:
-    """What the validations of the run cost on a type of device; None where nothing is held out."""
+    """Return the cost of the run's validations on a type of device; None if nothing is held out."""
     scored, train = built.scored, built.recipe.train
     if not scored.held_out:
         return None
@@ -113,7 +127,7 @@ def validation_cost(built: Built, device: str) -> ValidationCost | None:
 
 
 def parameters_by_part(model: Any) -> dict[str, int]:
-    """Learned numbers of every embedding, encoder and predictor; one that several parts share counts in the first."""
+    """Return the number of parameters of every embedding, encoder and predictor. Shared ones count in the first part only."""
     parts: dict[str, nn.Module] = {}
     several = len(model.each()) > 1
     for one in model.each():
@@ -131,9 +145,9 @@ def parameters_by_part(model: Any) -> dict[str, int]:
 
 
 def step_flops(model: MaskedModel, batch: MaskedBatch) -> float:
-    """Floating-point operations of training on a batch: matrix products and convolutions, 2 per multiplication and addition.
+    """Return the floating-point operations of training on a batch: matrix products and convolutions, 2 per multiply-add.
 
-    A pass without gradient has a forward pass alone.
+    Passes without gradient count their forward pass only.
     """
     model.train()
     whole = _flops(lambda: model(batch))
@@ -156,7 +170,7 @@ def _flops(run: Callable[[], object]) -> float:
 
 
 def activation_bytes(model: nn.Module, batch: MaskedBatch) -> int:
-    """Bytes that the forward pass of a batch keeps for the backward pass in fp32, without parameters."""
+    """Return the bytes stored by a batch's forward pass for the backward pass in fp32, without parameters."""
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
     held: list[Tensor] = []
@@ -176,7 +190,7 @@ def activation_bytes(model: nn.Module, batch: MaskedBatch) -> int:
 
 
 def not_exact(model: Any, batch: MaskedBatch) -> list[str]:
-    """Names of the terms that are batch statistics."""
+    """Return the names of batch-statistic terms."""
     with torch.no_grad():
         results = model.predict(batch)
         run = Run(batch, results)
@@ -204,7 +218,7 @@ def _memory(built: Built, batch: MaskedBatch, device: str) -> dict[str, int]:
 
 
 def optimizer_bytes(model: nn.Module, component: Any) -> int:
-    """Bytes of the state that an optimiser keeps, measured on parameters of one number each."""
+    """Return the bytes of the optimizer's state, measured on parameters of one number each."""
     probe = nn.Linear(1, 1, bias=False)
     optimizer: torch.optim.Optimizer = component(Context())(probe)
     (probe(torch.ones(1, 1))).sum().backward()

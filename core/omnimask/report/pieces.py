@@ -1,4 +1,4 @@
-"""What each token of a sample adds to its text, and what other tokens would add in its place. L tokens of one sample."""
+"""Text pieces of a sample's tokens, and of other tokens in their places. L tokens of one sample."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from omnimask.components.maskers.candidates import take
 from omnimask.interfaces import SPECIAL, Tokenizer, Tokens, TokenSpec
 
 _BETWEEN = "\n"
-"""Stands between the texts of a sample that has several."""
+"""Separator between the texts of a sample with several."""
 
 
 def as_text(raw: Any) -> str | None:
-    """A raw value as one text; None if it is neither a text nor several."""
+    """Return a raw value as one text; None if it is neither a text nor several."""
     if isinstance(raw, str):
         return raw
     if isinstance(raw, Sequence) and raw and all(isinstance(part, str) for part in raw):
@@ -26,15 +26,15 @@ def as_text(raw: Any) -> str | None:
 
 
 class Speller:
-    """Spells tokens of one sample, each in its place; a sample whose raw value is no text has no ``pieces``, and ids are numbers.
+    """Speller of one sample's tokens, each in its place. If the raw value isn't text, ``pieces`` is empty and ids are numbers.
 
-    What a token looks like depends on those before it (spaces between words, letters of several bytes), so it is what its text
-    is longer than that of the tokens before it.
+    A token's text depends on the tokens before it (spaces between words, letters of several bytes). It is therefore the difference
+    between the texts with and without the token.
 
     Args:
         tokens: ids, with their fields.
         tokenizer: decodes them.
-        spec: of the modality.
+        spec: spec of the modality.
     """
 
     def __init__(self, tokens: Tokens, tokenizer: Tokenizer, spec: TokenSpec) -> None:
@@ -43,14 +43,14 @@ class Speller:
         self.pieces = self._pieces() if self.is_text else ()
 
     def piece(self, at: int, number: int) -> str:
-        """The text of an id in a token's place."""
+        """Return the text of an id in a token's place."""
         if not self.is_text:
             return str(number)
         before, after = self._text(at), self._text(at, number)
         return after[_shared(before, after) :]
 
     def _pieces(self) -> tuple[str, ...]:
-        """One text per token; joined they are the sample's."""
+        """Return one text per token. Joined, they are the sample's text."""
         length = len(self.tokens)
         ends = np.zeros(length + 1, np.int64)
         text = ""
@@ -61,7 +61,7 @@ class Speller:
         return tuple(text[start:stop] for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
 
     def _text(self, count: int, number: int | None = None) -> str:
-        """Of the first ``count`` tokens, and then of an id."""
+        """Return the text of the first ``count`` tokens, followed by an id if given."""
         if not count and number is None:
             return ""
         shown = take(self.tokens, np.arange(count + (number is not None)), self.spec)
@@ -72,11 +72,11 @@ class Speller:
 
 
 def _ordinary(is_special: Any) -> NDArray[np.bool_]:
-    """The last token is none of the special ones."""
+    """Append a final False: the last token is not special."""
     return np.append(np.asarray(is_special, bool)[:-1], False)
 
 
 def _shared(first: str, second: str) -> int:
-    """Length of the beginning that both texts have."""
+    """Return the length of the texts' common prefix."""
     pairs = zip(first, second, strict=False)
     return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))

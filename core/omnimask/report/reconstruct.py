@@ -1,4 +1,4 @@
-"""What a model fills in, as raw values to look at. L tokens of a sample and modality, N targets, P store tokens."""
+"""Reconstructions of a model, as raw values to look at. L tokens of a sample and modality, N targets, P store tokens."""
 
 from __future__ import annotations
 
@@ -32,13 +32,18 @@ from omnimask.report.blanks import Ranking, asked_in_store, columns_of, describe
 from omnimask.training.devices.precision import Precision
 
 Predicted: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
-"""(P_m, ...) content in stored units or ids, and (P_m,) where there is any."""
+"""(P_m, ...) content in stored units or ids, and (P_m,) whether it was predicted."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says for the tokens of a batch, by modality: content, the ``ranking`` of ids (where tokens are ids), and
-    ``notes`` of the targets on what of it is not the model's answer."""
+    """A model's answers for the tokens of a batch, by modality.
+
+    Attributes:
+        predicted: content.
+        ranking: ranked ids, if tokens are ids.
+        notes: the targets' notes on parts not answered by the model.
+    """
 
     predicted: Mapping[str, Predicted]
     ranking: Mapping[str, Ranking]
@@ -53,19 +58,19 @@ def reconstruct(
     specs: Mapping[str, TokenSpec],
     precision: Precision,
 ) -> dict[str, list[Reconstruction]]:
-    """Reconstructions of every sample, by modality; a modality without tokens in any sample has none.
+    """Return the reconstructions of every sample by modality. A modality without tokens in any sample has none.
 
-    In ``filled`` visible tokens stay as they are, and hidden ones are what the first predictor that predicts content says. A hidden
-    token that no predictor answers for looks like one in ``visible``: the modality's mean where content is continuous, left out
-    where it is ids. Ids have ``blanks`` with the candidates of the first predictor that ranks ids.
+    In ``filled``, visible tokens stay unchanged, and hidden ones come from the first predictor of content. A hidden token without a
+    prediction looks as in ``visible``: the modality's mean for continuous content; ids are left out. Ids have ``blanks`` with the
+    candidates of the first predictor to rank ids.
 
     Args:
-        model: on ``precision.device``; evaluated with the weights it holds, and left in the mode it was in.
-        samples: what ``batch`` was packed from, in its order.
+        model: on ``precision.device``. It is evaluated with its current weights, and its mode is restored.
+        samples: the samples of ``batch``, in its order.
         batch: on the host.
-        tokenizers: by modality, to decode with.
-        specs: by modality.
-        precision: of the forward pass, and the device.
+        tokenizers: tokenizers by modality, for decoding.
+        specs: specs by modality.
+        precision: precision of the forward pass, and the device.
     """
     answers = _answers(model, batch, specs, precision)
     found = _each(samples, batch, tokenizers, specs, answers)
@@ -75,7 +80,7 @@ def reconstruct(
 def masked_only(
     samples: Sequence[Sample], batch: MaskedBatch, tokenizers: Mapping[str, Tokenizer], specs: Mapping[str, TokenSpec]
 ) -> dict[str, list[Reconstruction]]:
-    """Like :func:`reconstruct` without a model: ``filled`` is None, and blanks have no candidates."""
+    """Return reconstructions like :func:`reconstruct`, without a model: ``filled`` is None, and blanks have no candidates."""
     return _each(samples, batch, tokenizers, specs, None)
 
 
@@ -112,9 +117,10 @@ def _each(
 
 
 def _hidden(tokenizer: Tokenizer, tokens: Tokens, spec: TokenSpec, is_visible: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Where a raw value comes from hidden tokens: where it changes with them. None where raw values are no arrays."""
+    """Return a mask of the raw values from hidden tokens. Return None if raw values are not arrays."""
     if spec.width is None:
         return None
+    # decode twice, the second time with hidden tokens shifted by one standard deviation: the changed values are hidden
     mean, std = (np.broadcast_to(np.asarray(value, np.float32), spec.width) for value in (spec.mean, spec.std))
     plain = np.broadcast_to(mean, (len(tokens), *spec.width)).copy()
     marked = plain.copy()
@@ -126,7 +132,10 @@ def _hidden(tokenizer: Tokenizer, tokens: Tokens, spec: TokenSpec, is_visible: N
 
 
 def visible_in_store(batch: MaskedBatch, modality: str) -> NDArray[np.bool_]:
-    """(P_m,) whether the main encoder reads this token's own content, in the first view's context; ``batch`` on the host."""
+    """Return (P_m,) whether the main encoder reads the token's own content in the first view's context.
+
+    ``batch`` is on the host.
+    """
     base, count = batch.base[modality], batch.store[modality].layout.num_slots
     is_visible = np.zeros(count, bool)
     of = _sources(next(iter(batch.views.values())).context) - base
@@ -156,7 +165,7 @@ def _nothing(data: Tensor) -> Predicted:
 
 
 def _add(found: Answers, prediction: Prediction, target: Target, run: Run, specs: Mapping[str, TokenSpec]) -> None:
-    """Puts in what one prediction says."""
+    """Add the answers of one prediction."""
     name = prediction.modality
     of = (prediction.targets.of - run.batch.base[name]).cpu().numpy()
     values = target.content(prediction, run)
@@ -169,7 +178,7 @@ def _add(found: Answers, prediction: Prediction, target: Target, run: Run, specs
 
 
 def _put(found: Predicted, of: NDArray[np.int64], values: NDArray[Any]) -> None:
-    """Writes answers for store tokens that no earlier predictor answered for."""
+    """Store answers for store tokens without an answer from an earlier predictor."""
     content, is_known = found
     is_free = (of >= 0) & ~is_known[np.maximum(of, 0)] if len(is_known) else np.zeros(len(of), bool)
     content[of[is_free]] = values[is_free]
@@ -189,7 +198,7 @@ def _filled(
 
 
 def _shown(tokens: Tokens, spec: TokenSpec, is_shown: NDArray[np.bool_]) -> Tokens:
-    """The tokens with the others at the modality's mean (continuous content) or without them (ids)."""
+    """Return the tokens with the others set to the modality's mean (continuous content) or removed (ids)."""
     if spec.width is not None:
         content = np.array(tokens.content, np.float32)
         content[~is_shown] = np.asarray(spec.mean, np.float32)

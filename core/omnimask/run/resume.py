@@ -21,7 +21,7 @@ from omnimask.training.checkpoints import durable_files as files
 from omnimask.training.checkpoints.directory import Checkpoints
 from omnimask.training.checkpoints.run_directory import RunDirectory
 from omnimask.training.devices.ranks import current
-from omnimask.training.monitoring.metrics_file import read_metrics
+from omnimask.training.monitoring.jsonl_writer import read_metrics
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
-"""Writes the files of a new plugin: an installable package that passes its own tests and trains. Imports no torch.
+"""Generator of new plugins: installable packages that pass their own tests and train. Imports no torch.
 
-The files are those of ``modality/`` and ``masker/`` beside this module, with ``$name`` and the like replaced.
+The files are templates in ``modality/`` and ``masker/`` beside this module, with placeholders such as ``$name``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 
 
 def new_plugin(name: str, kind: str, parent: Path, registry: Registry | None = None) -> Path:
-    """Writes ``parent/omnimask-NAME``, all of it or nothing.
+    """Write ``parent/omnimask-NAME``, either completely or not at all.
 
     Args:
-        name: of the plugin: of its entry point, of its modality or recipes, and the prefix of its components.
+        name: name of the plugin: its entry point, its modality or recipes, and the prefix of its components.
         kind: one of :data:`KINDS`.
-        parent: where the package's folder is made; missing folders are made too.
-        registry: what is installed already.
+        parent: parent of the package's folder; created if missing.
+        registry: registry of installed plugins.
 
     Raises:
-        UserError: the name or the kind cannot be used, the folder exists, or it cannot be written.
+        UserError: the name or the kind is invalid, the folder exists, or it cannot be written.
     """
     if kind not in KINDS:
         raise UserError(f"--kind: {kind!r} is no kind of plugin{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
@@ -55,7 +55,7 @@ def new_plugin(name: str, kind: str, parent: Path, registry: Registry | None = N
 
 
 def names_of(name: str) -> Mapping[str, str]:
-    """What replaces the placeholders of the templates: ``name``, ``distribution``, ``package``, and omnimask's ``version``."""
+    """Return the values of the templates' placeholders: ``name``, ``distribution``, ``package``, and omnimask's ``version``."""
     return {
         "name": name,
         "distribution": f"omnimask-{name.replace('_', '-')}",
@@ -65,7 +65,7 @@ def names_of(name: str) -> Mapping[str, str]:
 
 
 def rendered(kind: str, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Path inside the package's folder, and text, of every file."""
+    """Yield path inside the package's folder, and text, of every file."""
     for path in sorted((FOLDER / kind).rglob(f"*{_SUFFIX}")):
         parts = path.relative_to(FOLDER / kind).with_suffix("").parts
         first = {"package": values["package"], "gitignore": ".gitignore"}.get(parts[0], parts[0])
@@ -73,10 +73,10 @@ def rendered(kind: str, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def check_name(name: str, registry: Registry) -> None:
-    """Refuses a name that is no name of a package, or that something installed has.
+    """Reject a name that cannot be a package name or is already taken.
 
     Raises:
-        UserError: with what would do.
+        UserError: the name is rejected. The message suggests an alternative if there is one.
     """
     if name.startswith(("omnimask-", "omnimask_")):
         raise UserError(f"{name!r}: leave out 'omnimask' and call it {name[9:]!r}; the package is then {name.replace('_', '-')}")
@@ -106,7 +106,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """The files beside their final place, then one rename."""
+    """Write the files beside their final place, then rename once."""
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         draft.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Choices that are a pure function of what they are for, in every version of Python and of its libraries."""
+"""Random choices that are pure functions of a name, equal in every version of Python and its libraries."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ T = TypeVar("T")
 
 
 class Dice:
-    """Throws that depend on a name and on how many came before them."""
+    """Throws determined by a name and the number of earlier throws."""
 
     def __init__(self, *name: str | int) -> None:
         self._name = "/".join(map(str, name))
         self._thrown = 0
 
     def below(self, count: int) -> int:
-        """A number in [0, count)."""
+        """Return a number in [0, count)."""
         digest = blake2b(f"{self._name}:{self._thrown}".encode(), digest_size=8).digest()
         self._thrown += 1
         return int.from_bytes(digest, "big") % count
 
     def between(self, low: int, high: int) -> int:
-        """A number in [low, high]."""
+        """Return a number in [low, high]."""
         return low + self.below(high - low + 1)
 
     def one(self, values: Sequence[T]) -> T:
-        """One of the values."""
+        """Return one of the values."""
         return values[self.below(len(values))]
 
     def some(self, values: Sequence[T], count: int) -> list[T]:
-        """Different ones of the values, in random order; all where they are fewer than ``count``."""
+        """Return ``count`` different values in random order, or all if there are fewer."""
         left, chosen = list(values), []
         while left and len(chosen) < count:
             chosen.append(left.pop(self.below(len(left))))

@@ -1,4 +1,4 @@
-"""Reports from sentences: a text, and the characters that its annotations span."""
+"""Reports composed of sentences: a text, and the character spans of its annotations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 @dataclass(frozen=True)
 class Entity:
-    """A name, and what it names."""
+    """Name of a person, place or organisation, and its class."""
 
     text: str
     kind: Class
@@ -36,7 +36,7 @@ class Entity:
 
 @dataclass
 class Page:
-    """What was written so far, and the spans in it."""
+    """Text written so far, and its spans."""
 
     text: str = ""
     spans: dict[str, list[list[Any]]] = field(
@@ -44,7 +44,7 @@ class Page:
     )
 
     def add(self, text: str, annotation: str = "", *value: str) -> None:
-        """Text behind what was written, as a span of the annotation where that is named."""
+        """Append text, as a span of the annotation if one is named."""
         start = len(self.text)
         self.text += text
         if annotation:
@@ -52,10 +52,10 @@ class Page:
 
 
 class Report:
-    """One report: its day, those who appear in it, and how marks are filled in.
+    """One report: its day, its characters, and the values of its marks.
 
     Args:
-        number: of the report; decides everything.
+        number: number of the report; determines everything else.
     """
 
     def __init__(self, number: int) -> None:
@@ -65,7 +65,7 @@ class Report:
         self._known: dict[str, str | Entity] = {}
 
     def write(self) -> Page:
-        """Four to seven sentences on one topic."""
+        """Return four to seven sentences on one topic."""
         dice = self.dice
         topic = dice.one(sorted(LEADS))
         bodies = dice.some(BODIES[topic], dice.between(2, 3))
@@ -186,7 +186,7 @@ _FRESH: Mapping[str, Callable[[Report], str | Entity]] = {
     "next_day": lambda report: f"[{_DAYS[(report.day + timedelta(days=report.dice.between(1, 3))).weekday()]}]/t",
     "ordinal": lambda report: report.dice.one(_ORDINALS),
 }
-"""What is another one every time."""
+"""Marks with another value every time."""
 _ROLES: Mapping[str, Callable[[Report], str | Entity]] = {
     "city": lambda report: Entity(report._in_use(world.CITIES), "place"),
     "city2": lambda report: Entity(report._in_use(world.CITIES, other_than="city"), "place"),
@@ -216,4 +216,4 @@ _ROLES: Mapping[str, Callable[[Report], str | Entity]] = {
     "event": Report._event,
     "channel": Report._channel,
 }
-"""What stays the same throughout a report."""
+"""Marks with the same value throughout a report."""

@@ -1,7 +1,7 @@
-"""The sentences of reports, by topic, with marks.
+"""Sentences of reports by topic, with marks.
 
-``word/n`` and ``[several words]/n`` are nouns, ``/v`` verbs, ``/t`` expressions of time, ``/s`` signals, which relate a time to the
-rest; ``@name`` is filled in by the report (:mod:`omnimask_datasets.chronicle.report` has the names).
+``word/n`` and ``[several words]/n`` are nouns, ``/v`` verbs, ``/t`` expressions of time, and ``/s`` signals, which relate a time to
+the rest. The report fills in ``@name`` (:mod:`omnimask_datasets.chronicle.report` defines the names).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The world that the reports are about: places, organisations, who held which office when, and what was new.
+"""World of the reports: places, organisations, holders of offices by year, and novelties.
 
-Names of cities, countries and international organisations are real; companies, clubs, papers, all persons and all that happens are
+Names of cities, countries and international organisations are real. Companies, clubs, papers, all persons and all events are
 invented.
 """
 
@@ -13,25 +13,25 @@ from functools import cache
 from omnimask_datasets.chronicle.dice import Dice
 
 FIRST_YEAR, LAST_YEAR = 1987, 2007
-"""The years that reports are from."""
+"""First and last year of the reports."""
 NUM_YEARS = LAST_YEAR - FIRST_YEAR + 1
 
 
 @dataclass(frozen=True)
 class Era:
-    """``text`` is in use from the year ``first`` to the year ``last``."""
+    """Name ``text``, in use from the year ``first`` to the year ``last``."""
 
     text: str
     first: int = FIRST_YEAR
     last: int = LAST_YEAR
 
     def holds(self, year: int) -> bool:
-        """Whether it is in use in a year."""
+        """Return whether the name is in use in a year."""
         return self.first <= year <= self.last
 
 
 def of_year(eras: Sequence[Era], year: int) -> list[str]:
-    """What is in use in a year."""
+    """Return the names in use in a year."""
     return [era.text for era in eras if era.holds(year)]
 
 
@@ -47,7 +47,7 @@ COUNTRIES = (
     Era("Soviet Union", last=1991), Era("Russia", 1992), Era("Czechoslovakia", last=1992), Era("Czech Republic", 1993),
 )  # fmt: skip
 WITH_ARTICLE = ("Soviet Union", "Czech Republic")
-"""Countries that are written with ``the``."""
+"""Countries written with ``the``."""
 BODIES = (
     Era("United Nations"), Era("Red Cross"), Era("World Bank"), Era("World Health Organization"), Era("Council of Europe"),
     Era("European Parliament"), Era("European Space Agency"), Era("International Olympic Committee"),
@@ -102,12 +102,12 @@ SURNAMES = (
 )  # fmt: skip
 
 Office = tuple[str, str]
-"""What the office is, and of what."""
+"""Office, and its city, country or organisation."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """``person`` holds an office from the year ``first`` to the year ``last``."""
+    """Term of ``person`` in an office, from the year ``first`` to the year ``last``."""
 
     person: str
     first: int
@@ -115,7 +115,7 @@ class Term:
 
 
 def persons() -> Iterator[str]:
-    """Full names, all different."""
+    """Yield distinct full names."""
     for step in range(len(FIRST_NAMES)):
         for place, surname in enumerate(SURNAMES):
             yield f"{FIRST_NAMES[(step + 7 * place) % len(FIRST_NAMES)]} {surname}"
@@ -123,7 +123,7 @@ def persons() -> Iterator[str]:
 
 @cache
 def offices() -> Mapping[Office, Sequence[Term]]:
-    """Who holds which office when; no two offices are held by persons of one name."""
+    """Return the terms of every office. Persons of two offices never share a name."""
     names = persons()
     kinds: list[tuple[Office, int, int]] = [(("mayor", city.text), 3, 7) for city in CITIES]
     kinds += [((portfolio, country.text), 2, 5) for country in COUNTRIES for portfolio in PORTFOLIOS]
@@ -144,10 +144,10 @@ def _terms(office: Office, shortest: int, longest: int, names: Iterator[str]) ->
 
 
 def holder(office: Office, year: int) -> str:
-    """Who holds an office in a year."""
+    """Return the holder of an office in a year."""
     return next(term.person for term in offices()[office] if term.first <= year <= term.last)
 
 
 def predecessor(office: Office, year: int) -> str:
-    """Who held an office before the one who holds it in a year."""
+    """Return the predecessor of an office's holder in a year."""
     return [term.person for term in offices()[office] if term.last < year][-1]

@@ -1,1 +1,1 @@
-"""Shards: samples as consecutive members of tar files, in the form of WebDataset, with an index beside each."""
+"""Shards: samples as consecutive members of tar files in WebDataset form, each file with an index."""

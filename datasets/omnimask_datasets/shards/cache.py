@@ -1,7 +1,7 @@
-"""A folder of bounded size with the files that were used last, shared by the processes of one machine.
+"""Folder of bounded size with the most recently used files, shared by the processes of one machine.
 
-A file is there as a whole or not at all. One process loads it, the others wait for it; locks are the system's, so that a process
-that dies leaves none behind. Opened files stay readable when they are removed to make room.
+A file is either complete or absent. One process loads it while the others wait. Locks belong to the operating system, so a process
+that dies leaves none behind. Open files stay readable after their removal.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ _TRIES = 5
 
 
 class FileCache:
-    """Files by name, the least recently used removed first.
+    """Files by name. The least recently used is removed first.
 
     Args:
-        folder: on a disk of this machine; made when it is needed.
-        size: bytes that all files together may have, those being loaded included.
-        patience: seconds to wait for another process that loads a file and gets on with it no further.
+        folder: on a local disk; created when needed.
+        size: most bytes of all files together, including those being loaded.
+        patience: seconds to wait for another process that loads a file without progress.
     """
 
     def __init__(self, folder: Path, size: int, patience: float) -> None:
         self.folder, self.size, self.patience = folder, size, patience
 
     def open(self, name: str, size: int, load: Callable[[Path], None]) -> int:
-        """A descriptor of a file, which ``load`` writes if it is not there.
+        """Return a descriptor of a file. If the file is missing, ``load`` writes it.
 
         Args:
-            name: of the file; no path.
-            size: bytes that it will have.
-            load: writes the file at the path that it is given.
+            name: name of the file, not a path.
+            size: size of the file in bytes.
+            load: writes the file to the given path.
 
         Raises:
             ValueError: the file is larger than the cache.
-            OSError: it cannot be loaded or written; ``TimeoutError`` if another process took too long over it.
+            OSError: the file cannot be loaded or written; ``TimeoutError`` if another process took too long to load it.
         """
         path = self.folder / name
         for _ in range(_TRIES):
@@ -81,7 +81,7 @@ class FileCache:
                 self._remove_parts(path.name)
 
     def _make_room(self, size: int, name: str) -> None:
-        """Removes files until ``size`` bytes fit; what other processes are loading counts."""
+        """Remove files until ``size`` bytes fit. Files being loaded by other processes count too."""
         files: list[tuple[float, int, Path]] = []
         reserved = 0
         for entry in self.folder.iterdir():
@@ -100,7 +100,7 @@ class FileCache:
             total -= file_size
 
     def _reserved(self, lock: Path) -> int:
-        """Bytes that a process is loading; what one left that died is removed."""
+        """Return the number of bytes that a process is loading. Remove the remains of a dead process."""
         text = lock.read_bytes()
         if not text:
             return 0
@@ -126,7 +126,7 @@ class FileCache:
             os.close(descriptor)
 
     def _wait_for(self, descriptor: int, name: str) -> None:
-        """Takes a lock; whoever holds it must make progress."""
+        """Acquire a lock. Its holder must make progress."""
         loaded, last = self._loaded(name), time.monotonic()
         while True:
             try:
@@ -140,7 +140,7 @@ class FileCache:
                 time.sleep(_POLL)
 
     def _parts(self, name: str) -> list[Path]:
-        """What has been loaded of a file, over all attempts."""
+        """Return the partially loaded files of one name, over all attempts."""
         return [path for path in self.folder.iterdir() if path.name.startswith(name + _PART)]
 
     def _remove_parts(self, name: str) -> None:

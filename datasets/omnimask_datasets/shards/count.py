@@ -1,4 +1,4 @@
-"""Tokens of the samples of shards, counted once as a recipe counts them and kept in the indexes."""
+"""Token counts of samples in shards: counted once with a recipe's tokenizers, and stored in the indexes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from omnimask_datasets.shards.write import Counter
 
 
 def counter(recipe: Any) -> Counter:
-    """Count tokens with the tokenizers of a recipe.
+    """Return a function that counts tokens with the tokenizers of a recipe.
 
     Args:
         recipe: from ``omnimask.load_recipe``.
 
     Raises:
-        UserError: it cuts long samples into parts, which are listed when a run begins.
+        UserError: the recipe cuts long samples into parts, which are listed when a run begins.
     """
     try:
         digest, token_counts = token_counter(recipe)

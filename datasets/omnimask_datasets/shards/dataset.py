@@ -1,4 +1,4 @@
-"""The data set ``shards``: samples of tar files by index, read at random places."""
+"""Data set ``shards``: samples of indexed tar files, read in random order."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ _CACHE = Cache()
 
 
 class _Plan(NamedTuple):
-    """What is read of samples whose members have the same endings: numbers of the members, and their fields and decoders."""
+    """Members to read of samples with the same endings: their numbers, fields and decoders."""
 
     numbers: list[int]
     fields: list[tuple[str, Callable[[bytes], Any] | None]]
 
 
 class _Layout(NamedTuple):
-    """Of a shard: whether keys may have folders that are labels, and what is read of its samples, if they all have the same
-    ``num_members`` members."""
+    """Layout of a shard: whether its keys may contain folders as labels, and the plan shared by all of its samples.
+
+    The plan is None unless all samples have the same ``num_members`` members.
+    """
 
     may_label: bool
     num_members: int
@@ -41,28 +43,29 @@ class _Layout(NamedTuple):
 
 
 class Shards:
-    """The samples of tar files, in the form of WebDataset: consecutive members ``KEY.ENDING`` of one key are one sample.
+    """Samples of tar files in WebDataset form: consecutive members ``KEY.ENDING`` with one key form a sample.
 
-    Shards have an index, beside them or in the cache, which is made when they are first used; so every sample is one read at a
-    known place. The order of an epoch permutes the shards, and the samples within windows (``data.window``). A member's ending
-    decides its field (``jpg`` is ``image``, ``left.jpg`` is ``left``) and its value: ``.cls`` is a number, ``.json`` what it says,
-    ``.npy`` an array; anything else stays ``bytes`` for the modality's decoder. Nothing is ever unpickled: shards with members
-    that may hold pickles are refused, as are links, devices, and names that lead out of a folder. Without a label a sample is
-    labelled by the first folder of its key, where it has one (by the second where all first ones are called train, val, test or the
-    like).
+    Shards have an index, beside them or in the cache, which is created on first use. Every sample is thus a single read at a known
+    place. The order of an epoch permutes the shards, and the samples within windows (``data.window``).
+
+    A member's ending determines its field (``jpg`` is ``image``, ``left.jpg`` is ``left``) and its value: ``.cls`` is a number,
+    ``.json`` its JSON value, ``.npy`` an array. Anything else stays ``bytes`` for the modality's decoder. Nothing is ever
+    unpickled: shards with members that may contain pickles are refused, and so are links, devices, and names that lead out of a
+    folder. A sample without a label gets the first folder of its key, if any (the second if all first ones are named train, val,
+    test or similar).
 
     Args:
-        path: a folder with tar files and, if it has one, their ``manifest.json``; or one tar file.
-        url: instead of a path, what ``fsspec`` reads: a folder on a server (``https://host/folder``, ``s3://bucket/folder``) that
+        path: a folder with tar files and optionally their ``manifest.json``; or one tar file.
+        url: instead of a path, a URL for ``fsspec``: a folder on a server (``https://host/folder``, ``s3://bucket/folder``) that
             has a ``manifest.json`` or lists its files, or tar files (``https://host/a-{000..123}.tar``). Shards are copied into a
-            cache when they are first read; those without an index beside them, at the start.
-        cache: where the copies lie, and how patiently they are fetched.
-        fields: endings of each field, the first of which that a sample has is read; nothing else is. null: every member is read,
-            and the endings are those that are known.
-        keys: ``sample``: the keys in the shards, which no two shards may share. ``shard``: the shard's name comes before them, for
-            shards that begin to count anew.
-        follow_links: whether links to folders outside of ``path`` are followed. Links to files always are.
-        check: whether every member that is read is compared with the checksum in the index, where the index has one.
+            cache on their first read; those without an index beside them, at the start.
+        cache: location of the copies, timeouts and retries.
+        fields: endings of each field. The first ending that a sample has is read, and nothing else. null: every member is read,
+            with the known endings.
+        keys: ``sample``: the keys in the shards, which must be unique among all shards. ``shard``: the keys are prefixed with the
+            shard's name, for shards that restart their numbering.
+        follow_links: whether to follow links to folders outside of ``path``. Links to files are always followed.
+        check: whether to compare every member with its checksum in the index, if the index has one.
     """
 
     def __init__(
@@ -99,22 +102,22 @@ class Shards:
 
     @property
     def group_starts(self) -> NDArray[np.int64]:
-        """(S,) first sample of every shard that has samples."""
+        """Return (S,) the first sample of every nonempty shard."""
         starts = np.unique(self.starts)
         return starts[starts < len(self)]
 
     def key(self, index: int) -> str:
-        """The sample's key, behind the shard's name if ``keys`` says so."""
+        """Return the sample's key, after the shard's name with ``keys: shard``."""
         shard, sample = self._place(index)
         key = self.files.indexes[shard].key(sample)
         return key if self.keys == "sample" else f"{PurePosixPath(self.files.names[shard]).with_suffix('')}/{key}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The sample's values by field.
+        """Return the sample's values by field.
 
         Raises:
-            OSError: the shard cannot be had or read.
-            ValueError: it is shorter than its index says, a member is damaged, or its bytes are not what its ending says.
+            OSError: the shard cannot be loaded or read.
+            ValueError: the shard is shorter than in its index, a member is damaged, or its bytes do not match its ending.
         """
         shard, sample = self._place(index)
         layout = self._layouts.get(shard)
@@ -133,26 +136,28 @@ class Shards:
         return values
 
     def known_counts(self, reading: str) -> NDArray[np.int64] | None:
-        """(N,) tokens of the samples, if all shards were written with them."""
+        """Return (N,) tokens of the samples, if all shards were written with this ``reading``."""
         indexes = self.files.indexes
         if any(index.reading != reading for index in indexes):
             return None
         return np.concatenate([index.tokens for index in indexes])
 
     def fingerprint(self) -> str:
-        """Digest of the shards' headers and, where their indexes know them, contents, in their order; where they lie does not
-        matter."""
+        """Return a digest of the shards' headers, and of their contents if their indexes know them, in order.
+
+        The shards' location does not affect it.
+        """
         digest = blake2b(repr((self.keys, self.fields)).encode(), digest_size=16)
         for index in self.files.indexes:
             digest.update(f"{index.headers}{index.sha256}".encode())
         return digest.hexdigest()
 
     def state(self) -> str:
-        """Digest of the places, sizes and times of shards that are here; of others, their headers are all that is known."""
+        """Return a digest of the locations, sizes and times of local shards. Return an empty string for remote ones."""
         return files_state(self.files.paths.values()) if isinstance(self.files, LocalShards) else ""
 
     def _split_keys(self) -> Iterable[str]:
-        """Keys for :class:`FolderLabels`: all where their first folders are splits, else none, which are many."""
+        """Return the keys for :class:`FolderLabels`: all if their first folders are splits, otherwise none, since they are many."""
         if self.fields is not None:
             return ()
         keys = [index.key(sample) for index in self.files.indexes for sample in range(min(1, len(index)))]
@@ -162,7 +167,7 @@ class Shards:
         return found if all(map(_is_split, found := list(keys))) else ()
 
     def _place(self, index: int) -> tuple[int, int]:
-        """Shard and number of the sample in it."""
+        """Return the shard and the sample's number in it."""
         if not 0 <= index < len(self):
             raise IndexError(f"there is no sample {index} among {len(self)}")
         shard = bisect_right(self._firsts, index) - 1
@@ -185,10 +190,10 @@ class Shards:
         return self._plans[endings]
 
     def _plan(self, endings: Sequence[str]) -> _Plan:
-        """Which of a sample's members are read, by their endings.
+        """Select the members of a sample to read, by their endings.
 
         Raises:
-            ValueError: two members are the same field.
+            ValueError: two members map to the same field.
         """
         if self.fields is not None:
             chosen = {next((e for e in wanted if e in endings), None): name for name, wanted in self.fields.items()}
@@ -201,7 +206,7 @@ class Shards:
 
 
 def _is_split(key: str) -> bool:
-    """Whether a key has a first folder that is called like a side of a split."""
+    """Return whether a key's first folder is named like a side of a split."""
     folder, slash, _ = key.partition("/")
     return bool(slash) and folder.lower() in SPLITS
 
@@ -214,7 +219,7 @@ def _endings(name: str, wanted: Sequence[str]) -> list[str]:
 
 
 def _check_unique(files: ShardFiles) -> None:
-    """Raises if two shards share a key."""
+    """Raise ``ValueError`` if two shards share a key."""
     for key, first, second in same_keys(files.indexes):
         raise ValueError(
             f"there is a sample {key} in {files.names[first]} and in {files.names[second]}; if shards count their samples anew "

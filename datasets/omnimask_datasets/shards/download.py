@@ -1,4 +1,4 @@
-"""Files of other machines, by ``fsspec``: nothing waits for ever, and what fails is tried again."""
+"""Downloads with ``fsspec``. Every wait is limited, and failed attempts are repeated."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _LONGEST_PAUSE = 30.0
 
 
 class Remote:
-    """The file system behind a URL, with a limit for every wait.
+    """File system behind a URL, with a limit on every wait.
 
     Args:
-        url: of a file or a folder there.
-        timeout: seconds without a byte, or without an answer, after which an attempt has failed.
-        retries: attempts after the first; before each the pause doubles.
+        url: a file or a folder.
+        timeout: seconds without a byte or a response after which an attempt fails.
+        retries: attempts after the first. The pause doubles before each.
 
     Raises:
-        ValueError: the URL has another form, or its protocol needs a package that is not installed.
+        ValueError: the URL is malformed, or its protocol needs a missing package.
     """
 
     def __init__(self, url: str, *, timeout: float, retries: int) -> None:
@@ -41,22 +41,22 @@ class Remote:
 
     @property
     def patience(self) -> float:
-        """Seconds that all attempts at a file that sends nothing take together."""
+        """Return the total seconds of all attempts at a file without any response."""
         pauses = sum(_pause(attempt) for attempt in range(1, self.retries + 1))
         return (self.retries + 1) * self.timeout + pauses
 
     def names(self, url: str) -> list[str]:
-        """URLs of what lies in a folder; its list may hold links to other places, which are left out."""
+        """Return the URLs of a folder's contents. Links to other places are skipped."""
         found = self._tried(f"the list of {url}", lambda: self._waited(lambda: self._files.ls(url, detail=False), url))
         below = self._files._strip_protocol(url).rstrip("/") + "/"
         return [self._files.unstrip_protocol(name) for name in found if self._files._strip_protocol(name).startswith(below)]
 
     def size(self, url: str) -> int:
-        """Bytes of a file.
+        """Return the size of a file in bytes.
 
         Raises:
-            OSError: it is not there, or nobody answers.
-            ValueError: the server does not say.
+            OSError: the file is missing, or the server does not respond.
+            ValueError: the server does not report a size.
         """
         size = self._tried(url, lambda: self._waited(lambda: self._files.info(url), url)).get("size")
         if not isinstance(size, int):
@@ -64,20 +64,20 @@ class Remote:
         return size
 
     def read(self, url: str) -> bytes:
-        """A small file."""
+        """Return the contents of a small file."""
         return self._tried(url, lambda: self._waited(lambda: self._files.cat_file(url), url))
 
     def load(self, url: str, target: Path, *, size: int, sha256: str = "") -> None:
-        """Copies a file.
+        """Copy a file.
 
         Args:
-            url: of the file.
-            target: where to; the attempts are written beside it.
-            size: bytes that it must have.
-            sha256: digest that it must have, if it is known.
+            url: URL of the file.
+            target: destination; attempts are written beside it.
+            size: expected size in bytes.
+            sha256: expected digest, if known.
 
         Raises:
-            OSError: it is not there, or no attempt succeeded.
+            OSError: the file is missing, or no attempt succeeded.
         """
         self._tried(url, lambda: self._load(url, target, size, sha256))
 
@@ -86,7 +86,7 @@ class Remote:
 
     @property
     def _files(self) -> Any:
-        """The file system of this process: connections do not survive a fork."""
+        """Return the file system of this process. Connections do not survive a fork."""
         if self._made is None or self._made[0] != os.getpid():
             self._made = os.getpid(), _file_system(self.url, self.timeout)
         return self._made[1]
@@ -109,7 +109,7 @@ class Remote:
         raise AssertionError("there is at least one attempt")
 
     def _waited(self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0) -> T:
-        """The result of an action in a thread of its own; one that makes no progress is abandoned."""
+        """Run an action in its own thread and return its result. Abandon it if it makes no progress."""
         call = _Call(action)
         call.start()
         last, seen = time.monotonic(), progress()
@@ -136,7 +136,7 @@ class Remote:
 
 
 class _Call(threading.Thread):
-    """Runs an action, and keeps what it returns or raises."""
+    """Thread for an action; keeps its result or exception."""
 
     def __init__(self, action: Callable[[], Any]) -> None:
         super().__init__(daemon=True, name="download")
@@ -157,7 +157,7 @@ class _Call(threading.Thread):
 
 
 def check_url(url: str) -> None:
-    """Refuses what is no URL of one protocol.
+    """Reject anything but a URL with a single protocol.
 
     Raises:
         ValueError: it is a command (``pipe:``), a path, or a chain of protocols.

@@ -1,4 +1,4 @@
-"""Values of samples as members of a tar file, such that reading them gives the values again."""
+"""Encoding of samples as members of a tar file. Decoding restores the values."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ _OPAQUE = "bin"
 
 
 def encode(key: str, sample: Mapping[str, Any]) -> dict[str, bytes]:
-    """Bytes by ending of a sample's fields; those that are None are left out.
+    """Return the bytes of a sample's fields by ending. None values are skipped.
 
-    ``bytes`` keep the ending of the key (``cat/1.jpg``) where that is the field's, else it follows the field's name; a whole number
-    that is a label becomes ``cls``, text of the field that ``txt`` stands for stays text, arrays become ``npy``, and everything
-    else JSON.
+    ``bytes`` keep the key's ending (``cat/1.jpg``) if it belongs to the field; otherwise the ending follows the field's name. An
+    integer label becomes ``cls``, text in the field of ``txt`` stays text, arrays become ``npy``, and everything else JSON.
 
     Raises:
-        ValueError: a value is of another kind, or a field has a name that a file cannot end in.
+        ValueError: a value has an unsupported type, or a field's name cannot be a file ending.
     """
     members: dict[str, bytes] = {}
     for field, value in sample.items():
@@ -47,10 +46,10 @@ def encode(key: str, sample: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def key_in_shard(key: str) -> str:
-    """A sample's key as members can have it: without its ending, if that is one of a known kind of file, and without other dots.
+    """Return a key in a valid form for members: without the ending of a known file type, and without other dots.
 
     Raises:
-        ValueError: nothing is left of it, or UTF-8 cannot write it.
+        ValueError: nothing is left of the key, or it cannot be encoded as UTF-8.
     """
     *folders, name = key.split("/")
     stem, dot, ending = name.rpartition(".")
@@ -58,10 +57,10 @@ def key_in_shard(key: str) -> str:
 
 
 def without_dots(key: str) -> str:
-    """A key as members can have it: dots of the last part, control characters and backslashes become ``_``.
+    """Return a key in a valid form for members: dots of the last part, control characters and backslashes become ``_``.
 
     Raises:
-        ValueError: nothing is left of it, or UTF-8 cannot write it.
+        ValueError: nothing is left of the key, or it cannot be encoded as UTF-8.
     """
     if (problem := key_problem(key)) is not None:
         raise ValueError(problem)

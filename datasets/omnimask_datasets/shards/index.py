@@ -1,6 +1,6 @@
-"""What is known of a shard without reading it again. N samples, M members, in the order of the file.
+"""Index of a shard, which makes another pass over the file unnecessary. N samples, M members, in file order.
 
-An index is a file ``NAME.tar.index``: arrays in an uncompressed archive of NumPy, which holds no objects.
+An index is a file ``NAME.tar.index``: arrays in an uncompressed NumPy archive without objects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask_datasets.shards.names import is_refused, split_name
-from omnimask_datasets.shards.tar import Member, Problem, Walk
+from omnimask_datasets.shards.tar_headers import Member, Problem, Walk
 
 FORMAT = 1
 SUFFIX = ".index"
@@ -40,7 +40,7 @@ _ARRAYS = {
 
 
 class DamagedShard(ValueError):
-    """A shard that cannot be used; ``problem`` says where and why."""
+    """Unusable shard; ``problem`` contains the place and the reason."""
 
     def __init__(self, name: str, problem: Problem) -> None:
         super().__init__(f"{name}: {problem}")
@@ -49,19 +49,19 @@ class DamagedShard(ValueError):
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where the samples of a shard lie.
+    """Places of a shard's samples.
 
     Args:
-        size, mtime: bytes of the tar file and nanoseconds of its last change; 0 where that means nothing (on a server).
+        size, mtime: size of the tar file in bytes, and nanoseconds of its last change; 0 if meaningless (on a server).
         headers: digest of all headers of the tar file.
-        names: endings of members, in lower case; ``endings`` are numbers of this list.
-        keys, key_ends: bytes of all keys, UTF-8, end to end; (N,) where each ends.
+        names: endings of members, in lower case; ``endings`` are indices into this list.
+        keys, key_ends: bytes of all keys, UTF-8, concatenated; (N,) end of each key.
         member_ends: (N,) number of the first member behind each sample.
-        offsets, sizes, endings: (M,) where the bytes of each member lie, and its ending.
-        hashes: (N,) of the keys, to find equal ones.
-        sha256: of the tar file; empty if it was never read as a whole.
+        offsets, sizes, endings: (M,) first byte, size and ending of each member.
+        hashes: (N,) hashes of the keys, to find duplicates.
+        sha256: digest of the tar file; empty if it was never read completely.
         checksums: (M,) CRC-32 of the members' bytes; empty if they were never read.
-        tokens: (N,) tokens of each sample as ``reading`` counts them; empty if they were not counted.
+        tokens: (N,) tokens of each sample as counted by ``reading``; empty if not counted.
     """
 
     size: int
@@ -84,12 +84,12 @@ class ShardIndex:
         return len(self.key_ends)
 
     def key(self, sample: int) -> str:
-        """The key of a sample, counted from 0."""
+        """Return the key of a sample, counted from 0."""
         start = self.key_ends[sample - 1] if sample else 0
         return self._text[start : self.key_ends[sample]].decode("utf-8", "surrogateescape")
 
     def members(self, sample: int) -> range:
-        """Numbers of a sample's members."""
+        """Return the numbers of a sample's members."""
         return range(int(self.member_ends[sample - 1]) if sample else 0, int(self.member_ends[sample]))
 
     @cached_property
@@ -97,7 +97,7 @@ class ShardIndex:
         return self.keys.tobytes()
 
     def to_bytes(self) -> bytes:
-        """The content of an index file."""
+        """Return the content of an index file."""
         meta = {name: getattr(self, name) for name in ("size", "mtime", "headers", "names", "sha256", "reading")}
         stream = io.BytesIO()
         about = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
@@ -106,10 +106,10 @@ class ShardIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ShardIndex:
-        """Reads the content of an index file and checks that it hangs together.
+        """Read the content of an index file and check its consistency.
 
         Raises:
-            ValueError: it does not, or it is of another format.
+            ValueError: the content is inconsistent or in an unsupported format.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -147,11 +147,11 @@ class ShardIndex:
 
 
 def read_index(path: Path) -> ShardIndex | None:
-    """The index in a file; None if there is no such file.
+    """Return the index in a file, or None if the file is missing.
 
     Raises:
-        ValueError: it is damaged, or of another format.
-        OSError: it cannot be read.
+        ValueError: the index is damaged or in an unsupported format.
+        OSError: the file cannot be read.
     """
     try:
         data = path.read_bytes()
@@ -164,7 +164,7 @@ def read_index(path: Path) -> ShardIndex | None:
 
 
 def make_index(path: Path, name: str) -> ShardIndex:
-    """:func:`index_of_open` for the shard at a path."""
+    """Return :func:`index_of_open` for the shard at a path."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         return index_of_open(descriptor, name)
@@ -173,15 +173,15 @@ def make_index(path: Path, name: str) -> ShardIndex:
 
 
 def index_of_open(descriptor: int, name: str) -> ShardIndex:
-    """One pass over the headers of a shard.
+    """Create the index in one pass over the headers of a shard.
 
     Args:
-        descriptor: of the open tar file.
-        name: of the shard, for messages.
+        descriptor: descriptor of the open tar file.
+        name: name of the shard, for messages.
 
     Raises:
-        DamagedShard: it is cut off or damaged, has members that are refused, or samples that are not in one piece.
-        OSError: it cannot be read.
+        DamagedShard: the shard is truncated or damaged, has refused members, or its samples are not contiguous.
+        OSError: the shard cannot be read.
     """
     walk, builder = Walk(descriptor), IndexBuilder()
     for found in walk:
@@ -192,7 +192,7 @@ def index_of_open(descriptor: int, name: str) -> ShardIndex:
 
 
 class IndexBuilder:
-    """Collects members into samples. ``num_ignored`` members belonged to none."""
+    """Collector of members into samples. ``num_ignored`` members belonged to none."""
 
     def __init__(self) -> None:
         self.num_ignored = 0
@@ -204,7 +204,7 @@ class IndexBuilder:
         self._here: set[str] = set()
 
     def add(self, member: Member) -> Problem | None:
-        """Takes the next member, or says what is wrong with it."""
+        """Add the next member. Return its problem, if it has one."""
         split = split_name(member.name)
         if split is None:
             self.num_ignored += 1
@@ -228,7 +228,7 @@ class IndexBuilder:
         return None
 
     def index(self, size: int, mtime: int, headers: str) -> ShardIndex:
-        """What was collected; ``size``, ``mtime`` and ``headers`` are those of the tar file."""
+        """Return the index of the collected members; ``size``, ``mtime`` and ``headers`` are those of the tar file."""
         keys = [key.encode("utf-8", "surrogateescape") for key in self._keys]
         offsets, sizes, endings = np.array(self._members, np.int64).reshape(-1, 3).T
         return ShardIndex(
@@ -247,7 +247,7 @@ class IndexBuilder:
 
 
 def with_content(index: ShardIndex, path: Path) -> ShardIndex:
-    """The index with ``sha256`` and ``checksums``, for which the tar file is read as a whole."""
+    """Return the index with ``sha256`` and ``checksums``. This reads the whole tar file."""
     digest, checksums = sha256(), np.zeros(len(index.offsets), np.uint32)
     with path.open("rb") as file:
         for number, (offset, size) in enumerate(zip(index.offsets.tolist(), index.sizes.tolist(), strict=True)):
@@ -264,7 +264,8 @@ def with_content(index: ShardIndex, path: Path) -> ShardIndex:
 
 
 def same_keys(indexes: Sequence[ShardIndex]) -> Iterator[tuple[str, int, int]]:
-    """Keys that several shards have, each with two of the shards' numbers, the lower first."""
+    """Yield keys found in several shards, each with the numbers of two of them, the lower first."""
+    # keys are compared only for equal hashes, which sorting makes adjacent
     starts = np.cumsum([0, *map(len, indexes)])
     hashes = np.concatenate([np.zeros(0, np.uint64), *(index.hashes for index in indexes)])
     order = np.argsort(hashes, kind="stable")
@@ -286,7 +287,7 @@ def _chunks(file: Any, size: int) -> Iterator[bytes]:
 
 
 def _ascends(ends: NDArray[np.int64], last: int) -> bool:
-    """Whether the numbers ascend from 0 on and end at ``last``."""
+    """Return whether the numbers ascend from 0 and end at ``last``."""
     return bool((np.diff(ends, prepend=0) >= 0).all()) and (int(ends[-1]) if len(ends) else 0) == last
 
 

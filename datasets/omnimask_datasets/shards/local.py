@@ -1,4 +1,4 @@
-"""Shards in a folder: which there are, and their indexes, made on first use where they are missing or out of date."""
+"""Shards of a folder with their indexes. Missing or outdated indexes are created on first use."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 
 TAR = ".tar"
 _SECONDS = 10.0
-"""Between two lines about the progress of indexing."""
+"""Seconds between two progress messages."""
 
 
 class LocalShards:
-    """The tar files of a folder and its sub-folders, in the order of the manifest, else of their names; or one tar file.
+    """Tar files of a folder and its sub-folders, in the order of the manifest or sorted by name; or one tar file.
 
     Raises:
-        ValueError: there are none, one is damaged or hostile, or they are not those of the manifest.
+        ValueError: there are none, one is damaged or malicious, or they differ from the manifest.
     """
 
     def __init__(self, path: Path, *, follow_links: bool = False) -> None:
@@ -43,15 +43,15 @@ class LocalShards:
         self.indexes = _indexes(self.paths, entries)
 
     def open(self, number: int) -> int:
-        """A descriptor of a shard for reading."""
+        """Return a descriptor of a shard for reading."""
         return os.open(self.paths[self.names[number]], os.O_RDONLY)
 
 
 def find_shards(path: Path, *, follow_links: bool = False) -> dict[str, Path]:
-    """Paths by name, relative to the folder.
+    """Return the shards' paths by name relative to the folder.
 
     Raises:
-        ValueError: the folder is not there, or holds no tar files.
+        ValueError: the folder is missing, or contains no tar files.
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
@@ -71,10 +71,10 @@ def find_shards(path: Path, *, follow_links: bool = False) -> dict[str, Path]:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """The manifest of a folder; None if there is none.
+    """Return the manifest of a folder, or None if it has none.
 
     Raises:
-        ValueError: it cannot be used.
+        ValueError: the manifest is invalid or unreadable.
     """
     place = path / manifest.NAME
     if not path.is_dir() or not place.is_file():
@@ -86,13 +86,13 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def index_of(path: Path, name: str, entry: Entry | None = None) -> ShardIndex:
-    """The index of a shard: from the file beside it or the cache, where it still fits; else made anew, and kept.
+    """Return the index of a shard, from the file beside it or the cache. If neither matches, create and store a new one.
 
-    An index fits a shard of the size and the time of change that it has, or of the same headers.
+    An index matches a shard with the same size and modification time, or with the same headers.
 
     Raises:
-        ValueError: the shard is damaged or hostile, or not the one that the manifest describes.
-        OSError: it cannot be read.
+        ValueError: the shard is damaged or malicious, or differs from the manifest's description.
+        OSError: the shard cannot be read.
     """
     stat = path.stat()
     if entry is not None and stat.st_size != entry.size:
@@ -113,15 +113,15 @@ def index_of(path: Path, name: str, entry: Entry | None = None) -> ShardIndex:
 
 
 def beside(path: Path) -> Path:
-    """Where the index of a shard lies if its folder can be written."""
+    """Return the path of a shard's index in a writable folder."""
     return path.with_name(path.name + SUFFIX)
 
 
 def write_index(path: Path, index: ShardIndex) -> None:
-    """Writes an index file, which is complete or absent.
+    """Write an index file atomically: it is complete or absent.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -1,4 +1,4 @@
-"""``manifest.json``: which shards make up a data set, so that a missing, a foreign and a damaged one are found."""
+"""``manifest.json``: the list of a data set's shards, which reveals missing, foreign and damaged ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """One shard: its ``name`` (a path relative to the manifest's folder), bytes, samples, and digests of all and of its headers."""
+    """One shard: ``name`` (path relative to the manifest's folder), bytes, samples, and digests of the file and of its headers."""
 
     name: str
     size: int
@@ -25,23 +25,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The shards of a data set in their order; ``source`` says what they were made of."""
+    """Shards of a data set in order; ``source`` describes their origin."""
 
     shards: Sequence[Entry]
     source: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
         totals = {"samples": sum(entry.samples for entry in self.shards), "bytes": sum(entry.size for entry in self.shards)}
         shards = [asdict(entry) for entry in self.shards]
         return (json.dumps({"format": FORMAT, **totals, "source": self.source, "shards": shards}, indent=1) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, place: str) -> Manifest:
-        """Reads the content of the file that ``place`` names.
+        """Parse the content of the file ``place``.
 
         Raises:
-            ValueError: it is damaged, of another format, or names files outside its folder.
+            ValueError: the content is damaged, in an unsupported format, or names files outside its folder.
         """
         try:
             content: Any = json.loads(data)

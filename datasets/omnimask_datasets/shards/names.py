@@ -1,4 +1,4 @@
-"""Names of members: which sample, which field, and how its bytes become a value. Nothing is ever unpickled."""
+"""Names of members: mapping to samples and fields, and decoding of their bytes. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 REFUSED = frozenset({"pyd", "pickle", "pkl", "pck", "pt", "pth", "joblib", "dill", "cloudpickle"})
-"""Endings of pickles: reading one runs whatever it holds."""
+"""Endings of pickles. Reading a pickle runs the code in it."""
 
 FIELDS: Mapping[str, Sequence[str]] = {
     "image": (
@@ -26,7 +26,7 @@ FIELDS: Mapping[str, Sequence[str]] = {
     "text": ("txt", "text", "md"),
     "label": ("cls",),
 }  # fmt: skip
-"""The field that an ending stands for, where a recipe does not say; any other ending is its own field."""
+"""Field of an ending, unless a recipe specifies one. Any other ending is its own field."""
 
 LABEL = "label"
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", flags=re.DOTALL)
@@ -34,9 +34,9 @@ _META = re.compile(r"__[^/]*__(\..*)?")
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Key and ending of a member; None for one that belongs to no sample: hidden, without an ending, or ``__about the shard__``.
+    """Return key and ending of a member; None for members outside of samples: hidden, without ending, or ``__about the shard__``.
 
-    The ending is all that follows the first dot of the file's name, in lower case: ``a/1.left.JPG`` is ``left.jpg`` of ``a/1``.
+    The ending is everything after the first dot of the file's name, in lower case: ``a/1.left.JPG`` is ``left.jpg`` of ``a/1``.
     """
     found = _MEMBER.fullmatch(name.removeprefix("./"))
     if found is None or _META.fullmatch(name):
@@ -45,12 +45,12 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def is_refused(ending: str) -> bool:
-    """Whether a member of this ending holds a pickle, compressed or not."""
+    """Return whether a member with this ending is a pickle, compressed or not."""
     return not REFUSED.isdisjoint(ending.split("."))
 
 
 def field_of(ending: str) -> str:
-    """The field that an ending stands for: ``left`` for ``left.jpg``, else what :data:`FIELDS` says, else the ending."""
+    """Return the field of an ending: ``left`` for ``left.jpg``, else the entry in :data:`FIELDS`, else the ending."""
     first, dot, _ = ending.partition(".")
     if dot:
         return first
@@ -58,9 +58,9 @@ def field_of(ending: str) -> str:
 
 
 def decoder_of(ending: str) -> Callable[[bytes], Any] | None:
-    """What reads bytes of an ending: a number, a JSON value or an array, as its last part says. None: they stay ``bytes``.
+    """Return the decoder of an ending: a number, a JSON value or an array, by its last part. None: the value stays ``bytes``.
 
-    The function raises ``ValueError`` for bytes that are not what the ending says.
+    The decoder raises ``ValueError`` if the bytes do not match the ending.
     """
     read = _READERS.get(ending.rpartition(".")[2])
     return None if read is None else partial(_decoded, ending, read)

@@ -1,4 +1,4 @@
-"""Members of shards, read at known places."""
+"""Reading of members at known places in shards."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from numpy.typing import NDArray
 from omnimask_datasets.shards.index import ShardIndex
 
 _OPEN = 64
-"""Shards that a process keeps open."""
+"""Open shards per process."""
 _REOPENED = 60.0
-"""Seconds after which a shard is asked for again, so that a cache knows that it is in use."""
+"""Seconds after which a shard is requested again, which marks it as in use in a cache."""
 _GAP = 4096
-"""Bytes between two members that are rather read than skipped."""
+"""Largest gap between two members, in bytes, to read instead of skip."""
 
 
 class ShardFiles(Protocol):
-    """Shards that can be opened: their names, for messages, and their indexes."""
+    """Shards to open: their names, for messages, and their indexes."""
 
     @property
     def names(self) -> Sequence[str]: ...
     @property
     def indexes(self) -> Sequence[ShardIndex]: ...
     def open(self, number: int) -> int:
-        """A descriptor of a shard for reading. Raises ``OSError`` or ``ValueError`` if it cannot be had."""
+        """Return a descriptor of a shard for reading. Raise ``OSError`` or ``ValueError`` if the shard is unavailable."""
         ...
 
 
 class _Opened(NamedTuple):
-    """An open shard: its descriptor, since when, and (M, 2) where its members begin and how long they are."""
+    """Open shard: its descriptor, its opening time, and (M, 2) offsets and sizes of its members."""
 
     descriptor: int
     since: float
@@ -43,11 +43,11 @@ class _Opened(NamedTuple):
 
 
 class Reader:
-    """Reads members by their numbers; keeps the last shards open, and is pickled without them.
+    """Reader of members by number. It keeps the most recent shards open, and is pickled without them.
 
     Args:
         files: the shards.
-        check: whether members are compared with their checksums, where the index has them.
+        check: whether to compare members with their checksums, if the index has them.
     """
 
     def __init__(self, files: ShardFiles, *, check: bool) -> None:
@@ -55,16 +55,16 @@ class Reader:
         self._open: OrderedDict[int, _Opened] = OrderedDict()
 
     def __call__(self, shard: int, first: int, wanted: Sequence[int]) -> list[bytes]:
-        """The bytes of members of one sample; one read where all of them are wanted and lie next to each other.
+        """Return the bytes of members of one sample, in a single read if all are wanted and adjacent.
 
         Args:
             shard: number of the shard.
-            first: number of the sample's first member in it.
+            first: number of the sample's first member in the shard.
             wanted: numbers of the members in the sample, ascending.
 
         Raises:
-            OSError: the shard cannot be had or read.
-            ValueError: it is shorter than its index says, or a member's checksum is another one.
+            OSError: the shard is unavailable or cannot be read.
+            ValueError: the shard is shorter than in its index, or a member's checksum differs.
         """
         if not wanted:
             return []

@@ -1,4 +1,4 @@
-"""Shards on a server: listed and indexed at the start, copied into a bounded cache when they are first read."""
+"""Shards on a server: listed and indexed at the start, copied into a bounded cache on their first read."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from omnimask_datasets.shards.manifest import Entry, Manifest
 
 _THREADS = 16
 _FORGIVEN = 60.0
-"""Seconds after which a shard that could not be loaded is tried again: its other samples need not wait as well."""
+"""Seconds before a failed shard is tried again, so that its other samples fail at once."""
 
 
 class Cache(BaseModel):
-    """Where copies of shards of a server lie, and how patiently they are fetched."""
+    """Location of the copies of remote shards, and limits of their downloads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,10 +40,10 @@ class Cache(BaseModel):
 
 
 class RemoteShards:
-    """The shards that a URL names: a folder with a manifest or with a list of its files, one tar file, or a pattern with braces.
+    """Shards of a URL: a folder with a manifest or a file listing, one tar file, or a pattern with braces.
 
     Raises:
-        ValueError: the URL is refused, nothing can be found there, or what is there is damaged or hostile.
+        ValueError: the URL is refused, nothing is found there, or its content is damaged or malicious.
     """
 
     def __init__(self, url: str, cache: Cache) -> None:
@@ -63,11 +63,11 @@ class RemoteShards:
         self._failed: dict[int, tuple[float, str]] = {}
 
     def open(self, number: int) -> int:
-        """A descriptor of the copy of a shard, which is made if there is none.
+        """Return a descriptor of the local copy of a shard. Copy the shard first if necessary.
 
         Raises:
-            OSError: it cannot be loaded; asked again soon, it is not tried again.
-            ValueError: it is larger than the cache.
+            OSError: the shard cannot be loaded. Soon after a failure it is not tried again.
+            ValueError: the shard is larger than the cache.
         """
         until, reason = self._failed.get(number, (0.0, ""))
         if time.monotonic() < until:
@@ -82,7 +82,7 @@ class RemoteShards:
         return {**self.__dict__, "_failed": {}}
 
     def _find(self, url: str) -> tuple[list[str], Sequence[Entry | None]]:
-        """URLs of the shards, and what a manifest says of them."""
+        """Return the URLs of the shards, and their entries in the manifest."""
         urls = _urls(url)
         if len(urls) > 1 or _path(url).endswith(TAR):
             return urls, [None] * len(urls)
@@ -97,7 +97,7 @@ class RemoteShards:
         return [f"{url.rstrip('/')}/{entry.name}" for entry in listed.shards], listed.shards
 
     def _index(self, folder: Path, url: str, entry: Entry | None) -> ShardIndex:
-        """The index of a shard: the one kept here, or the one beside the shard, or made from a copy of the shard."""
+        """Return the index of a shard: the local one, the one beside the shard, or one created from a copy of the shard."""
         size = self.remote.size(url) if entry is None else entry.size
         kept = folder / f"{_digest(url)}{SUFFIX}"
         try:
@@ -134,7 +134,7 @@ class RemoteShards:
 
 
 def _urls(url: str) -> list[str]:
-    """What a pattern with braces stands for: ``a-{000..002}.tar``."""
+    """Return the URLs of a pattern with braces: ``a-{000..002}.tar``."""
     if "{" not in url:
         return [url]
     try:
@@ -148,7 +148,7 @@ def _urls(url: str) -> list[str]:
 
 
 def _short(urls: Sequence[str]) -> list[str]:
-    """The URLs' paths without the folders that they share."""
+    """Return the URLs' paths without their common folders."""
     parts = [_path(url).split("/") for url in urls]
     folders = [path[:-1] for path in parts]
     shared = next((n for n, names in enumerate(zip(*folders, strict=False)) if len(set(names)) > 1), min(map(len, folders)))
@@ -156,7 +156,7 @@ def _short(urls: Sequence[str]) -> list[str]:
 
 
 def _path(url: str) -> str:
-    """A URL's host and path, without what follows a question mark."""
+    """Return a URL's host and path, without the query."""
     split = urlsplit(url)
     return split.netloc + split.path
 

@@ -1,4 +1,4 @@
-"""What shards are made of: the files of a folder, or the samples of any data set."""
+"""Sources of shards: the files of a folder, or the samples of any data set."""
 
 from __future__ import annotations
 
@@ -21,43 +21,44 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 _NAMED = 3
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 _MOST_FIELDS, _FEW_FIELDS = 16, 4
-"""Files with several endings that one sample may have, and where there is no other sample to tell by."""
+"""Most files with dotted endings per sample, and the limit if there is no other sample to compare with."""
 _RARE = 0.1
-"""Share of the samples up to which a set of fields is odd."""
+"""Share of the samples up to which a set of fields counts as odd."""
 
 
 class Source(Protocol):
-    """Samples that can be written."""
+    """Samples to write."""
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What they are, for the manifest."""
+        """Return a description of the samples, for the manifest."""
         ...
 
     def __len__(self) -> int: ...
     def key(self, index: int) -> str:
-        """The sample's key in a shard."""
+        """Return the sample's key in a shard."""
         ...
 
     def members(self, index: int) -> Mapping[str, bytes]:
-        """Bytes by ending. Raises ``OSError`` or ``ValueError`` for a sample that cannot be read."""
+        """Return the bytes by ending. Raise ``OSError`` or ``ValueError`` if the sample cannot be read."""
         ...
 
     def fingerprint(self) -> str:
-        """Digest of what the samples are."""
+        """Return a digest of the samples' contents."""
         ...
 
 
 class FolderSource:
-    """The files of a folder: those that differ in their endings alone are one sample. Hidden files are left out, and so is a table
-    ``labels.csv`` at the top.
+    """Files of a folder. Files that differ only in their endings form one sample.
+
+    Hidden files are skipped, and so is a table ``labels.csv`` at the top.
 
     Args:
         path: the folder.
-        follow_links: whether links to folders outside of it are followed. Links to files always are.
+        follow_links: whether to follow links to folders outside of it. Links to files are always followed.
 
     Raises:
-        UserError: the folder is not there or empty, or holds files that shards may not contain.
+        UserError: the folder is missing or empty, or contains files that shards may not contain.
     """
 
     def __init__(self, path: Path, *, follow_links: bool = False) -> None:
@@ -98,7 +99,7 @@ class FolderSource:
         members[ending] = name
 
     def _warn_of_others(self) -> None:
-        """A warning that names samples whose fields few others have: a README among pictures, say."""
+        """Warn of samples with rare fields, for example a README among pictures."""
         fields = {key: frozenset(map(field_of, members)) for key, members in self.samples.items()}
         counted = Counter(fields.values())
         common = frozenset().union(*(each for each, count in counted.items() if count > _RARE * len(self.keys)))
@@ -112,20 +113,20 @@ class FolderSource:
         return len(self.keys)
 
     def key(self, index: int) -> str:
-        """The path of the sample's files without their endings."""
+        """Return the path of the sample's files without their endings."""
         return self.keys[index]
 
     def members(self, index: int) -> dict[str, bytes]:
-        """The files' bytes by ending."""
+        """Return the files' bytes by ending."""
         return {ending: (self.path / name).read_bytes() for ending, name in self.samples[self.keys[index]].items()}
 
     def fingerprint(self) -> str:
-        """Digest of the files' names and contents."""
+        """Return a digest of the files' names and contents."""
         return content_digest((name, self.path / name) for members in self.samples.values() for name in members.values())
 
 
 class DatasetSource:
-    """The samples of a data set; ``name`` is the component's.
+    """Samples of a data set; ``name`` is the component's.
 
     Raises:
         UserError: two samples would have the same key in a shard.
@@ -151,23 +152,23 @@ class DatasetSource:
         return len(self.keys)
 
     def key(self, index: int) -> str:
-        """The sample's key, as members can have it."""
+        """Return the sample's key in a valid form for members."""
         return self.keys[index]
 
     def members(self, index: int) -> dict[str, bytes]:
-        """The sample's fields, written."""
+        """Return the sample's fields, encoded."""
         return encode(self.dataset.key(index), self.dataset[index])
 
     def fingerprint(self) -> str:
-        """That of the data set."""
+        """Return the data set's fingerprint."""
         return self.dataset.fingerprint()
 
 
 def member_names(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Key and ending of every file by name, and the names of files without an ending.
+    """Return key and ending of every file by name, and the names of files without an ending.
 
-    ``1.left.jpg`` is ``left.jpg`` of the sample ``1`` where ``left`` can be a field: it is a word, and many samples have it, or the
-    sample has a file ``1.jpg`` too. Other dots are part of the key: ``photo.7.jpg`` is ``jpg`` of ``photo.7``.
+    ``1.left.jpg`` is ``left.jpg`` of the sample ``1`` if ``left`` can be a field: it is a word, and many samples have it or the
+    sample also has a file ``1.jpg``. Other dots are part of the key: ``photo.7.jpg`` is ``jpg`` of ``photo.7``.
     """
     split = {name: parts for name in names if (parts := split_name(name)) is not None}
     plain = {key for key, ending in split.values() if "." not in ending}

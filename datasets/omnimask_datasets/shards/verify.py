@@ -1,4 +1,4 @@
-"""Looks at every byte of shards, and says all that is wrong with them."""
+"""Verification of shards: reads every byte, and reports all problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import IndexBuilder, ShardIndex, read_index, same_keys, with_content
 from omnimask_datasets.shards.local import beside, find_shards, read_manifest
 from omnimask_datasets.shards.manifest import Entry
-from omnimask_datasets.shards.tar import Problem, Walk
+from omnimask_datasets.shards.tar_headers import Problem, Walk
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -25,7 +25,7 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: in which shard, of which kind, at which byte (None: of the whole), and what."""
+    """Problem of a shard: its kind, the byte (None: the whole shard), and a message."""
 
     shard: str
     kind: str
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What was looked at, and what was found."""
+    """Numbers of shards, samples and bytes read, and the findings."""
 
     shards: int
     samples: int
@@ -43,16 +43,16 @@ class Report:
     findings: Sequence[Finding]
 
     def to_json(self) -> dict[str, Any]:
-        """The same as JSON can say it."""
+        """Return the report as a JSON object."""
         return asdict(self)
 
 
 def verify(path: Path, *, may_share_keys: bool = False) -> Report:
-    """Reads all shards of a folder, or one shard.
+    """Read all shards of a folder, or one shard, and report their problems.
 
     Args:
         path: the folder, or a tar file.
-        may_share_keys: whether two shards may have samples of one key.
+        may_share_keys: whether two shards may contain samples with the same key.
 
     Raises:
         ValueError: there are no shards, or the manifest cannot be read.
@@ -79,7 +79,7 @@ def verify(path: Path, *, may_share_keys: bool = False) -> Report:
 
 
 def shared_keys(indexes: Mapping[str, ShardIndex]) -> list[Finding]:
-    """Samples whose key is one in an earlier shard too."""
+    """Return samples whose key also occurs in an earlier shard."""
     names = list(indexes)
     return [
         Finding(names[second], "duplicate across shards", None, f"sample {key} is in {names[first]} too")
@@ -88,7 +88,7 @@ def shared_keys(indexes: Mapping[str, ShardIndex]) -> list[Finding]:
 
 
 def _look_at(path: Path, name: str, entry: Entry | None, *, has_manifest: bool) -> tuple[list[Finding], ShardIndex]:
-    """What is wrong with one shard, and where the samples lie that can be found."""
+    """Return the problems of one shard, and the index of the samples found."""
     problems, index = _walk(path)
     findings = [Finding(name, problem.kind, problem.offset, problem.message) for problem in problems]
     index = with_content(index, path)
@@ -113,7 +113,7 @@ def _walk(path: Path) -> tuple[list[Problem], ShardIndex]:
 
 
 def _compared(name: str, index: ShardIndex, place: Path) -> list[Finding]:
-    """What the index beside a shard contradicts."""
+    """Return contradictions between a shard and the index beside it."""
     try:
         before = read_index(place)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Writes shards: into a folder beside the final one, which is renamed when all is there; what was cut short goes on."""
+"""Writing of shards into a temporary folder, which is renamed when complete. An interrupted command continues."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ _SECONDS = 10.0
 _END = 2 * tarfile.BLOCKSIZE
 
 Counter = Callable[[Path, Sequence[ShardIndex]], Sequence[ShardIndex]]
-"""Adds the tokens of samples to the indexes of the shards in a folder."""
+"""Adds token counts of samples to the indexes of the shards in a folder."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one shard: bytes of the tar file, unless a single sample is larger, and samples. ``seed`` of the order; None: as it is."""
+    """Limits of one shard: most samples, and most bytes of the tar file unless a single sample is larger.
+
+    ``seed`` determines the order; None: the source's order.
+    """
 
     most_bytes: int
     most_samples: int
@@ -47,13 +50,13 @@ class Limits:
 
 
 def write_shards(source: Source, out: Path, limits: Limits, count: Counter | None = None) -> Manifest:
-    """Writes all samples of a source; the folder ``out`` is complete or absent.
+    """Write all samples of a source. The folder ``out`` is complete or absent.
 
-    What is already written when it is cut short lies in ``out.partial``: the same call goes on behind the last whole shard.
+    After an interruption, finished shards remain in ``out.partial``: the same call continues after the last complete one.
 
     Raises:
-        UserError: ``out`` exists, or ``out.partial`` is of other samples or in use.
-        RunStopped: a sample cannot be read, or the disk not be written.
+        UserError: ``out`` exists, or ``out.partial`` belongs to other samples or is in use.
+        RunStopped: a sample cannot be read, or the disk cannot be written.
     """
     check_out(out)
     partial = out.with_name(out.name + _PARTIAL)
@@ -81,7 +84,7 @@ def write_shards(source: Source, out: Path, limits: Limits, count: Counter | Non
 
 
 def check_out(out: Path) -> None:
-    """Raises ``UserError`` if the folder exists, or cannot be made."""
+    """Raise ``UserError`` if the folder exists or cannot be created."""
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists; name another folder, or remove it first")
     if not out.absolute().parent.is_dir():
@@ -89,7 +92,7 @@ def check_out(out: Path) -> None:
 
 
 def _check_first(source: Source, index: int) -> None:
-    """Raises ``UserError`` if the first sample cannot be written, before anything is."""
+    """Raise ``UserError`` if the first sample cannot be written, before anything is written."""
     try:
         with of_one_sample:
             source.members(index)
@@ -112,7 +115,7 @@ def _check_plan(partial: Path, plan: Mapping[str, Any]) -> None:
 
 
 def _finished(partial: Path) -> list[ShardIndex]:
-    """The whole shards of an earlier attempt; what is not whole is removed."""
+    """Return the complete shards of an earlier attempt, and remove incomplete ones."""
     for path in (*partial.glob("*.tmp"), *partial.glob(".*")):
         path.unlink()
     indexes: list[ShardIndex] = []
@@ -156,7 +159,7 @@ def _write_rest(
 
 
 class _Samples:
-    """The samples that are left, one ahead."""
+    """Remaining samples, read one ahead."""
 
     def __init__(self, source: Source, order: Sequence[int]) -> None:
         self._source, self._order, self._last = source, order, time.monotonic()
@@ -212,7 +215,7 @@ def _writer(file: Any) -> Any:
 
 
 def _size(name: str, size: int) -> int:
-    """Bytes that a member takes in a tar file."""
+    """Return the size of a member in a tar file, in bytes."""
     header = len(tarfile.TarInfo(name).tobuf(tarfile.DEFAULT_FORMAT))
     return header + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 

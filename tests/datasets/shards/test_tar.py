@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnimask_datasets.shards import tar
-from omnimask_datasets.shards.tar import Member, Problem, Walk
+from omnimask_datasets.shards.tar_headers import Member, Problem, Walk
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 names = st.text("abcäß東/ .", min_size=1, max_size=30).map(lambda text: f"x{text}".strip("/. ").replace("//", "/") + ".txt")
@@ -136,7 +135,7 @@ def test_a_header_that_claims_gigabytes_is_refused_unread(tmp_path: Path) -> Non
 
 
 def test_a_member_larger_than_what_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tar, "LARGEST_MEMBER", 100)
+    monkeypatch.setattr(tar_headers, "LARGEST_MEMBER", 100)
     path = tmp_path / "a.tar"
     path.write_bytes(raw(size=101) + bytes(512 + 1024))
     (problem,) = problems(path)

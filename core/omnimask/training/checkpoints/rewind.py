@@ -10,7 +10,7 @@ from omnimask.training.checkpoints.directory import Checkpoints
 from omnimask.training.checkpoints.run_directory import RunDirectory
 from omnimask.training.counters import Counters
 from omnimask.training.devices.ranks import Ranks
-from omnimask.training.monitoring.metrics_file import MetricsFile
+from omnimask.training.monitoring.jsonl_writer import MetricsFile
 
 
 class Folder:

@@ -10,8 +10,8 @@ from omnimask.messages.printable import printable
 from omnimask.registry.observers import RunInfo, StepResult, Validation
 from omnimask.training.checkpoints import durable_files as files
 from omnimask.training.checkpoints.run_directory import RunDirectory
+from omnimask.training.monitoring.jsonl_writer import MetricsFile
 from omnimask.training.monitoring.metrics import LoggedStep, step_line, validation_line
-from omnimask.training.monitoring.metrics_file import MetricsFile
 from omnimask.training.monitoring.observers import Observers
 from omnimask.training.monitoring.throughput import Rate
 

@@ -1,7 +1,7 @@
-"""One pass over the headers of a tar file: where its members lie, and what is wrong with it. Nothing is ever extracted.
+"""One pass over the headers of a tar file, which finds its members and its problems. Nothing is ever extracted.
 
-``tarfile`` parses single headers. It is not asked to walk the file: it reads an extended header of any size into memory, and it
-stops without an error where a file is cut off between two members.
+``tarfile`` parses single headers, but does not walk the file: it would read an extended header of any size into memory, and stop
+without an error at a file truncated between two members.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
 LARGEST_HEADER = 64 * 1024
-"""Bytes that an extended header (a long name, say) may have."""
+"""Largest extended header (for example a long name), in bytes."""
 LARGEST_MEMBER = 2**31
-"""Bytes of one member; each is read into memory as a whole."""
+"""Largest member, in bytes. Each is read into memory as a whole."""
 _MOST_HEADERS = 8
-"""Headers that one member may have."""
+"""Most headers per member."""
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 2**20
 
@@ -39,7 +39,7 @@ _WITHOUT_DATA = {
 
 @dataclass(frozen=True)
 class Member:
-    """A file in the tar: its ``name``, and where its ``size`` bytes lie."""
+    """File in the tar: its ``name``, and the ``offset`` and ``size`` of its bytes."""
 
     name: str
     offset: int
@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong at a byte of the tar; behind one that is ``is_fatal`` nothing can be found any more."""
+    """Problem at a byte of the tar. After an ``is_fatal`` one, nothing more can be found."""
 
     kind: str
     offset: int
@@ -63,10 +63,10 @@ _Found: TypeAlias = Member | Problem | Literal["folder", "end"]
 
 
 class Walk:
-    """Iterates the members and the problems of a tar file, in the order of the file.
+    """Iterator over the members and the problems of a tar file, in file order.
 
     Args:
-        descriptor: of the open file; its position is neither read nor changed.
+        descriptor: descriptor of the open file. Its position is neither read nor changed.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -78,7 +78,7 @@ class Walk:
 
     @property
     def headers(self) -> str:
-        """Digest of all headers so far: names, sizes, times."""
+        """Return a digest of all headers so far: names, sizes, times."""
         return self._digest.hexdigest()
 
     def __iter__(self) -> Iterator[Member | Problem]:
@@ -103,7 +103,7 @@ class Walk:
         return Problem("refused member", begin, f"it has more than {_MOST_HEADERS} headers", is_fatal=True)
 
     def _header(self) -> tarfile.TarInfo | Problem | Literal["end"]:
-        """The header at the present place, which moves behind it."""
+        """Read the header at the current place, and move behind it."""
         block = os.pread(self.descriptor, _BLOCK, self._at)
         self._digest.update(block)
         try:
@@ -121,7 +121,7 @@ class Walk:
         return header
 
     def _extended(self, header: tarfile.TarInfo) -> dict[str, str] | Problem:
-        """What a header in front of a member's own one says about it: ``path`` and ``size``."""
+        """Return ``path`` and ``size`` from an extended header before a member's own header."""
         begin = self._at - _BLOCK
         if header.size > LARGEST_HEADER:
             message = f"a header has {header.size:,} bytes; at most {LARGEST_HEADER:,} are read"
@@ -165,7 +165,7 @@ class Walk:
         return Member(name, offset, size)
 
     def _end(self) -> Problem | Literal["end"]:
-        """The end mark is two blocks of zeros, and zeros may follow up to the end of the file."""
+        """Check the end mark: two blocks of zeros, optionally followed by zeros up to the end of the file."""
         if self.size < self._at + 2 * _BLOCK:
             return Problem("no end mark", self._at, f"the file ends within its end mark, after {self._last}", is_fatal=True)
         for place in range(self._at, self.size, _CHUNK):
@@ -180,10 +180,10 @@ def _padded(size: int) -> int:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    """The records ``length key=value`` that decide where a member lies and what it is called.
+    """Return the records ``length key=value`` that determine a member's name and size.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: the data is malformed.
     """
     found: dict[str, str] = {}
     while data:
@@ -202,7 +202,7 @@ def _pax(data: bytes) -> dict[str, str]:
 
 
 def _unsafe(name: str) -> str:
-    """What is wrong with a name, if anything; no file ever gets it, but a key that looks like a path might be used as one."""
+    """Return the problem of a name, if any. No file ever gets the name, but a key that looks like a path might be used as one."""
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", name):
         return "is an absolute path"
     if ".." in PurePosixPath(name.replace("\\", "/")).parts:
