@@ -50,3 +50,13 @@ def test_the_project_is_counted(prose: ModuleType) -> None:
     kinds = prose.sources()
     assert len(kinds["docstrings"]) > 300 and len(kinds["pages"]) > 20
     assert not any("reference" in path.parts for path in kinds["pages"])
+
+
+LIMITS = {"what": 2.5, "starts": 2.0, "says": 0.5}
+"""Per 10,000 words; docs/development.md has the figures."""
+
+
+def test_the_prose_stays_readable(prose: ModuleType) -> None:
+    for kind, paths in prose.sources().items():
+        found = prose.rates(paths)
+        assert {name: round(found[name], 1) for name in LIMITS if found[name] > LIMITS[name]} == {}, kind
