@@ -81,3 +81,13 @@ def test_an_encoder_that_is_too_large_is_named(options: dict[str, int]) -> None:
     encoder = named("encoder", "transformer", **{"width": 32, "depth": 1, "heads": 2, **options})
     with pytest.raises(UserError, match="encoder transformer: its tensors need more than"):
         build(synthetic_recipe(encoder=encoder))
+
+
+def test_a_model_that_the_allocator_refuses_is_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> nn.Module:
+        torch.randn(LARGE // 4)
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12800000000 bytes")
+
+    monkeypatch.setattr("omnimask.builder.build.build_model", refuse)
+    with pytest.raises(UserError, match="the model does not fit into memory: its tensors need more than"):
+        build(synthetic_recipe())

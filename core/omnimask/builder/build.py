@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnimask.builder.allocation import build_within
+from omnimask.builder.allocation import TooLarge, build_within
 from omnimask.builder.model import build_model, views_with_noise
 from omnimask.builder.views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
 from omnimask.cache import code_digest
@@ -201,7 +201,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     views = build_views(recipe, specs, corpora, corruptors)
     labels = {name: LabelReader(label.field, label_spec(label)) for name, label in recipe.labels.items()}
     grouping = build_grouping(recipe, specs, corpora)
-    model = build_within(lambda: _seeded_model(recipe, specs, answers_in))
+    model = _seeded_model(recipe, specs, answers_in)
     views = {name: dataclasses.replace(plan, noise=name in views_with_noise(model)) for name, plan in views.items()}
     if initialise and recipe.init is not None:
         tokenizers = {name: part.tokenizer for name, part in parts.items()}
@@ -221,9 +221,21 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
 def _seeded_model(
     recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Mapping[str, Mapping[str, AnswerStream]]
 ) -> MaskedModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed % 2**64)
-        return build_model(recipe, specs, answers_in)
+    """Build the model with weights drawn from the recipe's seed.
+
+    Raises:
+        UserError: it does not fit into memory.
+    """
+
+    def make() -> MaskedModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed % 2**64)
+            return build_model(recipe, specs, answers_in)
+
+    try:
+        return build_within(make)
+    except TooLarge as error:
+        raise UserError(f"{recipe.name}: the model does not fit into memory: {error}") from error
 
 
 def _initialise(
@@ -264,7 +276,7 @@ def build_without_data(recipe: Recipe) -> BuiltModel:
     check_numbers(recipe)
     parts = {name: dataclasses.replace(read_part(recipe, name), augment=()) for name in recipe.modalities}
     specs, _, answers_in = build_corruptors(recipe, {name: part.tokenizer.spec for name, part in parts.items()})
-    return BuiltModel(recipe, build_within(lambda: _seeded_model(recipe, specs, answers_in)), specs, parts)
+    return BuiltModel(recipe, _seeded_model(recipe, specs, answers_in), specs, parts)
 
 
 def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mapping[str, ModalityPipeline]) -> Dataset:
