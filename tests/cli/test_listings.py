@@ -80,7 +80,7 @@ def test_components_by_kind_and_one_with_its_options(omnimask: Command) -> None:
     assert any(o["name"] == "ratio" and o["type"].startswith("float > 0, <= 1") and o["default"] is None for o in one["options"])
     shown = omnimask("components", "masker", "random").out
     assert "required" in shown and "share that is hidden" in shown
-    assert max(map(len, omnimask("components", "encoder", "transformer").out.splitlines())) <= 100
+    assert max(map(len, omnimask("components", "encoder", "transformer").out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

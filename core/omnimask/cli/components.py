@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +57,8 @@ def _one(kind: str, name: str, as_json: bool) -> None:
     if as_json:
         write_json(dataclasses.asdict(schema))
         return
-    write_text(f"{kind} {name} ({schema.distribution} {schema.version})\n{schema.summary}\n")
+    summary = textwrap.fill(schema.summary, shutil.get_terminal_size().columns)
+    write_text(f"{kind} {name} ({schema.distribution} {schema.version})\n{summary}\n")
     if not schema.options:
         write_text("It has no options.")
         return
