@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from omnimask.training.checkpoints.directory import Checkpoints, Damaged, verify
-from omnimask.training.checkpoints.fsdp_files import DESCRIPTION, Reader, Refused, read, whole
+from omnimask.training.checkpoints.fsdp_files import DESCRIPTION, Refused, ShardedReader, read, whole
 
 TENSORS = {
     "model/weight": torch.arange(12.0).reshape(3, 4),
@@ -96,7 +96,7 @@ def test_values_that_are_no_tensors_are_refused(folder: Path, tmp_path: Path) ->
 def test_what_is_no_description_is_refused(folder: Path, data: bytes) -> None:
     (folder / DESCRIPTION).write_bytes(data)
     with pytest.raises(Refused):
-        Reader(folder).read_metadata()
+        ShardedReader(folder).read_metadata()
 
 
 def test_a_checkpoint_with_such_a_description_is_damaged_whatever_its_manifest_says(folder: Path, tmp_path: Path) -> None:

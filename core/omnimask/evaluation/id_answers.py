@@ -16,7 +16,7 @@ from omnimask.evaluation.confidence_intervals import LOSS, MIN_GROUPS, SHARE, In
 from omnimask.interfaces import MaskedBatch, Prediction, Stream
 from omnimask.interfaces.answers import ACCURACY, CROSS_ENTROPY, TOP5
 from omnimask.network.inference import predicted
-from omnimask.network.model import Asked, asked_ids, each_score
+from omnimask.network.model import AnswerIds, asked_ids, each_score
 from omnimask.run.unigram import Unigram
 from omnimask.training.devices.precision import Precision
 
@@ -64,20 +64,20 @@ def score_answers(
 
 
 @dataclass(frozen=True)
-class Rows:
+class AnswerRows:
     """N answers of one term on a batch.
 
     ``asked`` are the targets, ``sample`` (N,) is the sample in the batch, ``of`` (N,) the store token of each (-1 for none), and
     ``model`` the model's scores.
     """
 
-    asked: Asked
+    asked: AnswerIds
     sample: NDArray[np.int64]
     of: NDArray[np.int64]
     model: Scores
 
 
-def scored_rows(built: Built, batch: MaskedBatch, precision: Precision) -> dict[str, Rows]:
+def scored_rows(built: Built, batch: MaskedBatch, precision: Precision) -> dict[str, AnswerRows]:
     """Return rows by term, for terms with id answers; ``batch`` is on the host. The model's mode is restored."""
     model = built.model
     asked = asked_ids(model, batch)
@@ -85,7 +85,7 @@ def scored_rows(built: Built, batch: MaskedBatch, precision: Precision) -> dict[
         return {}
     with predicted(model, batch, precision) as run:
         return {
-            term: Rows(asked[term], samples_of(prediction), _host(prediction.targets.of), _on_host(scores))
+            term: AnswerRows(asked[term], samples_of(prediction), _host(prediction.targets.of), _on_host(scores))
             for term, prediction, scores in each_score(model, run)
             if term in asked
         }

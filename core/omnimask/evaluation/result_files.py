@@ -20,7 +20,7 @@ _MOST = 10_000
 
 
 @dataclass(frozen=True)
-class Place:
+class ResultPlace:
     """Paths of the scores and their figure, and a ``note`` on other results that are kept."""
 
     result: Path
@@ -28,7 +28,7 @@ class Place:
     note: str = ""
 
 
-def find_place(directory: RunDirectory, settings: Mapping[str, Any], data: str | None) -> Place:
+def find_place(directory: RunDirectory, settings: Mapping[str, Any], data: str | None) -> ResultPlace:
     """Return the first unused name, or one with an evaluation of the same settings, which is replaced.
 
     Args:
@@ -42,7 +42,7 @@ def find_place(directory: RunDirectory, settings: Mapping[str, Any], data: str |
     for suffix in names:
         result = directory.path / f"{RESULT}{suffix}.json"
         if not result.exists() or (there := _settings_of(result)) == now:
-            return Place(result, directory.figures / f"{FIGURE}{suffix}.png", note)
+            return ResultPlace(result, directory.figures / f"{FIGURE}{suffix}.png", note)
         note = note or _note(result.name, there, now)
     raise UserError(f"{directory.path} holds {_MOST:,} evaluations; choose another folder with --output")
 
@@ -65,7 +65,7 @@ def _note(name: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"{name} was made with other settings{shown} and stays as it is"
 
 
-def write(place: Place, record: Mapping[str, Any], picture: bytes | None) -> tuple[Path, ...]:
+def write(place: ResultPlace, record: Mapping[str, Any], picture: bytes | None) -> tuple[Path, ...]:
     """Write the files atomically and return their paths.
 
     Raises:

@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from omnimask.network.attention_plan import AttentionPlan
 
-Path = Literal["reference", "varlen", "flex"]
+AttentionPath = Literal["reference", "varlen", "flex"]
 
 
-def choose_path(plan: AttentionPlan, query: Tensor) -> Path:
+def choose_path(plan: AttentionPlan, query: Tensor) -> AttentionPath:
     """Return the fastest path for the plan on this device and precision."""
     if query.device.type != "cuda" or query.dtype not in (torch.float16, torch.bfloat16):
         return "reference"
@@ -41,7 +41,7 @@ def prepare(plan: AttentionPlan, x_TD: Tensor) -> None:
             plan.pairs(number, x_TD.device)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, path: Path | None = None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, path: AttentionPath | None = None) -> Tensor:
     """Apply softmax attention within the sequences of a plan.
 
     Args:
@@ -55,7 +55,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, pa
     return _eager(query, key, value, plan, path or choose_path(plan, query))
 
 
-def _dispatch(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, path: Path) -> Tensor:
+def _dispatch(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, path: AttentionPath) -> Tensor:
     paths = {"reference": _reference, "varlen": _varlen, "flex": _flex}
     return paths[path](query, key, value, plan)
 

@@ -42,7 +42,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswerIds:
     """The correct answers of a term: ``ids`` (N,) of a ``modality``, in the order of its targets."""
 
     modality: str
@@ -257,15 +257,15 @@ def summed_scores(model: MaskedModel, run: Run) -> dict[str, dict[str, Score]]:
     }
 
 
-def asked_ids(model: MaskedModel, batch: MaskedBatch) -> dict[str, Asked]:
+def asked_ids(model: MaskedModel, batch: MaskedBatch) -> dict[str, AnswerIds]:
     """Return the correct answers of every term with ids as answers, without running the network; ``batch`` on the host."""
-    found: dict[str, Asked] = {}
+    found: dict[str, AnswerIds] = {}
     for part in model.each():
         for wired in part.wired(batch) if part.grad else ():
             for term, table in wired.predictor.select(wired.view).items():
                 modality = modality_of(table, batch)
                 if modality is not None and isinstance(wired.predictor.target(modality), RanksIds):
-                    found[term] = Asked(modality, _answers(table, batch, modality))
+                    found[term] = AnswerIds(modality, _answers(table, batch, modality))
     return found
 
 

@@ -16,7 +16,6 @@ from omnimask.testing.samples import LENGTHS, make_masking, make_sample
 from omnimask.testing.visibility import owner, sees, shows
 
 IDS = TokenSpec(vocabulary=11)
-VECTORS = TokenSpec(width=(2, 3), axes=2)
 
 
 class CorruptorContract(ABC):

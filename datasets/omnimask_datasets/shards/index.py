@@ -192,10 +192,9 @@ def index_of_open(descriptor: int, name: str) -> ShardIndex:
 
 
 class IndexBuilder:
-    """Collector of members into samples. ``num_ignored`` members belonged to none."""
+    """Collector of members into samples. Members that belong to none are left out."""
 
     def __init__(self) -> None:
-        self.num_ignored = 0
         self._keys: dict[str, None] = {}
         self._member_ends: list[int] = []
         self._members: list[tuple[int, int, int]] = []
@@ -207,7 +206,6 @@ class IndexBuilder:
         """Add the next member. Return its problem, if it has one."""
         split = split_name(member.name)
         if split is None:
-            self.num_ignored += 1
             return None
         key, ending = split
         if is_refused(ending):

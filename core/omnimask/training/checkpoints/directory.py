@@ -99,10 +99,10 @@ def verify(path: Path) -> Manifest:
 
 
 def _check_shards(folder: Path) -> None:
-    from omnimask.training.checkpoints.fsdp_files import Reader, Refused
+    from omnimask.training.checkpoints.fsdp_files import Refused, ShardedReader
 
     try:
-        Reader(folder).read_metadata()
+        ShardedReader(folder).read_metadata()
     except (OSError, Refused) as error:
         raise Damaged(f"{SHARDS}: {error}") from error
 

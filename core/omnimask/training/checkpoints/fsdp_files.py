@@ -63,7 +63,7 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-class Reader(FileSystemReader):
+class ShardedReader(FileSystemReader):
     """Reader of the files of a folder that never executes code named in them."""
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ def read(folder: Path, layout: Layout, prefix: str = "") -> dict[str, Tensor]:
         Refused: the description is untrusted.
         OSError: a file cannot be read.
     """
-    reader = Reader(folder)
+    reader = ShardedReader(folder)
     entries = reader.read_metadata().state_dict_metadata
     wanted: dict[str, Any] = {
         name: layout(name.removeprefix(prefix), entry.size, entry.properties.dtype)
