@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -92,3 +94,14 @@ def test_nothing_goes_in_circles_and_plugins_import_public_names(structure: Modu
     found = structure.measure()
     assert found["circles of modules"] == found["circles of rooms"] == []
     assert not any(found["private imports"].values())
+
+
+def test_the_map_of_the_core_is_that_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, flags=re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, len(layers) + 1))
+    assert [sorted(re.findall(r"`(\w+)`", rooms)) for _, rooms in reversed(rows)] == [
+        sorted(layer.split(" | ")) for layer in layers
+    ]

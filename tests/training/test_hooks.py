@@ -267,7 +267,7 @@ def test_a_plugin_adds_a_metric(runs: Any) -> None:
     assert all(line["lab.doubled"] == 2 * line["loss"] for line in lines)
 
 
-@pytest.mark.parametrize("name", ["loss", "lr", "lab.doubled"])
+@pytest.mark.parametrize("name", ["loss", "lr", "lab.doubled", "validation_mine"])
 def test_a_metric_that_exists_is_refused(runs: Any, name: str) -> None:
     first, second = (
         overriding(metrics=lambda run, result: {"lab.doubled": 0.0}),

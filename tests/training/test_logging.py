@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from omnimask.errors import UserError
+from omnimask.training.monitoring import metrics
 from omnimask.training.monitoring.console import Bar, Lines, Reading, duration, short
 from omnimask.training.monitoring.jsonl_writer import MetricsFile, read_metrics
 
@@ -31,6 +32,22 @@ def test_lines_of_a_run(runs) -> None:
     validations = [line for line in lines if "validation_loss" in line]
     assert [line["step"] for line in validations] == [6, 12]
     assert set(validations[0]) == {"step", "attempt", "validation_loss", "validation_values", "validation_size", "seconds"}
+
+
+def test_the_table_of_metrics_documents_and_reserves_what_is_written(runs) -> None:
+    trainer = runs.trainer(log_every=1)
+    trainer.fit()
+    lines = [json.loads(line) for line in trainer.directory.metrics.read_text().splitlines()]
+    step = next(line for line in lines if "loss" in line)
+    validation = next(line for line in lines if "validation_loss" in line)
+    position = {metric.name for metric in metrics.POSITION}
+    named = position | {metric.name for metric in metrics.STEP}
+    terms = {"values", "size"}
+    assert set(step) - terms == named and "<term>" in metrics.FAMILIES
+    assert {name.replace("values", "<term>").replace("size", "<term>") for name in validation} == position | {
+        name for name in metrics.VALIDATION if "<score>" not in name
+    }
+    assert all(map(metrics.is_reserved, {*named, *validation})) and not any(map(metrics.is_reserved, terms))
 
 
 def test_the_rate_is_the_schedule_times_the_peak(runs, context) -> None:

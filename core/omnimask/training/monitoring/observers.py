@@ -14,6 +14,7 @@ from omnimask.messages.hints import nearest
 from omnimask.registry import Plugin, Registry, discover, hooks
 from omnimask.registry.observers import EVENTS, Observer, RunInfo, Status, StepResult, Validation
 from omnimask.registry.references import indented, trace
+from omnimask.training.monitoring.metrics import is_reserved
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,9 @@ class Observers:
         for plugin, method in self._methods["metrics"]:
             with attributed(plugin, "metrics"):
                 added = dict(method(result=result))
-                if clash := sorted(names & added.keys()):
-                    raise ValueError(f"a metric called {clash[0]!r} exists already; prefix it ('{plugin.name}.{clash[0]}')")
+                if clash := sorted(name for name in added if name in names or is_reserved(name)):
+                    told = f"a metric called {clash[0]!r} exists already, or the name is reserved"
+                    raise ValueError(f"{told}; prefix it ('{plugin.name}.{clash[0]}')")
                 found |= {name: float(value) for name, value in added.items()}
                 names |= added.keys()
         return found
