@@ -61,12 +61,10 @@ def _search(registry: Registry) -> tuple[dict[str, list[tuple[Path, RecipeFolder
     broken: list[str] = []
     for folder in registry.folders:
         try:
-            files = sorted(path for path in folder.path().iterdir() if path.suffix in SUFFIXES)
-        except Exception as error:
-            broken.append(f"recipes of {folder.plugin} cannot be found at {folder.reference}: {type(error).__name__}: {error}")
-            continue
-        for path in files:
-            found.setdefault(f"{folder.modality}/{path.stem}", []).append((path, folder))
+            for name, path in folder.files().items():
+                found.setdefault(name, []).append((path, folder))
+        except UserError as error:
+            broken.extend(error.messages)
     return found, broken
 
 

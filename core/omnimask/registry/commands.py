@@ -7,17 +7,28 @@ with ``typer.Argument`` and ``typer.Option``. Its docstring is the help text.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from omnimask.errors import UserError
-from omnimask.registry.distributions import COMMANDS, PLUGINS, VARIABLE, allowed_names, identity, incompatible, scan
+from omnimask.registry.distributions import (
+    COMMANDS,
+    PLUGINS,
+    VARIABLE,
+    Plugin,
+    allowed_names,
+    identity,
+    incompatible,
+    package,
+    scan,
+)
 from omnimask.registry.references import load
 from omnimask.version import __version__
 
@@ -41,18 +52,17 @@ class Command:
         return f"command {self.name!r} of {self.distribution} {self.version}"
 
     def summary(self) -> str:
-        """Return the first paragraph of the function's docstring, or an empty string if it cannot be found.
-
-        The source is parsed, not run.
-        """
+        """Return the first paragraph of the function's docstring without importing it; an empty string if it is not found."""
         module, _, function = self.reference.partition(":")
-        try:
-            source = _source(module)
-            nodes = ast.parse(source.read_bytes()).body if source else []
-        except (OSError, SyntaxError, ValueError, ImportError):
-            return ""
-        found = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == function]
-        return " ".join((ast.get_docstring(found[-1]) or "").partition("\n\n")[0].split()) if found else ""
+        top, *rest = module.split(".")
+        with contextlib.suppress(OSError, SyntaxError, ValueError, AttributeError, ImportError):
+            spec: Any = find_spec(top)  # a top-level name is found without an import
+            file = Path(spec.submodule_search_locations[0], *rest) if rest else Path(spec.origin)
+            source = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+            for node in ast.parse(source.read_bytes()).body:
+                if isinstance(node, ast.FunctionDef) and node.name == function:
+                    return " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+        return ""
 
     def load(self) -> Callable[..., Any]:
         """Return the function.
@@ -80,12 +90,11 @@ def select(points: Iterable[EntryPoint], plugins: Iterable[EntryPoint], allowed:
     Args:
         points: entry points of the group ``omnimask.commands``.
         plugins: entry points of the group ``omnimask``.
-        allowed: names of plugins separated by commas; None or empty allows all. A command belongs to the plugins of its
-            distribution with the same top-level package; if none does, to all plugins of its distribution.
+        allowed: names of plugins separated by commas, whose commands (:func:`owners`) are returned; None or empty allows all.
     """
-    wanted, plugins = allowed_names(allowed), list(plugins)
-    chosen = [point for point in points if not wanted or wanted & _owners(point, plugins)]
-    return tuple(sorted(map(_command, chosen), key=lambda command: (command.name, command.distribution)))
+    wanted, known = allowed_names(allowed), [Plugin.of(point) for point in plugins]
+    found = sorted(map(_command, points), key=lambda command: (command.name, command.distribution))
+    return tuple(each for each in found if not wanted or wanted & owners(each.reference, each.distribution, known))
 
 
 def clashes(commands: Sequence[Command], builtin: Collection[str], own: str) -> list[str]:
@@ -107,29 +116,13 @@ def ambiguous(several: Sequence[Command]) -> str:
 
 
 def _command(point: EntryPoint) -> Command:
-    name, version = identity(point.dist)
     reference, _, extras = point.value.partition("[")
     names = tuple(part.strip() for part in extras.rstrip("] ").split(",") if part)
-    return Command(point.name, reference.strip(), name, version, names, incompatible(point.dist, __version__))
+    return Command(point.name, reference.strip(), *identity(point.dist), names, incompatible(point.dist, __version__))
 
 
-def _owners(point: EntryPoint, plugins: Sequence[EntryPoint]) -> set[str]:
-    mine = [plugin for plugin in plugins if identity(plugin.dist) == identity(point.dist)]
-    close = [plugin for plugin in mine if _package(plugin) == _package(point)]
+def owners(reference: str, distribution: str, plugins: Iterable[Plugin]) -> set[str]:
+    """Return the names of the plugins that a command belongs to: those of its distribution and package, or of its distribution."""
+    mine = [plugin for plugin in plugins if plugin.distribution == distribution]
+    close = [plugin for plugin in mine if package(plugin.module) == package(reference)]
     return {plugin.name for plugin in close or mine}
-
-
-def _package(point: EntryPoint) -> str:
-    return point.value.partition(":")[0].partition(".")[0].strip()
-
-
-def _source(module: str) -> Path | None:
-    """Return the file of a module, without importing its packages."""
-    path: Any = None
-    spec = None
-    for depth in range(1, module.count(".") + 2):
-        spec = PathFinder.find_spec(".".join(module.split(".")[:depth]), path)
-        path = spec.submodule_search_locations if spec else None
-        if spec is None:
-            return None
-    return Path(spec.origin) if spec and spec.origin else None

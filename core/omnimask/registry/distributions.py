@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from packaging.specifiers import SpecifierSet
+from packaging.requirements import Requirement
 
 OWN = "omnimask"
 """The framework's own distribution."""
@@ -41,6 +39,11 @@ class Plugin:
     module: str = ""
     file: Path | None = None
 
+    @classmethod
+    def of(cls, point: EntryPoint) -> Plugin:
+        """Return the plugin of an entry point."""
+        return cls(point.name, *identity(point.dist), point.value)
+
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution} {self.version}"
 
@@ -59,76 +62,69 @@ class Failure:
 
 
 def scan(group: str) -> tuple[list[EntryPoint], list[Failure]]:
-    """Return the entry points of a group, and unreadable distributions that may contain some."""
-    try:
-        return list(metadata.entry_points(group=group)), []
-    except Exception:  # one distribution with broken metadata; read them one by one to find it
-        return _one_by_one(group)
+    """Return the entry points of a group, and the distributions whose ``entry_points.txt`` is unreadable.
 
-
-def _one_by_one(group: str) -> tuple[list[EntryPoint], list[Failure]]:
+    Distributions are read one by one, since a damaged one would hide the entry points of all others.
+    """
     points: list[EntryPoint] = []
     damaged: list[Failure] = []
     seen: set[str] = set()
     for distribution in metadata.distributions():
-        name, version = identity(distribution)
-        if name.lower().replace("-", "_") in seen:  # the first one on the path is the one that is imported
+        name = _folder_name(distribution)[0].lower().replace("-", "_")
+        if name in seen:  # shadowed by an earlier folder of sys.path
             continue
-        seen.add(name.lower().replace("-", "_"))
+        seen.add(name)
         try:
-            points += [point for point in distribution.entry_points if point.group == group]
+            points += distribution.entry_points.select(group=group)
         except Exception as error:
-            if f"[{group}" in _raw(distribution):
-                cause = f"its entry_points.txt cannot be read ({type(error).__name__}: {error}); install {name} again"
-                damaged.append(Failure(Plugin("?", name, version), cause, traceback.format_exc()))
+            raw = (
+                error.object
+                if isinstance(error, UnicodeDecodeError)
+                else (distribution.read_text("entry_points.txt") or "").encode()
+            )
+            if f"[{group}".encode() in raw:
+                plugin = Plugin("?", *identity(distribution))
+                cause = f"its entry_points.txt cannot be read ({type(error).__name__}: {error}); reinstall {plugin.distribution}"
+                damaged.append(Failure(plugin, cause, traceback.format_exc()))
     return points, damaged
 
 
+def package(reference: str) -> str:
+    """Return the top-level package of ``package.module:attribute``."""
+    return reference.partition(":")[0].partition(".")[0].strip()
+
+
 def identity(distribution: Distribution | None) -> tuple[str, str]:
-    """Return name and version, from the metadata folder's name if the metadata lack them."""
-    name: Any = None
-    version: Any = None
+    """Return name and version; those of the metadata folder's name if the metadata lack them."""
+    name, version = _folder_name(distribution)
     with contextlib.suppress(Exception):
-        name = distribution.name if distribution else None
-    with contextlib.suppress(Exception):
-        version = distribution.version if distribution else None
-    if name and version:
-        return str(name), str(version)
+        name = (distribution and distribution.name) or name
+        version = (distribution and distribution.version) or version
+    return name or "an unknown distribution", version or "?"
+
+
+def _folder_name(distribution: Distribution | None) -> tuple[str, str]:
     stem = PurePath(str(getattr(distribution, "_path", ""))).name.removesuffix(".dist-info").removesuffix(".egg-info")
-    return str(name or stem.partition("-")[0] or "an unknown distribution"), str(version or stem.partition("-")[2] or "?")
+    name, _, version = stem.partition("-")
+    return name, version
 
 
 def incompatible(distribution: Distribution | None, own: str) -> str | None:
-    """Return why a distribution cannot work with omnimask ``own``, by its required versions of omnimask; None if it can."""
-    wanted: list[str] = []
-    with contextlib.suppress(Exception):  # metadata that cannot be read forbid nothing
-        wanted = [text for text in (distribution.requires if distribution else None) or [] if text.startswith(OWN)]
-    for text in wanted:
-        specifier = _specifier(text)
-        if specifier is not None and not specifier.contains(own, prereleases=True):
-            name, version = identity(distribution)
-            return (
-                f"{name} {version} requires {OWN}{specifier}, and this is {OWN} {own}: install a version of {OWN} that it "
-                f"works with (pip install '{OWN}{specifier}'), or another version of {name}"
-            )
+    """Return why a distribution does not work with omnimask ``own``, by its required versions of omnimask; None if it does."""
+    for text in _required(distribution):
+        with contextlib.suppress(ValueError):  # an invalid requirement excludes nothing
+            wanted = Requirement(text)
+            applies = wanted.name == OWN and (wanted.marker is None or wanted.marker.evaluate({"extra": ""}))
+            if applies and not wanted.specifier.contains(own, prereleases=True):
+                name, version = identity(distribution)
+                return (
+                    f"{name} {version} requires {OWN}{wanted.specifier}, and this is {OWN} {own}: install a version of {OWN} that "
+                    f"it works with (pip install '{OWN}{wanted.specifier}'), or another version of {name}"
+                )
     return None
 
 
-def _specifier(text: str) -> SpecifierSet | None:
-    """Return the versions of omnimask allowed by a requirement. Return None for other packages, or if it does not apply here."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        requirement = Requirement(text)
-        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-    except (InvalidRequirement, ValueError):
-        return None
-    return requirement.specifier if requirement.name == OWN and applies else None
-
-
-def _raw(distribution: Distribution) -> str:
-    """Return the text of ``entry_points.txt`` in any encoding."""
-    try:
-        return distribution.read_text("entry_points.txt") or ""
-    except UnicodeDecodeError as error:
-        return error.object.decode("utf-8", "replace")
+def _required(distribution: Distribution | None) -> list[str]:
+    with contextlib.suppress(Exception):  # unreadable metadata exclude nothing
+        return [text for text in (distribution and distribution.requires) or [] if text.startswith(OWN)]
+    return []

@@ -1,18 +1,18 @@
-"""Discovery of the installed plugins. Each registrar hook is isolated from the others. Imports no torch."""
+"""Discovery of the installed plugins. Each is isolated from the others. Imports no torch."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib.metadata import EntryPoint
 from typing import Any
 
 from omnimask.messages.hints import listed, nearest
 from omnimask.messages.stdout import printing_to_stderr
 from omnimask.registry import hooks
-from omnimask.registry.distributions import OWN, PLUGINS, VARIABLE, Failure, Plugin, allowed_names, identity, incompatible, scan
+from omnimask.registry.distributions import OWN, PLUGINS, VARIABLE, Failure, Plugin, allowed_names, incompatible, scan
 from omnimask.registry.references import shorten
 from omnimask.registry.registry import Registrar, Registry
 from omnimask.version import __version__
@@ -40,44 +40,26 @@ def collect(points: Iterable[EntryPoint], allowed: str | None = None, damaged: I
         allowed: names of entry points separated by commas; None or empty allows all. ``core`` is always loaded.
         damaged: distributions with unreadable entry points.
     """
-    found = sorted(points, key=lambda point: (_plugin(point).distribution, point.name))
-    reserved: set[tuple[str, str]] = set()
-    wanted = allowed_names(allowed)
+    # Omnimask's own plugins come first: their names are reserved.
+    found = sorted(
+        ((Plugin.of(point), point) for point in points), key=lambda each: (each[0].distribution != OWN, *_order(each[0]))
+    )
+    names, wanted = {plugin.name for plugin, _ in found}, allowed_names(allowed)
+    failures = [_not_installed(name, names) for name in sorted(wanted - names)] + list(damaged)
     registrars: list[Registrar] = []
-    failures = [_not_installed(name, found) for name in sorted(wanted - {point.name for point in found})]
-    failures += damaged
-    left_out: list[str] = []
-    for point in sorted(found, key=lambda point: _plugin(point).distribution != OWN):  # what is reserved comes first
-        if wanted and point.name not in (*wanted, CORE):
-            left_out.append(point.name)
+    reserved: set[tuple[str, str]] = set()
+    for plugin, point in found:
+        if wanted and plugin.name not in (*wanted, CORE):
             continue
-        is_own = _plugin(point).distribution == OWN
-        registrar = Registrar(_plugin(point), () if is_own else reserved)
-        if (refusal := incompatible(point.dist, __version__)) is not None:
-            failures.append(Failure(registrar.plugin, refusal, refusal))
+        registrar = Registrar(plugin, () if plugin.distribution == OWN else reserved)
+        if (failure := _loaded(point, registrar)) is not None:
+            failures.append(failure)
+            logger.debug("%s", failure)
             continue
-        try:
-            register(functools.partial(_module, point), registrar)
-        except (Exception, SystemExit) as error:
-            cause, trace = shorten(error)
-            failures.append(Failure(registrar.plugin, cause, trace, tuple(entry.name for entry in registrar.entries)))
-            logger.debug("%s", failures[-1])
-        else:
-            registrars.append(registrar)
-            reserved |= {(entry.kind, entry.name) for entry in registrar.entries} if is_own else set()
-    registrars.sort(key=lambda registrar: (registrar.plugin.distribution, registrar.plugin.name))
-    return Registry(registrars, failures, left_out)
-
-
-def _plugin(point: EntryPoint) -> Plugin:
-    name, version = identity(point.dist)
-    return Plugin(point.name, name, version, point.value)
-
-
-def _module(point: EntryPoint) -> Any:
-    if not EntryPoint.pattern.match(point.value):
-        raise ValueError(f"the entry point {point.value!r} names no module; it has the form 'package.module'")
-    return point.load()
+        registrars.append(registrar)
+        reserved |= {(entry.kind, entry.name) for entry in registrar.entries if plugin.distribution == OWN}
+    left_out = sorted(names - wanted - {CORE}) if wanted else ()
+    return Registry(sorted(registrars, key=lambda registrar: _order(registrar.plugin)), failures, left_out)
 
 
 def register(load: Callable[[], Any], registrar: Registrar) -> None:
@@ -90,18 +72,33 @@ def register(load: Callable[[], Any], registrar: Registrar) -> None:
     plugin = registrar.plugin
     with printing_to_stderr():
         module = load()
-    manager = hooks.manager(f"{plugin.distribution}:{plugin.name}", module)
-    registrar.hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
-    if not registrar.hooks:
-        raise ValueError(
-            f"{plugin.module} has no function omnimask_register(registry) marked with @omnimask.hookimpl, nor another hook"
-        )
-    registrar.module = module
-    with printing_to_stderr():
+        manager = hooks.manager(f"{plugin.distribution}:{plugin.name}", module)
+        registrar.module = module
+        registrar.hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
+        if not registrar.hooks:
+            raise ValueError(
+                f"{plugin.module} has no function omnimask_register(registry) marked with @omnimask.hookimpl, nor another hook"
+            )
         manager.hook.omnimask_register(registry=registrar)
 
 
-def _not_installed(name: str, found: Iterable[EntryPoint]) -> Failure:
-    names = [point.name for point in found]
-    cause = f"{VARIABLE} names it, and no installed plugin has that name{nearest(name, names)}; installed: {listed(names)}"
+def _loaded(point: EntryPoint, registrar: Registrar) -> Failure | None:
+    plugin = registrar.plugin
+    if (refusal := incompatible(point.dist, __version__)) is not None:
+        return Failure(plugin, refusal, refusal)
+    try:
+        if not EntryPoint.pattern.match(point.value):
+            raise ValueError(f"the entry point {point.value!r} names no module; it must have the form 'package.module'")
+        register(point.load, registrar)
+    except (Exception, SystemExit) as error:
+        return Failure(plugin, *shorten(error), tuple(entry.name for entry in registrar.entries))
+    return None
+
+
+def _order(plugin: Plugin) -> tuple[str, str]:
+    return plugin.distribution, plugin.name
+
+
+def _not_installed(name: str, names: Collection[str]) -> Failure:
+    cause = f"{VARIABLE} names it, but no installed plugin has that name{nearest(name, names)}; installed: {listed(names)}"
     return Failure(Plugin(name, "no distribution", "-"), cause, cause)

@@ -19,29 +19,6 @@ from omnimask.registry.signature import options_of
 
 logger = logging.getLogger(__name__)
 
-KINDS = (
-    "tokenizer",
-    "decoder",
-    "augment",
-    "transform",
-    "masker",
-    "joint_masker",
-    "corruptor",
-    "embedding",
-    "position",
-    "encoder",
-    "predictor",
-    "target",
-    "initializer",
-    "exporter",
-    "dataset",
-    "optimizer",
-    "schedule",
-    "renderer",
-    "suggester",
-)
-
-
 SUFFIXES = (".yaml", ".yml")
 """Endings of recipe files."""
 _NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
@@ -84,6 +61,18 @@ class RecipeFolder:
         with printing_to_stderr():
             value: Any = resolve(self.reference)
             return Path(str(value() if callable(value) else value))
+
+    def files(self) -> dict[str, Path]:
+        """Return the recipes' files by ``modality/recipe``, sorted.
+
+        Raises:
+            UserError: the folder is missing, or the plugin's code fails.
+        """
+        try:
+            return {f"{self.modality}/{path.stem}": path for path in sorted(self.path().iterdir()) if path.suffix in SUFFIXES}
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise UserError(f"recipes of {self.plugin} cannot be found at {self.reference}: {cause}") from error
 
 
 class Registrar:
@@ -155,6 +144,10 @@ class Registrar:
     def __getattr__(self, name: str) -> Any:
         methods = [method for method in dir(type(self)) if method.startswith("add")]
         raise AttributeError(f"the registry has no attribute {name!r}{nearest(name, methods)}; methods: {', '.join(methods)}")
+
+
+KINDS = tuple(name.removeprefix("add_") for name, method in vars(Registrar).items() if isinstance(method, partialmethod))
+"""Kinds of components, in the order of listings."""
 
 
 class Registry:
