@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from omnimask.data.config import BadSamples, DataOptions
-from omnimask.recipe import OptionSchema, describe, shipped_recipes
+from omnimask.recipe import OptionSchema, config, describe, shipped_recipes
 from omnimask.registry import KINDS, Entry, Registry, discover
 from omnimask.training.config import TrainConfig
 from omnimask.training.monitoring import metrics
@@ -23,6 +23,15 @@ from omnimask.training.monitoring import metrics
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 SYSTEMS = FOLDER.parent / "systems.yaml"
 DISTRIBUTION = "omnimask"
+_SECTIONS = {
+    "Top level": config.Recipe,
+    "modalities.NAME": config.ModalityConfig,
+    "labels.NAME": config.LabelConfig,
+    "views.NAME": config.ViewConfig,
+    "passes": config.PassConfig,
+    "predictors, beside the predictor's options": config.PredictorConfig,
+    "data.group": config.GroupConfig,
+}
 _NOTE = "<!-- Written by scripts/write_reference.py; edit the docstrings instead. -->\n"
 _SECTION = re.compile(r"^(?:Args|Raises|Returns|Yields):$", flags=re.MULTILINE)
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
@@ -87,13 +96,15 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def keys_page() -> str:
-    """The keys of `train:` and `data:`."""
+    """The keys of a recipe's sections."""
     lines = [
         _NOTE,
         "# Recipe keys",
         "",
-        "The keys that belong to the framework itself; [Recipes](../recipes.md) explains the others.",
+        "The keys of each section of a recipe, as declared in `omnimask.recipe.config`. [Recipes](../recipes.md) explains them, "
+        "and [Components](components.md) lists the options of components.",
         "",
+        *(line for title, section in _SECTIONS.items() for line in (f"## {title}", "", *_table(describe(section)), "")),
         "## train",
         "",
         *_table(_TRAIN.get(option.name, option) for option in describe(TrainConfig)),
@@ -197,7 +208,7 @@ def _table(options: Iterable[OptionSchema]) -> Iterator[str]:
     yield "| option | type | default | |"
     yield "|---|---|---|---|"
     for option in options:
-        default = "required" if option.default is None else _code(option.default)
+        default = "required" if option.default is None else _code(option.default) if option.default else ""
         yield f"| `{option.name}` | {_cell(option.type)} | {default} | {_cell(option.description)} |"
 
 

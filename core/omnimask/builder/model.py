@@ -14,8 +14,7 @@ from omnimask.errors import UserError
 from omnimask.interfaces import Context, Embedding, TokenSpec
 from omnimask.network.model import MaskedModel, Pass, WeightedPredictor
 from omnimask.recipe import PredictorConfig, Recipe
-from omnimask.recipe.config import PassConfig
-from omnimask.recipe.optional_sections import MAIN
+from omnimask.recipe.config import MAIN, PassConfig
 
 
 def build_model(

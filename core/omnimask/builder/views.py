@@ -27,8 +27,7 @@ from omnimask.interfaces import (
     View,
 )
 from omnimask.recipe import Recipe
-from omnimask.recipe.config import LabelConfig
-from omnimask.recipe.optional_sections import MAIN
+from omnimask.recipe.config import MAIN, LabelConfig
 
 AnswerStream: TypeAlias = Literal["context", "query"]
 SampleCorruptor: TypeAlias = Callable[[Sample, Mapping[str, Masking]], View]

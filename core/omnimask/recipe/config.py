@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, PositiveInt
 
 from omnimask.component import Component
 from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
-from omnimask.recipe.options import plain
+from omnimask.recipe.keys import SPREAD, Key, written
 from omnimask.recipe.yaml_text import dump
 from omnimask.training.config import TrainConfig
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+MAIN = "main"
+"""Name of the view described by the modalities, and of the pass over it."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,22 @@ class ModalityConfig:
     """
 
     name: str
-    tokenizer: Component[Any]
-    field: FieldNames
-    decoder: Component[Any] | None = None
-    augment: tuple[Component[Any], ...] = ()
-    masker: Component[Any] | None = None
-    corruptor: Component[Any] | None = None
-    embedding: Component[Any] | None = None
+    tokenizer: Annotated[Component[Any], Key("required", kind="tokenizer")]
+    decoder: Annotated[
+        Component[Any] | None, Key("reads the bytes of files; default: the tokenizer's own choice", kind="decoder")
+    ] = None
+    augment: Annotated[tuple[Component[Any], ...], Key("a list, applied in order, during training only", kind="augment")] = ()
+    masker: Annotated[Component[Any] | None, Key("its own, unless a joint masker covers all modalities", kind="masker")] = None
+    corruptor: Annotated[
+        Component[Any] | None, Key("its own, unless one at the top of the recipe covers all modalities", kind="corruptor")
+    ] = None
+    embedding: Annotated[
+        Component[Any] | None, Key("default: `table` for ids, `linear` for continuous content", kind="embedding")
+    ] = None
+    field: Annotated[
+        FieldNames,
+        Key("field of the data set, or several, the main one first; default: the modality's name", type=str | tuple[str, ...]),
+    ] = dataclasses.field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -45,19 +59,19 @@ class ViewConfig:
     """
 
     name: str
-    masker: Component[Any] | None = None
-    maskers: Mapping[str, Component[Any]] = field(default_factory=dict[str, Component[Any]])
-    corruptor: Component[Any] | None = None
-    draw: str | None = None
+    masker: Annotated[Component[Any] | None, Key("a masker for all modalities, a mapping by modality, or a joint masker")] = None
+    maskers: Annotated[Mapping[str, Component[Any]], Key("", name="masker")] = field(default_factory=dict[str, Component[Any]])
+    corruptor: Annotated[Component[Any] | None, Key("default: the main view's", kind="corruptor")] = None
+    draw: Annotated[str | None, Key("name of an independent random draw; default: the shared one", type=str | None)] = None
 
 
 @dataclass(frozen=True)
 class PassConfig:
     """Pass before the main one, for answers only: the recipe's encoder and the predictors with these labels, over a view."""
 
-    name: str
-    view: str
-    predictors: tuple[str, ...]
+    name: Annotated[str, Key("name of the pass", type=str, unset="")]
+    view: Annotated[str, Key("view to encode", type=str, unset="")]
+    predictors: Annotated[tuple[str, ...], Key("labels of the predictors to run; default: all", type=tuple[str, ...] | None)]
 
 
 @dataclass(frozen=True)
@@ -65,9 +79,11 @@ class LabelConfig:
     """Label of samples: the data set's field, and ``classes`` of an integer, optionally named (None for a real number)."""
 
     name: str
-    field: str
-    classes: int | None = None
-    names: tuple[str, ...] = ()
+    field: Annotated[str, Key("field of the data set; default: the label's name", type=str | None)]
+    classes: Annotated[int | None, Key("values are integers below this number; default: real numbers", type=PositiveInt | None)] = (
+        None
+    )
+    names: Annotated[tuple[str, ...], Key("names of the classes, in order", type=tuple[str, ...] | None)] = ()
 
 
 @dataclass(frozen=True)
@@ -78,32 +94,32 @@ class PredictorConfig:
     the corruptor's query).
     """
 
-    component: Component[Any]
-    of: tuple[str, ...]
-    layer: int | None
-    weight: float
-    label: str
-    query: str | None = None
+    component: Annotated[Component[Any], SPREAD]
+    of: Annotated[tuple[str, ...], Key("modality, or list of modalities, to predict; default: all", type=str | list[str] | None)]
+    layer: Annotated[int | None, Key("encoder layer to read, from 1; default: the last", type=PositiveInt | None)]
+    weight: Annotated[float, Key("weight of its loss", type=Annotated[float, Field(gt=0)], unset=1.0)]
+    label: Annotated[str, Key("name of its loss, without dots; default: the component's name with `_` for `.`", type=str | None)]
+    query: Annotated[str | None, Key("view to decode; default: the corruptor's query", type=str | None)] = None
 
 
 @dataclass(frozen=True)
 class GroupConfig:
     """Number of consecutive samples in a group, and the transform of a group."""
 
-    size: int = 1
-    transform: Component[Any] | None = None
+    size: Annotated[int, Key("consecutive samples in a group", type=PositiveInt)] = 1
+    transform: Annotated[Component[Any] | None, Key("makes other samples of a group", kind="transform")] = None
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Data set, the framework's own options of ``data:``, and the groups of its order."""
 
-    dataset: Component[Any]
-    options: DataOptions
-    group: GroupConfig = GroupConfig()
+    dataset: Annotated[Component[Any], SPREAD]
+    options: Annotated[DataOptions, SPREAD]
+    group: Annotated[GroupConfig, Key("groups of consecutive samples")] = GroupConfig()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Complete description of a run. ``name`` is ``modality/recipe`` or the file's stem; ``path`` the file it was read from.
 
@@ -112,61 +128,29 @@ class Recipe:
     ``passes`` run before the main one. ``plugins`` are Python files with components, in addition to installed ones.
     """
 
-    modalities: Mapping[str, ModalityConfig]
-    encoder: Component[Any]
-    predictors: tuple[PredictorConfig, ...]
-    data: DataConfig
-    train: TrainConfig
-    masker: Component[Any] | None = None
-    corruptor: Component[Any] | None = None
-    init: Component[Any] | None = None
-    labels: Mapping[str, LabelConfig] = field(default_factory=dict[str, LabelConfig])
-    views: Mapping[str, ViewConfig] = field(default_factory=dict[str, ViewConfig])
-    passes: tuple[PassConfig, ...] = ()
-    plugins: tuple[Path, ...] = ()
-    format: int = 1
-    seed: int = 0
-    device: Device = "auto"
+    format: Annotated[int, Key("version of the format", name="omnimask")] = 1
+    seed: Annotated[int, Key("determines every random choice of the run", type=Annotated[int, Field(ge=0)])] = 0
+    device: Annotated[Device, Key("device of the model", type=Device)] = "auto"
+    plugins: Annotated[tuple[Path, ...], Key("Python files with components")] = ()
+    labels: Annotated[Mapping[str, LabelConfig], Key("labels of samples, by name")] = field(default_factory=dict[str, LabelConfig])
+    modalities: Annotated[Mapping[str, ModalityConfig], Key("modalities by name")]
+    masker: Annotated[Component[Any] | None, Key("joint masker over all modalities", kind="joint_masker")] = None
+    corruptor: Annotated[Component[Any] | None, Key("corruptor of modalities without their own", kind="corruptor")] = None
+    views: Annotated[Mapping[str, ViewConfig], Key("additional views, by name")] = field(default_factory=dict[str, ViewConfig])
+    encoder: Annotated[Component[Any], Key("encoder", kind="encoder")]
+    passes: Annotated[tuple[PassConfig, ...], Key("passes before the main one")] = ()
+    predictors: Annotated[tuple[PredictorConfig, ...], Key("a list of predictors")]
+    init: Annotated[Component[Any] | None, Key("initial weights", kind="initializer")] = None
+    data: Annotated[DataConfig, Key("data set")]
+    train: Annotated[TrainConfig, Key("training loop")]
     name: str = field(default="", compare=False)
     path: Path | None = field(default=None, compare=False)
 
     def to_yaml(self) -> str:
         """Return the complete recipe as YAML. Loading the text gives an equal recipe."""
-        data: dict[str, Any] = {"omnimask": self.format, "seed": self.seed, "device": self.device}
-        data["plugins"] = plain(self.plugins)
-        data["labels"] = {name: _given(label, "field", "classes", "names") for name, label in self.labels.items()}
-        data["modalities"] = {name: _modality(modality) for name, modality in self.modalities.items()}
-        data.update({key: plain(part) for key in ("masker", "corruptor") if (part := getattr(self, key)) is not None})
-        data["views"] = {name: _view(view) for name, view in self.views.items()}
-        data["encoder"] = plain(self.encoder)
-        data["passes"] = [_given(part, "name", "view", "predictors") for part in self.passes]
-        data["predictors"] = [_predictor(predictor) for predictor in self.predictors]
-        data.update({"init": plain(self.init)} if self.init is not None else {})
-        data = {key: value for key, value in data.items() if value not in ({}, [])}
-        group = {} if self.data.group == GroupConfig() else {"group": _given(self.data.group, "size", "transform")}
-        data["data"] = {**plain(self.data.dataset), **plain(self.data.options), **group}
-        data["train"] = plain(self.train)
+        data = written(self)
         if self.train.base_lr is None:
             del data["train"]["base_lr"]
         else:
             del data["train"]["optimizer"]["lr"]  # computed from the batch
         return dump(data)
-
-
-def _given(part: Any, *keys: str) -> dict[str, Any]:
-    """Return those of the attributes that are set, in the form of a recipe."""
-    return {key: plain(value) for key in keys if (value := getattr(part, key)) not in (None, (), {})}
-
-
-def _modality(modality: ModalityConfig) -> dict[str, Any]:
-    return _given(modality, "tokenizer", "decoder", "augment", "masker", "corruptor", "embedding", "field")
-
-
-def _view(view: ViewConfig) -> dict[str, Any]:
-    maskers = {"masker": plain(view.maskers)} if view.maskers else {}
-    return {**maskers, **_given(view, "masker", "corruptor", "draw")}
-
-
-def _predictor(predictor: PredictorConfig) -> dict[str, Any]:
-    wiring = {"of": list(predictor.of), "layer": predictor.layer, "weight": predictor.weight, "label": predictor.label}
-    return {**plain(predictor.component), **wiring, **_given(predictor, "query")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from omnimask.component import Component, kind_of
+from omnimask.recipe import keys
 from omnimask.recipe.options import options_of_model, plain
 from omnimask.recipe.yaml_text import inline
 from omnimask.registry import Registry, discover
@@ -69,11 +71,23 @@ def schema_of(kind: str, name: str, registry: Registry | None = None) -> Compone
 
 
 def describe(cls: type) -> tuple[OptionSchema, ...]:
-    """Return the options of a component class, or the keys of a configuration model (``TrainConfig``)."""
+    """Return the options of a component class, or the keys of a recipe's section (``TrainConfig``, ``PredictorConfig``)."""
+    if dataclasses.is_dataclass(cls) and (found := keys.declared(cls)):
+        return tuple(_key(key) for key in found.values() if key.description)
     declared: Mapping[str, Option] = options_of_model(cls) if issubclass(cls, BaseModel) else options_of(cls)
     return tuple(
         OptionSchema(option.name, readable(option.annotation), _default(option), option.description) for option in declared.values()
     )
+
+
+def _key(key: keys.Key) -> OptionSchema:
+    """Describe a section's key. A default that depends on other values is part of the description."""
+    if key.kind is not None:
+        return OptionSchema(key.name or "", f"{key.kind.replace('_', ' ')} component", "", key.description)
+    if key.type is None:
+        return OptionSchema(key.name or "", "", "", key.description)
+    default = "" if key.unset in (None, "", ()) else inline(plain(key.unset))
+    return OptionSchema(key.name or "", readable(key.type), default, key.description)
 
 
 def readable(annotation: Any) -> str:

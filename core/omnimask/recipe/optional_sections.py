@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import PositiveInt
-
 from omnimask.component import Component
 from omnimask.messages.hints import listed, nearest
-from omnimask.recipe.config import GroupConfig, LabelConfig, PassConfig, PredictorConfig, ViewConfig
+from omnimask.recipe import keys
+from omnimask.recipe.config import MAIN, GroupConfig, LabelConfig, PassConfig, PredictorConfig, ViewConfig
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
-from omnimask.registry.signature import Option
-
-MAIN = "main"
-"""Name of the view described by the modalities, and of the pass over it."""
-
-_LABEL = (
-    Option("field", str | None, None, "field of the data set; default: the label's name"),
-    Option("classes", PositiveInt | None, None, "its values are whole numbers below this; default: it is a number"),
-    Option("names", tuple[str, ...] | None, None, "names of its classes, in order"),
-)
-_GROUP = (Option("size", PositiveInt, 1, "consecutive samples that belong together"),)
 
 
-class Further:
+class OptionalSections:
     """Resolver of the optional sections of one document.
 
     Args:
@@ -48,7 +36,7 @@ class Further:
 
     def _label(self, name: str, raw: Any, path: KeyPath) -> LabelConfig | None:
         self._name(name, path, "label", self._modalities())
-        values = self._options(_LABEL, {} if raw is None else raw, path, "a label", "{classes: ...}, or {} for a number")
+        values = self._options(LabelConfig, {} if raw is None else raw, path, "a label", "{classes: ...}, or {} for a number")
         if values is None:
             return None
         names, classes = values["names"] or (), values["classes"]
@@ -72,8 +60,8 @@ class Further:
         if not isinstance(raw, Mapping) or not raw:
             self.problems.add(self.document, path, "should say how it differs from the main view: {masker: ..., corruptor: ...}")
             return None
-        self._known(raw, ("masker", "corruptor", "draw"), path, "views")
-        draw = self.resolver.option(Option("draw", str | None, None, "its own drawing"), raw, path, "views")
+        self._known(raw, keys.names(ViewConfig), path, "views")
+        draw = self.resolver.option(keys.values(ViewConfig)["draw"], raw, path, "views")
         corruptor = self.resolver.component("corruptor", raw["corruptor"], (*path, "corruptor")) if raw.get("corruptor") else None
         joint, maskers = self._maskers(raw.get("masker"), (*path, "masker"))
         return None if draw is INVALID else ViewConfig(name, joint, maskers, corruptor, draw)
@@ -106,12 +94,7 @@ class Further:
         return tuple(found)
 
     def _pass(self, raw: Any, path: KeyPath, views: Mapping[str, Any], labels: Sequence[str]) -> PassConfig | None:
-        options = (
-            Option("name", str, "", "names the pass"),
-            Option("view", str, "", "the view that it reads"),
-            Option("predictors", tuple[str, ...] | None, None, "labels of the predictors that answer; default: all"),
-        )
-        values = self._options(options, raw, path, "a pass", "{name: probe, view: ...}")
+        values = self._options(PassConfig, raw, path, "a pass", "{name: probe, view: ...}")
         if values is None:
             return None
         self._name(values["name"], path, "pass", ())
@@ -130,8 +113,7 @@ class Further:
         """Return the groups of the order, or None if a problem was reported."""
         if raw is None:
             return GroupConfig()
-        given = {key: value for key, value in raw.items() if key != "transform"} if isinstance(raw, Mapping) else raw
-        values = self._options(_GROUP, given, path, "a group", "{size: 2, transform: {name: ...}}", ("transform",))
+        values = self._options(GroupConfig, raw, path, "a group", "{size: 2, transform: {name: ...}}")
         written = raw.get("transform") if isinstance(raw, Mapping) else None
         transform = None if written is None else self.resolver.component("transform", written, (*path, "transform"))
         return None if values is None or (written is not None and transform is None) else GroupConfig(values["size"], transform)
@@ -152,13 +134,14 @@ class Further:
         section = self.data.get("modalities")
         return list(section) if isinstance(section, Mapping) else []
 
-    def _options(
-        self, declared: Sequence[Option], raw: Any, path: KeyPath, owner: str, form: str, apart: Sequence[str] = ()
-    ) -> dict[str, Any] | None:
+    def _options(self, section: type, raw: Any, path: KeyPath, owner: str, form: str) -> dict[str, Any] | None:
+        """Return the values that a section declares; its components are resolved elsewhere."""
         if not isinstance(raw, Mapping):
             self.problems.add(self.document, path, f"should be a mapping: {form}")
             return None
-        return self.resolver.options({option.name: option for option in declared}, raw, path, owner, apart)
+        apart = tuple(keys.kinds(section))
+        given = {key: value for key, value in raw.items() if key not in apart}
+        return self.resolver.options(keys.values(section), given, path, owner, apart)
 
     def _name(self, name: str, path: KeyPath, what: str, taken: Sequence[str]) -> None:
         if not name.isidentifier():

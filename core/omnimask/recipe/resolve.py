@@ -5,49 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
-
-from pydantic import Field, PositiveInt
+from typing import Any
 
 from omnimask.component import Component
 from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
 from omnimask.messages.hints import listed, nearest
-from omnimask.recipe.config import DataConfig, Device, ModalityConfig, PredictorConfig, Recipe
+from omnimask.recipe import keys
+from omnimask.recipe.config import DataConfig, ModalityConfig, PredictorConfig, Recipe
 from omnimask.recipe.data_by_path import data_by_path
 from omnimask.recipe.document import Document, KeyPath
-from omnimask.recipe.optional_sections import Further
+from omnimask.recipe.optional_sections import OptionalSections
 from omnimask.recipe.options import INVALID, Resolver, options_of_model
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.smoke_data import SmokeData
 from omnimask.recipe.yaml_text import UNSET
 from omnimask.registry import Registry
-from omnimask.registry.signature import REQUIRED, Option
+from omnimask.registry.signature import REQUIRED
 from omnimask.training.config import TrainConfig
 from omnimask.training.monitoring.metrics import is_reserved
 
-_TOP = {
-    "seed": Option("seed", Annotated[int, Field(ge=0)], 0, "decides every random choice of the run"),
-    "device": Option("device", Device, "auto", "where the model runs"),
-}
-_SECTIONS = (
-    *("omnimask", "extends", "plugins", "labels", "modalities", "masker", "corruptor", "views", "encoder", "passes", "predictors"),
-    *("init", "data", "train", "smoke"),
-)
-_MODALITY = {
-    "tokenizer": "tokenizer",
-    "decoder": "decoder",
-    "masker": "masker",
-    "corruptor": "corruptor",
-    "embedding": "embedding",
-}
-_WIRING = {
-    "of": Option("of", str | list[str] | None, None, "modalities it answers for; default: all"),
-    "layer": Option("layer", PositiveInt | None, None, "encoder layer it reads, from 1; default: the last"),
-    "weight": Option("weight", Annotated[float, Field(gt=0)], 1.0, "weight of its loss"),
-    "label": Option("label", str | None, None, "name of its loss, without dots; default: the component's name with _ for each dot"),
-    "query": Option("query", str | None, None, "view that it decodes; default: what the corruptor says"),
-}
+_DOCUMENT = ("extends", "smoke")
+"""Keys of a document that its resolved recipe lacks."""
+_MODALITY_PARTS = {key: kind for key, kind in keys.kinds(ModalityConfig).items() if key not in ("tokenizer", "augment")}
 _TRAIN_COMPONENTS = {"optimizer": REQUIRED, "schedule": {"name": "constant"}}
 
 
@@ -68,23 +48,23 @@ class _Recipes:
         self.document, self.registry, self.problems, self.smoke = document, registry, problems, smoke
         self.data: Mapping[str, Any] = document.data
         self.resolver = Resolver(document, registry, problems, smoke=smoke)
-        self.further = Further(document, registry, self.resolver, problems)
+        self.optional = OptionalSections(document, registry, self.resolver, problems)
 
     def resolve(self) -> Recipe | None:
+        known = (*keys.names(Recipe), *_DOCUMENT)
         for key in self.data:
-            if key not in (*_SECTIONS, *_TOP):
-                known = (*_SECTIONS, *_TOP)
+            if key not in known:
                 self.problems.add(self.document, (key,), f"recipes have no such key{nearest(key, known)}; keys: {listed(known)}")
-        top = {name: self.resolver.option(option, self.data, (), "recipes") for name, option in _TOP.items()}
+        top = {name: self.resolver.option(option, self.data, (), "recipes") for name, option in keys.values(Recipe).items()}
         modalities = self._modalities()
         shared: dict[str, Any] = {
             "masker": self._optional("joint_masker", "masker"),
             "corruptor": self._optional("corruptor", "corruptor"),
         }
-        shared.update(labels=self.further.labels(), views=self.further.views())
+        shared.update(labels=self.optional.labels(), views=self.optional.views())
         encoder = self._required("encoder")
         predictors = self._predictors(encoder)
-        shared.update(passes=self.further.passes(shared["views"], predictors))
+        shared.update(passes=self.optional.passes(shared["views"], predictors))
         init = self._init()
         data = self._data(modalities)
         is_other = self.smoke and data is not None and data.dataset.name != self._section("data").get("name")
@@ -93,7 +73,17 @@ class _Recipes:
         train = self._train()
         if len(self.problems) or encoder is None or data is None or train is None:
             return None
-        return Recipe(modalities, encoder, predictors, data, train, **shared, **top, init=init, format=self.data["omnimask"])
+        return Recipe(
+            **top,
+            **shared,
+            format=self.data["omnimask"],
+            modalities=modalities,
+            encoder=encoder,
+            predictors=predictors,
+            init=init,
+            data=data,
+            train=train,
+        )
 
     def _required(self, kind: str) -> Component[Any] | None:
         return self.resolver.component(kind, self._section(kind), (kind,))
@@ -136,25 +126,25 @@ class _Recipes:
         if not isinstance(raw, Mapping):
             self.problems.add(self.document, path, "should be a mapping: {tokenizer: ..., masker: ..., corruptor: ...}")
             return None
-        known = (*_MODALITY, "augment", "field")
+        known = keys.names(ModalityConfig)
         for key in raw:
             if key not in known:
                 message = f"modalities have no such key{nearest(key, known)}; keys: {listed(known)}"
                 self.problems.add(self.document, (*path, key), message)
         self._served(raw, path)
         tokenizer = self.resolver.component("tokenizer", raw.get("tokenizer") or {}, (*path, "tokenizer"))
-        parts = {key: self._part(kind, raw, (*path, key)) for key, kind in _MODALITY.items() if key != "tokenizer"}
+        parts = {key: self._part(kind, raw, (*path, key)) for key, kind in _MODALITY_PARTS.items()}
         field = self._field(name, raw, path)
         augment = self._augment(raw, path)
         if tokenizer is None:
             return None
         if raw.get("decoder") is None and (reader := getattr(tokenizer.cls, "decoder", None)) is not None:
             parts["decoder"] = self.resolver.component("decoder", {"name": reader}, (*path, "tokenizer"))
-        return ModalityConfig(name, tokenizer, field, augment=augment, **parts)
+        return ModalityConfig(name, tokenizer, field=field, augment=augment, **parts)
 
     def _field(self, name: str, raw: Mapping[str, Any], path: KeyPath) -> FieldNames:
         """Return the modality's field of the data set, or several of them."""
-        option = Option("field", str | tuple[str, ...], name, "field of the data set, or several")
+        option = replace(keys.values(ModalityConfig)["field"], default=name)
         value = self.resolver.option(option, raw, path, "modalities")
         if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
             fault = "names a field twice" if value else "names no field; leave it out for the field of the modality's name"
@@ -206,10 +196,11 @@ class _Recipes:
         return tuple(predictor for predictor in found if predictor is not None)
 
     def _predictor(self, raw: Any, path: KeyPath, encoder: Component[Any] | None) -> PredictorConfig | None:
-        component = self.resolver.component("predictor", raw, path, apart=tuple(_WIRING))
+        wired = keys.values(PredictorConfig)
+        component = self.resolver.component("predictor", raw, path, apart=tuple(wired))
         if not isinstance(raw, Mapping):
             return None
-        wiring = {name: self.resolver.option(option, raw, path, "predictors") for name, option in _WIRING.items()}
+        wiring = {name: self.resolver.option(option, raw, path, "predictors") for name, option in wired.items()}
         of = self._of(wiring["of"], path)
         layer, label = wiring["layer"], wiring["label"]
         depth = encoder.options.get("depth") if encoder is not None else None
@@ -217,7 +208,7 @@ class _Recipes:
             self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers, and there is no layer {layer}")
         if component is None or of is None or INVALID in wiring.values():
             return None
-        self.further.query(wiring["query"], (*path, "query"))
+        self.optional.query(wiring["query"], (*path, "query"))
         return PredictorConfig(component, of, layer, wiring["weight"], label or component.name.replace(".", "_"), wiring["query"])
 
     def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
@@ -255,7 +246,7 @@ class _Recipes:
             return None
         own = {key: value for key, value in raw.items() if key in declared}
         options = self.resolver.options(declared, own, path, "data", ("group",))
-        group = self.further.group(raw.get("group"), (*path, "group"))
+        group = self.optional.group(raw.get("group"), (*path, "group"))
         smoke = SmokeData(self.document, self.resolver, self.problems)
         given = smoke.given()
         if self.smoke:
