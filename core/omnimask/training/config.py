@@ -50,7 +50,7 @@ class TrainConfig(BaseModel):
     ] = "auto"
     compile: Annotated[bool, Field(description="torch.compile the blocks")] = False
     activation_checkpointing: Annotated[bool, Field(description="recompute blocks in the backward pass to save memory")] = False
-    deterministic: Annotated[bool, Field(description="bit-identical weights on CUDA too; slower there")] = False
+    deterministic: Annotated[bool, Field(description="bit-identical weights on CUDA too, as always on the CPU; slower")] = False
     distributed: Annotated[
         Literal["ddp", "fsdp"],
         Field(

@@ -167,7 +167,7 @@ class Trainer:
             RunStopped: the data, non-finite numbers or the disk end the run.
             Interrupted: a signal or the deadline ended it, after a checkpoint.
         """
-        with ExitStack() as held, determinism(self.config.deterministic), flushed_denormals():
+        with ExitStack() as held, determinism(self.config.deterministic, self.runner.device), flushed_denormals():
             with self.ranks.together():
                 self.directory.prepare()
                 if self.ranks.is_first:

@@ -8,6 +8,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from omnimask.components.positions.grid import grid_place
 from omnimask.interfaces import Context, Module, Placement, Stream, TokenSpec
@@ -37,7 +38,8 @@ class Learned(Module):
             is_here = (
                 stream.has_position if len(self.sizes) == 1 else stream.has_position & (stream.modality == self.names.index(name))
             )
-            part = self.tables[name][self._place(stream.positions, sizes, is_here, name)] * is_here[:, None]
+            place = self._place(stream.positions, sizes, is_here, name)
+            part = functional.embedding(place, self.tables[name]) * is_here[:, None]  # (T, D)
             added = part if added is None else added + part
         return Placement(added=added)
 

@@ -54,16 +54,27 @@ def flushed_denormals() -> Iterator[None]:
 
 
 @contextmanager
-def determinism(is_wanted: bool) -> Iterator[None]:
-    """Restrict torch to deterministic kernels inside the ``with`` block; operations without one raise."""
+def determinism(is_wanted: bool, device: torch.device) -> Iterator[None]:
+    """Restrict torch to deterministic kernels inside the ``with`` block.
+
+    On the CPU they are always used, at no cost. Otherwise several threads add the gradients of a repeatedly indexed row in any
+    order.
+
+    Args:
+        is_wanted: also use them on other devices, and raise for operations without one.
+        device: of the model.
+    """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    benchmark, fill = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
     if is_wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
-        torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+    if is_wanted or device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=not is_wanted)
+        torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = fill
