@@ -42,7 +42,7 @@ from omnimask.testing import (
     with_module,
 )
 from omnimask.testing.requirements import same
-from omnimask.testing.synthetic import Letters, Vectors, Waves
+from omnimask.testing.synthetic import Letters, VectorTokenizer, Waves
 
 
 def finds(contract: object, test: str, message: str) -> None:
@@ -230,7 +230,7 @@ class TestRefusingTogether(JointMaskerContract):
 # ---- values that are not there
 
 
-class Gappy(Vectors):
+class Gappy(VectorTokenizer):
     """Content in which NaN stands for what was not measured becomes zero, with a field that says where."""
 
     tolerance = 0.0

@@ -185,17 +185,17 @@ def row(name: str) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
 
 def last_shard(lab: Lab, step: int = 2) -> str:
     """The name of a shard that the first steps do not touch; found by a run that notes what is opened."""
-    from omnimask_datasets.shards.reader import Reader
+    from omnimask_datasets.shards.reader import MemberReader
 
     opened: list[int] = []
-    exactly = Reader._exactly
+    exactly = MemberReader._exactly
 
-    def noting(reader: Reader, shard: int, *place: int) -> bytes:
+    def noting(reader: MemberReader, shard: int, *place: int) -> bytes:
         opened.append(shard)
         return exactly(reader, shard, *place)
 
     with lab.monkeypatch.context() as patch:
-        patch.setattr(Reader, "_exactly", noting)
+        patch.setattr(MemberReader, "_exactly", noting)
         assert lab.command("pretrain", "recipe.yaml", "train.steps=15", "--run", "probe") == 0
     shutil.rmtree("probe")
     order = list(dict.fromkeys(opened))

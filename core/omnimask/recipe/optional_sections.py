@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import PositiveInt
 
 from omnimask.component import Component
+from omnimask.data.view_names import MAIN
 from omnimask.messages.hints import listed, nearest
 from omnimask.recipe.config import GroupConfig, LabelConfig, PassConfig, PredictorConfig, ViewConfig
 from omnimask.recipe.document import Document, KeyPath
@@ -15,9 +16,6 @@ from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
 from omnimask.registry.signature import Option
-
-MAIN = "main"
-"""Name of the view described by the modalities, and of the pass over it."""
 
 _LABEL = (
     Option("field", str | None, None, "field of the data set; default: the label's name"),
