@@ -90,6 +90,11 @@ def test_functions_and_files_end_in_time(structure: ModuleType) -> None:
     assert longer.keys() == EXCEPTIONS.keys(), f"split them, or name them with a reason: {longer}"
 
 
+def test_test_files_end_in_time(structure: ModuleType) -> None:
+    found = structure.sizes_of(sorted((ROOT / "tests").rglob("*.py")))
+    assert found["files over 400 lines"] == {}, "split them by subject; what they share goes to a conftest or a helper module"
+
+
 SHARED_NAMES = {
     "Decoder": "public in omnimask.interfaces (of bytes) and in omnimask.modules (the predictor); the glossary tells them apart",
     "Plan": "the numbers of a recipe in the suggester of every modality plugin",
