@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure the structure of the code: rooms, import levels, circles, sizes of functions and files, private imports of plugins.
+"""Measure the structure of the code: rooms, import levels, circles, sizes, names defined twice, private imports of plugins.
 
     python scripts/structure.py
     python scripts/structure.py --json structure.json
@@ -144,7 +144,7 @@ def sizes_of(paths: Sequence[Path]) -> dict[str, Any]:
     for path in paths:
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()
-        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        name = _shown(path)
         files[name] = len(lines)
         total += len(lines)
         comments += sum(line.lstrip().startswith("#") for line in lines)
@@ -192,6 +192,55 @@ def private_imports(folder: Path, public: Iterable[str]) -> dict[str, list[str]]
     return {name: sorted(files) for name, files in sorted(found.items())}
 
 
+def shared_classes(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """Map each class name that several modules define to these modules. A leading underscore does not count."""
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.lstrip("_"), set()).add(_shown(path))
+    return _of_several(found)
+
+
+def copied_constants(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """Map each constant that several modules define alike, by name and value, to these modules.
+
+    Numbers may coincide (the versions of two formats), and type variables and loggers belong to their module.
+    """
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                name = node.target.id
+            else:
+                continue
+            if value is not None and name.isupper() and not _may_coincide(value):
+                found.setdefault(f"{name.lstrip('_')} = {ast.unparse(value)}", set()).add(_shown(path))
+    return _of_several(found)
+
+
+def _may_coincide(value: ast.expr) -> bool:
+    names = {
+        node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(value)
+        if isinstance(node, (ast.Name, ast.Attribute))
+    }
+    literals = [node.value for node in ast.walk(value) if isinstance(node, ast.Constant)]
+    is_number = bool(literals) and all(isinstance(literal, (int, float)) for literal in literals)
+    return is_number or bool(names & {"TypeVar", "getLogger", "__file__"})
+
+
+def _of_several(found: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    return {name: sorted(modules) for name, modules in sorted(found.items()) if len(modules) > 1}
+
+
+def _shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+
+
 def measure() -> dict[str, Any]:
     """Return all figures of the project."""
     graph = graph_of(CORE)
@@ -208,6 +257,8 @@ def measure() -> dict[str, Any]:
         "circles of modules at import": circles_of(graph_of(CORE, only_at_import=True)),
         "circles of modules": circles_of(graph),
         **sizes_of(sources),
+        "class names of several modules": shared_classes(sources),
+        "constants of several modules": copied_constants(sources),
         "private imports": {path.name: private_imports(path, public) for path in plugins},
     }
 
@@ -224,7 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(value, dict):
             print(f"{name}: {len(value)}")
             for key, inner in value.items():
-                print(f"  {key}: {len(inner) if isinstance(inner, dict) else inner}")
+                shown = ", ".join(inner) if isinstance(inner, list) else len(inner) if isinstance(inner, dict) else inner
+                print(f"  {key}: {shown}")
         elif isinstance(value, list):
             print(f"{name}: {len(value)}")
             for circle in value:

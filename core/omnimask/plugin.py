@@ -67,7 +67,7 @@ def _register_host(registry: Registrar) -> None:
     registry.add_masker("none", "omnimask.components.maskers.none:NoMasker")
     registry.add_corruptor("drop", "omnimask.components.corruptors.drop:Drop")
     registry.add_corruptor("mask_token", "omnimask.components.corruptors.mask_token:MaskToken")
-    registry.add_corruptor("bert", "omnimask.components.corruptors.bert:Bert")
+    registry.add_corruptor("bert", "omnimask.components.corruptors.bert:BertCorruptor")
     registry.add_corruptor("substitute", "omnimask.components.corruptors.substitute:Substitute")
     registry.add_corruptor("cluster_substitute", "omnimask.components.corruptors.cluster_substitute:ClusterSubstitute")
     registry.add_corruptor("swap", "omnimask.components.corruptors.swap:Swap")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from omnimask.cache import cache_folder, keep
 from omnimask.files import identity, is_settled
-from omnimask_datasets.sources import Source, unpacked
+from omnimask_datasets.sources import SourceFile, unpacked
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -29,7 +29,7 @@ Scan: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[int, int, int]]]
 
 _FORMAT = 2
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
-_UTF8_MARK = b"\xef\xbb\xbf"
+UTF8_MARK = b"\xef\xbb\xbf"
 _LARGEST = 2**32 - 1
 _CHECKED = 4096
 """Lines between two looks at the clock."""
@@ -55,7 +55,7 @@ class Ranges:
         digest: digest of the files' names and contents and of the scheme that divided them.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFile, ...]
     first: NDArray[np.int64]
     start: NDArray[np.int64]
     size: NDArray[np.uint32]
@@ -65,7 +65,7 @@ class Ranges:
     def __len__(self) -> int:
         return len(self.start)
 
-    def source(self, index: int) -> Source:
+    def source(self, index: int) -> SourceFile:
         """Return the file of a range."""
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} samples, and no number {index}")
@@ -115,7 +115,7 @@ def by_blank_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
         yield start, stop, begun
 
 
-def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
+def find_ranges(sources: Sequence[SourceFile], scan: Scan, scheme: str) -> Ranges:
     """Return the ranges of files, from the cache if the files are unchanged.
 
     Args:
@@ -142,8 +142,8 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
     return found
 
 
-def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
-    progress = _Progress(sum(source.size for source in sources))
+def _scan_all(sources: tuple[SourceFile, ...], scan: Scan, scheme: str) -> Ranges:
+    progress = _ScanProgress(sum(source.size for source in sources))
     digest = blake2b(scheme.encode(), digest_size=16)
     found: list[NDArray[np.int64]] = []
     for source in sources:
@@ -168,7 +168,7 @@ def _as_array(places: Iterator[tuple[int, int, int]]) -> NDArray[np.int64]:
     return np.fromiter(itertools.chain.from_iterable(places), np.int64).reshape(-1, 3)
 
 
-class _Progress:
+class _ScanProgress:
     """Progress of the pass, logged every ten seconds."""
 
     def __init__(self, total: int) -> None:
@@ -181,7 +181,9 @@ class _Progress:
             logger.info("looking for samples: %.2f of %.2f GB; later runs reuse what is found", self.done / 1e9, self.total / 1e9)
 
 
-def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _Progress) -> Iterator[bytes]:
+def _watched(
+    lines: Iterable[bytes], update: Callable[[bytes], object], source: SourceFile, progress: _ScanProgress
+) -> Iterator[bytes]:
     """Yield the lines, and pass each to ``update``.
 
     Raises:
@@ -196,17 +198,17 @@ def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: 
 
 
 def _is_blank(line: bytes) -> bool:
-    return not line.removeprefix(_UTF8_MARK).strip()
+    return not line.removeprefix(UTF8_MARK).strip()
 
 
-def _status(source: Source) -> os.stat_result:
+def _status(source: SourceFile) -> os.stat_result:
     try:
         return source.path.stat()
     except OSError as error:
         raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
 
 
-def _kept(file: Path, sources: tuple[Source, ...]) -> Ranges | None:
+def _kept(file: Path, sources: tuple[SourceFile, ...]) -> Ranges | None:
     try:
         with np.load(file, allow_pickle=False) as kept:
             digest = json.loads(kept["head"].tobytes())["digest"]

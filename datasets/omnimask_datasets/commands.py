@@ -13,8 +13,8 @@ from omnimask.commands import counted, messages, say, size, write_json, write_ta
 from omnimask.errors import UserError
 
 if TYPE_CHECKING:
-    from omnimask_datasets.shards.sources import Source
-    from omnimask_datasets.shards.verify import Report
+    from omnimask_datasets.shards.sources import SampleSource
+    from omnimask_datasets.shards.verify import VerificationReport
     from omnimask_datasets.shards.write import Counter
 
 _NAME = "name="
@@ -102,7 +102,7 @@ def _check_limits(shard_bytes: int, shard_samples: int) -> None:
         raise UserError(*problems)
 
 
-def _source(source: str, options: Sequence[str], follow_links: bool) -> Source:
+def _source(source: str, options: Sequence[str], follow_links: bool) -> SampleSource:
     from omnimask_datasets.shards.sources import DatasetSource, FolderSource
 
     if not source.startswith(_NAME):
@@ -123,7 +123,7 @@ def _counter(recipe: str, out: Path) -> Counter:
     return counter(load_recipe(recipe, ["data.name=shards", f"data.path={out.absolute()}"]))
 
 
-def _show(report: Report) -> None:
+def _show(report: VerificationReport) -> None:
     read = f"{counted(report.shards, 'shard')} with {counted(report.samples, 'sample')}, {size(report.bytes)}"
     if not report.findings:
         write_text(f"{read}: nothing is wrong")

@@ -14,14 +14,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from omnimask.interfaces import Context
-from omnimask_datasets.byte_ranges import BadLine, find_ranges
+from omnimask_datasets.byte_ranges import UTF8_MARK, BadLine, find_ranges
 from omnimask_datasets.rows import RangeRows, check_column
-from omnimask_datasets.sources import Source, extension_of, find_sources, unpacked
+from omnimask_datasets.sources import SourceFile, extension_of, find_sources, unpacked
 
 csv.field_size_limit(2**31 - 1)  # without this a cell of more than 128 KiB is an error
 
 _TABS = (".tsv", ".tab")
-_UTF8_MARK = b"\xef\xbb\xbf"
 _HEADER_LINES = 1000
 """Lines to search for the column names, since blank lines may come first."""
 _MANY_LINES = 10
@@ -115,7 +114,7 @@ def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[t
         nonlocal place, count
         for line in lines:
             place, count = place + len(line), count + 1
-            row.append((line.removeprefix(_UTF8_MARK) if count == 1 else line).decode("latin-1"))
+            row.append((line.removeprefix(UTF8_MARK) if count == 1 else line).decode("latin-1"))
             if len(row) > most_lines + 1:
                 raise _Swallowed(f"a quoted cell goes on for more than {most_lines:,} lines")
             yield row[-1]
@@ -163,7 +162,7 @@ def _lines(row: Sequence[str]) -> str:
     return "the 1 line" if len(row) == 1 else f"the {len(row):,} lines"
 
 
-def _header(source: Source, form: Form) -> list[str]:
+def _header(source: SourceFile, form: Form) -> list[str]:
     try:
         with source.path.open("rb") as stream:
             lines = (line.decode("utf-8-sig") for line in itertools.islice(stream, _HEADER_LINES))
@@ -181,7 +180,7 @@ def _header(source: Source, form: Form) -> list[str]:
     return names
 
 
-def _delimiter(sources: Sequence[Source], path: Path) -> str:
+def _delimiter(sources: Sequence[SourceFile], path: Path) -> str:
     is_tab = {extension_of(source.name) in _TABS for source in sources}
     if len(is_tab) > 1:
         raise ValueError(f"{path} holds files with commas and files with tabs; give delimiter, or the path of one kind")

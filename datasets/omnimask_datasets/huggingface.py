@@ -92,10 +92,10 @@ class HuggingFace(Rows):
         with _quietly():
             if streaming:
                 stream = _local_stream(path, split) if path is not None else _hub_stream(repository, config, split, revision)
-                self.rows: Table | Stream = Stream(stream, wanted, buffer)
+                self.rows: IndexedRows | StreamedRows = StreamedRows(stream, wanted, buffer)
             else:
                 found = _local(path, split) if path is not None else _hub(repository, config, split, revision)
-                self.rows = Table(found, wanted)
+                self.rows = IndexedRows(found, wanted)
         super().__init__(key, labels)
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ class HuggingFace(Rows):
         return files_state(self.rows.files)
 
 
-class Table:
+class IndexedRows:
     """Rows with random access."""
 
     group_starts = None
@@ -183,7 +183,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedStream:
     """Stream, the number of rows of each shard, and a digest of its origin."""
 
     dataset: IterableDataset
@@ -192,10 +192,10 @@ class Counted:
     files: Sequence[Path] = ()
 
 
-class Stream(ForwardRows):
+class StreamedRows(ForwardRows):
     """Rows in the order of their shards."""
 
-    def __init__(self, stream: Counted, columns: list[str] | None, buffer: int) -> None:
+    def __init__(self, stream: CountedStream, columns: list[str] | None, buffer: int) -> None:
         dataset = stream.dataset
         if columns:
             _check(columns, dataset.column_names or columns)
@@ -248,7 +248,7 @@ def _with_files(dataset: Dataset) -> Found:
     return Found(dataset, tuple(Path(entry["filename"]) for entry in dataset.cache_files) if is_whole else ())
 
 
-def _local_stream(path: Path, split: str) -> Counted:
+def _local_stream(path: Path, split: str) -> CountedStream:
     if any((path / name).exists() for name in _SAVED):
         raise ValueError(f"{path} was written by save_to_disk and has random access: leave out streaming")
     kind, files, lengths = _files(path)
@@ -256,7 +256,7 @@ def _local_stream(path: Path, split: str) -> Counted:
     if stream.num_shards != len(files):
         raise ValueError(f"{path}: {len(files)} files became {stream.num_shards} shards; read them without streaming")
     paths = tuple(map(Path, files))
-    return Counted(stream, lengths, content_digest((path.name, path) for path in paths), paths)
+    return CountedStream(stream, lengths, content_digest((path.name, path) for path in paths), paths)
 
 
 def _hub(repository: str | None, config: str | None, split: str, revision: str | None) -> Found:
@@ -264,7 +264,7 @@ def _hub(repository: str | None, config: str | None, split: str, revision: str |
     return _with_files(_tried(lambda: load(repository, config, split=split, revision=revision), repository))
 
 
-def _hub_stream(repository: str | None, config: str | None, split: str, revision: str | None) -> Counted:
+def _hub_stream(repository: str | None, config: str | None, split: str, revision: str | None) -> CountedStream:
     load: Any = datasets.load_dataset
     stream = _tried(lambda: load(repository, config, split=split, revision=revision, streaming=True), repository)
     digest = _digest(repository, config, split, revision, stream.num_shards)
@@ -277,7 +277,7 @@ def _hub_stream(repository: str | None, config: str | None, split: str, revision
         counted = [_tried(lambda n=n: sum(table.num_rows for table in tables(n)), repository) for n in shards]
         lengths = np.array(counted, np.int64)
         keep_array(file, lengths, "lengths of a stream")
-    return Counted(stream, lengths.tolist(), digest)
+    return CountedStream(stream, lengths.tolist(), digest)
 
 
 def _files(path: Path) -> tuple[str, list[str], list[int]]:

@@ -17,7 +17,7 @@ from omnimask.files import of_one_sample, watched
 from omnimask.interfaces import Context
 from omnimask_datasets.arrow_values import row_of
 from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes
-from omnimask_datasets.sources import Source, digest_of, find_sources, state_of
+from omnimask_datasets.sources import SourceFile, digest_of, find_sources, state_of
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -135,7 +135,7 @@ class Parquet(Rows):
         return self._kept[number]
 
 
-def _metadata(source: Source) -> pq.FileMetaData:
+def _metadata(source: SourceFile) -> pq.FileMetaData:
     try:
         return pq.read_metadata(source.path)
     except (OSError, pa.ArrowException) as error:
@@ -143,7 +143,7 @@ def _metadata(source: Source) -> pq.FileMetaData:
 
 
 def _chosen(
-    sources: Sequence[Source], files: Sequence[pq.FileMetaData], columns: list[str] | None, *others: str | None
+    sources: Sequence[SourceFile], files: Sequence[pq.FileMetaData], columns: list[str] | None, *others: str | None
 ) -> list[str]:
     """Return the columns to read: the requested ones, or all."""
     asked = [*(columns or ()), *(other for other in others if other is not None)]

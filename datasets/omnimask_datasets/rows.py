@@ -13,6 +13,7 @@ from omnimask_datasets.byte_ranges import Ranges
 from omnimask_datasets.sources import state_of
 
 LABEL = "label"
+"""Field of a sample's class."""
 UNREADABLE: Any = object()
 """Placeholder for an unreadable value."""
 

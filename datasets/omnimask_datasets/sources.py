@@ -19,7 +19,7 @@ PACKED = ".gz"
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One file: ``name`` relative to the folder (with forward slashes), ``path``, and ``size`` in bytes."""
 
     name: str
@@ -31,7 +31,7 @@ class Source:
         return self.path.name.lower().endswith(PACKED)
 
 
-def find_sources(path: Path, extensions: Sequence[str], *, follow_links: bool = False) -> list[Source]:
+def find_sources(path: Path, extensions: Sequence[str], *, follow_links: bool = False) -> list[SourceFile]:
     """Return the file at ``path``, or the matching files of the folder and its sub-folders, sorted by name.
 
     A single file may have any ending. Files of a folder must end in one of ``extensions``, optionally followed by ``.gz``. Hidden
@@ -47,13 +47,13 @@ def find_sources(path: Path, extensions: Sequence[str], *, follow_links: bool = 
     """
     path = Path(path).expanduser().absolute()
     if path.is_file():
-        return [Source(path.name, path, path.stat().st_size)]
+        return [SourceFile(path.name, path, path.stat().st_size)]
     if not path.exists():
         raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
     if not path.is_dir():
         raise ValueError(f"{path} is neither a file nor a folder")
     found, _ = files_ending_in(path, extensions, follow_links=follow_links, ending=extension_of)
-    return [Source(name, path / name, size) for name, size in found]
+    return [SourceFile(name, path / name, size) for name, size in found]
 
 
 def extension_of(name: str) -> str:
@@ -61,17 +61,17 @@ def extension_of(name: str) -> str:
     return PurePosixPath(name.lower().removesuffix(PACKED)).suffix
 
 
-def digest_of(sources: Iterable[Source]) -> str:
+def digest_of(sources: Iterable[SourceFile]) -> str:
     """Return a digest of the files' names and contents. Their location does not affect it."""
     return content_digest((source.name, source.path) for source in sources)
 
 
-def state_of(sources: Iterable[Source]) -> str:
+def state_of(sources: Iterable[SourceFile]) -> str:
     """Return a digest of the files' locations, sizes and times."""
     return files_state(source.path for source in sources)
 
 
-def unpacked(source: Source) -> Source:
+def unpacked(source: SourceFile) -> SourceFile:
     """Return the source, or its unpacked content in a cache file if it is packed, for random access.
 
     Raises:
@@ -85,7 +85,7 @@ def unpacked(source: Source) -> Source:
         if not file.exists():
             logger.info("unpacking %s into %s", source.path, file)
             keep(file, lambda stream: _unpack(source.path, stream), f"the contents of {source.name}")
-        return Source(source.name, file, file.stat().st_size)
+        return SourceFile(source.name, file, file.stat().st_size)
     except FileNotFoundError as error:
         raise ValueError(f"{source.path} cannot be unpacked into {cache_folder()}; choose a folder with OMNIMASK_CACHE") from error
     except OSError as error:

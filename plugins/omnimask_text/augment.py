@@ -22,7 +22,7 @@ EMBEDDED = Path(__file__).parent / "counterparts.json"
 
 
 @dataclass(frozen=True)
-class Swap:
+class Replacement:
     """Replacement of the characters [start, stop) by ``text``."""
 
     start: int
@@ -95,7 +95,7 @@ class EntitySwap:
         language = languages[int(draw.uniform(1, "language")[0] * len(languages))]
         chance, choice = draw.uniform(2 * len(found), "swaps").reshape(2, -1).tolist()
         swaps = [
-            Swap(start, stop, known[language][int(choice[number] * len(known[language]))])
+            Replacement(start, stop, known[language][int(choice[number] * len(known[language]))])
             for number, (start, stop, known) in enumerate(found)
             if language in known and chance[number] < self.probability
         ]
@@ -148,7 +148,7 @@ def _spans(raw: Mapping[str, Any], annotation: str, text: str) -> list[tuple[int
     return spans
 
 
-def _replaced(text: str, swaps: Sequence[Swap]) -> str:
+def _replaced(text: str, swaps: Sequence[Replacement]) -> str:
     pieces, place = [], 0
     for swap in swaps:
         pieces += [text[place : swap.start], swap.text]
@@ -156,12 +156,12 @@ def _replaced(text: str, swaps: Sequence[Swap]) -> str:
     return "".join([*pieces, text[place:]])
 
 
-def _moved(spans: Sequence[Any], swaps: Sequence[Swap]) -> list[list[Any]]:
+def _moved(spans: Sequence[Any], swaps: Sequence[Replacement]) -> list[list[Any]]:
     """Return spans in the new text."""
     return [[_start(span[0], swaps), _stop(span[1], swaps), *span[2:]] for span in spans]
 
 
-def _start(place: int, swaps: Sequence[Swap]) -> int:
+def _start(place: int, swaps: Sequence[Replacement]) -> int:
     moved = place
     for swap in swaps:
         if swap.stop <= place:
@@ -171,7 +171,7 @@ def _start(place: int, swaps: Sequence[Swap]) -> int:
     return moved
 
 
-def _stop(place: int, swaps: Sequence[Swap]) -> int:
+def _stop(place: int, swaps: Sequence[Replacement]) -> int:
     moved = place
     for swap in swaps:
         if swap.stop <= place:

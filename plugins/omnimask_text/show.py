@@ -31,7 +31,7 @@ _HEADS = ("original", "filled in by the network")
 """Headings of the columns of texts."""
 
 
-class Lines:
+class TextPage:
     """A page with the original text beside the filled-in one, as a self-contained HTML file.
 
     In the original, asked tokens are yellow; hovering shows the text read by the network there. In the filled-in text its answers

@@ -17,7 +17,7 @@ from omnimask.data.chunks import read_chunks
 from omnimask.data.config import DataOptions
 from omnimask.data.label_tables import Row
 from omnimask.data.planner import Cursor, Place
-from omnimask.data.sample_parts import Parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import UserError
 from omnimask.evaluation import evaluate
 from omnimask.evaluation.feature_table import compute_features
@@ -98,7 +98,7 @@ def built() -> Built:
 
 
 def test_the_samples_are_parts_and_none_is_longer_than_fits(built: Built) -> None:
-    assert isinstance(built.dataset, Parts)
+    assert isinstance(built.dataset, SampleParts)
     assert len(built.dataset) > 60
     assert built.counts is built.dataset.counts
     assert isinstance(built.counts, np.ndarray)
@@ -108,7 +108,7 @@ def test_the_samples_are_parts_and_none_is_longer_than_fits(built: Built) -> Non
 
 
 def test_no_book_is_on_both_sides_and_counts_are_those_of_the_batches(built: Built) -> None:
-    assert isinstance(built.dataset, Parts)
+    assert isinstance(built.dataset, SampleParts)
     train, held = ({built.dataset.whole(i) for i in side.tolist()} for side in (built.train_indices, built.validation_indices))
     assert train and held and not train & held
     assert len(train | held) == 39  # the blank one has no parts
@@ -146,7 +146,7 @@ def test_a_second_modality_keeps_samples_whole() -> None:
     both = recipe()
     vectors = synthetic_recipe(modality="vectors").modalities["vectors"]
     joint = dataclasses.replace(both, modalities={**both.modalities, "vectors": vectors})
-    assert not isinstance(build(joint).dataset, Parts)
+    assert not isinstance(build(joint).dataset, SampleParts)
 
 
 def test_parts_are_reconstructed(built: Built) -> None:

@@ -193,14 +193,14 @@ def test_a_run_of_an_earlier_version_says_once_that_nothing_was_kept(omnimask: C
 
 def _forget(checkpoint: Path) -> None:
     """The checkpoint as a version wrote it that kept no recipe in it."""
-    from omnimask.training.checkpoints.directory import Manifest
+    from omnimask.training.checkpoints.directory import CheckpointManifest
 
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     from omnimask.training.checkpoints.durable_files import FileRecord
 
     kept = {name: FileRecord(**record) for name, record in manifest["files"].items() if name not in ("recipe.yaml", "sources.json")}
     (checkpoint / "recipe.yaml").unlink(), (checkpoint / "sources.json").unlink()
-    text = Manifest(manifest["step"], manifest["cursor"], kept, manifest["versions"]).to_json()
+    text = CheckpointManifest(manifest["step"], manifest["cursor"], kept, manifest["versions"]).to_json()
     (checkpoint / "manifest.json").write_text(text)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.pipeline import ModalityPipeline as Reader
 from omnimask.data.planner import Place
-from omnimask.data.sample_parts import Parts, list_parts
+from omnimask.data.sample_parts import SampleParts, list_parts
 from omnimask.data.validation_split import held_out, whole_key, whole_keys
 from omnimask.errors import RunStopped
 from omnimask.interfaces import Dataset, Draw, Splits, Tokens, TokenSpec
@@ -85,9 +85,9 @@ def reader(field: str | tuple[str, ...] = "letters") -> Reader:
     return Reader(field, Pages(), decode)
 
 
-def parts_of(documents: Mapping[str, Any] | Dataset, cache: Path) -> Parts:
+def parts_of(documents: Mapping[str, Any] | Dataset, cache: Path) -> SampleParts:
     dataset = documents if isinstance(documents, Dataset) else Documents(documents)
-    return Parts(dataset, reader(), list_parts(dataset, reader(), cache=cache))
+    return SampleParts(dataset, reader(), list_parts(dataset, reader(), cache=cache))
 
 
 TEXTS = {"a": "once upon a time", "b": b"short", "c": "", "d": "there was a model"}
@@ -164,7 +164,7 @@ def test_several_fields_are_cut_together(tmp_path: Path) -> None:
             return {"letters": b"abcdefg", "mark": [1, 2, 3, 4, 5, 6, 7], "label": "x"}
 
     dataset, both = Marked({"a": ""}), reader(("letters", "mark"))
-    parts = Parts(dataset, both, list_parts(dataset, both, cache=tmp_path))
+    parts = SampleParts(dataset, both, list_parts(dataset, both, cache=tmp_path))
     assert parts[1] == {"letters": "fg", "mark": [6, 7], "label": "x"}
 
 
@@ -215,7 +215,7 @@ def test_null_and_empty_values_are_left_out_alike(tmp_path: Path, caplog: pytest
 
 def test_a_sample_without_the_field_is_bad(tmp_path: Path) -> None:
     dataset, other = Documents({"a": "abc"}), reader("signs")
-    parts = Parts(dataset, other, list_parts(dataset, other, cache=tmp_path))
+    parts = SampleParts(dataset, other, list_parts(dataset, other, cache=tmp_path))
     with pytest.raises(ValueError, match=r"it has no field 'signs'; it has \['label', 'letters'\]"):
         parts[0]
 
@@ -323,7 +323,7 @@ def test_a_long_sample_is_read_once_while_it_fits_into_memory(tmp_path: Path, mo
 def test_groups_of_samples_are_groups_of_parts(tmp_path: Path) -> None:
     """Groups without parts vanish; a data set without groups has none as parts."""
     documents = Documents({"a": "", "b": "x" * 12, "c": "y", "d": "", "e": "z" * 6, "f": ""})
-    parts = Parts(documents, reader(), list_parts(documents, reader(), cache=tmp_path))
+    parts = SampleParts(documents, reader(), list_parts(documents, reader(), cache=tmp_path))
     assert parts.group_starts is None
     documents.group_starts = np.array([0, 1, 3, 4, 5])  # pyright: ignore[reportAttributeAccessIssue]
     assert parts.group_starts is not None

@@ -343,7 +343,7 @@ class TestStreamed(Contract):
 def test_rows_without_files_are_digested(tmp_path: Path) -> None:
     def fingerprint(texts: list[str]) -> str:
         whole = datasets.Dataset.from_dict({"text": texts})
-        return huggingface.Table(huggingface.Found(whole, ()), None).digest()
+        return huggingface.IndexedRows(huggingface.Found(whole, ()), None).digest()
 
     assert fingerprint(["a"] * 700) == fingerprint(["a"] * 700)
     assert fingerprint(["a"] * 700) != fingerprint(["a"] * 350 + ["b"] + ["a"] * 349)

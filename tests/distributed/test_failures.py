@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from omnimask.training.checkpoints.directory import Checkpoints, Manifest, verify
+from omnimask.training.checkpoints.directory import CheckpointManifest, Checkpoints, verify
 
 from .conftest import TIMEOUT, Call, Start, Trained, environment, largest_difference, lines
 
@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_of_shares_is_passed_over(trained: Trained, call: C
 
 def test_other_commands_read_a_checkpoint_of_shares(trained: Trained, call: Call, scene: Path) -> None:
     run = trained("image", "--devices", "2", "train.distributed=fsdp")
-    assert isinstance(verify(run / "checkpoints" / "step-00000020"), Manifest)
+    assert isinstance(verify(run / "checkpoints" / "step-00000020"), CheckpointManifest)
     found = call("export", run, scene / "exported", "--to", "safetensors")
     assert found.returncode == 0, found.stderr
     found = call("reconstruct", run, "--output", scene / "filled.png")

@@ -17,13 +17,13 @@ from omnimask.evaluation.features import backbone
 from omnimask.interfaces import Context, TokenSpec
 from omnimask.recipe import DataConfig, ModalityConfig, PredictorConfig, Recipe
 from omnimask.testing import synthetic
-from omnimask.testing.synthetic import WIDTH, Vectors
+from omnimask.testing.synthetic import WIDTH, VectorTokenizer
 from omnimask.training.config import TrainConfig
 
 LENGTH = 8
 
 
-class Rows(Vectors):
+class Rows(VectorTokenizer):
     """(L, 4) float32 arrays whose specification scales them."""
 
     @property

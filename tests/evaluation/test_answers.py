@@ -12,7 +12,7 @@ import torch
 from omnimask.builder.build import Built
 from omnimask.evaluation.confidence_intervals import LOSS, ratio_interval
 from omnimask.evaluation.encoder_scores import answers_as_json, perplexity
-from omnimask.evaluation.id_answers import Table, score_answers, scored_rows
+from omnimask.evaluation.id_answers import ScoreTable, score_answers, scored_rows
 from omnimask.network.model import asked_ids
 from omnimask.run.unigram import Unigram, count_answers, unigram_scores
 from omnimask.training.devices.precision import Precision
@@ -129,7 +129,7 @@ def test_records() -> None:
 
 
 def test_few_samples_have_no_intervals() -> None:
-    few, enough = Table(), Table()
+    few, enough = ScoreTable(), ScoreTable()
     for table, count in ((few, 4), (enough, 5)):
         for number in range(count):
             table.add([f"text {number}"], {"accuracy": np.array([number % 2])}, {"accuracy": np.array([0.0])})

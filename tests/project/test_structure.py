@@ -90,6 +90,34 @@ def test_functions_and_files_end_in_time(structure: ModuleType) -> None:
     assert longer.keys() == EXCEPTIONS.keys(), f"split them, or name them with a reason: {longer}"
 
 
+def test_test_files_end_in_time(structure: ModuleType) -> None:
+    found = structure.sizes_of(sorted((ROOT / "tests").rglob("*.py")))
+    assert found["files over 400 lines"] == {}, "split them by subject; what they share goes to a conftest or a helper module"
+
+
+SHARED_NAMES = {
+    "Decoder": "public in omnimask.interfaces (of bytes) and in omnimask.modules (the predictor); the glossary tells them apart",
+    "Plan": "the numbers of a recipe in the suggester of every modality plugin",
+    "Survey": "the content of a folder in the suggester of every modality plugin",
+}
+"""Class names of several modules, with the reason."""
+
+
+def test_a_class_name_has_one_meaning(structure: ModuleType) -> None:
+    found = structure.measure()
+    assert found["class names of several modules"].keys() == SHARED_NAMES.keys(), "rename them, or name them with a reason"
+    assert found["constants of several modules"] == {}, "define them once"
+
+
+def test_names_of_several_modules(structure: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("class Reader: ...\nclass _Plan: ...\n_ENDING = '.gz'\nFORMAT = 1\nT = TypeVar('T')\n")
+    (tmp_path / "b.py").write_text("def f():\n    class Plan: ...\nclass Readers: ...\nENDING: str = '.gz'\n_FORMAT = 1\n")
+    (tmp_path / "c.py").write_text("class A: ...\nclass A: ...\nENDING = '.bz2'\nT = TypeVar('T')\n")
+    paths = sorted(tmp_path.iterdir())
+    assert structure.shared_classes(paths) == {"Plan": ["a.py", "b.py"]}
+    assert structure.copied_constants(paths) == {"ENDING = '.gz'": ["a.py", "b.py"]}
+
+
 def test_nothing_goes_in_circles_and_plugins_import_public_names(structure: ModuleType) -> None:
     found = structure.measure()
     assert found["circles of modules"] == found["circles of rooms"] == []

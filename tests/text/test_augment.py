@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.interfaces import Context, Draw
 from omnimask_datasets.chronicle import world
-from omnimask_text.augment import EMBEDDED, EntitySwap, Swap, _moved, _replaced, read_dictionary
+from omnimask_text.augment import EMBEDDED, EntitySwap, Replacement, _moved, _replaced, read_dictionary
 from omnimask_text.tokenize.byte import BytesTokenizer
 
 RAW = {
@@ -87,7 +87,7 @@ def test_several_texts(tmp_path: Path) -> None:
 def test_spans_outside_of_swaps_show_the_same_text(text: str, data) -> None:
     borders = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)))
     swaps = [
-        Swap(start, stop, data.draw(st.text("XYZ", min_size=1, max_size=5)))
+        Replacement(start, stop, data.draw(st.text("XYZ", min_size=1, max_size=5)))
         for start, stop in zip(borders[::2], borders[1::2], strict=False)
     ]
     new = _replaced(text, swaps)

@@ -12,7 +12,7 @@ import pytest
 
 from omnimask.cache import code_digest
 from omnimask.data.pipeline import ModalityPipeline
-from omnimask.data.sample_parts import Parts, list_parts
+from omnimask.data.sample_parts import SampleParts, list_parts
 from omnimask.data.validation_split import held_out, whole_keys
 from omnimask.interfaces import Context, Dataset, Draw
 from omnimask.testing import DatasetContract
@@ -46,10 +46,10 @@ class TestTextFiles(DatasetContract):
         return TextFiles(Context(), path=self.path)
 
 
-def parts_of(dataset: Dataset, max_length: int = 64) -> Parts:
+def parts_of(dataset: Dataset, max_length: int = 64) -> SampleParts:
     tokenizer: Any = BytesTokenizer(Context(), max_length=max_length)
     reader = ModalityPipeline("text", tokenizer, Utf8Decoder(Context()))
-    return Parts(dataset, reader, list_parts(dataset, reader))
+    return SampleParts(dataset, reader, list_parts(dataset, reader))
 
 
 def text_of(dataset: Dataset, index: int) -> str:

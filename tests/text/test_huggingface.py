@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from omnimask.cli import main
 from omnimask.component import Component
 from omnimask.components.corruptors.mask_token import MaskToken
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Draw
 from omnimask.recipe import load_recipe
 from omnimask_text.tokenize import find_tokenizer as source
+from omnimask_text.tokenize import huggingface
 from omnimask_text.tokenize.english import FOLDER
 from omnimask_text.tokenize.huggingface import HuggingFaceTokenizer
 from omnimask_text.tokenize.train import files, train
@@ -247,6 +250,34 @@ def test_a_recipe_keeps_the_absolute_path_of_a_folder(tmp_path: Path, monkeypatc
     assert recipe.modalities["text"].tokenizer.options["path"] == str(tmp_path)
     named = load_recipe("text/bert", ["modalities.text.tokenizer.path=google/bert", "data={name: english}"])
     assert named.modalities["text"].tokenizer.options["path"] == "google/bert"
+
+
+def test_a_smoke_run_resumes_where_the_embedded_tokenizer_lies_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in another environment: nothing in the run names the folder of the package."""
+    run, moved, read = tmp_path / "run", tmp_path / "elsewhere", list[str]()
+    assert main(["pretrain", "text/bert", "--smoke", "--run", str(run), "device=cpu"]) == 0
+    for path in (run / "recipe.yaml", *run.glob("checkpoints/*/recipe.yaml")):
+        assert "path: embedded" in path.read_text() and str(FOLDER.parent) not in path.read_text()
+    shutil.copytree(FOLDER, moved)
+
+    def reading(path: str, **options: Any) -> Any:
+        read.append(path)
+        return source.load(path, **options)
+
+    monkeypatch.setattr(huggingface, "FOLDER", moved)
+    monkeypatch.setattr(huggingface, "load", reading)
+    assert main(["resume", str(run), "train.steps=10"]) == 0
+    assert set(read) == {str(moved)}
+    assert json.loads((run / "summary.json").read_text())["step"] == 10
+
+
+def test_the_embedded_tokenizer_and_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "embedded").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for given, path in {"embedded": "embedded", "./embedded": str(tmp_path / "embedded")}.items():
+        recipe = load_recipe("text/bert", [f"modalities.text.tokenizer.path={given}", "data={name: english}"])
+        assert recipe.modalities["text"].tokenizer.options["path"] == path
+    assert HuggingFaceTokenizer(Context(), path="embedded").spec == HuggingFaceTokenizer(Context(), path=str(FOLDER)).spec
 
 
 def test_trained_ones_are_read_by_transformers(tmp_path: Path) -> None:

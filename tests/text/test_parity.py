@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from omnimask.component import named
-from omnimask.components.corruptors.bert import Bert
+from omnimask.components.corruptors.bert import BertCorruptor
 from omnimask.components.embeddings.table import TableEmbedding
 from omnimask.components.encoders.bert import BertEncoder
 from omnimask.components.encoders.modernbert import ModernBertEncoder
@@ -39,7 +39,7 @@ CONTEXT = Context(specs={"text": SPEC}, modalities=("text",))
 
 def batch_of_texts(*numbers: int) -> MaskedBatch:
     """Texts of two parts each, about a third of their tokens hidden by 80-10-10."""
-    corruptor = Bert(CONTEXT)
+    corruptor = BertCorruptor(CONTEXT)
     samples, views = [], []
     for number in numbers or range(len(LENGTHS)):
         length = LENGTHS[number]

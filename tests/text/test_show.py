@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from omnimask.interfaces import Blank, Candidate, Context, Reconstruction, Renderer
-from omnimask_text.show import Lines
+from omnimask_text.show import TextPage
 
 
 def blank(at: int, truth: str | None, seen: str | None, *shown: str) -> Blank:
@@ -39,7 +39,7 @@ def columns(page: str) -> list[str]:
 
 
 def test_the_original_stands_beside_the_answers(tmp_path: Path) -> None:
-    renderer = Lines(Context())
+    renderer = TextPage(Context())
     assert isinstance(renderer, Renderer)
     path = renderer([ONE], tmp_path / "new" / "page", title="a < b")
     assert path == tmp_path / "new" / "page.html"
@@ -62,30 +62,30 @@ def test_the_original_stands_beside_the_answers(tmp_path: Path) -> None:
 
 def test_without_a_model_there_is_one_column(tmp_path: Path) -> None:
     one = Reconstruction("a", "The cat", "The", None, pieces=("The", " cat"), blanks=(blank(1, " cat", None),))
-    page = Lines(Context())([one], tmp_path / "page.html").read_text(encoding="utf-8")
+    page = TextPage(Context())([one], tmp_path / "page.html").read_text(encoding="utf-8")
     assert columns(page) == ["The [:cat]"]
     assert "answers" not in page
 
 
 def test_what_the_input_left_open_is_neither_right_nor_wrong(tmp_path: Path) -> None:
     one = Reconstruction("a", "The [MASK]", "The", "The cat", "a note", ("The", " [MASK]"), (blank(1, None, None, " cat"),))
-    page = Lines(Context())([one], tmp_path / "page.html").read_text(encoding="utf-8")
+    page = TextPage(Context())([one], tmp_path / "page.html").read_text(encoding="utf-8")
     assert columns(page) == ["The [:[MASK]]", "The [:cat]"]
     assert "a note" in page
 
 
 def test_the_page_needs_no_other_file(tmp_path: Path) -> None:
-    page = Lines(Context())([ONE], tmp_path / "page.html").read_text(encoding="utf-8")
+    page = TextPage(Context())([ONE], tmp_path / "page.html").read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)=|@import|url\(", page)
 
 
 def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no reconstructions"):
-        Lines(Context())([], tmp_path / "page.html")
+        TextPage(Context())([], tmp_path / "page.html")
 
 
 def test_columns_have_headings(tmp_path: Path) -> None:
-    page = Lines(Context())([ONE], tmp_path / "page").read_text(encoding="utf-8")
+    page = TextPage(Context())([ONE], tmp_path / "page").read_text(encoding="utf-8")
     assert page.index("original</div>") < page.index("filled in by the network</div>")
-    alone = Lines(Context())([dataclasses.replace(ONE, filled=None)], tmp_path / "alone").read_text(encoding="utf-8")
+    alone = TextPage(Context())([dataclasses.replace(ONE, filled=None)], tmp_path / "alone").read_text(encoding="utf-8")
     assert "original</div>" in alone and "filled in by the network" not in alone

@@ -71,7 +71,7 @@ def test_messages_of_a_notebook_go_to_stderr(handle: Handle) -> None:
 
 def test_accuracies_stand_beside_the_validation_loss() -> None:
     file = io.StringIO()
-    lines = console.Lines(Console(file=file))
+    lines = console.LineView(Console(file=file))
     scored = dataclasses.replace(END, validation_accuracy=0.4123)
     lines.show(scored)
     lines.validated(scored)
@@ -88,6 +88,6 @@ def test_accuracies_stand_beside_the_validation_loss() -> None:
 def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert isinstance(display.open_view(), console.Lines)
+    assert isinstance(display.open_view(), console.LineView)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert isinstance(display.open_view(), console.Bar)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from omnimask.errors import UserError
 from omnimask.training.monitoring import metrics
-from omnimask.training.monitoring.console import Bar, Lines, Reading, duration, short
+from omnimask.training.monitoring.console import Bar, LineView, Reading, duration, short
 from omnimask.training.monitoring.jsonl_writer import MetricsFile, read_metrics
 
 STEP_KEYS = {"step", "attempt", "loss", "values", "size", "lr", "grad_norm", "tokens", "samples", "seconds", "tokens_per_second"}
@@ -110,14 +110,14 @@ READING = Reading(249_000, 250_000, 0.12345, 12_345.6, 0.2345, 3725.0)
 
 def test_a_line_fits_80_columns() -> None:
     text = io.StringIO()
-    Lines(Console(file=text, width=80)).show(READING)
+    LineView(Console(file=text, width=80)).show(READING)
     assert text.getvalue() == "step 249000/250000  loss 0.1235  val 0.2345  12.3k tokens/s  1:02:05 left\n"
     assert len(text.getvalue()) <= 80
 
 
 def test_lines_come_at_intervals_and_at_the_end() -> None:
     text = io.StringIO()
-    view = Lines(Console(file=text, width=80))
+    view = LineView(Console(file=text, width=80))
     for step in range(1, 101):
         view.show(Reading(step, 100, 1.0, 10.0, None, None))
     assert [line.split()[1] for line in text.getvalue().splitlines()] == ["1/100", "100/100"]

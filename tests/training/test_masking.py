@@ -11,7 +11,7 @@ from omnimask.component import named
 from omnimask.components.corruptors.mask_token import MaskToken
 from omnimask.components.maskers.candidates import Candidates
 from omnimask.components.maskers.choose import ChooseMasker
-from omnimask.components.maskers.per_modality import PerModality
+from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.components.maskers.random import RandomMasker
 from omnimask.data.collation import collate
 from omnimask.data.pipeline import ViewPlan
@@ -36,7 +36,7 @@ def framed(lengths: dict[str, int], key: str) -> Sample:
 
 
 def batch_of(*samples: Sample, masker=None) -> MaskedBatch:
-    masker = masker or PerModality({"a": RandomMasker(Context(), ratio=0.5), "b": RandomMasker(Context(), ratio=0.25)})
+    masker = masker or PerModalityMasker({"a": RandomMasker(Context(), ratio=0.5), "b": RandomMasker(Context(), ratio=0.25)})
     plan = ViewPlan(Candidates(masker, SPECS), MaskToken(Context(specs=SPECS, modalities=tuple(SPECS))))
     return collate(samples, [{"main": plan(sample)} for sample in samples], SPECS)
 
@@ -63,7 +63,7 @@ def test_one_modality_and_several_views() -> None:
 def test_kinds_are_told_where_there_are_several() -> None:
     half, none = named("masker", "random", ratio=0.5), named("masker", "none")
     kinds = [ChooseMasker(Context(), maskers=[none] * number + [half], weights=[1e-9] * number + [1.0]) for number in range(3)]
-    maskers = [PerModality({"a": kind, "b": RandomMasker(Context(), ratio=0.25)}) for kind in kinds]
+    maskers = [PerModalityMasker({"a": kind, "b": RandomMasker(Context(), ratio=0.25)}) for kind in kinds]
     zero, one, two = (batch_of(framed({"a": 12}, "x"), masker=masker) for masker in maskers)
     assert set(mask_shares(mask_counts([zero]))) == {"mask_ratio.a"}
     found = mask_shares(mask_counts([zero, one, two, two]))

@@ -15,7 +15,7 @@ from rich.console import Console
 from omnimask.data import progress_lines as paced
 from omnimask.training.devices.precision import Precision
 from omnimask.training.monitoring import display
-from omnimask.training.monitoring.console import Lines
+from omnimask.training.monitoring.console import LineView
 from omnimask.training.validation import Scored, Validator
 from omnimask.training.validation_cost import FEWEST, cost_share, num_scored, num_validations
 
@@ -82,7 +82,7 @@ def test_both_passes_of_the_first_validation_tell_how_far_they_are(tiny: Any, ba
 @pytest.mark.usefixtures("every_line")
 def test_progress_reaches_the_log_and_the_terminal(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
-    monkeypatch.setattr(display, "open_view", lambda: Lines(Console(file=shown)))
+    monkeypatch.setattr(display, "open_view", lambda: LineView(Console(file=shown)))
     monkeypatch.setattr(display, "_is_configured", lambda: False)
     trainer = runs.trainer(steps=4, trainer_options={"show": True, "scored": Scored(8, 20)})
     trainer.fit()

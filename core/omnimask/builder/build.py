@@ -25,7 +25,7 @@ from omnimask.data.loader import Loader
 from omnimask.data.order import stream_order
 from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.planner import Cursor, Place, Planner
-from omnimask.data.sample_parts import Parts, list_parts
+from omnimask.data.sample_parts import SampleParts, list_parts
 from omnimask.data.token_counts import token_counts
 from omnimask.data.validation_split import held_out, spread, whole_keys
 from omnimask.errors import UserError
@@ -82,7 +82,7 @@ class Built:
     @cached_property
     def counts(self) -> int | NDArray[np.int64]:
         """Tokens per sample before masking, by data set index."""
-        if isinstance(self.dataset, Parts):
+        if isinstance(self.dataset, SampleParts):
             return self.dataset.counts
         readers = self.pipeline.modalities
         return token_counts(self.dataset, None, tuple(readers.values()), options=reading_options(self.recipe, readers))
@@ -293,7 +293,7 @@ def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mappi
     only = next(iter(readers.values()))
     if len(readers) > 1 or not isinstance(only.tokenizer, Splits):
         return dataset
-    parts = Parts(dataset, only, list_parts(dataset, only, options=reading_options(recipe, readers)))
+    parts = SampleParts(dataset, only, list_parts(dataset, only, options=reading_options(recipe, readers)))
     if not len(parts):
         raise UserError(f"{where}: empty corpus: none of the {len(dataset)} samples holds anything")
     return parts

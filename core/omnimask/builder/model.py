@@ -10,11 +10,12 @@ from torch import nn
 
 from omnimask.builder.views import AnswerStream, label_spec
 from omnimask.component import Component, named
+from omnimask.data.view_names import MAIN
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Embedding, TokenSpec
 from omnimask.network.model import MaskedModel, Pass, WeightedPredictor
 from omnimask.recipe import PredictorConfig, Recipe
-from omnimask.recipe.config import MAIN, PassConfig
+from omnimask.recipe.config import PassConfig
 
 
 def build_model(

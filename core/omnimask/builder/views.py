@@ -8,11 +8,12 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from omnimask.component import Component, origin
-from omnimask.components.corruptors.per_modality import PerModality as PerModalityCorruptor
+from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.components.maskers.candidates import Candidates
-from omnimask.components.maskers.per_modality import PerModality as PerModalityMasker
+from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.data.border import CheckedMasker, joined
 from omnimask.data.pipeline import Grouping, ViewPlan
+from omnimask.data.view_names import MAIN
 from omnimask.interfaces import (
     SPECIAL,
     Context,
@@ -27,7 +28,7 @@ from omnimask.interfaces import (
     View,
 )
 from omnimask.recipe import Recipe
-from omnimask.recipe.config import MAIN, LabelConfig
+from omnimask.recipe.config import LabelConfig
 
 AnswerStream: TypeAlias = Literal["context", "query"]
 SampleCorruptor: TypeAlias = Callable[[Sample, Mapping[str, Masking]], View]

@@ -21,7 +21,7 @@ from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import BadSample, LoadedBatch
 from omnimask.data.planner import Place
 from omnimask.data.sample_errors import of_one_sample, reason_of, trace_of
-from omnimask.data.sample_parts import Parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import RunStopped
 from omnimask.interfaces import (
     SPECIAL,
@@ -202,7 +202,7 @@ class Pipeline:
     def _keeps_parts(self) -> bool:
         """Whether samples are parts that stay unchanged until they are tokenized."""
         is_changed = self.grouping.transform is not None or any(part.augment for part in self.modalities.values())
-        return isinstance(self.dataset, Parts) and not is_changed
+        return isinstance(self.dataset, SampleParts) and not is_changed
 
     def _groups(self, places: Sequence[Place]) -> Iterator[tuple[Place, ...]]:
         for _, group in groupby(places, lambda place: (place.epoch, place.position // self.grouping.size)):
@@ -228,7 +228,7 @@ class Pipeline:
             try:
                 sample = self._tokenized(row, draw)
                 if self._keeps_parts:
-                    cast(Parts, self.dataset).check_count(rows[number][0].index, len(sample))
+                    cast(SampleParts, self.dataset).check_count(rows[number][0].index, len(sample))
                 samples.append(sample)
             except (OSError, ValueError) as error:
                 bad.append(self._bad(rows[number % len(rows)][0], error))

@@ -19,7 +19,7 @@ from omnimask.data.fields import decoded, names_of, raw_value
 from omnimask.data.order import Buffered, Grouped
 from omnimask.data.progress_lines import watched
 from omnimask.data.sample_errors import of_one_sample, reason_of
-from omnimask.data.token_counts import Reader
+from omnimask.data.token_counts import ModalityReader
 from omnimask.interfaces import Dataset, Splits
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class PartIndex:
         return len(self.sample)
 
 
-class Parts:
+class SampleParts:
     """Data set whose samples are the parts of another data set's samples, in its order. A part keeps its sample's other fields.
 
     The key is the sample's if there is only one part, else ``key#start``. Empty samples have no parts. A sample that could not be
@@ -63,7 +63,7 @@ class Parts:
         index: location of the parts (:func:`list_parts`).
     """
 
-    def __init__(self, dataset: Dataset, reader: Reader, index: PartIndex) -> None:
+    def __init__(self, dataset: Dataset, reader: ModalityReader, index: PartIndex) -> None:
         self.dataset, self.reader, self.index = dataset, reader, index
         self._is_alone = np.bincount(index.sample, minlength=len(dataset))[index.sample] == 1
         self._kept: OrderedDict[int, tuple[Mapping[str, Any], Any, int, int]] = OrderedDict()
@@ -155,7 +155,7 @@ class Parts:
         return self._kept[number][:-1]
 
 
-def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Path | None = None) -> PartIndex:
+def list_parts(dataset: Dataset, reader: ModalityReader, *, options: str = "", cache: Path | None = None) -> PartIndex:
     """List the parts of all samples, from the cache or by reading every sample once.
 
     Args:
@@ -179,12 +179,12 @@ def list_parts(dataset: Dataset, reader: Reader, *, options: str = "", cache: Pa
     return PartIndex(*array)
 
 
-def scan_parts(dataset: Dataset, reader: Reader) -> PartIndex:
+def scan_parts(dataset: Dataset, reader: ModalityReader) -> PartIndex:
     """List the parts of a few samples, without a cache."""
     return PartIndex(*_scan(dataset, reader, range(len(dataset))))
 
 
-def _scan(dataset: Dataset, reader: Reader, numbers: Sequence[int]) -> NDArray[np.int64]:
+def _scan(dataset: Dataset, reader: ModalityReader, numbers: Sequence[int]) -> NDArray[np.int64]:
     """Return the (5, N) index of the parts of some samples."""
     rows: list[NDArray[np.int64]] = []
     reasons: list[str] = []
@@ -206,7 +206,7 @@ def _scan(dataset: Dataset, reader: Reader, numbers: Sequence[int]) -> NDArray[n
     return np.ascontiguousarray(np.concatenate([np.zeros((0, _ROWS), np.int64), *rows]).T)
 
 
-def _repaired(dataset: Dataset, reader: Reader, array: NDArray[np.int64]) -> NDArray[np.int64]:
+def _repaired(dataset: Dataset, reader: ModalityReader, array: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the cached index after trying unreadable samples again."""
     is_bad = array[1] == _UNREADABLE
     again = _scan(dataset, reader, array[0, is_bad].tolist())
@@ -214,7 +214,7 @@ def _repaired(dataset: Dataset, reader: Reader, array: NDArray[np.int64]) -> NDA
     return np.ascontiguousarray(joined[:, np.argsort(joined[0], kind="stable")])
 
 
-def _parts_of(dataset: Dataset, reader: Reader, number: int) -> Sequence[tuple[int, int, int, int]]:
+def _parts_of(dataset: Dataset, reader: ModalityReader, number: int) -> Sequence[tuple[int, int, int, int]]:
     """Return (start, stop, tokens, digest of the whole sample) of each part of a sample. An empty sample has none."""
     names = names_of(reader.field)
     sample = dataset[number]
@@ -225,7 +225,7 @@ def _parts_of(dataset: Dataset, reader: Reader, number: int) -> Sequence[tuple[i
     return [(*part, digest) for part in cast(Splits, reader.tokenizer).split(raw)]
 
 
-def _decoded(dataset: Dataset, reader: Reader, number: int) -> tuple[dict[str, Any], Any]:
+def _decoded(dataset: Dataset, reader: ModalityReader, number: int) -> tuple[dict[str, Any], Any]:
     """Return a sample without its encoded raw values, and its decoded raw value.
 
     Raises:
@@ -236,7 +236,7 @@ def _decoded(dataset: Dataset, reader: Reader, number: int) -> tuple[dict[str, A
     return {name: value for name, value in sample.items() if name not in names_of(reader.field)}, raw
 
 
-def _present(sample: Mapping[str, Any], reader: Reader) -> Any:
+def _present(sample: Mapping[str, Any], reader: ModalityReader) -> Any:
     raw = raw_value(sample, reader.field)
     if raw is None:
         name = names_of(reader.field)[0]

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _FORMAT = 2
 
 
-class Reader(Protocol):
+class ModalityReader(Protocol):
     """Reading of one modality: the data set's field or fields, its decoder (for ``bytes``) and its tokenizer."""
 
     @property
@@ -34,7 +34,7 @@ class Reader(Protocol):
 
 
 @runtime_checkable
-class Counted(Protocol):
+class KnowsCounts(Protocol):
     """Optional interface of data sets whose samples were counted when they were written."""
 
     def known_counts(self, reading: str) -> NDArray[np.int64] | None:
@@ -48,7 +48,7 @@ def reading_digest(options: str) -> str:
 
 
 def token_counts(
-    dataset: Dataset, indices: ArrayLike | None, readers: Sequence[Reader], *, options: str = "", cache: Path | None = None
+    dataset: Dataset, indices: ArrayLike | None, readers: Sequence[ModalityReader], *, options: str = "", cache: Path | None = None
 ) -> int | NDArray[np.int64]:
     """Return the tokens of each sample before masking, over all modalities and before augmentation.
 
@@ -67,7 +67,7 @@ def token_counts(
     known = [count for count in constants if count is not None]
     if len(known) == len(readers):
         return sum(known)
-    known_before = dataset.known_counts(reading_digest(options)) if isinstance(dataset, Counted) else None
+    known_before = dataset.known_counts(reading_digest(options)) if isinstance(dataset, KnowsCounts) else None
     if known_before is not None:
         return known_before
     chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
@@ -80,7 +80,7 @@ def token_counts(
 
 
 def _scan(
-    dataset: Dataset, indices: NDArray[np.int64], readers: Sequence[Reader], constants: Sequence[int | None]
+    dataset: Dataset, indices: NDArray[np.int64], readers: Sequence[ModalityReader], constants: Sequence[int | None]
 ) -> NDArray[np.int64]:
     logger.info("counting the tokens of %d samples; later runs reuse the counts", len(indices))
     counts = np.ones(len(dataset), np.int64)
@@ -97,19 +97,19 @@ def _scan(
     return counts
 
 
-def _tokens_of(dataset: Dataset, index: int, readers: Sequence[Reader], constants: Sequence[int | None]) -> int:
+def _tokens_of(dataset: Dataset, index: int, readers: Sequence[ModalityReader], constants: Sequence[int | None]) -> int:
     sample = dataset[index]
     values = [(reader, known, raw_value(sample, reader.field)) for reader, known in zip(readers, constants, strict=True)]
     return sum(_known_or_counted(values, dataset.key(index)))
 
 
-def _known_or_counted(values: Iterable[tuple[Reader, int | None, Any]], key: str) -> Iterator[int]:
+def _known_or_counted(values: Iterable[tuple[ModalityReader, int | None, Any]], key: str) -> Iterator[int]:
     for reader, known, raw in values:
         if raw is not None:
             yield _count(reader, raw, key) if known is None else known
 
 
-def _count(reader: Reader, raw: Any, key: str) -> int:
+def _count(reader: ModalityReader, raw: Any, key: str) -> int:
     """Count the tokens of one raw value of the sample ``key``, without decoding if its shape suffices."""
     tokenizer, decoder = reader.tokenizer, reader.decoder
     if isinstance(raw, bytes) and isinstance(decoder, ReadsShape) and isinstance(tokenizer, CountsShape):

@@ -142,7 +142,7 @@ def _check_arguments(probes: Sequence[str] | None, pool: str, output: Path | Non
     check_installed(has_figure=probes is None or len(probes) > 0)
 
 
-def _record(opened: _Opened, name: str, settings: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
+def _record(opened: _OpenedRun, name: str, settings: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
     """Return the contents of ``evaluation.json``."""
     return {
         "format": FORMAT,
@@ -175,7 +175,7 @@ def _digest(table: Mapping[str, Row]) -> str:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _OpenedRun:
     """Run with a checkpoint's weights, on the data to score.
 
     ``is_own`` tells whether the data are the run's; ``seen`` are the keys of its training samples.
@@ -189,7 +189,7 @@ class _Opened:
     is_own: bool
 
 
-def _open(path: Path, data: Sequence[str], checkpoint: str) -> _Opened:
+def _open(path: Path, data: Sequence[str], checkpoint: str) -> _OpenedRun:
     original, chosen = open_trained(path, checkpoint)
     recipe = load_run(path, with_other_data(original, data)) if data else original
     device = choose_device(recipe.device)
@@ -199,7 +199,7 @@ def _open(path: Path, data: Sequence[str], checkpoint: str) -> _Opened:
     load_checkpoint(built.model, chosen)
     logger.info("%s, on %s", chosen, _data_name(recipe))
     is_own = recipe.data.dataset == original.data.dataset
-    return _Opened(recipe, built, chosen.name, device, _pretrained_on(original, built), is_own)
+    return _OpenedRun(recipe, built, chosen.name, device, _pretrained_on(original, built), is_own)
 
 
 def _warn_of_other_data(directory: RunDirectory, built: Built) -> None:
@@ -222,7 +222,7 @@ def _means(built: Built, modality: str | None) -> dict[str, MeanAnswer]:
     return {term: mean for term, mean in mean_answers(built).items() if modality in (None, mean.modality)}
 
 
-def _continuous(opened: _Opened, means: Mapping[str, MeanAnswer], limit: int) -> tuple[ContinuousScores, ...]:
+def _continuous(opened: _OpenedRun, means: Mapping[str, MeanAnswer], limit: int) -> tuple[ContinuousScores, ...]:
     opened.built.model.to(opened.device)
     precision = Precision(opened.recipe.train.precision, opened.device)
     return tuple(score_continuous(opened.built, means, precision, opened.seen, limit=limit))
@@ -241,7 +241,7 @@ def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int |
 
 
 def _probe(
-    opened: _Opened, probes: Sequence[str] | None, has_answers: bool, options: Mapping[str, Any]
+    opened: _OpenedRun, probes: Sequence[str] | None, has_answers: bool, options: Mapping[str, Any]
 ) -> tuple[Evaluation | None, str]:
     """Return scores of probes, or None and the reason. Labels may be missing unless probes were requested."""
     if probes is not None and not probes:
@@ -256,7 +256,7 @@ def _probe(
 
 
 def _answers(
-    opened: _Opened, max_tokens: int | None, modality: str | None
+    opened: _OpenedRun, max_tokens: int | None, modality: str | None
 ) -> tuple[tuple[AnswerScores, ...], tuple[AnswerScores, ...]]:
     """Return scores with the masks of validation and, if requested, with tokens hidden one by one."""
     built, seen = opened.built, opened.seen

@@ -15,7 +15,7 @@ from omnimask.builder.model import build_model
 from omnimask.builder.views import build_corruptors
 from omnimask.components.corruptors.keep import Keep
 from omnimask.components.maskers.none import NoMasker
-from omnimask.components.maskers.per_modality import PerModality
+from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.errors import UserError
 from omnimask.interfaces import SPECIAL, Context, Dataset, Encoded, Encoder, MaskedBatch, Stream
@@ -53,7 +53,7 @@ def initial_model(built: Built) -> MaskedModel:
 def clean_pipeline(built: Built | BuiltModel, dataset: Dataset) -> Pipeline:
     """Return a pipeline that reads samples whole: no augmentation, nothing withheld, nothing replaced."""
     names = tuple(built.specs)
-    masker = PerModality({name: NoMasker(Context(specs=built.specs, modalities=(name,))) for name in names})
+    masker = PerModalityMasker({name: NoMasker(Context(specs=built.specs, modalities=(name,))) for name in names})
     plan = ViewPlan(masker, Keep(Context(specs=built.specs, modalities=names)))
     views = {backbone(built.model).view: plan}
     if isinstance(built, BuiltModel):

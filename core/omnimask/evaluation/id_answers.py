@@ -54,7 +54,7 @@ def score_answers(
         pretrained_on: keys of the samples that the weights were trained on; for parts, of the wholes.
     """
     wholes = {built.dataset.key(index): whole_key(built.dataset, index) for index in built.validation_indices.tolist()}
-    tables = {term: Table() for term in unigrams}
+    tables = {term: ScoreTable() for term in unigrams}
     for batch in built.validation_batches(precision.device.type):
         for term, rows in scored_rows(built, batch, precision).items():
             if term in tables:
@@ -114,7 +114,7 @@ def _on_host(scores: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float64
 
 
 @dataclass
-class Table:
+class ScoreTable:
     """Table of the scores of targets, each with the name of its sample."""
 
     names: list[str] = field(default_factory=list[str])

@@ -18,7 +18,7 @@ from omnimask.data.planner import Place
 from omnimask.data.progress_lines import watched
 from omnimask.data.validation_split import whole_key
 from omnimask.errors import UserError
-from omnimask.evaluation.id_answers import AnswerScores, Table, scored_rows
+from omnimask.evaluation.id_answers import AnswerScores, ScoreTable, scored_rows
 from omnimask.interfaces import SPECIAL, Draw, MaskedBatch, Masking, Sample
 from omnimask.messages.printable import printable
 from omnimask.run.exact_masks import exact_corruptor
@@ -65,7 +65,7 @@ def pseudo_perplexity(
     """
     chosen = choose(built, max_tokens)
     logger.info("pseudo-perplexity: predicting %d tokens of %d samples, one at a time", chosen.num_tokens, len(chosen.samples))
-    tables = {term: Table() for term in unigrams}
+    tables = {term: ScoreTable() for term in unigrams}
     hidden = dict.fromkeys(built.specs, 0)
     for number in watched(range(len(chosen.samples)), "pseudo-perplexity"):
         for batch, name, count in hidden_alone(built, chosen.samples[number], built.micro_batch_tokens(precision.device.type)):

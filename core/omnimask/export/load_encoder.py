@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from omnimask.builder.build import AUTO_MICRO_BATCH, BuiltModel, build_without_data, reading_options
 from omnimask.data.chunks import read_chunks
 from omnimask.data.fields import names_of
-from omnimask.data.sample_parts import Parts, list_parts, scan_parts
+from omnimask.data.sample_parts import SampleParts, list_parts, scan_parts
 from omnimask.data.validation_split import whole_key
 from omnimask.errors import UserError
 from omnimask.evaluation.features import Pool, check_pool, clean_pipeline, encode
@@ -108,8 +108,8 @@ class FrozenEncoder:
         if others or not isinstance(reader.tokenizer, Splits):
             return dataset
         if not is_kept:
-            return Parts(dataset, reader, scan_parts(dataset, reader))
-        return Parts(dataset, reader, list_parts(dataset, reader, options=reading_options(self.recipe, self._built.parts)))
+            return SampleParts(dataset, reader, scan_parts(dataset, reader))
+        return SampleParts(dataset, reader, list_parts(dataset, reader, options=reading_options(self.recipe, self._built.parts)))
 
     def _encode(self, dataset: Dataset, pool: Pool, modality: str | None) -> Vectors:
         check_pool(self._model, pool)

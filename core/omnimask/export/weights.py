@@ -16,10 +16,9 @@ from omnimask.errors import UserError
 from omnimask.interfaces import Context, Exported, MaskedBatch, Model, Tokenizer, Trained
 from omnimask.pretrained import load
 from omnimask.recipe import load_recipe
+from omnimask.run.provenance import RECIPE
 from omnimask.training.checkpoints.contents import MODEL, read_weights, write_weights
 from omnimask.training.checkpoints.durable_files import DurableWriter
-
-RECIPE = "recipe.yaml"
 
 
 class Safetensors:

@@ -49,7 +49,7 @@ def _divisor_near(width: int, heads: int) -> int:
 
 
 @dataclass(frozen=True)
-class Rows:
+class OutputRows:
     """The only slots whose output is read: their ``index`` (R,), in sequence order, and the ``plan`` in which they are the
     queries."""
 
@@ -57,14 +57,14 @@ class Rows:
     plan: AttentionPlan
 
 
-def asked_rows(stream: Stream, wanted: bool) -> Rows | None:
+def asked_rows(stream: Stream, wanted: bool) -> OutputRows | None:
     """Return the asked slots of a stream with full attention, for its last block, or None if all slots are computed."""
     if not wanted or stream.asked is None or stream.layout.attention != "full":
         return None
-    return Rows(stream.asked.slots, AttentionPlan(stream.asked.layout, stream.layout))
+    return OutputRows(stream.asked.slots, AttentionPlan(stream.asked.layout, stream.layout))
 
 
-def encoded(x_TD: Tensor, stream: Stream, taps: Mapping[int, Tensor], rows: Rows | None) -> Encoded:
+def encoded(x_TD: Tensor, stream: Stream, taps: Mapping[int, Tensor], rows: OutputRows | None) -> Encoded:
     """Return an encoder's result. If ``rows`` is given, ``x_TD`` contains only their features."""
     if rows is None:
         return Encoded(Packed(x_TD, stream.layout), stream, taps)
@@ -91,7 +91,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, width, bias=bias)
         self.norm_query, self.norm_key = _qk_norms(qk_norm, width // heads, norm_eps)
 
-    def forward(self, x_TD: Tensor, plan: AttentionPlan, rotation: Rotation | None, rows: Rows | None = None) -> Tensor:
+    def forward(self, x_TD: Tensor, plan: AttentionPlan, rotation: Rotation | None, rows: OutputRows | None = None) -> Tensor:
         """Return (T, D), or (R, D) if ``rows`` is given."""
         query, key, value = self._of_all(x_TD) if rows is None else self._of_some(x_TD, rows.index)
         query, key = self.norm_query(query), self.norm_key(key)
@@ -191,7 +191,7 @@ class Block(nn.Module):
         context_plan: AttentionPlan | None = None,
         context_rotation: Rotation | None = None,
         kept: Tensor | None = None,
-        rows: Rows | None = None,
+        rows: OutputRows | None = None,
     ) -> Tensor:
         """Return (T, D), or (R, D) if ``rows`` is given.
 
@@ -243,7 +243,7 @@ class Stack(nn.Module):
         context_plan: AttentionPlan | None = None,
         context_rotation: Rotation | None = None,
         layers: Sequence[int] = (),
-        rows: Rows | None = None,
+        rows: OutputRows | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Return the last block's output (at ``rows`` only, if given), and the outputs of the blocks in ``layers``, counted from 1.
 

@@ -18,8 +18,6 @@ from omnimask.recipe.yaml_text import dump
 from omnimask.training.config import TrainConfig
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
-MAIN = "main"
-"""Name of the view described by the modalities, and of the pass over it."""
 
 
 @dataclass(frozen=True)

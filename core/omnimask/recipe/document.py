@@ -16,7 +16,7 @@ def dotted(path: KeyPath) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLocation:
     """Origin of a value: a line and column of a file, or a command-line argument (no line).
 
     ``order`` sorts the files of one recipe: the recipe itself, its base, the command line. ``folder`` is the file's.
@@ -45,10 +45,10 @@ class Document:
     """
 
     data: Any
-    places: Mapping[KeyPath, Place]
+    places: Mapping[KeyPath, SourceLocation]
     renamed: Mapping[KeyPath, str] = field(default_factory=dict[KeyPath, str])
 
-    def place(self, path: KeyPath) -> Place:
+    def place(self, path: KeyPath) -> SourceLocation:
         """Return the origin of a value, or of its closest written ancestor."""
         while path and path not in self.places:
             path = path[:-1]
@@ -119,8 +119,8 @@ def _put(data: Any, path: KeyPath, value: Any, above: KeyPath) -> Any:
 
 
 def _merge(
-    base: Any, over: Any, path: KeyPath, places: dict[KeyPath, Place], new: Mapping[KeyPath, Place]
-) -> tuple[Any, dict[KeyPath, Place]]:
+    base: Any, over: Any, path: KeyPath, places: dict[KeyPath, SourceLocation], new: Mapping[KeyPath, SourceLocation]
+) -> tuple[Any, dict[KeyPath, SourceLocation]]:
     are_mappings = isinstance(base, dict) and isinstance(over, dict)
     if not are_mappings or over.get("name", base.get("name")) != base.get("name", over.get("name")):
         places = {key: place for key, place in places.items() if key[: len(path)] != path}

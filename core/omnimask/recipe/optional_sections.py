@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from omnimask.component import Component
+from omnimask.data.view_names import MAIN
 from omnimask.messages.hints import listed, nearest
 from omnimask.recipe import keys
-from omnimask.recipe.config import MAIN, GroupConfig, LabelConfig, PassConfig, PredictorConfig, ViewConfig
+from omnimask.recipe.config import GroupConfig, LabelConfig, PassConfig, PredictorConfig, ViewConfig
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.problems import Problems

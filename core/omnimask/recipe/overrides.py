@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from omnimask.errors import UserError
 from omnimask.messages.hints import listed, nearest
-from omnimask.recipe.document import Document, KeyPath, Place, dotted
+from omnimask.recipe.document import Document, KeyPath, SourceLocation, dotted
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.yaml_text import parse_value
 
@@ -22,7 +22,7 @@ def apply(document: Document, overrides: Sequence[str], problems: Problems) -> D
     A number in the path is a list index, from 0 (``predictors.0.weight=2``). A mapping replaces the previous value.
     """
     for position, text in enumerate(overrides):
-        place = Place(f"command line: {text}", order=_ORDER + position)
+        place = SourceLocation(f"command line: {text}", order=_ORDER + position)
         key, separator, value = text.partition("=")
         keys = key.strip().split(".")
         if not separator or not all(keys):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from omnimask.errors import UserError
-from omnimask.recipe.document import Document, KeyPath, Place, dotted
+from omnimask.recipe.document import Document, KeyPath, SourceLocation, dotted
 
 
 class Problems:
     """Problems with their origins. :meth:`check` raises them in line order."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[Place, str]] = []
-        self._to_give: dict[tuple[Place, str], str] = {}
+        self._found: list[tuple[SourceLocation, str]] = []
+        self._to_give: dict[tuple[SourceLocation, str], str] = {}
 
     def add(self, document: Document, path: KeyPath, message: str) -> None:
         """Add a problem with the value at ``path``."""
@@ -32,7 +32,7 @@ class Problems:
         if example:
             self._to_give[document.place(path), message] = f"{dotted(path)}={example}"
 
-    def at(self, place: Place, message: str) -> None:
+    def at(self, place: SourceLocation, message: str) -> None:
         if (place, message) not in self._found:
             self._found.append((place, message))
 

@@ -16,7 +16,7 @@ import yaml
 from yaml.composer import ComposerError
 
 from omnimask.errors import UserError
-from omnimask.recipe.document import Document, KeyPath, Place
+from omnimask.recipe.document import Document, KeyPath, SourceLocation
 
 UNSET = "???"
 """Value of a key that the user of a recipe must set."""
@@ -34,7 +34,7 @@ _SCALARS = (
 )
 
 
-class _Loader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -76,10 +76,10 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 for _name, _pattern, _first in _SCALARS:
     _expression = re.compile(rf"(?:{_pattern})\Z")
-    _Loader.add_implicit_resolver(_TAG + _name, _expression, _first)
+    _YamlLoader.add_implicit_resolver(_TAG + _name, _expression, _first)
 _Dumper.yaml_implicit_resolvers = {
-    first: _Loader.yaml_implicit_resolvers.get(first, []) + yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])
-    for first in {*_Loader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
+    first: _YamlLoader.yaml_implicit_resolvers.get(first, []) + yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])
+    for first in {*_YamlLoader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
 }
 
 
@@ -96,7 +96,7 @@ def parse(text: str, source: str, order: int = 0, folder: Path | None = None) ->
         UserError: a syntax error, a tag, an alias or a duplicate key, with file, line and column.
     """
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=_YamlLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
@@ -105,14 +105,14 @@ def parse(text: str, source: str, order: int = 0, folder: Path | None = None) ->
         raise UserError(f"{source}: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise UserError(f"{source}: nested too deeply") from error
-    reader = _Reader(Place(source, 1, 1, order, folder))
+    reader = _NodeReader(SourceLocation(source, 1, 1, order, folder))
     data = reader.value(root, ()) if root is not None else None
     if reader.errors:
         raise UserError(*reader.errors)
     return Document(data, {(): reader.start, **reader.places})
 
 
-def parse_value(text: str, place: Place) -> Document:
+def parse_value(text: str, place: SourceLocation) -> Document:
     """Parse a value of the command line by the same rules. All of its parts have the same origin.
 
     Raises:
@@ -136,12 +136,12 @@ def inline(value: Any) -> str:
     return text.strip()[1:-1]
 
 
-class _Reader:
+class _NodeReader:
     """Conversion of nodes to plain data, with the origin of every value and all problems."""
 
-    def __init__(self, start: Place) -> None:
+    def __init__(self, start: SourceLocation) -> None:
         self.start = start
-        self.places: dict[KeyPath, Place] = {}
+        self.places: dict[KeyPath, SourceLocation] = {}
         self.errors: list[str] = []
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
@@ -188,7 +188,7 @@ class _Reader:
             return self._refuse(node, f"{text if len(text) <= 60 else text[:57] + '...'!r} is no {tag}")
         return self._refuse(node, f"the tag {node.tag} is not part of recipes")
 
-    def _place(self, node: yaml.Node) -> Place:
+    def _place(self, node: yaml.Node) -> SourceLocation:
         return replace(self.start, line=node.start_mark.line + 1, column=node.start_mark.column + 1)
 
     def _refuse(self, node: yaml.Node, message: str) -> None:

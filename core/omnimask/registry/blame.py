@@ -7,9 +7,8 @@ import traceback
 from pathlib import Path
 
 from omnimask.registry.distributions import Plugin
+from omnimask.registry.installed import CORE
 from omnimask.registry.registry import Registry
-
-CORE = "core"
 
 
 def blamed(error: BaseException, registry: Registry) -> str | None:

@@ -13,7 +13,7 @@ from omnimask.errors import UserError
 from omnimask.messages.hints import nearest
 from omnimask.recipe.yaml_text import inline, parse
 from omnimask.registry.plugin_files import MODULE
-from omnimask.run.plugin_sources import CORE
+from omnimask.run.plugin_sources import CORE_PACKAGE
 from omnimask.run.provenance import Origin
 from omnimask.training.checkpoints import durable_files as files
 
@@ -47,7 +47,7 @@ HISTORY = "history.jsonl"
 NOTHING = "nothing"
 """Stands for the value of an absent key."""
 _SOURCE = "source."
-_OWN_SOURCE = f"{_SOURCE}{CORE}"
+_OWN_SOURCE = f"{_SOURCE}{CORE_PACKAGE}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from omnimask.builder.build import Built
 from omnimask.builder.views import SampleCorruptor
 from omnimask.components.corruptors.mask_token import MaskToken
-from omnimask.components.corruptors.per_modality import PerModality
+from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Masking, Sample, TokenSpec
@@ -40,10 +40,10 @@ def exact_corruptor(built: Built) -> SampleCorruptor:
                 raise UserError(
                     f"modalities.{name}: corruptor {component.name} has no mask token, so a token cannot be hidden alone"
                 )
-    if not isinstance(own, PerModality):
+    if not isinstance(own, PerModalityCorruptor):
         return MaskToken(Context(specs=specs, modalities=tuple(specs))) if in_place else own
     masks = {name: MaskToken(Context(specs=specs, modalities=(name,))) for name in in_place}
-    return PerModality({**own.corruptors, **masks})
+    return PerModalityCorruptor({**own.corruptors, **masks})
 
 
 class ShownMasks:

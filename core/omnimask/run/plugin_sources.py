@@ -17,7 +17,7 @@ from omnimask.recipe import Recipe
 from omnimask.registry import Plugin, Registry, discover
 from omnimask.registry.hooks import RUN_TIME
 
-CORE = "omnimask"
+CORE_PACKAGE = "omnimask"
 """Package of the framework."""
 
 
@@ -29,7 +29,7 @@ def plugin_versions(recipe: Recipe, registry: Registry | None = None) -> dict[st
 
 def source_digests(recipe: Recipe, registry: Registry | None = None) -> dict[str, str]:
     """Return a digest by package of the Python files of every plugin used in a run, without packages lacking files."""
-    packages = {_package(module) for _, module in _used(recipe, registry or discover())} | {CORE}
+    packages = {_package(module) for _, module in _used(recipe, registry or discover())} | {CORE_PACKAGE}
     digests = {package: digest_of(package) for package in sorted(packages)}
     return {package: digest for package, digest in digests.items() if digest is not None}
 
@@ -93,7 +93,7 @@ def _used(recipe: Recipe, registry: Registry) -> Iterator[tuple[Plugin, str]]:
         entry = registry.entry(component.kind, component.name)
         reference = entry.reference
         yield entry.plugin, reference.__module__ if isinstance(reference, type) else reference.partition(":")[0]
-        yield entry.plugin, entry.plugin.module.partition(":")[0] or CORE
+        yield entry.plugin, entry.plugin.module.partition(":")[0] or CORE_PACKAGE
     for plugin, module in registry.implementing(*RUN_TIME):
         yield plugin, getattr(module, "__name__", plugin.module)
 

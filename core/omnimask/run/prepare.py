@@ -16,7 +16,7 @@ from omnimask.builder.build import Built, build
 from omnimask.data.fields import names_of
 from omnimask.data.file_digests import FINGERPRINT_FORMAT
 from omnimask.data.planner import Place
-from omnimask.data.sample_parts import Parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import RunStopped, UserError
 from omnimask.interfaces import Sample
 from omnimask.messages.printable import printable
@@ -160,7 +160,7 @@ def first_sample(built: Built) -> Sample:
 
 def _fields_hint(built: Built) -> str:
     """Return the override to write if samples have none of the fields of a modality."""
-    dataset = built.dataset.dataset if isinstance(built.dataset, Parts) else built.dataset
+    dataset = built.dataset.dataset if isinstance(built.dataset, SampleParts) else built.dataset
     try:
         known = sorted(dataset[0])
     except (OSError, ValueError):

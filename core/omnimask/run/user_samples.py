@@ -12,7 +12,7 @@ from omnimask.builder.build import Built
 from omnimask.data.fields import FieldNames, names_of
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
-from omnimask.data.sample_parts import Parts, scan_parts
+from omnimask.data.sample_parts import SampleParts, scan_parts
 from omnimask.errors import UserError
 from omnimask.interfaces import SPECIAL, Dataset, ReadsSpelled, Sample, Tokenizer, Tokens, TokenSpec
 from omnimask.report.pieces import as_text
@@ -111,9 +111,9 @@ def _typed(built: Built, name: str, text: str) -> Pipeline:
 
 def _pipeline(built: Built, name: str, dataset: Dataset) -> Pipeline:
     """Return a pipeline over one sample, or over its parts if the run splits samples."""
-    if isinstance(built.dataset, Parts):
+    if isinstance(built.dataset, SampleParts):
         reader = built.validation.modalities[name]
-        dataset = Parts(dataset, reader, scan_parts(dataset, reader))
+        dataset = SampleParts(dataset, reader, scan_parts(dataset, reader))
         if not len(dataset):
             raise UserError(f"--input: {dataset.dataset.key(0)} holds nothing")
     return dataclasses.replace(built.validation, dataset=dataset)

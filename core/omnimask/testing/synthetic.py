@@ -20,7 +20,7 @@ VOCABULARY = 7
 WIDTH = 4
 
 
-class Vectors:
+class VectorTokenizer:
     """Tokenizer of (L, 4) float32 arrays, unchanged, with one position axis; ``fields`` are filled with synthetic values."""
 
     fields: ClassVar[Mapping[str, FieldSpec]] = {}
@@ -51,7 +51,7 @@ class Vectors:
         return None if raw is None else len(raw)
 
 
-class Letters(Vectors):
+class Letters(VectorTokenizer):
     """Tokenizer of (L,) ids below 7, unchanged."""
 
     @property
@@ -91,7 +91,7 @@ class Waves:
         return "waves of the conformance kit, 2"
 
 
-TOKENIZERS: dict[str, type] = {"vectors": Vectors, "letters": Letters}
+TOKENIZERS: dict[str, type] = {"vectors": VectorTokenizer, "letters": Letters}
 LABELS = {"begins": LabelConfig("begins", "begins", 2), "mean": LabelConfig("mean", "mean")}
 AGAIN = "again"
 """Second view with its own masking, for predictors decoding one."""

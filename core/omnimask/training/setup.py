@@ -31,9 +31,9 @@ def parallel_of(config: TrainConfig, device: torch.device, precision: Precision,
     """
     ranks.open(device, config.timeout)
     if config.distributed == "fsdp" and isinstance(ranks, Joined):
-        from omnimask.training.devices.fsdp import Shards
+        from omnimask.training.devices.fsdp import FullySharded
 
-        return Shards(ranks, precision)
+        return FullySharded(ranks, precision)
     return Replicas(ranks)
 
 

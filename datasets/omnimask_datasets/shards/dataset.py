@@ -15,23 +15,24 @@ from pydantic import Field
 from omnimask.files import files_state
 from omnimask.interfaces import Context
 from omnimask_datasets.folder_labels import SPLITS, FolderLabels
+from omnimask_datasets.rows import LABEL
 from omnimask_datasets.shards.index import same_keys
 from omnimask_datasets.shards.local import LocalShards
-from omnimask_datasets.shards.names import LABEL, decoder_of, field_of, is_refused
-from omnimask_datasets.shards.reader import Reader, ShardFiles
+from omnimask_datasets.shards.names import decoder_of, field_of, is_refused
+from omnimask_datasets.shards.reader import MemberReader, ShardFiles
 from omnimask_datasets.shards.remote import Cache, RemoteShards
 
 _CACHE = Cache()
 
 
-class _Plan(NamedTuple):
+class _ReadPlan(NamedTuple):
     """Members to read of samples with the same endings: their numbers, fields and decoders."""
 
     numbers: list[int]
     fields: list[tuple[str, Callable[[bytes], Any] | None]]
 
 
-class _Layout(NamedTuple):
+class _ShardLayout(NamedTuple):
     """Layout of a shard: whether its keys may contain folders as labels, and the plan shared by all of its samples.
 
     The plan is None unless all samples have the same ``num_members`` members.
@@ -39,7 +40,7 @@ class _Layout(NamedTuple):
 
     may_label: bool
     num_members: int
-    plan: _Plan | None
+    plan: _ReadPlan | None
 
 
 class Shards:
@@ -92,10 +93,10 @@ class Shards:
         if keys == "sample":
             _check_unique(self.files)
         self.labels = FolderLabels(self._split_keys(), path or url)
-        self.reader = Reader(self.files, check=check)
+        self.reader = MemberReader(self.files, check=check)
         self._firsts: list[int] = self.starts.tolist()
-        self._plans: dict[tuple[str, ...], _Plan] = {}
-        self._layouts: dict[int, _Layout] = {}
+        self._plans: dict[tuple[str, ...], _ReadPlan] = {}
+        self._layouts: dict[int, _ShardLayout] = {}
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -173,23 +174,23 @@ class Shards:
         shard = bisect_right(self._firsts, index) - 1
         return shard, index - self._firsts[shard]
 
-    def _layout(self, shard: int) -> _Layout:
+    def _layout(self, shard: int) -> _ShardLayout:
         index = self.files.indexes[shard]
         may_label = self.fields is None and b"/" in index.keys.tobytes()
         members = index.members(0)
         is_uniform = np.array_equal(index.member_ends, len(members) * np.arange(1, len(index) + 1)) and np.array_equal(
             index.endings, np.tile(index.endings[: len(members)], len(index))
         )
-        return _Layout(may_label, len(members), self._plan_of(shard, members) if is_uniform else None)
+        return _ShardLayout(may_label, len(members), self._plan_of(shard, members) if is_uniform else None)
 
-    def _plan_of(self, shard: int, members: range) -> _Plan:
+    def _plan_of(self, shard: int, members: range) -> _ReadPlan:
         index = self.files.indexes[shard]
         endings = tuple(index.names[code] for code in index.endings[members.start : members.stop])
         if endings not in self._plans:
             self._plans[endings] = self._plan(endings)
         return self._plans[endings]
 
-    def _plan(self, endings: Sequence[str]) -> _Plan:
+    def _plan(self, endings: Sequence[str]) -> _ReadPlan:
         """Select the members of a sample to read, by their endings.
 
         Raises:
@@ -198,11 +199,11 @@ class Shards:
         if self.fields is not None:
             chosen = {next((e for e in wanted if e in endings), None): name for name, wanted in self.fields.items()}
             numbers = [number for number, ending in enumerate(endings) if ending in chosen]
-            return _Plan(numbers, [(chosen[endings[number]], decoder_of(endings[number])) for number in numbers])
+            return _ReadPlan(numbers, [(chosen[endings[number]], decoder_of(endings[number])) for number in numbers])
         fields = [field_of(ending) for ending in endings]
         if len(set(fields)) < len(fields):
             raise ValueError(f"of its members {', '.join(endings)} two are the same field; say which with data.fields")
-        return _Plan(list(range(len(fields))), list(zip(fields, map(decoder_of, endings), strict=True)))
+        return _ReadPlan(list(range(len(fields))), list(zip(fields, map(decoder_of, endings), strict=True)))
 
 
 def _is_split(key: str) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from omnimask.files import key_problem
-from omnimask_datasets.shards.names import FIELDS, LABEL, field_of, is_refused, split_name
+from omnimask_datasets.rows import LABEL
+from omnimask_datasets.shards.names import FIELDS, field_of, is_refused, split_name
 
 _KNOWN = frozenset(ending for endings in FIELDS.values() for ending in endings)
 _DECODED = frozenset({"json", "cls", "npy"})

@@ -16,7 +16,7 @@ from omnimask.cache import cache_folder
 from omnimask.files import describe_endings, log_left_out, walk
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import SUFFIX, ShardIndex, make_index, read_index
-from omnimask_datasets.shards.manifest import Entry, Manifest
+from omnimask_datasets.shards.manifest import ShardEntry, ShardManifest
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -70,7 +70,7 @@ def find_shards(path: Path, *, follow_links: bool = False) -> dict[str, Path]:
     return found
 
 
-def read_manifest(path: Path) -> Manifest | None:
+def read_manifest(path: Path) -> ShardManifest | None:
     """Return the manifest of a folder, or None if it has none.
 
     Raises:
@@ -80,12 +80,12 @@ def read_manifest(path: Path) -> Manifest | None:
     if not path.is_dir() or not place.is_file():
         return None
     try:
-        return Manifest.from_bytes(place.read_bytes(), str(place))
+        return ShardManifest.from_bytes(place.read_bytes(), str(place))
     except OSError as error:
         raise ValueError(f"{place} cannot be read: {error.strerror or error}") from error
 
 
-def index_of(path: Path, name: str, entry: Entry | None = None) -> ShardIndex:
+def index_of(path: Path, name: str, entry: ShardEntry | None = None) -> ShardIndex:
     """Return the index of a shard, from the file beside it or the cache. If neither matches, create and store a new one.
 
     An index matches a shard with the same size and modification time, or with the same headers.
@@ -135,7 +135,7 @@ def write_index(path: Path, index: ShardIndex) -> None:
         raise
 
 
-def _indexes(paths: Mapping[str, Path], entries: Mapping[str, Entry]) -> list[ShardIndex]:
+def _indexes(paths: Mapping[str, Path], entries: Mapping[str, ShardEntry]) -> list[ShardIndex]:
     found: list[ShardIndex] = []
     last = time.monotonic()
     for name, path in paths.items():
@@ -149,7 +149,7 @@ def _indexes(paths: Mapping[str, Path], entries: Mapping[str, Entry]) -> list[Sh
     return found
 
 
-def _in_order(path: Path, found: Mapping[str, Path], listed: Manifest) -> dict[str, Path]:
+def _in_order(path: Path, found: Mapping[str, Path], listed: ShardManifest) -> dict[str, Path]:
     names = [entry.name for entry in listed.shards]
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{path} lacks {len(missing)} of the {len(names)} shards that its manifest lists: {_some(missing)}")
@@ -165,7 +165,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _checked(index: ShardIndex, name: str, entry: Entry | None) -> ShardIndex:
+def _checked(index: ShardIndex, name: str, entry: ShardEntry | None) -> ShardIndex:
     if entry is not None and index.headers != entry.headers:
         raise ValueError(_foreign(name, "it has the same size and other members"))
     return index

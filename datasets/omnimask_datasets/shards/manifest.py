@@ -13,7 +13,7 @@ NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ShardEntry:
     """One shard: ``name`` (path relative to the manifest's folder), bytes, samples, and digests of the file and of its headers."""
 
     name: str
@@ -24,10 +24,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ShardManifest:
     """Shards of a data set in order; ``source`` describes their origin."""
 
-    shards: Sequence[Entry]
+    shards: Sequence[ShardEntry]
     source: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
@@ -37,7 +37,7 @@ class Manifest:
         return (json.dumps({"format": FORMAT, **totals, "source": self.source, "shards": shards}, indent=1) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, place: str) -> Manifest:
+    def from_bytes(cls, data: bytes, place: str) -> ShardManifest:
         """Parse the content of the file ``place``.
 
         Raises:
@@ -55,8 +55,8 @@ class Manifest:
             raise ValueError(f"{place} cannot be used: {type(error).__name__}: {error}") from error
 
 
-def _entry(raw: Mapping[str, Any]) -> Entry:
-    entry = Entry(**raw)
+def _entry(raw: Mapping[str, Any]) -> ShardEntry:
+    entry = ShardEntry(**raw)
     texts, numbers = (entry.name, entry.sha256, entry.headers), (entry.size, entry.samples)
     if not all(isinstance(text, str) for text in texts) or not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError(f"an entry is {dict(raw)}")

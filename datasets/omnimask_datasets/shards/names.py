@@ -28,7 +28,6 @@ FIELDS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 """Field of an ending, unless a recipe specifies one. Any other ending is its own field."""
 
-LABEL = "label"
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", flags=re.DOTALL)
 _META = re.compile(r"__[^/]*__(\..*)?")
 

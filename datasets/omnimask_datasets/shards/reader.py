@@ -34,7 +34,7 @@ class ShardFiles(Protocol):
         ...
 
 
-class _Opened(NamedTuple):
+class _OpenedShard(NamedTuple):
     """Open shard: its descriptor, its opening time, and (M, 2) offsets and sizes of its members."""
 
     descriptor: int
@@ -42,7 +42,7 @@ class _Opened(NamedTuple):
     places: NDArray[np.int64]
 
 
-class Reader:
+class MemberReader:
     """Reader of members by number. It keeps the most recent shards open, and is pickled without them.
 
     Args:
@@ -52,7 +52,7 @@ class Reader:
 
     def __init__(self, files: ShardFiles, *, check: bool) -> None:
         self.files, self.check = files, check
-        self._open: OrderedDict[int, _Opened] = OrderedDict()
+        self._open: OrderedDict[int, _OpenedShard] = OrderedDict()
 
     def __call__(self, shard: int, first: int, wanted: Sequence[int]) -> list[bytes]:
         """Return the bytes of members of one sample, in a single read if all are wanted and adjacent.
@@ -89,7 +89,7 @@ class Reader:
         for opened in getattr(self, "_open", {}).values():
             os.close(opened.descriptor)
 
-    def _opened(self, shard: int) -> _Opened:
+    def _opened(self, shard: int) -> _OpenedShard:
         opened, now = self._open.get(shard), time.monotonic()
         if opened is not None and now - opened.since <= _REOPENED:
             self._open.move_to_end(shard)
@@ -97,7 +97,7 @@ class Reader:
         if opened is not None:
             os.close(self._open.pop(shard).descriptor)
         index = self.files.indexes[shard]
-        self._open[shard] = opened = _Opened(self.files.open(shard), now, np.stack([index.offsets, index.sizes], axis=1))
+        self._open[shard] = opened = _OpenedShard(self.files.open(shard), now, np.stack([index.offsets, index.sizes], axis=1))
         while len(self._open) > _OPEN:
             os.close(self._open.popitem(last=False)[1].descriptor)
         return opened

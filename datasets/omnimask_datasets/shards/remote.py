@@ -21,7 +21,7 @@ from omnimask_datasets.shards.cache import FileCache
 from omnimask_datasets.shards.download import Remote, check_url
 from omnimask_datasets.shards.index import SUFFIX, ShardIndex, index_of_open, read_index
 from omnimask_datasets.shards.local import TAR, write_index
-from omnimask_datasets.shards.manifest import Entry, Manifest
+from omnimask_datasets.shards.manifest import ShardEntry, ShardManifest
 
 _THREADS = 16
 _FORGIVEN = 60.0
@@ -81,14 +81,14 @@ class RemoteShards:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_failed": {}}
 
-    def _find(self, url: str) -> tuple[list[str], Sequence[Entry | None]]:
+    def _find(self, url: str) -> tuple[list[str], Sequence[ShardEntry | None]]:
         """Return the URLs of the shards, and their entries in the manifest."""
         urls = _urls(url)
         if len(urls) > 1 or _path(url).endswith(TAR):
             return urls, [None] * len(urls)
         place = f"{url.rstrip('/')}/{manifest.NAME}"
         try:
-            listed = Manifest.from_bytes(self.remote.read(place), place)
+            listed = ShardManifest.from_bytes(self.remote.read(place), place)
         except FileNotFoundError:
             found = sorted(name for name in self.remote.names(url) if _path(name).endswith(TAR))
             if not found:
@@ -96,7 +96,7 @@ class RemoteShards:
             return found, [None] * len(found)
         return [f"{url.rstrip('/')}/{entry.name}" for entry in listed.shards], listed.shards
 
-    def _index(self, folder: Path, url: str, entry: Entry | None) -> ShardIndex:
+    def _index(self, folder: Path, url: str, entry: ShardEntry | None) -> ShardIndex:
         """Return the index of a shard: the local one, the one beside the shard, or one created from a copy of the shard."""
         size = self.remote.size(url) if entry is None else entry.size
         kept = folder / f"{_digest(url)}{SUFFIX}"
@@ -120,7 +120,7 @@ class RemoteShards:
         except (OSError, ValueError):
             return None  # then the shard itself says where its samples lie
 
-    def _made(self, url: str, size: int, entry: Entry | None) -> ShardIndex:
+    def _made(self, url: str, size: int, entry: ShardEntry | None) -> ShardIndex:
         descriptor = self._open(url, size, entry.sha256 if entry else "")
         try:
             index = index_of_open(descriptor, _path(url))
@@ -161,7 +161,7 @@ def _path(url: str) -> str:
     return split.netloc + split.path
 
 
-def _fits(index: ShardIndex, size: int, entry: Entry | None) -> bool:
+def _fits(index: ShardIndex, size: int, entry: ShardEntry | None) -> bool:
     return index.size == size and (entry is None or index.headers == entry.headers)
 
 

@@ -26,7 +26,7 @@ _RARE = 0.1
 """Share of the samples up to which a set of fields counts as odd."""
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Samples to write."""
 
     @property

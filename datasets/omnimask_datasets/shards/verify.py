@@ -15,7 +15,7 @@ import numpy as np
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import IndexBuilder, ShardIndex, read_index, same_keys, with_content
 from omnimask_datasets.shards.local import beside, find_shards, read_manifest
-from omnimask_datasets.shards.manifest import Entry
+from omnimask_datasets.shards.manifest import ShardEntry
 from omnimask_datasets.shards.tar_headers import Problem, Walk
 
 logger = logging.getLogger(f"omnimask.{__name__}")
@@ -24,7 +24,7 @@ _SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class ShardFinding:
     """Problem of a shard: its kind, the byte (None: the whole shard), and a message."""
 
     shard: str
@@ -34,20 +34,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class VerificationReport:
     """Numbers of shards, samples and bytes read, and the findings."""
 
     shards: int
     samples: int
     bytes: int
-    findings: Sequence[Finding]
+    findings: Sequence[ShardFinding]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         return asdict(self)
 
 
-def verify(path: Path, *, may_share_keys: bool = False) -> Report:
+def verify(path: Path, *, may_share_keys: bool = False) -> VerificationReport:
     """Read all shards of a folder, or one shard, and report their problems.
 
     Args:
@@ -60,7 +60,7 @@ def verify(path: Path, *, may_share_keys: bool = False) -> Report:
     listed = read_manifest(path)
     entries = {} if listed is None else {entry.name: entry for entry in listed.shards}
     paths = find_shards(path) if not entries or any(path.rglob("*.tar")) else {}
-    findings = [Finding(name, "missing shard", None, f"{manifest.NAME} lists it") for name in entries if name not in paths]
+    findings = [ShardFinding(name, "missing shard", None, f"{manifest.NAME} lists it") for name in entries if name not in paths]
     indexes: dict[str, ShardIndex] = {}
     last = time.monotonic()
     for name, place in paths.items():
@@ -68,36 +68,36 @@ def verify(path: Path, *, may_share_keys: bool = False) -> Report:
             found, indexes[name] = _look_at(place, name, entries.get(name), has_manifest=listed is not None)
             findings += found
         except OSError as error:
-            findings.append(Finding(name, "unreadable", None, error.strerror or str(error)))
+            findings.append(ShardFinding(name, "unreadable", None, error.strerror or str(error)))
         if time.monotonic() - last >= _SECONDS:
             last = time.monotonic()
             logger.info("%d of %d shards are read", len(indexes), len(paths))
     if not may_share_keys:
         findings += shared_keys(indexes)
     samples, size = sum(map(len, indexes.values())), sum(index.size for index in indexes.values())
-    return Report(len(paths), samples, size, findings)
+    return VerificationReport(len(paths), samples, size, findings)
 
 
-def shared_keys(indexes: Mapping[str, ShardIndex]) -> list[Finding]:
+def shared_keys(indexes: Mapping[str, ShardIndex]) -> list[ShardFinding]:
     """Return samples whose key also occurs in an earlier shard."""
     names = list(indexes)
     return [
-        Finding(names[second], "duplicate across shards", None, f"sample {key} is in {names[first]} too")
+        ShardFinding(names[second], "duplicate across shards", None, f"sample {key} is in {names[first]} too")
         for key, first, second in same_keys(list(indexes.values()))
     ]
 
 
-def _look_at(path: Path, name: str, entry: Entry | None, *, has_manifest: bool) -> tuple[list[Finding], ShardIndex]:
+def _look_at(path: Path, name: str, entry: ShardEntry | None, *, has_manifest: bool) -> tuple[list[ShardFinding], ShardIndex]:
     """Return the problems of one shard, and the index of the samples found."""
     problems, index = _walk(path)
-    findings = [Finding(name, problem.kind, problem.offset, problem.message) for problem in problems]
+    findings = [ShardFinding(name, problem.kind, problem.offset, problem.message) for problem in problems]
     index = with_content(index, path)
     if entry is None and has_manifest:
-        findings.append(Finding(name, "foreign shard", None, f"{manifest.NAME} does not list it"))
+        findings.append(ShardFinding(name, "foreign shard", None, f"{manifest.NAME} does not list it"))
     elif entry is not None and index.size != entry.size:
-        findings.append(Finding(name, "other size", None, f"it has {index.size:,} bytes, {manifest.NAME} says {entry.size:,}"))
+        findings.append(ShardFinding(name, "other size", None, f"it has {index.size:,} bytes, {manifest.NAME} says {entry.size:,}"))
     elif entry is not None and index.sha256 != entry.sha256:
-        findings.append(Finding(name, "other content", None, f"its sha256 is not that of {manifest.NAME}"))
+        findings.append(ShardFinding(name, "other content", None, f"its sha256 is not that of {manifest.NAME}"))
     return findings + _compared(name, index, beside(path)), index
 
 
@@ -112,22 +112,22 @@ def _walk(path: Path) -> tuple[list[Problem], ShardIndex]:
         os.close(descriptor)
 
 
-def _compared(name: str, index: ShardIndex, place: Path) -> list[Finding]:
+def _compared(name: str, index: ShardIndex, place: Path) -> list[ShardFinding]:
     """Return contradictions between a shard and the index beside it."""
     try:
         before = read_index(place)
     except (OSError, ValueError) as error:
-        return [Finding(name, "damaged index", None, str(error))]
+        return [ShardFinding(name, "damaged index", None, str(error))]
     if before is None:
         return []
     if before.headers != index.headers:
-        return [Finding(name, "other index", None, "the index beside it is of other members; delete it, and it is made anew")]
+        return [ShardFinding(name, "other index", None, "the index beside it is of other members; delete it, and it is made anew")]
     if not len(before.checksums):
         return []
     damaged = np.flatnonzero(before.checksums != index.checksums).tolist()
     owner = np.searchsorted(index.member_ends, damaged, side="right").tolist()
     return [
-        Finding(
+        ShardFinding(
             name,
             "damaged member",
             int(index.offsets[number]),

@@ -22,8 +22,8 @@ from omnimask.files import of_one_sample
 from omnimask_datasets.shards import manifest
 from omnimask_datasets.shards.index import ShardIndex, make_index, read_index, with_content
 from omnimask_datasets.shards.local import beside, write_index
-from omnimask_datasets.shards.manifest import Entry, Manifest
-from omnimask_datasets.shards.sources import Source
+from omnimask_datasets.shards.manifest import ShardEntry, ShardManifest
+from omnimask_datasets.shards.sources import SampleSource
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -49,7 +49,7 @@ class Limits:
     seed: int | None
 
 
-def write_shards(source: Source, out: Path, limits: Limits, count: Counter | None = None) -> Manifest:
+def write_shards(source: SampleSource, out: Path, limits: Limits, count: Counter | None = None) -> ShardManifest:
     """Write all samples of a source. The folder ``out`` is complete or absent.
 
     After an interruption, finished shards remain in ``out.partial``: the same call continues after the last complete one.
@@ -72,7 +72,7 @@ def write_shards(source: Source, out: Path, limits: Limits, count: Counter | Non
             indexes += _write_rest(source, partial, order, limits, indexes)
             if count is not None:
                 indexes = list(count(partial, indexes))
-            listed = Manifest(
+            listed = ShardManifest(
                 [_entry(number, index) for number, index in enumerate(indexes)], {**source.about, "seed": limits.seed}
             )
             _publish(partial, out, listed)
@@ -91,7 +91,7 @@ def check_out(out: Path) -> None:
         raise UserError(f"there is no folder {out.absolute().parent} to write {out.name} into")
 
 
-def _check_first(source: Source, index: int) -> None:
+def _check_first(source: SampleSource, index: int) -> None:
     """Raise ``UserError`` if the first sample cannot be written, before anything is written."""
     try:
         with of_one_sample:
@@ -140,7 +140,7 @@ def _order(num_samples: int, seed: int | None) -> NDArray[np.int64]:
 
 
 def _write_rest(
-    source: Source, partial: Path, order: NDArray[np.int64], limits: Limits, before: Sequence[ShardIndex]
+    source: SampleSource, partial: Path, order: NDArray[np.int64], limits: Limits, before: Sequence[ShardIndex]
 ) -> list[ShardIndex]:
     indexes: list[ShardIndex] = []
     samples = _Samples(source, order[sum(map(len, before)) :].tolist())
@@ -161,7 +161,7 @@ def _write_rest(
 class _Samples:
     """Remaining samples, read one ahead."""
 
-    def __init__(self, source: Source, order: Sequence[int]) -> None:
+    def __init__(self, source: SampleSource, order: Sequence[int]) -> None:
         self._source, self._order, self._last = source, order, time.monotonic()
         self._done = 0
         self.next = self._read()
@@ -224,11 +224,11 @@ def _rounded(size: int) -> int:
     return -(-size // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
-def _entry(number: int, index: ShardIndex) -> Entry:
-    return Entry(_NAME % number, index.size, len(index), index.sha256, index.headers)
+def _entry(number: int, index: ShardIndex) -> ShardEntry:
+    return ShardEntry(_NAME % number, index.size, len(index), index.sha256, index.headers)
 
 
-def _publish(partial: Path, out: Path, listed: Manifest) -> None:
+def _publish(partial: Path, out: Path, listed: ShardManifest) -> None:
     (partial / manifest.NAME).write_bytes(listed.to_bytes())
     for path in (*partial.iterdir(), partial):
         descriptor = os.open(path, os.O_RDONLY)

@@ -33,7 +33,7 @@ _PUBLISHED_NAMES = (
 _LETTERS = {"q": "query", "k": "key", "v": "value"}
 
 
-class VitMae:
+class VitMaeExporter:
     """A ``ViTMAEForPreTraining``, encoder and decoder, and the preprocessing of its images.
 
     Supports recipes with the encoder ``transformer`` (``summary: 1``, LayerNorm, GELU) and a ``decoder`` of the same kind,
@@ -60,7 +60,7 @@ class VitMae:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _VitMaeParts:
     modality: str
     label: str
     tokenizer: PatchTokenizer
@@ -74,7 +74,7 @@ class _Parts:
         return self.encoder.stack.blocks, self.decoder.stack.blocks
 
 
-def _parts_of(trained: Trained) -> _Parts:
+def _parts_of(trained: Trained) -> _VitMaeParts:
     """Return the parts of a model that ViTMAE can represent. Raise ``ValueError`` for any other."""
     model = trained.model
     part = model.each()[0]
@@ -92,12 +92,12 @@ def _parts_of(trained: Trained) -> _Parts:
         check_class(owner.position, SinCos, "the position sincos")
     target: Any = decoder.target(modality)
     check_class(target, Patch, "the target patch")
-    parts = _Parts(modality, label, tokenizer, trained.specs[modality], encoder, decoder, target)
+    parts = _VitMaeParts(modality, label, tokenizer, trained.specs[modality], encoder, decoder, target)
     _check_form(parts)
     return parts
 
 
-def _check_form(parts: _Parts) -> None:
+def _check_form(parts: _VitMaeParts) -> None:
     """Check properties not determined by weights and classes."""
     encoder, decoder, tokenizer = parts.encoder, parts.decoder, parts.tokenizer
     blocks = [block for stack in parts.stacks for block in stack]
@@ -118,7 +118,7 @@ def _check_form(parts: _Parts) -> None:
         raise ValueError(f"the model is no ViTMAE; it needs {'; '.join(missing)}")
 
 
-def _settings(parts: _Parts, visible: int) -> Mapping[str, Any]:
+def _settings(parts: _VitMaeParts, visible: int) -> Mapping[str, Any]:
     """Return entries of ``ViTMAEConfig``."""
     (encoder, decoder), count = parts.stacks, parts.tokenizer.count(None)
     ratio = (count - visible) / count
@@ -142,7 +142,7 @@ def _settings(parts: _Parts, visible: int) -> Mapping[str, Any]:
     }
 
 
-def _state(model: Model, parts: _Parts) -> dict[str, Tensor]:
+def _state(model: Model, parts: _VitMaeParts) -> dict[str, Tensor]:
     """Return weights of ``ViTMAEForPreTraining``, including position tables, in which the class token comes first."""
     height, width = parts.tokenizer.patch_size
     encoder, decoder = parts.stacks
@@ -186,13 +186,13 @@ def _preprocessing(tokenizer: PatchTokenizer) -> Mapping[str, Any]:
 # ---- comparison -----------------------------------------------------------------------------------------------------------------
 
 
-def _num_visible(batch: MaskedBatch, parts: _Parts) -> int:
+def _num_visible(batch: MaskedBatch, parts: _VitMaeParts) -> int:
     """Return K, the number of patches shown by the recipe, rounded if it differs between images."""
     lengths = batch.views["main"].context.layout.lengths
     return min(max(round(float(lengths.mean())), 1), parts.tokenizer.count(None) - 1)
 
 
-def _compare(trained: Trained, parts: _Parts, peer: Any, visible: int) -> Exported:
+def _compare(trained: Trained, parts: _VitMaeParts, peer: Any, visible: int) -> Exported:
     """Compare the predicted patches of the batch's images, with masks supported by both models."""
     name, spec, count = parts.modality, parts.spec, parts.tokenizer.count(None)
     store = trained.batch.store[name].data
@@ -214,7 +214,7 @@ def _compare(trained: Trained, parts: _Parts, peer: Any, visible: int) -> Export
     return compared(outputs, expected, found)
 
 
-def _pixels(images: Tensor, parts: _Parts) -> Tensor:
+def _pixels(images: Tensor, parts: _VitMaeParts) -> Tensor:
     """Convert (B, N, p, q, C) in stored units to scaled (B, C, H, W)."""
     scaled = (images.float() - torch.tensor(parts.spec.mean)) / torch.tensor(parts.spec.std)
     rows, _ = parts.tokenizer.grid

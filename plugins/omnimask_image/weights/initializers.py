@@ -32,7 +32,7 @@ that restores the encoder's former name also matches them.
 """
 
 
-class VitMae:
+class VitMaeInitializer:
     """Initialization of encoder and decoder from a ``ViTMAEForPreTraining`` of `transformers`, for continued pretraining.
 
     The folder is written by ``save_pretrained`` or downloaded: ``config.json`` and ``model.safetensors``; pickled weights

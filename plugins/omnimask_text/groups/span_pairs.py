@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,13 +12,11 @@ from pydantic import Field
 
 from omnimask.interfaces import Context, Draw
 from omnimask_text.groups.transforms import check_label, text_of, the_modality
-from omnimask_text.tokenize.characters import paragraph_starts, sentence_starts
+from omnimask_text.tokenize.characters import EMPTY_LINE, paragraph_starts, sentence_starts
 
 Objective: TypeAlias = Literal["same_paragraph", "in_paragraph", "same_document"]
 Paragraphs: TypeAlias = Literal["empty_line", "line"]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-_EMPTY_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ class SpanPairs:
 
 def _paragraphs(text: str, end: Paragraphs) -> list[tuple[int, int]]:
     """Return [start, stop) of every paragraph."""
-    starts = paragraph_starts(text).tolist() if end == "line" else [found.end() for found in _EMPTY_LINE.finditer(text)]
+    starts = paragraph_starts(text).tolist() if end == "line" else [found.end() for found in EMPTY_LINE.finditer(text)]
     bounds = [0, *(start for start in starts if start < len(text)), len(text)]
     return list(pairwise(bounds))
 

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Words:
+class WordCounts:
     """Word counts of a corpus: ``counts`` (V,) of ``words`` in ``num_texts`` texts."""
 
     words: tuple[str, ...]
@@ -158,7 +158,7 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def count_words(corpus: Corpus, *, min_count: int, max_words: int, stops: frozenset[str] = frozenset()) -> Words:
+def count_words(corpus: Corpus, *, min_count: int, max_words: int, stops: frozenset[str] = frozenset()) -> WordCounts:
     """Count the words of a corpus, in sorted order."""
     counts: Counter[str] = Counter()
     total = num_texts = 0
@@ -169,15 +169,15 @@ def count_words(corpus: Corpus, *, min_count: int, max_words: int, stops: frozen
         if total >= max_words:
             break
     kept = {word: count for word, count in sorted(counts.items()) if count >= min_count and word not in stops}
-    return Words(tuple(kept), np.array(list(kept.values()), np.int64), max(1, num_texts))
+    return WordCounts(tuple(kept), np.array(list(kept.values()), np.int64), max(1, num_texts))
 
 
-def _cached(corpus: Corpus, min_count: int, max_words: int, stops: frozenset[str]) -> Words:
+def _cached(corpus: Corpus, min_count: int, max_words: int, stops: frozenset[str]) -> WordCounts:
     key = repr((_FORMAT, corpus.fingerprint(), min_count, max_words, sorted(stops)))
     file = cache_folder() / "words" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.json"
     try:
         record = json.loads(file.read_bytes())
-        return Words(tuple(record["words"]), np.array(record["counts"], np.int64), int(record["texts"]))
+        return WordCounts(tuple(record["words"]), np.array(record["counts"], np.int64), int(record["texts"]))
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -16,7 +16,14 @@ from omnimask_text.tokenize.find_tokenizer import load as load_tokenizer
 from omnimask_text.tokenize.subwords import Subwords
 from omnimask_text.weights.hf_configs import Settings, bert_read, global_every, modernbert_read
 from omnimask_text.weights.hf_names import Pair, bert_names, modernbert_names, roberta_names
-from omnimask_text.weights.initializers import Bert, MaskedLMInitializer, ModernBert, Roberta, first_position, with_present_names
+from omnimask_text.weights.initializers import (
+    BertInitializer,
+    MaskedLMInitializer,
+    ModernBertInitializer,
+    RobertaInitializer,
+    first_position,
+    with_present_names,
+)
 
 _TEMPLATE = """\
 # Continued pretraining of the {model} in {folder}, written by `omnimask init`.
@@ -49,7 +56,7 @@ _LONGEST = 1024
 
 
 @dataclass(frozen=True)
-class _Model:
+class _PretrainedModel:
     """A folder's model: its configuration, and the corresponding options of a recipe."""
 
     config: Mapping[str, Any]
@@ -123,13 +130,13 @@ class _Model:
         return [f"{key}: {self.config[key]}" for key in self.dropouts if self.config.get(key)]
 
 
-class _Bert(_Model):
-    initializer, reads, model, ratio, epsilon = "text.bert", Bert, "BertForMaskedLM", 0.15, ("layer_norm_eps", 1e-12)
+class _PretrainedBert(_PretrainedModel):
+    initializer, reads, model, ratio, epsilon = "text.bert", BertInitializer, "BertForMaskedLM", 0.15, ("layer_norm_eps", 1e-12)
     dropouts = ("attention_probs_dropout_prob",)
 
 
-class _Roberta(_Bert):
-    initializer, reads, model = "text.roberta", Roberta, "RobertaForMaskedLM"
+class _PretrainedRoberta(_PretrainedBert):
+    initializer, reads, model = "text.roberta", RobertaInitializer, "RobertaForMaskedLM"
 
     @property
     def settings(self) -> Settings:
@@ -145,8 +152,9 @@ class _Roberta(_Bert):
         return "roberta.embeddings.word_embeddings.weight"
 
 
-class _ModernBert(_Model):
-    initializer, reads, model, ratio, epsilon = "text.modernbert", ModernBert, "ModernBertForMaskedLM", 0.3, ("norm_eps", 1e-5)
+class _PretrainedModernBert(_PretrainedModel):
+    initializer, reads, model = "text.modernbert", ModernBertInitializer, "ModernBertForMaskedLM"
+    ratio, epsilon = 0.3, ("norm_eps", 1e-5)
     dropouts = ("attention_dropout", "embedding_dropout", "mlp_dropout")
     bias = False
 
@@ -190,7 +198,7 @@ class _ModernBert(_Model):
         }
 
 
-_MODELS: tuple[type[_Model], ...] = (_Bert, _Roberta, _ModernBert)
+_MODELS: tuple[type[_PretrainedModel], ...] = (_PretrainedBert, _PretrainedRoberta, _PretrainedModernBert)
 
 
 def suggest_model(folder: Path, kind: str) -> Suggestion | None:
@@ -222,7 +230,7 @@ def suggest_model(folder: Path, kind: str) -> Suggestion | None:
     return Suggestion("text", num_files, summary, _recipe(found, folder, size, rows), needs="data.path=FOLDER")
 
 
-def _recipe(found: _Model, folder: Path, size: int, rows: int) -> str:
+def _recipe(found: _PretrainedModel, folder: Path, size: int, rows: int) -> str:
     lines = [f"  {key}: {value}\n" for key, value in found.encoder().items()]
     if left_out := found.left_out():
         lines.insert(0, f"  # not as there: {', '.join(left_out)} (packed sequences have no such dropout)\n")
@@ -243,7 +251,7 @@ def _recipe(found: _Model, folder: Path, size: int, rows: int) -> str:
     )
 
 
-def _check_config(found: _Model, folder: Path) -> None:
+def _check_config(found: _PretrainedModel, folder: Path) -> None:
     """Check before any computation whether a configuration's numbers are valid and recipes can represent it."""
     config, least = found.config, {**dict.fromkeys(_WHOLE, 1), "pad_token_id": 0}
     wrong = [
@@ -267,7 +275,7 @@ def _check_config(found: _Model, folder: Path) -> None:
         )
 
 
-def _weight_problems(found: _Model, state: Mapping[str, Tensor]) -> list[str]:
+def _weight_problems(found: _PretrainedModel, state: Mapping[str, Tensor]) -> list[str]:
     """Return missing and surplus weights, and those whose shapes differ from the configuration."""
     needed = {theirs for _, names in found.names for theirs in names}
     known = needed | {*found.reads.tied, *found.reads.unused, *found.reads.beside}

@@ -131,13 +131,13 @@ def _divided(path: Path, whole: Any) -> tuple[Any, dict[str, str]]:
 
 
 @dataclass
-class _Rows:
+class _SampledRows:
     rows: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     unreadable: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
 def _read(dataset: Any) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
-    decode, found, read = Utf8Decoder(Context()), _Rows(), 0
+    decode, found, read = Utf8Decoder(Context()), _SampledRows(), 0
     for index in random.Random(0).sample(range(len(dataset)), min(SAMPLE, len(dataset))):
         if read > MOST_CHARACTERS:
             break

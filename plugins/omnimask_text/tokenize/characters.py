@@ -22,7 +22,7 @@ _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*|(?<=[.!?…:\"'”’)])[^\S\n]*\n\s*")
 """An empty line, or the end of a line at which a sentence ends."""
-_EMPTY_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+EMPTY_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _STOP = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+\s++|[。！？]++[”’」』）]*+\s*+|\n[^\S\n]*+\n\s*+")
 """Possessive, so that a hundred thousand consecutive dots take no longer than other text."""
 
@@ -85,5 +85,5 @@ def paragraph_starts(text: str) -> Ints:
 def _sentences(text: str) -> Iterator[int]:
     for found in _STOP.finditer(text):
         stop = found.end()
-        if stop < len(text) and not (text[stop].islower() and not _EMPTY_LINE.search(text, found.start(), stop)):
+        if stop < len(text) and not (text[stop].islower() and not EMPTY_LINE.search(text, found.start(), stop)):
             yield stop

@@ -12,16 +12,16 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from omnimask.files import endings, log_left_out, walk
+from omnimask_datasets.sources import PACKED
 
 EXTENSIONS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
 """Endings of text files."""
-_PACKED = ".gz"
 _CHUNK = 1 << 16
 """Number of characters to read at once; chunks end at line breaks if lines are shorter."""
 
 
 @dataclass(frozen=True)
-class Corpus:
+class TextCorpus:
     """The text of files in UTF-8, in a fixed order. Calling it yields chunks of whole lines, of about 64 thousand characters."""
 
     files: tuple[Path, ...]
@@ -36,7 +36,7 @@ class Corpus:
             yield from _chunks(file)
 
 
-def find_corpus(path: Path) -> Corpus:
+def find_corpus(path: Path) -> TextCorpus:
     """Return one file of any name, or the text files of a folder and its sub-folders. Those ending in ``.gz`` are unpacked.
 
     Raises:
@@ -44,16 +44,16 @@ def find_corpus(path: Path) -> Corpus:
     """
     path = path.expanduser()
     if path.is_file():
-        return Corpus((path,))
+        return TextCorpus((path,))
     if not path.is_dir():
         raise ValueError(f"there is no file or folder {path} (looked in {Path.cwd()})")
     names = sorted(name for name, _ in walk(path))
-    chosen = [name for name in names if PurePosixPath(name.lower().removesuffix(_PACKED)).suffix in EXTENSIONS]
+    chosen = [name for name in names if PurePosixPath(name.lower().removesuffix(PACKED)).suffix in EXTENSIONS]
     if not chosen:
         others = f"found {len(names)} other files: {endings(names)}" if names else "it holds no files"
         raise ValueError(f"the folder {path} holds no files ending in {', '.join(EXTENSIONS)}; {others}")
     log_left_out(path, len(chosen), sorted({*names} - {*chosen}))
-    return Corpus(tuple(path / name for name in chosen))
+    return TextCorpus(tuple(path / name for name in chosen))
 
 
 def _chunks(file: Path) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _chunks(file: Path) -> Iterator[str]:
 
 
 def _opened(file: Path) -> IO[bytes]:
-    return gzip.open(file) if file.suffix.lower() == _PACKED else file.open("rb")  # pyright: ignore[reportReturnType]
+    return gzip.open(file) if file.suffix.lower() == PACKED else file.open("rb")  # pyright: ignore[reportReturnType]
 
 
 def _place(file: Path) -> int:

@@ -41,7 +41,7 @@ def cut(text: str, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]]
     start = 0
     while start < len(text):
         stop = _block_end(text, start, max(_BLOCK, 16 * budget))
-        parts = list(_Block(text, start, stop, scheme, budget, whole).parts())
+        parts = list(_TextBlock(text, start, stop, scheme, budget, whole).parts())
         if stop < len(text) and len(parts) > 1:
             parts.pop()
             stop = parts[-1][1]
@@ -82,7 +82,7 @@ def _block_end(text: str, start: int, size: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Places:
+class _CutPlaces:
     """Sorted places by the unit that ends before them; ``character`` holds all places between two characters."""
 
     paragraph: Ints
@@ -91,12 +91,12 @@ class _Places:
     word: Ints
     character: Ints
 
-    def without(self, is_left_out: NDArray[np.bool_]) -> _Places:
+    def without(self, is_left_out: NDArray[np.bool_]) -> _CutPlaces:
         """Return the places that are not marked; ``is_left_out`` (N,)."""
-        return _Places(*(places[~is_left_out[places]] for places in vars(self).values()))
+        return _CutPlaces(*(places[~is_left_out[places]] for places in vars(self).values()))
 
 
-class _Block:
+class _TextBlock:
     """Text from ``start`` to ``stop``, cut from the front, each part as full as its border allows."""
 
     def __init__(self, text: str, start: int, stop: int, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]]) -> None:
@@ -184,7 +184,7 @@ class _Block:
         return start + len(part) - len(part.lstrip()), start + len(part.rstrip())
 
 
-def _places(block: str, pieces: Pieces) -> _Places:
+def _places(block: str, pieces: Pieces) -> _CutPlaces:
     starts, stops = pieces.offsets[:, 0], np.maximum.accumulate(pieces.offsets[:, 1])
     is_open = np.ones(len(starts), bool)
     is_open[1:] = starts[1:] >= stops[:-1]
@@ -194,7 +194,7 @@ def _places(block: str, pieces: Pieces) -> _Places:
     is_word[1:] &= pieces.words[1:] != pieces.words[:-1]
     found = [np.unique(np.searchsorted(starts, where)) for where in (paragraph_starts(block), sentence_starts(block))]
     found += [np.flatnonzero(is_here) for is_here in (is_behind_space, is_word, is_open)]
-    return _Places(*(places[(places < len(starts))] for places in found)).without(~is_open)
+    return _CutPlaces(*(places[(places < len(starts))] for places in found)).without(~is_open)
 
 
 def _is_inside(characters: Ints, whole: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ SPECS: Mapping[str, FieldSpec] = {
 
 
 @dataclass(frozen=True)
-class Places:
+class PiecePlaces:
     """Places of each text's pieces in a framed sequence of ``length`` tokens."""
 
     texts: tuple[slice, ...]
@@ -39,7 +39,7 @@ class Places:
         return out
 
 
-def places(frame: Frame, sizes: Sequence[int]) -> Places:
+def places(frame: Frame, sizes: Sequence[int]) -> PiecePlaces:
     """Return the places of texts with these numbers of pieces."""
     before, after = frame.around(len(sizes))
     found: list[slice] = []
@@ -47,10 +47,10 @@ def places(frame: Frame, sizes: Sequence[int]) -> Places:
     for size in sizes:
         found.append(slice(start, start + size))
         start += size + len(frame.between)
-    return Places(tuple(found), found[-1].stop + len(after))
+    return PiecePlaces(tuple(found), found[-1].stop + len(after))
 
 
-def framed(frame: Frame, where: Places, pieces: Sequence[Pieces]) -> Ints:
+def framed(frame: Frame, where: PiecePlaces, pieces: Sequence[Pieces]) -> Ints:
     """Return (L,) ids."""
     out = where.put([part.ids for part in pieces], 0)
     first, last = where.texts[0].start, where.texts[-1].stop
@@ -61,7 +61,7 @@ def framed(frame: Frame, where: Places, pieces: Sequence[Pieces]) -> Ints:
 
 
 def fields(
-    frame: Frame, where: Places, texts: Sequence[str], pieces: Sequence[Pieces], is_frame: NDArray[np.bool_]
+    frame: Frame, where: PiecePlaces, texts: Sequence[str], pieces: Sequence[Pieces], is_frame: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of :data:`SPECS`; word and sentence numbers continue from one text to the next.
 
@@ -88,7 +88,7 @@ def fields(
 
 
 def annotated(
-    where: Places, pieces: Sequence[Pieces], spans: Mapping[str, Sequence[Sequence[Span]]], kinds: Mapping[str, Kind]
+    where: PiecePlaces, pieces: Sequence[Pieces], spans: Mapping[str, Sequence[Sequence[Span]]], kinds: Mapping[str, Kind]
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of annotations: span numbers, their classes, or their values; ``spans`` by name and text."""
     found: dict[str, NDArray[Any]] = {}
@@ -112,7 +112,7 @@ def _continued(parts: Sequence[Ints], sizes: Sequence[int] | None = None) -> lis
     return found
 
 
-def _documents(frame: Frame, where: Places) -> Ints:
+def _documents(frame: Frame, where: PiecePlaces) -> Ints:
     """Return document numbers. Special tokens between two texts belong to the first, as with BERT's token types."""
     out = np.zeros(where.length, np.int64)
     for number, place in enumerate(where.texts[1:], start=1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ class HuggingFaceTokenizer(TextTokenizer):
 
     Args:
         path: a folder, a file ``tokenizer.json``, or a name on the Hugging Face hub; its local cache is searched first.
+            ``embedded`` is the tokenizer of ``text.english``.
         max_length: tokens of a sequence, including special ones; data sets cut longer texts.
         add_special: frame texts with the tokenizer's special tokens, ``[CLS] a [SEP]`` in BERT's case.
         vocabulary: number of ids, if a checkpoint's embedding has more rows than the tokenizer has ids.
@@ -27,13 +28,13 @@ class HuggingFaceTokenizer(TextTokenizer):
         trust_remote_code: run the Python files named in the tokenizer's configuration; read them first.
     """
 
-    smoke: ClassVar[Mapping[str, Any]] = {"path": str(FOLDER), "max_length": 64, "vocabulary": None}
+    smoke: ClassVar[Mapping[str, Any]] = {"path": "embedded", "max_length": 64, "vocabulary": None}
 
     def __init__(
         self,
         context: Context,
         *,
-        path: LocalOrName,
+        path: Literal["embedded"] | LocalOrName,
         max_length: Annotated[int, Field(ge=1)] = 512,
         add_special: bool = True,
         vocabulary: Annotated[int, Field(ge=1)] | None = None,
@@ -42,7 +43,7 @@ class HuggingFaceTokenizer(TextTokenizer):
     ) -> None:
         del context
         super().__init__(
-            Subwords(*load(path, trust_remote_code=trust_remote_code)),
+            Subwords(*load(str(FOLDER) if path == "embedded" else path, trust_remote_code=trust_remote_code)),
             max_length=max_length,
             add_special=add_special,
             vocabulary=vocabulary,

@@ -15,7 +15,7 @@ from omnimask.interfaces import Draw, Exported, MaskedBatch, Packed, Sample, Tok
 from omnimask.modules import collate, embed
 from omnimask.pretrained import compared
 from omnimask.streams import sequence, targets
-from omnimask_text.weights.hf_configs import EncoderParts, Parts
+from omnimask_text.weights.hf_configs import EncoderParts, MaskedLMParts
 
 _EVERY, _LONGEST = 7, 512
 """Settings of the comparison: one token out of this many is masked, and maximum tokens of a text."""
@@ -37,7 +37,7 @@ def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: Encod
                 raise ValueError(f"the tokenizer does not survive: {each[0][:60]!r} becomes {expected[:8]}, and there {found[:8]}")
 
 
-def compare(trained: Trained, parts: Parts, peer: Any, *, reads_types: bool) -> Exported:
+def compare(trained: Trained, parts: MaskedLMParts, peer: Any, *, reads_types: bool) -> Exported:
     """Compare logits of all tokens of texts of different lengths, some masked; the peer reads the texts padded."""
     shown = _shown(trained, parts)
     with torch.inference_mode():

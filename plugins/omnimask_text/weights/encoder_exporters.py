@@ -13,10 +13,8 @@ from omnimask.modules import BertEncoder, MaskedLM
 from omnimask.pretrained import quiet, scatter
 from omnimask_text.weights.check_written import check_tokenizer, compare_features
 from omnimask_text.weights.hf_configs import EncoderParts, bert_encoder_settings, encoder_parts_of
-from omnimask_text.weights.hf_names import MAIN, bert_names
-from omnimask_text.weights.hf_tokenizer import peer_tokenizer
-
-_USES = ("pad", "bos", "eos", "cls", "sep")
+from omnimask_text.weights.hf_names import MAIN_PASS, bert_names
+from omnimask_text.weights.hf_tokenizer import peer_tokenizer, special_ids
 
 
 class BertEncoderOnly:
@@ -42,7 +40,7 @@ class BertEncoderOnly:
             )
         tokenizer = trained.tokenizers[parts.modality]
         peers = peer_tokenizer(tokenizer, trained.specs[parts.modality], ["input_ids", "token_type_ids", "attention_mask"])
-        ids: dict[str, Any] = {f"{use}_token_id": getattr(peers, f"{use}_token_id") for use in _USES}
+        ids = special_ids(peers)
         with quiet(transformers.utils.logging), torch.random.fork_rng(devices=[]):
             model = transformers.BertModel(_config(parts, ids), add_pooling_layer=False)
             _load(model, trained, parts)
@@ -74,6 +72,6 @@ def _load(model: transformers.BertModel, trained: Trained, parts: EncoderParts) 
         for ours, theirs in bert_names(parts.encoder.depth, types=has_types, modality=parts.modality)
         if theirs[0].startswith("bert.")
     ]
-    mine = {key: tensor for key, tensor in trained.model.state_dict().items() if not key.startswith(f"{MAIN}.predictors.")}
+    mine = {key: tensor for key, tensor in trained.model.state_dict().items() if not key.startswith(f"{MAIN_PASS}.predictors.")}
     types = {"embeddings.token_type_embeddings.weight": parts.table.new_zeros(2, parts.encoder.width)}
     model.load_state_dict({**types, **scatter(mine, names)}, strict=True)

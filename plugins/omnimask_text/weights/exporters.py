@@ -16,18 +16,17 @@ from omnimask.interfaces import Context, Exported, TokenSpec, Trained
 from omnimask.modules import BertEncoder, ModernBertEncoder
 from omnimask.pretrained import quiet, scatter
 from omnimask_text.weights.check_written import check_tokenizer, compare
-from omnimask_text.weights.hf_configs import FULL, SLIDING, Parts, bert_settings, modernbert_settings, parts_of
+from omnimask_text.weights.hf_configs import FULL, SLIDING, MaskedLMParts, bert_settings, modernbert_settings, parts_of
 from omnimask_text.weights.hf_names import BERT_TIED, MODERNBERT_TIED, Pair, bert_names, modernbert_names
-from omnimask_text.weights.hf_tokenizer import peer_tokenizer
+from omnimask_text.weights.hf_tokenizer import peer_tokenizer, special_ids
 
 UNANSWERED = -1e4
 """Logit of a mask token that was appended and cannot be an answer, for output layers that need one: its probability is 0."""
 
-_USES = ("pad", "bos", "eos", "cls", "sep")
 _DEFAULT_WINDOW = 128
 
 
-class _MaskedLM(ABC):
+class _MaskedLMExporter(ABC):
     """Base class of the exporters: the model, its tokenizer, and the comparison with the exported copy."""
 
     format: ClassVar[str] = "transformers"
@@ -45,7 +44,7 @@ class _MaskedLM(ABC):
         tokenizer, spec = trained.tokenizers[parts.modality], trained.specs[parts.modality]
         inputs = ["input_ids", "token_type_ids", "attention_mask"] if self.reads_types else ["input_ids", "attention_mask"]
         peers = peer_tokenizer(tokenizer, spec, inputs)
-        ids = {f"{use}_token_id": getattr(peers, f"{use}_token_id") for use in _USES}
+        ids = special_ids(peers)
         model = self._model(parts, {**ids, "vocab_size": len(parts.table)}, peers.model_max_length)
         state = scatter(trained.model.state_dict(), self._names(parts))
         self._load(model, self._completed(state, parts, spec))
@@ -60,14 +59,14 @@ class _MaskedLM(ABC):
     # ---- specific to a family
 
     @abstractmethod
-    def _model(self, parts: Parts, ids: Mapping[str, Any], length: int) -> Any:
+    def _model(self, parts: MaskedLMParts, ids: Mapping[str, Any], length: int) -> Any:
         """Return a model of the same sizes."""
 
     @abstractmethod
-    def _names(self, parts: Parts) -> Iterable[Pair]: ...
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]: ...
 
     @abstractmethod
-    def _completed(self, state: dict[str, Tensor], parts: Parts, spec: TokenSpec) -> dict[str, Tensor]:
+    def _completed(self, state: dict[str, Tensor], parts: MaskedLMParts, spec: TokenSpec) -> dict[str, Tensor]:
         """Return the state with the parts missing in the model here, in a form that changes nothing."""
 
     # ---- common to all families
@@ -83,7 +82,7 @@ def _with_unanswered(bias: Tensor, num_rows: int) -> Tensor:
     return functional.pad(bias, (0, num_rows - len(bias)), value=UNANSWERED)
 
 
-class Bert(_MaskedLM):
+class BertExporter(_MaskedLMExporter):
     """A ``BertForMaskedLM`` with its tokenizer, from a recipe with the encoder ``bert`` and the predictor ``mlm``.
 
     Encoders that BERT cannot represent are refused: other positions than learned ones, gated MLPs, different epsilons. A model
@@ -96,7 +95,7 @@ class Bert(_MaskedLM):
     tied = BERT_TIED
     reads_types = True
 
-    def _model(self, parts: Parts, ids: Mapping[str, Any], length: int) -> Any:
+    def _model(self, parts: MaskedLMParts, ids: Mapping[str, Any], length: int) -> Any:
         settings = dict(bert_settings(parts))
         dropout = getattr(parts.encoder.dropout, "p", 0.0)
         return transformers.BertForMaskedLM(
@@ -109,17 +108,17 @@ class Bert(_MaskedLM):
             )
         )
 
-    def _names(self, parts: Parts) -> Iterable[Pair]:
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
         has_types = parts.encoder.types is not None
         return bert_names(parts.encoder.depth, types=has_types, modality=parts.modality, predictor=parts.label)
 
-    def _completed(self, state: dict[str, Tensor], parts: Parts, spec: TokenSpec) -> dict[str, Tensor]:
+    def _completed(self, state: dict[str, Tensor], parts: MaskedLMParts, spec: TokenSpec) -> dict[str, Tensor]:
         types = "bert.embeddings.token_type_embeddings.weight"
         bias = _with_unanswered(state["cls.predictions.bias"], len(parts.table))
         return {types: parts.table.new_zeros(2, parts.encoder.width), **state, "cls.predictions.bias": bias}
 
 
-class ModernBert(_MaskedLM):
+class ModernBertExporter(_MaskedLMExporter):
     """A ``ModernBertForMaskedLM`` with its tokenizer, from a recipe with the encoder ``modernbert`` and the predictor ``mlm``.
 
     Encoders that ModernBERT cannot represent are refused: other positions than rotary ones, a predictor with biases, different
@@ -131,7 +130,7 @@ class ModernBert(_MaskedLM):
     tied = MODERNBERT_TIED
     reads_types = False
 
-    def _model(self, parts: Parts, ids: Mapping[str, Any], length: int) -> Any:
+    def _model(self, parts: MaskedLMParts, ids: Mapping[str, Any], length: int) -> Any:
         settings = dict(modernbert_settings(parts))
         wide, near = settings.pop("global_rope_theta"), settings.pop("local_rope_theta")
         window = settings.pop("local_attention")
@@ -148,8 +147,8 @@ class ModernBert(_MaskedLM):
             )
         )
 
-    def _names(self, parts: Parts) -> Iterable[Pair]:
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
         return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label)
 
-    def _completed(self, state: dict[str, Tensor], parts: Parts, spec: TokenSpec) -> dict[str, Tensor]:
+    def _completed(self, state: dict[str, Tensor], parts: MaskedLMParts, spec: TokenSpec) -> dict[str, Tensor]:
         return {**state, "decoder.bias": _with_unanswered(state["decoder.bias"], len(parts.table))}

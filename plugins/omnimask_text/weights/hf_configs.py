@@ -53,7 +53,7 @@ class EncoderParts:
 
 
 @dataclass(frozen=True)
-class Parts(EncoderParts):
+class MaskedLMParts(EncoderParts):
     """Parts of a masked language model: also its predictor's label, the predictor and its head."""
 
     label: str
@@ -85,7 +85,7 @@ def encoder_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
     return EncoderParts(modality, embedding, part.encoder)
 
 
-def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = False) -> Parts:
+def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = False) -> MaskedLMParts:
     """Return the parts of a model with one modality of ids, an encoder of a given class, and the predictor ``mlm``.
 
     Args:
@@ -112,10 +112,10 @@ def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = Fa
         raise ValueError("the predictor scores ids with a matrix of its own; it must use the embedding's rows, tied: true")
     if predictor.context.layer is not None:
         raise ValueError(f"the predictor reads layer {predictor.context.layer}; it must read the last one, without layer:")
-    return Parts(modality, parts.embedding, parts.encoder, label, predictor, head)
+    return MaskedLMParts(modality, parts.embedding, parts.encoder, label, predictor, head)
 
 
-def bert_settings(parts: Parts) -> Settings:
+def bert_settings(parts: MaskedLMParts) -> Settings:
     """Return entries of ``BertConfig`` except the vocabulary and the epsilon.
 
     Raises:
@@ -165,7 +165,7 @@ def bert_read(config: Mapping[str, Any], first_position: int = 0) -> Settings:
     }
 
 
-def modernbert_settings(parts: Parts) -> Settings:
+def modernbert_settings(parts: MaskedLMParts) -> Settings:
     """Return entries of ``ModernBertConfig`` except the vocabulary, the epsilon, and those that never vary.
 
     Raises:

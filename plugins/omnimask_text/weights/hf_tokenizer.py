@@ -46,6 +46,11 @@ def peer_tokenizer(tokenizer: Tokenizer, spec: TokenSpec, inputs: Sequence[str])
     )
 
 
+def special_ids(peer: Any) -> dict[str, Any]:
+    """Return the options of a configuration of `transformers` for the ids of special tokens; absent tokens are None."""
+    return {f"{use}_token_id": getattr(peer, f"{use}_token_id") for use in ("pad", "bos", "eos", "cls", "sep")}
+
+
 def _copy(tokenizer: TextTokenizer) -> Backend:
     """Copy the tokenizer as used by the recipe: without its frame if the recipe disables it."""
     if isinstance(tokenizer.scheme, Subwords):

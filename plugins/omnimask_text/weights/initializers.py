@@ -20,7 +20,7 @@ from omnimask_text.suggest.unread import bert_unread, modernbert_unread
 from omnimask_text.tokenize.find_tokenizer import load as load_tokenizer
 from omnimask_text.tokenize.subwords import Subwords
 from omnimask_text.weights.hf_configs import (
-    Parts,
+    MaskedLMParts,
     Settings,
     bert_read,
     bert_settings,
@@ -30,7 +30,7 @@ from omnimask_text.weights.hf_configs import (
 )
 from omnimask_text.weights.hf_names import (
     BERT_TIED,
-    MAIN,
+    MAIN_PASS,
     MODERNBERT_TIED,
     ROBERTA_TIED,
     Pair,
@@ -107,19 +107,21 @@ class MaskedLMInitializer(ABC):
         """Return unsupported entries of the checkpoint's configuration."""
 
     @abstractmethod
-    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         """Return the checkpoint's settings, and the recipe's."""
 
     @abstractmethod
-    def _names(self, parts: Parts) -> Iterable[Pair]: ...
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]: ...
 
-    def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    def _adjust(
+        self, mapped: dict[str, Tensor], parts: MaskedLMParts, config: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> None:
         """Change weights with other shapes here; by default none."""
         return
 
     # ---- common to all families
 
-    def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Parts:
+    def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> MaskedLMParts:
         """Return the model's parts. Raise for differences that weight sizes do not reveal, or reveal without a remedy."""
         if strange := self.unread(config):
             raise ValueError(f"{self.path / 'config.json'} says {', '.join(strange)}; only the published form is read")
@@ -150,15 +152,16 @@ class MaskedLMInitializer(ABC):
             if second in state and first in state and not torch.equal(state[second], state[first]):
                 raise ValueError(f"the checkpoint's {second} is not its {first}; a matrix of its own for the scores is not read")
 
-    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: MaskedLMParts) -> list[str]:
         found = sorted(name for name in self.unused if name in state)
         if found:
             logger.info("%s: left out, since a masked language model has no use for it: %s", self.path, ", ".join(found))
         return found
 
-    def _fit(self, mapped: dict[str, Tensor], parts: Parts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
+    def _fit(self, mapped: dict[str, Tensor], parts: MaskedLMParts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
         """Map the rows of the checkpoint's tokens to the recipe's ids."""
-        table, bias = f"{MAIN}.embeddings.{parts.modality}.weight", f"{MAIN}.predictors.{parts.label}.heads.{parts.modality}.bias"
+        table = f"{MAIN_PASS}.embeddings.{parts.modality}.weight"
+        bias = f"{MAIN_PASS}.predictors.{parts.label}.heads.{parts.modality}.bias"
         num_rows = len(mapped[table])
         mine, theirs = _vocabulary(tokenizer), self._vocabulary()
         if mine is None or theirs is None:
@@ -197,7 +200,7 @@ class MaskedLMInitializer(ABC):
 
 def _of_others(model: Model, label: str) -> dict[str, Tensor]:
     """Return weights of predictors missing in the checkpoint; they keep their random initialization."""
-    own = f"{MAIN}.predictors."
+    own = f"{MAIN_PASS}.predictors."
     found = {name: value for name, value in model.state_dict().items() if name.startswith(own)}
     others = {name: value for name, value in found.items() if not name.startswith(f"{own}{label}.")}
     if others:
@@ -212,7 +215,7 @@ def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda m: former[m[1]], name): value for name, value in state.items()}
 
 
-class Bert(MaskedLMInitializer):
+class BertInitializer(MaskedLMInitializer):
     """Initialization from a ``BertForMaskedLM`` of `transformers`, for continued pretraining.
 
     The folder is written by ``save_pretrained`` or downloaded (also a ``BertForPreTraining``, whose classifier of sentence pairs is
@@ -235,15 +238,15 @@ class Bert(MaskedLMInitializer):
         "cls.seq_relationship.weight",
     )
 
-    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         theirs = bert_read(config)
         is_nothing = parts.encoder.types is None and _BERT_TYPES in state and not state[_BERT_TYPES].any()
         return {**theirs, "type_vocab_size": 0} if is_nothing else theirs, bert_settings(parts)
 
-    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: MaskedLMParts) -> list[str]:
         return [*super()._left_out(state, parts), *([_BERT_TYPES] if parts.encoder.types is None else [])]
 
-    def _names(self, parts: Parts) -> Iterable[Pair]:
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
         return bert_names(
             parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
         )
@@ -252,7 +255,7 @@ class Bert(MaskedLMInitializer):
 _BERT_TYPES = "bert.embeddings.token_type_embeddings.weight"
 
 
-class Roberta(MaskedLMInitializer):
+class RobertaInitializer(MaskedLMInitializer):
     """Initialization from a ``RobertaForMaskedLM`` of `transformers` (XLM-RoBERTa and CamemBERT have the same form).
 
     Like ``text.bert``, except for two properties of RoBERTa: the rows before its first position are dropped, and its single token
@@ -267,25 +270,27 @@ class Roberta(MaskedLMInitializer):
     epsilon = "layer_norm_eps"
     unused = ("roberta.embeddings.position_ids", "roberta.pooler.dense.bias", "roberta.pooler.dense.weight")
 
-    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         theirs = bert_read(config, first_position(config))
         is_folded = parts.encoder.types is None
         return {**theirs, "type_vocab_size": 0} if is_folded else theirs, bert_settings(parts)
 
     beside = ("roberta.embeddings.token_type_embeddings.weight",)
 
-    def _names(self, parts: Parts) -> Iterable[Pair]:
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
         return roberta_names(
             parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
         )
 
-    def _left_out(self, state: Mapping[str, Tensor], parts: Parts) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: MaskedLMParts) -> list[str]:
         if _ROBERTA_TYPES not in state:
             raise ValueError(f"the checkpoint lacks {_ROBERTA_TYPES}")
         return [*super()._left_out(state, parts), _ROBERTA_TYPES]
 
-    def _adjust(self, mapped: dict[str, Tensor], parts: Parts, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-        name = f"{MAIN}.encoder.position.tables.{parts.modality}"
+    def _adjust(
+        self, mapped: dict[str, Tensor], parts: MaskedLMParts, config: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> None:
+        name = f"{MAIN_PASS}.encoder.position.tables.{parts.modality}"
         mapped[name] = mapped[name][first_position(config) :]
         if parts.encoder.types is None:
             mapped[name] = mapped[name] + state[_ROBERTA_TYPES][0]
@@ -300,7 +305,7 @@ def first_position(config: Mapping[str, Any]) -> int:
     return (1 if number is None else int(number)) + 1
 
 
-class ModernBert(MaskedLMInitializer):
+class ModernBertInitializer(MaskedLMInitializer):
     """Initialization from a ``ModernBertForMaskedLM`` of `transformers`, for continued pretraining.
 
     The folder is written by ``save_pretrained`` or downloaded: ``config.json`` and ``model.safetensors``; pickled weights are never
@@ -316,10 +321,10 @@ class ModernBert(MaskedLMInitializer):
     tied = MODERNBERT_TIED
     epsilon = "norm_eps"
 
-    def _settings(self, config: Mapping[str, Any], parts: Parts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         return modernbert_read(config), modernbert_settings(parts)
 
-    def _names(self, parts: Parts) -> Iterable[Pair]:
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
         return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label)
 
 

@@ -55,7 +55,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowSources:
     """Sources of the rows of the recipe's tables.
 
     ``source`` (n,) is the checkpoint's id, -1 for a new row. ``names`` by id are the tokenizer's notation, and ``texts`` the text
@@ -72,7 +72,7 @@ class Rows:
         return (self.source < 0).nonzero().flatten().tolist()
 
 
-def match(mine: Vocabulary, theirs: Vocabulary, spec: TokenSpec, num_rows: int) -> Rows:
+def match(mine: Vocabulary, theirs: Vocabulary, spec: TokenSpec, num_rows: int) -> RowSources:
     """Find the recipe's tokens in the checkpoint's vocabulary: special ones by use, others by text.
 
     Args:
@@ -90,7 +90,7 @@ def match(mine: Vocabulary, theirs: Vocabulary, spec: TokenSpec, num_rows: int) 
     for number, old in found.items():
         source[number] = old if old < num_rows else -1
     texts = {number: _text(surface) for number, surface in mine.surfaces.items() if number not in special.values()}
-    return Rows(source, mine.tokens, {number: text for number, text in texts.items() if text is not None})
+    return RowSources(source, mine.tokens, {number: text for number, text in texts.items() if text is not None})
 
 
 def _same(mine: Vocabulary, theirs: Vocabulary, size: int) -> dict[int, int]:
@@ -123,7 +123,7 @@ class Filled:
     counts: Mapping[str, int]
 
 
-def fill(rows: Rows, theirs: Vocabulary, how: str | Path, table: Tensor, bias: Tensor, initial: Tensor) -> Filled:
+def fill(rows: RowSources, theirs: Vocabulary, how: str | Path, table: Tensor, bias: Tensor, initial: Tensor) -> Filled:
     """Return tables for the recipe's tokens.
 
     Args:
@@ -150,7 +150,7 @@ def fill(rows: Rows, theirs: Vocabulary, how: str | Path, table: Tensor, bias: T
     return _means(rows, theirs if how == "pieces" else None, table, bias, known, old)
 
 
-def _means(rows: Rows, theirs: Vocabulary | None, table: Tensor, bias: Tensor, known: Tensor, old: Filled) -> Filled:
+def _means(rows: RowSources, theirs: Vocabulary | None, table: Tensor, bias: Tensor, known: Tensor, old: Filled) -> Filled:
     """Initialize new rows as means of their pieces' rows (given a vocabulary), or of all ``known`` ones."""
     whole, whole_bias = table[known].mean(0), bias[known].mean()
     by_pieces = 0
@@ -169,7 +169,7 @@ def _pieces(theirs: Vocabulary, text: str, num_rows: int) -> list[int]:
     return [] if theirs.uses.get("unk") in found or any(number >= num_rows for number in found) else found
 
 
-def _from_file(rows: Rows, path: Path, old: Filled) -> Filled:
+def _from_file(rows: RowSources, path: Path, old: Filled) -> Filled:
     """Take rows from a file. It overrides every token it lists, and must list every new one with a name."""
     tokens, table, bias = read_rows(path)
     if table.shape[1:] != old.table.shape[1:]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.components.corruptors.bert import Bert
+from omnimask.components.corruptors.bert import BertCorruptor
 from omnimask.components.maskers.random import RandomMasker
 from omnimask.interfaces import CONTENT, Context, Draw, Masking, Sample, Tokens, TokenSpec
 
@@ -23,7 +23,7 @@ def sample_of(length: int = LENGTH, key: str = "a") -> Sample:
     return Sample({"m": Tokens(content, np.arange(length, dtype=np.float32)[:, None])}, Draw(0, 0, key), ("m",))
 
 
-def fates(corruptor: Bert, sample: Sample, is_target: np.ndarray) -> tuple[float, float, float]:
+def fates(corruptor: BertCorruptor, sample: Sample, is_target: np.ndarray) -> tuple[float, float, float]:
     """Shares of the hidden tokens that show the mask token, another id, or what they are."""
     stream = corruptor(sample, {"m": Masking(~is_target, is_target)}).context
     shown = stream.literal[is_target]
@@ -35,14 +35,14 @@ def fates(corruptor: Bert, sample: Sample, is_target: np.ndarray) -> tuple[float
 def test_shares() -> None:
     """6,000 hidden tokens: a share of 0.8 has a standard deviation of 0.005. A fiftieth of the random ids is the mask's own."""
     is_target = np.random.default_rng(1).random(LENGTH) < 0.15
-    masked, swapped, kept = fates(Bert(context(m=SPEC)), sample_of(), is_target)
+    masked, swapped, kept = fates(BertCorruptor(context(m=SPEC)), sample_of(), is_target)
     assert masked == pytest.approx(0.8 + 0.1 / 50, abs=0.02)
     assert swapped == pytest.approx(0.1 * 49 / 50, abs=0.015)
     assert kept == pytest.approx(0.1, abs=0.015)
 
 
 def test_random_ids_are_uniform_over_the_vocabulary() -> None:
-    stream = Bert(context(m=SPEC), masked=0, random=1)(
+    stream = BertCorruptor(context(m=SPEC), masked=0, random=1)(
         sample_of(), {"m": Masking(np.zeros(LENGTH, bool), np.ones(LENGTH, bool))}
     ).context
     counts = np.bincount(stream.literal, minlength=50)
@@ -66,7 +66,7 @@ def test_masking_statistics_are_those_of_the_peers_collator() -> None:
     asked = labels != -100
     theirs = shares(ids[asked], content[asked])
     is_target = RandomMasker(Context(), ratio=0.15)(sample.tokens["m"], sample.draw).is_target
-    stream = Bert(context(m=SPEC))(sample, {"m": Masking(~is_target, is_target)}).context
+    stream = BertCorruptor(context(m=SPEC))(sample, {"m": Masking(~is_target, is_target)}).context
     shown = np.where(stream.literal == CONTENT, content, stream.literal)[is_target]
     ours = shares(shown, content[is_target])
     assert np.mean(asked) == pytest.approx(np.mean(is_target), abs=4 * (0.15 * 0.85 / LENGTH) ** 0.5)
@@ -85,7 +85,7 @@ def test_several_modalities_show_ids_of_their_own() -> None:
         "b": Tokens(np.full(500, 700), np.zeros((500, 1), np.float32)),
     }
     hidden = Masking(np.zeros(500, bool), np.ones(500, bool))
-    view = Bert(context(a=SPEC, b=big))(Sample(tokens, Draw(0, 0, "k"), ("a", "b")), {"a": hidden, "b": hidden})
+    view = BertCorruptor(context(a=SPEC, b=big))(Sample(tokens, Draw(0, 0, "k"), ("a", "b")), {"a": hidden, "b": hidden})
     first, second = view.context.literal[:500], view.context.literal[500:]
     assert 4 in first and first.max() < 50
     assert 1000 in second and np.sum((second >= 50) & (second < 1000)) > 20
@@ -93,6 +93,6 @@ def test_several_modalities_show_ids_of_their_own() -> None:
 
 def test_options_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="sum to more than 1"):
-        Bert(context(m=SPEC), masked=0.8, random=0.3)
+        BertCorruptor(context(m=SPEC), masked=0.8, random=0.3)
     with pytest.raises(ValueError, match="continuous content; use mask_token"):
-        Bert(context(m=TokenSpec(width=(2,))))
+        BertCorruptor(context(m=TokenSpec(width=(2,))))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from omnimask.component import named
-from omnimask.components.corruptors.bert import Bert
+from omnimask.components.corruptors.bert import BertCorruptor
 from omnimask.components.corruptors.by_kind import ByKind
 from omnimask.components.corruptors.drop import Drop
 from omnimask.components.corruptors.keep import Keep
@@ -57,7 +57,7 @@ def test_answers_lie_in_one_stream() -> None:
         built(ScheduledCorruptor, SPEC, corruptors=STAGES, until=[])
 
 
-@pytest.mark.parametrize("cls", [Bert, Drop, Keep, MaskToken, SentinelSpans, Sketch, Substitute, Swap, UnitToken])
+@pytest.mark.parametrize("cls", [BertCorruptor, Drop, Keep, MaskToken, SentinelSpans, Sketch, Substitute, Swap, UnitToken])
 def test_streams_know_the_branch_and_the_rate(cls: type) -> None:
     view = built(cls, SPEC)[0](sample_of(range(6)), masking_of(6, [1, 4], kind=3, level=0.25))
     for stream in (view.context, view.query):

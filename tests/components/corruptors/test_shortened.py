@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnimask.components.corruptors.mask_token import MaskToken
-from omnimask.components.corruptors.per_modality import PerModality
+from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.components.corruptors.sketch import Sketch
 from omnimask.components.corruptors.unit_token import UnitToken
 from omnimask.data.collation import collate
@@ -100,7 +100,7 @@ def test_packed_rows_of_units_stand_apart() -> None:
     specs = {"a": TokenSpec(vocabulary=20), "b": TokenSpec(vocabulary=9)}
     make = {"a": UnitToken, "b": MaskToken}
     specs = {m: reserve(spec, make[m](Context(specs=specs, modalities=(m,)))) for m, spec in specs.items()}
-    corruptor = PerModality({m: make[m](Context(specs=specs, modalities=(m,))) for m in specs})
+    corruptor = PerModalityCorruptor({m: make[m](Context(specs=specs, modalities=(m,))) for m in specs})
     samples, views = [], []
     for number, lengths in enumerate(({"a": 4, "b": 3}, {"b": 2}, {"a": 6})):
         sample = make_sample(specs, lengths, Draw(0, 0, str(number)))

@@ -15,7 +15,7 @@ from omnimask.component import Component, named
 from omnimask.data.planner import Place
 from omnimask.interfaces import Layout
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Block, Rows, SelfAttention, Stack, initialise
+from omnimask.network.blocks import Block, OutputRows, SelfAttention, Stack, initialise
 from omnimask.network.layers import GLU, draw_kept, drop_path_rates, make_mlp, swiglu_width
 from omnimask.testing.synthetic import synthetic_recipe
 
@@ -166,7 +166,7 @@ def test_the_last_block_may_answer_for_some_rows_only(rotary: bool) -> None:
     angle = torch.rand(SLOTS, 4, dtype=torch.float64).repeat(1, 2)
     rotation = (angle.cos(), angle.sin()) if rotary else None
     index = torch.tensor([1, 2, 4, 7, 10])
-    rows = Rows(index, AttentionPlan(Layout(np.array([2, 0, 2, 1]), np.arange(4)), LAYOUT))
+    rows = OutputRows(index, AttentionPlan(Layout(np.array([2, 0, 2, 1]), np.arange(4)), LAYOUT))
     results = []
     for asked in (None, rows):
         x = inputs().double().requires_grad_()

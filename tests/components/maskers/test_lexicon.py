@@ -9,7 +9,7 @@ import pytest
 
 from omnimask.components.maskers.candidates import Candidates
 from omnimask.components.maskers.lexicon import LexiconMasker
-from omnimask.components.maskers.per_modality import PerModality
+from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.components.units.lexicon import Lexicon
 from omnimask.interfaces import Context, FieldSpec, Tokens, TokenSpec
 from omnimask.testing.samples import make_sample
@@ -52,7 +52,7 @@ def test_units_are_hidden_whole_and_the_expected_number_is_exact(file: Path) -> 
 
 def test_what_is_cut_by_a_special_token_is_no_ngram(file: Path) -> None:
     spec = TokenSpec(vocabulary=10, fields={"special": FieldSpec("bool")})
-    masker = PerModality({"m": LexiconMasker(Context(specs={"m": spec}, modalities=("m",)), ratio=1.0, lexicon=file)})
+    masker = PerModalityMasker({"m": LexiconMasker(Context(specs={"m": spec}, modalities=("m",)), ratio=1.0, lexicon=file)})
     sample = make_sample({"m": spec}, {"m": 4}, draw_of(0))
     tokens = Tokens(np.array([1, 0, 2, 3]), sample.tokens["m"].positions, {"special": np.array([False, True, False, False])})
     masking = Candidates(masker, {"m": spec})(type(sample)({"m": tokens}, sample.draw, ("m",)))["m"]

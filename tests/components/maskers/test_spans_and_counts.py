@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnimask.components.maskers.per_modality import PerModality
+from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.components.maskers.random import RandomMasker
 from omnimask.components.maskers.span import SpanMasker
 from omnimask.interfaces import Context, Draw, Sample, TokenSpec
@@ -68,7 +68,7 @@ def test_span_lengths_are_uniform_over_all_splits() -> None:
 def test_modalities_are_masked_in_stages_of_their_own() -> None:
     specs = {"a": SPEC, "b": SPEC}
     sample = make_sample(specs, {"a": 40, "b": 40}, Draw(0, 0, "s"))
-    masker = PerModality({name: RandomMasker(Context(), ratio=0.5) for name in specs})
+    masker = PerModalityMasker({name: RandomMasker(Context(), ratio=0.5) for name in specs})
     found = masker(sample)
     assert not np.array_equal(found["a"].is_target, found["b"].is_target)
     alone = masker(Sample({"b": sample.tokens["b"]}, sample.draw, sample.modalities))

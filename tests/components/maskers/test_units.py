@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnimask.components.maskers.candidates import Candidates, take
-from omnimask.components.maskers.per_modality import PerModality
+from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.components.maskers.random import RandomMasker
 from omnimask.components.maskers.units import UnitMasker
 from omnimask.interfaces import Context, Draw, FieldSpec, Masking, Sample, Tokens, TokenSpec
@@ -66,7 +66,7 @@ def framed(length: int) -> Tokens:
 
 
 def test_special_tokens_are_never_hidden_and_do_not_count() -> None:
-    masker = Candidates(PerModality({"m": RandomMasker(CONTEXT, ratio=0.5)}), {"m": SPEC})
+    masker = Candidates(PerModalityMasker({"m": RandomMasker(CONTEXT, ratio=0.5)}), {"m": SPEC})
     for number in range(50):
         masking = masker(Sample({"m": framed(22)}, draw(number), ("m",)))["m"]
         assert masking.is_target.sum() == 10  # half of the 20 others

@@ -10,7 +10,7 @@ import torch
 
 from omnimask.builder.build import Built, build
 from omnimask.component import named
-from omnimask.components.predictors.preference import Order, Preference
+from omnimask.components.predictors.preference import PairOrder, Preference
 from omnimask.data.planner import Place
 from omnimask.interfaces import Context, FieldSpec, MaskedBatch
 from omnimask.testing import synthetic_recipe
@@ -31,7 +31,7 @@ def batch(of: Built, labels: list[float], group: list[int]) -> MaskedBatch:
 def test_pairs_are_those_of_a_group_with_different_labels() -> None:
     found = built()
     data = batch(found, [1.0, 2.0, 2.0, np.nan, 0.0, -1.0], [0, 0, 0, 0, 1, 1])
-    order = Order(Context(labels={"mean": NUMBER}), "mean", 1.0)
+    order = PairOrder(Context(labels={"mean": NUMBER}), "mean", 1.0)
     assert order.pairs(data, np.arange(6)).tolist() == [[1, 0], [2, 0], [4, 5]]
     assert order.pairs(data, np.array([5, 4])).tolist() == [[1, 0]]
     assert found.model.counts(data) == {"preference": 3.0}

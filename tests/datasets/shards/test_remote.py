@@ -16,7 +16,7 @@ import pytest
 from omnimask_datasets.shards.cache import FileCache
 from omnimask_datasets.shards.index import make_index, with_content
 from omnimask_datasets.shards.local import beside, write_index
-from omnimask_datasets.shards.manifest import Entry, Manifest
+from omnimask_datasets.shards.manifest import ShardEntry, ShardManifest
 from omnimask_datasets.shards.remote import Cache
 
 fsspec = pytest.importorskip("fsspec")
@@ -30,12 +30,12 @@ def server(serve: Any, folder: Path) -> Any:
 @pytest.fixture
 def indexed(folder: Path) -> Path:
     """The folder with indexes and a manifest, as `omnimask shard` leaves it."""
-    entries: list[Entry] = []
+    entries: list[ShardEntry] = []
     for path in sorted(folder.glob("*.tar")):
         index = with_content(make_index(path, path.name), path)
         write_index(beside(path), index)
-        entries.append(Entry(path.name, index.size, len(index), index.sha256, index.headers))
-    (folder / "manifest.json").write_bytes(Manifest(entries, {}).to_bytes())
+        entries.append(ShardEntry(path.name, index.size, len(index), index.sha256, index.headers))
+    (folder / "manifest.json").write_bytes(ShardManifest(entries, {}).to_bytes())
     return folder
 
 

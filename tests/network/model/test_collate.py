@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from omnimask.components.corruptors.drop import Drop
 from omnimask.components.corruptors.mask_token import MaskToken
-from omnimask.components.corruptors.per_modality import PerModality
+from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.components.corruptors.sentinel_spans import SentinelSpans
 from omnimask.components.embeddings.linear import LinearEmbedding
 from omnimask.components.embeddings.table import TableEmbedding
@@ -48,7 +48,7 @@ def marked_sample(number: int, lengths: Mapping[str, int]) -> Sample:
 
 def packed(samples: list[Sample], make: Mapping[str, type]) -> tuple[MaskedBatch, list[View], dict[str, TokenSpec]]:
     specs = specs_for(make)
-    corruptor = PerModality(corruptors(make, specs))
+    corruptor = PerModalityCorruptor(corruptors(make, specs))
     views = []
     for sample in samples:
         masking = {m: make_masking(len(t), 0.5, sample.draw.at(m)) for m, t in sample.tokens.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from omnimask.components.corruptors.drop import Drop
-from omnimask.components.corruptors.per_modality import PerModality
+from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.components.encoders.transformer import TransformerEncoder
 from omnimask.data.collation import collate
 from omnimask.interfaces import Context, Draw, FieldSpec, Masking, Packed, Placement, Sample, Stream, Tokens, TokenSpec, View
@@ -69,7 +69,7 @@ def test_pairs_by_slots_are_those_of_their_tokens() -> None:
     """Of slots that were dropped, inserted or belong to another modality there are none."""
     samples = [_sample(1, 4, words=2), _sample(2, 3)]
     masking = Masking(np.array([True, False, True, True]), np.array([False, True, False, False]), np.ones(4, np.float32))
-    corruptor = PerModality({name: Drop(Context(specs=SPECS)) for name in SPECS})
+    corruptor = PerModalityCorruptor({name: Drop(Context(specs=SPECS)) for name in SPECS})
     shown = {"words": Masking(np.ones(2, bool), np.zeros(2, bool), np.ones(2, np.float32))}
     views = [
         {"main": corruptor(samples[0], {"atoms": masking, **shown})},
@@ -120,7 +120,7 @@ def test_fields_of_several_modalities_are_joined_under_names_of_their_own() -> N
             return dataclasses.replace(super().__call__(sample, masking), fields={"kind": np.asarray(tokens.fields["kind"]) + 1})
 
     samples = [_sample(1, 4, words=2), _sample(2, 3)]
-    corruptor = PerModality({name: Renumbering(Context(specs={name: SPECS[name]})) for name in SPECS})
+    corruptor = PerModalityCorruptor({name: Renumbering(Context(specs={name: SPECS[name]})) for name in SPECS})
     views = []
     for sample in samples[:1]:
         masking = {

@@ -17,7 +17,7 @@ from omnimask.streams import sequence, targets
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Bert:
+class BertCorruptor:
     """The mask token for 80 % of the hidden tokens, a random id for 10 %, the token itself for 10 %; answered in place [0].
 
     Hidden tokens are drawn independently. Random ids are uniform over the vocabulary, including special ones, as in the reference.

@@ -9,7 +9,7 @@ from omnimask.interfaces import Corruptor, Masking, Sample, View
 from omnimask.streams import join_views, no_sequences
 
 
-class PerModality:
+class PerModalityCorruptor:
     """A corruptor for each modality. Contexts become one sequence; queries stay separate.
 
     If any of the corruptors answers in a query stream, every view has one, empty if the sample lacks this modality.

@@ -13,7 +13,7 @@ from torch.nn import functional
 from omnimask.component import Component, named
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
+from omnimask.network.blocks import OutputRows, Rotation, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.network.embed import ModalitySlots, TypeEmbedding, make_modality_embedding, with_modality
 from omnimask.network.layers import GLU, MLP
 
@@ -49,7 +49,7 @@ class BertBlock(nn.Module):
         context_plan: None = None,
         context_rotation: None = None,
         kept: Tensor | None = None,
-        rows: Rows | None = None,
+        rows: OutputRows | None = None,
     ) -> Tensor:
         """Return (T, D), or (R, D) if ``rows`` is given. ``kept`` (2, T, 1) factors of the branches."""
         branch = self.dropout(self.attention(x_TD, plan, rotation, rows))

@@ -14,7 +14,7 @@ from omnimask.component import Component, named
 from omnimask.components.positions.trial import check_placement
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Rotation, Rows, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
+from omnimask.network.blocks import OutputRows, Rotation, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.network.layers import GLU
 
@@ -51,7 +51,7 @@ class ModernBertBlock(nn.Module):
         context_plan: None = None,
         context_rotation: None = None,
         kept: Tensor | None = None,
-        rows: Rows | None = None,
+        rows: OutputRows | None = None,
     ) -> Tensor:
         """Return (T, D), or (R, D) if ``rows`` is given. ``kept`` (2, T, 1) factors of the branches."""
         branch = self.attention(self.norm_attention(x_TD), plan.within(self.reach), rotation, rows)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from omnimask.interfaces import Masker, Masking, Sample
 
 
-class PerModality:
+class PerModalityMasker:
     """A masker for each modality, in its own stage of the sample's draw."""
 
     def __init__(self, maskers: Mapping[str, Masker]) -> None:

@@ -18,7 +18,7 @@ from omnimask.components.predictors.mlm import MaskedLM
 from omnimask.components.predictors.sampled_visibility import AskingBlock, hiding
 from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Rotation, Rows, Stack, check_heads, initialise_normal
+from omnimask.network.blocks import OutputRows, Rotation, Stack, check_heads, initialise_normal
 from omnimask.network.embed import ModalitySlots, embed, make_modality_embedding, with_modality
 from omnimask.network.layers import MLP
 from omnimask.network.pooling import SequencePool, check_pool, pooled
@@ -169,7 +169,7 @@ class Bottleneck(MaskedLM):
         if asked is None:
             return self.blocks(x_TD, plan, rotation)[0], joint.rows
         by_parent = group_by_parent(dataclasses.replace(query.layout, lengths=asked.layout.lengths), joint.layout.num_sequences)
-        rows = Rows(joint.rows[asked.slots], AttentionPlan(by_parent, joint.layout))
+        rows = OutputRows(joint.rows[asked.slots], AttentionPlan(by_parent, joint.layout))
         return self.blocks(x_TD, plan, rotation, rows=rows)[0], asked.row
 
     def _joint(self, encoded: Encoded, query: Stream, device: torch.device) -> _Joint:

@@ -14,7 +14,7 @@ from omnimask.component import Component, named
 from omnimask.components.predictors.queries import QueryPredictor, Served
 from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Block, Rows, Stack, check_heads, initialise
+from omnimask.network.blocks import Block, OutputRows, Stack, check_heads, initialise
 from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.network.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
@@ -100,6 +100,6 @@ class Decoder(QueryPredictor):
                 for v, h, still in zip(at_visible.rotation, at_hidden.rotation, (1.0, 0.0), strict=True)
             )
         first = sequences * count + encoded.features.layout.num_slots
-        asked = Rows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
+        asked = OutputRows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
         x_TD, _ = self.stack(torch.cat(parts)[index], AttentionPlan(joint), rotation, rows=asked)
         return x_TD

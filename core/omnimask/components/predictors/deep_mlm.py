@@ -15,7 +15,7 @@ from omnimask.components.encoders.bert import BertBlock
 from omnimask.components.predictors.mlm import MaskedLM
 from omnimask.interfaces import Context, Encoded, PairBias, Position, Prediction, Run, Stream, Target, Targets, View
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Rows, Stack, asked_rows, check_heads, initialise_normal
+from omnimask.network.blocks import OutputRows, Stack, asked_rows, check_heads, initialise_normal
 from omnimask.network.layers import MLP
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -95,7 +95,7 @@ class DeepMLM(MaskedLM):
         selected = self.select(view)
         return {self.term(m): self._prediction(selected[self.term(m)], encoded, decoded, rows, m) for m in self.context.modalities}
 
-    def decode(self, encoded: Encoded) -> tuple[Tensor, Rows | None]:
+    def decode(self, encoded: Encoded) -> tuple[Tensor, OutputRows | None]:
         """Return (R, D) features of the asked slots, or (T, D) of all."""
         stream, x_TD = encoded.stream, encoded.at(self.context.layer)
         placement = self.position(stream)
@@ -137,7 +137,7 @@ class DeepMLM(MaskedLM):
 
         return of
 
-    def _prediction(self, table: Targets, encoded: Encoded, decoded: Tensor, rows: Rows | None, modality: str) -> Prediction:
+    def _prediction(self, table: Targets, encoded: Encoded, decoded: Tensor, rows: OutputRows | None, modality: str) -> Prediction:
         at, asked = table.at[:, 0], encoded.stream.asked
         features = decoded[at if rows is None or asked is None else asked.row[at]]
         if self.training and self.skip:

@@ -51,13 +51,14 @@ class Preference(OfSequences):
         pool: SequencePool = "auto",
         pooler: bool = True,
     ) -> None:
-        super().__init__(context, Order(context, field, margin), pool=pool, pooler=pooler, bias=False)  # scores are only compared
+        order = PairOrder(context, field, margin)
+        super().__init__(context, order, pool=pool, pooler=pooler, bias=False)  # scores are only compared
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
         return {self.term: float(len(self.answers.pairs(batch, view.context.layout.parent)))}
 
 
-class Order:
+class PairOrder:
     """The target: answers are the pairs of a batch, (P, 2) rows, the one with the larger label first.
 
     Args:

@@ -39,7 +39,7 @@ class Damaged(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
+class CheckpointManifest:
     """Contents of ``manifest.json``: step, loader cursor, files, and versions of the packages used."""
 
     step: int
@@ -53,7 +53,7 @@ class Manifest:
         return json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
+    def from_json(cls, text: str) -> CheckpointManifest:
         """Parse a manifest. Raise :class:`Damaged`, or ``UserError`` for an unsupported format."""
         try:
             content = json.loads(text)
@@ -72,14 +72,14 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def verify(path: Path) -> Manifest:
+def verify(path: Path) -> CheckpointManifest:
     """Read every file of a checkpoint and compare it with the manifest.
 
     Raises:
         Damaged: a file is missing or differs.
     """
     try:
-        manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = CheckpointManifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise Damaged(f"{MANIFEST} is missing or unreadable ({error})") from error
     if path.name != step_name(manifest.step) and _NAME.fullmatch(path.name):
@@ -183,7 +183,7 @@ class Checkpoints:
         try:
             records = {str(file.relative_to(temporary)): files.hash_file(file) for file in sorted(temporary.glob("*/*"))}
             records |= {name: _write_file(temporary / name, write) for name, write in {**writers, **self._notes()}.items()}
-            manifest = Manifest(step, dict(cursor), records, dict(versions))
+            manifest = CheckpointManifest(step, dict(cursor), records, dict(versions))
             _write_file(temporary / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
             for folder in (*(entry for entry in temporary.iterdir() if entry.is_dir()), temporary):
                 files.sync_directory(folder)

@@ -27,7 +27,7 @@ from omnimask.training.devices.replicas import Replicas
 _MOST = 1_000_000
 
 
-class Shards(Replicas):
+class FullySharded(Replicas):
     """Sharded model: every rank holds a shard of each parameter and gathers the other shards when a block runs.
 
     Modules with ``compile_me`` (blocks) are gathered one by one. Everything else is one group, gathered around the whole forward

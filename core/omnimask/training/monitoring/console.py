@@ -79,7 +79,7 @@ class Bar:
             self._progress.stop()
 
 
-class Lines:
+class LineView:
     """Plain output: a line every few seconds, for the last step, and for every validation."""
 
     def __init__(self, console: Console) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from omnimask.data import progress_lines as paced
 from omnimask.interfaces.answers import ACCURACY
 from omnimask.registry.observers import Observer, RunInfo, StepResult, Validation
-from omnimask.training.monitoring.console import Bar, Lines, ProgressView, Reading
+from omnimask.training.monitoring.console import Bar, LineView, ProgressView, Reading
 from omnimask.training.monitoring.journal import LogFile
 from omnimask.training.monitoring.notebook import Cell
 from omnimask.training.monitoring.throughput import Rate
@@ -67,7 +67,7 @@ def open_view() -> ProgressView:
     console = Console(file=sys.stderr)
     if console.is_jupyter:
         return Cell(Console(file=sys.stderr, force_jupyter=False))
-    return Bar(console) if console.is_terminal else Lines(console)
+    return Bar(console) if console.is_terminal else LineView(console)
 
 
 def accuracies(

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from omnimask.data.view_names import MAIN
 from omnimask.interfaces import MaskedBatch
 
-MAIN = "main"
 _HIDDEN, _CANDIDATES, _KIND = "hidden", "candidates", "kind"
 
 

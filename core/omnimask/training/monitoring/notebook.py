@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from omnimask.training.monitoring.console import Lines, Reading, duration
+from omnimask.training.monitoring.console import LineView, Reading, duration
 
 SECONDS_BETWEEN_UPDATES = 0.5
 _BAR = 24
@@ -20,7 +20,7 @@ class Cell:
     """
 
     def __init__(self, console: Console) -> None:
-        self._lines = Lines(console)
+        self._lines = LineView(console)
         self._handle: Any = None
         self._last = -float("inf")
 
