@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from omnimask.components.encoders.bert import BertBlock
 from omnimask.components.positions.trial import check_placement
 from omnimask.components.predictors.mlm import MaskedLM
 from omnimask.components.predictors.sampled_visibility import AskingBlock, hiding
-from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
+from omnimask.interfaces import Context, Encoded, Layout, Position, Run, Stream, Target, View
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import Rotation, Rows, Stack, check_heads, initialise_normal
 from omnimask.network.embed import ModalitySlots, embed, make_modality_embedding, with_modality
@@ -120,15 +120,9 @@ class Bottleneck(MaskedLM):
         check_placement(self.position, context.specs, "predictor bottleneck", "added", "rotation")
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        query, selected = self.stream(view), self.select(view)
-        decoded, row = self._decode(encoded, query, run)
-        predictions = {}
-        for m in self.context.modalities:
-            table = selected[self.term(m)]
-            prediction = self.prediction(table, decoded[row[table.at[:, 0]]], encoded, m)
-            predictions[self.term(m)] = dataclasses.replace(prediction, stream=query)
-        return predictions
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
+        decoded, row = self._decode(encoded, self.stream(view), run)
+        return lambda slots: decoded[row[slots]]
 
     def vector(self, encoded: Encoded) -> Tensor:
         """Return the vector (S, D) given to the decoder for each sequence."""

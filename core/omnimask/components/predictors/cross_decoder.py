@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from omnimask.component import Component, named
 from omnimask.components.predictors.queries import QueryPredictor
-from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
+from omnimask.interfaces import Context, Encoded, Position, Run, Target, View
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import Block, Stack, check_heads, initialise
 from omnimask.network.embed import ModalitySlots
@@ -98,7 +98,7 @@ class CrossDecoder(QueryPredictor):
         self.mixture_norms = nn.ModuleList(norms)
         self.no_weight_decay |= {"mixture"}
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
         query = self.stream(view)
         visible = encoded.features.layout
         served = self.served(query, visible.num_sequences)
@@ -116,7 +116,7 @@ class CrossDecoder(QueryPredictor):
             AttentionPlan(served.layout, visible),
             there.rotation,
         )
-        return self.answers(x_TD, served, encoded, view)
+        return self.at_served(x_TD, served, query)
 
     def _read(self, encoded: Encoded) -> Tensor | Sequence[Tensor]:
         """Return (T, D) context features for all blocks, or one tensor for each block."""

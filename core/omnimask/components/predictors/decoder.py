@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from omnimask.component import Component, named
 from omnimask.components.predictors.queries import QueryPredictor, Served
-from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
+from omnimask.interfaces import Context, Encoded, Layout, Position, Run, Stream, Target, View
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import Block, Rows, Stack, check_heads, initialise
 from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
@@ -72,10 +72,10 @@ class Decoder(QueryPredictor):
         self.add_queries(position, width, heads, modality_embedding)
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
         query = self.stream(view)
         served = self.served(query, encoded.features.layout.num_sequences)
-        return self.answers(self._decode(encoded, query, served), served, encoded, view)
+        return self.at_served(self._decode(encoded, query, served), served, query)
 
     def _decode(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
         """Return (n, D) features of the served slots."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from omnimask.component import Component
 from omnimask.components.positions.trial import check_placement
 from omnimask.components.predictors.base import PredictorModule
-from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Stream, Target, View
+from omnimask.interfaces import Context, Layout, Position, Stream, Target, Targets
 from omnimask.network.embed import ModalitySlots, tells_modalities
 from omnimask.packed import index_tensor, ranges
 
@@ -42,7 +42,7 @@ class QueryPredictor(PredictorModule):
     def add_heads(self, norm: nn.Module, width: int) -> None:
         """Add the norm before the heads, and one head per modality."""
         self.norm = norm
-        self.heads = nn.ModuleDict({m: nn.Linear(width, self.target(m).num_outputs) for m in self.context.modalities})
+        self.heads = self.linear_heads(width)
 
     def add_queries(self, position: Component[Position], width: int, heads: int, modality_embedding: ModalitySlots) -> None:
         """Add the position component for all modalities, and the mask vectors."""
@@ -71,20 +71,12 @@ class QueryPredictor(PredictorModule):
         grouped = np.bincount(parent, weights=lengths, minlength=num_parents).astype(np.int64)
         return Served(ranges(layout.offsets[:-1][chosen], lengths), Layout(grouped, np.arange(num_parents, dtype=np.int64)))
 
-    def answers(self, x_TD: Tensor, served: Served, encoded: Encoded, view: View) -> Mapping[str, Prediction]:
-        """Return predictions by term from the features of the served slots."""
-        query, selected = self.stream(view), self.select(view)
+    def at_served(self, x_TD: Tensor, served: Served, query: Stream) -> Callable[[Tensor], Tensor]:
+        """Return a function from slots (N,) of the query stream to their rows (N, D) of ``x_TD``, the served slots' features."""
         row = np.full(query.layout.num_slots, -1)
         row[served.slots] = np.arange(len(served.slots))
         to_row = index_tensor(row, x_TD.device)
-        return {
-            self.term(m): Prediction(
-                self.norm(x_TD[to_row[selected[self.term(m)].at[:, 0]]]),
-                self.heads[m],
-                selected[self.term(m)],
-                query,
-                encoded.stream,
-                m,
-            )
-            for m in self.context.modalities
-        }
+        return lambda slots: x_TD[to_row[slots]]
+
+    def head_input(self, features: Tensor, table: Targets) -> Tensor:
+        return self.norm(features)
