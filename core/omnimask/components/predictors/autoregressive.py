@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -52,17 +51,14 @@ class Autoregressive(PredictorModule):
         modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__(context, target)
-        head_width = check_heads(width, heads)
+        check_heads(width, heads)
         self.adapt = nn.Identity() if width == context.width else nn.Linear(context.width, width)
         blocks = [Block(width, heads, mlp_ratio=mlp_ratio, norm_eps=norm_eps, context_width=context.width) for _ in range(depth)]
         self.stack = Stack(blocks)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.heads = self.linear_heads(width)
         initialise(self)
-        everything = dataclasses.replace(
-            context, modalities=tuple(context.specs), width=width, num_heads=heads, head_width=head_width
-        )
-        self.position = position(everything)
+        self.position = position(self.block_context(width, heads))
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
     def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:

@@ -23,6 +23,7 @@ from omnimask.interfaces import (
     Targets,
     View,
 )
+from omnimask.network.blocks import check_heads
 from omnimask.network.border import losses_of
 
 
@@ -98,6 +99,13 @@ class PredictorModule(Module):
     def head_input(self, features: Tensor, table: Targets) -> Tensor:
         """Return the heads' input (N, D) from features (N, D) at the slots of the targets; by default the features."""
         return features
+
+    def block_context(self, width: int, heads: int) -> Context:
+        """Return the context of components in blocks of this size, which run over the slots of all modalities."""
+        everywhere = tuple(self.context.specs)
+        return dataclasses.replace(
+            self.context, modalities=everywhere, width=width, num_heads=heads, head_width=check_heads(width, heads)
+        )
 
     def linear_heads(self, width: int) -> nn.ModuleDict:
         """Return a linear layer from ``width`` to the target's outputs for each modality."""

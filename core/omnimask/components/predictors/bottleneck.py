@@ -104,7 +104,8 @@ class Bottleneck(MaskedLM):
         self.pool: SequencePool = pool
         self.needs_noise = visibility is not None
         width = context.width
-        head_width, hidden = check_heads(width, heads), mlp_width or 4 * width
+        check_heads(width, heads)
+        hidden = mlp_width or 4 * width
         # The embeddings are the pass's; a tuple keeps them out of this module's parameters.
         self._embeddings = (context.embeddings,)
         self.project = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=norm_eps)) if project else None
@@ -115,8 +116,7 @@ class Bottleneck(MaskedLM):
         initialise_normal(self.blocks)
         if self.project is not None:
             initialise_normal(self.project)
-        everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
-        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        self.position = position(self.block_context(width, heads))  # pyright: ignore[reportAttributeAccessIssue]
         check_placement(self.position, context.specs, "predictor bottleneck", "added", "rotation")
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -80,15 +79,15 @@ class DeepMLM(MaskedLM):
         super().__init__(context, target=target, tied=tied, bias=bias, norm_eps=norm_eps)
         self.reads_asked = False
         width, self.heads_of_blocks, self.skip = context.width, heads, skip
-        head_width, hidden = check_heads(width, heads), mlp_width or 4 * width
+        check_heads(width, heads)
+        hidden = mlp_width or 4 * width
         if len(unmask) > depth or list(unmask) != sorted(unmask):
             raise ValueError(f"unmask {list(unmask)} should hold rising shares for at most {depth} blocks (depth)")
         self.shares = (*unmask, *[1.0] * (depth - len(unmask)))
         blocks = [BertBlock(width, heads, MLP(width, hidden), norm_eps, dropout) for _ in range(depth)]
         self.stacks = nn.ModuleList([Stack([block]) for block in blocks])
         initialise_normal(self.stacks)
-        everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
-        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        self.position = position(self.block_context(width, heads))  # pyright: ignore[reportAttributeAccessIssue]
 
     def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
         decoded, rows = self.run_blocks(encoded)

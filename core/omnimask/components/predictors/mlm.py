@@ -12,7 +12,7 @@ from omnimask.component import Component, named
 from omnimask.components.predictors.base import PredictorModule
 from omnimask.interfaces import Context, Target, Targets
 from omnimask.network.blocks import initialise_normal
-from omnimask.network.heads import TiedHead
+from omnimask.network.heads import heads_over_ids
 
 
 class MaskedLM(PredictorModule):
@@ -44,10 +44,7 @@ class MaskedLM(PredictorModule):
         width, self.reads_asked = context.width, context.layer is None
         self.dense = nn.Linear(width, width, bias=bias)
         self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
-        outputs = {m: self.target(m).num_outputs for m in context.modalities}
-        self.heads = nn.ModuleDict(
-            {m: TiedHead(context.embeddings[m], n) if tied else nn.Linear(width, n) for m, n in outputs.items()}
-        )
+        self.heads = heads_over_ids(context, {m: self.target(m).num_outputs for m in context.modalities}, tied=tied)
         initialise_normal(self)
 
     def head_input(self, features: Tensor, table: Targets) -> Tensor:

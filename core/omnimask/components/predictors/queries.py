@@ -63,10 +63,7 @@ class QueryPredictor(PredictorModule, ABC):
         self.norm = norm
         self.heads = self.linear_heads(width)
         initialise(self)
-        everything = dataclasses.replace(
-            self.context, modalities=tuple(self.context.specs), width=width, num_heads=heads, head_width=width // heads
-        )
-        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        self.position = position(self.block_context(width, heads))  # pyright: ignore[reportAttributeAccessIssue]
         check_placement(self.position, self.context.specs, "a decoder of hidden places", "added", "rotation")
         is_told = tells_modalities(self.context, modality_embedding)
         self.mask_vector = nn.Parameter(torch.randn(*([len(self.names)] if is_told else []), width) * 0.02)
