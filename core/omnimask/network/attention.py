@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from omnimask.network.attention_plan import AttentionPlan
+from omnimask.network.layers import product_dtype
 
 AttentionPath = Literal["reference", "varlen", "flex"]
 
@@ -34,9 +35,7 @@ def prepare(plan: AttentionPlan, x_TD: Tensor) -> None:
     Computed inside a block with activation checkpointing, it would belong to the graph of this block. The recomputation would find
     it cached and save fewer tensors than the first run.
     """
-    device = x_TD.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_TD.dtype
-    if plan.bias is not None and choose_path(plan, x_TD[:0].to(dtype)) == "reference":
+    if plan.bias is not None and choose_path(plan, x_TD[:0].to(product_dtype(x_TD))) == "reference":
         for number in range(len(plan.buckets)):
             plan.pairs(number, x_TD.device)
 

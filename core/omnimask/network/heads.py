@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omnimask.interfaces import Embedding
+from omnimask.interfaces import Context, Embedding
 
 
 class TiedHead(nn.Module):
@@ -43,3 +45,10 @@ class TiedHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return functional.linear(features, self.weight, self.bias)
+
+
+def heads_over_ids(context: Context, num_outputs: Mapping[str, int], *, tied: bool) -> nn.ModuleDict:
+    """Return a head for every modality in ``num_outputs``: tied to the modality's embedding, or a linear layer from D."""
+    return nn.ModuleDict(
+        {m: TiedHead(context.embeddings[m], n) if tied else nn.Linear(context.width, n) for m, n in num_outputs.items()}
+    )

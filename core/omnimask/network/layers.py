@@ -96,3 +96,9 @@ def rotate(data: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = (part[:, None, :].to(data.dtype) for part in rotation)
     first, second = data.chunk(2, dim=2)
     return data * cos + torch.cat([-second, first], dim=2) * sin
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Return the precision of matrix products of ``x``: that of autocast on its device if enabled, else its own."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -51,7 +51,7 @@ def seen_at(built: Built, given: Encoded) -> Tensor:
 
 def all_slots(built: Built, given: Encoded) -> Tensor:
     """(T, D) decoded; not a number where nobody asks."""
-    decoded, rows = decoder(built).decode(given)
+    decoded, rows = decoder(built).run_blocks(given)
     assert given.stream.asked is not None
     if rows is None:
         return decoded
@@ -121,7 +121,7 @@ def test_a_share_of_the_answers_skips_the_decoder() -> None:
     given, view = encoded(built, data), data.views["main"]
     predictor = decoder(built)
     (table,) = predictor.select(view).values()
-    plain = predictor.prediction(table, given.at_slots(table.at[:, 0]), given, "letters").features
+    plain = predictor.head_input(given.at_slots(table.at[:, 0]), table)
     shares = []
     for is_training in (True, False):
         built.model.train(is_training)

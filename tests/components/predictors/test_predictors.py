@@ -9,10 +9,10 @@ import torch
 
 from omnimask.builder.build import Built, build
 from omnimask.component import Component, named
-from omnimask.components.predictors.base import rows
+from omnimask.components.predictors.base import PredictorModule, rows
 from omnimask.data.planner import Place
 from omnimask.errors import UserError
-from omnimask.interfaces import MaskedBatch, Targets
+from omnimask.interfaces import Context, MaskedBatch, Target, Targets
 from omnimask.packed import to_tensors
 from omnimask.streams import targets
 from omnimask.testing import synthetic_recipe
@@ -41,6 +41,33 @@ def test_rows_are_slices() -> None:
     assert part.index is not None
     assert part.index.tolist() == [1, 0]
     assert rows(table, 0, 3) is table
+
+
+class HeadsAlone(PredictorModule):
+    """Defines its heads and nothing else."""
+
+    reads = "context"
+
+    def __init__(self, context: Context, *, target: Component[Target]) -> None:
+        super().__init__(context, target)
+        self.heads = self.linear_heads(context.width)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [None, 1])
+def test_heads_alone_answer_from_the_features_at_the_targets(layer: int | None) -> None:
+    predictor = Component("predictor", "heads", {"target": IDS}, cls=HeadsAlone)
+    recipe = synthetic_recipe(predictor=predictor, corruptor=named("corruptor", "mask_token"))
+    predictors = tuple(dataclasses.replace(config, layer=layer) for config in recipe.predictors)
+    built = build(dataclasses.replace(recipe, predictors=predictors))
+    data = batch(built)
+    result = built.model.predict(data)["main"]
+    ((term, prediction),) = result.predictions.items()
+    table = data.views["main"].context.targets
+    assert built.model.counts(data) == {term: len(table)} and len(table)
+    assert prediction.targets is table and prediction.stream is prediction.context is result.encoded.stream
+    assert torch.equal(prediction.features, result.encoded.at(layer)[table.at[:, 0]])
+    assert prediction.head(prediction.features).shape == (len(table), built.specs["letters"].vocabulary)
 
 
 def test_counts_are_the_targets_and_the_loss_their_weighted_mean() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import SPECIAL, Context, Masking, Sample
+from omnimask.interfaces import SPECIAL, Context, Masking, Sample, Targets
+from omnimask.streams import targets
 
 
 def joint_visible(sample: Sample, masking: Mapping[str, Masking]) -> NDArray[np.bool_]:
@@ -43,6 +45,23 @@ def all_but_special(sample: Sample) -> NDArray[np.bool_]:
     """Return (n,) True for tokens except special ones."""
     parts = [~np.asarray(t.fields[SPECIAL], bool) if SPECIAL in t.fields else np.ones(len(t), bool) for t in sample.tokens.values()]
     return _concatenate(parts, bool)
+
+
+def with_units(rows: Targets, at: Any, literal: Any, weight: Any) -> Targets:
+    """Return the rows of tokens, followed by a row for each of U whole units, whose ``index`` and ``of`` are -1.
+
+    Args:
+        rows: of the tokens; their ``index`` becomes 0 if they have none.
+        at, literal, weight: (U,) of the units: slot, answer and loss weight.
+    """
+    none = np.full(len(at), -1)
+    return targets(
+        np.concatenate([np.asarray(rows.at)[:, 0], at]),
+        np.concatenate([rows.of, none]),
+        literal=np.concatenate([rows.literal, literal]),
+        weight=np.concatenate([rows.weight, weight]),
+        index=np.concatenate([np.zeros(len(rows), np.int64) if rows.index is None else rows.index, none]),
+    )
 
 
 def only_modality(sample: Sample, corruptor: str) -> str:

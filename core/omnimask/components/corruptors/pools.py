@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import TokenSpec
+from omnimask.interfaces import Context, TokenSpec
 
 Ints = NDArray[np.int64]
 
@@ -49,6 +49,11 @@ class Pools:
         # Draw one of size - 1 places and skip the id's own.
         drawn = np.floor(uniform * (self.size[ids] - (place >= 0))).astype(np.int64)
         return self.members[self.begin[ids] + drawn + ((place >= 0) & (drawn >= place))]
+
+
+def whole_pools(context: Context) -> dict[str, Pools]:
+    """Return one pool for each served modality, with all ids except the tokenizer's special ones."""
+    return {name: Pools.of(np.where(drawable(context.specs[name]), 0, -1), name) for name in context.modalities}
 
 
 def drawable(spec: TokenSpec) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.cache import cache_folder, keep
 from omnimask.component import Component, named
-from omnimask.components.corruptors.base import check_ids, only_modality
+from omnimask.components.corruptors.base import check_ids, only_modality, with_units
 from omnimask.components.maskers.fields import Class, class_number
+from omnimask.components.units.unit_files import cached_units, first_samples
 from omnimask.components.units.unit_pool import Ids, Ints, Stretch, UnitPool, find_units, read_units, stretches
-from omnimask.interfaces import Context, Corpus, Corruptor, Masking, Sample, Stream, Targets, Tokens, View
-from omnimask.streams import sequence, targets
+from omnimask.interfaces import Context, Corpus, Corruptor, Masking, Sample, Stream, Tokens, View
+from omnimask.streams import sequence
 
 logger = logging.getLogger(__name__)
 
@@ -145,27 +145,21 @@ class ReplaceUnits:
             return _read(path, vocabulary)
         if corpus is None:
             return None
+
+        def found() -> UnitPool:
+            logger.info("finding the units of %r in the training samples; later runs reuse them", self.field)
+            pool = find_units(self._samples(corpus, max_tokens), vocabulary)
+            logger.info("there are %d different units of %d classes", len(pool), len(pool.units))
+            return pool
+
         key = repr((_FORMAT, corpus.fingerprint(), self.field, vocabulary, max_tokens))
-        file = cache_folder() / "units" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.txt"
-        if file.exists():
-            try:
-                return _read(file, vocabulary)
-            except ValueError as error:
-                logger.warning("the cached units are found anew: %s", error)
-        logger.info("finding the units of %r in the training samples; later runs reuse them", self.field)
-        pool = find_units(self._samples(corpus, max_tokens), vocabulary)
-        logger.info("there are %d different units of %d classes", len(pool), len(pool.units))
-        keep(file, lambda stream: stream.write(pool.text().encode()), "units")
-        return pool
+        read = partial(_read, vocabulary=vocabulary)
+        return cached_units("units", key, read, found, lambda pool: pool.text().encode(), "the cached units are found anew: %s")
 
     def _samples(self, corpus: Corpus, max_tokens: int) -> Iterator[tuple[Ints, Ints, Ints | None]]:
-        total = 0
-        for tokens in corpus:
+        for tokens in first_samples(corpus, max_tokens):
             kind = None if self.kind_field is None else np.asarray(tokens.fields[self.kind_field], np.int64)
             yield np.asarray(tokens.content, np.int64), np.asarray(tokens.fields[self.field], np.int64), kind
-            total += len(tokens)
-            if total >= max_tokens:
-                return
 
 
 def _read(path: Path, vocabulary: int) -> UnitPool:
@@ -188,7 +182,9 @@ def _rewritten(sample: Sample, context: Stream, units: list[Stretch], shown: lis
     slot = np.full(len(sample) + 1, -1)
     held = np.flatnonzero(source >= 0)
     slot[source[held]] = held
-    table = _with_units(context.targets, slot, [unit.start for unit in units], [ids is not None for ids in shown])
+    moved = dataclasses.replace(context.targets, at=slot[np.asarray(context.targets.at)])
+    first, is_replaced = np.array([unit.start for unit in units], np.int64), np.array([ids is not None for ids in shown], np.int64)
+    table = with_units(moved, slot[first], is_replaced, np.ones(len(units), np.float32))
     return sequence(
         sample,
         source,
@@ -215,17 +211,3 @@ def _spliced(source: Ints, literal: Ints, new: list[tuple[Stretch, Ids]]) -> tup
 def _positions(sample: Sample, context: Stream, source: Ints, *, is_counted: bool) -> NDArray[np.float32]:
     """Return (T, A) positions of the slots: those of their tokens, or slot numbers if lengths changed."""
     return np.arange(len(source), dtype=np.float32)[:, None] if is_counted else np.asarray(context.positions)[source]
-
-
-def _with_units(table: Targets, slot: Ints, first: list[int], is_replaced: list[bool]) -> Targets:
-    """Return the rows of tokens at their new slots, followed by those of units."""
-    count = len(table)
-    index = np.zeros(count, np.int64) if table.index is None else np.asarray(table.index)
-    none, starts = np.full(len(first), -1), np.array(first, np.int64)
-    return targets(
-        np.concatenate([slot[np.asarray(table.at)[:, 0]], slot[starts]]),
-        np.concatenate([table.of, none]),
-        literal=np.concatenate([table.literal, np.array(is_replaced, np.int64)]),
-        weight=np.concatenate([table.weight, np.ones(len(first), np.float32)]),
-        index=np.concatenate([index, none]),
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from pydantic import Field
 
 from omnimask.component import Component
 from omnimask.components.corruptors.several import Several
-from omnimask.components.maskers.scheduled import Until, check_stages
+from omnimask.components.maskers.scheduled import Stages, Until
 from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
 
 
@@ -34,9 +33,8 @@ class ScheduledCorruptor(Several):
         corruptors: Annotated[list[Component[Corruptor]], Field(min_length=1, description="in their order")],
         until: Annotated[list[Until], Field(description="shares of the run at which all but the last give way")],
     ) -> None:
-        check_stages(len(corruptors), until, "corruptors")
+        self.stages = Stages(len(corruptors), until, "corruptors")
         super().__init__(context, corruptors)
-        self.until = until
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        return self.corrupt(bisect_right(self.until, sample.draw.progress), sample, masking)
+        return self.corrupt(self.stages.at(sample.draw), sample, masking)

@@ -16,7 +16,7 @@ from omnimask.components.corruptors.base import (
     kind_of,
     level_of,
 )
-from omnimask.components.corruptors.pools import Ints, Pools, drawable
+from omnimask.components.corruptors.pools import Ints, Pools, whole_pools
 from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
 from omnimask.streams import sequence, targets
 
@@ -44,8 +44,7 @@ class Substitute:
     def __init__(self, context: Context, *, ask: Ask = "targets") -> None:
         check_ids(context, "substitute")
         self.ask: Asked = ask
-        specs = {name: context.specs[name] for name in context.modalities}
-        self.pools = {name: Pools.of(np.where(drawable(spec), 0, -1), name) for name, spec in specs.items()}
+        self.pools = whole_pools(context)
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         return substituted(sample, masking, shown_instead(sample, masking, self.pools), self.ask)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from omnimask.components.corruptors.base import check_ids
-from omnimask.components.corruptors.pools import Ints, Pools, drawable
+from omnimask.components.corruptors.pools import Ints, whole_pools
 from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, substituted
 from omnimask.interfaces import Context, Masking, Sample, View
 
@@ -33,8 +33,7 @@ class Swap:
     def __init__(self, context: Context, *, ask: Ask = "targets") -> None:
         check_ids(context, "swap")
         self.ask: Asked = ask
-        specs = {name: context.specs[name] for name in context.modalities}
-        self.pools = {name: Pools.of(np.where(drawable(spec), 0, -1), name) for name, spec in specs.items()}
+        self.pools = whole_pools(context)
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         literal = shown_instead(sample, masking, self.pools)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.components.corruptors.base import check_one_axis, joint_targets, joint_weight, only_modality
+from omnimask.components.corruptors.base import check_one_axis, joint_targets, joint_weight, only_modality, with_units
 from omnimask.components.corruptors.shortened import Ints, Shortened, context_of, hidden_units, shorten
 from omnimask.interfaces import Context, Masking, Sample, Targets, View
 from omnimask.streams import targets
@@ -64,15 +64,10 @@ def _answers(short: Shortened, is_asked: NDArray[np.bool_], entry: Ints | None, 
     """Return the rows of the tokens, followed by those of the units."""
     asked = np.flatnonzero(is_asked)
     index = asked - short.kept[short.slot[asked]]
+    rows = targets(short.slot[asked], asked, weight=weight[asked], index=index)
     if entry is None:
-        return targets(short.slot[asked], asked, weight=weight[asked], index=index)
+        return rows
     is_whole = np.bincount(short.slot, minlength=len(short.kept)) == np.bincount(short.slot[asked], minlength=len(short.kept))
     slots = np.flatnonzero(short.is_unit & is_whole & (np.asarray(entry)[short.kept] >= 0))
-    first, none = short.kept[slots], np.full(len(slots), -1)
-    return targets(
-        np.concatenate([short.slot[asked], slots]),
-        np.concatenate([asked, none]),
-        literal=np.concatenate([np.full(len(asked), -1), np.asarray(entry)[first]]),
-        weight=np.concatenate([weight[asked], weight[first]]),
-        index=np.concatenate([index, none]),
-    )
+    first = short.kept[slots]
+    return with_units(rows, slots, np.asarray(entry)[first], weight[first])

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omnimask.component import Component, named
-from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
+from omnimask.components.encoders.base import SelfAttentionEncoder
+from omnimask.interfaces import Context, Encoded, MaskedBatch, Placement, Position, Stream
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import OutputRows, Rotation, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
-from omnimask.network.embed import ModalitySlots, TypeEmbedding, make_modality_embedding, with_modality
+from omnimask.network.embed import ModalitySlots, TypeEmbedding, make_modality_embedding
 from omnimask.network.layers import GLU, MLP
 
 
@@ -58,7 +59,7 @@ class BertBlock(nn.Module):
         return self.norm_mlp(x_TD + (branch if kept is None else branch * kept[1]))
 
 
-class BertEncoder(Module):
+class BertEncoder(SelfAttentionEncoder):
     """A post-norm transformer with a norm after the embeddings (BERT [0], RoBERTa [1]).
 
     With ``position: {name: alibi}`` and ``mlp: geglu`` it is MosaicBERT's [2], whose gate and value have no bias. Weights are
@@ -82,6 +83,7 @@ class BertEncoder(Module):
     [0] Devlin et al.: BERT, 2018. [1] Liu et al.: RoBERTa, 2019. [2] Portes et al.: MosaicBERT, 2023.
     """
 
+    name = "bert"
     smoke: ClassVar[Any] = {"width": 32, "depth": 2, "heads": 2, "mlp_width": 64}
     num_summary = 0
 
@@ -113,20 +115,9 @@ class BertEncoder(Module):
         self.position = position(dataclasses.replace(context, width=width, num_heads=heads, head_width=head_width))
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def forward(
-        self,
-        embedded: Packed,
-        stream: Stream,
-        batch: MaskedBatch,
-        *,
-        context: Encoded | None = None,
-        layers: Sequence[int] = (),
-        only_asked: bool = False,
+    def encode(
+        self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, layers: Sequence[int], only_asked: bool
     ) -> Encoded:
-        if context is not None:
-            raise ValueError("encoder bert reads no context; an encoder with cross-attention does")
-        placement: Placement = self.position(stream)
-        x_TD = with_modality(embedded.data, stream, self.modalities)
         x_TD = x_TD if self.types is None else x_TD + self.types(stream, batch)
         x_TD = self.dropout(self.norm(x_TD if placement.added is None else x_TD + placement.added))
         rows = asked_rows(stream, only_asked and placement.bias is None)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omnimask.component import Component, named
+from omnimask.components.encoders.base import SelfAttentionEncoder
 from omnimask.components.positions.trial import check_placement
-from omnimask.interfaces import Context, Encoded, MaskedBatch, Module, Packed, Placement, Position, Stream
+from omnimask.interfaces import Context, Encoded, MaskedBatch, Placement, Position, Stream
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import OutputRows, Rotation, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
-from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
+from omnimask.network.embed import ModalitySlots, make_modality_embedding
 from omnimask.network.layers import GLU
 
 
@@ -60,7 +61,7 @@ class ModernBertBlock(nn.Module):
         return x_TD + (branch if kept is None else branch * kept[1])
 
 
-class ModernBertEncoder(Module):
+class ModernBertEncoder(SelfAttentionEncoder):
     """A pre-norm transformer with gated MLPs, without biases, with global attention in every few blocks and local in others [0].
 
     Weights are initialized from N(0, 0.02), those that write to the residual path from N(0, 0.02 / sqrt(2 depth)).
@@ -81,6 +82,7 @@ class ModernBertEncoder(Module):
     [0] Warner et al.: Smarter, Better, Faster, Longer (ModernBERT), 2024.
     """
 
+    name = "modernbert"
     smoke: ClassVar[Any] = {"width": 32, "depth": 4, "heads": 2, "mlp_width": 48, "window": 8}
     num_summary = 0
 
@@ -122,20 +124,9 @@ class ModernBertEncoder(Module):
             check_placement(self.local_position, context.specs, "local_position", "rotation")
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def forward(
-        self,
-        embedded: Packed,
-        stream: Stream,
-        batch: MaskedBatch,
-        *,
-        context: Encoded | None = None,
-        layers: Sequence[int] = (),
-        only_asked: bool = False,
+    def encode(
+        self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, layers: Sequence[int], only_asked: bool
     ) -> Encoded:
-        if context is not None:
-            raise ValueError("encoder modernbert reads no context; an encoder with cross-attention does")
-        placement: Placement = self.position(stream)
-        x_TD = with_modality(embedded.data, stream, self.modalities)
         x_TD = self.norm_embedding(x_TD if placement.added is None else x_TD + placement.added)
         local = placement.rotation if self.local_position is None else self._rotation(self.local_position(stream))
         rotations = [placement.rotation if reach is None else local for reach in self.reaches]

@@ -12,16 +12,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from omnimask.component import Component, named
+from omnimask.components.encoders.base import SelfAttentionEncoder
 from omnimask.components.positions.trial import check_placement
-from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Module, Packed, Placement, Position, Stream
+from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Packed, Placement, Position, Stream
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import Block, Rotation, Stack, asked_rows, check_heads, encoded, initialise
-from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
+from omnimask.network.embed import ModalitySlots, make_modality_embedding
 from omnimask.network.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
 
 
-class TransformerEncoder(Module):
+class TransformerEncoder(SelfAttentionEncoder):
     """A pre-norm encoder in the style of vision transformers [0] for streams of any modality, length and visibility.
 
     Evaluation pools the summary tokens' features, or takes the mean of the other slots'. Registers [1] are further learned tokens
@@ -51,6 +52,7 @@ class TransformerEncoder(Module):
     Depth, 2016.
     """
 
+    name = "transformer"
     smoke: ClassVar[Any] = {"width": 32, "depth": 2, "heads": 2, "registers": 2}
 
     def __init__(
@@ -89,20 +91,9 @@ class TransformerEncoder(Module):
         self.no_weight_decay = {"summary", "registers"}
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def forward(
-        self,
-        embedded: Packed,
-        stream: Stream,
-        batch: MaskedBatch,
-        *,
-        context: Encoded | None = None,
-        layers: Sequence[int] = (),
-        only_asked: bool = False,
+    def encode(
+        self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, layers: Sequence[int], only_asked: bool
     ) -> Encoded:
-        if context is not None:
-            raise ValueError("encoder transformer reads no context; an encoder with cross-attention does")
-        placement: Placement = self.position(stream)
-        x_TD = with_modality(embedded.data, stream, self.modalities)
         x_TD = x_TD if placement.added is None else x_TD + placement.added
         if self.summary is None and self.registers is None:
             rows = asked_rows(stream, only_asked and placement.bias is None)

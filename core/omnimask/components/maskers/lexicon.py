@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from omnimask.cache import cache_folder, keep
 from omnimask.components.maskers.budget import pick_units
 from omnimask.components.units.lexicon import Ints, Lexicon, build_lexicon, read_lexicon, stretches_of, to_bytes
+from omnimask.components.units.unit_files import cached_units, first_samples
 from omnimask.interfaces import SPECIAL, Context, Corpus, Draw, Masking, Tokens
 from omnimask.interfaces.schedules import Ratio, value_at
 
@@ -90,24 +90,18 @@ def _read(path: Path, vocabulary: int) -> Lexicon:
 
 def _cached(corpus: Corpus, vocabulary: int, sizes: tuple[int, ...], min_count: int, max_tokens: int) -> Lexicon:
     """Return the lexicon of the training samples from the cache, or build and cache it."""
+
+    def built() -> Lexicon:
+        logger.info("building a lexicon of n-grams from the training samples; later runs reuse it")
+        lexicon = build_lexicon(_stretches(corpus, max_tokens), vocabulary, sizes=sizes, min_count=min_count)
+        logger.info("the lexicon has %d n-grams", len(lexicon))
+        return lexicon
+
     key = repr((_FORMAT, corpus.fingerprint(), vocabulary, sizes, min_count, max_tokens))
-    file = cache_folder() / "lexicons" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.txt"
-    if file.exists():
-        try:
-            return _read(file, vocabulary)
-        except ValueError as error:
-            logger.warning("the cached lexicon is built anew: %s", error)
-    logger.info("building a lexicon of n-grams from the training samples; later runs reuse it")
-    lexicon = build_lexicon(_stretches(corpus, max_tokens), vocabulary, sizes=sizes, min_count=min_count)
-    logger.info("the lexicon has %d n-grams", len(lexicon))
-    keep(file, lambda stream: stream.write(to_bytes(lexicon)), "lexicons")
-    return lexicon
+    read = partial(_read, vocabulary=vocabulary)
+    return cached_units("lexicons", key, read, built, to_bytes, "the cached lexicon is built anew: %s")
 
 
 def _stretches(corpus: Corpus, max_tokens: int) -> Iterator[Ints]:
-    total = 0
-    for tokens in corpus:
+    for tokens in first_samples(corpus, max_tokens):
         yield from stretches_of(np.asarray(tokens.content, np.int64), tokens.fields.get(SPECIAL))
-        total += len(tokens)
-        if total >= max_tokens:
-            return

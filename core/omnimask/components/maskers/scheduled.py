@@ -36,18 +36,33 @@ class ScheduledMasker:
         maskers: Annotated[list[Component[Masker]], Field(min_length=1, description="in their order")],
         until: Annotated[list[Until], Field(description="shares of the run at which all but the last give way")],
     ) -> None:
-        check_stages(len(maskers), until, "maskers")
+        self.stages = Stages(len(maskers), until, "maskers")
         self.maskers = [masker(context) for masker in maskers]
-        self.until = until
 
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
-        stage = bisect_right(self.until, draw.progress)
+        stage = self.stages.at(draw)
         return dataclasses.replace(self.maskers[stage](tokens, draw.at(stage)), kind=stage)
 
 
-def check_stages(count: int, until: list[float], what: str) -> None:
-    """Raise ``ValueError`` unless ``until`` contains an ascending end for each of ``count`` components except the last."""
-    if len(until) != count - 1:
-        raise ValueError(f"{count} {what} need {count - 1} shares in until, the last one lasts to the end; it has {len(until)}")
-    if any(left >= right for left, right in pairwise(until)):
-        raise ValueError(f"until must rise from one share to the next, and is {until}")
+class Stages:
+    """Stages of a run, each up to a share of it.
+
+    Args:
+        count: number of stages.
+        until: ascending shares of the run, in (0, 1), at which each stage except the last ends.
+        what: the components of the stages, for messages.
+
+    Raises:
+        ValueError: ``until`` has another number of shares, or is not ascending.
+    """
+
+    def __init__(self, count: int, until: list[float], what: str) -> None:
+        if len(until) != count - 1:
+            raise ValueError(f"{count} {what} need {count - 1} shares in until, the last one lasts to the end; it has {len(until)}")
+        if any(left >= right for left, right in pairwise(until)):
+            raise ValueError(f"until must rise from one share to the next, and is {until}")
+        self.until = until
+
+    def at(self, draw: Draw) -> int:
+        """Return the index of the stage to which a sample belongs."""
+        return bisect_right(self.until, draw.progress)

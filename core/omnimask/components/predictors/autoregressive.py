@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from omnimask.component import Component, named
 from omnimask.components.predictors.base import PredictorModule
-from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
+from omnimask.interfaces import Context, Encoded, Position, Run, Target, Targets, View
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import Block, Stack, check_heads, initialise
 from omnimask.network.embed import ModalitySlots, embed, make_modality_embedding, with_modality
@@ -52,20 +51,17 @@ class Autoregressive(PredictorModule):
         modality_embedding: ModalitySlots = "hidden",
     ) -> None:
         super().__init__(context, target)
-        head_width = check_heads(width, heads)
+        check_heads(width, heads)
         self.adapt = nn.Identity() if width == context.width else nn.Linear(context.width, width)
         blocks = [Block(width, heads, mlp_ratio=mlp_ratio, norm_eps=norm_eps, context_width=context.width) for _ in range(depth)]
         self.stack = Stack(blocks)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
-        self.heads = nn.ModuleDict({m: nn.Linear(width, self.target(m).num_outputs) for m in context.modalities})
+        self.heads = self.linear_heads(width)
         initialise(self)
-        everything = dataclasses.replace(
-            context, modalities=tuple(context.specs), width=width, num_heads=heads, head_width=head_width
-        )
-        self.position = position(everything)
+        self.position = position(self.block_context(width, heads))
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
         query = self.stream(view)
         placement = self.position(query)
         x_TD = self.adapt(embed(query, run.batch, self.context.embeddings, self.context.width))
@@ -76,10 +72,7 @@ class Autoregressive(PredictorModule):
         merged = group_by_parent(query.layout, encoded.features.layout.num_sequences)
         cross = AttentionPlan(merged, encoded.features.layout)
         x_TD, _ = self.stack(x_TD, plan, placement.rotation, encoded.at(self.context.layer), cross)
-        selected = self.select(view)
-        return {
-            self.term(m): Prediction(
-                self.norm(x_TD[selected[self.term(m)].at[:, 0]]), self.heads[m], selected[self.term(m)], query, encoded.stream, m
-            )
-            for m in self.context.modalities
-        }
+        return lambda slots: x_TD[slots]
+
+    def head_input(self, features: Tensor, table: Targets) -> Tensor:
+        return self.norm(features)

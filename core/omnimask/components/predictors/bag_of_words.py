@@ -17,7 +17,8 @@ from omnimask.components.targets.bag import Bag
 from omnimask.interfaces import Context, Encoded, LossTerm, MaskedBatch, Module, Prediction, Run, Target, Targets, View
 from omnimask.network.blocks import initialise_normal
 from omnimask.network.embed import field_at
-from omnimask.network.heads import TiedHead
+from omnimask.network.heads import heads_over_ids
+from omnimask.network.layers import product_dtype
 from omnimask.packed import index_tensor
 
 UNSEEN = -1e4
@@ -61,10 +62,7 @@ class BagOfWords(Module):
         self.names = tuple(context.specs)
         self.dense = nn.Linear(width, width, bias=bias)
         self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
-        outputs = {m: bag.num_outputs for m, bag in self.bags.items()}
-        self.heads = nn.ModuleDict(
-            {m: TiedHead(context.embeddings[m], n) if tied else nn.Linear(width, n) for m, n in outputs.items()}
-        )
+        self.heads = heads_over_ids(context, {m: bag.num_outputs for m, bag in self.bags.items()}, tied=tied)
         initialise_normal(self)
 
     def target(self, modality: str) -> Target:
@@ -132,10 +130,7 @@ def best_scores(features: Tensor, weight: Tensor, bias: Tensor | None, counts: T
         counts: (T,) bool.
         lengths: of the S sequences; a sequence without slots in ``counts`` gives UNSEEN everywhere.
     """
-    device = features.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        features, weight = features.to(dtype), weight.to(dtype)
+    features, weight = features.to(product_dtype(features)), weight.to(product_dtype(weight))
     out = _BestScores.apply(features, weight, bias, counts, lengths)
     assert isinstance(out, Tensor)
     return out

@@ -1,13 +1,12 @@
-"""Base class of predictors: selection of rows, divisors and losses. N targets."""
+"""Base class of predictors: selection of rows, divisors, predictions and losses. N targets, D width."""
 
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from omnimask.component import Component
 from omnimask.interfaces import (
@@ -24,11 +23,16 @@ from omnimask.interfaces import (
     Targets,
     View,
 )
+from omnimask.network.blocks import check_heads
 from omnimask.network.border import losses_of
 
 
-class PredictorModule(Module, ABC):
-    """Base class of predictors with one term per served modality, each with its own target. A plugin implements ``predict`` only.
+class PredictorModule(Module):
+    """Base class of predictors with one term per served modality, each with its own target and head.
+
+    A subclass sets ``heads``: by modality, a module that maps (N, D) features at the targets to the target's ``num_outputs``. By
+    default these are the encoder's features; a decoder overrides :meth:`decode`, and layers shared by all heads belong in
+    :meth:`head_input`. A predictor of another form overrides :meth:`predict`.
 
     Args:
         context: of the predictor; ``context.modalities`` are answered.
@@ -37,6 +41,7 @@ class PredictorModule(Module, ABC):
 
     reads: ClassVar[Literal["context", "query"]]
     reads_asked: bool = False
+    heads: nn.ModuleDict
 
     def __init__(self, context: Context, target: Component[Target]) -> None:
         super().__init__()
@@ -63,20 +68,48 @@ class PredictorModule(Module, ABC):
         return stream
 
     def select(self, view: View) -> Mapping[str, Targets]:
-        table = self.stream(view).targets
-        return {self.term(m): rows(table, *table.spans.get(m, (0, 0))) for m in self.context.modalities}
+        return self._rows(view)
 
     def select_units(self, view: View) -> Mapping[str, Targets]:
         """Return the rows for whole units, by term."""
+        return self._rows(view, ".unit")
+
+    def _rows(self, view: View, ending: str = "") -> Mapping[str, Targets]:
         table = self.stream(view).targets
-        return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
+        return {self.term(m): rows(table, *table.spans.get(m + ending, (0, 0))) for m in self.context.modalities}
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
         return {term: float(len(table)) for term, table in self.select(view).items()}
 
-    @abstractmethod
     def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
         """Return predictions by term, without reading answers."""
+        stream = encoded.stream if self.reads == "context" else self.stream(view)
+        selected, features_at = self.select(view), self.decode(encoded, view, run)
+        found: dict[str, Prediction] = {}
+        for m in self.context.modalities:
+            table = selected[self.term(m)]
+            features = self.head_input(features_at(table.at[:, 0]), table)
+            found[self.term(m)] = Prediction(features, self.heads[m], table, stream, encoded.stream, m)
+        return found
+
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
+        """Return a function from slots (N,) of :meth:`stream` to features (N, D), by default the encoder's at ``context.layer``."""
+        return lambda slots: encoded.at_slots(slots, self.context.layer)
+
+    def head_input(self, features: Tensor, table: Targets) -> Tensor:
+        """Return the heads' input (N, D) from features (N, D) at the slots of the targets; by default the features."""
+        return features
+
+    def block_context(self, width: int, heads: int) -> Context:
+        """Return the context of components in blocks of this size, which run over the slots of all modalities."""
+        everywhere = tuple(self.context.specs)
+        return dataclasses.replace(
+            self.context, modalities=everywhere, width=width, num_heads=heads, head_width=check_heads(width, heads)
+        )
+
+    def linear_heads(self, width: int) -> nn.ModuleDict:
+        """Return a linear layer from ``width`` to the target's outputs for each modality."""
+        return nn.ModuleDict({m: nn.Linear(width, self.target(m).num_outputs) for m in self.context.modalities})
 
     def losses(self, predictions: Mapping[str, Prediction], run: Run) -> Sequence[LossTerm]:
         terms = []

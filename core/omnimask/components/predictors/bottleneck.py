@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from omnimask.components.encoders.bert import BertBlock
 from omnimask.components.positions.trial import check_placement
 from omnimask.components.predictors.mlm import MaskedLM
 from omnimask.components.predictors.sampled_visibility import AskingBlock, hiding
-from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
+from omnimask.interfaces import Context, Encoded, Layout, Position, Run, Stream, Target, View
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import OutputRows, Rotation, Stack, check_heads, initialise_normal
 from omnimask.network.embed import ModalitySlots, embed, make_modality_embedding, with_modality
@@ -104,7 +104,8 @@ class Bottleneck(MaskedLM):
         self.pool: SequencePool = pool
         self.needs_noise = visibility is not None
         width = context.width
-        head_width, hidden = check_heads(width, heads), mlp_width or 4 * width
+        check_heads(width, heads)
+        hidden = mlp_width or 4 * width
         # The embeddings are the pass's; a tuple keeps them out of this module's parameters.
         self._embeddings = (context.embeddings,)
         self.project = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=norm_eps)) if project else None
@@ -115,20 +116,13 @@ class Bottleneck(MaskedLM):
         initialise_normal(self.blocks)
         if self.project is not None:
             initialise_normal(self.project)
-        everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
-        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        self.position = position(self.block_context(width, heads))  # pyright: ignore[reportAttributeAccessIssue]
         check_placement(self.position, context.specs, "predictor bottleneck", "added", "rotation")
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        query, selected = self.stream(view), self.select(view)
-        decoded, row = self._decode(encoded, query, run)
-        predictions = {}
-        for m in self.context.modalities:
-            table = selected[self.term(m)]
-            prediction = self.prediction(table, decoded[row[table.at[:, 0]]], encoded, m)
-            predictions[self.term(m)] = dataclasses.replace(prediction, stream=query)
-        return predictions
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
+        decoded, row = self._decode(encoded, self.stream(view), run)
+        return lambda slots: decoded[row[slots]]
 
     def vector(self, encoded: Encoded) -> Tensor:
         """Return the vector (S, D) given to the decoder for each sequence."""

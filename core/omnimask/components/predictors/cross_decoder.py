@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from omnimask.component import Component, named
-from omnimask.components.predictors.queries import QueryPredictor
-from omnimask.interfaces import Context, Encoded, Position, Prediction, Run, Target, View
+from omnimask.components.predictors.queries import QueryPredictor, Served
+from omnimask.interfaces import Context, Encoded, Position, Stream, Target
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Block, Stack, check_heads, initialise
+from omnimask.network.blocks import Block, check_heads
 from omnimask.network.embed import ModalitySlots
 from omnimask.network.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor
@@ -49,7 +49,6 @@ class CrossDecoder(QueryPredictor):
     [0] Fu, Lian et al.: Rethinking Patch Dependence for Masked Autoencoders, 2024.
     """
 
-    reads: ClassVar[Literal["context", "query"]] = "query"
     smoke: ClassVar[Any] = staticmethod(_smoke)
 
     def __init__(
@@ -89,19 +88,15 @@ class CrossDecoder(QueryPredictor):
             )
             for _ in range(depth)
         ]
-        self.stack = Stack(blocks)
-        self.add_heads(make_norm(norm, width, norm_eps), width)
-        initialise(self)
-        self.add_queries(position, width, heads, modality_embedding)
+        final_norm = make_norm(norm, width, norm_eps)
+        self.assemble(blocks, final_norm, position, width=width, heads=heads, modality_embedding=modality_embedding)
         self.mixture = nn.Parameter(torch.full((depth, count), 1 / count)) if count > 1 else None
         norms = [make_norm(norm, context.width, norm_eps) for _ in range(depth if count > 1 else 0)]
         self.mixture_norms = nn.ModuleList(norms)
         self.no_weight_decay |= {"mixture"}
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        query = self.stream(view)
+    def run_blocks(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
         visible = encoded.features.layout
-        served = self.served(query, visible.num_sequences)
         slots = index_tensor(served.slots, encoded.features.data.device)
         here, there = (self.position(stream).unbiased("predictor cross_decoder") for stream in (query, encoded.stream))
         x_TD = self.hidden(query)[slots]
@@ -116,7 +111,7 @@ class CrossDecoder(QueryPredictor):
             AttentionPlan(served.layout, visible),
             there.rotation,
         )
-        return self.answers(x_TD, served, encoded, view)
+        return x_TD
 
     def _read(self, encoded: Encoded) -> Tensor | Sequence[Tensor]:
         """Return (T, D) context features for all blocks, or one tensor for each block."""

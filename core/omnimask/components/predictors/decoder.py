@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 
 from omnimask.component import Component, named
 from omnimask.components.predictors.queries import QueryPredictor, Served
-from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Run, Stream, Target, View
+from omnimask.interfaces import Context, Encoded, Layout, Position, Stream, Target
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Block, OutputRows, Stack, check_heads, initialise
+from omnimask.network.blocks import Block, OutputRows, check_heads
 from omnimask.network.embed import ModalitySlots, make_modality_embedding, with_modality
 from omnimask.network.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
@@ -41,7 +40,6 @@ class Decoder(QueryPredictor):
     [0] He et al.: Masked Autoencoders Are Scalable Vision Learners, 2021.
     """
 
-    reads: ClassVar[Literal["context", "query"]] = "query"
     smoke: ClassVar[Any] = {"width": 32, "depth": 1, "heads": 2}
 
     def __init__(
@@ -66,19 +64,11 @@ class Decoder(QueryPredictor):
         blocks = [
             Block(width, heads, mlp_ratio=mlp_ratio, norm_eps=norm_eps, norm=norm, mlp=mlp, qk_norm=qk_norm) for _ in range(depth)
         ]
-        self.stack = Stack(blocks)
-        self.add_heads(make_norm(norm, width, norm_eps), width)
-        initialise(self)
-        self.add_queries(position, width, heads, modality_embedding)
+        final_norm = make_norm(norm, width, norm_eps)
+        self.assemble(blocks, final_norm, position, width=width, heads=heads, modality_embedding=modality_embedding)
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        query = self.stream(view)
-        served = self.served(query, encoded.features.layout.num_sequences)
-        return self.answers(self._decode(encoded, query, served), served, encoded, view)
-
-    def _decode(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
-        """Return (n, D) features of the served slots."""
+    def run_blocks(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
         device, sequences = encoded.features.data.device, encoded.features.layout.num_sequences
         visible = with_modality(self.project(encoded.at(self.context.layer)), encoded.stream, self.modalities)
         at_visible, at_hidden = (self.position(stream).unbiased("predictor decoder") for stream in (encoded.stream, query))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from omnimask.component import Component, named
 from omnimask.components.encoders.bert import BertBlock
 from omnimask.components.predictors.mlm import MaskedLM
-from omnimask.interfaces import Context, Encoded, PairBias, Position, Prediction, Run, Stream, Target, Targets, View
+from omnimask.interfaces import Context, Encoded, PairBias, Position, Run, Stream, Target, View
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import OutputRows, Stack, asked_rows, check_heads, initialise_normal
 from omnimask.network.layers import MLP
@@ -80,22 +79,21 @@ class DeepMLM(MaskedLM):
         super().__init__(context, target=target, tied=tied, bias=bias, norm_eps=norm_eps)
         self.reads_asked = False
         width, self.heads_of_blocks, self.skip = context.width, heads, skip
-        head_width, hidden = check_heads(width, heads), mlp_width or 4 * width
+        check_heads(width, heads)
+        hidden = mlp_width or 4 * width
         if len(unmask) > depth or list(unmask) != sorted(unmask):
             raise ValueError(f"unmask {list(unmask)} should hold rising shares for at most {depth} blocks (depth)")
         self.shares = (*unmask, *[1.0] * (depth - len(unmask)))
         blocks = [BertBlock(width, heads, MLP(width, hidden), norm_eps, dropout) for _ in range(depth)]
         self.stacks = nn.ModuleList([Stack([block]) for block in blocks])
         initialise_normal(self.stacks)
-        everything = dataclasses.replace(context, modalities=tuple(context.specs), num_heads=heads, head_width=head_width)
-        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        self.position = position(self.block_context(width, heads))  # pyright: ignore[reportAttributeAccessIssue]
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        decoded, rows = self.decode(encoded)
-        selected = self.select(view)
-        return {self.term(m): self._prediction(selected[self.term(m)], encoded, decoded, rows, m) for m in self.context.modalities}
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
+        decoded, rows = self.run_blocks(encoded)
+        return lambda slots: self._features_at(slots, encoded, decoded, rows)
 
-    def decode(self, encoded: Encoded) -> tuple[Tensor, OutputRows | None]:
+    def run_blocks(self, encoded: Encoded) -> tuple[Tensor, OutputRows | None]:
         """Return (R, D) features of the asked slots, or (T, D) of all."""
         stream, x_TD = encoded.stream, encoded.at(self.context.layer)
         placement = self.position(stream)
@@ -137,10 +135,11 @@ class DeepMLM(MaskedLM):
 
         return of
 
-    def _prediction(self, table: Targets, encoded: Encoded, decoded: Tensor, rows: OutputRows | None, modality: str) -> Prediction:
-        at, asked = table.at[:, 0], encoded.stream.asked
-        features = decoded[at if rows is None or asked is None else asked.row[at]]
+    def _features_at(self, slots: Tensor, encoded: Encoded, decoded: Tensor, rows: OutputRows | None) -> Tensor:
+        """Return (N, D): decoded features, some of them replaced by the encoder's during training."""
+        asked = encoded.stream.asked
+        features = decoded[slots if rows is None or asked is None else asked.row[slots]]
         if self.training and self.skip:
-            is_skipped = torch.rand(len(at), 1, device=features.device) < self.skip
-            features = torch.where(is_skipped, encoded.at_slots(at, self.context.layer).to(features.dtype), features)
-        return self.prediction(table, features, encoded, modality)
+            is_skipped = torch.rand(len(slots), 1, device=features.device) < self.skip
+            features = torch.where(is_skipped, encoded.at_slots(slots, self.context.layer).to(features.dtype), features)
+        return features

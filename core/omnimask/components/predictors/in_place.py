@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from omnimask.component import Component
 from omnimask.components.predictors.base import PredictorModule
-from omnimask.interfaces import Context, Encoded, Prediction, Run, Target, Targets, View
+from omnimask.interfaces import Context, Target, Targets, View
 from omnimask.network.blocks import initialise
 
 
@@ -32,22 +32,11 @@ class InPlace(PredictorModule):
         self.reads_asked = context.layer is None
         needs_norm = context.layer is not None if norm is None else norm
         self.norm = nn.LayerNorm(context.width, eps=1e-6) if needs_norm else nn.Identity()
-        self.heads = nn.ModuleDict({m: nn.Linear(context.width, self.target(m).num_outputs) for m in context.modalities})
+        self.heads = self.linear_heads(context.width)
         initialise(self)
 
     def select(self, view: View) -> Mapping[str, Targets]:
         return self.select_units(view) if self.units else super().select(view)
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        selected = self.select(view)
-        return {
-            self.term(m): Prediction(
-                self.norm(encoded.at_slots(selected[self.term(m)].at[:, 0], self.context.layer)),
-                self.heads[m],
-                selected[self.term(m)],
-                encoded.stream,
-                encoded.stream,
-                m,
-            )
-            for m in self.context.modalities
-        }
+    def head_input(self, features: Tensor, table: Targets) -> Tensor:
+        return self.norm(features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -11,9 +10,9 @@ from torch.nn import functional
 
 from omnimask.component import Component, named
 from omnimask.components.predictors.base import PredictorModule
-from omnimask.interfaces import Context, Encoded, Prediction, Run, Target, Targets, View
+from omnimask.interfaces import Context, Target, Targets
 from omnimask.network.blocks import initialise_normal
-from omnimask.network.heads import TiedHead
+from omnimask.network.heads import heads_over_ids
 
 
 class MaskedLM(PredictorModule):
@@ -45,24 +44,8 @@ class MaskedLM(PredictorModule):
         width, self.reads_asked = context.width, context.layer is None
         self.dense = nn.Linear(width, width, bias=bias)
         self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
-        outputs = {m: self.target(m).num_outputs for m in context.modalities}
-        self.heads = nn.ModuleDict(
-            {m: TiedHead(context.embeddings[m], n) if tied else nn.Linear(width, n) for m, n in outputs.items()}
-        )
+        self.heads = heads_over_ids(context, {m: self.target(m).num_outputs for m in context.modalities}, tied=tied)
         initialise_normal(self)
 
-    def predict(self, encoded: Encoded, view: View, run: Run) -> Mapping[str, Prediction]:
-        selected = self.select(view)
-        return {
-            self.term(m): self.prediction(selected[self.term(m)], self.read(selected[self.term(m)], encoded), encoded, m)
-            for m in self.context.modalities
-        }
-
-    def read(self, table: Targets, encoded: Encoded) -> Tensor:
-        """Return the output layer's input (N, D) at the targets."""
-        return encoded.at_slots(table.at[:, 0], self.context.layer)
-
-    def prediction(self, table: Targets, features: Tensor, encoded: Encoded, modality: str) -> Prediction:
-        """Apply the output layer to ``features`` (N, D)."""
-        transformed = self.norm(functional.gelu(self.dense(features)))
-        return Prediction(transformed, self.heads[modality], table, encoded.stream, encoded.stream, modality)
+    def head_input(self, features: Tensor, table: Targets) -> Tensor:
+        return self.norm(functional.gelu(self.dense(features)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 from omnimask.component import Component
 from omnimask.components.positions.trial import check_placement
 from omnimask.components.predictors.base import PredictorModule
-from omnimask.interfaces import Context, Encoded, Layout, Position, Prediction, Stream, Target, View
+from omnimask.interfaces import Context, Encoded, Layout, Position, Run, Stream, Target, Targets, View
+from omnimask.network.blocks import Stack, initialise
 from omnimask.network.embed import ModalitySlots, tells_modalities
 from omnimask.packed import index_tensor, ranges
 
@@ -26,12 +29,15 @@ class Served:
     layout: Layout
 
 
-class QueryPredictor(PredictorModule):
-    """Base class of predictors whose slots show a learned mask vector and their position. Subclasses create the blocks.
+class QueryPredictor(PredictorModule, ABC):
+    """Base class of predictors whose slots show a learned mask vector and their position.
+
+    A subclass creates the blocks, passes them to :meth:`assemble`, and implements :meth:`run_blocks`.
 
     There is one mask vector (D,), or one for each modality of the recipe (modalities, D) if slots receive modality vectors.
     """
 
+    reads: ClassVar[Literal["context", "query"]] = "query"
     mask_vector: nn.Parameter
     position: nn.Module
 
@@ -39,17 +45,25 @@ class QueryPredictor(PredictorModule):
         super().__init__(context, target)
         self.names = list(context.specs)
 
-    def add_heads(self, norm: nn.Module, width: int) -> None:
-        """Add the norm before the heads, and one head per modality."""
-        self.norm = norm
-        self.heads = nn.ModuleDict({m: nn.Linear(width, self.target(m).num_outputs) for m in self.context.modalities})
+    def assemble(
+        self,
+        blocks: Sequence[nn.Module],
+        norm: nn.Module,
+        position: Component[Position],
+        *,
+        width: int,
+        heads: int,
+        modality_embedding: ModalitySlots,
+    ) -> None:
+        """Add the blocks, the norm before the heads, a head per modality, the position component, and the mask vectors.
 
-    def add_queries(self, position: Component[Position], width: int, heads: int, modality_embedding: ModalitySlots) -> None:
-        """Add the position component for all modalities, and the mask vectors."""
-        everything = dataclasses.replace(
-            self.context, modalities=tuple(self.context.specs), width=width, num_heads=heads, head_width=width // heads
-        )
-        self.position = position(everything)  # pyright: ignore[reportAttributeAccessIssue]
+        Linear layers, including those that the subclass added before, are initialized.
+        """
+        self.stack = Stack(blocks)
+        self.norm = norm
+        self.heads = self.linear_heads(width)
+        initialise(self)
+        self.position = position(self.block_context(width, heads))  # pyright: ignore[reportAttributeAccessIssue]
         check_placement(self.position, self.context.specs, "a decoder of hidden places", "added", "rotation")
         is_told = tells_modalities(self.context, modality_embedding)
         self.mask_vector = nn.Parameter(torch.randn(*([len(self.names)] if is_told else []), width) * 0.02)
@@ -71,20 +85,18 @@ class QueryPredictor(PredictorModule):
         grouped = np.bincount(parent, weights=lengths, minlength=num_parents).astype(np.int64)
         return Served(ranges(layout.offsets[:-1][chosen], lengths), Layout(grouped, np.arange(num_parents, dtype=np.int64)))
 
-    def answers(self, x_TD: Tensor, served: Served, encoded: Encoded, view: View) -> Mapping[str, Prediction]:
-        """Return predictions by term from the features of the served slots."""
-        query, selected = self.stream(view), self.select(view)
+    @abstractmethod
+    def run_blocks(self, encoded: Encoded, query: Stream, served: Served) -> Tensor:
+        """Return (n, D) features of the served slots."""
+
+    def decode(self, encoded: Encoded, view: View, run: Run) -> Callable[[Tensor], Tensor]:
+        query = self.stream(view)
+        served = self.served(query, encoded.features.layout.num_sequences)
+        x_TD = self.run_blocks(encoded, query, served)
         row = np.full(query.layout.num_slots, -1)
         row[served.slots] = np.arange(len(served.slots))
         to_row = index_tensor(row, x_TD.device)
-        return {
-            self.term(m): Prediction(
-                self.norm(x_TD[to_row[selected[self.term(m)].at[:, 0]]]),
-                self.heads[m],
-                selected[self.term(m)],
-                query,
-                encoded.stream,
-                m,
-            )
-            for m in self.context.modalities
-        }
+        return lambda slots: x_TD[to_row[slots]]
+
+    def head_input(self, features: Tensor, table: Targets) -> Tensor:
+        return self.norm(features)

@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 
 from omnimask.component import Component
-from omnimask.components.predictors.base import rows
 from omnimask.components.predictors.mlm import MaskedLM
 from omnimask.errors import BrokenContract
 from omnimask.interfaces import Context, MaskedBatch, Target, Targets, View
@@ -43,8 +42,7 @@ class UnitMLM(MaskedLM):
         super().__init__(context, target=target, tied=False, bias=bias, norm_eps=norm_eps)
 
     def select(self, view: View) -> Mapping[str, Targets]:
-        table = self.stream(view).targets
-        return {self.term(m): rows(table, *table.spans.get(f"{m}.unit", (0, 0))) for m in self.context.modalities}
+        return self.select_units(view)
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
         """Return divisors by term. Raise ``BrokenContract`` if the masker numbers more units than the target has outputs."""
@@ -57,4 +55,4 @@ class UnitMLM(MaskedLM):
                     f"predictor {self.term(m)}: the masker numbers at least {found} units of {m!r}, and the target has {outputs} "
                     "outputs, the vocabulary included; raise the target's num_units to the size of the masker's lexicon"
                 )
-        return {term: float(len(table)) for term, table in selected.items()}
+        return super().counts(batch, view)

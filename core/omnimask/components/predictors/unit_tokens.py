@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from omnimask.component import Component, named
 from omnimask.components.predictors.mlm import MaskedLM
-from omnimask.interfaces import Context, Encoded, Target, Targets
+from omnimask.interfaces import Context, Target, Targets
 
 
 class UnitTokens(MaskedLM):
@@ -45,13 +45,17 @@ class UnitTokens(MaskedLM):
         self.places = nn.Parameter(torch.randn(max_length, context.width) * 0.02)
         self.no_weight_decay = {"places"}
 
-    def read(self, table: Targets, encoded: Encoded) -> Tensor:
-        features = super().read(table, encoded)
+    def head_input(self, features: Tensor, table: Targets) -> Tensor:
+        """Return (N, D). Raise ``ValueError`` on CPU for a place without a vector."""
+        return super().head_input(features + self._places(table), table)
+
+    def _places(self, table: Targets) -> Tensor:
+        """Return the vectors of the tokens' places, (N, D) or (D,) if all are the first."""
         if table.index is None:
-            return features + self.places[0]
+            return self.places[0]
         if table.index.device.type == "cpu" and len(table) and int(table.index.max()) >= len(self.places):
             raise ValueError(
                 f"predictor {self.context.label} has places for {len(self.places)} tokens of a unit, and one has "
                 f"{int(table.index.max()) + 1} or more; raise max_length"
             )
-        return features + self.places[table.index]
+        return self.places[table.index]

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from omnimask.network.heads import TiedHead
+from omnimask.network.layers import product_dtype
 
 LARGEST = 1 << 26
 """Maximum number of logits in memory: 256 MiB in float32."""
@@ -39,10 +40,7 @@ def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor | None, 
         answers: (N,) ids in [0, V).
         largest: maximum number of logits in a chunk; a chunk has at least one row.
     """
-    device = features.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        features, weight = features.to(dtype), weight.to(dtype)
+    features, weight = features.to(product_dtype(features)), weight.to(product_dtype(weight))
     out = _LinearCrossEntropy.apply(features, weight, bias, answers, largest)
     assert isinstance(out, Tensor)
     return out

@@ -1,9 +1,53 @@
-"""Text files of units of ids: three lines that begin with ``#``, then one unit per line."""
+"""Text files of units of ids, and their cache. A file has three lines that begin with ``#``, then one unit per line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
+
+from omnimask.cache import cache_folder, keep
+from omnimask.interfaces import Corpus, Tokens
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def cached_units(
+    folder: str, key: str, read: Callable[[Path], T], find: Callable[[], T], to_bytes: Callable[[T], bytes], unreadable: str
+) -> T:
+    """Return the units of a cached file, or find and cache them.
+
+    Args:
+        folder: of the file, in the cache folder; names the units in warnings.
+        key: of all that determines the units; a digest of it names the file.
+        read: returns a file's units, or raises ``ValueError`` if it is damaged; they are then found again.
+        find: returns the units of the training samples.
+        to_bytes: returns the content of the file.
+        unreadable: format of a warning about a damaged file, with ``%s`` for the error.
+    """
+    file = cache_folder() / folder / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.txt"
+    if file.exists():
+        try:
+            return read(file)
+        except ValueError as error:
+            logger.warning(unreadable, error)
+    units = find()
+    keep(file, lambda stream: stream.write(to_bytes(units)), folder)
+    return units
+
+
+def first_samples(corpus: Corpus, max_tokens: int) -> Iterator[Tokens]:
+    """Yield samples, the last of which reaches ``max_tokens`` in total."""
+    total = 0
+    for tokens in corpus:
+        yield tokens
+        total += len(tokens)
+        if total >= max_tokens:
+            return
 
 
 def read_unit_file(
