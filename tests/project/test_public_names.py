@@ -23,7 +23,7 @@ _CODE = re.compile(r"`([\w.]+)`")
 def public() -> dict[str, set[str]]:
     """Names by module: the page's table, and ``__all__`` of the modules that have one."""
     text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
-    table = text[text.index("## What is public") : text.index("Everything else")]
+    table = text[text.index("## Public names") : text.index("Everything else")]
     found: dict[str, set[str]] = {"omnimask": set()}
     for line in table.splitlines():
         first, _, second = line.strip("|").partition("|")
