@@ -25,6 +25,7 @@ def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.
     """Concatenate ``arange(start, start + length)`` of every sequence; (sum of lengths,)."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
+    # Places in the output, shifted by the difference between a sequence's start and its place there.
     return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
 
 
@@ -45,6 +46,7 @@ def interleave(parts: Sequence[Layout]) -> tuple[Layout, NDArray[np.int64]]:
     if any(part.num_sequences != count for part in parts):
         raise ValueError(f"parts have {[part.num_sequences for part in parts]} sequences; they must agree")
     base = np.cumsum([0, *(part.num_slots for part in parts[:-1])])
+    # (S, parts) start of each piece in the concatenated parts; row by row this is the joint order.
     starts = np.stack([part.offsets[:-1] + b for part, b in zip(parts, base, strict=True)], axis=1)
     lengths = np.stack([part.lengths for part in parts], axis=1)
     order = ranges(starts.reshape(-1), lengths.reshape(-1))
@@ -61,6 +63,7 @@ def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
     layout = packed.layout
     longest = int(layout.lengths.max(initial=0))
     is_real = np.arange(longest)[None, :] < layout.lengths[:, None]
+    # Real slots of the flattened (S * longest) rows, in packed order.
     place = torch.from_numpy(np.flatnonzero(is_real)).to(packed.data.device)
     flat = packed.data.new_full((layout.num_sequences * longest, *packed.data.shape[1:]), value)
     padded = flat.index_copy(0, place, packed.data).unflatten(0, (layout.num_sequences, longest))

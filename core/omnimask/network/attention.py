@@ -65,6 +65,7 @@ _eager: Any = torch.compiler.disable(_dispatch)
 
 def _reference(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
     device = query.device
+    # Sequences of equal lengths become adjacent, so that each bucket is one dense batch.
     if not plan.is_in_order:
         query, keys = query[plan.query_order(device)], plan.key_order(device)
         key, value = key[keys], value[keys]
@@ -81,6 +82,7 @@ def _reference(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -
 def _bucket(query: Tensor, key: Tensor, value: Tensor, count: int, plan: AttentionPlan, pairs: Tensor | None) -> Tensor:
     if not len(query) or not len(key):
         return torch.zeros_like(query)
+    # (sequences, heads, slots, head width). Lengths within a bucket are equal, so there is no padding.
     q, k, v = (rearrange(x, "(s l) h d -> s h l d", s=count) for x in (query, key, value))
     if pairs is not None and pairs.is_floating_point():
         pairs = pairs.to(q.dtype)
@@ -98,6 +100,7 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, reach: int, causal: bool,
     parts = []
     for start in range(0, length, step):
         rows = slice(start, min(start + step, length))
+        # Keys in reach of any query of the chunk; the mask excludes those out of reach of a single query.
         columns = slice(max(start - reach, 0), rows.stop if causal else min(rows.stop + reach, length))
         distance = place[rows, None] - place[None, columns]
         near = (distance <= reach) & (distance >= (0 if causal else -reach))
@@ -120,7 +123,9 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> T
     queries, keys = plan.cumulative(query.device)
     longest = int(plan.layout.lengths.max(initial=0)), int(plan.keys.lengths.max(initial=0))
     reach = -1 if plan.reach is None else plan.reach
+    # (left, right) in slots, -1 for unlimited.
     window = (reach, 0 if plan.kind == "causal" else reach)
+    # Query, key and value may be views of one projection, and the kernel needs contiguous memory.
     out = varlen_attn(
         query.contiguous(), key.contiguous(), value.contiguous(), queries, keys, longest[0], longest[1], window_size=window
     )
@@ -142,6 +147,7 @@ def _flex(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Ten
 
     def biased(score: Tensor, _batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         assert bias is not None
+        # The kernel asks for one pair of slots at a time: the bias is (1, H, 1, 1), of which this head's number counts.
         return score + bias(i.reshape(1, 1), j.reshape(1, 1)).reshape(-1)[head]
 
     modify = None if bias is None else biased

@@ -85,6 +85,7 @@ class AttentionPlan:
         distinct = len(np.unique(pairs, axis=0))
         runs = 1 + int(np.any(np.diff(pairs, axis=0) != 0, axis=1).sum()) if len(pairs) else 0
         identity = np.arange(len(pairs), dtype=np.int64)
+        # Sorting pays only if it merges runs; otherwise the gathers are saved.
         return identity if distinct == runs else np.lexsort((pairs[:, 1], pairs[:, 0]))
 
     @cached_property
@@ -97,6 +98,7 @@ class AttentionPlan:
         queries, keys = self.layout.lengths[self._sorted], self.keys.lengths[self._sorted]
         change = np.flatnonzero((np.diff(queries) != 0) | (np.diff(keys) != 0)) + 1
         bounds = [0, *change.tolist(), len(queries)] if len(queries) else [0]
+        # Offsets of the sequences in the reordered arrays.
         first_query = np.concatenate([[0], np.cumsum(queries)]).tolist()
         first_key = np.concatenate([[0], np.cumsum(keys)]).tolist()
         return [
@@ -146,6 +148,7 @@ class AttentionPlan:
         seen = self._seen(slots)
         if self.bias is None:
             return seen
+        # (count or 1, H, L, L)
         bias = self.bias(slots, slots)
         return bias if seen is None else bias.masked_fill(~seen, -torch.inf)
 
@@ -156,6 +159,7 @@ class AttentionPlan:
         if self.kind == "causal":
             return torch.ones(slots.shape[1], slots.shape[1], dtype=torch.bool, device=slots.device).tril()[None, None]
         assert self.rank is not None and self.block is not None
+        # (count, L) each; their comparisons are (count, L queries, L keys).
         rank, block = self.rank[slots], self.block[slots]
         same = (rank[:, :, None] == rank[:, None, :]) & (block[:, :, None] == block[:, None, :])
         return ((rank[:, None, :] < rank[:, :, None]) | same).unsqueeze(1)
@@ -184,6 +188,7 @@ class AttentionPlan:
         sequence = self.sequence(device)
 
         def sees(_batch: Tensor, _head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            # One mask covers all packed slots, so it must also separate the sequences.
             allowed = sequence[i] == sequence[j]
             if kind == "causal":
                 allowed = allowed & (j <= i)

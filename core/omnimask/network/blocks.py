@@ -61,6 +61,7 @@ def asked_rows(stream: Stream, wanted: bool) -> OutputRows | None:
     """Return the asked slots of a stream with full attention, for its last block, or None if all slots are computed."""
     if not wanted or stream.asked is None or stream.layout.attention != "full":
         return None
+    # The asked slots are planned as queries to another layout, whose visibility is always full.
     return OutputRows(stream.asked.slots, AttentionPlan(stream.asked.layout, stream.layout))
 
 
@@ -96,6 +97,7 @@ class SelfAttention(nn.Module):
         query, key, value = self._of_all(x_TD) if rows is None else self._of_some(x_TD, rows.index)
         query, key = self.norm_query(query), self.norm_key(key)
         if rotation is not None:
+            # Keys are all slots and queries the asked ones; each is rotated by its own position.
             asking = rotation if rows is None else (rotation[0][rows.index], rotation[1][rows.index])
             query, key = rotate(query, asking), rotate(key, rotation)
         return self.project(attend(query, key, value, plan if rows is None else rows.plan).flatten(1))
@@ -107,6 +109,7 @@ class SelfAttention(nn.Module):
     def _of_some(self, x_TD: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project keys and values of all slots, and queries of the slots in ``index``."""
         width = self.project.in_features
+        # The matrix of ``_of_all`` in two parts: queries (D, D), keys and values (2 D, D).
         weights = self.qkv.weight.split([width, 2 * width])
         biases = (None, None) if self.qkv.bias is None else self.qkv.bias.split([width, 2 * width])
         query = rearrange(functional.linear(x_TD[index], weights[0], biases[0]), "t (h d) -> t h d", h=self.heads)
@@ -257,6 +260,7 @@ class Stack(nn.Module):
             kept = self._draw(rate, plan, x_TD)
             last = rows if number == len(self.blocks) else None
             if kept is not None and last is not None:
+                # (branches, T, 1) to (branches, R, 1): the last block outputs the asked slots only.
                 kept = kept[:, last.index]
             turn = rotation[number - 1] if isinstance(rotation, list) else rotation
             arguments = (x_TD, plan, turn, read, context_plan, context_rotation, kept, last)

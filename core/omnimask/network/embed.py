@@ -20,6 +20,7 @@ def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding
     out: Tensor | None = None
     for name, reads in stream.reads.items():
         content = embeddings[name](batch.store[name].data[reads.index])
+        # All slots show content of this modality in order, so there is nothing to scatter.
         if reads.slots is None:
             return content
         if out is None:
@@ -43,6 +44,7 @@ def field_at(stream: Stream, batch: MaskedBatch, name: str, absent: int = 0) -> 
         else stream.source.new_full((packed.layout.num_slots,), absent)
         for modality, packed in batch.store.items()
     ]
+    # (P,) in store coordinates: one modality after another.
     values = torch.cat(parts) if len(parts) > 1 else parts[0]
     if not len(values):
         return torch.full_like(stream.source, absent)
@@ -77,6 +79,7 @@ class TypeEmbedding(nn.Module):
     def forward(self, stream: Stream, batch: MaskedBatch) -> Tensor:
         """Return (T, D). Raise ``ValueError`` on CPU for a value without a vector."""
         value = field_at(stream, batch, self.name)
+        # Reading the maximum would synchronize other devices.
         if value.device.type == "cpu" and len(value) and int(value.max()) >= len(self.weight):
             raise ValueError(
                 f"field {self.name!r} reaches {int(value.max())}, and types: {len(self.weight)} end before; raise types"

@@ -33,6 +33,7 @@ class TiedHead(nn.Module):
                 f"a tied head scores {num_outputs} ids by the embedding's table, and {type(embedding).__name__} has no such table; "
                 "set tied: false, or use the embedding table"
             )
+        # A tuple keeps the embedding out of this module's parameters.
         self._tied_to = (embedding,)
         self.out_features = num_outputs
         self.bias = nn.Parameter(torch.zeros(num_outputs)) if bias else None

@@ -87,12 +87,14 @@ def draw_kept(rate: float, branches: int, num_sequences: int, sequence: Tensor) 
         num_sequences: S.
         sequence: (T,) sequence of every slot.
     """
+    # One number per branch and sequence, (branches, S), gathered to the slots.
     kept = torch.rand(branches, num_sequences, device=sequence.device) >= rate
     return (kept / (1 - rate))[:, sequence, None]
 
 
 def rotate(data: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate channels (i, i + d / 2) of (T, H, d); ``rotation`` is (cos, sin), each (T, d)."""
+    # (T, 1, d): all heads share the rotation.
     cos, sin = (part[:, None, :].to(data.dtype) for part in rotation)
     first, second = data.chunk(2, dim=2)
     return data * cos + torch.cat([-second, first], dim=2) * sin

@@ -155,6 +155,7 @@ def _with_query(view: View, views: Mapping[str, View], query: str | None) -> Vie
     other = views[query].context
     if not np.array_equal(view.context.layout.parent, other.layout.parent):
         raise ValueError(f"view {query!r} cannot be a query: its sequences are not those of the view that is encoded")
+    # Sequence i of the query decodes sequence i of the context.
     layout = dataclasses.replace(other.layout, parent=np.arange(other.layout.num_sequences))
     return dataclasses.replace(view, query=dataclasses.replace(other, layout=layout))
 
@@ -222,6 +223,7 @@ class MaskedModel(nn.Module):
             for wired in part.wired(batch) if part.grad else ():
                 for term in wired.predictor.losses(own_predictions(wired, results[part.name]), run):
                     divisor = denominators.get(term.name, 0.0)
+                    # Multiplied by 0 rather than skipped, so that all parameters take part in the backward pass.
                     value = term.total / divisor if divisor else term.total * 0.0
                     loss = loss + wired.weight * value
                     terms[term.name] = value.detach()
@@ -282,4 +284,5 @@ def modality_of(table: Targets, batch: MaskedBatch) -> str | None:
 def _answers(table: Targets, batch: MaskedBatch, modality: str) -> NDArray[np.int64]:
     of, literal = np.asarray(table.of), np.asarray(table.literal)
     content = np.asarray(batch.store[modality].data)
+    # A literal answer has no token; its clamped index is read and discarded.
     return np.where(literal >= 0, literal, content[np.maximum(of - batch.base[modality], 0)])

@@ -33,9 +33,11 @@ def pooled(encoded: Encoded, pool: SequencePool = "auto", layer: int | None = No
         return encoded.summary.mean(1)
     layout, data = encoded.stream.layout, encoded.at(layer)
     if pool == "mean":
+        # (T,) sequence of every slot; a mean is a segment sum over the lengths.
         owner = torch.from_numpy(np.repeat(np.arange(layout.num_sequences), layout.lengths)).to(data.device)
         total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, owner, data)
         return total / torch.from_numpy(layout.lengths.clip(1)).to(data)[:, None]
+    # The offset of an empty sequence is the first slot of the next one.
     is_there = layout.lengths > 0
     first = torch.from_numpy(layout.offsets[:-1][is_there]).to(data.device)
     if is_there.all():

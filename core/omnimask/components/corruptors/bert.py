@@ -56,6 +56,7 @@ class BertCorruptor:
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         count = len(sample)
         hidden = np.flatnonzero(~joint_visible(sample, masking))
+        # Two numbers per hidden token: its fate, and the random id, if it gets one.
         fate, place = sample.draw.uniform(2 * len(hidden), "fate").reshape(2, -1)
         number = sample.modality[hidden]
         masked, swapped = fate < self.masked, (fate >= self.masked) & (fate < self.masked + self.random)

@@ -68,6 +68,7 @@ class SentinelSpans:
         is_first = np.concatenate([[True], np.diff(unit[order]) != 0]) if len(order) else np.zeros(0, bool)
         size = len(order) + len(sentinel)
         is_sentinel = np.zeros(size, bool)
+        # Every sentinel written before moves a span one place to the right.
         is_sentinel[np.flatnonzero(is_first) + np.arange(len(sentinel))] = True
         of, literal = np.full(size + 1, -1, np.int64), np.full(size + 1, -1, np.int64)
         of[:size][~is_sentinel] = order

@@ -38,11 +38,13 @@ def shorten(unit: Ints, corruptor: str) -> Shortened:
     Raises:
         ValueError: the tokens of a unit are not adjacent.
     """
+    # A unit in several pieces begins more than once.
     is_first = (unit >= 0) & (np.concatenate([[-1], unit[:-1]]) != unit)
     if int(is_first.sum()) != len(np.unique(unit[unit >= 0])):
         raise ValueError(f"{corruptor} needs spans of neighbouring tokens; a unit of this masker lies in several pieces")
     is_kept = (unit < 0) | is_first
     kept = np.flatnonzero(is_kept)
+    # A token without a slot shares that of the last kept one: its unit's first token.
     return Shortened(kept, is_first[kept], np.cumsum(is_kept) - 1)
 
 
@@ -122,6 +124,7 @@ def written(
         weight: (N,) of the answers; 1 if None.
     """
     count = len(of)
+    # Shifted right by one: slot i shows element i - 1, and its answer is element i.
     shown = np.concatenate([[start], literal[:-1]])
     return sequence(
         sample,

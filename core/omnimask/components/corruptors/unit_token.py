@@ -67,6 +67,7 @@ def _answers(short: Shortened, is_asked: NDArray[np.bool_], entry: Ints | None, 
     rows = targets(short.slot[asked], asked, weight=weight[asked], index=index)
     if entry is None:
         return rows
+    # (T,) True if all tokens of a slot are asked for.
     is_whole = np.bincount(short.slot, minlength=len(short.kept)) == np.bincount(short.slot[asked], minlength=len(short.kept))
     slots = np.flatnonzero(short.is_unit & is_whole & (np.asarray(entry)[short.kept] >= 0))
     first = short.kept[slots]

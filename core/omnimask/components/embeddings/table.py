@@ -28,6 +28,7 @@ class TableEmbedding(Module):
 
     def forward(self, content: Tensor) -> Tensor:
         if content.is_floating_point():
+            # Soft ids cover the vocabulary; rows of special tokens follow it.
             return content @ self.weight[: content.shape[1]]
         return functional.embedding(content, self.weight)
 

@@ -120,6 +120,7 @@ class BertEncoder(SelfAttentionEncoder):
     ) -> Encoded:
         x_TD = x_TD if self.types is None else x_TD + self.types(stream, batch)
         x_TD = self.dropout(self.norm(x_TD if placement.added is None else x_TD + placement.added))
+        # A bias is defined for pairs of one stream's slots, and the asked slots are planned as another layout.
         rows = asked_rows(stream, only_asked and placement.bias is None)
         x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)
         return encoded(x_TD, stream, taps, rows)

@@ -131,6 +131,7 @@ class ModernBertEncoder(SelfAttentionEncoder):
         local = placement.rotation if self.local_position is None else self._rotation(self.local_position(stream))
         rotations = [placement.rotation if reach is None else local for reach in self.reaches]
         plan = AttentionPlan.of(stream, placement.bias)
+        # Windows count all slots of a sequence, so asked slots alone need a global last block.
         is_global = plan.within(self.reaches[-1]) is plan
         rows = asked_rows(stream, only_asked and placement.bias is None and is_global)
         x_TD, taps = self.stack(x_TD, plan, rotations, layers=layers, rows=rows)

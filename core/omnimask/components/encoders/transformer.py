@@ -120,9 +120,11 @@ class TransformerEncoder(SelfAttentionEncoder):
             rotation = torch.cat([ahead, cos])[order], torch.cat([torch.zeros_like(ahead), sin])[order]
         before = torch.cat([learned.to(x_TD.dtype).repeat(sequences, 1), x_TD])[order]
         x_TD, taps = self.stack(before, AttentionPlan(layout), rotation, layers=layers)
+        # Inverse permutation: learned tokens of all sequences, then the slots in packed order.
         back = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
         x_TD = self.norm(x_TD)[back]
         first = sequences * count
         taps = {number: tap[back[first:]] for number, tap in taps.items()}
+        # (S, summary + registers, D); registers are discarded.
         summary = x_TD[:first].unflatten(0, (sequences, count))[:, : self.num_summary] if self.num_summary else None
         return Encoded(Packed(x_TD[first:], stream.layout), stream, taps, summary)

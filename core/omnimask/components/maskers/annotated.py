@@ -92,6 +92,7 @@ class AnnotatedMasker:
         """Return (L,) True for hidden candidates, given the span index of each token."""
         held = np.flatnonzero(span >= 0)
         if self.per_span == "one":
+            # By span, and at random inside: the first token of each span is its candidate.
             order = held[np.lexsort((draw.uniform(len(held), "token"), span[held]))]
             held = order[np.concatenate([np.ones(min(len(order), 1), bool), np.diff(span[order]) != 0])]
         _, unit = np.unique(span[held] if self.per_span == "all" else held, return_inverse=True)

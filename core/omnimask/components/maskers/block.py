@@ -111,6 +111,7 @@ class BlockMasker:
         laid, count = 0, _FIRST_BLOCKS
         # ``bare`` are the tokens not covered yet, ``first`` is the index of the first block that covers a token.
         while length - len(bare) < budget:
+            # Blocks are laid in growing batches, limited by the pairs compared at once.
             count = min(count, max(_FIRST_BLOCKS, _MOST_PAIRS // len(bare)))
             inside = in_blocks(places[bare], *self._blocks(count, box, low, high, draw.at("blocks", laid)))
             earliest = inside.argmax(axis=1)
@@ -119,6 +120,7 @@ class BlockMasker:
             bare = bare[~is_reached]
             laid, count = laid + count, 2 * count
         is_covered = np.zeros(length, bool)
+        # By block, and at random inside a block: the excess is given back by the last one.
         is_covered[np.lexsort((draw.uniform(length, "give back"), first))[:budget]] = True
         return is_covered
 

@@ -13,6 +13,7 @@ def num_hidden(length: int, ratio: float, draw: Draw) -> int:
 
     An integer product draws nothing: 0.75 of 196 tokens is 147 in every sample.
     """
+    # Removes errors of floating point: 0.07 * 100 is 7.000000000000001.
     exact = round(ratio * length, 9)
     whole = int(exact)
     return whole + bool(exact > whole and draw.uniform(1, "rounding")[0] < exact - whole)
@@ -37,6 +38,7 @@ def pick_units(size: NDArray[np.int64], budget: float, draw: Draw) -> NDArray[np
     is_picked = np.zeros(len(size), bool)
     is_picked[order[:taken]] = True
     if taken < len(order):
+        # The budget left over, as a share of the next unit's size, is the probability of this unit.
         missing = budget - (int(total[taken - 1]) if taken else 0)
         is_picked[order[taken]] = draw.uniform(1, "last")[0] < missing / size[order[taken]]
     return is_picked

@@ -71,11 +71,13 @@ def block_sides(
     """
     sides = np.ones((len(tokens), len(box)))
     if aspect is not None:
+        # The second side follows from the first, and the first again from the second, which may have been cut.
         for axis, wanted in ((0, np.sqrt(tokens * aspect)), (1, None), (0, None)):
             side = tokens / sides[:, 1 - axis] if wanted is None else wanted
             sides[:, axis] = np.clip(np.rint(side), 1, box[axis])
         return sides.astype(np.int32)
     rest = np.array(tokens, np.float64)
+    # The shortest axes first: places beyond their sides are spread over the longer ones.
     for rank, axis in enumerate(np.argsort(box, kind="stable").tolist()):
         sides[:, axis] = np.clip(np.rint(rest ** (1 / (len(box) - rank))), 1, box[axis])
         rest = rest / sides[:, axis]

@@ -81,6 +81,7 @@ class MultiBlockMasker:
         places, box = grid_places(tokens)
         groups, is_visible = np.zeros((0, len(tokens)), bool), np.zeros(len(tokens), bool)
         for attempt in range(_ATTEMPTS if len(tokens) else 0):
+            # (U + 1, L), the context block last.
             inside = np.ascontiguousarray(in_blocks(places, *self._blocks(box, draw.at("blocks", attempt))).T)
             groups, is_visible = inside[:-1], inside[-1] & ~inside[:-1].any(axis=0)
             if is_visible.any() and groups.any(axis=1).all():
@@ -104,6 +105,7 @@ class MultiBlockMasker:
         sides = np.repeat(box[None], count, axis=0)
         aspect = None if self.aspect is None else self.aspect[0] + uniform[:-1, 1] * (self.aspect[1] - self.aspect[0])
         sides[:-1, free] = block_sides(share[:-1] * math.prod(box[free].tolist()), box[free], aspect)
+        # The same factor along all free axes gives the share of the places.
         sides[-1, free] = np.maximum(np.rint(box[free] * share[-1] ** (1 / len(free))), 1)
         return starts_inside(uniform[:, 2:], box, sides), sides
 

@@ -68,6 +68,7 @@ class NGramMasker:
         uniform = draw.uniform(2 * most, "n-grams and places").reshape(-1, 2)
         phase, last = draw.uniform(2, "phase and last")
         size = np.searchsorted(self.shares, uniform[:, 0] * self.shares[-1], side="right") + 1
+        # Windows of size / ratio words; their ends are real numbers.
         end = np.cumsum(size / ratio)
         full = int(np.searchsorted(end, count + 1e-9, side="right"))
         begin = np.concatenate([[0.0], end])
@@ -77,6 +78,7 @@ class NGramMasker:
         if rest > 1e-9:
             kept = min(int(size[full]), count - int(begin[full]))
             places = count - kept - int(begin[full]) + 1
+            # The window cut by the end of the circle keeps its n-gram with the probability that preserves the ratio.
             if last < rest * ratio / kept:
                 found.append((int(begin[full]) + int(uniform[full, 1] * places), kept))
         return _turned(found, int(phase * count), count)

@@ -47,6 +47,7 @@ class RandomMasker:
         if self.unit == 1:
             is_target = _subset(len(tokens), ratio, draw)
             return Masking(~is_target, is_target, level=ratio)
+        # (L, A) cell of each token; ``np.unique`` numbers the distinct ones.
         cells = np.floor(np.asarray(tokens.positions) / np.asarray(self.unit)).astype(np.int64)
         names, cell = np.unique(cells, axis=0, return_inverse=True)
         is_target = _subset(len(names), ratio, draw)[cell.reshape(-1)]

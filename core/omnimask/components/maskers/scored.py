@@ -80,6 +80,7 @@ class ScoredMasker:
             key = {
                 "highest": lambda: score,
                 "lowest": lambda: -score,
+                # Gumbel noise. Uniform numbers stay above 0, where the logarithm is infinite.
                 "sampled": lambda: np.log(score) - np.log(-np.log(np.maximum(uniform, 2.0**-60))),
             }[self.pick]()
         return np.where(np.isnan(key), -np.inf, key), uniform

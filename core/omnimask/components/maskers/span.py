@@ -82,6 +82,7 @@ class SpanMasker:
             lengths = _parts(hidden, spans, draw.uniform(hidden - 1, "spans"))
             free = visible - (spans - 1)
             gaps = _parts(free + spans + 1, spans + 1, draw.uniform(free + spans, "gaps")) - 1
+            # Inner gaps hold at least one token, so that spans do not touch; the outer two may be empty.
             gaps[1:-1] += 1
             starts = np.cumsum(gaps[:-1]) + np.concatenate([[0], np.cumsum(lengths[:-1])])
             for number, (start, size) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
@@ -118,6 +119,7 @@ def lay(words: Words, budget: float, lengths: NDArray[np.int64], places: NDArray
         first = int(starts[int(place * len(starts))])
         size = int(words.size[first : first + length].sum())
         is_over = total + size > budget + 1e-9
+        # Laid with the probability that makes the expected number of tokens exact.
         if is_over and last >= (budget - total) / size:
             break
         spans.append((first, first + length))
@@ -132,11 +134,13 @@ def _room(is_free: NDArray[np.bool_], follows: NDArray[np.bool_]) -> NDArray[np.
     """Return (W,) number of contiguous free words from each word on."""
     count = len(is_free)
     stops = np.where(np.concatenate([~is_free | ~follows, [True]]), np.arange(count + 1), count)
+    # The next stop to the right of each word: a running minimum from the end.
     following = np.minimum.accumulate(stops[::-1])[::-1][1:]
     return np.where(is_free, following - np.arange(count), 0)
 
 
 def _parts(total: int, count: int, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return (count,) positive lengths that sum to ``total``, uniform over all such splits; ``uniform`` (total - 1,)."""
+    # A random subset of count - 1 of the total - 1 borders between elements.
     cuts = np.sort(np.argsort(uniform, kind="stable")[: count - 1]) + 1
     return np.diff(np.concatenate([[0], cuts, [total]])).astype(np.int64)

@@ -43,5 +43,6 @@ def words_of(tokens: Tokens, field: str | None) -> Words:
     is_first = (number >= 0) & np.concatenate([np.ones(min(length, 1), bool), number[1:] != number[:-1]])
     start = np.flatnonzero(is_first)
     size = np.bincount(np.cumsum(is_first)[number >= 0] - 1, minlength=len(start))
+    # Words are contiguous if no token outside of words lies between them.
     follows = np.concatenate([np.zeros(min(len(start), 1), bool), start[1:] == start[:-1] + size[:-1]])
     return Words(start, size, follows, length)

@@ -45,6 +45,7 @@ def distance_bias(positions: Tensor, has_position: Tensor, slope: Tensor) -> Pai
 
     def bias(queries: Tensor, keys: Tensor) -> Tensor:
         asking, seen = positions[queries], positions[keys]
+        # (sequences, L queries, L keys); distances of the axes are summed.
         both = has_position[queries][:, :, None] & has_position[keys][:, None, :]
         distance = (asking[:, :, None] - seen[:, None, :]).abs().sum(3) * both
         # On CPU, sequences with equal distances share one bias, (1, H, L_q, L_k).

@@ -45,7 +45,9 @@ class Learned(Module):
 
     def _place(self, positions: Tensor, sizes: tuple[int, ...], is_here: Tensor, name: str) -> Tensor:
         """Return (T,) rows of the table."""
+        # Slots of other modalities and without a position read row 0, which the caller zeroes.
         held = torch.where(is_here[:, None], positions[:, : len(sizes)], 0)
+        # Other devices would have to synchronize.
         if held.device.type == "cpu" and bool(((held < 0) | (held >= torch.tensor(sizes))).any()):
             reached = held.amax(0).long().tolist()
             raise ValueError(

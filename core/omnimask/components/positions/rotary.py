@@ -43,7 +43,9 @@ class Rotary(Module):
         self.register_buffer("frequency", frequencies(self.pairs // self.axes, temperature).float(), persistent=False)
 
     def forward(self, stream: Stream) -> Placement:
+        # Position 0 is a rotation by angle 0.
         positions = stream.positions[:, : self.axes] * stream.has_position[:, None]
         angle = (positions[:, :, None] * self.frequency).flatten(1)
+        # (T, pairs), angle 0 for the remaining pairs; then (T, d), once for each channel of a pair (i, i + half).
         angle = torch.nn.functional.pad(angle, (0, self.pairs - angle.shape[1])).repeat(1, 2)
         return Placement(rotation=(angle.cos(), angle.sin()))

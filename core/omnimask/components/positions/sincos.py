@@ -44,11 +44,13 @@ class SinCos(Module):
         self.grid = grid_size(specs[0]) if len(specs) == 1 else None
         table = None
         if self.grid is not None:
+            # The last row, zeros, serves slots without a position.
             table = torch.cat([self.waves(grid_positions(self.grid)), torch.zeros(1, self.width)])
         self.register_buffer("table", table, persistent=False)
 
     def waves(self, positions: Tensor) -> Tensor:
         """Map positions (n, A) to (n, D)."""
+        # (n, A, frequencies), the last axis first as in MAE's table.
         angle = positions[:, : self.axes].flip(1)[:, :, None] * self.frequency
         table = torch.cat([angle.sin(), angle.cos()], dim=2).flatten(1)
         return torch.nn.functional.pad(table, (0, self.width - table.shape[1]))

@@ -69,6 +69,7 @@ class Autoregressive(PredictorModule):
         if placement.added is not None:
             x_TD = x_TD + placement.added
         plan = AttentionPlan.of(query, placement.bias)
+        # All answers of a sample, one per modality, attend to its context sequence.
         merged = group_by_parent(query.layout, encoded.features.layout.num_sequences)
         cross = AttentionPlan(merged, encoded.features.layout)
         x_TD, _ = self.stack(x_TD, plan, placement.rotation, encoded.at(self.context.layer), cross)

@@ -141,11 +141,13 @@ class _BestScores(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor, lengths: Sequence[int]) -> Tensor:
         best = features.new_full((len(lengths), len(weight)), UNSEEN, dtype=torch.float32)
         slots = torch.zeros(best.shape, dtype=torch.int64, device=features.device)
+        # Added to the logits: excluded slots lose every maximum without being gathered out.
         hidden = torch.zeros(len(counts), device=features.device).masked_fill(~counts, UNSEEN)
         first = 0
         for row, length in enumerate(lengths):
             if length:
                 part = slice(first, first + length)
+                # (length, V), the only logits that exist at this time.
                 scores = (features[part] @ weight.t()).float().add_(hidden[part, None])
                 torch.max(scores, dim=0, out=(best[row], slots[row]))
                 slots[row] += first
@@ -162,6 +164,7 @@ class _BestScores(torch.autograd.Function):
         to_weight = torch.zeros_like(weight, dtype=torch.float32)
         for row, length in enumerate(ctx.lengths):
             if length:
+                # (V, D) rows: the gradient of an id's score reaches the one slot that gave the maximum.
                 to_features.index_add_(0, slots[row], grad[row, :, None] * weight)
                 to_weight += grad[row, :, None] * features[slots[row]]
         return to_features.to(features.dtype), to_weight.to(weight.dtype), grad.sum(0) if ctx.has_bias else None, None, None

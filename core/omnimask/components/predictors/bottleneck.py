@@ -143,11 +143,13 @@ class Bottleneck(MaskedLM):
         added = torch.zeros_like(shown) if placement.added is None else placement.added
         shown = with_modality(shown, query, self.modalities)
         shown = self.dropout(self.norm_input(shown + added))
+        # (T, D) if vectors replace first slots, else (S + T, D).
         x_TD = torch.cat([vector, shown])[joint.order]
         rotation = _rotation(placement.rotation, len(vector), joint.order)
         if self.visibility is None:
             return self._seeing_each_other(x_TD, joint, query, rotation)
         told = added if self.modalities is None else added + self.modalities.of(query)
+        # A query holds its position and the vector, but nothing of the slot's own token.
         places = torch.cat([torch.zeros_like(vector), told])[joint.order]
         owner = np.repeat(np.arange(joint.layout.num_sequences), joint.layout.lengths)
         asking = self.dropout(self.norm_input(vector[index_tensor(owner, vector.device)] + places))
@@ -174,10 +176,12 @@ class Bottleneck(MaskedLM):
             order, rows = np.arange(sequences, sequences + slots), np.arange(slots)
             held = np.flatnonzero(grouped.lengths)
             vectors = grouped.offsets[:-1][held]
+            # The first slot of each non-empty sequence shows the vector instead.
             order[vectors] = held
             layout = grouped
         else:
             layout, order = interleave([Layout(np.ones(sequences, np.int64), grouped.parent), grouped])
+            # Inverse permutation: the joint place of each vector and slot.
             place = np.argsort(order)
             vectors, rows = place[:sequences], place[sequences:]
         return _Joint(layout, *(index_tensor(index, device) for index in (order, rows, vectors)))
@@ -191,6 +195,7 @@ class Bottleneck(MaskedLM):
             noise = noise.index_copy(0, joint.rows, torch.as_tensor(query.noise, device=device).double())
         elif self.training:
             noise = torch.rand(len(noise), dtype=torch.float64, device=device)
+        # Places count from the start of a sequence, so that the choice does not depend on packing.
         first = np.repeat(joint.layout.offsets[:-1], joint.layout.lengths)
         place = index_tensor(np.arange(joint.layout.num_slots) - first, device)
         is_vector = torch.zeros(len(noise), dtype=torch.bool, device=device).index_fill(0, joint.vectors, True)

@@ -99,6 +99,7 @@ class CrossDecoder(QueryPredictor):
         visible = encoded.features.layout
         slots = index_tensor(served.slots, encoded.features.data.device)
         here, there = (self.position(stream).unbiased("predictor cross_decoder") for stream in (query, encoded.stream))
+        # (n, D): slots of other predictors never enter the blocks.
         x_TD = self.hidden(query)[slots]
         if here.added is not None:
             x_TD = x_TD + here.added[slots]
@@ -118,6 +119,7 @@ class CrossDecoder(QueryPredictor):
         if self.mixture is None:
             return encoded.at(self.context.layer)
         maps_KTD = torch.stack([*(encoded.layers[layer] for layer in self.layers), encoded.features.data])
+        # (blocks, T, D): every block reads its own sum over the K maps.
         mixed = torch.einsum("bk,ktd->btd", self.mixture.to(maps_KTD.dtype), maps_KTD)
         return [norm(one) for norm, one in zip(self.mixture_norms, mixed, strict=True)]
 

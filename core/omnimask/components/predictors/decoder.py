@@ -85,11 +85,17 @@ class Decoder(QueryPredictor):
         index = index_tensor(order, device)
         rotation = None
         if at_visible.rotation is not None and at_hidden.rotation is not None:
+            # Summary vectors have no position: rotation by angle 0 (cos 1, sin 0).
             rotation = tuple(
                 torch.cat([torch.full_like(v[:1], still).expand(sequences * count, -1), v, h[slots]])[index]
                 for v, h, still in zip(at_visible.rotation, at_hidden.rotation, (1.0, 0.0), strict=True)
             )
         first = sequences * count + encoded.features.layout.num_slots
+<<<<<<< HEAD
         asked = OutputRows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
+=======
+        # Queries of the last block: the joint places of the hidden positions, the last of the concatenated parts.
+        asked = Rows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
+>>>>>>> wt-components
         x_TD, _ = self.stack(torch.cat(parts)[index], AttentionPlan(joint), rotation, rows=asked)
         return x_TD

@@ -119,7 +119,9 @@ class DeepMLM(MaskedLM):
             first = torch.as_tensor(stream.layout.offsets[:-1], device=slots.device).repeat_interleave(
                 torch.as_tensor(stream.asked.layout.lengths, device=slots.device)
             )
+            # Multiples of the golden ratio, modulo 1, are evenly spread for any number of slots.
             drawn = ((slots - first + 1) * _GOLDEN).frac().to(torch.float32)
+        # -1 is below every share: slots without targets are visible in all blocks.
         return torch.full((stream.layout.num_slots,), -1.0, device=slots.device).index_copy(0, slots, drawn)
 
     def _hiding(self, is_hidden: Tensor, bias: PairBias | None) -> PairBias:
@@ -127,6 +129,7 @@ class DeepMLM(MaskedLM):
         heads = self.heads_of_blocks
 
         def of(asking: Tensor, seen: Tensor) -> Tensor:
+            # (sequences, L queries, L keys)
             hides = is_hidden[seen][:, None, :] & (asking[:, :, None] != seen[:, None, :])
             blocked = (
                 torch.zeros(hides.shape, device=hides.device).masked_fill(hides, -torch.inf)[:, None].expand(-1, heads, -1, -1)

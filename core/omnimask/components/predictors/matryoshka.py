@@ -48,6 +48,7 @@ def of_size(encoded: Encoded, depth: int, layers: int, width: int) -> Encoded:
         layers, width: of the sub-model.
     """
     features = encoded.features.data if layers == depth else encoded.layers[layers]
+    # Zeros keep the width that the predictor's layers expect.
     features = functional.pad(features[:, :width], (0, features.shape[1] - width))
     return Encoded(Packed(features, encoded.stream.layout), encoded.stream)
 

@@ -80,8 +80,10 @@ class PairOrder:
     def pairs(self, batch: MaskedBatch, parent: NDArray[np.int64]) -> Pairs:
         """Return (P, 2) pairs of sequences of one group, given the samples ``parent`` (S,) of sequences; host data."""
         values, group = batch.labels[self.field][parent], batch.group[parent]
+        # Samples of one group become adjacent; a stable sort keeps their order.
         order = np.argsort(group, kind="stable")
         borders = np.flatnonzero(np.diff(group[order])) + 1
+        # Comparison of all samples of a group with each other: (row with the larger label, the other row).
         found = [rows[np.argwhere(values[rows][:, None] > values[rows])] for rows in np.split(order, borders)]
         return np.concatenate([np.zeros((0, 2), np.int64), *found])
 

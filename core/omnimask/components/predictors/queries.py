@@ -80,8 +80,10 @@ class QueryPredictor(PredictorModule, ABC):
         layout = query.layout
         numbers = [self.names.index(m) for m in self.context.modalities]
         modality = np.full(layout.num_sequences, -1) if layout.modality is None else layout.modality
+        # Sequences of several modalities (-1) are served by every predictor.
         chosen = np.flatnonzero(np.isin(modality, numbers) | (modality < 0))
         lengths, parent = layout.lengths[chosen], layout.parent[chosen]
+        # The served sequences of one context sequence merge into one, possibly of several modalities.
         grouped = np.bincount(parent, weights=lengths, minlength=num_parents).astype(np.int64)
         return Served(ranges(layout.offsets[:-1][chosen], lengths), Layout(grouped, np.arange(num_parents, dtype=np.int64)))
 
@@ -93,6 +95,7 @@ class QueryPredictor(PredictorModule, ABC):
         query = self.stream(view)
         served = self.served(query, encoded.features.layout.num_sequences)
         x_TD = self.run_blocks(encoded, query, served)
+        # Inverse of ``served.slots``, -1 for slots of other predictors.
         row = np.full(query.layout.num_slots, -1)
         row[served.slots] = np.arange(len(served.slots))
         to_row = index_tensor(row, x_TD.device)

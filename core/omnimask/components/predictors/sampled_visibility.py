@@ -53,14 +53,17 @@ def hiding(noise: Tensor, place: Tensor, is_open: Tensor, share: float, heads: i
         share: in (0, 1].
         heads: H, which share the choice.
     """
+    # All 53 random bits of a float64 in [0, 1).
     key = (noise * 2.0**53).long()
     step = (place + 1) * _GOLDEN
 
     def of(asking: Tensor, seen: Tensor) -> Tensor:
+        # (sequences, L queries, L keys): a number per pair, from the query's key and the place of the key's slot.
         drawn = _mixed(key[asking][:, :, None] + step[seen][:, None, :])
         is_hidden = (drawn >= share) | (asking[:, :, None] == seen[:, None, :])
         is_hidden = is_hidden & ~is_open[seen][:, None, :]
         bias = torch.zeros(is_hidden.shape, device=is_hidden.device).masked_fill(is_hidden, -torch.inf)
+        # (sequences, H, L, L) without copies.
         return bias[:, None].expand(-1, heads, -1, -1)
 
     return of
@@ -71,6 +74,7 @@ def _mixed(state: Tensor) -> Tensor:
     for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
         state = (state ^ _shifted(state, shift)) * factor
     state = state ^ _shifted(state, 31)
+    # The upper 53 bits fill the mantissa of a float64.
     return _shifted(state, 11).double() * 2.0**-53
 
 

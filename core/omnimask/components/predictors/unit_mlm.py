@@ -49,6 +49,7 @@ class UnitMLM(MaskedLM):
         selected = self.select(view)
         for m in self.context.modalities:
             literal, outputs = selected[self.term(m)].literal, self.target(m).num_outputs
+            # Reading the maximum would synchronize other devices.
             if len(literal) and torch.as_tensor(literal).device.type == "cpu" and int(literal.max()) >= outputs:
                 found = int(literal.max()) - (self.context.specs[m].vocabulary or 0) + 1
                 raise BrokenContract(

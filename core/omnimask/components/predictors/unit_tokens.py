@@ -53,6 +53,7 @@ class UnitTokens(MaskedLM):
         """Return the vectors of the tokens' places, (N, D) or (D,) if all are the first."""
         if table.index is None:
             return self.places[0]
+        # Reading the maximum would synchronize other devices.
         if table.index.device.type == "cpu" and len(table) and int(table.index.max()) >= len(self.places):
             raise ValueError(
                 f"predictor {self.context.label} has places for {len(self.places)} tokens of a unit, and one has "

@@ -34,7 +34,9 @@ class Bag:
         is_ordinary = ordinary(run, self.name).float()
         count = torch.zeros(samples, device=device).index_add(0, owner, is_ordinary)
         occurs = torch.zeros(samples * self.num_outputs, device=device)
+        # (B, V) flattened. The maximum counts an id once, however often it occurs.
         occurs = occurs.scatter_reduce(0, owner * self.num_outputs + packed.data, is_ordinary, "amax").unflatten(0, (samples, -1))
+        # (B, V) to (S, V)
         return (occurs / count.clamp(min=1)[:, None])[index_tensor(layout.parent, device)]
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:

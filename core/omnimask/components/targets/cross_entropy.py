@@ -73,6 +73,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             losses[start : start + rows] = normaliser - logits.gather(1, right[:, None]).squeeze(1)
             normalisers.append(normaliser)
             if len(features) <= rows:
+                # A single chunk: the memory of the logits becomes the softmax for the backward pass.
                 probabilities = logits.sub_(normaliser[:, None]).exp_()
         ctx.rows, ctx.probabilities = rows, probabilities
         normaliser = torch.cat(normalisers) if normalisers else losses
@@ -85,10 +86,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (grad,) = upstream
         wants_features, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         to_features = torch.empty_like(features) if wants_features else None
+        # Sums over chunks stay in float32, whatever the precision of the products.
         to_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         to_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias and bias is not None else None
         for start in range(0, len(features), ctx.rows):
             part = slice(start, start + ctx.rows)
+            # Overwritten below, so a second backward pass computes them again.
             slope, ctx.probabilities = ctx.probabilities, None
             if slope is None:
                 slope = _logits(features[part], weight, bias).sub_(normaliser[part, None]).exp_()

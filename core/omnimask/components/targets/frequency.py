@@ -39,8 +39,10 @@ class Frequency(ContinuousTarget):
         super().__init__(context, "frequency")
         self.representation: Representation = representation
         self.kind: LossKind = loss
+        # Axis 0 counts tokens. With three or more axes of content, the last one holds channels.
         self.axes = tuple(range(1, len(self.width) + (len(self.width) < 3)))
         sizes = [self.width[axis - 1] for axis in self.axes]
+        # The transform of real numbers is conjugate symmetric: half of the last axis suffices.
         shape = (*sizes[:-1], sizes[-1] // 2 + 1, *self.width[len(sizes) :])
         self.sizes, self.shape = sizes, shape
         self.num_outputs = math.prod(shape) * (2 if representation == "real_imaginary" else 1)

@@ -46,6 +46,7 @@ class Label(Module):
         values = prediction.head(prediction.features).float()
         if self.classes is not None:
             return functional.cross_entropy(values, answers, ignore_index=-1, reduction="none")
+        # NaN would reach the gradient through a product with 0, so it is replaced before the difference.
         is_absent = answers.isnan()
         return (values.squeeze(1) - answers.nan_to_num()).square().masked_fill(is_absent, 0.0)
 

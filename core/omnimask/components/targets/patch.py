@@ -78,7 +78,9 @@ class Patch(ContinuousTarget):
         statistic = deviation if spread else mean
         at = prediction.targets.at[:, 0]
         sample = index_tensor(_samples(prediction.stream, prediction.context), at.device)[at]
+        # (N, visible tokens); those of other samples get weight 0 below.
         distance = (prediction.stream.positions[at][:, None] - prediction.context.positions[seen][None]).square().sum(2)
+        # 1e-3 bounds the weight of a token at the target's own position.
         weight = torch.where(sample[:, None] == seen_sample[None], 1 / (distance + 1e-3), 0)
         total = weight.sum(1, keepdim=True)
         fallback = 1.0 if spread else 0.0

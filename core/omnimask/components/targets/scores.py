@@ -30,6 +30,7 @@ def score_ids(prediction: Prediction, answers: Tensor, num_outputs: int, largest
     ranks: list[Tensor] = []
     losses: list[Tensor] = []
     for logits, right in zip(logits_of(prediction, num_outputs, largest), answers.split(_rows(num_outputs, largest)), strict=True):
+        # (n, 1), compared with all V logits of its row.
         of_right = logits.gather(1, right[:, None])
         ids = torch.arange(num_outputs, device=logits.device)
         # `~(<=)` instead of `>`: a NaN then ranks before the answer.

@@ -54,6 +54,7 @@ class Smoothed(Ids):
         if self.probe is None:
             return ids
         probed = self._probed(prediction, run)
+        # Ids below 2^24 are exact in float32, so one tensor (N, 1 + D) holds both.
         return torch.cat([ids.float()[:, None], probed.features.detach().float()], dim=1)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
@@ -132,10 +133,12 @@ def smoothed_cross_entropy(
             return functional.cross_entropy(logits, right, reduction="none", label_smoothing=share)
         with torch.no_grad():
             wanted = head(other).float().softmax(1).mul_(share)
+            # share * the probed distribution, plus 1 - share at the answer.
             wanted.scatter_add_(1, right[:, None], wanted.new_full((len(right), 1), 1 - share))
         return functional.cross_entropy(logits, wanted, reduction="none")
 
     rows = max(1, largest // num_outputs)
+    # As many parts as ``split`` gives: one, and empty, without targets.
     others = [None] * -(-max(len(features), 1) // rows) if probed is None else probed.split(rows)
     parts = zip(features.split(rows), answers.split(rows), others, strict=True)
     return torch.cat([checkpoint(of, *part, use_reentrant=False) for part in parts])  # pyright: ignore[reportArgumentType]

@@ -37,6 +37,7 @@ class WasReplaced(Module):
         table, content = prediction.targets, run.batch.store[self.name].data
         shown = prediction.stream.literal[table.at[:, 0]]
         if len(content):
+            # Negative ids show the token itself. A row of a unit has no token; its clamped index is read and discarded.
             is_other = (shown >= 0) & (shown != content[(table.of - run.batch.base[self.name]).clamp(min=0)])
         else:
             is_other = torch.zeros_like(shown, dtype=torch.bool)

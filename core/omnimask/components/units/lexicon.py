@@ -87,6 +87,7 @@ class Lexicon:
         for length, (codes, numbers) in enumerate(self._levels, start=2):
             code = node[: len(ids) - length + 1] * self.vocabulary + ids[length - 1 :] if len(ids) >= length else ids[:0]
             place = np.minimum(np.searchsorted(codes, code), len(codes) - 1)
+            # The search returns a neighbor for missing codes; a lost prefix (-1) stays lost.
             is_there = (node[: len(code)] >= 0) & (codes[place] == code)
             node = np.where(is_there, place, -1)
             out.append(np.concatenate([np.where(is_there, numbers[place], -1), np.full(len(ids) - len(code), -1)]))
