@@ -91,11 +91,7 @@ class Decoder(QueryPredictor):
                 for v, h, still in zip(at_visible.rotation, at_hidden.rotation, (1.0, 0.0), strict=True)
             )
         first = sequences * count + encoded.features.layout.num_slots
-<<<<<<< HEAD
-        asked = OutputRows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
-=======
         # Queries of the last block: the joint places of the hidden positions, the last of the concatenated parts.
-        asked = Rows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
->>>>>>> wt-components
+        asked = OutputRows(index_tensor(np.argsort(order)[first:], device), AttentionPlan(served.layout, joint))
         x_TD, _ = self.stack(torch.cat(parts)[index], AttentionPlan(joint), rotation, rows=asked)
         return x_TD
