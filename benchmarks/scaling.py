@@ -162,7 +162,7 @@ def _measure(name: str, changes: Sequence[str], sample_bytes: float | None) -> M
     from omnimask.builder.build import build
     from omnimask.data.planner import Place
     from omnimask.recipe import load_recipe
-    from omnimask.report.inspection import BACKWARD, activation_bytes, forward_flops
+    from omnimask.report.inspection import activation_bytes, step_flops
 
     recipe = load_recipe(name, [*changes, "data.validation=0"])
     built = build(recipe)
@@ -172,7 +172,7 @@ def _measure(name: str, changes: Sequence[str], sample_bytes: float | None) -> M
     sizes = [len(_bytes(built.dataset[int(index)])) for index in built.train_indices[:200]] if sample_bytes is None else []
     return Model(
         built.model.num_parameters,
-        BACKWARD * forward_flops(built.model, batch) / batch.num_tokens,
+        step_flops(built.model, batch) / batch.num_tokens,
         activation_bytes(built.model, batch) / batch.num_tokens,
         recipe.train.batch_tokens,
         round(recipe.train.batch_tokens / float(counts.mean())),

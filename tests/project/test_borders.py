@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -197,3 +198,16 @@ def test_source_roots_are_no_packages() -> None:
     """An ``__init__.py`` in them would make ``datasets`` importable and hide a well-known library of that name."""
     for folder in ("core", "plugins", "datasets"):
         assert not (ROOT / folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchmarks").rglob("*.py")) + sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name
+)
+def test_benchmarks_and_scripts_import_names_that_exist(path: Path) -> None:
+    """They run by hand only, so a renamed function would be noticed late."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("omnimask"):
+            module = importlib.import_module(node.module or "")
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
