@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from omnimask.interfaces import Encoded, Packed, Stream
 from omnimask.network.attention import attend, prepare
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.layers import MLPKind, NormKind, draw_kept, drop_path_rates, make_mlp, make_norm, rotate
+from omnimask.network.layers import MLPKind, NormKind, add_branch, draw_kept, drop_path_rates, make_mlp, make_norm, rotate
 
 Rotation = tuple[Tensor, Tensor]
 
@@ -208,14 +208,14 @@ class Block(nn.Module):
         if self.attention is not None and self.norm_attention is not None:
             assert plan is not None
             branch = self.attention(self.norm_attention(x_TD), plan, rotation, rows)
-            x_TD = (x_TD if rows is None else x_TD[rows.index]) + (branch if kept is None else branch * kept[0])
+            x_TD = add_branch(x_TD if rows is None else x_TD[rows.index], branch, kept, 0)
         if self.cross is not None and self.norm_context is not None:
             assert context is not None and context_plan is not None and rows is None
             rotations = None if rotation is None or context_rotation is None else (rotation, context_rotation)
             branch = self.cross(self.norm_context(x_TD), context, context_plan, rotations)
-            x_TD = x_TD + (branch if kept is None else branch * kept[1])
+            x_TD = add_branch(x_TD, branch, kept, 1)
         branch = self.mlp(self.norm_mlp(x_TD))
-        return x_TD + (branch if kept is None else branch * kept[2])
+        return add_branch(x_TD, branch, kept, 2)
 
 
 class Stack(nn.Module):

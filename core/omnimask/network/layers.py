@@ -92,6 +92,11 @@ def draw_kept(rate: float, branches: int, num_sequences: int, sequence: Tensor) 
     return (kept / (1 - rate))[:, sequence, None]
 
 
+def add_branch(x_TD: Tensor, branch: Tensor, kept: Tensor | None, number: int) -> Tensor:
+    """Add a branch (T, D) to the residual path (T, D), times its factors ``kept[number]`` (T, 1) if ``kept`` is given."""
+    return x_TD + (branch if kept is None else branch * kept[number])
+
+
 def rotate(data: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate channels (i, i + d / 2) of (T, H, d); ``rotation`` is (cos, sin), each (T, d)."""
     # (T, 1, d): all heads share the rotation.

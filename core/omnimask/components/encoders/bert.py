@@ -16,7 +16,7 @@ from omnimask.interfaces import Context, Encoded, MaskedBatch, Placement, Positi
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import OutputRows, Rotation, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.network.embed import ModalitySlots, TypeEmbedding, make_modality_embedding
-from omnimask.network.layers import GLU, MLP
+from omnimask.network.layers import GLU, MLP, add_branch
 
 
 class BertBlock(nn.Module):
@@ -54,9 +54,9 @@ class BertBlock(nn.Module):
     ) -> Tensor:
         """Return (T, D), or (R, D) if ``rows`` is given. ``kept`` (2, T, 1) factors of the branches."""
         branch = self.dropout(self.attention(x_TD, plan, rotation, rows))
-        x_TD = self.norm_attention((x_TD if rows is None else x_TD[rows.index]) + (branch if kept is None else branch * kept[0]))
+        x_TD = self.norm_attention(add_branch(x_TD if rows is None else x_TD[rows.index], branch, kept, 0))
         branch = self.dropout(self.mlp(x_TD))
-        return self.norm_mlp(x_TD + (branch if kept is None else branch * kept[1]))
+        return self.norm_mlp(add_branch(x_TD, branch, kept, 1))
 
 
 class BertEncoder(SelfAttentionEncoder):

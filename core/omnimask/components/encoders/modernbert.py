@@ -17,7 +17,7 @@ from omnimask.interfaces import Context, Encoded, MaskedBatch, Placement, Positi
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import OutputRows, Rotation, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
 from omnimask.network.embed import ModalitySlots, make_modality_embedding
-from omnimask.network.layers import GLU
+from omnimask.network.layers import GLU, add_branch
 
 
 class ModernBertBlock(nn.Module):
@@ -56,9 +56,9 @@ class ModernBertBlock(nn.Module):
     ) -> Tensor:
         """Return (T, D), or (R, D) if ``rows`` is given. ``kept`` (2, T, 1) factors of the branches."""
         branch = self.attention(self.norm_attention(x_TD), plan.within(self.reach), rotation, rows)
-        x_TD = (x_TD if rows is None else x_TD[rows.index]) + (branch if kept is None else branch * kept[0])
+        x_TD = add_branch(x_TD if rows is None else x_TD[rows.index], branch, kept, 0)
         branch = self.mlp(self.norm_mlp(x_TD))
-        return x_TD + (branch if kept is None else branch * kept[1])
+        return add_branch(x_TD, branch, kept, 1)
 
 
 class ModernBertEncoder(SelfAttentionEncoder):
