@@ -86,7 +86,7 @@ def test_listing_imports_nothing_heavy() -> None:
         ("def helper():\n    return 1 / 0\nhelper()", "m", "in helper"),
         ("raise SystemExit(3)", "m", "SystemExit: 3"),
         ("def other(): ...", "m", "has no attribute 'run'"),
-        ("run = 3", "m", "is no function but 3"),
+        ("run = 3", "m", "is not a function but 3"),
         ("def run(x: int | str): ...", "m", "cannot be made a command"),
         ("def run(: ...", "m", "SyntaxError"),
     ],
@@ -98,7 +98,7 @@ def test_a_command_that_cannot_be_imported_says_why_when_it_is_called(
     distribution("broken-dist", {f"broken_{module}": source}, f"[omnimask.commands]\nbreak = broken_{module}:run {extra}\n")
     assert omnimask("--help").code == 0
     assert "break" in omnimask("--help").out
-    has_trace = "pip install" not in cause and "no function" not in cause
+    has_trace = "pip install" not in cause and "not a function" not in cause
     result = omnimask("break", traceback=has_trace)
     assert result.code == 2
     assert "command 'break' of broken-dist 1.0" in result.errors[0] and cause in result.err
@@ -114,10 +114,10 @@ def test_a_name_that_is_taken_names_both_distributions(omnimask: Command, distri
     assert omnimask("--help").code == 0
     refused = omnimask("greet")
     assert refused.code == 2
-    assert "command 'greet' is ambiguous: first-dist 1.0 and second-dist 2.0 both have it" in refused.errors[0]
+    assert "command 'greet' is ambiguous: first-dist 1.0 and second-dist 2.0 both define it" in refused.errors[0]
     found = json.loads(omnimask("plugins", "--json").out)
     assert found["problems"][0].startswith("command 'plugins' of first-dist 1.0 cannot be used")
-    assert "(omnimask) has a command of that name" in found["problems"][0]
+    assert "(omnimask) has a command of this name" in found["problems"][0]
     assert found["problems"][1] == refused.errors[0]
 
 

@@ -85,7 +85,7 @@ def test_components_by_kind_and_one_with_its_options(omnimask: Command) -> None:
 
 @pytest.mark.parametrize(
     "arguments, message",
-    [(["maskr"], "did you mean 'masker'?"), (["masker", "rndom"], "no masker is called 'rndom' (did you mean 'random'?)")],
+    [(["maskr"], "did you mean 'masker'?"), (["masker", "rndom"], "unknown masker 'rndom' (did you mean 'random'?)")],
 )
 def test_unknown_components(omnimask: Command, arguments: list[str], message: str) -> None:
     result = omnimask("components", *arguments)

@@ -22,7 +22,7 @@ WRONG = {
     ),
     "unknown component": (
         ["{recipe}", "modalities.image.masker={name: randon}"],
-        "no masker is called 'randon' (did you mean 'random'?)",
+        "unknown masker 'randon' (did you mean 'random'?)",
     ),
     "missing parameter": (["{recipe}", "data={name: image.folder}"], "data.path"),
     "newer format": (["{recipe}", "omnimask=99"], "it needs a newer version"),

@@ -46,7 +46,7 @@ def test_what_is_expressible_lacks_only_the_components_it_names(system: dict[str
     missing = [tuple(each.split()) for each in system["missing"]]
     assert missing
     assert all(kind in KINDS for kind, _ in missing)
-    unknown = {each: f"no {each[0]} is called {each[1]!r}" for each in missing}
+    unknown = {each: f"unknown {each[0]} {each[1]!r}" for each in missing}
     for message in error.value.messages:
         assert any(text in message for text in unknown.values()), message
     for text in unknown.values():

@@ -64,9 +64,9 @@ def test_mistakes_in_labels_have_their_place(refused, text, label: str, message:
         ("4", "recipe.yaml:11: data.group: should be a mapping: {size: 2, transform: {name: ...}}"),
         ("{size: 0}", "recipe.yaml:11: data.group.size: should be greater than 0 (got 0)"),
         ("{sizes: 2}", "recipe.yaml:11: data.group.sizes: a group has no option 'sizes' (did you mean 'size'?)"),
-        ("{transform: {name: swop}}", "recipe.yaml:11: data.group.transform.name: no transform is called 'swop' (did you mean 's"),
+        ("{transform: {name: swop}}", "recipe.yaml:11: data.group.transform.name: unknown transform 'swop' (did you mean 's"),
         ("{transform: {name: crop, scales: 2}}", "recipe.yaml:11: data.group.transform.scales: transform 'crop' has no option"),
-        ("{transform: {name: flip}}", "recipe.yaml:11: data.group.transform.name: no transform is called 'flip'"),
+        ("{transform: {name: flip}}", "recipe.yaml:11: data.group.transform.name: unknown transform 'flip'"),
     ],
 )  # fmt: skip
 def test_mistakes_in_groups_have_their_place(refused, text, group: str, message: str) -> None:

@@ -55,14 +55,14 @@ CAUSES = {
     "second_hook": "unknown hook 'omnimask_stepend'",
     "nowhere": "ModuleNotFoundError: No module named 'nowhere_at_all'",
     "no_attribute": "has no attribute 'missing'",
-    "no_reference": "the entry point '!!!' names no module",
+    "no_reference": "the entry point '!!!' is invalid",
 }
 """Of the plugins that are not even registered."""
 
 LATE = {
     "needs": ("registry.add_masker('needs.ours', 'needs_parts:Ours', extra='gpu')", "pip install 'needs-dist[gpu]'"),
     "gone": ("registry.add_masker('gone.ours', 'gone_partts:Ours')", "No module named 'gone_partts'"),
-    "swallows": ("registry.add_masker('swallows.ours', 'swallows_parts:Ours')", "**options would swallow misspelt options"),
+    "swallows": ("registry.add_masker('swallows.ours', 'swallows_parts:Ours')", "**options would accept misspelled options"),
 }
 """Components that cannot be loaded, of plugins that can be."""
 
@@ -195,7 +195,7 @@ def test_the_allow_list_leaves_the_broken_ones_out(broken: Path, monkeypatch: py
     registry = discover(refresh=True)
     assert [plugin.name for plugin in registry.plugins] == ["good", "core", "image"]
     assert [failure.plugin.name for failure in registry.failures if failure.plugin.name != "?"] == []
-    assert "left out by OMNIMASK_PLUGINS: " in refusal(broken, "raises.ours")
+    assert "disabled by OMNIMASK_PLUGINS: " in refusal(broken, "raises.ours")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,10 @@ def test_installed_plugins_are_all_there() -> None:
         ("def f(:", "SyntaxError"),
         (GOOD.replace("omnimask_register", "omnimask_registr"), "unknown hook 'omnimask_registr'"),
         (GOOD.replace("(registry)", "(registr)"), "registr"),
-        (GOOD.replace("@omnimask.hookimpl", ""), "has no function omnimask_register(registry) marked with @omnimask.hookimpl"),
+        (
+            GOOD.replace("@omnimask.hookimpl", ""),
+            "implements no hook; define omnimask_register(registry) and mark it with @omnimask.hookimpl",
+        ),
         (GOOD.replace("add_recipes(", "add_recipe("), "no attribute 'add_recipe'"),
         (GOOD.replace(":One", ""), "must have the form"),
     ],
@@ -101,7 +104,7 @@ def test_the_allow_list_restricts_and_spares_the_core(install) -> None:
     assert registry.left_out == ("second",)
     assert not registry.failures
     misspelt = collect(points, " first , secnd,")
-    assert "no installed plugin has that name (did you mean 'second'?)" in misspelt.failures[0].cause
+    assert "no installed plugin has this name (did you mean 'second'?)" in misspelt.failures[0].cause
     assert loaded(collect(points, "")) == ["core", "first"]
 
 

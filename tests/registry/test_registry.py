@@ -85,8 +85,8 @@ def test_unknown_names_get_a_hint_and_the_list() -> None:
     registrar.add_joint_masker("together", Random)
     registry = Registry([registrar], left_out=["text"])
     message = refusal(registry, name="randm")
-    assert message == "no masker is called 'randm' (did you mean 'random'?); installed: random; left out by OMNIMASK_PLUGINS: text"
-    assert "it is the name of a joint_masker" in refusal(registry, name="together")
+    assert message == "unknown masker 'randm' (did you mean 'random'?); installed: random; disabled by OMNIMASK_PLUGINS: text"
+    assert "a joint_masker has this name" in refusal(registry, name="together")
     assert "installed: none" in refusal(registry, kind="target", name="x")
 
 
@@ -133,7 +133,7 @@ def test_a_missing_extra_is_named_and_other_failures_show_their_traceback(packag
     assert "cannot be imported from needs_more:C: ModuleNotFoundError: No module named" in refusal(registry, name="bare")
     assert "in helper" in refusal(registry, name="broken")
     assert "has no attribute 'Absent'" in refusal(registry, name="absent")
-    assert "no_class:thing is no class but 3" in refusal(registry, name="thing")
+    assert "no_class:thing is not a class but 3" in refusal(registry, name="thing")
 
 
 def test_a_constructor_against_the_rule_names_class_and_distribution() -> None:
@@ -141,7 +141,7 @@ def test_a_constructor_against_the_rule_names_class_and_distribution() -> None:
     registrar.add_masker("random", Swallows)
     message = refusal(Registry([registrar]))
     assert message.startswith("masker 'random' of a-dist 1.0: ")
-    assert "Swallows: **options would swallow misspelt options" in message
+    assert "Swallows: **options would accept misspelled options" in message
 
 
 def test_components_compare_by_what_they_are_and_travel_to_workers() -> None:

@@ -67,7 +67,7 @@ def test_names_of_omnimask_are_reserved(distribution: Distribution, file: Path, 
     distribution("aardvark", {"aardvark": HEAD + f"    registry.add('{kind}', '{name}', 'x:Y')\n"}, "[omnimask]\na = aardvark\n")
     failures = {failure.plugin.distribution: failure.cause for failure in discover().failures}
     for plugin in ("zebra", "aardvark"):
-        assert f"{kind} {name!r} is a component of omnimask itself; give this one another name" in failures[plugin]
+        assert f"{kind} {name!r} is a component of omnimask; choose another name" in failures[plugin]
     assert discover().entry(kind, name).distribution == "omnimask"
     load_recipe(file)
 
@@ -76,7 +76,7 @@ def test_names_of_omnimask_are_reserved(distribution: Distribution, file: Path, 
 def test_names_that_no_recipe_could_write_are_refused(distribution: Distribution, name: Any) -> None:
     distribution("odd", {"odd": HEAD + f"    registry.add_masker({name!r}, 'odd:Ours')\n"}, "[omnimask]\nodd = odd\n")
     (failure,) = discover().failures
-    assert "a name is letters, digits, _ and -, and dots between them" in failure.cause
+    assert "a name consists of letters, digits, _ and -, separated by dots" in failure.cause
 
 
 @pytest.mark.parametrize(

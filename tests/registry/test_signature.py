@@ -75,11 +75,11 @@ def test_options_in_order_with_descriptions() -> None:
     [
         (TwoPositional, r"2 positional parameters \(context, ratio\)"),
         (NoContext, "0 positional parameters"),
-        (Swallows, r"\*\*options would swallow misspelt options"),
-        (SwallowsPositional, r"\*args would swallow"),
+        (Swallows, r"\*\*options would accept misspelled options"),
+        (SwallowsPositional, r"\*args would accept"),
         (Untyped, "option 'ratio' has no type annotation"),
-        (Inherits, "swallow"),
-        (Wired, "option 'weight' has the name of a key that recipes use themselves"),
+        (Inherits, "would accept"),
+        (Wired, "option 'weight' has the name of a recipe key"),
         (Unresolved, "annotation of option 'price' cannot be resolved.*TYPE_CHECKING"),
     ],
 )

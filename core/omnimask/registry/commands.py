@@ -74,7 +74,7 @@ class Command:
             raise UserError(f"{self}: {self.refusal}")
         function = load(self.reference, str(self), self.distribution, self.extras)
         if not callable(function):
-            raise UserError(f"{self}: {self.reference} is no function but {function!r}")
+            raise UserError(f"{self}: {self.reference} is not a function but {function!r}")
         return function
 
 
@@ -100,7 +100,7 @@ def select(points: Iterable[EntryPoint], plugins: Iterable[EntryPoint], allowed:
 def clashes(commands: Sequence[Command], builtin: Collection[str], own: str) -> list[str]:
     """Return messages about commands with conflicting names. ``own`` is the distribution of the ``builtin`` ones."""
     found = [
-        f"{command} cannot be used: omnimask itself ({own}) has a command of that name; it is the plugin's to rename"
+        f"{command} cannot be used: omnimask ({own}) has a command of this name; the plugin must rename it"
         for command in commands
         if command.name in builtin
     ]
@@ -112,7 +112,7 @@ def clashes(commands: Sequence[Command], builtin: Collection[str], own: str) -> 
 def ambiguous(several: Sequence[Command]) -> str:
     """Return the message about a name claimed by several distributions."""
     claims = " and ".join(f"{command.distribution} {command.version}" for command in several)
-    return f"command {several[0].name!r} is ambiguous: {claims} both have it; uninstall one or set {VARIABLE}"
+    return f"command {several[0].name!r} is ambiguous: {claims} both define it; uninstall one or set {VARIABLE}"
 
 
 def _command(point: EntryPoint) -> Command:

@@ -118,8 +118,8 @@ def incompatible(distribution: Distribution | None, own: str) -> str | None:
             if applies and not wanted.specifier.contains(own, prereleases=True):
                 name, version = identity(distribution)
                 return (
-                    f"{name} {version} requires {OWN}{wanted.specifier}, and this is {OWN} {own}: install a version of {OWN} that "
-                    f"it works with (pip install '{OWN}{wanted.specifier}'), or another version of {name}"
+                    f"{name} {version} requires {OWN}{wanted.specifier}, and this is {OWN} {own}: install a compatible "
+                    f"version (pip install '{OWN}{wanted.specifier}'), or another version of {name}"
                 )
     return None
 

@@ -77,7 +77,7 @@ def register(load: Callable[[], Any], registrar: Registrar) -> None:
         registrar.hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
         if not registrar.hooks:
             raise ValueError(
-                f"{plugin.module} has no function omnimask_register(registry) marked with @omnimask.hookimpl, nor another hook"
+                f"{plugin.module} implements no hook; define omnimask_register(registry) and mark it with @omnimask.hookimpl"
             )
         manager.hook.omnimask_register(registry=registrar)
 
@@ -88,7 +88,7 @@ def _loaded(point: EntryPoint, registrar: Registrar) -> Failure | None:
         return Failure(plugin, refusal, refusal)
     try:
         if not EntryPoint.pattern.match(point.value):
-            raise ValueError(f"the entry point {point.value!r} names no module; it must have the form 'package.module'")
+            raise ValueError(f"the entry point {point.value!r} is invalid; it must have the form 'package.module'")
         register(point.load, registrar)
     except (Exception, SystemExit) as error:
         return Failure(plugin, *shorten(error), tuple(entry.name for entry in registrar.entries))
@@ -100,5 +100,5 @@ def _order(plugin: Plugin) -> tuple[str, str]:
 
 
 def _not_installed(name: str, names: Collection[str]) -> Failure:
-    cause = f"{VARIABLE} names it, but no installed plugin has that name{nearest(name, names)}; installed: {listed(names)}"
+    cause = f"it is listed in {VARIABLE}, but no installed plugin has this name{nearest(name, names)}; installed: {listed(names)}"
     return Failure(Plugin(name, "no distribution", "-"), cause, cause)

@@ -75,7 +75,7 @@ def use(paths: Sequence[Path], *, refresh: bool = False) -> None:
         return
     names = [path.name for path in paths]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"two of them are called {twice}; rename one")
+        raise UserError(f"two files are named {twice}; rename one")
     loaded = {path: _loaded(path) for path in paths}
     if paths != _in_use.paths or any(_in_use.loaded[path] is not loaded[path] for path in paths):
         _in_use.paths, _in_use.extended = paths, None
@@ -86,11 +86,13 @@ def use(paths: Sequence[Path], *, refresh: bool = False) -> None:
 
 def _loaded(path: Path) -> _Loaded:
     if path.suffix != ".py":
-        raise UserError(f"{path} is no Python file (NAME.py); a plugin of several files is a package: omnimask new-plugin")
+        raise UserError(
+            f"{path} is not a Python file (NAME.py); for a plugin of several files, create a package: omnimask new-plugin"
+        )
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise UserError(f"the plugin's file {path} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"the plugin file {path} cannot be read: {error.strerror or error}") from error
     digest = blake2b(source, digest_size=4).hexdigest()
     known = _in_use.loaded.get(path)
     if known is not None and known.digest == digest:
@@ -102,7 +104,7 @@ def _loaded(path: Path) -> _Loaded:
         register(lambda: _module(path, plugin.module), registrar)
     except Exception as error:
         cause, traceback = shorten(error.with_traceback(_from_file(error.__traceback__, path)))
-        raise UserError(f"the plugin's file {path} cannot be used: {cause}\n{indented(traceback)}") from error
+        raise UserError(f"the plugin file {path} cannot be loaded: {cause}\n{indented(traceback)}") from error
     return _Loaded(digest, registrar)
 
 
@@ -116,7 +118,7 @@ def _from_file(traceback: TracebackType | None, path: Path) -> TracebackType | N
 def _module(path: Path, name: str) -> Any:
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python module")
+        raise ImportError(f"{path} is not a Python module")
     module = module_from_spec(spec)
     before = sys.modules.get(name)
     sys.modules[name] = module  # classes of it are found by name, as those of any module

@@ -105,12 +105,12 @@ class Registrar:
                 registered by this plugin.
         """
         if kind not in KINDS:
-            raise ValueError(f"no kind of component is called {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
+            raise ValueError(f"unknown kind of component {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(f"{kind} {name!r}: a name is letters, digits, _ and -, and dots between them (waves.window)")
+            raise ValueError(f"{kind} {name!r}: a name consists of letters, digits, _ and -, separated by dots (waves.window)")
         if (kind, name) in self.reserved:
             own = self.plugin.name if _NAME.fullmatch(self.plugin.name) else "yours"
-            raise ValueError(f"{kind} {name!r} is a component of omnimask itself; give this one another name, like '{own}.{name}'")
+            raise ValueError(f"{kind} {name!r} is a component of omnimask; choose another name, like '{own}.{name}'")
         if isinstance(reference, str) and not all(part.strip() for part in reference.partition(":")):
             raise ValueError(f"{kind} {name!r}: the reference {reference!r} must have the form 'package.module:Class'")
         if any(entry.kind == kind and entry.name == name for entry in self.entries):
@@ -225,11 +225,11 @@ class Registry:
 
     def _unknown(self, kind: str, name: str) -> str:
         others = [other for other, known in self._entries if known == name]
-        message = f"no {kind.replace('_', ' ')} is called {name!r}{nearest(name, self.names(kind))}"
-        message += f"; it is the name of {' and '.join(f'a {other}' for other in others)}" if others else ""
+        message = f"unknown {kind.replace('_', ' ')} {name!r}{nearest(name, self.names(kind))}"
+        message += f"; {' and '.join(f'a {other}' for other in others)} has this name" if others else ""
         message += f"; installed: {listed(self.names(kind))}"
         if self.left_out:
-            message += f"; left out by OMNIMASK_PLUGINS: {listed(self.left_out)}"
+            message += f"; disabled by OMNIMASK_PLUGINS: {listed(self.left_out)}"
         for failure in self.failures:
             message += f"\n  {failure}"
             if name in failure.names or name.partition(".")[0] == failure.plugin.name:
@@ -244,7 +244,7 @@ def _load(entry: Entry) -> type[Any]:
         with printing_to_stderr():
             cls = load(cls, about, entry.distribution, (entry.extra,) if entry.extra else ())
     if not isinstance(cls, type):
-        raise UserError(f"{about}: {entry.reference} is no class but {cls!r}")
+        raise UserError(f"{about}: {entry.reference} is not a class but {cls!r}")
     try:
         options_of(cls)
     except ValueError as error:

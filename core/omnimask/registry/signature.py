@@ -58,13 +58,13 @@ def _check_shape(parameters: list[inspect.Parameter]) -> None:
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
-            raise ValueError(f"{stars}{parameter.name} would swallow misspelt options; {rule}")
+            raise ValueError(f"{stars}{parameter.name} would accept misspelled options; {rule}")
     positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     if len(positional) != 1:
-        raise ValueError(f"it has {len(positional)} positional parameters ({', '.join(positional)}) and must have one; {rule}")
+        raise ValueError(f"it has {len(positional)} positional parameters ({', '.join(positional)}); it must have one; {rule}")
     for parameter in parameters[1:]:
         if parameter.name in WIRING_KEYS:
-            raise ValueError(f"option {parameter.name!r} has the name of a key that recipes use themselves; rename it")
+            raise ValueError(f"option {parameter.name!r} has the name of a recipe key; rename it")
         if parameter.annotation is parameter.empty:
             raise ValueError(f"option {parameter.name!r} has no type annotation; {rule}")
 

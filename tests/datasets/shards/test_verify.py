@@ -177,7 +177,7 @@ def test_data_sets_become_shards(tars: Any, tmp_path: Path, capsys: pytest.Captu
         (["IN", "OUT", "--shard-bytes", "100"], "--shard-bytes: must be at least 10,240, got 100"),
         (["IN", "OUT", "--shard-samples", "0"], "--shard-samples: must be at least 1, got 0"),
         (["IN", "OUT", "path=x"], r"a folder has no options (got path=x)"),
-        (["name=jsonlines", "OUT"], "no dataset is called 'jsonlines' (did you mean 'jsonl'?)"),
+        (["name=jsonlines", "OUT"], "unknown dataset 'jsonlines' (did you mean 'jsonl'?)"),
         (["name=jsonl", "OUT", "pth=x"], "path is required"),
         (["nowhere", "OUT"], "nowhere is no folder"),
         (["IN", "IN"], "exists; name another folder"),
