@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("core", "plugins", "datasets")
+EXAMPLES = (("examples", "*.py"), ("core/omnimask/scaffold", "*.py.template"))
+"""Folders and patterns of the example packages, and of the templates of new plugins."""
 LEFT_OUT = ("docs/reference", "docs/decisions")
 """Generated pages, and records that stay as they were written."""
 
@@ -54,11 +56,25 @@ def plain(text: str) -> str:
     return re.sub(r"\]\([^)]*\)", "]", text).replace("*", "")
 
 
+def examples(root: Path = ROOT) -> list[Path]:
+    """Return the modules of the example packages, and the templates of modules that parse without their placeholders' values."""
+    found = [path for folder, pattern in EXAMPLES for path in sorted((root / folder).rglob(pattern))]
+    return [path for path in found if _is_parsable(path)]
+
+
+def _is_parsable(path: Path) -> bool:
+    try:
+        ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError:
+        return False
+    return True
+
+
 def sources(root: Path = ROOT) -> dict[str, list[Path]]:
-    """Return the files of each kind: ``docstrings`` and ``pages``."""
+    """Return the files of each kind: ``docstrings``, ``examples`` and ``pages``."""
     code = [path for folder in CODE for path in sorted((root / folder).rglob("*.py"))]
     pages = [path for path in sorted((root / "docs").rglob("*.md")) if not _is_left_out(path, root)]
-    return {"docstrings": code, "pages": [root / "README.md", *pages]}
+    return {"docstrings": code, "examples": examples(root), "pages": [root / "README.md", *pages]}
 
 
 def _is_left_out(path: Path, root: Path) -> bool:
@@ -67,7 +83,7 @@ def _is_left_out(path: Path, root: Path) -> bool:
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line numbers and plain texts of a file."""
-    for number, text in docstrings(path) if path.suffix == ".py" else page(path):
+    for number, text in docstrings(path) if ".py" in path.suffixes else page(path):
         yield number, plain(text)
 
 

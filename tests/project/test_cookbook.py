@@ -75,7 +75,7 @@ def test_its_recipe_trains_from_a_database(lab: Path, pictures: Path, tmp_path: 
     assert main(["pretrain", "lab", *wrong, "--run", str(tmp_path / "other")]) == 2
     assert "axis 2: tokens of 'image' have 2 position axes" in capsys.readouterr().err
     assert main(["pretrain", "lab", "data.path=nowhere.db", "--run", str(tmp_path / "other")]) == 2
-    assert f"there is no database {Path.cwd() / 'nowhere.db'}" in capsys.readouterr().err
+    assert f"the database {Path.cwd() / 'nowhere.db'} does not exist" in capsys.readouterr().err
     assert main(["pretrain", "lab", "--smoke"]) == 0
 
 

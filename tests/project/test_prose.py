@@ -50,6 +50,17 @@ def test_the_project_is_counted(prose: ModuleType) -> None:
     kinds = prose.sources()
     assert len(kinds["docstrings"]) > 300 and len(kinds["pages"]) > 20
     assert not any("reference" in path.parts for path in kinds["pages"])
+    assert {path.suffix for path in kinds["examples"]} == {".py", ".template"} and len(kinds["examples"]) > 40
+    assert not set(kinds["examples"]) & set(kinds["docstrings"])
+
+
+def test_templates_are_read_like_modules(prose: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "core" / "omnimask" / "scaffold"
+    folder.mkdir(parents=True)
+    (folder / "a.py.template").write_text('"""It says $name."""\n')
+    (folder / "b.py.template").write_text('"""It says $name."""\nfrom $package import x\n')
+    assert [path.name for path in prose.examples(tmp_path)] == ["a.py.template"]
+    assert list(prose.texts(folder / "a.py.template")) == [(1, "It says $name.")]
 
 
 LIMITS = {"what": 2.5, "starts": 2.0, "says": 0.5}

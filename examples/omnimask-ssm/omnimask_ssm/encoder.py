@@ -1,4 +1,4 @@
-"""A selective state-space encoder. T slots, D width, E inner width, N states of each inner channel."""
+"""Selective state-space encoder. T slots, D width, E inner width, N states of each inner channel."""
 
 import dataclasses
 import math
@@ -18,12 +18,14 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Selective(nn.Module):
-    """Every inner channel drives N decaying states; how long they last, what enters and what is read follows from the input.
+    """Selective recurrence with N decaying states for each inner channel.
+
+    Time steps, input weights and output weights are computed from the input.
 
     Args:
-        width: E.
-        states: N.
-        rank: of the map from the input to the time steps.
+        width: E, number of inner channels.
+        states: N, states of each inner channel.
+        rank: rank of the map from the input to the time steps.
     """
 
     def __init__(self, width: int, states: int, rank: int) -> None:
@@ -34,13 +36,13 @@ class Selective(nn.Module):
         self.log_rate = nn.Parameter(torch.arange(1, states + 1).float().log().repeat(width, 1))
         self.skip = nn.Parameter(torch.ones(width))
         self.no_weight_decay = {"log_rate", "skip"}
-        with torch.no_grad():  # time steps begin log-uniform in [0.001, 0.1], as Mamba's
+        with torch.no_grad():  # time steps start log-uniform in [0.001, 0.1], as in Mamba
             steps = torch.exp(torch.rand(width) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
             self.step.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
             nn.init.uniform_(self.step.weight, -(rank**-0.5), rank**-0.5)
 
     def forward(self, x_TE: Tensor, layout: Layout) -> Tensor:
-        """(T, E); float32 inside, since states are sums over a whole sequence."""
+        """Return (T, E) outputs, computed in float32 because states are sums over a whole sequence."""
         chosen, enters, reads = self.choose(x_TE).float().split(self.sizes, dim=1)
         x = x_TE.float()
         step = functional.softplus(functional.linear(chosen, self.step.weight, self.step.bias))
@@ -51,13 +53,13 @@ class Selective(nn.Module):
 
 
 class Block(nn.Module):
-    """Norm, a selective recurrence in each direction, a gate, and back onto the residual path.
+    """Residual block of a norm, a selective recurrence in each direction, a gate, and an output projection.
 
     Args:
-        width: D.
-        inner: E.
-        states: N.
-        norm_eps: epsilon of the norm.
+        width: D, width of the residual stream.
+        inner: E, number of inner channels.
+        states: N, states of each inner channel.
+        norm_eps: epsilon of the layer norm.
     """
 
     def __init__(self, width: int, inner: int, states: int, norm_eps: float) -> None:
@@ -70,7 +72,7 @@ class Block(nn.Module):
         self.leave = nn.Linear(inner, width, bias=False)
 
     def forward(self, x_TD: Tensor, layout: Layout) -> Tensor:
-        """(T, D). Where the layout is causal, only the recurrence from the front runs."""
+        """Return (T, D) features. In causal layouts only the forward recurrence runs."""
         x_TE, gate = self.enter(self.norm(x_TD)).chunk(2, dim=1)
         x_TE = functional.silu(x_TE)
         mixed = self.onward(x_TE, layout)
@@ -80,18 +82,18 @@ class Block(nn.Module):
 
 
 class SelectiveEncoder(Module):
-    """State-space blocks in both directions [0], [1], over packed sequences of any length: no attention and no padding.
+    """Bidirectional state-space blocks [0], [1] over packed sequences of any length, without attention or padding.
 
-    Work and memory grow with the number of slots, not with its square. The order of the slots is what the recurrence follows: row
-    after row in a picture. Streams may be full or causal; in causal ones the second direction rests. There is no short
-    convolution before the recurrence, unlike in Mamba.
+    Time and memory grow with the number of slots rather than its square. The recurrence follows the order of the slots: row by row
+    in an image. Streams may be full or causal; causal streams use the forward direction only. Unlike Mamba, the blocks have no
+    short convolution before the recurrence.
 
     Args:
         width: D, features per token.
         depth: number of blocks.
-        states: numbers that each inner channel remembers.
+        states: N, states of each inner channel.
         expand: inner width in units of ``width``.
-        position: added to the embeddings. Order alone does not say where hidden tokens were taken out.
+        position: added to the embeddings. If hidden tokens are dropped, the order of the others does not reveal the gaps.
         norm_eps: epsilon of the layer norms.
 
     [0] Gu, Dao: Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023. [1] Zhu et al.: Vision Mamba, 2024.
@@ -121,9 +123,9 @@ class SelectiveEncoder(Module):
         self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
     ) -> Encoded:
         if context is not None:
-            raise ValueError("encoder ssm.selective reads no context; an encoder with cross-attention does")
+            raise ValueError("encoder ssm.selective has no cross-attention; use an encoder with cross-attention to read a context")
         if stream.layout.attention == "ranked":
-            raise ValueError("encoder ssm.selective follows the order of slots, and this stream's slots see each other otherwise")
+            raise ValueError("encoder ssm.selective follows the order of slots and cannot run ranked streams; use a transformer")
         placement = self.position(stream)
         if placement.rotation is not None or placement.bias is not None:
             raise ValueError("encoder ssm.selective has no attention to rotate or to bias; use sincos, learned or none")

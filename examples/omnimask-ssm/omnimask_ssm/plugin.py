@@ -1,4 +1,4 @@
-"""What there is, by name."""
+"""Registration of the encoder and its recipe."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from omnimask.registry import Registrar
 
 @omnimask.hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """An encoder, and a recipe without attention."""
+    """Register an encoder, and a recipe without attention."""
     registry.add_encoder("ssm.selective", "omnimask_ssm.encoder:SelectiveEncoder")
     registry.add_recipes("ssm", Path(__file__).parent / "recipes")

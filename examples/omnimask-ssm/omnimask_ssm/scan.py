@@ -1,4 +1,4 @@
-"""Linear recurrences over sequences that lie end to end. T slots, C independent recurrences."""
+"""Linear recurrences over packed sequences. T slots, C independent recurrences."""
 
 from typing import Any, cast
 
@@ -11,17 +11,17 @@ from omnimask.packed import index_tensor
 
 
 def scan(decay: Tensor, value: Tensor, layout: Layout) -> Tensor:
-    """(T, C) states ``h_t = decay_t * h_{t-1} + value_t``, which are 0 before each sequence of ``layout``.
+    """Return (T, C) states ``h_t = decay_t * h_{t-1} + value_t``, starting from 0 in each sequence of ``layout``.
 
-    All slots are computed together in ``log2`` of the longest sequence's length steps, each of which joins pairs of intervals that
-    are twice as long as before [0]. A sequence's first decay is 0, and so is that of every interval that holds it: nothing crosses
-    a border, and a sequence's states do not depend on what lies beside it. The backward pass is the same recurrence from behind,
-    so that only decays and states are kept.
+    All slots are computed together in ``log2`` of the longest sequence's length steps. Each step joins pairs of intervals, which
+    are twice as long as in the step before [0]. The first decay of a sequence is set to 0, and so is the decay of every interval
+    that contains it: no state crosses a boundary, and a sequence's states do not depend on its neighbors in the pack. The backward
+    pass is the same recurrence in reverse order and needs only decays and states.
 
     Args:
-        decay: (T, C).
-        value: (T, C), of the same type.
-        layout: the sequences' lengths.
+        decay: (T, C) factors of the previous state.
+        value: (T, C) inputs, of the same dtype.
+        layout: lengths of the sequences.
 
     [0] Hillis, Steele: Data Parallel Algorithms, 1986.
     """
@@ -31,12 +31,12 @@ def scan(decay: Tensor, value: Tensor, layout: Layout) -> Tensor:
 
 
 def backwards(layout: Layout) -> Layout:
-    """The layout of a packed array whose slots are in the opposite order."""
+    """Return the layout of a packed array with its slots in reverse order."""
     return Layout(np.ascontiguousarray(layout.lengths[::-1]), np.ascontiguousarray(layout.parent[::-1]), layout.attention)
 
 
 def _states(decay: Tensor, value: Tensor, longest: int) -> Tensor:
-    """(T, C), where the decay of every sequence's first slot is 0."""
+    """Return (T, C) states. The decay of every sequence's first slot must be 0."""
     step = 1
     while step < longest:
         value = torch.cat([value[:step], torch.addcmul(value[step:], decay[step:], value[:-step])])

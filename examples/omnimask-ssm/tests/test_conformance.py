@@ -1,4 +1,4 @@
-"""What every encoder of omnimask must do."""
+"""Conformance tests of the encoder."""
 
 from omnimask.component import Component, named
 from omnimask.testing import EncoderContract, PluginContract, RecipeContract
@@ -17,7 +17,7 @@ class TestSelectiveOnVectors(TestSelective):
 
 
 class TestWithoutPositions(TestSelective):
-    """The recurrence knows the order by itself."""
+    """The encoder without positions: the recurrence itself depends on the order."""
 
     def encoder(self):
         return Component("encoder", "ssm.selective", {**OPTIONS, "position": named("position", "none")}, cls=SelectiveEncoder)
@@ -29,7 +29,7 @@ class TestQuickstart(RecipeContract):
 
 
 class TestMaskedAutoencoder(RecipeContract):
-    """A recipe of omnimask's own, with its encoder replaced."""
+    """A recipe of omnimask with its encoder replaced."""
 
     overrides = ("encoder={name: ssm.selective, width: 64, depth: 3}",)
 

@@ -1,4 +1,4 @@
-"""The scan is the recurrence, sequence by sequence."""
+"""Tests of the scan against a sequential recurrence."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ def layout(lengths):
 
 
 def one_by_one(decay, value, lengths):
-    """The definition, slot after slot."""
+    """Compute the recurrence slot by slot."""
     states, at = [], 0
     for length in lengths:
         state = torch.zeros_like(value[0]) if length else None

@@ -1,4 +1,4 @@
-"""Tables in CSV files. N rows."""
+"""Data set of the rows of a CSV file."""
 
 import csv
 from hashlib import blake2b
@@ -9,19 +9,19 @@ from omnimask.interfaces import Context
 from omnimask_tabular.schema import Cell
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""Cells that say that a value is missing, in lower case."""
+"""Lower-case texts of cells with a missing value."""
 
 
 class CsvTable:
-    """The rows of a CSV file, whose first line names the columns.
+    """Rows of a CSV file. The first line names the columns.
 
-    An empty cell (also NA, NaN, null, none, ?) is a missing value. What the columns hold is said by the tokenizer.
+    An empty cell (also NA, NaN, null, none, ?) is a missing value. The tokenizer defines the types of the columns.
 
     Args:
         path: the file, in UTF-8.
-        key_column: the column that names a row; null: its number. Names decide what is held out, and do not change when rows are
-            added elsewhere; numbers do.
-        label_column: the column whose value is a row's label, for probes; it is then no cell of the row.
+        key_column: column with the names of the rows; null: their numbers. Names determine the held-out rows. Unlike numbers, they
+            do not change when rows are added elsewhere.
+        label_column: column with the labels of the rows, for probes; it is excluded from the cells.
     """
 
     def __init__(self, context: Context, *, path: Path, key_column: str | None = None, label_column: str | None = None) -> None:
@@ -34,18 +34,18 @@ class CsvTable:
         self.keys = [f"{path.name}/{index if number is None else row[number]}" for index, row in enumerate(self.rows)]
         if len(set(self.keys)) < len(self.keys):
             twice = next(key for key in self.keys if self.keys.count(key) > 1)
-            raise ValueError(f"{path}: two rows are called {twice!r}; choose another key_column, or none")
+            raise ValueError(f"{path}: two rows are called {twice!r}; choose another key_column or none")
         self.cells = [index for index, name in enumerate(self.names) if name not in (key_column, label_column)]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def key(self, index: int) -> str:
-        """The file's name, and the row's."""
+        """Return ``FILE/ROW``: the file's name, and the row's name or number."""
         return self.keys[index]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``tabular``: texts by column, None where a value is missing; ``label``, where there is a column of them."""
+        """Return ``tabular``, texts by column with None for missing values, and ``label`` if there is a label column."""
         row = self.rows[index]
         sample: dict[str, Any] = {"tabular": {self.names[column]: cell(row[column]) for column in self.cells}}
         if self.label_column is not None:
@@ -53,20 +53,20 @@ class CsvTable:
         return sample
 
     def fingerprint(self) -> str:
-        """Digest of all rows."""
+        """Return a digest of column names, keys and rows."""
         return blake2b(repr((self.names, self.keys, self.rows)).encode(), digest_size=16).hexdigest()
 
 
 def cell(text: str) -> Cell:
-    """A cell's text, or None where it says that the value is missing."""
+    """Return a cell's text, or None for a missing value."""
     return None if text.lower() in MISSING else text
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns, and the texts of every row.
+    """Return the names of the columns, and the texts of every row.
 
     Raises:
-        ValueError: the file cannot be read, or is no table; with the line.
+        ValueError: the file cannot be read or is not a table. The message names the invalid line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -75,11 +75,11 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if len(found) < 2:
-        raise ValueError(f"{path} holds no table: a line with the columns' names, and a line for every row")
+        raise ValueError(f"{path} holds no table; expected a line with the columns' names, and a line for each row")
     (_, names), *rows = found
     if len(set(names)) < len(names) or "" in names:
-        raise ValueError(f"{path}:1: every column needs a name of its own, and they are {names}")
+        raise ValueError(f"{path}:1: every column needs a name of its own; found {names}")
     for line, row in rows:
         if len(row) != len(names):
-            raise ValueError(f"{path}:{line}: {len(row)} cells, and the first line names {len(names)} columns")
+            raise ValueError(f"{path}:{line}: {len(row)} cells, but the first line has {len(names)} columns")
     return names, [row for _, row in rows]

@@ -1,4 +1,4 @@
-"""Real tables that come with scikit-learn, and cells of them that were made missing on purpose."""
+"""Real tables from scikit-learn with artificially removed cells."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -16,16 +16,16 @@ _CLASS = {"wine": "cultivar", "breast_cancer": "diagnosis"}
 
 
 class SklearnTable:
-    """One of scikit-learn's real tables, with a share of its cells made missing.
+    """One of scikit-learn's real tables, with a share of its cells removed.
 
-    The tables are complete. Which cells are taken out follows from the row's key alone, so that it is the same everywhere; the
-    gaps are artificial, the other numbers are as measured.
+    The original tables are complete. The removed cells depend only on the row's key, so they are the same everywhere. The gaps are
+    artificial; all other numbers are as measured.
 
     Args:
-        table: ``wine``: 178 wines, 13 measurements and the cultivar they are from; ``breast_cancer``: 569 biopsies, 30
+        table: ``wine``: 178 wines, 13 measurements and the cultivar of each; ``breast_cancer``: 569 biopsies, 30
             measurements and the diagnosis; ``diabetes``: 442 patients, nine measurements, sex, and the progression a year later.
-        missing: share of the cells that are made missing, on average.
-        class_column: whether the class (cultivar, diagnosis) is a column; otherwise it is the label of a row only, for probes.
+        missing: average share of removed cells.
+        class_column: whether the class (cultivar, diagnosis) is a column; otherwise it is only the row's label, for probes.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class SklearnTable:
         return len(self.rows)
 
     def key(self, index: int) -> str:
-        """``wine/000`` and so on, in scikit-learn's order."""
+        """Return ``wine/000`` and so on, in scikit-learn's order."""
         return f"{self.table}/{range(len(self))[index]:03d}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``tabular``: the row by column, None where a cell was made missing; ``label``, where the table has classes."""
+        """Return ``tabular``, the row by column with None for removed cells, and ``label`` if the table has classes."""
         row = dict(self.rows[index])
         label = row.get(_CLASS.get(self.table, ""))
         if label is not None and not self.class_column:
@@ -58,12 +58,12 @@ class SklearnTable:
         return {"tabular": cells} if label is None else {"tabular": cells, "label": label}
 
     def fingerprint(self) -> str:
-        """Digest of all rows and of the options."""
+        """Return a digest of all rows and of the options."""
         return blake2b(repr((self.missing, self.class_column, self.rows)).encode(), digest_size=16).hexdigest()
 
 
 def embedded_columns(table: Table) -> Columns:
-    """The columns of a table: the class and the sex are categories, all others numbers."""
+    """Return the columns of a table: class and sex as categories, all others as numbers."""
     rows = _rows(table)
     columns: dict[str, Number | tuple[str, ...]] = {}
     for name in rows[0]:
@@ -75,7 +75,7 @@ def embedded_columns(table: Table) -> Columns:
 
 @cache
 def _rows(table: Table) -> tuple[Mapping[str, Cell], ...]:
-    """Complete rows, by column."""
+    """Return the complete rows, by column."""
     from sklearn import datasets
 
     load: Any = {"wine": datasets.load_wine, "breast_cancer": datasets.load_breast_cancer, "diabetes": datasets.load_diabetes}[
@@ -86,7 +86,7 @@ def _rows(table: Table) -> tuple[Mapping[str, Cell], ...]:
     rows: list[dict[str, Cell]] = [dict(zip(names, values, strict=True)) for values in np.asarray(bunch.data, float).tolist()]
     for row, answer in zip(rows, bunch.target.tolist(), strict=True):
         if table == "diabetes":
-            row["sex"] = f"sex {row['sex']:.0f}"  # the source does not say which is which
+            row["sex"] = f"sex {row['sex']:.0f}"  # the source does not document the codes
             row["progression"] = float(answer)
         else:
             row[_CLASS[table]] = str(bunch.target_names[answer]).replace("class_", "cultivar ")

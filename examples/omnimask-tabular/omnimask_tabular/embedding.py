@@ -1,4 +1,4 @@
-"""Cells as vectors. n cells, D width."""
+"""Embedding of cells. n cells, D width."""
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,11 @@ from omnimask_tabular.tokenizer import num_categories
 
 
 class CellEmbedding(Module):
-    """A learned vector for every category of every column, a linear map of one number for all columns of numbers, and a vector for
-    values that are missing [0].
+    """Embedding of cells: a learned vector for each category of each column, a linear map of numbers, and a vector for missing
+    values [0].
 
-    Which column a cell belongs to is the business of the encoder's position (``learned``). A hidden cell shows a vector of its own,
-    so that it differs from a missing one. All begin as N(0, 0.02).
+    All columns of numbers share the linear map. The encoder's position (``learned``) identifies the column. Hidden cells have a
+    vector of their own, so they differ from missing ones. All parameters are initialized from N(0, 0.02).
 
     [0] Du et al.: TIP: Tabular-Image Pre-training for Multimodal Classification with Incomplete Data, 2024, section 3.1; there
     hidden cells share the vector of missing ones.
@@ -37,7 +37,7 @@ class CellEmbedding(Module):
         return functional.embedding(kind.long() - NUMBER, self.kinds) + number[:, None] * self.number
 
     def ids(self, literal: Tensor) -> Tensor:
-        """(n,) special ids -> (n, D)."""
+        """Embed (n,) special ids as (n, D) vectors."""
         if self.hidden is None:
-            raise ValueError("no component of the recipe reserved a special token for this modality")
+            raise ValueError("no component of the recipe declares a special token for this modality")
         return functional.embedding(literal, self.hidden)

@@ -1,4 +1,4 @@
-"""What there is, by name."""
+"""Registration of the components and recipes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from omnimask.registry import Registrar
 
 @omnimask.hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizer, embedding, target, data sets, suggester, renderer and recipes."""
+    """Register tokenizer, embedding, target, data sets, suggester, renderer and recipes."""
     registry.add_tokenizer("tabular.columns", "omnimask_tabular.tokenizer:ColumnTokenizer")
     registry.add_embedding("tabular.cell", "omnimask_tabular.embedding:CellEmbedding")
     registry.add_target("tabular.cell", "omnimask_tabular.target:Cell")

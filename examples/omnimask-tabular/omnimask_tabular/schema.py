@@ -1,4 +1,4 @@
-"""What the columns of a table are: numbers, or one of a few categories. C columns."""
+"""Schema of a table: columns of numbers or of categories. C columns."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,41 +10,41 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 Cell: TypeAlias = float | int | str | None
-"""None is a value that is truly missing."""
+"""Value of a cell; None if it is missing."""
 
 
 class Number(BaseModel):
-    """A column of numbers; the network reads ``(value - mean) / std``."""
+    """Column of numbers; the network reads ``(value - mean) / std``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mean: Annotated[float, Field(description="what is taken off")] = 0.0
-    std: Annotated[float, Field(gt=0, description="what the rest is divided by")] = 1.0
+    mean: Annotated[float, Field(description="subtracted from each value")] = 0.0
+    std: Annotated[float, Field(gt=0, description="divisor of the difference")] = 1.0
 
 
 Categories: TypeAlias = tuple[str, ...]
 Columns: TypeAlias = Mapping[str, Number | Categories]
 
 HIDDEN, NUMBER, MISSING, FIRST_CATEGORY = 0, 1, 2, 3
-"""Kinds of a cell as ids; the categories of all columns follow, column after column."""
+"""Kinds of cells as ids. The categories of all columns follow, column by column."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, by name and in order.
+    """Columns of a table, by name and in order.
 
     Raises:
-        ValueError: there are none, or a column of categories has fewer than two, or one twice.
+        ValueError: the table lacks columns, or a column of categories has fewer than two or a duplicate.
     """
 
     columns: Columns
 
     def __post_init__(self) -> None:
         if not self.columns:
-            raise ValueError("a table needs columns: {age: {mean: 40, std: 12}, smoker: ['no', 'yes']}")
+            raise ValueError("a table needs columns; for example {age: {mean: 40, std: 12}, smoker: ['no', 'yes']}")
         for name, column in self.columns.items():
             if not isinstance(column, Number) and (len(column) < 2 or len(set(column)) < len(column)):
-                raise ValueError(f"column {name!r} needs at least two categories, each once, and has {list(column)}")
+                raise ValueError(f"column {name!r} needs at least two different categories; found {list(column)}")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -52,12 +52,12 @@ class Schema:
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
-        """The categories of all columns; the first has the id :data:`FIRST_CATEGORY`."""
+        """Categories of all columns. The first has the id :data:`FIRST_CATEGORY`."""
         return tuple(value for column in self.columns.values() if not isinstance(column, Number) for value in column)
 
     @cached_property
     def spans(self) -> Mapping[str, tuple[int, int]]:
-        """By column, its first category, counted over all columns, and how many it has; (0, 0) for numbers."""
+        """First category, counted over all columns, and number of categories of each column; (0, 0) for numbers."""
         found: dict[str, tuple[int, int]] = {}
         count = 0
         for name, column in self.columns.items():
@@ -67,10 +67,10 @@ class Schema:
         return found
 
     def encode(self, name: str, cell: Cell) -> tuple[float, int]:
-        """A cell as a scaled number and an id.
+        """Return a cell as a scaled number and an id.
 
         Raises:
-            ValueError: it is no number, or none of the column's categories.
+            ValueError: the cell is neither a number nor one of the column's categories, as the column requires.
         """
         if is_missing(cell):
             return 0.0, MISSING
@@ -83,7 +83,7 @@ class Schema:
         return 0.0, FIRST_CATEGORY + self.spans[name][0] + column.index(str(cell))
 
     def decode(self, name: str, number: float, kind: int) -> Cell:
-        """The inverse of :meth:`encode`."""
+        """Return the cell of a scaled number and an id, the inverse of :meth:`encode`."""
         column = self.columns[name]
         if kind == MISSING:
             return None
@@ -91,12 +91,12 @@ class Schema:
 
 
 def is_missing(cell: Cell) -> bool:
-    """None, or not a number."""
+    """Return True for None and NaN."""
     return cell is None or (isinstance(cell, float | np.floating) and math.isnan(cell))
 
 
 def as_number(cell: Cell) -> float | None:
-    """The finite number that a cell is, or says in words; None if it is none."""
+    """Return the finite number of a cell or of its text, or None."""
     try:
         value = float(cell)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
@@ -107,15 +107,15 @@ def as_number(cell: Cell) -> float | None:
 def _finite(cell: Cell, name: str) -> float:
     value = as_number(cell)
     if value is None or isinstance(cell, bool):
-        raise ValueError(f"{cell!r} in column {name!r} is no number")
+        raise ValueError(f"{cell!r} in column {name!r} is not a finite number")
     return value
 
 
 def infer(names: Sequence[str], rows: Sequence[Mapping[str, Cell]], most_categories: int = 50) -> tuple[Columns, Mapping[str, str]]:
-    """What the columns of a table hold, and why others were left out.
+    """Return the inferred columns of a table, and the reason for each column left out.
 
-    A column of numbers has more than ten different ones; other columns with at least two and at most ``most_categories`` different
-    values are categories. What is left says nothing (one value), or something else for each row (a name, a free text).
+    A column of numbers has more than ten different ones. Other columns with at least two and at most ``most_categories`` different
+    values are categories. The rest is left out: constant columns, and columns with too many texts (names, free text).
     """
     columns: dict[str, Number | Categories] = {}
     left_out: dict[str, str] = {}
@@ -133,6 +133,6 @@ def infer(names: Sequence[str], rows: Sequence[Mapping[str, Cell]], most_categor
 
 
 def number_column(values: Sequence[float]) -> Number:
-    """Mean and standard deviation of a column, to six digits."""
+    """Return mean and standard deviation of a column, rounded to six digits."""
     std = float(np.std(values))
     return Number(mean=float(f"{np.mean(values):.6g}"), std=float(f"{std:.6g}") if std > 0 else 1.0)

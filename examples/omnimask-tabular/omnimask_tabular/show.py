@@ -1,4 +1,4 @@
-"""A page of filled-in rows."""
+"""HTML page of reconstructed rows."""
 
 import html
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _LEGEND = (
 
 
 class Page:
-    """An HTML page with a table per row of data: what is there, what the network saw, and what the model filled in."""
+    """HTML page with a table per row of data: original cells, visible cells, and predictions."""
 
     suffix: ClassVar[str] = ".html"
 
@@ -31,7 +31,7 @@ class Page:
         pass
 
     def __call__(self, reconstructions: Sequence[Reconstruction], path: Path, *, title: str = "") -> Path:
-        """Writes, and returns the file."""
+        """Write the page and return its path."""
         parts = [f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"]
         parts += [f"<h1>{html.escape(title)}</h1><p>{_LEGEND}</p>", *map(_table, reconstructions)]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ class Page:
 
 
 def _table(one: Reconstruction) -> str:
-    """One row of data, a line for each of its columns."""
+    """Return the HTML of one row of data, with a line for each column."""
     lines = ["<tr><th>column<th>is<th>seen<th>filled in"]
     for name, value in one.original.items():
         seen = _cell(one.visible[name]) if name in one.visible else '<td class="hidden">?'

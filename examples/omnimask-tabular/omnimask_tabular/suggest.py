@@ -1,4 +1,4 @@
-"""A recipe for a folder with a table: what the columns hold is inferred, and written down to be corrected."""
+"""Suggester for folders with a table. Column types are inferred and written into the recipe, where users can correct them."""
 
 import json
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ modalities:
   tabular:
     tokenizer:
       name: tabular.columns
-      # Inferred from {rows} rows: more than ten different numbers are a column of numbers, and up to fifty different values are
-      # categories. Correct what is wrong; codes that stand for something are categories: ['1', '2', '3'].
+      # Inferred from {rows} rows: columns with more than ten different numbers are numbers, others with up to fifty different
+      # values are categories. Correct mistakes: list numeric codes as categories, such as ['1', '2', '3'].
       columns:
 {columns}
     embedding: {{name: tabular.cell}}
-    masker: {{name: random, ratio: 0.5}}  # of the cells that are not missing
+    masker: {{name: random, ratio: 0.5}}  # of the cells with a value
     corruptor: {{name: mask_token}}
 encoder: {{name: transformer, width: {width}, depth: 4, heads: 4, summary: 1, position: {{name: learned}}}}
 predictors:
@@ -40,13 +40,17 @@ train:
 
 
 class SuggestTable:
-    """Masked cells for a folder whose only, or largest, CSV file is a table with columns of numbers or categories."""
+    """Suggester of a recipe for the largest CSV file of a folder: masked cells of its numbers and categories."""
 
     def __init__(self, context: Context) -> None:
         pass
 
     def __call__(self, folder: Path) -> Suggestion | None:
-        """None where there is no CSV file. Raises ``ValueError`` where the largest one is no table."""
+        """Return a suggestion, or None if the folder has no CSV file.
+
+        Raises:
+            ValueError: the largest CSV file is not a table, or none of its columns can be used.
+        """
         files = sorted(folder.glob("*.csv"), key=lambda file: (-file.stat().st_size, file.name))
         if not files:
             return None
@@ -67,7 +71,7 @@ class SuggestTable:
 
 
 def recipe(path: Path, rows: int, columns: Columns, left_out: Mapping[str, str], key: str | None) -> str:
-    """The recipe's text; ``key`` is a column that names the rows, None where there is none."""
+    """Return the recipe's text. ``key`` is the column with the rows' names, or None."""
     batch, steps = max(1, min(128, rows)), 500 if rows < 2000 else 2000 if rows < 50_000 else 10_000
     listed = [f"        {json.dumps(name)}: {_shown(column)}" for name, column in columns.items()]
     listed += [f"        # {json.dumps(name)} is left out: {why}" for name, why in left_out.items()]

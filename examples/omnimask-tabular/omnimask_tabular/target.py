@@ -1,4 +1,4 @@
-"""The value of a hidden cell. N targets, V categories of all columns."""
+"""Target of hidden cells. N targets, V categories of all columns."""
 
 from typing import Annotated
 
@@ -13,13 +13,13 @@ from omnimask_tabular.tokenizer import FIRST, SIZE, num_categories
 
 
 class Cell(Module):
-    """Cross-entropy among the categories of the cell's column, or the squared error of the scaled number.
+    """The value of a cell, by cross-entropy over the categories of its column or by the squared error of the scaled number.
 
-    The head has one output for numbers and one for every category; those of other columns take no part. Every cell that is asked
-    for counts the same.
+    The head has one output for numbers and one for each category; outputs of other columns are masked. All targets have the same
+    weight.
 
     Args:
-        category_weight: weight of a category's cross-entropy against a number's squared error.
+        category_weight: weight of the cross-entropy relative to the squared error.
     """
 
     def __init__(self, context: Context, *, category_weight: Annotated[float, Field(gt=0)] = 1.0) -> None:
@@ -29,19 +29,19 @@ class Cell(Module):
         self.category_weight = category_weight
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, 4): the scaled number, the id that says what the cell is, and the column's first category and size."""
+        """Return (N, 4): the scaled number, the id of the cell's kind, and the column's first category and size."""
         row = prediction.targets.of - run.batch.base[self.name]
         content = run.batch.store[self.name].data[row].float()
         return torch.cat([content, self._columns(prediction, run)], dim=1)
 
     def _columns(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, 2) first category and size of the columns, which says nothing of the values."""
+        """Return (N, 2) first category and size of the columns, which do not depend on the values."""
         row = prediction.targets.of - run.batch.base[self.name]
         fields = run.batch.fields[self.name]
         return torch.stack([fields[FIRST][row], fields[SIZE][row]], dim=1).float()
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        """(N,)."""
+        """Return (N,) losses."""
         number, logits = self._outputs(prediction, answers[:, 2:])
         squared = (number - answers[:, 0]).square()
         if not logits.shape[1]:
@@ -52,7 +52,7 @@ class Cell(Module):
         return torch.where(is_number, squared, self.category_weight * entropy)
 
     def _outputs(self, prediction: Prediction, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """(N,) numbers and (N, V) logits, which are -inf for categories of other columns (0 everywhere where there are none)."""
+        """Return (N,) numbers and (N, V) logits: -inf for categories of other columns, 0 everywhere in columns of numbers."""
         outputs = prediction.head(prediction.features).float()
         first, size = columns[:, :1], columns[:, 1:]
         category = torch.arange(outputs.shape[1] - 1, device=outputs.device)
@@ -60,7 +60,7 @@ class Cell(Module):
         return outputs[:, 0], torch.where(size > 0, outputs[:, 1:].masked_fill(~is_own, -torch.inf), 0.0)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, 2) scaled numbers and the most probable categories."""
+        """Return (N, 2) scaled numbers and ids of the most probable categories."""
         columns = self._columns(prediction, run)
         number, logits = self._outputs(prediction, columns)
         is_number = columns[:, 1] == 0
@@ -70,7 +70,7 @@ class Cell(Module):
         return torch.stack([torch.where(is_number, number, 0), kind.float()], dim=1)
 
     def scores(self, prediction: Prediction, answers: Tensor) -> dict[str, Tensor]:
-        """``accuracy`` of the cells with categories, ``squared_error`` of those with numbers: 1 is what the column's mean gives."""
+        """Return ``accuracy`` for categories and ``squared_error`` for numbers, which is 1 for the column's mean."""
         number, logits = self._outputs(prediction, answers[:, 2:])
         is_number = answers[:, 3] == 0
         found = {"squared_error": (number - answers[:, 0]).square()[is_number]}

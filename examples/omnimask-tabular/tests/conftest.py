@@ -1,4 +1,4 @@
-"""One torch thread: the models are tiny."""
+"""Configuration of the tests: one torch thread, because the models are tiny."""
 
 import torch
 

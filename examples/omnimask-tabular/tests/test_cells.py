@@ -1,4 +1,4 @@
-"""Cells that are hidden, missing, categories or numbers: what is read, asked, and answered."""
+"""Tests of hidden and missing cells, categories and numbers: inputs, targets and answers."""
 
 import dataclasses
 import math
@@ -87,7 +87,7 @@ def test_the_loss_is_cross_entropy_of_the_column_and_squared_error(built, batch)
 
 
 def test_categories_of_other_columns_take_no_part() -> None:
-    """Outputs of another column change neither the loss nor the answer."""
+    """Check that outputs of another column change neither the loss nor the answer."""
     target, prediction, run = answered({"age": 20.0, "smoker": "yes", "town": "A"})
     loss = target.loss(prediction, target.answers(prediction, run))
     shown = target.content(prediction, run)
@@ -99,7 +99,7 @@ def test_categories_of_other_columns_take_no_part() -> None:
 
 
 def answered(row):
-    """The target of a made-up model that predicts one row, all of whose cells are hidden."""
+    """Return the target, a prediction and the run of a dummy model for one row with all cells hidden."""
     from omnimask.interfaces import Layout, MaskedBatch, Packed, Prediction, Run, Targets
     from omnimask_tabular.target import Cell
 

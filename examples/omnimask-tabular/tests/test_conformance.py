@@ -1,4 +1,4 @@
-"""What every component of omnimask must do, for those of this package."""
+"""Conformance tests of the package's components."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class TestColumns(TokenizerContract):
 
 
 class TestCell(TargetContract, EmbeddingContract):
-    """Target and embedding, in a small recipe with both."""
+    """Target and embedding in a small recipe with both."""
 
     modality = "tabular"
 
@@ -111,7 +111,7 @@ class TestQuickstart(RecipeContract):
 
 
 class TestNumbersAndGaps(TestQuickstart):
-    """A table without a column of categories but the diagnosis, which is left out: rows that lack a column."""
+    """A table whose only column of categories, the diagnosis, is left out: rows that lack a column."""
 
     smoke = False
     overrides = (
@@ -134,7 +134,7 @@ class TestDiabetes(TestQuickstart):
 
 
 class TestDropped(TestQuickstart):
-    """Hidden cells are not read, and a decoder fills them in."""
+    """A recipe with dropped hidden cells and a decoder."""
 
     overrides = (
         "modalities.tabular.corruptor={name: drop}",

@@ -1,4 +1,4 @@
-"""Tables of the user's: read, looked at, and drawn."""
+"""Tests of the user's tables: data set, suggester and renderer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Windows of long series that were measured. N samples, n values, C channels."""
+"""Data sets of windows from long measured series. N samples, n values, C channels."""
 
 import csv
 import math
@@ -16,13 +16,13 @@ from omnimask.interfaces import Context
 
 Positive = Annotated[int, Field(gt=0)]
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
-"""Cells that say that nothing was measured, in lower case."""
+"""Lower-case texts of cells with a missing value."""
 _STOCKS = "Stocks.csv"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sample lies: values from ``start`` on, of one ``channel`` or of all (None), in the stretch numbered ``stretch``."""
+    """Location of a sample: values from ``start`` on, of one ``channel`` or all (None), in the stretch with number ``stretch``."""
 
     stretch: int
     start: int
@@ -30,19 +30,19 @@ class Place:
 
 
 class Windows:
-    """Samples of ``length`` values each out of one long series; base of the data sets below.
+    """Samples of ``length`` values each from one long series. Base class of the data sets below.
 
-    The series is cut into stretches. A sample lies in one stretch, and stretches are held out as a whole, so that no value is in a
-    training sample and in a held-out one. Samples in which nothing was measured are left out.
+    The series is cut into stretches. Each sample lies within one stretch, and whole stretches are held out, so training samples and
+    held-out samples share no values. Samples without any value are left out.
 
     Args:
-        series: (n, C), NaN where a value is missing.
-        names: of the channels.
-        prefix: of the keys.
-        length: values of a sample.
-        stretch: values of a stretch; None: ``length``, so that samples do not overlap.
-        stride: values between the starts of two samples of a stretch; None: ``length``.
-        split_channels: whether every channel is a sample of its own.
+        series: (n, C), NaN for missing values.
+        names: names of the channels.
+        prefix: prefix of the keys.
+        length: values in a sample.
+        stretch: values in a stretch; None: ``length``, so samples do not overlap.
+        stride: values between the starts of consecutive samples in a stretch; None: ``length``.
+        split_channels: whether every channel is a separate sample.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Windows:
         if stretch < length:
             raise ValueError(f"a stretch of {stretch} values holds no sample of length {length}; raise stretch")
         if len(series) < length:
-            raise ValueError(f"{prefix} has {len(series)} values, fewer than a sample of length {length}")
+            raise ValueError(f"{prefix} has {len(series)} values, fewer than a sample of length {length}; reduce length")
         self.series, self.names, self.prefix, self.length = series, tuple(names), prefix, length
         channels = range(series.shape[1]) if split_channels else (None,)
         places = [Place(s, start, c) for s, start in _starts(len(series), length, stretch, stride) for c in channels]
         self.places = [place for place in places if not np.isnan(self._values(place)).all()]
 
     def _values(self, place: Place) -> NDArray[np.float64]:
-        """(length, C), or (length, 1) of one channel."""
+        """Return (length, C) values, or (length, 1) of one channel."""
         part = self.series[place.start : place.start + self.length]
         return part if place.channel is None else part[:, place.channel : place.channel + 1]
 
@@ -75,46 +75,46 @@ class Windows:
         return len(self.places)
 
     def key(self, index: int) -> str:
-        """The place in the series, and the channel's name where channels are samples of their own."""
+        """Return the start in the series, and the channel's name if channels are separate samples."""
         place = self.places[index]
         name = "" if place.channel is None else f"/{self.names[place.channel]}"
         return f"{self.prefix}/{place.start}{name}"
 
     def whole(self, index: int) -> str:
-        """The stretch that a sample belongs to: all of it is held out, or nothing."""
+        """Return the name of a sample's stretch, which is held out as a whole."""
         return f"{self.prefix}/stretch-{self.places[index].stretch}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``timeseries`` (length, C), or (length, 1) where channels are samples of their own."""
+        """Return ``timeseries``, (length, C) or (length, 1) if channels are separate samples."""
         return {"timeseries": self._values(self.places[index])}
 
     def fingerprint(self) -> str:
-        """Digest of all values and of where the samples lie."""
+        """Return a digest of all values and of the samples' locations."""
         digest = blake2b(self.series.tobytes(), digest_size=16)
         digest.update(repr((self.length, self.names, self.places)).encode())
         return digest.hexdigest()
 
 
 def _starts(total: int, length: int, stretch: int, stride: int) -> Iterable[tuple[int, int]]:
-    """Number of the stretch and first value of every sample; the last stretch may be shorter."""
+    """Yield number of the stretch and first value of every sample. The last stretch may be shorter."""
     for number, first in enumerate(range(0, total, stretch)):
         last = min(first + stretch, total) - length
         yield from ((number, start) for start in range(first, last + 1, stride))
 
 
 class CsvWindows(Windows):
-    """A table of measurements as a series: a line for every point in time, a column for every channel.
+    """Windows of a table of measurements, with a line for each point in time and a column for each channel.
 
-    The first line names the columns. Those whose cells are all numbers, or empty, are the channels; others, a date say, are left
-    out. An empty cell (also NA, NaN, null) is a missing value.
+    The first line names the columns. Columns of numbers and empty cells are the channels; others, such as a date, are left out. An
+    empty cell (also NA, NaN, null) is a missing value.
 
     Args:
         path: the CSV file, in UTF-8.
-        length: values of a sample.
-        columns: the channels, in this order; null: all columns of numbers.
-        stretch: values of a stretch, which is held out as a whole; null: as many as a sample has.
-        stride: values between the starts of two samples of a stretch; null: as many as a sample has.
-        split_channels: whether every channel is a sample of its own, which knows nothing of the others.
+        length: values in a sample.
+        columns: channels in this order; null: all columns of numbers.
+        stretch: values in a stretch, which is held out as a whole; null: the length of a sample.
+        stride: values between the starts of consecutive samples in a stretch; null: the length of a sample.
+        split_channels: whether every channel is a separate sample, encoded without the others.
     """
 
     def __init__(
@@ -133,16 +133,16 @@ class CsvWindows(Windows):
 
 
 class Stocks(Windows):
-    """Logarithms of the monthly prices of eight stocks and two indices, 1990 to 2022: real numbers that need no download.
+    """Logarithms of the monthly prices of eight stocks and two indices, 1990 to 2022: real data without a download.
 
     They come with matplotlib (``Stocks.csv`` of its sample data, from Yahoo Finance). Amazon, Google and Dell have prices from
-    1997, 2004 and 2016 on: before, they are truly missing.
+    1997, 2004 and 2016 on; earlier values are missing.
 
     Args:
-        length: months of a sample.
-        stretch: months of a stretch, which is held out as a whole.
-        stride: months between the starts of two samples of a stretch.
-        split_channels: whether every stock is a sample of its own.
+        length: months in a sample.
+        stretch: months in a stretch, which is held out as a whole.
+        stride: months between the starts of consecutive samples in a stretch.
+        split_channels: whether every stock is a separate sample.
     """
 
     smoke: ClassVar[Any] = {"split_channels": True}
@@ -159,17 +159,17 @@ class Stocks(Windows):
         import matplotlib
 
         names, series = read_table(Path(matplotlib.get_data_path()) / "sample_data" / _STOCKS, None)
-        months = series[~np.isnan(series).all(axis=1)]  # lines without any price say that a dividend was paid
+        months = series[~np.isnan(series).all(axis=1)]  # lines without any price record dividends
         super().__init__(
             np.log(months), names, "stocks", length=length, stretch=stretch, stride=stride, split_channels=split_channels
         )
 
 
 def read_table(path: Path, columns: Sequence[str] | None) -> tuple[list[str], NDArray[np.float64]]:
-    """Names (C,) and values (n, C) of a CSV file's columns of numbers.
+    """Return names (C,) and values (n, C) of a CSV file's columns of numbers.
 
     Raises:
-        ValueError: it cannot be read, has other columns, or a cell of a chosen column is no number; with the line.
+        ValueError: the file cannot be read, lacks a chosen column, or has an invalid number in one. The message names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -178,12 +178,12 @@ def read_table(path: Path, columns: Sequence[str] | None) -> tuple[list[str], ND
         raise ValueError(f"{path} cannot be read: {error}") from error
     rows = list(csv.reader(line for _, line in numbered))
     if len(rows) < 2:
-        raise ValueError(f"{path} holds no table: a line with the columns' names, and a line for every point in time")
+        raise ValueError(f"{path} holds no table; expected a line with the columns' names, and a line for each point in time")
     header = [name.strip() for name in rows[0]]
     lines = [number for number, _ in numbered][1:]
     for line, row in zip(lines, rows[1:], strict=True):
         if len(row) != len(header):
-            raise ValueError(f"{path}:{line}: {len(row)} cells, and the first line names {len(header)} columns")
+            raise ValueError(f"{path}:{line}: {len(row)} cells, but the first line has {len(header)} columns")
     unknown = sorted(set(columns or ()) - set(header))
     if unknown:
         raise ValueError(f"{path} has no column {unknown[0]!r}; it has {', '.join(header)}")
@@ -195,7 +195,7 @@ def read_table(path: Path, columns: Sequence[str] | None) -> tuple[list[str], ND
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    """Whether there are numbers among the cells, and nothing else but missing ones."""
+    """Return True if all cells are numbers or missing, and at least one is a number."""
     return all(_number(cell) is not None for cell in cells) and not all(cell.lower() in MISSING for cell in cells)
 
 
@@ -203,12 +203,12 @@ def _parsed(cells: Sequence[str], lines: Sequence[int], path: str, name: str) ->
     values = [_number(cell) for cell in cells]
     for line, cell, value in zip(lines, cells, values, strict=True):
         if value is None:
-            raise ValueError(f"{path}:{line}: {cell!r} in column {name!r} is no number")
+            raise ValueError(f"{path}:{line}: {cell!r} in column {name!r} is not a finite number")
     return np.array(values, np.float64)
 
 
 def _number(cell: str) -> float | None:
-    """NaN where the value is missing, None for a cell that is no finite number."""
+    """Return the number of a cell, NaN for a missing value, or None if the cell is not a finite number."""
     if cell.lower() in MISSING:
         return math.nan
     try:

@@ -1,4 +1,4 @@
-"""Windows as vectors. n tokens, w values in each, D width."""
+"""Embedding of windows. n tokens, w values in each, D width."""
 
 from typing import Literal, TypeAlias
 
@@ -13,14 +13,14 @@ Hidden: TypeAlias = Literal["learned", "zeros"]
 
 
 class ValueEmbedding(Module):
-    """A linear map of a window's values, and a learned vector for every place of it where a value is missing.
+    """Embedding of windows: a linear map of the values, and a learned vector for each place with a missing value.
 
-    So a window with gaps is told apart from one that was hidden, and a gap from a value of 0. Matrices begin as PyTorch's linear
-    layers, vectors for missing values as N(0, 0.02).
+    The vectors distinguish windows with gaps from hidden windows, and gaps from values of 0. Matrices are initialized like
+    PyTorch's linear layers, vectors for missing values from N(0, 0.02).
 
     Args:
-        hidden: what the network reads in the place of a hidden window: ``learned``: a vector of its own; ``zeros``: what a window
-            of zeros, none of them missing, is mapped to, as in PatchTST [0].
+        hidden: input in place of a hidden window: ``learned``: a vector of its own; ``zeros``: the embedding of a window of zeros
+            without missing values, as in PatchTST [0].
 
     [0] Nie et al.: A Time Series is Worth 64 Words: Long-term Forecasting with Transformers, 2022.
     """
@@ -32,7 +32,7 @@ class ValueEmbedding(Module):
         (name,) = context.modalities
         spec = context.specs[name]
         if spec.width is None or len(spec.width) != 2 or spec.width[0] != 2:
-            raise ValueError(f"embedding timeseries.values reads tokens of timeseries.window, not those of {name!r}")
+            raise ValueError(f"embedding timeseries.values requires tokens of timeseries.window; those of {name!r} differ")
         self.project = nn.Linear(spec.width[1], context.width)
         self.missing = nn.Parameter(torch.randn(spec.width[1], context.width) * 0.02)
         rows = spec.num_special_rows if hidden == "learned" else 0
@@ -44,7 +44,7 @@ class ValueEmbedding(Module):
         return self.project(values) + functional.linear(is_missing, self.missing.t())
 
     def ids(self, literal: Tensor) -> Tensor:
-        """(n,) special ids -> (n, D)."""
+        """Embed (n,) special ids as (n, D) vectors."""
         if self.hidden is None:
             return self.project.bias.expand(len(literal), -1)
         return functional.embedding(literal, self.hidden)

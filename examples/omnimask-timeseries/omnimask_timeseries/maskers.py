@@ -1,4 +1,4 @@
-"""The future is hidden."""
+"""Masker of the end of a series."""
 
 from typing import Annotated
 
@@ -11,14 +11,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ForecastMasker:
-    """Hides the end of a series in all of its channels; how much is drawn uniformly between two shares.
+    """Masker of the end of a series, in all of its channels. The hidden share is drawn uniformly between two bounds.
 
-    Windows hidden at random are the business of omnimask's masker ``random``; with ``unit: [CHANNELS, 1]`` they are the same in all
-    channels.
+    For windows at random, use omnimask's masker ``random``; with ``unit: [CHANNELS, 1]`` it hides the same windows in all channels.
 
     Args:
-        least: smallest share of the time that is hidden.
-        most: largest share.
+        least: smallest share of the time to hide.
+        most: largest share of the time to hide.
     """
 
     def __init__(self, context: Context, *, least: Share = 0.25, most: Share = 0.5) -> None:

@@ -1,4 +1,4 @@
-"""What there is, by name."""
+"""Registration of the components and recipes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from omnimask.registry import Registrar
 
 @omnimask.hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizer, embedding, target, masker, data sets, renderer and recipes."""
+    """Register tokenizer, embedding, target, masker, data sets, renderer and recipes."""
     registry.add_tokenizer("timeseries.window", "omnimask_timeseries.tokenizer:WindowTokenizer")
     registry.add_embedding("timeseries.values", "omnimask_timeseries.embedding:ValueEmbedding")
     registry.add_target("timeseries.values", "omnimask_timeseries.target:Values")

@@ -1,4 +1,4 @@
-"""Pictures of filled-in series."""
+"""Plots of reconstructed series."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ MOST_CHANNELS = 4
 
 
 class Plot:
-    """A PNG with a row per series and a column per channel, four at most: measured, seen by the network, filled in by the model.
+    """PNG with a row per series and a column per channel, four at most: measured, visible and predicted values.
 
-    The measured curve is grey and has gaps where values are missing. What the network saw lies on it in black; what the model
-    filled in, also into gaps of hidden windows, is red.
+    Measured values are grey, with gaps for missing ones. Visible values are drawn over them in black. Predictions are red, also in
+    the gaps of hidden windows.
     """
 
     suffix: ClassVar[str] = ".png"
@@ -26,7 +26,7 @@ class Plot:
         pass
 
     def __call__(self, reconstructions: Sequence[Reconstruction], path: Path, *, title: str = "") -> Path:
-        """Draws, and returns the file."""
+        """Draw the figure and return its path."""
         columns = min(MOST_CHANNELS, max(one.original.shape[1] for one in reconstructions))
         rows = len(reconstructions)
         figure = Figure(figsize=(max(6, 4 * columns), 1.6 * rows + 0.6), layout="constrained")

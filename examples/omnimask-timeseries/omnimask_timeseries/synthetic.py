@@ -1,4 +1,4 @@
-"""Series that are computed, to see a model learn. They were never measured."""
+"""Computed series without measurements, to check that a model learns."""
 
 from typing import Annotated, Any
 
@@ -8,19 +8,19 @@ from pydantic import Field
 from omnimask.interfaces import Context, Draw
 
 PERIODS = (24, 12, 48, 36)
-"""Steps of the season that a series has; its number is the label."""
+"""Periods of the season in steps. The index of a series' period is its label."""
 
 
 class Seasons:
-    """Computed series: channels share a season and a slow trend, each with a delay, a size and a noise of its own.
+    """Computed series. Channels share a season and a slow trend, but differ in delay, scale and noise.
 
-    The seasons are not sines: each series has one of four periods (its label) and a shape drawn from three harmonics. In one
-    channel of every second series a stretch of values is missing.
+    Each series has one of four periods (its label) and a random shape of three harmonics rather than a sine. Every second series
+    lacks a stretch of values in one channel.
 
     Args:
-        size: how many series.
-        length: values of each.
-        channels: of each.
+        size: number of series.
+        length: values in each series.
+        channels: channels of each series.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Seasons:
         return self.size
 
     def key(self, index: int) -> str:
-        """``seasons/0000`` and so on."""
+        """Return ``seasons/0000`` and so on."""
         return f"seasons/{range(self.size)[index]:04d}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``timeseries`` (length, channels), NaN where a value is missing, and ``label``."""
+        """Return ``timeseries``, (length, channels) with NaN for missing values, and ``label``."""
         rng = Draw(0, 0, self.key(index)).rng("seasons")
         label = int(rng.integers(len(PERIODS)))
         time = np.arange(self.length)[:, None] - rng.uniform(0, 8, self.channels)
@@ -58,5 +58,5 @@ class Seasons:
         return {"timeseries": series, "label": label}
 
     def fingerprint(self) -> str:
-        """Changes when the series do."""
+        """Return a version number of the series, and the options."""
         return f"seasons 1 {self.size} {self.length} {self.channels}"

@@ -1,4 +1,4 @@
-"""The values of a hidden window, by those that were measured. N targets, w values in a window."""
+"""Target of hidden windows, over their measured values. N targets, w values in a window."""
 
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,7 @@ _LOSSES = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth_l1": fu
 
 
 class Values(Module):
-    """The values of a window as the tokenizer scales them; the mean of the loss over those that are not missing.
+    """The values of a window, as scaled by the tokenizer, by the mean loss over the measured ones.
 
     Args:
         loss: ``mse``, ``l1`` or ``smooth_l1`` (quadratic below a difference of 1).
@@ -25,26 +25,26 @@ class Values(Module):
         (self.name,) = context.modalities
         spec = context.specs[self.name]
         if spec.width is None or len(spec.width) != 2 or spec.width[0] != 2:
-            raise ValueError(f"target timeseries.values answers for tokens of timeseries.window, not for those of {self.name!r}")
+            raise ValueError(f"target timeseries.values requires tokens of timeseries.window; those of {self.name!r} differ")
         self.num_outputs = spec.width[1]
         self.kind: Loss = loss
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, 2, w) content of the windows that are asked for."""
+        """Return (N, 2, w) content of the target windows."""
         return run.batch.store[self.name].data[prediction.targets.of - run.batch.base[self.name]].float()
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
-        """(N,)."""
+        """Return (N,) losses."""
         error = _LOSSES[self.kind](self._predicted(prediction), answers[:, VALUES], reduction="none")
         return _observed_mean(error, answers)
 
     def content(self, prediction: Prediction, run: Run) -> Tensor:
-        """(N, 2, w): the model has a value for every place, also where the measured one is missing."""
+        """Return (N, 2, w) predicted content, with a value in every place, also those with a missing value."""
         values = self._predicted(prediction)
         return torch.stack([values, torch.ones_like(values)], dim=1)
 
     def scores(self, prediction: Prediction, answers: Tensor) -> dict[str, Tensor]:
-        """(N,) ``absolute_error``: in units of the series' standard deviation, where the tokenizer scales."""
+        """Return (N,) ``absolute_error``, in units of the series' standard deviation if the tokenizer scales."""
         return {"absolute_error": _observed_mean((self._predicted(prediction) - answers[:, VALUES]).abs(), answers)}
 
     @staticmethod
@@ -53,6 +53,6 @@ class Values(Module):
 
 
 def _observed_mean(error: Tensor, answers: Tensor) -> Tensor:
-    """(N, w) -> (N,) over the values that are there."""
+    """Return the (N,) mean of (N, w) errors over the measured values."""
     is_observed = answers[:, OBSERVED]
     return (error * is_observed).sum(1) / is_observed.sum(1).clamp(min=1)

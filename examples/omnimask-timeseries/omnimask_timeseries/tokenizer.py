@@ -1,4 +1,4 @@
-"""Series as windows. n values of C channels, L tokens, w values in a token."""
+"""Tokenizer of series. n values of C channels, L tokens, w values in a token."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -13,23 +13,23 @@ Positive = Annotated[int, Field(gt=0)]
 Scaling: TypeAlias = Literal["series", "none"]
 
 VALUES, OBSERVED = 0, 1
-"""Rows of a token's content: the numbers, and 1 where there is one (0 where it is missing, and the number is 0)."""
+"""Rows of a token's content: values (0 if missing), and 1 for measured, 0 for missing ones."""
 MINIMUM_VARIANCE = 1e-5
-"""Added to a series' variance before the root is taken, as PatchTST does."""
+"""Added to a series' variance before the square root, as in PatchTST."""
 
 
 class WindowTokenizer:
-    """Cuts every channel of a series into windows that lie end to end, the last of which ends where the series does.
+    """Tokenizer of adjacent windows of each channel, aligned to the end of the series.
 
-    Values that are not a number are missing: they are known as such to the network, which has a learned vector for each place of
-    a window at which nothing was measured, and they are never asked for. A window without any value can be neither hidden nor
-    asked for. What does not fill the first window is left out, so that the most recent values are always there.
+    NaN is a missing value. The network reads a learned vector for each place with a missing value, and losses leave it out. A
+    window without any value is never hidden and never a target. Values before the first complete window are dropped, so the most
+    recent ones are always present.
 
     Args:
         window: values in a token.
-        channels: how many every series must have; null: any number, and it may differ from one series to the next.
-        scale: ``series``: each channel of a series has its mean and its standard deviation taken out, over the values that are
-            there [0]; ``none``: values stay as they are.
+        channels: required number of channels; null: any number, which may differ between series.
+        scale: ``series``: subtract the mean of each channel of a series and divide by its standard deviation, both over the
+            measured values [0]; ``none``: no scaling.
 
     [0] Kim et al.: Reversible Instance Normalization for Accurate Time-Series Forecasting against Distribution Shift, 2022;
     constants as in ``transformers``' PatchTST.
@@ -47,12 +47,12 @@ class WindowTokenizer:
 
     @staticmethod
     def smoke(options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The embedded series have one channel each."""
+        """Return options for smoke runs: the embedded series have one channel each."""
         return {} if options["channels"] is None else {"channels": 1}
 
     @property
     def spec(self) -> TokenSpec:
-        """(2, window): values and whether they were observed; on the axes channel and window."""
+        """Tokens of width (2, window): values, and whether they were measured; on the axes channel and window."""
         return TokenSpec(
             width=(2, self.window),
             axes=2,
@@ -61,10 +61,10 @@ class WindowTokenizer:
         )
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
-        """Tokens of an (n, C) array, or of (n,) where there is one channel; channel after channel.
+        """Return the tokens of an (n, C) array, or (n,) for a single channel, channel by channel.
 
         Raises:
-            ValueError: it is something else, holds infinity or no number at all, or fills no window.
+            ValueError: the value is not such an array, contains infinity, has no values, or is shorter than a window.
         """
         series = self._checked(raw)
         is_observed = ~np.isnan(series)
@@ -79,24 +79,24 @@ class WindowTokenizer:
         return Tokens(content.reshape(-1, 2, self.window).astype(np.float32), place.reshape(-1, 2).astype(np.float32), fields)
 
     def _checked(self, raw: Any) -> NDArray[np.float64]:
-        """(n, C)."""
+        """Return the series as an (n, C) array."""
         series = np.asarray(raw)
         if series.ndim == 1:
             series = series[:, None]
         if series.ndim != 2 or series.dtype.kind != "f":
-            raise ValueError(f"a series is an array of floats with the axes time and channel, not {series.dtype} {series.shape}")
+            raise ValueError(f"a series must be a float array with the axes time and channel, not {series.dtype} {series.shape}")
         if self.channels not in (None, series.shape[1]):
-            raise ValueError(f"the series has {series.shape[1]} channels, and the tokenizer's options say {self.channels}")
+            raise ValueError(f"the series has {series.shape[1]} channels, but the tokenizer's option channels is {self.channels}")
         if len(series) < self.window:
             raise ValueError(f"the series has {len(series)} values, fewer than a window of {self.window}")
         if np.isinf(series).any() or np.isnan(series).all():
-            raise ValueError("the series holds infinity" if np.isinf(series).any() else "all values of the series are missing")
+            raise ValueError("the series contains infinity" if np.isinf(series).any() else "all values of the series are missing")
         return series.astype(np.float64)
 
     def _statistics(
         self, series: NDArray[np.float64], is_observed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(C,) what is taken off, and (C,) what the rest is divided by."""
+        """Return (C,) means and (C,) divisors."""
         if self.scale == "none":
             return np.zeros(series.shape[1]), np.ones(series.shape[1])
         count = np.maximum(is_observed.sum(axis=0), 1)
@@ -105,12 +105,12 @@ class WindowTokenizer:
         return location, np.sqrt(variance + MINIMUM_VARIANCE)
 
     def _cut(self, array: NDArray[Any]) -> NDArray[Any]:
-        """(n, C) -> (C, windows, w)."""
+        """Cut (n, C) into (C, windows, w)."""
         length = len(array) // self.window
         return array[len(array) - length * self.window :].T.reshape(array.shape[1], length, self.window)
 
     def decode(self, tokens: Tokens) -> NDArray[np.float32]:
-        """(n, C) in the units of the series; NaN where a value is missing or its window absent."""
+        """Return (n, C) in the units of the series, with NaN for missing values and absent windows."""
         channel, place = np.asarray(tokens.positions).astype(int).T
         values, is_observed = np.asarray(tokens.content)[:, VALUES], np.asarray(tokens.content)[:, OBSERVED] > 0.5
         location, scale = (np.asarray(tokens.fields[name])[:, None] for name in ("location", "scale"))
@@ -119,9 +119,9 @@ class WindowTokenizer:
         return series.reshape(len(series), -1).T
 
     def count(self, raw: Any) -> int | None:
-        """Tokens of a series; not known before it is read."""
+        """Return the number of tokens of a series, or None before it is read."""
         return None if raw is None else self.count_of_shape(np.shape(raw))
 
     def count_of_shape(self, shape: tuple[int, ...]) -> int:
-        """Tokens of any series of a shape."""
+        """Return the number of tokens of any series with this shape."""
         return shape[0] // self.window * (shape[1] if len(shape) > 1 else 1)

@@ -1,4 +1,4 @@
-"""What every component of omnimask must do, for those of this package."""
+"""Conformance tests of the package's components."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ SMALL = (
 
 
 class TestValues(TargetContract, EmbeddingContract):
-    """Target and embedding, in a small recipe with both."""
+    """Target and embedding in a small recipe with both."""
 
     modality = "timeseries"
     overfit_factor = 0.9

@@ -1,4 +1,4 @@
-"""Windows of long series: what they hold, and what is held out together."""
+"""Tests of windows of long series: contents, and joint hold-out."""
 
 from itertools import combinations
 
@@ -30,10 +30,10 @@ def test_columns_of_numbers_are_the_channels(table) -> None:
     ("text", "columns", "message"),
     [
         ("a,b\n1,2\n3", None, r"table.csv:3: 1 cells.*2 columns"),
-        ("a,b\n1,2\n3,x", ["b"], r"table.csv:3: 'x' in column 'b' is no number"),
+        ("a,b\n1,2\n3,x", ["b"], r"table.csv:3: 'x' in column 'b' is not a finite number"),
         ("a,b\n1,2", ["c"], r"no column 'c'; it has a, b"),
         ("a,b\nx,y", None, "no column of numbers"),
-        ("a,b\n1,inf", ["b"], "is no number"),
+        ("a,b\n1,inf", ["b"], "is not a finite number"),
         ("a,b", None, "holds no table"),
         ("", None, "holds no table"),
     ],

@@ -1,4 +1,4 @@
-"""What is missing is neither hidden nor asked for, and looks like neither a zero nor a hidden window."""
+"""Tests of missing values: never hidden, never a target, and different from zeros and hidden windows."""
 
 import dataclasses
 
@@ -62,7 +62,7 @@ def test_windows_without_any_value_are_never_asked_for(built) -> None:
 
 
 def test_missing_values_give_no_loss_and_hidden_ones_do(built) -> None:
-    """In a hidden window the answer at a missing place may be anything; at a measured one it may not."""
+    """Check that answers of a hidden window affect the loss at measured places only."""
     batch = next(iter(built.validation_batches()))
     data, targets = batch.store["timeseries"].data, batch.views["main"].context.targets
     hidden = torch.zeros(len(data), dtype=torch.bool)

@@ -1,8 +1,8 @@
-"""The recipe timeseries/patchtst against transformers' PatchTSTForPretraining: same weights, same windows hidden, same loss and
-gradients.
+"""Parity of timeseries/patchtst with transformers' PatchTSTForPretraining: same loss and gradients for the same weights and hidden
+windows.
 
-The peer runs with ``norm_type="layernorm"`` and learned positions; it is told which windows are hidden. Both compute in float32, in
-another order of operations. The tolerance leaves room for other CPUs' kernels: measured worst cases stand beside it.
+The peer runs with ``norm_type="layernorm"`` and learned positions, and takes the hidden windows from the batch. Both compute in
+float32, in a different order of operations. The tolerances, listed beside the measured worst cases, allow for other CPUs' kernels.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ transformers = pytest.importorskip("transformers")
 TOLERANCE = 1e-5  # measured: loss 1.5e-7, whole gradient 4.4e-7, single tensors 1.6e-6 of their scale
 LENGTH, CHANNELS = 100, 3
 WITHOUT_PEER = ("passes.main.encoder.norm", "passes.main.embeddings.timeseries.missing")
-"""The last norm, which nobody reads here, and the vectors of missing values, of which there are none."""
+"""Unused parameters: the last norm, and the vectors of missing values (the series have none)."""
 SIZES = {
     "tiny": {"window": 8, "width": 32, "depth": 2, "heads": 4, "hidden": 64},
     "published": {"window": 12, "width": 128, "depth": 3, "heads": 16, "hidden": 512},
@@ -29,7 +29,7 @@ SIZES = {
 
 
 def names(depth: int) -> list[tuple[str, tuple[str, ...]]]:
-    """Our parameters, and the peer's of which each is made."""
+    """Return the peer's parameters for each of ours."""
     peer, ours = "model.encoder", "passes.main.encoder.stack.blocks"
     found: list[tuple[str, tuple[str, ...]]] = []
     for part in ("weight", "bias"):
@@ -50,7 +50,7 @@ def names(depth: int) -> list[tuple[str, tuple[str, ...]]]:
 
 
 class Given(torch.nn.Module):
-    """Hides the windows that it is told, in the place of the peer's own draw."""
+    """Masking with given windows instead of the peer's random ones."""
 
     def __init__(self, is_hidden: Tensor) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Given(torch.nn.Module):
 
 
 def reference(size: dict[str, Any], is_hidden: Tensor) -> Any:
-    """The peer with random weights of a realistic scale (its own initialisation has zero biases)."""
+    """Return the peer with random weights of a realistic scale (its own initialisation has zero biases)."""
     torch.manual_seed(1)
     config = transformers.PatchTSTConfig(
         num_input_channels=CHANNELS,
@@ -83,7 +83,7 @@ def reference(size: dict[str, Any], is_hidden: Tensor) -> Any:
 
 
 def ours(size: dict[str, Any], file: Any) -> Any:
-    """The recipe, at another size."""
+    """Build the recipe at another size."""
     changes = {
         "data.path": file,
         "data.length": LENGTH,
@@ -100,9 +100,9 @@ def ours(size: dict[str, Any], file: Any) -> Any:
 
 
 def held_out(built: Any, series: np.ndarray) -> tuple[MaskedBatch, Tensor, Tensor]:
-    """The batch, and for the peer its values (B, n, C) and which windows are hidden (B, C, windows).
+    """Return the batch, and for the peer its values (B, n, C) and hidden windows (B, C, windows).
 
-    The channels of a stretch are neighbours: each is a sample of ours, and they are one of the peer's.
+    The channels of a stretch are neighbours: separate samples of ours, and one sample of the peer's.
     """
     (batch,) = built.validation_batches()
     starts = sorted({int(key.split("/")[1]) for key in batch.keys})

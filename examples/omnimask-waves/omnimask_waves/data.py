@@ -1,4 +1,4 @@
-"""Series that need no download."""
+"""Synthetic data set, without a download."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from omnimask.interfaces import Context, Draw
 
 
 class Waves:
-    """512 noisy sums of two sines, 96 to 160 values long."""
+    """Data set of 512 noisy sums of two sines, 96 to 160 values long."""
 
     def __init__(self, context: Context) -> None:
         pass
@@ -16,11 +16,11 @@ class Waves:
         return 512
 
     def key(self, index: int) -> str:
-        """``waves/0`` and so on."""
+        """Return ``waves/0`` and so on."""
         return f"waves/{range(len(self))[index]}"
 
     def __getitem__(self, index: int) -> dict[str, NDArray[np.float64]]:
-        """``waves`` (n,)."""
+        """Return ``waves``, an (n,) array."""
         rng = Draw(0, 0, self.key(index)).rng("waves")
         time = np.arange(rng.integers(96, 161))
         periods, phases = rng.choice([12.0, 20.0, 32.0, 48.0], 2, replace=False), rng.uniform(0, 2 * np.pi, 2)
@@ -28,5 +28,5 @@ class Waves:
         return {"waves": waves + rng.normal(0, 0.05, len(time))}
 
     def fingerprint(self) -> str:
-        """Changes when the data do: a run does not resume on other data."""
+        """Return a version of the data. Runs do not resume if it has changed."""
         return "waves 1"

@@ -1,4 +1,4 @@
-"""The future is hidden."""
+"""Masker of the end of a series."""
 
 from typing import Annotated
 
@@ -11,11 +11,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ForecastMasker:
-    """Hides the end of a series; how much is drawn uniformly between two shares.
+    """Masker of the end of a series.
+
+    The hidden share is drawn uniformly between two bounds.
 
     Args:
-        least: smallest share of the tokens that is hidden.
-        most: largest share.
+        least: smallest share of the tokens to hide.
+        most: largest share of the tokens to hide.
     """
 
     def __init__(self, context: Context, *, least: Share = 0.25, most: Share = 0.5) -> None:

@@ -1,4 +1,4 @@
-"""Registers the modality."""
+"""Registration of the modality."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from omnimask.registry import Registrar
 
 @omnimask.hookimpl
 def omnimask_register(registry: Registrar) -> None:
-    """Tokenizer, masker, data set, renderer and recipes."""
+    """Register tokenizer, masker, data set, renderer and recipes."""
     registry.add_tokenizer("waves.window", "omnimask_waves.tokenizer:WindowTokenizer")
     registry.add_masker("waves.forecast", "omnimask_waves.maskers:ForecastMasker")
     registry.add_dataset("waves.sines", "omnimask_waves.data:Waves")

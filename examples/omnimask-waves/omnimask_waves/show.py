@@ -1,4 +1,4 @@
-"""Pictures of filled-in series."""
+"""Plots of reconstructed series."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from omnimask.interfaces import Context, Reconstruction
 
 
 class Plot:
-    """A PNG with a row per series: the original, and what the model filled in."""
+    """PNG with a row per series: the original and the reconstruction."""
 
     suffix: ClassVar[str] = ".png"
 
@@ -19,7 +19,7 @@ class Plot:
         pass
 
     def __call__(self, reconstructions: Sequence[Reconstruction], path: Path, *, title: str = "") -> Path:
-        """Draws, and returns the file."""
+        """Draw the figure and return its path."""
         figure = Figure(figsize=(8, 1.5 * len(reconstructions)), layout="constrained")
         figure.suptitle(title)
         for axes, one in zip(figure.subplots(len(reconstructions), squeeze=False)[:, 0], reconstructions, strict=True):

@@ -1,4 +1,4 @@
-"""The plugin keeps the contracts that every plugin keeps."""
+"""Conformance tests of the plugin's components."""
 
 import numpy as np
 
