@@ -89,5 +89,5 @@ def test_a_model_that_the_allocator_refuses_is_wrong_input(monkeypatch: pytest.M
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12800000000 bytes")
 
     monkeypatch.setattr("omnimask.builder.build.build_model", refuse)
-    with pytest.raises(UserError, match="the model does not fit into memory: its tensors need more than"):
+    with pytest.raises(UserError, match="the model does not fit in memory: its tensors need more than"):
         build(synthetic_recipe())

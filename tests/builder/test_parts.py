@@ -138,7 +138,7 @@ def test_the_list_of_parts_is_scanned_once(built: Built, monkeypatch: pytest.Mon
 
 
 def test_a_corpus_that_holds_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="data: empty corpus: none of the 40 samples holds anything"):
+    with pytest.raises(UserError, match="data: the corpus is empty: all of its 40 samples are empty"):
         build(recipe(Blank))
 
 
@@ -167,7 +167,7 @@ def test_a_file_of_the_users_is_cut_too(built: Built, tmp_path: Path) -> None:
     assert [opened.dataset.key(index) for index in range(len(opened.dataset))] == [f"letters.bin#{start}" for start in (0, 12, 24)]
     assert len(opened.sample(Place(0, 0, 2, 0.0))) == 6
     file.write_bytes(b"")
-    with pytest.raises(UserError, match="holds nothing"):
+    with pytest.raises(UserError, match="is empty"):
         one_file(built, file, None)
 
 

@@ -45,8 +45,8 @@ def test_a_run_that_ends_in_time_has_its_own_exit_code(
         result = omnimask("pretrain", recipe, "train.validate_every=6", "--run", "a", "--max-time", "3m30s")
     assert result.code == 75
     assert result.err.splitlines()[-2:] == [
-        "continue with: omnimask resume a",
-        "error: the time of this attempt is up; a checkpoint was written before",
+        "resume with: omnimask resume a",
+        "error: the time limit of this attempt was reached; a checkpoint was written before",
     ]
     run = files_of(tmp_path / "a")
     assert run.summary["status"] == "interrupted" and run.summary["step"] == 3
@@ -98,7 +98,7 @@ def test_another_recipe_does_not_continue_a_run(omnimask: Command, recipe: Path,
     assert omnimask("pretrain", recipe, "--run", "a", "--continue").code == 0
     assert omnimask("pretrain", recipe, "train.steps=8", "--run", "a", "--continue").code == 0, "more steps may be"
     result = omnimask("pretrain", recipe, "train.steps=8", "seed=5", "--run", "a", "--continue")
-    assert result.code == 2 and "seed: 0 cannot become 5 in a run that has begun" in result.errors
+    assert result.code == 2 and "seed: 0 cannot change to 5 in a resumed run" in result.errors
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     result = omnimask("pretrain", recipe, "--run", "mine", "--continue")

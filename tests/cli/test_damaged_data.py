@@ -99,7 +99,7 @@ def test_a_copy_of_the_data_continues_a_run_and_other_contents_do_not(train: Com
     more = ("train.steps=6",)
     result = omnimask("resume", "run", f"data.path={tmp_path / 'other'}", *more)
     assert result.code == 2
-    assert "these are not the data that the run began with" in result.errors[0]
+    assert "the data differ from those at the start of the run" in result.errors[0]
     result = omnimask("resume", "run", f"data.path={tmp_path / 'copy'}", *more)
     assert result.code == 0, result.err
 

@@ -138,15 +138,15 @@ def test_data_that_changed_are_warned_of(omnimask: Command, run: Path) -> None:
     environment.write_text(json.dumps(said), encoding="utf-8")
     result = omnimask("evaluate", run)
     assert result.code == 0
-    assert "warning: data: these are not the data that the run began with" in result.err
+    assert "warning: data: the data differ from those at the start of the run" in result.err
     assert "what is held out now may have been trained on" in result.err
 
 
 @pytest.mark.parametrize(
     ("recipe", "arguments", "message"),
     [
-        ("signal_drop", ["--pseudo-perplexity"], "--pseudo-perplexity: no predictor of this run answers with ids"),
-        ("signal_drop", ["--probe", "none", "--data", "validation=0"], "--probe none: nothing else can be scored: no predictor of"),
+        ("signal_drop", ["--pseudo-perplexity"], "--pseudo-perplexity: no predictor of this run predicts ids"),
+        ("signal_drop", ["--probe", "none", "--data", "validation=0"], "--probe none: nothing else to score: no predictor of"),
         ("pairs_drop", ["--data", "field=x"], "--data field=x: this run has several modalities, signal, words"),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_file_is_written_over_only_by_force(omnimask: Command, photos: Path, t
     (tmp_path / "recipe.yaml").write_text("mine")
     result = omnimask("init", photos)
     assert (result.code, len(result.errors)) == (2, 1)
-    assert "recipe.yaml exists; name another file, or write over it with --force" in result.errors[0]
+    assert "recipe.yaml exists; choose another file, or overwrite it with --force" in result.errors[0]
     assert (tmp_path / "recipe.yaml").read_text() == "mine"
     assert omnimask("init", photos, "--force").code == 0
     assert load_recipe(tmp_path / "recipe.yaml")

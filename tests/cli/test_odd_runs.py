@@ -33,7 +33,7 @@ def test_an_ordinary_run_is_not_warned_about(omnimask: Command) -> None:
         ("lr=1", "lr: recipes have no such key; did you mean train.optimizer.lr?"),
         ("modalities.images.masker.ratio=0.5", "no modality is called 'images' (did you mean 'image'?); modalities: image"),
         ("train.optimizer.lr=1,00e-3", '(got "1,00e-3"); write 1.00e-3, with a point'),
-        ("train.max_time=5m", "'max_time' is no key of a recipe; it is an option of the command: --max-time 3h50m"),
+        ("train.max_time=5m", "'max_time' is not a recipe key but an option of the command: --max-time 3h50m"),
     ],
 )
 def test_keys_and_values_that_are_meant_otherwise(omnimask: Command, recipe: Path, change: str, message: str) -> None:

@@ -80,7 +80,7 @@ BREACHES = cases(
         content infinite | 1 of 32 values of content are not finite
         content of text | content has dtype <U1; expected float32
         content overflows | content reaches 1e+300, which float32 cannot hold
-        field missing | field 'phase' is declared in its spec and missing; the tokens have
+        field missing | field 'phase' is declared in the spec but missing; the tokens have
         field one row short | field 'phase' has shape (7,); expected (8,)
         field of pairs not square | field 'pairs' has shape (8, 7); expected (8, 8)
         field infinite | field 'phase' is infinite

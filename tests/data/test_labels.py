@@ -20,8 +20,8 @@ def test_rows_are_read_by_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "messages"),
     [
-        (b"", ["t.csv:1: the first line must name the columns key (or file) and label beside others; it has nothing"]),
-        (b"name,label\na,1\n", ["t.csv:1: the first line must name the columns key (or file) beside others; it has name, label"]),
+        (b"", ["t.csv:1: the header must contain the columns key (or file) and label beside others; it has nothing"]),
+        (b"name,label\na,1\n", ["t.csv:1: the header must contain the columns key (or file) beside others; it has name, label"]),
         (b"key,label,label\na,1,2\n", ["t.csv:1: the column label comes twice"]),
         (b"key,label\n", ["t.csv:1: the table has no rows"]),
         (b"key,label\na,1\nb,\xff\n", ["t.csv:3: not UTF-8 (byte 0xff); save the table as UTF-8"]),
@@ -61,7 +61,7 @@ def test_unknown_keys_are_named_with_an_example() -> None:
     assert unknown_keys(rows, ["a", "b"], "t.csv", "sample") == [
         "t.csv:3: there is no sample 'x'",
         "t.csv:4: there is no sample 'y'",
-        "t.csv: keys look like 'a' (2 of 3 rows name none)",
+        "t.csv: keys look like 'a' (2 of 3 rows are unknown)",
     ]
     assert unknown_keys(rows, ["a", "x", "y"], "t.csv", "sample") == []
 

@@ -230,7 +230,7 @@ def test_a_sample_that_changed_since_is_bad(tmp_path: Path) -> None:
     dataset = Documents({"a": "once upon a time"})
     parts = parts_of(dataset, tmp_path)
     dataset.documents["a"] = "ONCE upon a time"
-    with pytest.raises(ValueError, match="it has changed since its parts were listed; begin a new run"):
+    with pytest.raises(ValueError, match="it has changed since its parts were listed; start a new run"):
         parts[0]
 
 

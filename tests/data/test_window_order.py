@@ -93,9 +93,9 @@ def test_wrong_input_is_named() -> None:
         WindowOrder([2, 1], [0], 0, 4)
     with pytest.raises(ValueError, match="at least one sample, got 0"):
         WindowOrder([0], [0], 0, 0)
-    with pytest.raises(ValueError, match="positions 0 to 3 lie outside an epoch of 2 samples"):
+    with pytest.raises(ValueError, match="positions 0 to 3 are outside an epoch of 2 samples"):
         WindowOrder([0, 1], [0], 0, 4).take(0, 0, 3)
-    with pytest.raises(ValueError, match="epochs count from 0, got -1"):
+    with pytest.raises(ValueError, match="an epoch must be at least 0, got -1"):
         WindowOrder([0, 1], [0], 0, 4).take(-1, 0, 2)
 
 

@@ -314,7 +314,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load(tmp_path)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "a.csv").write_text("a")
-    with pytest.raises(ValueError, match=r"holds no files ending in \.parquet, \.arrow"):
+    with pytest.raises(ValueError, match=r"contains no files ending in \.parquet, \.arrow"):
         load(tmp_path / "c")
 
 

@@ -73,7 +73,7 @@ def test_a_column_may_give_the_keys(tmp_path: Path) -> None:
     for line, reason in (
         (b'{"id": "7"}', r"a.jsonl:4: id is '7', as in a.jsonl:1; keys must be unique, or leave out key"),
         (b'{"text": ""}', "a.jsonl:4: it has no column 'id'; it has text"),
-        (b'{"id": 1.5}', "a.jsonl:4: id is 1.5; a key is a text that is not empty, or a number"),
+        (b'{"id": 1.5}', "a.jsonl:4: id is 1.5; a key must not be empty, or a number"),
         (b'{"id": true}', "a.jsonl:4: id is True"),
         (b'{"id": ""}', "a.jsonl:4: id is ''"),
         (b'{"id": null}', "a.jsonl:4: id is None"),
@@ -99,7 +99,7 @@ def test_a_large_file_is_read_by_place(tmp_path: Path) -> None:
 def test_no_rows_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"empty.jsonl has no rows"):
         rows(write(tmp_path, {"empty.jsonl": b"\n \n"}) / "empty.jsonl")
-    with pytest.raises(ValueError, match=r"holds no files ending in .jsonl, .ndjson; found 1 other files: 1 with .txt"):
+    with pytest.raises(ValueError, match=r"contains no files ending in .jsonl, .ndjson; found 1 other files: 1 with .txt"):
         rows(write(tmp_path / "other", {"a.txt": b"{}"}))
 
 

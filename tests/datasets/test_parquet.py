@@ -133,7 +133,7 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
         rows(tmp_path)
     with pytest.raises(ValueError, match="has no rows"):
         rows(write(tmp_path / "a.parquet", {"n": pa.array([], pa.int64())}))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"holds no files ending in .parquet"):
+    with pytest.raises(ValueError, match=r"contains no files ending in .parquet"):
         rows(write(tmp_path / "b" / "a.txt", FIRST).parent)
 
 

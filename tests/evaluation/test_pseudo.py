@@ -100,7 +100,7 @@ def test_unreadable_samples_are_left_out() -> None:
 
 def test_what_cannot_be_hidden_alone_is_refused() -> None:
     built = answering(sentences(30), SHARES, name="keep")
-    with pytest.raises(UserError, match="corruptor keep has no mask token, so a token cannot be hidden alone"):
+    with pytest.raises(UserError, match="corruptor keep has no mask token, so tokens cannot be masked one by one"):
         pseudo_perplexity(built, count_answers(built), FP32)
 
 

@@ -132,11 +132,11 @@ def test_odd_labels_are_noted(samples: dict[str, dict[str, Any]]) -> None:
     found = evaluate(built_on(changed), draws=2, probes=("linear",))
     assert (found.num_train, found.num_test, found.num_classes) == (len(train) - 2, len(test) - 1, 4)
     assert found.notes == (
-        "1 samples could not be read and are left out",
+        "1 samples are unreadable and were skipped",
         "1 scored samples have a class without training labels and count as wrong",
-        "1 of 4 classes have fewer than 2 training labels; they give all they have",
-        "1 of 4 classes have fewer than 5 training labels; they give all they have",
-        "1 of 4 classes have fewer than 10 training labels; they give all they have",
+        "1 of 4 classes have fewer than 2 training labels; all of theirs are used",
+        "1 of 4 classes have fewer than 5 training labels; all of theirs are used",
+        "1 of 4 classes have fewer than 10 training labels; all of theirs are used",
     )
     assert max(point.accuracy.mean for point in found.points) <= 1 - 1 / (len(test) - 1)
 

@@ -411,7 +411,7 @@ def removed(lab: Lab) -> None:
     kept = (lab.folder / "some" / "007.png").read_bytes()
     (lab.folder / "some" / "007.png").unlink()
     lab.code = lab.command("resume", "run", "train.steps=30")
-    assert "these are not the data that the run began with (60 samples then, 59 now" in lab.log
+    assert "the data differ from those at the start of the run (60 samples then, 59 now" in lab.log
     (lab.folder / "some" / "007.png").write_bytes(kept)
     lab.resumes("train.steps=30")
 
@@ -507,7 +507,7 @@ def signalled(lab: Lab, signum: int, workers: int = 0) -> None:
     lab.code = lab.pretrain_with(3, lambda: os.kill(os.getpid(), signum), f"train.workers={workers}")
     assert f"interrupted by signal {signum}: the run stops after a checkpoint at step 3" in lab.text
     assert lab.log.splitlines()[-2:] == [
-        "continue with: omnimask resume run",
+        "resume with: omnimask resume run",
         f"error: interrupted by signal {signum}; a checkpoint was written before",
     ]
     assert lab.summary["status"] == "interrupted" and lab.last["step"] == 3
@@ -544,7 +544,7 @@ def time_is_up(lab: Lab) -> None:
         patch.setattr(files.Appender, "append", ticking)
         patch.setattr("omnimask.training.deadline.Deadline.__init__.__defaults__", (None, lambda: now[0]))
         lab.code = lab.pretrain("--max-time", "5m30s")
-    assert "the time of this attempt is up: the run stops after a checkpoint at step 5" in lab.text
+    assert "the time limit of this attempt was reached: the run stops after a checkpoint at step 5" in lab.text
     assert lab.summary["status"] == "interrupted" and lab.last["step"] == 5
     lab.resumes()
     assert lab.last["attempt"] == 2

@@ -176,7 +176,7 @@ def test_all_differences_are_named_at_once(folder: Path) -> None:
         assert part in message
     assert "in predictors.decoder set depth: 1" in message
     assert "decoder.decoder_pos_embed holds sines and cosines; set predictors.decoder.position: {name: sincos}" in message
-    assert f"`omnimask init {folder}` writes a recipe that fits" in message and "Missing key" not in message
+    assert f"`omnimask init {folder}` writes a matching recipe" in message and "Missing key" not in message
 
 
 def with_positions(kind: str) -> Any:
@@ -239,7 +239,7 @@ def test_weights_in_several_files_are_read(folder: Path) -> None:
     index.write_text(json.dumps({**listed, "weight_map": {**listed["weight_map"], "more": "../other.safetensors"}}))
     assert "lists the file '../other.safetensors', which does not lie beside it" in refusal(*overrides(folder))
     index.write_text(json.dumps({**listed, "weight_map": {**listed["weight_map"], "more": min(listed["weight_map"].values())}}))
-    assert "lists weights that its files do not hold: more" in refusal(*overrides(folder))
+    assert "lists weights that are not in its files: more" in refusal(*overrides(folder))
     index.write_text("[]")
     assert "needs a weight_map" in refusal(*overrides(folder))
     index.write_text(json.dumps(listed))
@@ -261,7 +261,7 @@ def test_pickles_damage_and_other_models_are_refused(folder: Path) -> None:
     message = refusal(*overrides(folder))
     assert "pytorch_model.bin" in message and "save_pretrained" in message and "are not read" in message
     (folder / "pytorch_model.bin").unlink()
-    assert "holds no model.safetensors" in refusal(*overrides(folder))
+    assert "contains no model.safetensors" in refusal(*overrides(folder))
     (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
     assert "describes a model of type 'vit'" in refusal(*overrides(folder))
     (folder / "config.json").unlink()

@@ -49,7 +49,7 @@ def test_unknown_recipes_get_a_hint_and_the_list(registrar: Registrar, shelf: Pa
     registry = registry_of(registrar, ("a", "image", shelf), ("b", "text", "no_such_module:recipes"))
     with pytest.raises(UserError) as info:
         load_recipe("image/mea", registry=registry)
-    assert "no recipe is called 'image/mea' (did you mean 'image/mae'?); shipped: image, image/mae, image/quickstart" in str(
+    assert "unknown recipe 'image/mea' (did you mean 'image/mae'?); shipped: image, image/mae, image/quickstart" in str(
         info.value
     )
     assert "plugin 'b' of b-dist 2.0 cannot be found at no_such_module:recipes: ModuleNotFoundError" in str(info.value)

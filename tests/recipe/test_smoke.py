@@ -99,7 +99,7 @@ def test_a_recipe_may_name_data_for_smoke_runs(load, refused, text) -> None:
     assert load(named).data.dataset.name == "folder"
     assert "smoke" not in load(named).to_yaml()
     for wrong in ("smoke: 1", "smoke: {}", "smoke: {dat: {name: corpus}}"):
-        assert "smoke: should be {data: {name: ...}}" in refused(text + wrong + "\n")[0]
+        assert "smoke: must be {data: {name: ...}}" in refused(text + wrong + "\n")[0]
     assert "did you mean 'corpus'?" in refused(text + "smoke: {data: {name: corpu}}\n")[0]
 
 

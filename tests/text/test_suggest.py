@@ -117,5 +117,5 @@ def test_a_path_to_nothing_of_the_recipe_names_the_remedy(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"data\.path: .*gone does not exist"):
         load_recipe("text", [f"data.path={tmp_path / 'gone'}"])
     _write_texts(tmp_path / "one.txt")
-    with pytest.raises(UserError, match=r"no plugin finds files for image in .*data\.name=NAME"):
+    with pytest.raises(UserError, match=r"no plugin finds files of image in .*data\.name=NAME"):
         load_recipe("image", [f"data.path={tmp_path}"])

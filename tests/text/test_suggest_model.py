@@ -189,7 +189,7 @@ def test_damaged_folders(tokenizer: dict[str, str], tmp_path: Path, capsys: pyte
     weights.write_bytes(stored[:200])
     assert "model.safetensors cannot be read" in refused(folder, capsys)
     weights.unlink()
-    assert "holds no model.safetensors" in refused(folder, capsys)
+    assert "contains no model.safetensors" in refused(folder, capsys)
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     assert "pickled weights can run any code and are not read" in refused(folder, capsys)
     weights.write_bytes(stored)
@@ -204,7 +204,7 @@ def test_models_that_no_initializer_reads(tokenizer: dict[str, str], tmp_path: P
     saved("bert", folder, tokenizer)
     change(folder, model_type="gpt2")
     (folder / "vocab.txt").write_text("a\n" * 100)
-    assert "which holds a model of type 'gpt2'" in refused(folder, capsys)
+    assert "which contains a model of type 'gpt2'" in refused(folder, capsys)
     bare = transformers.BertModel(transformers.BertConfig(vocab_size=64, **SIZES))
     bare.save_pretrained(folder)
     assert "they lack bert.embeddings.LayerNorm.bias" in refused(folder, capsys)
@@ -221,6 +221,6 @@ def test_several_differences_are_named_at_once_with_the_remedy(
     message = " ".join(capsys.readouterr().err.split())
     for said in ("hidden_size is 24 there", "num_hidden_layers is 2", "num_attention_heads is 2", "max_position_embeddings is 20"):
         assert said in message
-    assert f"`omnimask init {folder}` writes a recipe that fits" in message
+    assert f"`omnimask init {folder}` writes a matching recipe" in message
     assert main(["pretrain", str(recipe), f"data.path={corpus}", "encoder.position={name: rotary}", *SHORT]) == 2
-    assert f"`omnimask init {folder}` writes a recipe that fits" in " ".join(capsys.readouterr().err.split())
+    assert f"`omnimask init {folder}` writes a matching recipe" in " ".join(capsys.readouterr().err.split())

@@ -166,9 +166,7 @@ def check_url(url: str) -> None:
     if url.startswith("pipe:"):
         raise ValueError(f"data.url: {url!r} is a command; nothing that data name is ever run")
     if not separator or not protocol.replace("+", "").isalnum() or "::" in url or not rest:
-        raise ValueError(
-            f"data.url: should be like https://host/folder or s3://bucket/folder, for files here use path (got {url!r})"
-        )
+        raise ValueError(f"data.url: must be like https://host/folder or s3://bucket/folder, for files here use path (got {url!r})")
 
 
 def _file_system(url: str, timeout: float) -> Any:

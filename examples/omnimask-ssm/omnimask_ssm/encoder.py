@@ -121,7 +121,7 @@ class SelectiveEncoder(Module):
         self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
     ) -> Encoded:
         if context is not None:
-            raise ValueError("encoder ssm.selective reads no context; an encoder with cross-attention does")
+            raise ValueError("encoder ssm.selective has no cross-attention; use an encoder with cross-attention to read a context")
         if stream.layout.attention == "ranked":
             raise ValueError("encoder ssm.selective follows the order of slots, and this stream's slots see each other otherwise")
         placement = self.position(stream)

@@ -39,5 +39,5 @@ class CellEmbedding(Module):
     def ids(self, literal: Tensor) -> Tensor:
         """(n,) special ids -> (n, D)."""
         if self.hidden is None:
-            raise ValueError("no component of the recipe reserved a special token for this modality")
+            raise ValueError("no component of the recipe declares a special token for this modality")
         return functional.embedding(literal, self.hidden)

@@ -172,10 +172,10 @@ def test_files_are_checked(tmp_path: Path) -> None:
     good = path.read_text()
     for bad, message in [
         (good.replace("units 1", "units 7", 1), "this version reads"),
-        (good.replace("vocabulary 30", "vocabulary"), "should be '# vocabulary NUMBER'"),
+        (good.replace("vocabulary 30", "vocabulary"), "must be '# vocabulary NUMBER'"),
         (good[: good.rindex("2\t")], "declares 6 units and has 5"),
         (good.replace("3 4 5", "3 4 55"), "leaves the vocabulary of 30"),
-        (good.replace("3 4 5", "3 x"), "should be 'CLASS TAB ID ID ...'"),
+        (good.replace("3 4 5", "3 x"), "must be 'CLASS TAB ID ID ...'"),
     ]:
         path.write_text(bad)
         with pytest.raises(ValueError, match=message):

@@ -139,7 +139,7 @@ def test_matrices_that_cannot_be_meant(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match="9 clusters need as many ids, and there are 5"):
         find_clusters(path, "a", 9, everyone)
     path.write_bytes(b"no tensors")
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         find_clusters(path, None, 2, everyone)
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         find_clusters(tmp_path / "absent", None, 2, everyone)

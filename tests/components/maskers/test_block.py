@@ -140,5 +140,5 @@ def test_impossible_options_are_refused_with_their_numbers() -> None:
 
 def test_tokens_scattered_over_a_huge_grid_are_refused() -> None:
     tokens = Tokens(np.zeros(3), np.array([[0, 0], [1000, 3], [4, 1000]], np.float32))
-    with pytest.raises(ValueError, match="3 tokens lie scattered over a grid of 1001 x 1001 places"):
+    with pytest.raises(ValueError, match="3 tokens are spread over a grid of 1001 x 1001 places"):
         block(0.5, size=3)(tokens, Draw(0, 0, "a"))

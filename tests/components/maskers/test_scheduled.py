@@ -123,7 +123,7 @@ def test_recipes_point_at_what_is_wrong_inside_a_schedule(tmp_path: Path) -> Non
     with pytest.raises(UserError) as raised:
         load(tmp_path, "{name: random, ratio: {schedule: linear, from: 0.5, to: 2}}")
     assert raised.value.messages[0].endswith(
-        "recipe.yaml:5: modalities.image.masker.ratio.to: should be less than or equal to 1 (got 2)"
+        "recipe.yaml:5: modalities.image.masker.ratio.to: must be less than or equal to 1 (got 2)"
     )
 
 

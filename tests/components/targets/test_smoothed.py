@@ -128,7 +128,7 @@ def test_a_pass_that_is_not_there_is_named_with_those_that_are() -> None:
 
 def test_a_pass_without_the_predictor_is_named() -> None:
     built = build(replace(recipe(), passes=(PassConfig("probe", "shown", ()),)))
-    with pytest.raises(RunStopped, match=r"pass 'probe' gives no answer of this predictor; passes: probe, main"):
+    with pytest.raises(RunStopped, match=r"pass 'probe' has no predictions of this predictor; passes: probe, main"):
         built.model(batch(built))
 
 

@@ -119,7 +119,7 @@ def test_what_is_no_shard_is_named(tars: Any, tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(b"")
     with pytest.raises(ValueError, match=r"its name should end in \.tar"):
         tars.open(tmp_path / "a.tar.gz")
-    with pytest.raises(ValueError, match=r"holds no files ending in \.tar; found 1 other files: 1 with \.tar\.gz"):
+    with pytest.raises(ValueError, match=r"contains no files ending in \.tar; found 1 other files: 1 with \.tar\.gz"):
         tars.open(tmp_path)
     (tmp_path / "a.tar").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"a\.tar: cut off at byte 0"):

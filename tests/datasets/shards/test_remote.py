@@ -266,8 +266,8 @@ def test_a_shard_that_is_not_that_of_the_manifest_is_refused(tars: Any, indexed:
     ("url", "reason"),
     [
         ("pipe:cat /etc/passwd", "is a command; nothing that data name is ever run"),
-        ("/local/folder", r"should be like https://host/folder .* for files here use path"),
-        ("simplecache::http://host/a.tar", "should be like"),
+        ("/local/folder", r"must be like https://host/folder .* for files here use path"),
+        ("simplecache::http://host/a.tar", "must be like"),
         ("nonsense://host/a.tar", "nonsense://host/a.tar cannot be opened"),
     ],
 )

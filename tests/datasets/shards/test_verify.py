@@ -157,7 +157,7 @@ def test_shards_that_count_anew_may_share_keys(folder: Path, tars: Any) -> None:
 def test_what_is_no_shard_is_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "verify", str(tmp_path / "nowhere")]) == 2
     assert main(["data", "verify", str(tmp_path)]) == 2
-    assert "holds no files ending in .tar" in capsys.readouterr().err
+    assert "contains no files ending in .tar" in capsys.readouterr().err
 
 
 def test_data_sets_become_shards(tars: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

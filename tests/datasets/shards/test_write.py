@@ -329,7 +329,7 @@ def test_keys_that_cannot_be_written_are_refused_before_anything_is(tmp_path: Pa
         def key(self, index: int) -> str:
             return key
 
-    with pytest.raises(UserError, match=r"a key is a text that is not empty|holds half of a character at 5"):
+    with pytest.raises(UserError, match=r"a key must not be empty|holds half of a character at 5"):
         source(Odd(1))
 
 

@@ -124,7 +124,7 @@ class BertEncoder(Module):
         only_asked: bool = False,
     ) -> Encoded:
         if context is not None:
-            raise ValueError("encoder bert reads no context; an encoder with cross-attention does")
+            raise ValueError("encoder bert has no cross-attention; use an encoder with cross-attention to read a context")
         placement: Placement = self.position(stream)
         x_TD = with_modality(embedded.data, stream, self.modalities)
         x_TD = x_TD if self.types is None else x_TD + self.types(stream, batch)

@@ -133,7 +133,7 @@ class ModernBertEncoder(Module):
         only_asked: bool = False,
     ) -> Encoded:
         if context is not None:
-            raise ValueError("encoder modernbert reads no context; an encoder with cross-attention does")
+            raise ValueError("encoder modernbert has no cross-attention; use an encoder with cross-attention to read a context")
         placement: Placement = self.position(stream)
         x_TD = with_modality(embedded.data, stream, self.modalities)
         x_TD = self.norm_embedding(x_TD if placement.added is None else x_TD + placement.added)
@@ -148,5 +148,5 @@ class ModernBertEncoder(Module):
     @staticmethod
     def _rotation(placement: Placement) -> Rotation | None:
         if placement.added is not None or placement.bias is not None:
-            raise ValueError("local_position may rotate queries and keys and nothing else; use rotary or none")
+            raise ValueError("local_position must only rotate queries and keys; use rotary or none")
         return placement.rotation

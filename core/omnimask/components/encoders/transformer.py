@@ -100,7 +100,7 @@ class TransformerEncoder(Module):
         only_asked: bool = False,
     ) -> Encoded:
         if context is not None:
-            raise ValueError("encoder transformer reads no context; an encoder with cross-attention does")
+            raise ValueError("encoder transformer has no cross-attention; use an encoder with cross-attention to read a context")
         placement: Placement = self.position(stream)
         x_TD = with_modality(embedded.data, stream, self.modalities)
         x_TD = x_TD if placement.added is None else x_TD + placement.added
@@ -114,7 +114,7 @@ class TransformerEncoder(Module):
         """Encode with summary tokens and registers before every sequence."""
         if stream.layout.attention != "full":
             raise ValueError(
-                f"summary tokens and registers need full attention, and this stream's is {stream.layout.attention}; "
+                f"summary tokens and registers need full attention, but this stream has {stream.layout.attention} attention; "
                 "set summary: 0 and registers: 0"
             )
         learned = torch.cat([part for part in (self.summary, self.registers) if part is not None])

@@ -31,7 +31,7 @@ class NGramMasker:
     Args:
         ratio: share of the tokens to hide, in (0, 1], or a schedule of it; relative to all tokens, including those outside of
             words.
-        weights: of n-grams of 1, 2, ... words.
+        weights: weights of n-grams of 1, 2, ... words.
         field: integer field that numbers the words; None: every token is a word. Tokens outside of words stay visible.
 
     MacBERT [2]: weights (0.4, 0.3, 0.2, 0.1).
@@ -44,9 +44,9 @@ class NGramMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")] = 0.15,
-        weights: Annotated[Weights, Field(description="of n-grams of 1, 2, ... words")] = (1.0, 1 / 2, 1 / 3),
-        field: Annotated[str | None, Field(description="numbers the words; none: tokens")] = None,
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")] = 0.15,
+        weights: Annotated[Weights, Field(description="weights of n-grams of 1, 2, ... words")] = (1.0, 1 / 2, 1 / 3),
+        field: Annotated[str | None, Field(description="field with word numbers; none: tokens")] = None,
     ) -> None:
         self.ratio, self.field = ratio, field
         self.shares = np.cumsum(weights)
