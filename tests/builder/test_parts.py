@@ -198,7 +198,7 @@ def test_a_limit_counts_books(built: Built) -> None:
         assert len(chosen) == 3
         everything = range(len(built.dataset))
         assert set(indices) == {index for index in everything if built.dataset.key(index).partition("#")[0] in chosen}
-    assert any(note.endswith("train samples were there; 3 were taken") for note in sides.notes)
+    assert any(note.startswith("3 of ") and note.endswith(" train samples are used") for note in sides.notes)
 
 
 def test_a_table_of_labels_names_books(built: Built) -> None:
@@ -211,7 +211,7 @@ def test_a_table_of_labels_names_books(built: Built) -> None:
     assert {key.partition("#")[0] for key in _keys(built, sides.test)} == {f"books/{number}" for number in range(30, 40)}
     found = evaluate(built, probes=["knn"], draws=2, table=table)
     assert found.num_test == len({key.partition("#")[0] for key in _keys(built, sides.test)})
-    with pytest.raises(UserError, match="there is no sample 'books/99'"):
+    with pytest.raises(UserError, match="unknown sample 'books/99'"):
         choose_sides(built, {"books/99": Row("1", None, 2)}, "labels.csv")
 
 

@@ -206,8 +206,8 @@ def test_a_transform_sees_groups_and_makes_rows(tmp_path: Path) -> None:
         (("labels={begins: {names: [low, high], classes: 3}}",), "is 3, but names has 2 entries"),
         (("data.group={size: 0}",), "data.group.size"),
         (("data.group={size: 2, transform: {name: toy.swop}}",), "toy.swap"),
-        (("predictors=[{name: sequence, target: {name: label, field: end}}]",), "which the recipe does not declare"),
-        (("predictors=[{name: sequence, target: {name: ids}}]",), "is about tokens"),
+        (("predictors=[{name: sequence, target: {name: label, field: end}}]",), "which is not declared"),
+        (("predictors=[{name: sequence, target: {name: ids}}]",), "applies to tokens"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, changes: tuple[str, ...], message: str) -> None:
@@ -256,13 +256,13 @@ def test_positions_without_a_use_are_refused(tmp_path: Path) -> None:
     message = refused(
         tmp_path, "encoder={name: modernbert, width: 16, depth: 2, heads: 2, window: 2, local_position: {name: sincos}}"
     )
-    assert "local_position takes positions that rotate queries and keys, and sincos would add to embeddings" in message
+    assert "local_position takes positions that rotate queries and keys, but sincos would add to embeddings" in message
     built(tmp_path, "encoder={name: transformer, width: 16, depth: 1, heads: 2, position: {name: alibi}}")
 
 
 def test_rotary_positions_need_a_pair_of_channels_for_every_axis() -> None:
     specs = {"m": TokenSpec(vocabulary=4, axes=3)}
-    with pytest.raises(ValueError, match="each of 3 axes, and a head has 4"):
+    with pytest.raises(ValueError, match="each of 3 axes, but a head has 4"):
         Rotary(Context(specs=specs, modalities=("m",), num_heads=1, head_width=4))
 
 

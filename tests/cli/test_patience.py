@@ -31,4 +31,4 @@ def test_a_run_ends_early_says_so_and_can_go_on(omnimask: Command, recipe: Path)
 def test_patience_without_held_out_samples(omnimask: Command, recipe: Path) -> None:
     result = omnimask("pretrain", recipe, "train.patience=2", "data.validation=0", "--run", "a")
     assert result.code == 2 and not Path("a").exists()
-    assert result.errors == ["train.patience: nothing is held out, so no validation says when to end; raise data.validation"]
+    assert result.errors == ["train.patience needs held-out samples; raise data.validation"]

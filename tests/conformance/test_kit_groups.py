@@ -91,10 +91,10 @@ class TestNeighbours(NeighboursContract):
         ("type error", "test_a_modality_may_be_absent", "rows without letters: raised KeyError"),
         ("says nothing", "test_bad_groups_are_value_errors", "bad group 'negative': the ValueError says nothing"),
         ("accepts everything", "test_bad_groups_are_value_errors", "accepted without an error"),
-        ("no modality", "test_rows_become_samples", "a row has no modality; leave it out"),
+        ("no modality", "test_rows_become_samples", "a row has no modality; remove it"),
         ("unknown label", "test_rows_become_samples", r"a row has \['ends'\], and the recipe knows \['begins', 'letters'\]"),
         ("label out of range", "test_rows_become_samples", "a row is no sample: label 'begins' is 2"),
-        ("no rows", "test_rows_become_samples", "no group has a row"),
+        ("no rows", "test_rows_become_samples", "all groups are empty"),
         ("growth", "test_growth_holds", r"rows with \d+ tokens became \d with \d+, and growth is 1.25"),
     ],
 )
@@ -120,5 +120,5 @@ def test_tokenizer_contract_on_shortening() -> None:
         def raw_values(self) -> Sequence[Any]:
             return [np.arange(8) % 7, np.arange(12) % 7]
 
-    with pytest.raises(AssertionError, match="raw value 1 fits one sample, and shorten changed it"):
+    with pytest.raises(AssertionError, match="raw value 1 fits one sample, but shorten changed it"):
         Contract().test_what_fits_is_not_shortened()

@@ -179,7 +179,7 @@ def test_a_gradient_of_zero_is_told_from_none() -> None:
         def position(self) -> Component[Any]:
             return Component("position", "never", cls=Never)
 
-    finds(Contract(), "test_loss_and_gradients_are_finite", "a gradient of zero, also once all parameters had moved")
+    finds(Contract(), "test_loss_and_gradients_are_finite", "a zero gradient, even after all parameters changed")
 
 
 class Off(nn.Module):

@@ -58,7 +58,7 @@ def test_a_bad_row_says_where_it_is_and_why_and_spoils_no_other(tmp_path: Path) 
     for index, reason in {
         2: "a.csv:6: the row has 2 cells, and the file's first line names 3 columns",
         3: "a.csv:7: .*can't decode byte 0xff",
-        4: "a.csv:8: the row breaks the rules of CSV: ',' expected after '\"'",
+        4: "a.csv:8: invalid CSV row: ',' expected after '\"'",
     }.items():
         with pytest.raises(ValueError, match=reason):
             dataset[index]
@@ -132,8 +132,8 @@ def test_a_long_cell_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "a.csv is empty; its first line must name its columns"),
-        (b"text\n\n", "has no rows below the names of its columns"),
+        (b"", "a.csv is empty; the first line must be a header"),
+        (b"text\n\n", "has a header but no rows"),
         (b"a,b,a\n1,2,3\n", "a.csv: the column 'a' comes twice"),
         (b"\xff\n1\n", "the names of the columns of a.csv cannot be read: .*can't decode"),
         (b'"a" b\n1\n', "the names of the columns of a.csv cannot be read: ',' expected"),

@@ -147,7 +147,7 @@ def test_what_is_no_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         notes(write(tmp_path / "pictures", {"a.png": b"", "b.gz": b""}))
     with pytest.raises(ValueError, match="holds no documents: its 2 files are blank"):
         notes(write(tmp_path / "blank", {"a.txt": b"", "b.txt": b" \n\n"}), "line")
-    with pytest.raises(ValueError, match="is UTF-16 or UTF-32, which cannot be divided into lines; save it as UTF-8"):
+    with pytest.raises(ValueError, match="is UTF-16 or UTF-32, which is not supported; save it as UTF-8"):
         notes(write(tmp_path / "wide", {"a.txt": "a\nb".encode("utf-16")}), "line")
     with pytest.raises(ValueError, match=r"a.txt.gz cannot be unpacked: Not a gzipped file"):
         notes(write(tmp_path / "damaged", {"a.txt.gz": b"plain"}), "line")

@@ -244,7 +244,7 @@ def test_forward_rows_are_those_of_any_order() -> None:
 def test_a_stream_that_ends_early_is_a_bad_sample() -> None:
     rows = ForwardRows(lambda shard: iter([pa.table({"n": [1, 2]})]), [3], kept=10)
     assert rows[1] == {"n": 2}
-    with pytest.raises(ValueError, match="the shard ended after 2 rows, fewer than it had when it was counted"):
+    with pytest.raises(ValueError, match="the shard ended after 2 rows, fewer than when it was counted"):
         rows[2]
     assert rows[0] == {"n": 1}
 

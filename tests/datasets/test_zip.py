@@ -164,7 +164,7 @@ def test_what_is_no_zip_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is a folder; path must be a zip file"):
         opened(tmp_path)
     (tmp_path / "text.zip").write_bytes(b"PK, but no archive")
-    with pytest.raises(ValueError, match=r"text.zip is no readable zip file: File is not a zip file"):
+    with pytest.raises(ValueError, match=r"text.zip is not a readable zip file: File is not a zip file"):
         opened(tmp_path / "text.zip")
     with pytest.raises(ValueError, match=r"no members ending in .txt; found 2 other files: 2 with .pdf"):
         opened(write(tmp_path / "a.zip", {"a.pdf": b"", "b.pdf": b""}))

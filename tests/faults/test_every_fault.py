@@ -221,7 +221,7 @@ def missing_at_the_start(lab: Lab) -> None:
     assert not lab.run.exists()
 
 
-@row("a shard with a pickle, a link, a device, or a name that leads out of its folder")
+@row("a shard with a pickle, a link, a device, or a name that leaves its folder")
 def hostile_shard(lab: Lab) -> None:
     (lab.shards / "manifest.json").unlink()
     members = {
@@ -259,7 +259,7 @@ def cut_off(lab: Lab) -> None:
     name = last_shard(lab)
     lab.code = lab.pretrain_with(2, lambda: os.truncate(lab.shards / name, 2000), "data.max_bad.at_least=10")
     assert lab.last["bad_samples"] >= 8
-    assert re.search(rf"unreadable sample left out: \d+: ValueError: {name} has 2,000 bytes.*the file was cut off", lab.text)
+    assert re.search(rf"unreadable sample left out: \d+: ValueError: {name} has 2,000 bytes.*the file was truncated", lab.text)
 
 
 @row("a shard disappears during the run")
@@ -275,7 +275,7 @@ def changed_member(lab: Lab) -> None:
     lab.change("shard-000001.tar", 520, b"#")
     lab.code = lab.pretrain("train.workers=2")
     assert lab.last["bad_samples"] == 1 and len(lab.summary["bad_samples"]) == 1
-    assert "shard-000001.tar, byte 512: a member ending in .png is damaged: its checksum is not that of the index" in lab.text
+    assert "shard-000001.tar, byte 512: a member ending in .png is damaged: checksum mismatch with the index" in lab.text
 
 
 @row("a sample that cannot be decoded")

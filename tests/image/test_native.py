@@ -115,7 +115,7 @@ def test_images_without_a_grid_are_bad_samples(shape: tuple[int, int], reason: s
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="min_tokens 20 is larger than max_tokens 10"):
+    with pytest.raises(ValueError, match="min_tokens 20 must be at most max_tokens 10"):
         tokenizer(min_tokens=20, max_tokens=10)
     with pytest.raises(ValueError, match="mean needs one value per channel: 1, got 3"):
         tokenizer(channels=1, mean=(0.5, 0.5, 0.5))

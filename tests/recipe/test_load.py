@@ -147,7 +147,7 @@ def test_unset_values_must_be_given(load, refused, text) -> None:
     assert refused(unset) == [
         "recipe.yaml:6: modalities.image.masker.ratio is required: share of masked tokens",
         "recipe.yaml:11: data.path is required: folder that holds the images",
-        "recipe.yaml:13: train.steps is required: optimiser steps of the whole run; for example: omnimask pretrain recipe.yaml "
+        "recipe.yaml:13: train.steps is required: optimizer steps of the run; for example: omnimask pretrain recipe.yaml "
         "modalities.image.masker.ratio=VALUE data.path=FOLDER train.steps=VALUE",
     ]
     assert load(unset, ["data.path=x", "train.steps=1", "modalities.image.masker.ratio=0.5"]).train.steps == 1

@@ -61,7 +61,7 @@ def test_modalities_without_common_embedded_data_are_refused(refused, text) -> N
     text = text.replace("{name: folder, path: images, validation: 0.1}", "{name: folder, path: ???}")
     words = "modalities.words={tokenizer: {name: words}, masker: {name: span}, corruptor: {name: drop}}"
     message = (
-        "a smoke run needs one embedded data set that holds all modalities, and the tokenizers name image: digits, words: corpus"
+        "a smoke run needs one embedded data set with all modalities, but the tokenizers declare image: digits, words: corpus"
     )
     assert message in refused(text, [words], smoke=True)[0]
     assert "silent: none" in refused(text, [words.replace("words", "silent")], smoke=True)[0]
@@ -105,6 +105,6 @@ def test_a_recipe_may_name_data_for_smoke_runs(load, refused, text) -> None:
 
 def test_missing_training_options_stay_errors(refused, text) -> None:
     assert refused(text.replace("  steps: 1000\n", ""), smoke=True) == [
-        "recipe.yaml:12: train.steps is required: optimiser steps of the whole run; for example: omnimask pretrain recipe.yaml "
+        "recipe.yaml:12: train.steps is required: optimizer steps of the run; for example: omnimask pretrain recipe.yaml "
         "train.steps=VALUE"
     ]

@@ -31,10 +31,10 @@ def test_auto_takes_the_best_that_is_there(has) -> None:
 def test_a_device_that_is_not_there_says_why_and_what_to_do(has, monkeypatch: pytest.MonkeyPatch) -> None:
     has()
     remedy = "set device=cpu, or device=auto to choose an available one"
-    with pytest.raises(UserError, match=f"device: mps is asked for, and torch .* finds no such device on this machine; {remedy}"):
+    with pytest.raises(UserError, match=f"device: mps requested, but torch .* finds no such device on this machine; {remedy}"):
         choose_device("mps")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    with pytest.raises(UserError, match=r"built for CUDA 13\.0\) finds no GPU that it can use; set device=cpu"):
+    with pytest.raises(UserError, match=r"built for CUDA 13\.0\) finds no usable GPU; set device=cpu"):
         choose_device("cuda")
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(UserError, match="is built without CUDA; set device=cpu"):

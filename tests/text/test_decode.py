@@ -34,7 +34,7 @@ def test_line_ends_are_the_same_from_every_system() -> None:
         (codecs.BOM_UTF8 + b"ab\xff", "byte 5 is no utf-8"),
         (codecs.BOM_UTF16_LE + b"a\x00b", "byte 4 is no utf-16"),
         (b"\x89PNG\r\n\x1a\n", "byte 0 is no utf-8"),
-        (b"ab\x00cd", "character 2 is a NUL, so this is no text file"),
+        (b"ab\x00cd", "character 2 is a NUL, so this is not a text file"),
     ],
 )
 def test_what_is_no_text_is_named(data: bytes, message: str) -> None:

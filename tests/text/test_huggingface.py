@@ -184,7 +184,7 @@ def test_a_tokenizer_in_python_cannot_be_run(monkeypatch: pytest.MonkeyPatch) ->
             return cls()
 
     monkeypatch.setattr(source, "_auto_tokenizer", lambda: Slow)
-    with pytest.raises(ValueError, match="is a Slow, which the library tokenizers cannot run"):
+    with pytest.raises(ValueError, match="is a Slow, which the tokenizers library does not support"):
         HuggingFaceTokenizer(Context(), path=str(FOLDER))
 
 

@@ -249,14 +249,14 @@ def test_rows_from_a_file(corpus: Path, tmp_path: Path) -> None:
     assert bias[mine["the"]] == len(given) - 1
     write_rows(path, new[1:], rows[1:-1])
     message = refusal("bert", corpus, folder, init=f"new_rows: {path}", tokenizer=other)
-    assert f"lacks rows of 1 tokens that the checkpoint does not have either: {new[0]!r}" in message
+    assert f"lacks rows of 1 tokens that the checkpoint lacks, too: {new[0]!r}" in message
     write_rows(path, given, rows[:, :8])
     assert "has rows of (8,) numbers, and the checkpoint's have 32" in refusal(
         "bert", corpus, folder, init=f"new_rows: {path}", tokenizer=other
     )
     save_file({"rows": rows}, path)
     assert "the list of the tokens as JSON" in refusal("bert", corpus, folder, init=f"new_rows: {path}", tokenizer=other)
-    assert "it is mean, pieces, random, or a safetensors file" in refusal(
+    assert "must be mean, pieces, random, or a safetensors file" in refusal(
         "bert", corpus, folder, init="new_rows: men", tokenizer=other
     )
 

@@ -188,9 +188,9 @@ def test_whether_paragraphs_are_of_one_document_is_learned(tmp_path: Path) -> No
         (
             Context(modalities=("text",), labels={"together": FieldSpec("float32", arity=0)}),
             {},
-            r"label 'together' has no classes; write labels: \{together: \{classes: 2\}\}",
+            r"label 'together' has no classes; set labels: \{together: \{classes: 2\}\}",
         ),
-        (CONTEXT, {"sentences": (3, 1)}, "a span has at least one, and the first number is the smaller one"),
+        (CONTEXT, {"sentences": (3, 1)}, "a span needs at least one, and the first number must be the smaller one"),
         (dataclasses.replace(CONTEXT, modalities=("text", "image")), {}, "say which has the texts"),
         (CONTEXT, {"modality": "words"}, "there is no modality 'words'; the recipe has text"),
     ],

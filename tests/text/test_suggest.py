@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "numbers.csv").write_text("a,b\n" + "1,2\n" * 30, encoding="utf-8")
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' * 30, encoding="utf-8")
     assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "r.yaml")]) == 2
-    assert "no column of its rows holds texts; they have ['a']" in capsys.readouterr().err
+    assert "no column contains texts; columns: ['a']" in capsys.readouterr().err
     (tmp_path / "x.bin").write_bytes(b"\0")
     assert main(["init", str(tmp_path / "x.bin"), "-o", str(tmp_path / "r.yaml")]) == 2
     assert main(["init", str(tmp_path / "gone"), "-o", str(tmp_path / "r.yaml")]) == 2

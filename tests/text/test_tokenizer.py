@@ -158,7 +158,7 @@ def test_the_first_of_several_columns_is_the_text() -> None:
     [
         ([[0, 900, "PER"]], r"span 0 \[0, 900, 'PER'\] leaves the text, which has the characters 0 to 13"),
         ([[0, 4, "PER"], [5, 5, "LOC"]], r"span 1 \[5, 5, 'LOC'\] holds no character"),
-        ([[0, 4, "ORG"]], "'ORG' is none of its classes PER, LOC"),
+        ([[0, 4, "ORG"]], "'ORG' is not one of its classes PER, LOC"),
         ([[5, 9, "PER"], [3, 6, "LOC"]], r"span 0 \[5, 9, 'PER'\] overlaps span 1 \[3, 6, 'LOC'\]"),
         ([[0, 4]], r"does not have the form \[start, stop, value\]"),
         ([[0, True, "PER"]], "start and stop are whole numbers"),

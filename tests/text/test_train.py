@@ -58,7 +58,7 @@ def test_lowercase(algorithm: Algorithm, vocabulary: int) -> None:
 
 @pytest.mark.parametrize("algorithm", ["bpe", "wordpiece", "unigram"])
 def test_vocabularies_that_cannot_be(algorithm: Algorithm) -> None:
-    with pytest.raises(ValueError, match="the corpus holds no text"):
+    with pytest.raises(ValueError, match="the corpus contains no text"):
         train(lambda: ["", " \n"], algorithm, 300)
     with pytest.raises(ValueError, match=f"a vocabulary of 9 is too small for {algorithm}: 5 special tokens"):
         train(lambda: [REAL], algorithm, 9)
@@ -114,7 +114,7 @@ def test_command(
             ["pictures", "out"],
             ".markdown, .rst, .tex, .org, .adoc; found 1 other files: 1 with .png",
         ),
-        (["blank.txt", "out"], "error: the corpus holds no text"),
+        (["blank.txt", "out"], "error: the corpus contains no text"),
         (["latin.txt", "out"], "latin.txt is not UTF-8: byte 70003 (invalid continuation byte); convert it first"),
     ],
 )

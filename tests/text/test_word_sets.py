@@ -161,7 +161,7 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> Non
 
 def test_labels_are_numbers_and_only_a_build_has_a_corpus() -> None:
     classes = {"likelihood": FieldSpec("int64", arity=0, classes=2)}
-    with pytest.raises(ValueError, match=r"label 'likelihood' has 2 classes; write labels: \{likelihood: \{\}\}"):
+    with pytest.raises(ValueError, match=r"label 'likelihood' has 2 classes; set labels: \{likelihood: \{\}\}"):
         WordSets(Context(modalities=("text",), labels=classes), sets="likelihood")
     with pytest.raises(ValueError, match="which only a recipe's build has"):
         WordSets(Context(modalities=("text",), labels=NUMBER), sets="likelihood")

@@ -246,7 +246,7 @@ class Narrow(Observer):
     ("sent", "message"),
     [
         (Observer, "returns a list of observers"),
-        ([object()], "is no subclass of omnimask.Observer"),
+        ([object()], "is not a subclass of omnimask.Observer"),
         (7, "returns a list"),
         ([Misspelt()], r"a method 'after_steps', which is never called \(did you mean 'after_step'\?\)"),
         ([Narrow()], "Narrow.after_step must take line, result, seconds"),

@@ -87,7 +87,7 @@ def _end_group(pid: int) -> None:
 def test_where_nothing_can_be_written_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (Path("/proc/omnimask"), tmp_path / "file" / "run", tmp_path / "a\0b", tmp_path / ("x" * 300), tmp_path / "file"):
-        with pytest.raises(UserError, match=r"choose another --run|is a file; a run needs a folder"):
+        with pytest.raises(UserError, match=r"choose another --run|is a file; must be a folder"):
             RunDirectory(place).check_new()
     RunDirectory(tmp_path / "new" / "run").check_new()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

@@ -75,7 +75,7 @@ def test_files_of_other_folders_are_refused(folder: Path, path: str) -> None:
     for place in described.storage_data.values():
         place.relative_path = path
     (folder / DESCRIPTION).write_bytes(pickle.dumps(described))
-    with pytest.raises(Refused, match="points out of its folder"):
+    with pytest.raises(Refused, match="refers to files outside its folder"):
         read(folder, whole)
 
 

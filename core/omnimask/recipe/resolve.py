@@ -153,7 +153,7 @@ class _Recipes:
         return ModalityConfig(name, tokenizer, field, augment=augment, **parts)
 
     def _field(self, name: str, raw: Mapping[str, Any], path: KeyPath) -> FieldNames:
-        """Return the modality's one or more fields of the data set of them."""
+        """Return the modality's field of the data set, or several of them."""
         option = Option("field", str | tuple[str, ...], name, "one or more fields of the data set")
         value = self.resolver.option(option, raw, path, "modalities")
         if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):

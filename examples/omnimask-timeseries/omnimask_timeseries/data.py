@@ -208,7 +208,7 @@ def _parsed(cells: Sequence[str], lines: Sequence[int], path: str, name: str) ->
 
 
 def _number(cell: str) -> float | None:
-    """NaN where the value is missing, None for a cell that is no finite number."""
+    """NaN where the value is missing, None for a cell that is not a finite number."""
     if cell.lower() in MISSING:
         return math.nan
     try:

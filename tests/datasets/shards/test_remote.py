@@ -265,7 +265,7 @@ def test_a_shard_that_is_not_that_of_the_manifest_is_refused(tars: Any, indexed:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("pipe:cat /etc/passwd", "is a command; nothing that data name is ever run"),
+        ("pipe:cat /etc/passwd", "is a command; commands are never run"),
         ("/local/folder", r"must be like https://host/folder .* for files here use path"),
         ("simplecache::http://host/a.tar", "must be like"),
         ("nonsense://host/a.tar", "nonsense://host/a.tar cannot be opened"),

@@ -346,7 +346,7 @@ def test_a_first_sample_that_cannot_be_written_leaves_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        ((), "holds no files with an ending"),
+        ((), "contains no files with an extension"),
         (("a.pt",), r"a\.pt may hold a pickle"),
         (("a.tar",), r"a\.tar is a tar file; shards are made of other files"),
         (("a.jpg", "a.JPG"), "would have one name in a shard"),

@@ -31,7 +31,7 @@ class ReplaceUnits:
 
     This is the entity replacement of WKLM [0] and of BiTimeBERT 2.0 [1].
 
-    A token field field with unit numbers. Units with a hidden token or a target are left unchanged. Each other unit is independently
+    A token field numbers the units. Units with a hidden token or a target are left unchanged. Each other unit is independently
     replaced with probability ``ratio`` by a different unit of its class in the training samples; a unit alone in its class stays.
     The corruptor ``rest`` handles hidden tokens and must keep a slot for every token. Serves one modality with ids.
 
@@ -43,7 +43,7 @@ class ReplaceUnits:
     in the same format.
 
     Args:
-        field: integer field that field with unit numbers; the field ``NAME.class``, if present, holds the class of every token.
+        field: integer field with unit numbers; the field ``NAME.class``, if present, holds the class of every token.
         ratio: probability of replacing a unit.
         classes: restrict to units of these classes. A class is a number, or a name if the tokenizer defines names.
         rest: the corruptor for hidden tokens.

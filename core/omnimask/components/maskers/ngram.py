@@ -31,7 +31,7 @@ class NGramMasker:
     Args:
         ratio: share of the tokens to hide, in (0, 1], or a schedule of it; relative to all tokens, including those outside of
             words.
-        weights: weights of n-grams of 1, 2, ... words.
+        weights: of n-grams of 1, 2, ... words.
         field: integer field that numbers the words; None: every token is a word. Tokens outside of words stay visible.
 
     MacBERT [2]: weights (0.4, 0.3, 0.2, 0.1).

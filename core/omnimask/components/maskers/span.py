@@ -35,7 +35,7 @@ class SpanMasker:
             words.
         mean_length: mean number of tokens of a span, for ``split``.
         lengths: distribution of lengths.
-        p: parameter p of the geometric distribution.
+        p: parameter of the geometric distribution.
         max_length: largest length in words, for ``geometric``.
         field: integer field that numbers the words, for ``geometric``; None: every token is a word. Tokens outside of words (a
             negative number) stay visible, and spans never cross them.

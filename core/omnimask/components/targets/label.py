@@ -26,9 +26,7 @@ class Label(Module):
     def __init__(self, context: Context, *, field: str) -> None:
         super().__init__()
         if field not in context.labels:
-            known = (
-                f"declared: {list(context.labels)}" if context.labels else "declared: none; add labels: {" + field + ": {...}}"
-            )
+            known = f"declared: {list(context.labels)}" if context.labels else "declared: none; add labels: {" + field + ": {...}}"
             raise ValueError(f"target label reads label {field!r}, which is not declared; {known}")
         self.field, self.classes = field, context.labels[field].classes
         self.num_outputs = self.classes or 1
