@@ -61,7 +61,7 @@ def test_an_unclosed_quote_is_refused_with_file_and_line(train: Command, tmp_pat
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     result = train("name: csv, path: a.csv")
     assert result.code == 2
-    assert "a.csv:22: a quoted cell goes on for more than 1,000 lines; close it" in result.errors[0]
+    assert "a.csv:22: a quoted cell spans more than 1,000 lines; close it" in result.errors[0]
     assert not (tmp_path / "run").exists()
     assert train("name: csv, path: a.csv, quote: null").code == 0
 

@@ -118,7 +118,7 @@ def test_a_table_of_unknown_keys_names_file_and_line(omnimask: Command, run: Pat
     (tmp_path / "labels.csv").write_text("key,label\ndigits/0001,a\ndigit/2,b\n", encoding="utf-8")
     result = omnimask("evaluate", run, "--labels", "labels.csv")
     assert result.code == 2
-    assert "labels.csv:3: there is no sample 'digit/2'" in result.errors
+    assert "labels.csv:3: unknown sample 'digit/2'" in result.errors
 
 
 def test_a_folder_without_labels_says_what_to_give(omnimask: Command, run: Path, pictures: Any) -> None:

@@ -119,5 +119,5 @@ def test_progress_counts_from_zero_to_less_than_one() -> None:
 
 
 def test_an_empty_data_set_is_named() -> None:
-    with pytest.raises(ValueError, match="there are no samples"):
+    with pytest.raises(ValueError, match="no training samples"):
         StreamOrder(0, seed=0)

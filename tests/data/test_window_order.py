@@ -87,7 +87,7 @@ def test_small_or_ungrouped_data_are_permuted_as_a_whole() -> None:
 
 
 def test_wrong_input_is_named() -> None:
-    with pytest.raises(ValueError, match="there are no samples"):
+    with pytest.raises(ValueError, match="no training samples"):
         WindowOrder([], [0], 0, 4)
     with pytest.raises(ValueError, match="must ascend"):
         WindowOrder([2, 1], [0], 0, 4)
@@ -105,5 +105,5 @@ def test_windows_are_no_larger_than_what_a_data_set_keeps() -> None:
 
     found = stream_order(Stream(0, 50), np.arange(100), 0)
     assert isinstance(found, WindowOrder) and found.window == 20
-    with pytest.raises(UserError, match=r"data\.window: 21 samples are permuted together, and the data set keeps 20"):
+    with pytest.raises(UserError, match=r"data\.window: 21 samples are shuffled together, but the data set buffers 20;"):
         stream_order(Stream(0, 50), np.arange(100), 0, window=21)

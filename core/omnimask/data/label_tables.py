@@ -95,7 +95,7 @@ def _columns(header: Sequence[str], source: str) -> Mapping[str, int]:
     missing += [] if "label" in header else ["label"]
     if missing:
         found = ", ".join(header) or "nothing"
-        raise UserError(f"{source}:1: the header must contain the columns {' and '.join(missing)} ; it has {found}")
+        raise UserError(f"{source}:1: the header must contain the columns {' and '.join(missing)}; it has {found}")
     doubled = sorted({name for name in (str(key), "label", "split") if header.count(name) > 1})
     if doubled:
         raise UserError(f"{source}:1: duplicate column {doubled[0]}")

@@ -113,7 +113,7 @@ class Walk:
                 return self._end()
             if not block:
                 return Problem("no end mark", self._at, f"the file ends after {self._last}, so it may be truncated", True)
-            kind = "truncated" if len(block) < _BLOCK else "damaged header"
+            kind = "cut off" if len(block) < _BLOCK else "damaged header"
             return Problem(kind, self._at, f"{error}, after {self._last}", is_fatal=True)
         if header.size < 0:
             return Problem("damaged header", self._at, f"a member has {header.size} bytes, after {self._last}", is_fatal=True)
@@ -129,7 +129,7 @@ class Walk:
         data = os.pread(self.descriptor, header.size, self._at)
         self._digest.update(data)
         if len(data) < header.size:
-            return Problem("truncated", begin, f"the file ends within a header, after {self._last}", is_fatal=True)
+            return Problem("cut off", begin, f"the file ends within a header, after {self._last}", is_fatal=True)
         self._at += _padded(header.size)
         if header.type == tarfile.GNUTYPE_LONGNAME:
             return {"path": data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")}
@@ -150,7 +150,7 @@ class Walk:
         offset = self._at
         if offset + size > self.size:
             there = max(0, self.size - offset)
-            return Problem("truncated", offset, f"{name} has {size:,} bytes, but only {there:,} are present", is_fatal=True)
+            return Problem("cut off", offset, f"{name} has {size:,} bytes, but only {there:,} are present", is_fatal=True)
         self._at += _padded(size)
         self._last = name
         if header.type == tarfile.DIRTYPE:

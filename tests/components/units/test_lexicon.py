@@ -105,12 +105,12 @@ def test_files_keep_everything(tmp_path_factory, ngrams: list[list[int]], data: 
             "begins with '# omnimask lexicon 2' instead of '# omnimask lexicon 1'",
         ),
         (lambda text: text.replace("# vocabulary 10", "# vocabulary ten"), ":2: must be '# vocabulary NUMBER'"),
-        (lambda text: text.rsplit("\n", 2)[0], "cut off or was changed: it declares 5 n-grams and has 4"),
+        (lambda text: text.rsplit("\n", 2)[0], "is truncated or was changed: it declares 5 n-grams but has 4"),
         (lambda text: text.replace("3 4 5", "3 four 5"), ":7: must be 'SCORE TAB ID ID ...', not '1.5\\\\t3 four 5'"),
         (lambda text: text.replace("3 4 5", "3"), r"n-gram 3 \(3\) has fewer than two ids"),
         (lambda text: text.replace("3 4 5", "3 14"), r"n-gram 3 \(3 14\) contains an id outside the vocabulary of 10"),
-        (lambda text: text.replace("3 4 5", "1 2"), r"n-gram 3 \(1 2\) is there twice"),
-        (lambda text: text.replace("3 4 5", "3 \u00e9"), "is no lexicon"),
+        (lambda text: text.replace("3 4 5", "1 2"), r"duplicate n-gram 3 \(1 2\)"),
+        (lambda text: text.replace("3 4 5", "3 \u00e9"), "is not a lexicon"),
     ],
 )
 def test_damaged_files(tmp_path: Path, change, message: str) -> None:

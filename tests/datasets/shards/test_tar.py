@@ -132,7 +132,7 @@ def test_a_header_that_claims_gigabytes_is_refused_unread(tmp_path: Path) -> Non
             file.write(raw(type=kind, size=2**33))
             file.truncate(2**33 + 4096)  # sparse: takes no room
         (problem,) = problems(path)
-        assert "a header has 8,589,934,592 bytes; at most 65,536 are read" in problem.message
+        assert "a header has 8,589,934,592 bytes; the limit is 65,536" in problem.message
 
 
 def test_a_member_larger_than_what_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,13 +140,13 @@ def test_a_member_larger_than_what_is_read_is_refused(tmp_path: Path, monkeypatc
     path = tmp_path / "a.tar"
     path.write_bytes(raw(size=101) + bytes(512 + 1024))
     (problem,) = problems(path)
-    assert problem.message == "a.txt has 101 bytes; at most 100 are read"
+    assert problem.message == "a.txt has 101 bytes; the limit is 100"
 
 
 @pytest.mark.parametrize(
     ("records", "what"),
     [
-        (b"31 GNU.sparse.realsize=1000000\n", "says GNU.sparse.realsize"),
+        (b"31 GNU.sparse.realsize=1000000\n", "has GNU.sparse.realsize"),
         (b"13 size=-5000\n", "cannot be read"),
         (b"99999 path=a\n", "cannot be read"),
         (b"nonsense", "cannot be read"),

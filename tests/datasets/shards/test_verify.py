@@ -179,8 +179,8 @@ def test_data_sets_become_shards(tars: Any, tmp_path: Path, capsys: pytest.Captu
         (["IN", "OUT", "path=x"], r"a folder has no options (got path=x)"),
         (["name=jsonlines", "OUT"], "no dataset is called 'jsonlines' (did you mean 'jsonl'?)"),
         (["name=jsonl", "OUT", "pth=x"], "path is required"),
-        (["nowhere", "OUT"], "nowhere is no folder"),
-        (["IN", "IN"], "exists; name another folder"),
+        (["nowhere", "OUT"], "nowhere is not a folder"),
+        (["IN", "IN"], "exists; choose another folder,"),
     ],
 )
 def test_wrong_input_is_found_before_anything_is_written(

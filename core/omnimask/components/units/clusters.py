@@ -97,7 +97,7 @@ def _matrix(path: Path, name: str | None, vocabulary: int) -> NDArray[np.float32
             if len(fitting) != 1:
                 found = ", ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:_TOO_MANY])
                 raise ValueError(
-                    f"embeddings {path}: {len(fitting)} matrices have {vocabulary} rows, one per id"
+                    f"embeddings {path}: {len(fitting)} matrices have {vocabulary} rows (one per id)"
                     f"{'' if name is None else f' and the name {name!r}'}; choose one with tensor=...; tensors: {found}"
                 )
             return file.get_tensor(fitting[0])[:vocabulary].float().numpy()
