@@ -154,5 +154,5 @@ def test_positions_that_are_no_sines_and_cosines_are_refused() -> None:
 
 
 def test_a_model_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="not the checkpoint's"):
+    with pytest.raises(ValueError, match="the recipe's"):
         load_vit_mae(ours(SIZES["small"], True).model, reference(SIZES["tiny"], True).state_dict())

@@ -150,7 +150,7 @@ def test_another_vocabulary_has_another_fingerprint(tmp_path: Path) -> None:
 
 def test_vocabulary_is_padded_for_a_checkpoint() -> None:
     assert HuggingFaceTokenizer(Context(), path=str(FOLDER), vocabulary=8200).spec.vocabulary == 8200
-    with pytest.raises(ValueError, match="has 8,192 ids, and vocabulary says 8,000"):
+    with pytest.raises(ValueError, match="has 8,192 ids, but vocabulary is 8,000;"):
         HuggingFaceTokenizer(Context(), path=str(FOLDER), vocabulary=8000)
 
 
@@ -191,7 +191,7 @@ def test_a_tokenizer_in_python_cannot_be_run(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("path", ["./missing", "/missing/folder", "~/missing", "a/b/c", "C:\\tokenizer", ""])
 def test_paths_that_do_not_exist_are_no_names(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "_from_hub", lambda name: pytest.fail(f"asked the hub for {name}"))
-    with pytest.raises(ValueError, match=r"does not exist|holds no tokenizer"):
+    with pytest.raises(ValueError, match="folder . contains no tokenizer"):
         HuggingFaceTokenizer(Context(), path=path)
 
 

@@ -66,5 +66,5 @@ def test_annotated_spans_come_along() -> None:
 
 
 def test_no_room_for_all_is_an_error() -> None:
-    with pytest.raises(ValueError, match="3 texts do not fit into 2 tokens"):
+    with pytest.raises(ValueError, match="3 texts do not fit in 2 tokens;"):
         EnglishTokenizer(Context(), max_length=6).shorten(["a list", "a list", "a list"])

@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "x.bin").write_bytes(b"\0")
     assert main(["init", str(tmp_path / "x.bin"), "-o", str(tmp_path / "r.yaml")]) == 2
     assert main(["init", str(tmp_path / "gone"), "-o", str(tmp_path / "r.yaml")]) == 2
-    assert "there is no folder or file" in capsys.readouterr().err
+    assert "is a file; give a folder of files, or a file" in capsys.readouterr().err
     assert not (tmp_path / "r.yaml").exists()
 
 

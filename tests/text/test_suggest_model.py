@@ -171,9 +171,9 @@ def test_damaged_folders(tokenizer: dict[str, str], tmp_path: Path, capsys: pyte
     saved("bert", folder, tokenizer)
     config, weights = (folder / "config.json").read_text(), folder / "model.safetensors"
     (folder / "config.json").write_text(config[:50])
-    assert "holds model.safetensors, and its config.json cannot be read" in refused(folder, capsys)
+    assert "contains model.safetensors, but its config.json cannot be read" in refused(folder, capsys)
     (folder / "config.json").unlink()
-    assert "holds model.safetensors, and its config.json cannot be read" in refused(folder, capsys)
+    assert "contains model.safetensors, but its config.json cannot be read" in refused(folder, capsys)
     (folder / "config.json").write_text(config)
     change(folder, hidden_size="wide", num_hidden_layers=-1)
     message = refused(folder, capsys)
@@ -219,7 +219,7 @@ def test_several_differences_are_named_at_once_with_the_remedy(
     changes = ["encoder.width=32", "encoder.depth=3", "encoder.heads=4", "encoder.position.max_length=64"]
     assert main(["pretrain", str(recipe), f"data.path={corpus}", *changes, *SHORT, "--run", str(tmp_path / "run")]) == 2
     message = " ".join(capsys.readouterr().err.split())
-    for said in ("hidden_size is 24 there", "num_hidden_layers is 2", "num_attention_heads is 2", "max_position_embeddings is 20"):
+    for said in ("hidden_size is 24 in", "num_hidden_layers is 2", "num_attention_heads is 2", "max_position_embeddings is 20"):
         assert said in message
     assert f"`omnimask init {folder}` writes a matching recipe" in message
     assert main(["pretrain", str(recipe), f"data.path={corpus}", "encoder.position={name: rotary}", *SHORT]) == 2

@@ -98,15 +98,15 @@ def test_command(
     assert tokenizer.decode(tokenizer("the vocabulary", DRAW)) == "the vocabulary"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "mine"]
     assert main(["train-tokenizer", "corpus", "mine"]) == 2
-    assert "mine exists; name another folder" in capsys.readouterr().err
+    assert "mine already exists; choose another folder," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing", "out"], "there is no file or folder missing"),
-        (["corpus", "corpus"], "corpus exists"),
-        (["corpus", "missing/out"], "to write out into"),
+        (["missing", "out"], "error: missing"),
+        (["corpus", "corpus"], "corpus already"),
+        (["corpus", "missing/out"], "of out does"),
         (["corpus", "out", "--vocabulary", "100"], "error: a vocabulary of 100 is too small for bpe"),
         (["corpus", "out", "--vocabulary", "60000"], "error: the corpus is too small for a vocabulary of 60,000"),
         (["corpus", "out", "--algorithm", "morse"], "morse"),

@@ -149,9 +149,9 @@ def test_counting_ends_in_time() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"min_count": 1000}, "no word comes 1000 times in the training samples; lower min_count"),
+        ({"min_count": 1000}, "no word occurs 1000 times in the training samples; lower min_count"),
         ({"stop_words": Path("nowhere.txt")}, re.escape("stop_words nowhere.txt cannot be read")),
-        ({"modality": "image"}, "there is no modality 'image'"),
+        ({"modality": "image"}, "unknown modality 'image';"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
@@ -163,7 +163,7 @@ def test_labels_are_numbers_and_only_a_build_has_a_corpus() -> None:
     classes = {"likelihood": FieldSpec("int64", arity=0, classes=2)}
     with pytest.raises(ValueError, match=r"label 'likelihood' has 2 classes; set labels: \{likelihood: \{\}\}"):
         WordSets(Context(modalities=("text",), labels=classes), sets="likelihood")
-    with pytest.raises(ValueError, match="which only a recipe's build has"):
+    with pytest.raises(ValueError, match="samples of a recipe to count"):
         WordSets(Context(modalities=("text",), labels=NUMBER), sets="likelihood")
 
 

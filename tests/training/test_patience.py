@@ -58,7 +58,7 @@ def test_a_run_ends_when_its_patience_is_used_up(patient: Any, caplog: Any) -> N
     )  # fmt: skip
     assert summary["best_step"] == 4 and summary["best_checkpoint"] == "step-00000004"
     assert summary["last_checkpoint"] == "step-00000010"
-    assert "the run ends early at step 10: 3 validations in a row without a lower loss than at step 4" in caplog.text
+    assert "  omnimask.training.loop:loop.py:223 early stopping at step 10: 3 validations in a row without a lower loss than at step 4" in caplog.text
 
 
 @pytest.mark.parametrize("patience", [None, 4])

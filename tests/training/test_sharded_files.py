@@ -88,7 +88,7 @@ def test_values_that_are_no_tensors_are_refused(folder: Path, tmp_path: Path) ->
     described = pickle.loads((folder / DESCRIPTION).read_bytes())  # noqa: S301
     described.state_dict_metadata["model/name"] = described.storage_meta
     (folder / DESCRIPTION).write_bytes(pickle.dumps(described))
-    with pytest.raises(Refused, match="model/name is no tensor"):
+    with pytest.raises(Refused, match="model/name is not a tensor"):
         read(folder, whole)
 
 
