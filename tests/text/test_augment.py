@@ -121,7 +121,7 @@ def test_spans_that_are_none(tmp_path: Path, spans: list, message: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([], 'should be {"entity":'),
+        ([], 'must be {"entity":'),
         ({"a": []}, r"'a' has the counterparts \[\], which must be strings"),
         ({"a": {"de": [3]}}, "which must be strings"),
         ({"a": " "}, "which must be strings"),

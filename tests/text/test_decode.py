@@ -30,7 +30,7 @@ def test_line_ends_are_the_same_from_every_system() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"caf\xe9 au lait", r"byte 3 is no utf-8 \(invalid continuation byte\).*encoding: latin-1"),
+        (b"caf\xe9 au lait", r"byte 3 is not valid utf-8 \(invalid continuation byte\).*encoding: latin-1"),
         (codecs.BOM_UTF8 + b"ab\xff", "byte 5 is not valid utf-8"),
         (codecs.BOM_UTF16_LE + b"a\x00b", "byte 4 is not valid utf-16"),
         (b"\x89PNG\r\n\x1a\n", "byte 0 is not valid utf-8"),

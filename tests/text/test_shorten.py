@@ -18,7 +18,7 @@ LONG = "The list is empty. A mapping object maps values to objects.\n\nIt has ke
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(1, 120))
 def test_the_longest_give_way_first(lengths: list[int], room: int) -> None:
     if room < len(lengths):
-        with pytest.raises(ValueError, match=rf"{len(lengths)} texts do not fit into {room} tokens; raise max_length"):
+        with pytest.raises(ValueError, match=rf"{len(lengths)} texts do not fit in {room} tokens; raise max_length"):
             shares(lengths, room)
         return
     found = shares(lengths, room)

@@ -191,7 +191,7 @@ def test_whether_paragraphs_are_of_one_document_is_learned(tmp_path: Path) -> No
             r"label 'together' has no classes; set labels: \{together: \{classes: 2\}\}",
         ),
         (CONTEXT, {"sentences": (3, 1)}, "a span needs at least one, and the first number must be the smaller one"),
-        (dataclasses.replace(CONTEXT, modalities=("text", "image")), {}, "the recipe has the modalities"),
+        (dataclasses.replace(CONTEXT, modalities=("text", "image")), {}, "set the one with the texts"),
         (CONTEXT, {"modality": "words"}, "unknown modality 'words'; modalities: text"),
     ],
 )

@@ -176,8 +176,8 @@ def test_a_bad_span_is_named(spans: list[Any], message: str) -> None:
     [
         ({"max_length": 2}, "max_length 2 leaves no room for text besides 2 special tokens"),
         ({"annotations": {"word": "span"}}, "'word' is a field of every text"),
-        ({"annotations": {"a.b": "span"}}, "choose another name"),
-        ({"annotations": {"a": ["x", "x"]}}, "annotations: a has a"),
+        ({"annotations": {"a.b": "span"}}, "may only contain letters"),
+        ({"annotations": {"a": ["x", "x"]}}, "has a duplicate class"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
@@ -188,7 +188,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ("", "holds no text$"),
+        ("", "is empty$"),
         (" \n ", "it is empty: only 3 blank characters"),
         (["a", ""], "text 2 of 2 is empty"),
         ("ab\ud800", "it contains a lone surrogate at 2"),

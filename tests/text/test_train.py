@@ -62,7 +62,7 @@ def test_vocabularies_that_cannot_be(algorithm: Algorithm) -> None:
         train(lambda: ["", " \n"], algorithm, 300)
     with pytest.raises(ValueError, match=f"a vocabulary of 9 is too small for {algorithm}: 5 special tokens"):
         train(lambda: [REAL], algorithm, 9)
-    with pytest.raises(ValueError, match=r"too small for a vocabulary of 50,000: it gives (\d+|1,\d+); ask for at most that"):
+    with pytest.raises(ValueError, match=r"too small for a vocabulary of 50,000: it yields (\d+|1,\d+); use at most that"):
         train(lambda: [REAL], algorithm, 50_000)
 
 
@@ -104,9 +104,9 @@ def test_command(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing", "out"], "error: missing"),
-        (["corpus", "corpus"], "corpus already"),
-        (["corpus", "missing/out"], "of out does"),
+        (["missing", "out"], "missing does not exist"),
+        (["corpus", "corpus"], "corpus already exists"),
+        (["corpus", "missing/out"], "of out does not exist"),
         (["corpus", "out", "--vocabulary", "100"], "error: a vocabulary of 100 is too small for bpe"),
         (["corpus", "out", "--vocabulary", "60000"], "error: the corpus is too small for a vocabulary of 60,000"),
         (["corpus", "out", "--algorithm", "morse"], "morse"),

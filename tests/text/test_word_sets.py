@@ -138,7 +138,7 @@ def test_words_are_counted_once_for_all_runs(caplog: pytest.LogCaptureFixture, t
     for file in (tmp_path / "cache" / "words").iterdir():
         file.write_text("{", encoding="utf-8")
     assert transform(corpus).words.words == first.words.words
-    assert corpus.readings == 3 and "are counted anew" in caplog.text
+    assert corpus.readings == 3 and "are recounted" in caplog.text
 
 
 def test_counting_ends_in_time() -> None:
@@ -163,7 +163,7 @@ def test_labels_are_numbers_and_only_a_build_has_a_corpus() -> None:
     classes = {"likelihood": FieldSpec("int64", arity=0, classes=2)}
     with pytest.raises(ValueError, match=r"label 'likelihood' has 2 classes; set labels: \{likelihood: \{\}\}"):
         WordSets(Context(modalities=("text",), labels=classes), sets="likelihood")
-    with pytest.raises(ValueError, match="samples of a recipe to count"):
+    with pytest.raises(ValueError, match="needs the training samples of a recipe"):
         WordSets(Context(modalities=("text",), labels=NUMBER), sets="likelihood")
 
 

@@ -114,7 +114,7 @@ def test_when_all_are_damaged_the_run_does_not_start_anew(runs) -> None:
     trainer.fit()
     for path in trainer.checkpoints.paths():
         damage(path / "training.pt", "flipped")
-    with pytest.raises(RunStopped, match="no intact"):
+    with pytest.raises(RunStopped, match="no intact checkpoint"):
         runs.trainer().restore()
 
 

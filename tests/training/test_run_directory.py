@@ -41,7 +41,7 @@ def test_making_the_object_touches_nothing(tmp_path) -> None:
 
 def test_two_trainers_of_one_process_exclude_each_other(tmp_path) -> None:
     run = RunDirectory(tmp_path)
-    with run.locked(), pytest.raises(UserError, match="another process is"), RunDirectory(tmp_path).locked():
+    with run.locked(), pytest.raises(UserError, match="another process is training"), RunDirectory(tmp_path).locked():
         pass
     with run.locked():
         pass
@@ -65,7 +65,7 @@ def test_another_process_is_kept_out_until_it_dies(tmp_path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as holder:
         try:
             assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-            with pytest.raises(UserError, match="another process is"), RunDirectory(tmp_path).locked():
+            with pytest.raises(UserError, match="another process is training"), RunDirectory(tmp_path).locked():
                 pass
             holder.kill()
             holder.wait()
