@@ -67,7 +67,7 @@ def shard(
 def data(
     action: Annotated[Action, typer.Argument(metavar="verify", help="Action.", show_default=False)],
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of tar files, or one tar file.", show_default=False)],
-    keys: Annotated[Keys, typer.Option("--keys", help="What must be unique across shards.")] = Keys.sample,
+    keys: Annotated[Keys, typer.Option("--keys", help="Required uniqueness across shards.")] = Keys.sample,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Look for damage in shards: data verify SHARDS.

@@ -115,9 +115,7 @@ def read_dictionary(path: Path) -> dict[str, Counterparts]:
     except (OSError, ValueError) as error:
         raise ValueError(f"dictionary {path} cannot be read: {error}") from error
     if not isinstance(data, dict) or not data:
-        raise ValueError(
-            f'dictionary {path} must be {{"entity": ["counterpart", ...], ...}} or {{"entity": {{"language": ...}}}}'
-        )
+        raise ValueError(f'dictionary {path} must be {{"entity": ["counterpart", ...], ...}} or {{"entity": {{"language": ...}}}}')
     return {entity: _by_language(path, entity, found) for entity, found in data.items()}
 
 

@@ -147,7 +147,9 @@ def test_what_cannot_be_an_encoder_is_refused(options: dict[str, Any], message: 
 
 def test_places_without_an_end_on_two_axes_are_refused() -> None:
     context = Context(specs={"a": TokenSpec(width=(3,), axes=2)}, modalities=("a",))
-    with pytest.raises(ValueError, match="'a' have 2 unbounded axes, but the model's have one; use a tokenizer with a fixed grid, or an encoder"):
+    with pytest.raises(
+        ValueError, match="'a' have 2 unbounded axes, but the model's have one; use a tokenizer with a fixed grid, or an encoder"
+    ):
         TransformersEncoder(context, model_type="bert", options=SMALL)
 
 

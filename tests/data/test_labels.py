@@ -70,5 +70,5 @@ def test_a_quote_that_is_not_closed_is_named() -> None:
     table = b'key,label\na,cat\nb,"dog\nc,cat\nd,"cat"\n'
     with pytest.raises(UserError, match=r"labels.csv:\d: "):
         parse_labels(table, "labels.csv")
-    with pytest.raises(UserError, match="labels.csv:4: the row contains line breaks, from 'b' on;"):
+    with pytest.raises(UserError, match=r"labels.csv:4: the row contains line breaks, from 'b' on;"):
         parse_labels(b'key,label\na,cat\nb,"dog\nc,cat"\n', "labels.csv")

@@ -105,6 +105,10 @@ def test_a_part_of_the_held_out_samples_comes_from_everywhere() -> None:
 
 
 def test_a_key_that_utf_8_cannot_write_is_the_users_error() -> None:
-    with pytest.raises(UserError, match=r"data: the key 'a \\ud83d' contains a lone surrogate at 2, which is not valid UTF-8; change the key of the sample"):
+    with pytest.raises(
+        UserError,
+        match=r"data: the key 'a \\ud83d' contains a lone surrogate at 2, which is not valid UTF-8; change the key of the "
+        "sample",
+    ):
         held_out(["a", "a \ud83d"], 0.5, 0)
     held_out(["a", "bytes of a name \udce9"], 0.5, 0)

@@ -121,7 +121,9 @@ def test_tabs_and_other_delimiters(tmp_path: Path) -> None:
     path = write(tmp_path, {"a.tsv": b'x\ty\n1,2\t"3\t4"\n', "b.txt": b"x;y\n1;2\n"})
     assert table(path)[0] == {"x": "1,2", "y": "3\t4"}
     assert table(path / "b.txt", delimiter=";")[0] == {"x": "1", "y": "2"}
-    with pytest.raises(ValueError, match="contains both comma-separated and tab-separated files; set delimiter, or give the path of one kind"):
+    with pytest.raises(
+        ValueError, match="contains both comma-separated and tab-separated files; set delimiter, or give the path of one kind"
+    ):
         table(write(path, {"c.csv": b"x\n1\n"}))
 
 

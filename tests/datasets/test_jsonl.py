@@ -85,7 +85,7 @@ def test_a_column_may_give_the_keys(tmp_path: Path) -> None:
 def test_a_column_may_give_the_labels(tmp_path: Path) -> None:
     dataset = rows(write(tmp_path, FILES), labels="kind")
     assert dataset[1]["label"] == dataset[1]["kind"] == "x"
-    with pytest.raises(ValueError, match="a.jsonl:1: no column 'kind'; it has text, id, entity"):
+    with pytest.raises(ValueError, match=r"a.jsonl:1: no column 'kind'; it has text, id, entity"):
         dataset[0]
 
 

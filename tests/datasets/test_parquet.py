@@ -88,7 +88,7 @@ def test_a_column_may_give_the_keys(tmp_path: Path) -> None:
     assert rows(path, key="id").fingerprint() != rows(path).fingerprint()
     with pytest.raises(ValueError, match=r"a.parquet:3: kind is 'x', as in a.parquet:1; keys must be unique"):
         rows(tmp_path / "a.parquet", key="kind")
-    with pytest.raises(ValueError, match="a.parquet:1: data is b'1'; a key must be a non-empty"):
+    with pytest.raises(ValueError, match=r"a.parquet:1: data is b'1'; a key must be a non-empty"):
         rows(tmp_path / "a.parquet", key="data")
 
 

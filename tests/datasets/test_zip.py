@@ -105,7 +105,7 @@ def test_a_table_says_the_labels(tmp_path: Path) -> None:
 
 def test_rows_of_the_table_that_name_no_member_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", {**MEMBERS, "labels.csv": "file,label\ndog/2.txt,hound\n../x.txt,gone\n"})
-    with pytest.raises(UserError, match="unknown member '../x.txt'"):
+    with pytest.raises(UserError, match=r"unknown member '../x.txt'"):
         opened(path)
 
 
@@ -154,7 +154,7 @@ def test_damaged_members_are_bad_samples(tmp_path: Path) -> None:
 
 def test_members_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnimask_datasets.archive._LARGEST", 100)
-    with pytest.raises(ValueError, match="the member cat/1.txt unpacks to 500 bytes; the limit is 100"):
+    with pytest.raises(ValueError, match=r"the member cat/1.txt unpacks to 500 bytes; the limit is 100"):
         opened(write(tmp_path / "a.zip", MEMBERS))[0]
 
 

@@ -146,7 +146,7 @@ def test_what_cannot_be_scored_is_refused(samples: dict[str, dict[str, Any]]) ->
         evaluate(built_on(samples), probes=("finetune",))
     with pytest.raises(UserError, match="--draws 1: an interval needs at least 2 draws"):
         evaluate(built_on(samples), draws=1)
-    with pytest.raises(UserError, match="data.validation: 0.0 leaves no labeled test samples among the 60;"):
+    with pytest.raises(UserError, match=r"data.validation: 0.0 leaves no labeled test samples among the 60;"):
         evaluate(built_on(samples, small_recipe(validation=0.0)))
 
 

@@ -191,7 +191,7 @@ def test_the_most_pixels_are_an_option() -> None:
     data = encoded(RGB, "PNG")
     with pytest.raises(ValueError, match=r"more than 900 pixels .*max_pixels: 1000000000"):
         PillowDecoder(Context(), max_pixels=900)(data)
-    with pytest.raises(ValueError, match=r"more than 900 pixels \(Image size \(960 pixels\) exceeds limit of 900 pixels, could be decompression bomb DOS attack\.\); if you trust it, raise the limit: decoder: \{name: image\.pillow,"):
+    with pytest.raises(ValueError, match="more than 900 pixels"):
         PillowDecoder(Context(), max_pixels=900).shape(data)
     assert PillowDecoder(Context(), max_pixels=24 * 40)(data).shape == (24, 40, 3)
     assert Image.MAX_IMAGE_PIXELS == 89_478_485

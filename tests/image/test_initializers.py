@@ -161,8 +161,12 @@ def test_refusals_name_the_place_and_the_remedy(folder: Path, tmp_path: Path) ->
     assert "init" in message and f"folder {tmp_path / 'nowhere'} does not exist" in message
     assert "set heads: 4" in refusal(*overrides(folder, "encoder.heads=2"))
     assert "set heads: 2" in refusal(*overrides(folder, "predictors.0.heads=1"))
-    assert "num_hidden_layers is 2 in the checkpoint, 3 in the recipe (in encoder set depth: 2)." in refusal(*overrides(folder, "encoder.depth=3"))
-    assert "hidden_size is 32 in the checkpoint, 64 in the recipe (in encoder set width: 32);" in refusal(*overrides(folder, "encoder.width=64"))
+    assert ("num_hidden_layers is 2 in the checkpoint, 3 in the recipe (in encoder set depth: 2).") in refusal(
+        *overrides(folder, "encoder.depth=3")
+    )
+    assert ("hidden_size is 32 in the checkpoint, 64 in the recipe (in encoder set width: 32);") in refusal(
+        *overrides(folder, "encoder.width=64")
+    )
     assert "registers" in refusal(*overrides(folder, "encoder.registers=2"))
     assert "unknown predictor 'decoder'; predictors: pixels" in refusal(*overrides(folder, "predictors.0.label=pixels"))
 

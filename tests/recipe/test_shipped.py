@@ -51,9 +51,7 @@ def test_unknown_recipes_get_a_hint_and_the_list(registrar: Registrar, shelf: Pa
         load_recipe("image/mea", registry=registry)
     assert "unknown recipe 'image/mea' (did you mean 'image/mae'?); shipped: image, image/mae, image/quickstart" in str(info.value)
     assert "plugin 'b' of b-dist 2.0 cannot be found at no_such_module:recipes: ModuleNotFoundError" in str(info.value)
-    with pytest.raises(
-        UserError, match=r"image/mae.yaml does not exist; omit the extension for a shipped recipe: image/mae"
-    ):
+    with pytest.raises(UserError, match=r"image/mae.yaml does not exist; omit the extension for a shipped recipe: image/mae"):
         load_recipe("image/mae.yaml", registry=registry)
 
 

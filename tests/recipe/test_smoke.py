@@ -60,9 +60,7 @@ def test_mistakes_in_data_are_found_all_the_same(refused, text) -> None:
 def test_modalities_without_common_embedded_data_are_refused(refused, text) -> None:
     text = text.replace("{name: folder, path: images, validation: 0.1}", "{name: folder, path: ???}")
     words = "modalities.words={tokenizer: {name: words}, masker: {name: span}, corruptor: {name: drop}}"
-    message = (
-        "a smoke run needs one embedded data set with all modalities, but the tokenizers declare image: digits, words: corpus"
-    )
+    message = "a smoke run needs one embedded data set with all modalities, but the tokenizers declare image: digits, words: corpus"
     assert message in refused(text, [words], smoke=True)[0]
     assert "silent: none" in refused(text, [words.replace("words", "silent")], smoke=True)[0]
 

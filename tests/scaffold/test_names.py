@@ -68,7 +68,7 @@ def test_what_is_installed_keeps_its_name(distribution: Distribution, tmp_path: 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "omnimask-seismic").mkdir()
-    with pytest.raises(UserError, match="exists; choose another name, or another place with --out"):
+    with pytest.raises(UserError, match="already exists; choose another name, or another parent folder with --out"):
         scaffold.new_plugin("seismic", "modality", tmp_path)
     (tmp_path / "omnimask-other").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match="exists"):

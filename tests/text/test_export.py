@@ -210,7 +210,7 @@ def test_a_mask_token_that_cannot_have_its_id(tmp_path: Path) -> None:
     folder = without_mask(tmp_path / "tokenizer")
     run = trained(tmp_path, "bert", tokenizer=f"{{name: text.huggingface, path: {folder}, max_length: 40, vocabulary: 160}}")
     message = refusal(run, tmp_path)
-    assert "the id 160, but in the tokenizer [MASK] has 149" in message and "mask token of its own" in message
+    assert "the id 160, but in the tokenizer [MASK] has 149" in message and "a tokenizer that has a mask token" in message
 
 
 # ---- refusals -------------------------------------------------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a rest that keeps all slots, but UnitToken does not"):
         corruptor(tmp_path, rest=named("corruptor", "unit_token"))(sample_of(TOKENS), masking_of(len(TOKENS), [1, 2]))
     without = ReplaceUnits(Context(specs={"m": SPEC}, modalities=("m",)), field="site")
-    with pytest.raises(ValueError, match="needs a file, units=..., outside of"):
+    with pytest.raises(ValueError, match=r"needs a file, units=..., outside of"):
         without(sample_of(TOKENS), masking_of(len(TOKENS), []))
 
 

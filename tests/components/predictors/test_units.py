@@ -94,7 +94,7 @@ def test_a_lexicon_that_is_larger_than_the_head() -> None:
 
 def test_units_that_are_longer_than_the_places() -> None:
     built = units(max_length=1)
-    with pytest.raises(ValueError, match="up to 1 tokens, but one has [23] or more; raise max_length"):
+    with pytest.raises(ValueError, match=r"up to 1 tokens, but one has [23] or more; raise max_length"):
         built.model(batch(built))
 
 

@@ -288,7 +288,7 @@ def test_a_hostile_manifest_or_name_reaches_nothing_outside_the_cache(
     good = (indexed / "manifest.json").read_text()
     for name in ("../s-0.tar", "/etc/s-0.tar", "a/../../s-0.tar", "s-0.txt", "..\\\\s-0.tar"):
         (indexed / "manifest.json").write_text(good.replace('"s-0.tar"', f'"{name}"'))
-        with pytest.raises(ValueError, match="shard name '../s-0.tar'"):
+        with pytest.raises(ValueError, match=r"invalid shard name"):
             tars.open(url=server.url, cache=QUICK)
     (indexed / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"manifest\.json cannot be used"):

@@ -156,7 +156,9 @@ def test_a_process_that_was_killed_leaves_whole_shards(tmp_path: Path) -> None:
 
 
 def test_other_data_do_not_go_on(tmp_path: Path) -> None:
-    with pytest.raises(RunStopped, match=r"sample numbers/004 cannot be read: its bytes are gone.*continue after the last complete"):
+    with pytest.raises(
+        RunStopped, match=r"sample numbers/004 cannot be read: its bytes are gone.*continue after the last complete"
+    ):
         write_shards(source(Numbers(broken=4)), tmp_path / "out", limits(most_samples=7, seed=None))
     for numbers, other in ((Numbers(31), limits(most_samples=7, seed=None)), (Numbers(), limits(most_samples=8, seed=None))):
         with pytest.raises(UserError, match="contains shards of other data or options;"):
@@ -179,7 +181,7 @@ def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="already exists; choose another folder,"):
         write_shards(source(Numbers()), tmp_path / "out", limits())
-    with pytest.raises(UserError, match=r"there is no folder .*nowhere to write out into"):
+    with pytest.raises(UserError, match=r"folder .*nowhere of out does not exist"):
         write_shards(source(Numbers()), tmp_path / "nowhere" / "out", limits())
 
 
@@ -329,7 +331,7 @@ def test_keys_that_cannot_be_written_are_refused_before_anything_is(tmp_path: Pa
         def key(self, index: int) -> str:
             return key
 
-    with pytest.raises(UserError, match="a key must not be empty|contains a lone surrogate at 5"):
+    with pytest.raises(UserError, match=r"a key must not be empty|contains a lone surrogate at 5"):
         source(Odd(1))
 
 
