@@ -56,7 +56,7 @@ def closing_line(path: Path, summary: Mapping[str, Any]) -> str:
     """Return the outcome of a run and its location."""
     figures = sorted((path / "figures").glob("reconstructions.*")) or sorted((path / "figures").glob("reconstructions-*"))
     pictures = "".join(f", {figure.relative_to(path)}" for figure in figures)
-    return f"{outcome(summary)}. Output is in {path}: summary.json, metrics.jsonl{pictures}"
+    return f"{outcome(summary)}. Output goes to {path}: summary.json, metrics.jsonl{pictures}"
 
 
 def held_out_lines(summary: Mapping[str, Any]) -> list[str]:
