@@ -61,7 +61,7 @@ def test_splits_are_no_labels(omnimask: Command, photos: Path) -> None:
         (photos / kind).rename(photos / "train" / kind)
     result = omnimask("init", photos.name)
     assert result.code == 0, result.err
-    assert "train: all are trained on" in result.out
+    assert "train: all of them are used for" in result.out
     assert "2 from sub-folders: " in result.out
 
 
