@@ -83,13 +83,13 @@ def test_a_file_is_written_over_only_by_force(omnimask: Command, photos: Path, t
 
 
 WRONG = {
-    "missing": (["nowhere"], "there is no folder"),
-    "a file": (["file.png"], "is a file; give the folder that holds your files"),
+    "missing": (["nowhere"], "nowhere does not exist"),
+    "a file": (["file.png"], "is a file; give a folder of files"),
     "empty": (["empty"], "is empty"),
     "another kind": (["letters"], "of its 3 files, 2 with .abc, 1 with no extension; asked: image.folder (image of omnimask"),
-    "output is a folder": (["letters", "-o", "empty"], "is a folder; name a file"),
-    "no folder for the output": (["letters", "-o", "nowhere/recipe.yaml"], "there is no folder nowhere"),
-    "nothing readable": (["broken"], "image.folder: 2 files look like pictures, and none of 2 can be read"),
+    "output is a folder": (["letters", "-o", "empty"], "is a folder; give a file"),
+    "no folder for the output": (["letters", "-o", "nowhere/recipe.yaml"], "folder nowhere of recipe.yaml does not exist"),
+    "nothing readable": (["broken"], "image.folder: 2 files look like images, but none of 2 is readable"),
 }
 
 

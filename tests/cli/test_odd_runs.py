@@ -48,7 +48,7 @@ def test_a_joint_masker_may_still_be_given(omnimask: Command, recipe: Path) -> N
 
 def test_folders_are_no_recipes(omnimask: Command, recipe: Path, pictures: Callable[..., Path]) -> None:
     folder = pictures([8] * 3)
-    assert f"`omnimask init {folder}` writes a recipe for it" in omnimask("pretrain", folder).errors[0]
+    assert f"To write a recipe for the data in it: `omnimask init {folder}`" in omnimask("pretrain", folder).errors[0]
     assert omnimask("pretrain", recipe, "--run", "a", "train.steps=1").code == 0
     (message,) = omnimask("inspect", "a").errors
     assert message == "a is a folder, and its recipe is a/recipe.yaml; a run continues with `omnimask resume a`"

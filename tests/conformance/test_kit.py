@@ -263,7 +263,7 @@ def test_raw_values_that_change_by_themselves_do_not_accuse_the_tokenizer() -> N
         def raw_values(self) -> Sequence[Any]:
             return [np.random.default_rng().normal(size=(2, 4)).astype(np.float32)]
 
-    finds(Contract(), "test_raw_values_are_not_changed", r"two calls of raw_values\(\) differ, or is_same does not support their type; return the same values")
+    finds(Contract(), "test_raw_values_are_not_changed", r"two calls of raw_values\(\) differ")
 
 
 def test_nan_equals_nan_and_nothing_else() -> None:
@@ -451,7 +451,7 @@ class Cutting(Letters):
         return raw[start:stop]
 
 
-@pytest.mark.parametrize(("fault", "message"), [("order", "are not in order"), ("count", "has 8 tokens, but 16 according to split")])
+@pytest.mark.parametrize(("fault", "message"), [("order", "are not in order"), ("count", "8 tokens, but 16 according to split")])
 def test_tokenizer_contract_on_parts(fault: str, message: str) -> None:
     class Contract(TokenizerContract):
         def tokenizer(self) -> Any:

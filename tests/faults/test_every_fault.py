@@ -508,7 +508,7 @@ def signalled(lab: Lab, signum: int, workers: int = 0) -> None:
     assert f"interrupted by signal {signum}: the run stops after a checkpoint at step 3" in lab.text
     assert lab.log.splitlines()[-2:] == [
         "resume with: omnimask resume run",
-        f"error: interrupted by signal {signum}; a checkpoint was written before",
+        f"error: interrupted by signal {signum}; a checkpoint was written",
     ]
     assert lab.summary["status"] == "interrupted" and lab.last["step"] == 3
     verify(lab.run / "checkpoints" / "step-00000003")
