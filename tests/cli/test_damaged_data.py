@@ -166,4 +166,4 @@ def test_rows_whose_value_is_null_say_so(omnimask: Any, tmp_path: Path) -> None:
     assert result.code == 2
     told = result.err
     assert "ValueError: empty sample: image is null or empty" in told
-    assert "it holds none of the fields ['image']; it has ['picture']" in told
+    assert "fields ['image'] are missing; it has ['picture']" in told

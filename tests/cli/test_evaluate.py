@@ -152,7 +152,7 @@ def test_an_edited_recipe_is_refused(omnimask: Command, run: Path) -> None:
     for command in commands:
         result = omnimask(*command)
         assert result.code == 2 and contents(run) == before and not Path("out").exists()
-        said = f"{run / 'recipe.yaml'}: modalities.image.masker.ratio: is 0.25, and the weights were trained with 0.5"
+        said = f"{run / 'recipe.yaml'}: modalities.image.masker.ratio: is 0.25, but the weights were trained with 0.5"
         assert said in result.errors
         assert any("data.validation: is 0.5" in each for each in result.errors)
         assert "undo it" in result.errors[-1] and "recipe.yaml)" in result.errors[-1]

@@ -109,7 +109,7 @@ def test_one_of_several_modalities(omnimask: Command) -> None:
     several = omnimask("reconstruct", "run", "--input", "ab_d")
     assert several.errors == ["--input: several modalities can read ab_d; choose one: --modality signal | words"]
     signal = omnimask("reconstruct", "run", "--input", "ab_d", "--modality", "signal")
-    assert signal.errors == ["--input: there is no file ab_d"]
+    assert signal.errors == ["--input: ab_d does not exist"]
     words = omnimask("reconstruct", "run", "--input", "ab_d", "--modality", "words")
     assert words.out.splitlines()[0] == "input, words"
 

@@ -17,7 +17,7 @@ def test_few_samples_many_epochs_and_a_long_warmup(omnimask: Command, recipe: Pa
     for command in (("inspect", recipe), ("pretrain", recipe, "--run", "a", "--max-time", "1s")):
         told = omnimask(*command, *changes).err
         assert "warning: only 3 training samples; the model will memorize them" in told
-        assert "warning: the run goes through its 3 samples 20,000 times (6 steps of 40,000 tokens)" in told
+        assert "warning: the run makes 20,000 epochs over 3 samples (6 steps of 40,000 tokens)" in told
         assert "warning: the learning rate warms up for 4 of 6 steps (train.schedule.warmup: 4)" in told
 
 
@@ -51,7 +51,7 @@ def test_folders_are_no_recipes(omnimask: Command, recipe: Path, pictures: Calla
     assert f"To write a recipe for the data in it: `omnimask init {folder}`" in omnimask("pretrain", folder).errors[0]
     assert omnimask("pretrain", recipe, "--run", "a", "train.steps=1").code == 0
     (message,) = omnimask("inspect", "a").errors
-    assert message == "a is a folder, and its recipe is a/recipe.yaml; a run continues with `omnimask resume a`"
+    assert message == "a is a folder; its recipe is a/recipe.yaml. To continue a run: `omnimask resume a`"
 
 
 def test_numbers_that_break_down_are_told_what_can_still_help(omnimask: Command, recipe: Path) -> None:

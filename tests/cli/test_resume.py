@@ -106,7 +106,7 @@ def test_damaged_checkpoints(omnimask: Command, cut: Path, files_of: Any) -> Non
         (older / "training.pt").write_bytes(b"")
     result = omnimask("resume", "a")
     assert result.code == 2
-    assert "no checkpoint of the run is intact" in result.errors[0]
+    assert "no intact checkpoint" in result.errors[0]
 
 
 def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(omnimask: Command, cut: Path, files_of: Any) -> None:

@@ -42,7 +42,7 @@ def test_a_folder_without_a_readable_image_starts_no_run(
     pictures([2, 3, 2])
     result = omnimask("pretrain", recipe, "data={name: image.folder, path: pictures, validation: 0}", "--run", "a")
     assert result.code == 2
-    assert "none of the 3 training samples can be read" in result.errors[0]
+    assert "none of the 3 training samples is readable" in result.errors[0]
     assert "000.png: ValueError: image is 2 x 2, smaller than one patch of 4 x 4" in result.err
     assert not (tmp_path / "a").exists()
 

@@ -28,7 +28,7 @@ def test_an_unknown_command_is_named(omnimask: Command) -> None:
 def test_a_device_that_is_not_there(omnimask: Command, recipe: Path, tmp_path: Path) -> None:
     result = omnimask("pretrain", recipe, "device=cuda", "--run", "a")
     assert result.code == 2
-    assert "cuda is asked for, and torch" in result.errors[0]
+    assert "cuda requested, but torch" in result.errors[0]
     assert not (tmp_path / "a").exists()
 
 

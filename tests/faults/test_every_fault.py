@@ -259,7 +259,7 @@ def cut_off(lab: Lab) -> None:
     name = last_shard(lab)
     lab.code = lab.pretrain_with(2, lambda: os.truncate(lab.shards / name, 2000), "data.max_bad.at_least=10")
     assert lab.last["bad_samples"] >= 8
-    assert re.search(rf"unreadable sample left out: \d+: ValueError: {name} has 2,000 bytes.*the file was truncated", lab.text)
+    assert re.search(rf"skipping unreadable sample: \d+: ValueError: {name} has 2,000 bytes.*the file was truncated", lab.text)
 
 
 @row("a shard disappears during the run")
@@ -267,7 +267,7 @@ def disappears(lab: Lab) -> None:
     name = last_shard(lab)
     lab.code = lab.pretrain_with(2, lambda: (lab.shards / name).unlink(), "data.max_bad.at_least=10")
     assert lab.last["bad_samples"] == len(lab.summary["bad_samples"]) == 10
-    assert re.search(rf"unreadable sample left out: \d+: FileNotFoundError: .*{name}", lab.text)
+    assert re.search(rf"skipping unreadable sample: \d+: FileNotFoundError: .*{name}", lab.text)
 
 
 @row("a member was changed or is cut short")
@@ -289,7 +289,7 @@ def undecodable(lab: Lab) -> None:
     (lab.folder / "some" / "005.png").write_bytes(b"no picture")
     lab.code = lab.pretrain("data={name: image.folder, path: some, validation: 0}", "train.workers=2")
     assert lab.last["bad_samples"] == 1 and lab.summary["bad_samples"].keys() == {"005.png"}
-    assert "unreadable sample left out: 005.png: ValueError: not a readable image" in lab.text
+    assert "skipping unreadable sample: 005.png: ValueError: not a readable image" in lab.text
 
 
 @row("more unreadable samples than `data.max_bad`")
@@ -298,7 +298,7 @@ def too_many(lab: Lab) -> None:
     shutil.copy(lab.shards / name, lab.folder)
     lab.code = lab.pretrain_with(2, lambda: (lab.shards / name).unlink(), "data.max_bad.at_least=3")
     count = len(lab.summary["bad_samples"])
-    assert count > 3 and f"{count} samples cannot be read, and 3 are tolerated" in lab.log
+    assert count > 3 and f"{count} samples are unreadable, but only 3 are tolerated" in lab.log
     assert f"{count} samples cannot be read" in (lab.run / "logs" / "rank0.log").read_text()
     assert lab.summary["status"] == "stopped"
     shutil.copy(lab.folder / name, lab.shards)
@@ -331,7 +331,7 @@ def server_hangs(lab: Lab) -> None:
     remote(lab, fault="hangs", faulty="shard-000003.tar")
     lab.code = lab.pretrain("data.max_bad.at_least=3")
     failed = (
-        r"shard-000003\.tar could not be loaded in 2 attempts; the last one: (no byte for 0\.3 seconds|TimeoutError: no answer)"
+        r"shard-000003\.tar could not be loaded in 2 attempts; last error: (no byte for 0\.3 seconds|TimeoutError: no answer)"
     )
     assert re.search(failed, lab.log)
     assert lab.summary["bad_samples"] and lab.summary["retries"] >= 1
@@ -397,7 +397,7 @@ def in_a_folder(lab: Lab, count: int = 60) -> str:
 def vanished(lab: Lab) -> None:
     data, some = in_a_folder(lab), lab.folder / "some"
     lab.code = lab.pretrain_with(3, lambda: some.rename("elsewhere"), data)
-    assert "samples cannot be read, and 10 are tolerated" in lab.log and "No such file or directory" in lab.log
+    assert "samples are unreadable, but only 10 are tolerated" in lab.log and "No such file or directory" in lab.log
     assert lab.summary["status"] == "stopped"
     assert lab.command("resume", "run") == 2
     Path("elsewhere").rename(some)
@@ -505,7 +505,7 @@ def out_of_memory(lab: Lab) -> None:
 
 def signalled(lab: Lab, signum: int, workers: int = 0) -> None:
     lab.code = lab.pretrain_with(3, lambda: os.kill(os.getpid(), signum), f"train.workers={workers}")
-    assert f"interrupted by signal {signum}: the run stops after a checkpoint at step 3" in lab.text
+    assert f"interrupted by signal {signum}: stopping after a checkpoint at step 3" in lab.text
     assert lab.log.splitlines()[-2:] == [
         "resume with: omnimask resume run",
         f"error: interrupted by signal {signum}; a checkpoint was written",
@@ -544,7 +544,7 @@ def time_is_up(lab: Lab) -> None:
         patch.setattr(files.Appender, "append", ticking)
         patch.setattr("omnimask.training.deadline.Deadline.__init__.__defaults__", (None, lambda: now[0]))
         lab.code = lab.pretrain("--max-time", "5m30s")
-    assert "the time limit of this attempt was reached: the run stops after a checkpoint at step 5" in lab.text
+    assert "the time limit of this attempt was reached: stopping after a checkpoint at step 5" in lab.text
     assert lab.summary["status"] == "interrupted" and lab.last["step"] == 5
     lab.resumes()
     assert lab.last["attempt"] == 2
@@ -566,7 +566,7 @@ def no_checkpoint(lab: Lab) -> None:
     for path in (lab.run / "checkpoints").glob("step-*/manifest.json"):
         path.write_text("{}")
     lab.code = lab.command("resume", "run")
-    assert "no checkpoint of the run is intact" in lab.log
+    assert "no intact checkpoint" in lab.log
     assert "step-00000005: manifest.json is unreadable" in lab.log
 
 
@@ -585,7 +585,7 @@ def torn(lab: Lab) -> None:
         file.write('{"step": 6, "lo')
     (lab.run / "checkpoints" / "step-00000006.tmp").mkdir()
     lab.code = lab.pretrain("--continue")
-    assert "half-written checkpoint removed: " in lab.text and "metrics.jsonl:6 is torn and left out" in lab.text
+    assert "half-written checkpoint removed: " in lab.text and "metrics.jsonl:6, which is truncated" in lab.text
     assert lab.last["step"] == 30 and lab.last["attempt"] == 2
     steps = [json.loads(line)["step"] for line in (lab.run / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 31))
@@ -598,7 +598,7 @@ def locked(lab: Lab) -> None:
     assert lab.pretrain("train.steps=4") == 0
     with RunDirectory(lab.run).locked():
         lab.code = lab.command("resume", "run", "train.steps=6")
-    assert "another process trains in run" in lab.log
+    assert "another process is training in run" in lab.log
 
 
 # ---- the table ----
