@@ -68,10 +68,10 @@ def kept_array(file: Path, fits: Callable[[NDArray[np.int64]], bool], what: str)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
-        logger.warning("cached %s %s cannot be read (%s) and are worked out anew", what, file, error)
+        logger.warning("cached %s %s cannot be read (%s) and are recomputed", what, file, error)
         return None
     if array.dtype != np.int64 or not fits(array):
-        logger.warning("cached %s %s do not fit the data set and are worked out anew", what, file)
+        logger.warning("cached %s %s do not fit the data set and are recomputed", what, file)
         return None
     return array
 

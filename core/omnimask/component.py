@@ -69,7 +69,7 @@ class Component(Generic[T]):
         except (ValueError, OSError) as error:
             raise UserError(f"{self._place}: {error}") from error
         except (ArithmeticError, MemoryError) as error:
-            raise UserError(f"{self._place}: its options are out of range: {error or type(error).__name__}") from error
+            raise UserError(f"{self._place}: options out of range: {error or type(error).__name__}") from error
         if self.kind in _MODULES:
             from omnimask.network.border import watch
 
@@ -103,7 +103,7 @@ def kind_of(annotation: Any) -> str:
     """
     arguments = get_args(annotation)
     if len(arguments) != 1 or not isinstance(arguments[0], type):
-        raise TypeError("annotate a nested component with the interface that it implements: Component[Position]")
+        raise TypeError("annotate nested components with their interface: Component[Position]")
     return re.sub(r"(?<!^)(?=[A-Z])", "_", arguments[0].__name__).lower()
 
 

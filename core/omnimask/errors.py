@@ -36,5 +36,5 @@ class Interrupted(Exception):
     """
 
     def __init__(self, signum: int | None = None) -> None:
-        super().__init__("the time of this attempt is up" if signum is None else f"interrupted by signal {signum}")
+        super().__init__("the time limit of this attempt was reached" if signum is None else f"interrupted by signal {signum}")
         self.signum = signum

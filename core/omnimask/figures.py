@@ -21,7 +21,7 @@ def figure_file(reconstructions: Sequence[Reconstruction], path: Path, suffix: s
         ValueError: there is nothing to draw.
     """
     if not reconstructions:
-        raise ValueError("there are no reconstructions to draw")
+        raise ValueError("no reconstructions to draw")
     path = path if path.suffix == suffix else path.with_name(path.name + suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -32,7 +32,7 @@ def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.
 def group_by_parent(layout: Layout, num_parents: int) -> Layout:
     """Merge the adjacent sequences of each parent into one sequence per parent, for cross-attention."""
     if np.any(np.diff(layout.parent) < 0):
-        raise ValueError("sequences of one parent must lie together, in the order of their parents")
+        raise ValueError("sequences of one parent must be adjacent, in the order of their parents")
     lengths = np.bincount(layout.parent, weights=layout.lengths, minlength=num_parents).astype(np.int64)
     return Layout(lengths, np.arange(num_parents, dtype=np.int64))
 

@@ -27,7 +27,7 @@ def anchored(path: Path, folder: Path | None) -> Path:
     try:
         path = path.expanduser()
     except RuntimeError as error:
-        raise ValueError(f"{path}: nobody of this name has a home folder here") from error
+        raise ValueError(f"{path}: this user has no home folder here") from error
     here = path.absolute()
     if folder is None or path.is_absolute() or (there := folder / path) == here:
         return here

@@ -140,5 +140,5 @@ def configs_folder() -> Path:
     if (package / "configs").is_dir():
         return package / "configs"
     raise FileNotFoundError(
-        f"this installation of omnimask holds no recipes: neither {checkout / 'configs'} nor {package / 'configs'}"
+        f"this installation of omnimask has no recipes: neither {checkout / 'configs'} nor {package / 'configs'}"
     )

@@ -32,7 +32,7 @@ def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
         ValueError: it is missing, unreadable, or of another kind of model.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}")
+        raise ValueError(f"folder {folder} does not exist")
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def read_config(folder: Path, *kinds: str) -> Mapping[str, Any]:
         raise ValueError(f"{path} cannot be read: {error}") from error
     found = config.get("model_type") if isinstance(config, dict) else None
     if found not in kinds:
-        raise ValueError(f"{path} describes a model of type {found!r}, and this initializer reads {' or '.join(map(repr, kinds))}")
+        raise ValueError(f"{path} describes a model of type {found!r}, but this initializer reads {' or '.join(map(repr, kinds))}")
     return config
 
 
@@ -58,8 +58,8 @@ def model_type(folder: Path) -> str | None:
         if weights is None:
             return None
         raise ValueError(
-            f"{folder} holds {weights}, and its config.json cannot be read ({error}): copy that file from where the model comes "
-            "from, or write the folder again with save_pretrained"
+            f"{folder} contains {weights}, but its config.json cannot be read ({error}): copy that file from the "
+            "source of the model, or write the folder again with save_pretrained"
         ) from error
     found = config.get("model_type") if isinstance(config, dict) else None
     return found if isinstance(found, str) else None
@@ -68,8 +68,8 @@ def model_type(folder: Path) -> str | None:
 def other_model(folder: Path, differences: Sequence[str]) -> ValueError:
     """Return the error for a recipe whose model differs from a folder known to `omnimask init`, with all differences."""
     return ValueError(
-        f"the recipe's model is not the checkpoint's: {'; '.join(differences)}. "
-        f"`omnimask init {shlex.quote(str(folder))}` writes a recipe that fits"
+        f"the recipe's model differs from the checkpoint's: {'; '.join(differences)}. "
+        f"`omnimask init {shlex.quote(str(folder))}` writes a matching recipe"
     )
 
 
@@ -113,8 +113,8 @@ def refuse_code(folder: Path, *names: str, is_trusted: bool) -> None:
         if found:
             code = ", ".join(str(value) for value in found.values()) if isinstance(found, dict) else str(found)
             raise ValueError(
-                f"{folder / name} names Python code of its own (auto_map: {code}), which loading it would run; read that code, and "
-                "where you trust it set trust_remote_code: true on this component"
+                f"{folder / name} refers to Python code (auto_map: {code}), which would run on loading; review "
+                "that code, and if you trust it set trust_remote_code: true on this component"
             )
 
 
@@ -134,10 +134,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     pickled = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth") for file in folder.glob(ending))
     if pickled:
         raise ValueError(
-            f"{folder} holds {pickled[0]} and no model.safetensors; pickled weights can run any code and are not read: "
-            "load the model with transformers where you trust the file, and write it again with save_pretrained"
+            f"{folder} contains {pickled[0]} but no model.safetensors; pickled weights can run arbitrary code and "
+            "are not read: if you trust the file, load the model with transformers and write it again with "
+            "save_pretrained"
         )
-    raise ValueError(f"{folder} holds no model.safetensors")
+    raise ValueError(f"{folder} contains no model.safetensors")
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
@@ -157,10 +158,10 @@ def _read_files(index: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for file in sorted(set(names.values())):
         if Path(file).name != file:
-            raise ValueError(f"{index} lists the file {file!r}, which does not lie beside it")
+            raise ValueError(f"{index} lists {file!r}, which is not in the same folder")
         state.update(_read_file(index.parent / file))
     if missing := sorted(names.keys() - state.keys()):
-        raise ValueError(f"{index} lists weights that its files do not hold: {some_names(missing)}")
+        raise ValueError(f"{index} lists weights that are not in its files: {some_names(missing)}")
     return state
 
 
@@ -172,9 +173,9 @@ def _without_wrappers(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     while found and all(name.startswith("module.") for name in found):
         found = {name.removeprefix("module."): tensor for name, tensor in found.items()}
     if len(found) != len(state):
-        raise ValueError(f"{path} holds weights twice, with and without _orig_mod. in their names")
+        raise ValueError(f"{path} contains weights twice, with and without _orig_mod. in their names")
     if found.keys() != state.keys():
-        logger.info("%s: names are read without what torch.compile and data parallelism put before them", path)
+        logger.info("%s: prefixes of torch.compile and data parallelism are removed from names", path)
     return found
 
 
@@ -204,7 +205,7 @@ def gather(state: Mapping[str, Tensor], names: Names, *, ignored: Collection[str
         mapped[ours] = torch.cat(parts) if len(parts) > 1 else parts[0]
         unused -= set(theirs)
     if unused:
-        raise ValueError(f"these weights of the checkpoint have no place in the model: {sorted(unused)}")
+        raise ValueError(f"weights of the checkpoint that the model lacks: {sorted(unused)}")
     return mapped
 
 
@@ -223,7 +224,7 @@ def scatter(state: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
         mapped.update(zip(theirs, (part.contiguous() for part in parts), strict=True))
         unused.discard(ours)
     if unused:
-        raise ValueError(f"these weights of the model have no place in the checkpoint: {sorted(unused)}")
+        raise ValueError(f"weights of the model that the checkpoint lacks: {sorted(unused)}")
     return mapped
 
 
@@ -236,7 +237,7 @@ def check_class(found: object, wanted: type, remedy: str) -> None:
         remedy: the required setting in the recipe, ``encoder: {name: bert}``.
     """
     if not isinstance(found, wanted):
-        raise ValueError(f"the model has {type(found).__name__} where this needs {remedy}")
+        raise ValueError(f"the model has {type(found).__name__} but needs {remedy}")
 
 
 def compared(outputs: str, expected: Tensor, found: Tensor) -> Exported:
@@ -268,5 +269,5 @@ def load(model: Model, state: Mapping[str, Tensor]) -> None:
         *([f"sizes differ: {some_names(shapes)}"] if shapes else []),
     ]
     if differences:
-        raise ValueError(f"the recipe's model is not the checkpoint's: {'; '.join(differences)}")
+        raise ValueError(f"the recipe's model differs from the checkpoint's: {'; '.join(differences)}")
     model.load_state_dict(state, strict=True)

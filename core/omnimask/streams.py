@@ -205,7 +205,7 @@ def _join(streams: Sequence[Stream], name: str) -> NDArray[Any]:
 def _join_targets(tables: Sequence[Targets]) -> Targets:
     filled = [table for table in tables if len(table)] or [tables[0]]
     if len({table.arity for table in filled}) > 1:
-        raise ValueError("targets of one stream must agree in their arity")
+        raise ValueError("targets of one stream must have the same arity")
     index = None
     if any(table.index is not None for table in filled):  # None: one answer per slot, index 0
         index = np.concatenate([np.zeros(len(t), np.int64) if t.index is None else np.asarray(t.index) for t in filled])

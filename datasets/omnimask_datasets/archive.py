@@ -48,7 +48,7 @@ class ZipArchive:
         self.names = sorted(name for name in members if self._is_sample(name))
         if not self.names:
             wanted = ", ".join(self.extensions)
-            raise ValueError(f"{self.path} holds no members ending in {wanted}; found {describe_endings(list(members))}")
+            raise ValueError(f"{self.path} contains no members ending in {wanted}; found {describe_endings(list(members))}")
         taken = {*self.names, LABELS if labels is None else labels}
         log_left_out(self.path, len(self.names), [name for name in members if name not in taken])
         self.sizes = [members[name].file_size for name in self.names]
@@ -98,7 +98,7 @@ class ZipArchive:
         try:
             archive = self._archive()
         except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise ValueError(f"{self.path} is no readable zip file: {error}") from error
+            raise ValueError(f"{self.path} is not a readable zip file: {error}") from error
         except OSError as error:
             raise ValueError(f"{self.path} cannot be read: {error.strerror or error}") from error
         return {info.filename: info for info in archive.infolist() if not info.is_dir()}
@@ -135,7 +135,7 @@ class ZipArchive:
             if info.flag_bits & _ENCRYPTED:
                 raise ValueError(f"the member {name} is encrypted")
             if info.file_size > _LARGEST:
-                raise ValueError(f"the member {name} unpacks to {info.file_size:,} bytes; at most {_LARGEST:,} are read")
+                raise ValueError(f"the member {name} unpacks to {info.file_size:,} bytes; the limit is {_LARGEST:,}")
             return archive.read(info)
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError) as error:
             raise ValueError(f"the member {name} cannot be unpacked: {error}") from error

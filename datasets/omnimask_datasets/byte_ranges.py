@@ -68,7 +68,7 @@ class Ranges:
     def source(self, index: int) -> SourceFile:
         """Return the file of a range."""
         if not 0 <= index < len(self):
-            raise IndexError(f"there are {len(self)} samples, and no number {index}")
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
         return self.sources[int(np.searchsorted(self.first, index, side="right")) - 1]
 
     def name(self, index: int) -> str:
@@ -85,7 +85,7 @@ class Ranges:
         source = self.source(index)
         with source.path.open("rb", buffering=0) as stream:
             if (size := stream.seek(0, io.SEEK_END)) != source.size:
-                raise ValueError(f"{source.name} has {size:,} bytes, and had {source.size:,} when the run began")
+                raise ValueError(f"{source.name} has {size:,} bytes, but had {source.size:,} at the start of the run")
             stream.seek(int(self.start[index]))
             return _read(stream, int(self.size[index]))
 
@@ -158,7 +158,7 @@ def _scan_all(sources: tuple[SourceFile, ...], scan: Scan, scheme: str) -> Range
         digest.update(f"{source.name}\0".encode("utf-8", "surrogateescape") + content.digest())
     start, stop, line = np.concatenate([np.zeros((0, 3), np.int64), *found]).T
     if len(start) and (stop - start).max() > _LARGEST:
-        raise ValueError(f"a sample has {(stop - start).max():,} bytes; at most {_LARGEST:,} are read")
+        raise ValueError(f"a sample has {(stop - start).max():,} bytes; the limit is {_LARGEST:,}")
     first = np.cumsum([0, *(len(places) for places in found)])
     return Ranges(sources, first, start.copy(), (stop - start).astype(np.uint32), line.astype(np.uint32), digest.hexdigest())
 
@@ -178,7 +178,7 @@ class _ScanProgress:
         self.done, self._lines = self.done + size, self._lines + 1
         if self._lines % _CHECKED == 0 and time.monotonic() - self._last >= _SECONDS:
             self._last = time.monotonic()
-            logger.info("looking for samples: %.2f of %.2f GB; later runs reuse what is found", self.done / 1e9, self.total / 1e9)
+            logger.info("indexing samples: %.2f of %.2f GB; later runs reuse the index", self.done / 1e9, self.total / 1e9)
 
 
 def _watched(
@@ -191,7 +191,7 @@ def _watched(
     """
     for number, line in enumerate(lines):
         if not number and line.startswith(_MARKS):
-            raise ValueError(f"{source.path} is UTF-16 or UTF-32, which cannot be divided into lines; save it as UTF-8")
+            raise ValueError(f"{source.path} is UTF-16 or UTF-32, which is not supported; save it as UTF-8")
         update(line)
         progress(len(line))
         yield line
@@ -216,7 +216,7 @@ def _kept(file: Path, sources: tuple[SourceFile, ...]) -> Ranges | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logger.warning("%s is damaged (%s), and samples are looked for anew", file, error)
+        logger.warning("%s is damaged (%s); samples are indexed again", file, error)
         return None
     return ranges
 

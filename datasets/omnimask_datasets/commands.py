@@ -34,18 +34,16 @@ class Keys(StrEnum):
 
 
 def shard(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A folder with files, or name=DATASET for the samples of a data set.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, which must not exist.", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder of files, or name=DATASET for a data set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder; must not exist.", show_default=False)],
     options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options of the data set.")] = None,
-    shard_bytes: Annotated[int, typer.Option("--shard-bytes", metavar="N", help="Bytes of a tar file, at most.")] = 256_000_000,
-    shard_samples: Annotated[int, typer.Option("--shard-samples", metavar="N", help="Samples of a tar file, at most.")] = 10_000,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the order in which samples are written.")] = 0,
-    in_order: Annotated[bool, typer.Option("--in-order", help="Write the samples in the order of SOURCE.")] = False,
-    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links to folders outside of a folder.")] = False,
+    shard_bytes: Annotated[int, typer.Option("--shard-bytes", metavar="N", help="Maximum size of a tar file.")] = 256_000_000,
+    shard_samples: Annotated[int, typer.Option("--shard-samples", metavar="N", help="Maximum samples of a tar file.")] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Random seed of the order of samples.")] = 0,
+    in_order: Annotated[bool, typer.Option("--in-order", help="Keep the order of SOURCE.")] = False,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links to outside folders.")] = False,
     count: Annotated[
-        str | None, typer.Option("--count", metavar="RECIPE", help="Keep the tokens of every sample, as this recipe counts them.")
+        str | None, typer.Option("--count", metavar="RECIPE", help="Store the number of tokens of every sample for this recipe.")
     ] = None,
 ) -> None:
     """Write samples into tar files with an index and a manifest.
@@ -67,10 +65,10 @@ def shard(
 
 
 def data(
-    action: Annotated[Action, typer.Argument(metavar="verify", help="What to do.", show_default=False)],
-    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="A folder with tar files, or one tar file.", show_default=False)],
-    keys: Annotated[Keys, typer.Option("--keys", help="What must be unique among all shards.")] = Keys.sample,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    action: Annotated[Action, typer.Argument(metavar="verify", help="Action.", show_default=False)],
+    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of tar files, or one tar file.", show_default=False)],
+    keys: Annotated[Keys, typer.Option("--keys", help="Required uniqueness across shards.")] = Keys.sample,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Look for damage in shards: data verify SHARDS.
 
@@ -107,7 +105,7 @@ def _source(source: str, options: Sequence[str], follow_links: bool) -> SampleSo
 
     if not source.startswith(_NAME):
         if options:
-            raise UserError(f"a folder has no options (got {' '.join(options)}); other data are named: name=DATASET")
+            raise UserError(f"a folder has no options (got {' '.join(options)}); to use a data set: name=DATASET")
         return FolderSource(Path(source), follow_links=follow_links)
     from omnimask.commands import load_component
     from omnimask.interfaces import Context
@@ -126,7 +124,7 @@ def _counter(recipe: str, out: Path) -> Counter:
 def _show(report: VerificationReport) -> None:
     read = f"{counted(report.shards, 'shard')} with {counted(report.samples, 'sample')}, {size(report.bytes)}"
     if not report.findings:
-        write_text(f"{read}: nothing is wrong")
+        write_text(f"{read}: no findings")
         return
     rows = [[f.shard, f.kind, "" if f.byte is None else f"{f.byte:,}", f.message] for f in report.findings]
     write_table(("shard", "what", "byte", ""), rows, title=f"{read}: {counted(len(report.findings), 'finding')}", right=("byte",))

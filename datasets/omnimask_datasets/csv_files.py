@@ -68,14 +68,14 @@ class Csv(RangeRows):
         scan = functools.partial(by_row, form=self.form, most_lines=cell_lines)
         ranges = find_ranges(sources, scan, f"csv {self.form} {cell_lines}")
         if not len(ranges):
-            raise ValueError(f"{path} has no rows below the names of its columns")
+            raise ValueError(f"{path} has a header but no rows")
         super().__init__(ranges, key, labels)
 
     def parse(self, index: int, data: bytes) -> dict[str, Any]:
         """Return the cells of a row, by column."""
         header, cells = self.headers[self.ranges.source(index).name], self.form.cells(data)
         if len(cells) != len(header):
-            raise ValueError(f"the row has {len(cells)} cells, and the file's first line names {len(header)} columns")
+            raise ValueError(f"the row has {len(cells)} cells, but the header has {len(header)} columns")
         return dict(zip(header, cells, strict=True))
 
 
@@ -96,7 +96,7 @@ class Form:
         try:
             return next(self.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
         except csv.Error as error:
-            raise ValueError(f"the row breaks the rules of CSV: {error}") from error
+            raise ValueError(f"invalid CSV row: {error}") from error
 
 
 def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[tuple[int, int, int]]:
@@ -116,7 +116,7 @@ def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[t
             place, count = place + len(line), count + 1
             row.append((line.removeprefix(UTF8_MARK) if count == 1 else line).decode("latin-1"))
             if len(row) > most_lines + 1:
-                raise _Swallowed(f"a quoted cell goes on for more than {most_lines:,} lines")
+                raise _Swallowed(f"a quoted cell spans more than {most_lines:,} lines")
             yield row[-1]
 
     # Latin-1 decodes any byte, so invalid UTF-8 fails one row instead of the file: quotes, delimiters and line ends are ASCII.
@@ -134,9 +134,9 @@ def by_row(lines: Iterable[bytes], *, form: Form, most_lines: int) -> Iterator[t
         except csv.Error as error:
             cells = None
             if len(row) > 1 or "unexpected end" in str(error):
-                raise BadLine(line, f"a quote in the row is not closed in {_lines(row)} ({error}); {_REMEDY}") from error
+                raise BadLine(line, f"unclosed quote in {_lines(row)} of the row ({error}); {_REMEDY}") from error
         if len(row) > 1 and _holds_rows(row, width, form.delimiter):
-            raise BadLine(line, f"a quoted cell swallows {_lines(row)} that look like rows; {_REMEDY}")
+            raise BadLine(line, f"a quoted cell contains {_lines(row)} that look like rows; {_REMEDY}")
         if cells != []:
             if width:
                 yield start, place, line
@@ -168,20 +168,22 @@ def _header(source: SourceFile, form: Form) -> list[str]:
             lines = (line.decode("utf-8-sig") for line in itertools.islice(stream, _HEADER_LINES))
             header = next((cells for cells in form.reader(lines) if cells), None)
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the names of the columns of {source.name} cannot be read: {error}") from error
+        raise ValueError(f"the header of {source.name} cannot be read: {error}") from error
     except csv.Error as error:
-        message = f"the names of the columns of {source.name} cannot be read: {error}, in its first lines; {_REMEDY}"
+        message = f"the header of {source.name} cannot be read: {error}, in its first lines; {_REMEDY}"
         raise ValueError(message) from error
     if header is None:
-        raise ValueError(f"{source.name} is empty; its first line must name its columns")
+        raise ValueError(f"{source.name} is empty; the first line must be a header")
     names = [name.strip() for name in header]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{source.name}: the column {doubled[0]!r} comes twice")
+        raise ValueError(f"{source.name}: duplicate column {doubled[0]!r}")
     return names
 
 
 def _delimiter(sources: Sequence[SourceFile], path: Path) -> str:
     is_tab = {extension_of(source.name) in _TABS for source in sources}
     if len(is_tab) > 1:
-        raise ValueError(f"{path} holds files with commas and files with tabs; give delimiter, or the path of one kind")
+        raise ValueError(
+            f"{path} contains both comma-separated and tab-separated files; set delimiter, or give the path of one kind"
+        )
     return "\t" if is_tab == {True} else ","

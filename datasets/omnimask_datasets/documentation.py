@@ -38,7 +38,7 @@ def library() -> Path:
     for entry in sys.path:
         if Path(entry).name == archive and zipfile.is_zipfile(entry):
             return Path(entry)
-    raise ValueError(f"this Python has no standard library in {folder} nor in a file {archive}; {_REMEDY}")
+    raise ValueError(f"no standard library in {folder} or {archive}; {_REMEDY}")
 
 
 def collect(source: Path) -> Documents:
@@ -58,7 +58,7 @@ def collect(source: Path) -> Documents:
             if paragraphs := [paragraph for piece in pieces for paragraph in _new_paragraphs(piece, seen)]:
                 documents[key] = "\n\n".join(paragraphs)
     if not documents:
-        raise ValueError(f"the standard library in {source} has no sources to read; {_REMEDY}")
+        raise ValueError(f"the standard library in {source} has no sources; {_REMEDY}")
     return documents
 
 
@@ -81,7 +81,7 @@ def _tree(source: Path, name: str) -> ast.Module | None:
         with zipfile.ZipFile(source) as archive:
             return ast.parse(archive.read(name))
     except (OSError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
-        logger.debug("%s of the standard library is left out: %s", name, error)
+        logger.debug("skipping %s of the standard library: %s", name, error)
         return None
 
 
@@ -111,4 +111,4 @@ def _new_paragraphs(text: str, seen: set[str]) -> Iterator[str]:
             yield paragraph.rstrip()
 
 
-_REMEDY = "the data set english is read from it; install Python with its sources"
+_REMEDY = "the data set english needs it; install Python with its sources"

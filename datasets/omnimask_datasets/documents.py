@@ -50,7 +50,7 @@ class DocumentFiles:
         self._fingerprint: str | None = None
         self.ranges = None if documents == "file" else find_ranges(self.sources, _SCANS[documents], documents)
         if self.ranges is not None and not len(self.ranges):
-            raise ValueError(f"{path} holds no documents: {_blank(len(self.sources))}")
+            raise ValueError(f"{path} contains no documents: {_blank(len(self.sources))}")
 
     def __len__(self) -> int:
         return len(self.sources) if self.ranges is None else len(self.ranges)
@@ -93,9 +93,9 @@ def _unpack(data: bytes) -> bytes:
         with gzip.open(io.BytesIO(data)) as stream:
             found = stream.read(_LARGEST + 1)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"it cannot be unpacked: {error}") from error
+        raise ValueError(f"cannot be decompressed: {error}") from error
     if len(found) > _LARGEST:
-        raise ValueError(f"it unpacks to more than {_LARGEST:,} bytes")
+        raise ValueError(f"its decompressed size exceeds {_LARGEST:,} bytes")
     return found
 
 

@@ -80,7 +80,7 @@ def _kept(file: Path) -> Documents | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logger.debug("%s: %s", file, error)
-    logger.warning("%s is damaged, and its texts are collected anew", file)
+    logger.warning("%s is damaged; collecting its texts again", file)
     return None
 
 

@@ -26,16 +26,16 @@ class FolderLabels:
         """First folders, if all of them are splits."""
         if self.splits:
             logger.info(
-                "%s: the folders %s are splits and no labels, which are the folders below; samples of all splits are read: "
-                "give the path of one to train on it alone",
+                "%s: the folders %s are splits; labels are the folders below. All splits are read: give the path "
+                "of one to use it alone",
                 place,
                 ", ".join(self.splits),
             )
         elif len(known) > 1:
             others = next(folder for folder in first if folder not in known)
             logger.warning(
-                "%s: the folders %s look like splits, but are read as labels since there are others beside them, such as %s; move "
-                "either elsewhere",
+                "%s: the folders %s look like splits, but are read as labels because of other folders, such as "
+                "%s; move either elsewhere",
                 place,
                 ", ".join(known),
                 others,

@@ -82,11 +82,9 @@ class HuggingFace(Rows):
     ) -> None:
         del context
         if (path is None) == (repository is None):
-            raise ValueError("a data set of Hugging Face has either a path, for files here, or a repository, of the Hub")
+            raise ValueError("a Hugging Face data set needs either path (local files) or repository (of the Hub)")
         if streaming and repository is not None and revision is None:
-            raise ValueError(
-                "a stream of the Hub needs a revision (a commit or a tag), so that its rows stay those that were counted"
-            )
+            raise ValueError("a stream of the Hub needs a revision (a commit or a tag), so that its rows do not change")
         self.split, self.columns = split, columns
         wanted = columns and [*columns, *(column for column in (key, labels) if column is not None)]
         with _quietly():
@@ -114,7 +112,7 @@ class HuggingFace(Rows):
     def place(self, index: int) -> str:
         """Return ``train:12``, with rows counted from 1."""
         if not 0 <= index < len(self):
-            raise IndexError(f"there are {len(self)} samples, and no number {index}")
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
         return f"{self.split}:{index + 1}"
 
     def row(self, index: int) -> dict[str, Any]:
@@ -250,11 +248,11 @@ def _with_files(dataset: Dataset) -> Found:
 
 def _local_stream(path: Path, split: str) -> CountedStream:
     if any((path / name).exists() for name in _SAVED):
-        raise ValueError(f"{path} was written by save_to_disk and has random access: leave out streaming")
+        raise ValueError(f"{path} was written by save_to_disk and has random access: remove streaming")
     kind, files, lengths = _files(path)
     stream: Any = _tried(lambda: datasets.load_dataset(kind, data_files={split: files}, split=split, streaming=True), path)
     if stream.num_shards != len(files):
-        raise ValueError(f"{path}: {len(files)} files became {stream.num_shards} shards; read them without streaming")
+        raise ValueError(f"{path}: {len(files)} files gave {stream.num_shards} shards; remove streaming")
     paths = tuple(map(Path, files))
     return CountedStream(stream, lengths, content_digest((path.name, path) for path in paths), paths)
 
@@ -271,7 +269,7 @@ def _hub_stream(repository: str | None, config: str | None, split: str, revision
     file = cache_folder() / "streams" / f"{digest}.npy"
     lengths = kept_array(file, lambda array: array.shape == (stream.num_shards,), "lengths of a stream")
     if lengths is None:
-        logger.info("counting the rows of %s, which are read once; later runs reuse the counts", repository)
+        logger.info("counting the rows of %s, once; later runs reuse the counts", repository)
         tables = _Tables(stream)
         shards = watched(range(stream.num_shards), "counting rows by shard")
         counted = [_tried(lambda n=n: sum(table.num_rows for table in tables(n)), repository) for n in shards]
@@ -285,7 +283,7 @@ def _files(path: Path) -> tuple[str, list[str], list[int]]:
     sources = find_sources(path, _ENDINGS)
     kinds = {source.path.suffix.removeprefix(".") for source in sources}
     if len(kinds) > 1 or f".{min(kinds)}" not in _ENDINGS:
-        raise ValueError(f"{path} should hold Parquet or Arrow files, of one kind; found {', '.join(sorted(kinds))}")
+        raise ValueError(f"{path} must contain either Parquet or Arrow files; found {', '.join(sorted(kinds))}")
     lengths = {str(source.path): _tried(lambda file=source.path: _num_rows(file), source.path) for source in sources}
     found = {file: length for file, length in lengths.items() if length}  # the library fails on a Parquet file without rows
     if not found:

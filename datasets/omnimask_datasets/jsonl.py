@@ -40,5 +40,5 @@ class Jsonl(RangeRows):
         """Return the object of a line."""
         row = json.loads(data)
         if not isinstance(row, dict):
-            raise ValueError(f'a row is an object like {{"name": ...}}, not {type(row).__name__}')
+            raise ValueError(f'a row must be an object like {{"name": ...}}, not {type(row).__name__}')
         return row

@@ -73,7 +73,7 @@ class Parquet(Rows):
     def place(self, index: int) -> str:
         """Return ``file:row``, with rows counted from 1."""
         if not 0 <= index < len(self):
-            raise IndexError(f"there are {len(self)} samples, and no number {index}")
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
         file = int(np.searchsorted(self.first_of_file, index, side="right")) - 1
         return f"{self.sources[file].name}:{index - self.first_of_file[file] + 1}"
 
@@ -153,7 +153,7 @@ def _chosen(
         for column in asked or names:
             check_column(column, found, source.name)
         if doubled := sorted({name for name in found if found.count(name) > 1}):
-            raise ValueError(f"{source.name}: the column {doubled[0]!r} comes twice")
+            raise ValueError(f"{source.name}: duplicate column {doubled[0]!r}")
     return names if columns is None else list(dict.fromkeys(asked))
 
 
@@ -167,8 +167,8 @@ def _total(files: Sequence[pq.FileMetaData], columns: Sequence[str]) -> int:
             largest, rows, total = *max((largest, rows), (size, group.num_rows)), total + size
     if largest > KEPT_BYTES // 2 and total > KEPT_BYTES:
         logger.warning(
-            "row groups have up to %d rows with %d MB, and a sample that is read at random unpacks a whole one; write the files "
-            "with smaller ones: pyarrow.parquet.write_table(..., row_group_size=1000)",
+            "row groups have up to %d rows with %d MB, and random access decompresses a whole group; write "
+            "smaller ones: pyarrow.parquet.write_table(..., row_group_size=1000)",
             rows,
             largest // 10**6,
         )

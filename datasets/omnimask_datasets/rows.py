@@ -89,13 +89,13 @@ class Rows(ABC):
             key = self.place(index) if value is UNREADABLE else str(value)
             is_key = isinstance(value, str | int) and not isinstance(value, bool) and key
             if value is not UNREADABLE and not is_key:
-                raise ValueError(f"{self.place(index)}: {column} is {value!r:.60}; a key is a text that is not empty, or a number")
+                raise ValueError(f"{self.place(index)}: {column} is {value!r:.60}; a key must be a non-empty string or a number")
             if (problem := key_problem(key)) is not None:
                 raise ValueError(f"{self.place(index)}: {column}: {problem}")
             if (first := places.setdefault(key, index)) != index:
                 raise ValueError(
-                    f"{self.place(index)}: {column} is {key!r}, as in {self.place(first)}; keys must be unique, or leave out key, "
-                    "and rows are named by their place"
+                    f"{self.place(index)}: {column} is {key!r}, as in {self.place(first)}; keys must be unique; "
+                    "or remove key, and rows are named by their position"
                 )
         return list(places)
 
@@ -159,7 +159,7 @@ def file_bytes(value: Any, folder: Path | None = None) -> Any:
     if folder is None:
         return value
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"it names the file {path} instead of holding its bytes; only files in the library's own cache are read")
+        raise ValueError(f"it refers to the file {path}; only files in the library's cache are read")
     return path.read_bytes()
 
 
@@ -171,5 +171,5 @@ def check_column(column: str | None, names: list[str], source: str) -> None:
 
 def _value(row: Mapping[str, Any], column: str, place: str) -> Any:
     if column not in row:
-        raise ValueError(f"{place}: it has no column {column!r}; it has {', '.join(row)}")
+        raise ValueError(f"{place}: no column {column!r}; it has {', '.join(row)}")
     return row[column]

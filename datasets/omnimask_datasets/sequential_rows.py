@@ -78,8 +78,8 @@ class ForwardRows:
             return
         self._has_warned = True
         logger.warning(
-            "%d times, for %d rows, a shard of a stream was read again from its beginning: rows were asked for that had been "
-            "passed and were no longer among the %d that are kept; make windows smaller, or the buffer larger",
+            "a shard of a stream was read again from the start %d times, for %d rows that were no longer in the "
+            "buffer of %d; use smaller windows or a larger buffer",
             self.num_restarts,
             self.num_asked,
             self.kept,
@@ -105,12 +105,12 @@ class _Shard:
             if place < table.num_rows:
                 return row_of(table, place)
             place -= table.num_rows
-        raise AssertionError("the row is not among those that are kept")
+        raise AssertionError("the row is not in the buffer")
 
     def _advance(self, kept: int) -> None:
         table = next(self._tables, None)
         if table is None:
-            raise ValueError(f"the shard ended after {self.first + self.num_kept} rows, fewer than it had when it was counted")
+            raise ValueError(f"the shard ended after {self.first + self.num_kept} rows, fewer than when it was counted")
         self._kept.append(table)
         self.num_kept += table.num_rows
         while self.num_kept - self._kept[0].num_rows >= kept:

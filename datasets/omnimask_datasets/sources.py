@@ -87,7 +87,9 @@ def unpacked(source: SourceFile) -> SourceFile:
             keep(file, lambda stream: _unpack(source.path, stream), f"the contents of {source.name}")
         return SourceFile(source.name, file, file.stat().st_size)
     except FileNotFoundError as error:
-        raise ValueError(f"{source.path} cannot be unpacked into {cache_folder()}; choose a folder with OMNIMASK_CACHE") from error
+        raise ValueError(
+            f"{source.path} cannot be decompressed into {cache_folder()}; choose a folder with OMNIMASK_CACHE"
+        ) from error
     except OSError as error:
         raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
 
@@ -98,7 +100,7 @@ def _unpack(path: Path, stream: BinaryIO) -> None:
             try:
                 data = packed.read(2**20)
             except (OSError, zlib.error, EOFError) as error:
-                raise ValueError(f"{path} cannot be unpacked: {error}") from error
+                raise ValueError(f"{path} cannot be decompressed: {error}") from error
             if not data:
                 return
             stream.write(data)

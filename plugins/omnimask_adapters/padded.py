@@ -28,8 +28,8 @@ class Padded:
         """Pad the slots of a stream. Raise ``ValueError`` unless every slot of a sequence sees all of it."""
         if stream.layout.attention != "full":
             raise ValueError(
-                f"models of other libraries are given sequences whose slots all see each other, and this stream is "
-                f"{stream.layout.attention}; use an encoder of omnimask's own"
+                f"models of other libraries need full attention, but this stream has {stream.layout.attention} "
+                "attention; use an encoder of omnimask"
             )
         layout = _filled(stream.layout)
         padded, is_real = dense(Packed(data, layout))

@@ -73,10 +73,10 @@ class TimmEncoder(nn.Module):
         self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
     ) -> Encoded:
         if context is not None:
-            raise ValueError("encoder timm reads no context; an encoder with cross-attention does")
+            raise ValueError("encoder timm has no cross-attention; use an encoder with cross-attention to read a context")
         placement = self.position(stream)
         if placement.rotation is not None or placement.bias is not None:
-            raise ValueError("timm's blocks can neither rotate nor bias their attention for us; use sincos, learned or none")
+            raise ValueError("timm's blocks do not support positions that rotate or bias attention; use sincos, learned or none")
         x_TD = with_modality(embedded.data, stream, self.modalities)
         padded = Padded.of(x_TD if placement.added is None else x_TD + placement.added, stream)
         bias, x_SLD = padded.bias(), self.norm_before(padded.data)
@@ -97,17 +97,19 @@ def _vision_transformer(name: str, options: Mapping[str, Any]) -> Any:
         ValueError: timm has no model of this name, it isn't a plain vision transformer, or it does not take the options.
     """
     if not timm.is_model(name):
-        raise ValueError(f"timm {timm.__version__} has no model {name!r}; its vision transformers begin with vit_")
+        raise ValueError(f"timm {timm.__version__} has no model {name!r}; names of its vision transformers start with vit_")
     if model_entrypoint(name).__module__ != VisionTransformer.__module__:
-        raise ValueError(f"{name} is none of timm's plain vision transformers, whose blocks are wrapped; they begin with vit_")
+        raise ValueError(f"{name} is not a plain vision transformer of timm; supported names start with vit_")
     taken = set(inspect.signature(VisionTransformer.__init__).parameters) - {"self", *_REPLACED}
     unknown = sorted(set(options) - taken)
     if unknown:
-        raise ValueError(f"options: timm's VisionTransformer takes no {unknown[0]!r} here; it takes {', '.join(sorted(taken))}")
+        raise ValueError(
+            f"options: timm's VisionTransformer has no option {unknown[0]!r} here; options: {', '.join(sorted(taken))}"
+        )
     try:
         model = timm.create_model(name, **{**_REPLACED, **options})
     except (TypeError, AssertionError, RuntimeError) as error:
         raise ValueError(f"timm cannot make {name} with these options: {error}") from error
     if type(model) is not VisionTransformer:
-        raise ValueError(f"{name} is a {type(model).__name__}, and blocks of VisionTransformer are wrapped")
+        raise ValueError(f"{name} is a {type(model).__name__}; only VisionTransformer is supported")
     return model

@@ -60,7 +60,7 @@ class TransformersEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if (model_type is None) == (folder is None) or (folder is not None and options):
-            raise ValueError("give either model_type, with its options, or folder")
+            raise ValueError("give either model_type with its options, or folder")
         if folder is not None:
             self.model = model_from_folder(folder, trust_remote_code=trust_remote_code)
         else:
@@ -75,8 +75,8 @@ class TransformersEncoder(nn.Module):
         for name, grid, axes in zip(context.modalities, self.grids, self.axes, strict=True):
             if grid is None and axes > 1:
                 raise ValueError(
-                    f"the places of {name!r} have {axes} axes without an end, and the model's positions have one; use a tokenizer "
-                    "with a grid of fixed size, or an encoder of omnimask's own"
+                    f"positions of {name!r} have {axes} unbounded axes, but the model's have one; use a tokenizer "
+                    "with a fixed grid, or an encoder of omnimask"
                 )
         check_reads_both_ways(self.model, self.width)
         self.goes_by_position_ids = goes_by_position_ids(self.model, self.width)
@@ -99,7 +99,7 @@ class TransformersEncoder(nn.Module):
             ValueError: the model does not support it.
         """
         if not self.model.supports_gradient_checkpointing:
-            raise ValueError(f"{type(self.model).__name__} cannot recompute its activations; set it to false")
+            raise ValueError(f"{type(self.model).__name__} does not support gradient checkpointing; set it to false")
         verb, arguments = ("enable", ({"use_reentrant": False},)) if enabled else ("disable", ())
         names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the second is the former name
         next(getattr(self.model, name) for name in names if hasattr(self.model, name))(*arguments)
@@ -108,7 +108,7 @@ class TransformersEncoder(nn.Module):
         self, embedded: Packed, stream: Stream, batch: MaskedBatch, *, context: Encoded | None = None, layers: Sequence[int] = ()
     ) -> Encoded:
         if context is not None:
-            raise ValueError("encoder transformers reads no context; an encoder with cross-attention does")
+            raise ValueError("encoder transformers has no cross-attention; use an encoder with cross-attention to read a context")
         padded = Padded.of(with_modality(embedded.data, stream, self.modalities), stream)
         given: dict[str, Any] = {"inputs_embeds": padded.data, "output_hidden_states": bool(layers)}
         if padded.is_real is not None:
@@ -133,7 +133,7 @@ class TransformersEncoder(nn.Module):
         places = torch.where(stream.has_position, places, 0)
         if self.most is not None and places.device.type == "cpu" and len(places) and int(places.max()) + self.offset >= self.most:
             raise ValueError(
-                f"a token's place has the number {int(places.max())}, and the model has {self.most - self.offset} positions; raise "
+                f"a token has position {int(places.max())}, but the model has {self.most - self.offset} positions; raise "
                 "max_position_embeddings in options"
             )
         return places
@@ -146,8 +146,8 @@ class TransformersEncoder(nn.Module):
         wrong = places != expected if padded.is_real is None else (places != expected) & padded.is_real
         if bool(wrong.any()):
             raise ValueError(
-                f"{type(self.model).__name__} goes by the order of the tokens that it reads, and here they do not lie one after "
-                "another; use a corruptor that keeps the places of hidden tokens (mask_token), or another kind of model"
+                f"{type(self.model).__name__} needs consecutive tokens; use a corruptor that keeps masked tokens "
+                "(mask_token), or another model type"
             )
 
 

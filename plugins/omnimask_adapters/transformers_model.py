@@ -24,11 +24,11 @@ def model_from_config(model_type: str, options: Mapping[str, Any]) -> Any:
     try:
         plain = AutoConfig.for_model(model_type)
     except ValueError as error:
-        raise ValueError(f"transformers has no kind of model {model_type!r}") from error
+        raise ValueError(f"transformers has no model type {model_type!r}") from error
     known = {*plain.to_dict(), *plain.attribute_map}
     unknown = sorted(set(options) - known)
     if unknown:
-        raise ValueError(f"options: models of the kind {model_type} have no option {unknown[0]!r}")
+        raise ValueError(f"options: model type {model_type} has no option {unknown[0]!r}")
     config = _made(lambda: AutoConfig.for_model(model_type, **options))
     return _encoder(config, lambda: AutoModel.from_config(config, trust_remote_code=False))
 
@@ -44,7 +44,7 @@ def model_from_folder(folder: Path, *, trust_remote_code: bool = False) -> Any:
         ValueError: the configuration or the safetensors are missing, the model isn't an encoder, or its code is not trusted.
     """
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no config.json; give the folder that save_pretrained wrote")
+        raise ValueError(f"{folder} contains no config.json; give a folder written by save_pretrained")
     refuse_code(folder, "config.json", is_trusted=trust_remote_code)
     load: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     config = _made(lambda: AutoConfig.from_pretrained(folder, **load))
@@ -56,18 +56,18 @@ def _made(make: Any) -> Any:
     try:
         return make()
     except Exception as error:
-        raise ValueError(f"transformers refuses this configuration: {error}") from error
+        raise ValueError(f"transformers rejects this configuration: {error}") from error
 
 
 def _encoder(config: Any, make: Callable[[], Any]) -> Any:
     if getattr(config, "is_encoder_decoder", False):
-        raise ValueError(f"models of the kind {config.model_type} have a decoder too; choose an encoder alone")
+        raise ValueError(f"model type {config.model_type} has a decoder; choose an encoder-only model")
     width = getattr(config, "hidden_size", None)
     if not isinstance(width, int):
-        raise ValueError(f"models of the kind {config.model_type} have no hidden_size; they are no encoders of sequences")
+        raise ValueError(f"model type {config.model_type} has no hidden_size; it is not a sequence encoder")
     embedded = getattr(config, "embedding_size", width)
     if embedded != width:
-        raise ValueError(f"the model reads embeddings of width {embedded} and works at {width}; set embedding_size: {width}")
+        raise ValueError(f"the model has embeddings of width {embedded} but hidden size {width}; set embedding_size: {width}")
     return without_words(_made(make).float())
 
 
@@ -76,7 +76,7 @@ def without_words(model: Any) -> Any:
     try:
         model.set_input_embeddings(nn.Identity())
     except NotImplementedError as error:
-        raise ValueError(f"{type(model).__name__} has no table of words to leave out; it is no encoder of tokens") from error
+        raise ValueError(f"{type(model).__name__} has no word embeddings; it is not a token encoder") from error
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model
@@ -99,9 +99,9 @@ def check_reads_both_ways(model: Any, width: int) -> None:
     except Exception as error:
         raise ValueError(f"{type(model).__name__} cannot be called with inputs_embeds: {type(error).__name__}: {error}") from error
     if before.shape != tokens.shape:
-        raise ValueError(f"{type(model).__name__} gives features of shape {tuple(before.shape)} for tokens {tuple(tokens.shape)}")
+        raise ValueError(f"{type(model).__name__} returns features of shape {tuple(before.shape)} for tokens {tuple(tokens.shape)}")
     if bool(torch.equal(before[0, 0], after[0, 0])):
-        raise ValueError(f"{type(model).__name__} reads from left to right: its first token sees nothing of the last")
+        raise ValueError(f"{type(model).__name__} is causal: its first token does not attend to the last")
 
 
 def goes_by_position_ids(model: Any, width: int) -> bool:

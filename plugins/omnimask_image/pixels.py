@@ -19,13 +19,13 @@ def checked(raw: Any) -> NDArray[np.uint8]:
         ValueError: anything else; values are never rescaled by guess.
     """
     if not isinstance(raw, np.ndarray):
-        raise ValueError(f"an image is a uint8 array of shape (H, W) or (H, W, C), got {type(raw).__name__}")
+        raise ValueError(f"an image must be a uint8 array of shape (H, W) or (H, W, C), got {type(raw).__name__}")
     if raw.dtype != np.uint8:
-        raise ValueError(f"an image is a uint8 array with values in 0..255, got {raw.dtype}; scale and convert it first")
+        raise ValueError(f"an image must be a uint8 array with values in 0..255, got {raw.dtype}; scale and convert it first")
     if raw.ndim == 2:
         raw = raw[:, :, None]
     if raw.ndim != 3 or raw.shape[2] not in (1, 3) or 0 in raw.shape:
-        raise ValueError(f"an image has shape (H, W), (H, W, 1) or (H, W, 3), got {raw.shape}")
+        raise ValueError(f"an image must have shape (H, W), (H, W, 1) or (H, W, 3), got {raw.shape}")
     return raw
 
 

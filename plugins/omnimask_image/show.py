@@ -16,8 +16,8 @@ from omnimask.figures import figure_file, short_key
 from omnimask.interfaces import Context, Reconstruction
 from omnimask_image.pixels import checked
 
-_COLUMNS = ("original", "what the network saw", "filled in")
-_UNTRAINED = ("original", "what a network will see")
+_COLUMNS = ("original", "masked input", "reconstruction")
+_UNTRAINED = ("original", "visible input")
 _HATCH = np.array([[222, 214, 240], [178, 162, 214]], np.uint8)
 """Colors of the stripes over hidden pixels, which do not occur in grey pictures."""
 _STRIPES = 36

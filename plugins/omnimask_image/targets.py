@@ -42,11 +42,11 @@ class Hog(Module):
         (self.name,) = context.modalities
         spec = context.specs[self.name]
         if spec.width is None or len(spec.width) != 3 or len(spec.extent) != 2 or None in spec.extent:
-            raise ValueError(f"target image.hog needs the patches of images of one size; {self.name!r} has other tokens")
+            raise ValueError(f"target image.hog needs patches of images of one size; {self.name!r} has other tokens")
         self.patch, self.channels, self.grid = spec.width[:2], spec.width[2], spec.extent
         if any(side % cell for side in self.patch):
             raise ValueError(
-                f"cells of {cell} pixels do not divide patches of {self.patch[0]} x {self.patch[1]}; "
+                f"cells of {cell} pixels must divide patches of {self.patch[0]} x {self.patch[1]}; "
                 f"choose for example cell: {math.gcd(*self.patch)}"
             )
         self.cell, self.bins = cell, bins
@@ -58,7 +58,7 @@ class Hog(Module):
         (height, width), lengths = self.grid, packed.layout.lengths
         assert height is not None and width is not None
         if np.any((lengths != height * width) & (lengths != 0)):
-            raise ValueError(f"target image.hog needs all {height * width} patches of an image; some sample has another number")
+            raise ValueError(f"target image.hog needs all {height * width} patches of an image; a sample has another number")
         features = self.features(rearrange(packed.data, "(b h w) p q c -> b (h p) (w q) c", h=height, w=width))
         (p, q), cell = self.patch, self.cell
         of_patch = rearrange(features, "b (h r) (w s) c o -> (b h w) (r s c o)", r=p // cell, s=q // cell)

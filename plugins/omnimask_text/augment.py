@@ -59,10 +59,10 @@ class EntitySwap:
         *,
         dictionary: Annotated[
             Literal["embedded"] | Path,
-            Field(description="a JSON file with the counterparts of every entity; embedded: a small one"),
+            Field(description="JSON file with the counterparts of every entity; embedded: a small one"),
         ],
-        annotation: Annotated[str, Field(description="the spans that are swapped")] = "entity",
-        probability: Annotated[float, Field(gt=0, le=1, description="of a swap")] = 1.0,
+        annotation: Annotated[str, Field(description="annotation of the spans to swap")] = "entity",
+        probability: Annotated[float, Field(gt=0, le=1, description="probability of a swap")] = 1.0,
     ) -> None:
         del context
         self.counterparts = read_dictionary(EMBEDDED if dictionary == "embedded" else Path(dictionary))
@@ -115,9 +115,7 @@ def read_dictionary(path: Path) -> dict[str, Counterparts]:
     except (OSError, ValueError) as error:
         raise ValueError(f"dictionary {path} cannot be read: {error}") from error
     if not isinstance(data, dict) or not data:
-        raise ValueError(
-            f'dictionary {path} should be {{"entity": ["counterpart", ...], ...}} or {{"entity": {{"language": ...}}}}'
-        )
+        raise ValueError(f'dictionary {path} must be {{"entity": ["counterpart", ...], ...}} or {{"entity": {{"language": ...}}}}')
     return {entity: _by_language(path, entity, found) for entity, found in data.items()}
 
 
@@ -126,7 +124,7 @@ def _by_language(path: Path, entity: str, found: Any) -> dict[str, list[str]]:
     known = {language: [one] if isinstance(one, str) else one for language, one in languages.items()}
     for texts in known.values():
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError(f"dictionary {path}: {entity!r} has the counterparts {texts!r}, which are no texts")
+            raise ValueError(f"dictionary {path}: {entity!r} has the counterparts {texts!r}, which must be strings")
     return known
 
 
@@ -140,11 +138,11 @@ def _spans(raw: Mapping[str, Any], annotation: str, text: str) -> list[tuple[int
     for span in raw[annotation] or ():
         start, stop = span[:2] if isinstance(span, Sequence) and len(span) >= 2 else (None, None)
         if not isinstance(start, int) or not isinstance(stop, int) or not 0 <= start < stop <= len(text):
-            raise ValueError(f"annotation {annotation!r}: {span!r} is no span of the {len(text)} characters")
+            raise ValueError(f"annotation {annotation!r}: {span!r} is not a span of the {len(text)} characters")
         spans.append((start, stop))
     for (_, before), (after, _) in zip(sorted(spans), sorted(spans)[1:], strict=False):
         if before > after:
-            raise ValueError(f"annotation {annotation!r} has spans that overlap, at character {after}")
+            raise ValueError(f"annotation {annotation!r} has overlapping spans, at character {after}")
     return spans
 
 

@@ -19,7 +19,7 @@ _SAMPLE = 60
 
 
 class Algorithm(StrEnum):
-    """How pieces of words are chosen."""
+    """Subword algorithm."""
 
     bpe = "bpe"
     wordpiece = "wordpiece"
@@ -27,13 +27,11 @@ class Algorithm(StrEnum):
 
 
 def train_tokenizer(
-    corpus: Annotated[
-        Path, typer.Argument(metavar="CORPUS", help="A text file in UTF-8, or a folder with such files.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, which must not exist.", show_default=False)],
-    algorithm: Annotated[Algorithm, typer.Option("--algorithm", help="How pieces of words are chosen.")] = Algorithm.bpe,
-    vocabulary: Annotated[int, typer.Option("--vocabulary", metavar="N", help="Number of tokens, special ones included.")] = 8192,
-    lowercase: Annotated[bool, typer.Option("--lowercase", help="Make capitals small; wordpiece drops accents too.")] = False,
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="UTF-8 text file, or folder of such files.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder; must not exist.", show_default=False)],
+    algorithm: Annotated[Algorithm, typer.Option("--algorithm", help="Subword algorithm.")] = Algorithm.bpe,
+    vocabulary: Annotated[int, typer.Option("--vocabulary", metavar="N", help="Vocabulary size, including special tokens.")] = 8192,
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="Lowercase the text; wordpiece also strips accents.")] = False,
 ) -> None:
     """Train a tokenizer on your own text.
 
@@ -60,9 +58,9 @@ def train_tokenizer(
 def _check_out(out: Path) -> None:
     """Raise before training, which may take a while."""
     if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists; name another folder, or remove it first")
+        raise UserError(f"{out} already exists; choose another folder, or remove it first")
     if not out.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {out.absolute().parent} to write {out.name} into")
+        raise UserError(f"folder {out.absolute().parent} of {out.name} does not exist")
 
 
 def _write(out: Path, contents: Mapping[str, str]) -> None:

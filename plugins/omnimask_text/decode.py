@@ -35,7 +35,9 @@ class Utf8Decoder:
             self.encoding = codecs.lookup(encoding).name
             "".encode(encoding)
         except LookupError as error:
-            raise ValueError(f"encoding {encoding!r} is none that Python knows; try utf-8, latin-1, cp1252 or shift_jis") from error
+            raise ValueError(
+                f"encoding {encoding!r} is not supported by Python; try utf-8, latin-1, cp1252 or shift_jis"
+            ) from error
 
     def __call__(self, data: bytes) -> str:
         """Return the text.
@@ -50,9 +52,10 @@ class Utf8Decoder:
             text = data.decode(encoding)
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"byte {error.start + (len(mark) if encoding == 'utf-8' else 0)} is no {encoding} ({error.reason}); convert the "
-                "file, or name its encoding: decoder: {name: text.utf8, encoding: latin-1}"
+                f"byte {error.start + (len(mark) if encoding == 'utf-8' else 0)} is not valid {encoding} "
+                f"({error.reason}); convert the file, or set its encoding: decoder: "
+                f"{{name: text.utf8, encoding: latin-1}}"
             ) from error
         if (place := text.find("\0")) >= 0:
-            raise ValueError(f"character {place} is a NUL, so this is no text file")
+            raise ValueError(f"character {place} is a NUL, so this is not a text file")
         return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -58,10 +58,10 @@ def test_features_and_gradients_are_those_of_the_bare_model() -> None:
     ("options", "message"),
     [
         ({"model": "vit_tinyy"}, "no model 'vit_tinyy'"),
-        ({"model": "resnet18"}, "resnet18 is none of timm's plain vision transformers"),
-        ({"model": "eva02_tiny_patch14_224"}, "is none of timm's plain vision transformers"),
-        ({"options": {"embed_dims": 4}}, "takes no 'embed_dims' here"),
-        ({"options": {"class_token": True}}, "takes no 'class_token' here"),
+        ({"model": "resnet18"}, "resnet18 is not a plain vision transformer"),
+        ({"model": "eva02_tiny_patch14_224"}, "is not a plain vision transformer"),
+        ({"options": {"embed_dims": 4}}, "has no option 'embed_dims' here;"),
+        ({"options": {"class_token": True}}, "has no option 'class_token' here;"),
         ({"options": {"embed_dim": 50, "num_heads": 3}}, "timm cannot make vit_tiny_patch16_224"),
     ],
 )
@@ -71,5 +71,5 @@ def test_what_cannot_be_wrapped_is_refused(options: dict[str, Any], message: str
 
 
 def test_positions_that_do_more_than_add_are_refused() -> None:
-    with pytest.raises(UserError, match="takes positions that add to embeddings, and alibi would bias attention"):
+    with pytest.raises(UserError, match="takes positions that add to embeddings, but alibi would bias attention;"):
         pictures("{name: timm, options: {embed_dim: 32, depth: 1, num_heads: 2}, position: {name: alibi}}")

@@ -98,10 +98,10 @@ def test_steps_hold_as_many_tokens_as_the_recipe_says() -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (synthetic_recipe(predictor=DECODER), r"decoder answers in the query stream.*puts its targets into the context"),
-        (synthetic_recipe(corruptor=named("corruptor", "drop")), "in_place answers in the context stream"),
+        (synthetic_recipe(predictor=DECODER), r"decoder reads the query stream.*puts its targets into the context"),
+        (synthetic_recipe(corruptor=named("corruptor", "drop")), "in_place reads the context stream"),
         (synthetic_recipe(layer=3), "layer 3 does not exist; the encoder has layers 1 to 2"),
-        (joined(letters="drop", vectors="mask_token"), r"in_place answers in the context stream.*letters puts its targets into"),
+        (joined(letters="drop", vectors="mask_token"), r"in_place reads the context stream.*letters puts its targets into"),
         (synthetic_recipe(modality="vectors", predictor=named("predictor", "in_place", target=IDS)), "use patch"),
         (synthetic_recipe(modality="vectors", corruptor=named("corruptor", "sentinel_spans")), "use drop or mask_token"),
     ],

@@ -138,7 +138,7 @@ def test_the_list_of_parts_is_scanned_once(built: Built, monkeypatch: pytest.Mon
 
 
 def test_a_corpus_that_holds_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="data: empty corpus: none of the 40 samples holds anything"):
+    with pytest.raises(UserError, match="data: the corpus is empty: all of its 40 samples are empty"):
         build(recipe(Blank))
 
 
@@ -167,7 +167,7 @@ def test_a_file_of_the_users_is_cut_too(built: Built, tmp_path: Path) -> None:
     assert [opened.dataset.key(index) for index in range(len(opened.dataset))] == [f"letters.bin#{start}" for start in (0, 12, 24)]
     assert len(opened.sample(Place(0, 0, 2, 0.0))) == 6
     file.write_bytes(b"")
-    with pytest.raises(UserError, match="holds nothing"):
+    with pytest.raises(UserError, match="is empty"):
         one_file(built, file, None)
 
 
@@ -198,7 +198,7 @@ def test_a_limit_counts_books(built: Built) -> None:
         assert len(chosen) == 3
         everything = range(len(built.dataset))
         assert set(indices) == {index for index in everything if built.dataset.key(index).partition("#")[0] in chosen}
-    assert any(note.endswith("train samples were there; 3 were taken") for note in sides.notes)
+    assert any(note.startswith("3 of ") and note.endswith(" train samples are used") for note in sides.notes)
 
 
 def test_a_table_of_labels_names_books(built: Built) -> None:
@@ -211,7 +211,7 @@ def test_a_table_of_labels_names_books(built: Built) -> None:
     assert {key.partition("#")[0] for key in _keys(built, sides.test)} == {f"books/{number}" for number in range(30, 40)}
     found = evaluate(built, probes=["knn"], draws=2, table=table)
     assert found.num_test == len({key.partition("#")[0] for key in _keys(built, sides.test)})
-    with pytest.raises(UserError, match="there is no sample 'books/99'"):
+    with pytest.raises(UserError, match="unknown sample 'books/99'"):
         choose_sides(built, {"books/99": Row("1", None, 2)}, "labels.csv")
 
 

@@ -190,24 +190,24 @@ def test_a_transform_sees_groups_and_makes_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (("views={main: {corruptor: {name: keep}}}",), "is the view that the modalities describe"),
-        (("views={again: {maskers: {}}}",), "views have no such key"),
-        (("views={again: {masker: {words: {name: none}}}}",), "have no such modality"),
-        (("views={again: {}}",), "should say how it differs"),
-        ((AGAIN, DECODES.replace("query: again", "query: agian")), "there is no view 'agian'"),
+        (("views={main: {corruptor: {name: keep}}}",), "the view main is set under modalities"),
+        (("views={again: {maskers: {}}}",), "unknown key (did you mean 'masker'?); keys of views"),
+        (("views={again: {masker: {words: {name: none}}}}",), "unknown modality"),
+        (("views={again: {}}",), "must differ from the main view"),
+        ((AGAIN, DECODES.replace("query: again", "query: agian")), "unknown view 'agian'"),
         ((DECODES,), "the recipe has no views"),
-        ((AGAIN, DECODES.replace("toy.decoding", "in_place, label: two")), "decodes no query stream"),
-        ((AGAIN.replace("mask_token", "drop"), DECODES), "puts the targets of letters into a query stream of its own"),
-        (("passes=[{name: probe, view: nowhere}]",), "there is no view 'nowhere'"),
-        (("passes=[{name: main, view: main}]",), "is the name of another pass"),
-        (("passes=[{name: probe, view: main, predictors: [mlm]}]",), "there is no predictor 'mlm'"),
-        ((AGAIN.replace("mask_token", "drop"), "passes=[{name: probe, view: again}]"), "finds no targets in view again"),
-        (("labels={letters: {}}",), "is the name of a modality"),
-        (("labels={begins: {names: [low, high], classes: 3}}",), "is 3, and there are 2 names"),
+        ((AGAIN, DECODES.replace("toy.decoding", "in_place, label: two")), "does not decode a query stream"),
+        ((AGAIN.replace("mask_token", "drop"), DECODES), "puts the targets of letters into its query stream"),
+        (("passes=[{name: probe, view: nowhere}]",), "unknown view 'nowhere'"),
+        (("passes=[{name: main, view: main}]",), "is already the name of a pass"),
+        (("passes=[{name: probe, view: main, predictors: [mlm]}]",), "unknown predictor 'mlm'"),
+        ((AGAIN.replace("mask_token", "drop"), "passes=[{name: probe, view: again}]"), "has no targets in view again"),
+        (("labels={letters: {}}",), "is already the name of a modality"),
+        (("labels={begins: {names: [low, high], classes: 3}}",), "is 3, but names has 2 entries"),
         (("data.group={size: 0}",), "data.group.size"),
         (("data.group={size: 2, transform: {name: toy.swop}}",), "toy.swap"),
-        (("predictors=[{name: sequence, target: {name: label, field: end}}]",), "which the recipe does not declare"),
-        (("predictors=[{name: sequence, target: {name: ids}}]",), "is about tokens"),
+        (("predictors=[{name: sequence, target: {name: label, field: end}}]",), "which is not declared"),
+        (("predictors=[{name: sequence, target: {name: ids}}]",), "applies to tokens"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, changes: tuple[str, ...], message: str) -> None:
@@ -252,17 +252,17 @@ def test_positions_without_a_use_are_refused(tmp_path: Path) -> None:
     decoder = "{name: %s, width: 16, depth: 1, heads: 2, position: {name: alibi}, target: {name: ids}}"
     for name in ("decoder", "cross_decoder"):
         changes = ("modalities.letters.corruptor={name: drop}", f"predictors=[{decoder % name}]")
-        assert "a decoder of hidden places takes positions" in refused(tmp_path, *changes)
+        assert "a decoder of masked positions takes positions" in refused(tmp_path, *changes)
     message = refused(
         tmp_path, "encoder={name: modernbert, width: 16, depth: 2, heads: 2, window: 2, local_position: {name: sincos}}"
     )
-    assert "local_position takes positions that rotate queries and keys, and sincos would add to embeddings" in message
+    assert "local_position takes positions that rotate queries and keys, but sincos would add to embeddings" in message
     built(tmp_path, "encoder={name: transformer, width: 16, depth: 1, heads: 2, position: {name: alibi}}")
 
 
 def test_rotary_positions_need_a_pair_of_channels_for_every_axis() -> None:
     specs = {"m": TokenSpec(vocabulary=4, axes=3)}
-    with pytest.raises(ValueError, match="each of 3 axes, and a head has 4"):
+    with pytest.raises(ValueError, match="each of 3 axes, but a head has 4"):
         Rotary(Context(specs=specs, modalities=("m",), num_heads=1, head_width=4))
 
 

@@ -25,7 +25,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "m", "50m3h", "-5m", "0", "3h50", "1:30"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(UserError, match=r"--max-time .*: a duration is expected, such as 3h50m"):
+    with pytest.raises(UserError, match=r"--max-time .*: must be a duration, such as 3h50m"):
         seconds_of(text, "--max-time")
 
 
@@ -45,8 +45,8 @@ def test_a_run_that_ends_in_time_has_its_own_exit_code(
         result = omnimask("pretrain", recipe, "train.validate_every=6", "--run", "a", "--max-time", "3m30s")
     assert result.code == 75
     assert result.err.splitlines()[-2:] == [
-        "continue with: omnimask resume a",
-        "error: the time of this attempt is up; a checkpoint was written before",
+        "resume with: omnimask resume a",
+        "error: the time limit of this attempt was reached; a checkpoint was written",
     ]
     run = files_of(tmp_path / "a")
     assert run.summary["status"] == "interrupted" and run.summary["step"] == 3
@@ -66,7 +66,7 @@ def test_a_run_without_time_for_a_step_can_be_continued(omnimask: Command, recip
 def test_wrong_input_is_found_before_anything_is_written(omnimask: Command, recipe: Path, tmp_path: Path) -> None:
     assert omnimask("pretrain", recipe, "--run", "a", "--max-time", "later").code == 2
     result = omnimask("pretrain", recipe, "--continue")
-    assert result.code == 2 and "Name its folder with --run" in result.errors[0]
+    assert result.code == 2 and "--continue needs the run directory: --run DIR" in result.errors[0]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
@@ -98,7 +98,7 @@ def test_another_recipe_does_not_continue_a_run(omnimask: Command, recipe: Path,
     assert omnimask("pretrain", recipe, "--run", "a", "--continue").code == 0
     assert omnimask("pretrain", recipe, "train.steps=8", "--run", "a", "--continue").code == 0, "more steps may be"
     result = omnimask("pretrain", recipe, "train.steps=8", "seed=5", "--run", "a", "--continue")
-    assert result.code == 2 and "seed: 0 cannot become 5 in a run that has begun" in result.errors
+    assert result.code == 2 and "seed: 0 cannot change to 5 in a resumed run" in result.errors
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     result = omnimask("pretrain", recipe, "--run", "mine", "--continue")

@@ -46,7 +46,7 @@ def test_a_resumed_run_compares_the_rule_and_follows_it_where_that_is_accepted(o
     assert omnimask("resume", "a", "train.steps=5").code == 0
     refused = omnimask("resume", "a", "train.steps=6", "train.base_lr.lr=1e-2")
     assert refused.code == 2
-    assert "train.base_lr.lr: 0.001 cannot become 0.01 in a run that has begun" in refused.errors[0]
+    assert "train.base_lr.lr: 0.001 cannot change to 0.01 in a resumed run" in refused.errors[0]
     accepted = omnimask("resume", "a", "train.steps=6", "train.batch_tokens=64", "--accept-changes", "train.batch_tokens")
     assert accepted.code == 0
     assert rates("a") == {**dict.fromkeys(range(1, 6), 5e-4), 6: 1e-3}

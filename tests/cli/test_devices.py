@@ -17,5 +17,5 @@ def test_a_process_that_is_one_of_as_many_goes_on(monkeypatch: pytest.MonkeyPatc
 
 def test_another_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="--devices 3: 2 processes were started already"):
+    with pytest.raises(UserError, match="--devices 3: 2 processes are already"):
         launched_instead(3, ["pretrain"])

@@ -114,34 +114,11 @@ def test_few_draws_stay_within_the_range(omnimask: Command, run: Path) -> None:
     assert f"most frequent in training, {found['most_frequent']!r}" in result.out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--probe", "finetune"], "--probe: no probe is called finetune; there are knn, linear"),
-        (["--probe", ","], "--probe: no probe is called nothing"),
-        (["--pool", "max"], "--pool: 'max' is none of mean, summary, both"),
-        (["--pool", "summary"], "--pool summary: this encoder has no summary tokens; use --pool mean"),
-        (["--labels", "gone.csv"], "the labels gone.csv cannot be read: No such file or directory"),
-        (["--data", "path"], "--data path: has the form key=value"),
-        (["--data", "name=image.folder"], "data.path"),
-        (["--checkpoint", "step-7"], "has no checkpoint 'step-7'"),
-        (["--output", "tiny.yaml"], "--output: tiny.yaml is a file; the results need a folder"),
-        (["--draws", "1"], "--draws"),
-    ],
-)
-def test_wrong_input_writes_nothing(omnimask: Command, run: Path, arguments: list[str], message: str) -> None:
-    before = contents(run)
-    result = omnimask("evaluate", run, *arguments)
-    assert result.code == 2
-    assert message in " ".join(result.errors)
-    assert contents(run) == before
-
-
 def test_a_table_of_unknown_keys_names_file_and_line(omnimask: Command, run: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("key,label\ndigits/0001,a\ndigit/2,b\n", encoding="utf-8")
     result = omnimask("evaluate", run, "--labels", "labels.csv")
     assert result.code == 2
-    assert "labels.csv:3: there is no sample 'digit/2'" in result.errors
+    assert "labels.csv:3: unknown sample 'digit/2'" in result.errors
 
 
 def test_a_folder_without_labels_says_what_to_give(omnimask: Command, run: Path, pictures: Any) -> None:
@@ -175,7 +152,7 @@ def test_an_edited_recipe_is_refused(omnimask: Command, run: Path) -> None:
     for command in commands:
         result = omnimask(*command)
         assert result.code == 2 and contents(run) == before and not Path("out").exists()
-        said = f"{run / 'recipe.yaml'}: modalities.image.masker.ratio: is 0.25, and the weights were trained with 0.5"
+        said = f"{run / 'recipe.yaml'}: modalities.image.masker.ratio: is 0.25, but the weights were trained with 0.5"
         assert said in result.errors
         assert any("data.validation: is 0.5" in each for each in result.errors)
         assert "undo it" in result.errors[-1] and "recipe.yaml)" in result.errors[-1]

@@ -120,7 +120,7 @@ def test_another_data_set_takes_the_place_of_the_runs(omnimask: Command, tmp_pat
     result = omnimask("evaluate", "run", "--data", "name=jsonl", "--data", f"path={other}", "--draws", "2")
     assert result.code == 0, result.err
     said = " ".join(result.err.split())
-    assert "data: jsonl takes the place of the run's csv; kept: key: id, labels: kind" in said and "delimiter" in said
+    assert "data: jsonl replaces the run's csv; kept: key: id, labels: kind" in said and "delimiter" in said
     found = record(Path("run"), "evaluation-other")
     assert (found["num_classes"], found["num_train"] + found["num_test"]) == (2, 50)
     moved = omnimask("evaluate", "run", "--data", f"path={rows}", "--probe", "none")
@@ -138,15 +138,15 @@ def test_data_that_changed_are_warned_of(omnimask: Command, run: Path) -> None:
     environment.write_text(json.dumps(said), encoding="utf-8")
     result = omnimask("evaluate", run)
     assert result.code == 0
-    assert "warning: data: these are not the data that the run began with" in result.err
-    assert "what is held out now may have been trained on" in result.err
+    assert "warning: data: the data differ from those at the start of the run" in result.err
+    assert "or contents differ); held-out samples may have been trained on" in result.err
 
 
 @pytest.mark.parametrize(
     ("recipe", "arguments", "message"),
     [
-        ("signal_drop", ["--pseudo-perplexity"], "--pseudo-perplexity: no predictor of this run answers with ids"),
-        ("signal_drop", ["--probe", "none", "--data", "validation=0"], "--probe none: nothing else can be scored: no predictor of"),
+        ("signal_drop", ["--pseudo-perplexity"], "--pseudo-perplexity: no predictor of this run predicts ids"),
+        ("signal_drop", ["--probe", "none", "--data", "validation=0"], "--probe none: nothing else to score: no predictor of"),
         ("pairs_drop", ["--data", "field=x"], "--data field=x: this run has several modalities, signal, words"),
     ],
 )
@@ -160,4 +160,4 @@ def test_wrong_input(omnimask: Command, recipe: str, arguments: list[str], messa
 
 def test_without_held_out_samples(omnimask: Command, run: Path) -> None:
     result = omnimask("evaluate", run, "--data", "validation=0", "--probe", "none")
-    assert (result.code, "no samples are held out" in result.errors[0]) == (2, True)
+    assert (result.code, "no held-out samples" in result.errors[0]) == (2, True)

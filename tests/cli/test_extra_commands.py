@@ -87,7 +87,7 @@ def test_listing_imports_nothing_heavy() -> None:
         ("raise SystemExit(3)", "m", "SystemExit: 3"),
         ("def other(): ...", "m", "has no attribute 'run'"),
         ("run = 3", "m", "is not a function but 3"),
-        ("def run(x: int | str): ...", "m", "cannot be made a command"),
+        ("def run(x: int | str): ...", "m", "is not a valid command"),
         ("def run(: ...", "m", "SyntaxError"),
     ],
 )

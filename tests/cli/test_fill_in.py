@@ -70,12 +70,12 @@ def test_long_samples_are_cut_short_and_a_users_own_are_not(omnimask: Command, r
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("abcdef", "as a text 'abcdef' shows no mask; write _ (the tokenizer's mask token) wherever"),
+        ("abcdef", "as a text 'abcdef' contains no mask; write _ (the tokenizer's mask token) at each blank"),
         ("", "the text is empty"),
         (" \t\n", "the text is empty"),
-        ("ab_xyz", "no sample can be read: input: a sentence is a text over 'abcdefgh'"),
-        ("no-such-file.txt", "no sample can be read: input: a sentence"),
-        ("a" * 5000, "shows no mask"),
+        ("ab_xyz", "no readable sample: input: a sentence is a text over 'abcdefgh'"),
+        ("no-such-file.txt", "no readable sample: input: a sentence"),
+        ("a" * 5000, "contains no mask"),
     ],
 )
 def test_wrong_input(omnimask: Command, run: Path, given: str, message: str) -> None:
@@ -91,7 +91,7 @@ def test_letters_of_other_locales(omnimask: Command, run: Path) -> None:
     one, other = (omnimask("reconstruct", run, "--input", given) for given in (kept, "abc_ä"))
     assert (one.code, one.err) == (other.code, other.err) and "ä" in one.err
     refused = omnimask("reconstruct", run, "--input", "abc_\udce9")
-    assert refused.code == 2 and "as a text it is no UTF-8 (byte 0xe9)" in " ".join(refused.errors)
+    assert refused.code == 2 and "not valid UTF-8 text (byte 0xe9)" in " ".join(refused.errors)
 
 
 def test_more_masks_than_the_corruptor_can_hide(omnimask: Command) -> None:
@@ -99,7 +99,7 @@ def test_more_masks_than_the_corruptor_can_hide(omnimask: Command) -> None:
     result = omnimask("reconstruct", "run", "--input", "a_" * 13)
     assert (result.code, result.errors) == (
         2,
-        ["sample 'input' with 26 tokens cannot be masked: 13 spans need as many sentinels, and num_sentinels is 12"],
+        ["sample 'input' with 26 tokens cannot be masked: 13 spans need as many sentinels, but num_sentinels is 12"],
     )
     assert omnimask("reconstruct", "run", "--input", "a_" * 12).code == 0
 
@@ -107,9 +107,9 @@ def test_more_masks_than_the_corruptor_can_hide(omnimask: Command) -> None:
 def test_one_of_several_modalities(omnimask: Command) -> None:
     assert omnimask("pretrain", RECIPES / "pairs_drop.yaml", "--run", "run", *SHORT).code == 0
     several = omnimask("reconstruct", "run", "--input", "ab_d")
-    assert several.errors == ["--input: say which modality ab_d is: --modality signal | words"]
+    assert several.errors == ["--input: several modalities can read ab_d; choose one: --modality signal | words"]
     signal = omnimask("reconstruct", "run", "--input", "ab_d", "--modality", "signal")
-    assert signal.errors == ["--input: there is no file ab_d"]
+    assert signal.errors == ["--input: ab_d does not exist"]
     words = omnimask("reconstruct", "run", "--input", "ab_d", "--modality", "words")
     assert words.out.splitlines()[0] == "input, words"
 

@@ -61,7 +61,7 @@ def test_splits_are_no_labels(omnimask: Command, photos: Path) -> None:
         (photos / kind).rename(photos / "train" / kind)
     result = omnimask("init", photos.name)
     assert result.code == 0, result.err
-    assert "train: all are trained on" in result.out
+    assert "train: all of them are used for" in result.out
     assert "2 from sub-folders: " in result.out
 
 
@@ -76,20 +76,20 @@ def test_a_file_is_written_over_only_by_force(omnimask: Command, photos: Path, t
     (tmp_path / "recipe.yaml").write_text("mine")
     result = omnimask("init", photos)
     assert (result.code, len(result.errors)) == (2, 1)
-    assert "recipe.yaml exists; name another file, or write over it with --force" in result.errors[0]
+    assert "recipe.yaml exists; choose another file, or overwrite it with --force" in result.errors[0]
     assert (tmp_path / "recipe.yaml").read_text() == "mine"
     assert omnimask("init", photos, "--force").code == 0
     assert load_recipe(tmp_path / "recipe.yaml")
 
 
 WRONG = {
-    "missing": (["nowhere"], "there is no folder"),
-    "a file": (["file.png"], "is a file; give the folder that holds your files"),
+    "missing": (["nowhere"], "nowhere does not exist"),
+    "a file": (["file.png"], "is a file; give a folder of files"),
     "empty": (["empty"], "is empty"),
     "another kind": (["letters"], "of its 3 files, 2 with .abc, 1 with no extension; asked: image.folder (image of omnimask"),
-    "output is a folder": (["letters", "-o", "empty"], "is a folder; name a file"),
-    "no folder for the output": (["letters", "-o", "nowhere/recipe.yaml"], "there is no folder nowhere"),
-    "nothing readable": (["broken"], "image.folder: 2 files look like pictures, and none of 2 can be read"),
+    "output is a folder": (["letters", "-o", "empty"], "is a folder; give a file"),
+    "no folder for the output": (["letters", "-o", "nowhere/recipe.yaml"], "folder nowhere of recipe.yaml does not exist"),
+    "nothing readable": (["broken"], "image.folder: 2 files look like images, but none of 2 is readable"),
 }
 
 

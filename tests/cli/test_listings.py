@@ -53,7 +53,7 @@ def test_plugins_are_listed_with_where_they_come_from(omnimask: Command) -> None
 def test_plugins_check_loads_everything(omnimask: Command) -> None:
     result = omnimask("plugins", "--check")
     assert (result.code, result.errors) == (0, [])
-    assert "every component could be loaded" in result.err
+    assert "all components load" in result.err
 
 
 @pytest.mark.usefixtures("broken_plugin")
@@ -79,7 +79,7 @@ def test_components_by_kind_and_one_with_its_options(omnimask: Command) -> None:
     one = json.loads(omnimask("components", "masker", "random", "--json").out)
     assert any(o["name"] == "ratio" and o["type"].startswith("float > 0, <= 1") and o["default"] is None for o in one["options"])
     shown = omnimask("components", "masker", "random").out
-    assert "required" in shown and "share that is hidden" in shown
+    assert "required" in shown and "share of masked tokens" in shown
     assert max(map(len, omnimask("components", "encoder", "transformer").out.splitlines())) <= 80
 
 

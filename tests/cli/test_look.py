@@ -48,10 +48,10 @@ def test_reconstruct_reads_a_file_of_the_users(omnimask: Command, run: Path) -> 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["nowhere"], "there is no run directory nowhere"),
-        (["a", "--input", "none.png"], "--input: there is no file none.png"),
+        (["nowhere"], "run directory nowhere does not exist"),
+        (["a", "--input", "none.png"], "--input: none.png does not exist"),
         (["a", "--input", "text.png"], "text.png: not a readable image"),
-        (["a", "--checkpoint", "step-9"], "has no checkpoint 'step-9'; there are best, last, step-00000004, step-00000006"),
+        (["a", "--checkpoint", "step-9"], "has no checkpoint 'step-9'; checkpoints: best, last, step-00000004, step-00000006"),
         (["a", "--modality", "sound", "--input", "text.png"], "this run has no 'sound'; it has image"),
         (["a", "--count", "0"], "--count"),
     ],

@@ -56,7 +56,7 @@ def test_a_figure_that_fails_is_a_warning(omnimask: Command, recipe: Path, tmp_p
     monkeypatch.setattr(ImageGrid, "__call__", broken)
     result = omnimask("pretrain", recipe, "--run", "a", traceback=True)
     assert result.code == 0
-    assert "its figure could not be drawn (`omnimask reconstruct a` tries again): RuntimeError: no picture today" in result.err
+    assert "its figure could not be drawn (retry: `omnimask reconstruct a`): RuntimeError: no picture today" in result.err
     assert "finished at step 6" in result.err
 
 
@@ -96,4 +96,4 @@ def test_what_is_left_out_is_named_on_the_terminal(
     next(odd.iterdir()).write_bytes(b"nothing")
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     result = omnimask("pretrain", recipe, f"data={{name: image.folder, path: {odd}, validation: 0}}", "--run", "a")
-    assert result.code == 0 and "WARNING: unreadable sample left out: " in result.err, result.err
+    assert result.code == 0 and "WARNING: skipping unreadable sample: " in result.err, result.err

@@ -1,4 +1,4 @@
-"""Recipes that are well written and cannot be trained: exit code 2, and no folder is left."""
+"""Odd values: every seed trains, deep nesting is refused, and the trial of the model changes no number."""
 
 from __future__ import annotations
 
@@ -9,33 +9,6 @@ from typing import Any
 import pytest
 
 Command = Callable[..., Any]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (["encoder.position={name: alibi}", "encoder.summary=1"], "alibi would bias attention"),
-        (["train.steps=0x8000000000000000"], "this whole number is too large for any option"),
-        (["train.optimizer.lr=.inf"], "train.optimizer.lr: should be a finite number (got inf)"),
-        (["train.optimizer.lr=1.0e+300"], "train.optimizer.lr: should be at most 3.4e38, float32's largest number (got 1e+300)"),
-        (["train.optimizer.eps=.nan"], "train.optimizer.eps: should be"),
-        (["encoder.width=1000000000"], "its tensors need more than"),
-        (
-            ["modalities.image.augment=[{name: image.random_resized_crop, size: 1000000000000}]"],
-            "a training sample cannot be made of",
-        ),
-        (
-            ["modalities.image.augment=[{name: image.random_resized_crop, size: 1}]"],
-            "augmented, none of the first 4 samples can be used, though they can be read: ",
-        ),
-    ],
-)
-def test_it_is_refused(omnimask: Command, recipe: Path, tmp_path: Path, changes: list[str], message: str) -> None:
-    result = omnimask("pretrain", recipe, *changes, "--run", "a")
-    assert result.code == 2
-    assert message in result.errors[0]
-    assert not (tmp_path / "a").exists()
-    assert omnimask("inspect", recipe, *changes).code == 2
 
 
 @pytest.mark.parametrize("seed", ["0x1F", "0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF", "18446744073709551616"])

@@ -30,7 +30,7 @@ def test_unreadable_images_are_left_out_and_counted(
     run = files_of(tmp_path / "a")
     assert set(run.summary["bad_samples"]) == {"001.png", "002.png", "010.png"}
     assert run.metrics[-1]["bad_samples"] == 3
-    assert "3 unreadable samples left out" in result.err
+    assert "3 unreadable samples skipped" in result.err
     log = (run.path / "logs" / "rank0.log").read_text(encoding="utf-8")
     assert "001.png: ValueError: not a readable image" in log
     assert "010.png: ValueError: image is 2 x 2, smaller than one patch of 4 x 4" in log
@@ -42,7 +42,7 @@ def test_a_folder_without_a_readable_image_starts_no_run(
     pictures([2, 3, 2])
     result = omnimask("pretrain", recipe, "data={name: image.folder, path: pictures, validation: 0}", "--run", "a")
     assert result.code == 2
-    assert "none of the 3 training samples can be read" in result.errors[0]
+    assert "none of the 3 training samples is readable" in result.errors[0]
     assert "000.png: ValueError: image is 2 x 2, smaller than one patch of 4 x 4" in result.err
     assert not (tmp_path / "a").exists()
 

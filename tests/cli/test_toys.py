@@ -36,10 +36,10 @@ def test_train_resume_and_inspect(omnimask: Command, tmp_path: Path, files_of: A
 def test_a_modality_that_cannot_be_drawn(omnimask: Command, tmp_path: Path) -> None:
     recipe = RECIPES / "pairs_drop.yaml"
     drawn = omnimask("inspect", recipe, "--figure", "masks.png")
-    assert (drawn.code, drawn.errors) == (2, ["none of the modalities signal, words has a renderer to draw with"])
+    assert (drawn.code, drawn.errors) == (2, ["no renderer for the modalities signal, words"])
     recipe = RECIPES / "signal_drop.yaml"
     assert omnimask("pretrain", recipe, "--run", "a", *SHORT).code == 0
-    assert omnimask("reconstruct", "a").errors == ["none of the modalities signal has a renderer to draw with"]
+    assert omnimask("reconstruct", "a").errors == ["no renderer for the modalities signal"]
 
 
 def test_a_run_ends_with_how_often_it_is_right(omnimask: Command, files_of: Any) -> None:

@@ -42,10 +42,10 @@ class Shifting(Waves):
 @pytest.mark.parametrize(
     ("fault", "test", "message"),
     [
-        ("one key", "test_keys_are_unique_and_stable", "two samples share a key"),
-        ("other keys", "test_keys_are_unique_and_stable", "the data set gives other keys"),
+        ("one key", "test_keys_are_unique_and_stable", "duplicate key; keys must be unique"),
+        ("other keys", "test_keys_are_unique_and_stable", "the same data have different keys; sort"),
         ("random", "test_samples_are_stable_mappings", "differs between two readings"),
-        ("fingerprint", "test_fingerprint", "the fingerprint changes although"),
+        ("fingerprint", "test_fingerprint", "the fingerprint differs for"),
         ("no end", "test_an_index_beyond_the_end_is_an_error", "raise IndexError"),
     ],
 )
@@ -113,8 +113,8 @@ class Writer:
     ("fault", "test", "message"),
     [
         ("no dot", "test_draws_a_file_where_it_is_told_to", "with its dot"),
-        ("folder", "test_draws_a_file_where_it_is_told_to", "make the folder, write the file, and return its path"),
-        ("random", "test_draws_the_same_twice", "draw no random numbers"),
+        ("folder", "test_draws_a_file_where_it_is_told_to", "create the folder, write the file, and return its path"),
+        ("random", "test_draws_the_same_twice", "not use random numbers"),
     ],
 )
 def test_renderer_contract(fault: str, test: str, message: str, tmp_path: Path) -> None:

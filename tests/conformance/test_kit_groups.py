@@ -85,16 +85,16 @@ class TestNeighbours(NeighboursContract):
     [
         ("global randomness", "test_deterministic_per_draw", "one group with the same draws gave two results"),
         ("constant", "test_draws_decide", "20 draws gave one result"),
-        ("in place", "test_rows_are_not_changed", "the transform changed a row"),
-        ("unpicklable", "test_picklable", "loader workers receive it that way"),
+        ("in place", "test_rows_are_not_changed", "the transform changed its input;"),
+        ("unpicklable", "test_picklable", "loader workers need it pickled: no"),
         ("needs a pair", "test_every_size_of_group_is_legal", "a group of 1: raised AssertionError"),
         ("type error", "test_a_modality_may_be_absent", "rows without letters: raised KeyError"),
-        ("says nothing", "test_bad_groups_are_value_errors", "bad group 'negative': the ValueError says nothing"),
+        ("says nothing", "test_bad_groups_are_value_errors", "bad group 'negative': the ValueError has no"),
         ("accepts everything", "test_bad_groups_are_value_errors", "accepted without an error"),
-        ("no modality", "test_rows_become_samples", "a row has no modality; leave it out"),
-        ("unknown label", "test_rows_become_samples", r"a row has \['ends'\], and the recipe knows \['begins', 'letters'\]"),
-        ("label out of range", "test_rows_become_samples", "a row is no sample: label 'begins' is 2"),
-        ("no rows", "test_rows_become_samples", "no group has a row"),
+        ("no modality", "test_rows_become_samples", "a row has no modality; remove it"),
+        ("unknown label", "test_rows_become_samples", r"a row has \['ends'\], but the recipe has \['begins', 'letters'\]"),
+        ("label out of range", "test_rows_become_samples", r"a row is not a valid sample: label 'begins' must be less than 2"),
+        ("no rows", "test_rows_become_samples", "all groups are empty"),
         ("growth", "test_growth_holds", r"rows with \d+ tokens became \d with \d+, and growth is 1.25"),
     ],
 )
@@ -120,5 +120,5 @@ def test_tokenizer_contract_on_shortening() -> None:
         def raw_values(self) -> Sequence[Any]:
             return [np.arange(8) % 7, np.arange(12) % 7]
 
-    with pytest.raises(AssertionError, match="raw value 1 fits one sample, and shorten changed it"):
+    with pytest.raises(AssertionError, match="raw value 1 fits one sample, but shorten changed it"):
         Contract().test_what_fits_is_not_shortened()

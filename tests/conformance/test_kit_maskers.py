@@ -45,8 +45,8 @@ class Faulty:
     [
         ("global randomness", "test_deterministic_per_draw", "one draw gave two maskings"),
         ("ignores the epoch", "test_another_sample_or_epoch_is_masked_differently", "differ in epoch gave one masking"),
-        ("coverage", "test_coverage", "ratio 0.3 promises 5.100"),
-        ("binomial", "test_coverage", "an exact masker gives"),
+        ("coverage", "test_coverage", "ratio 0.3 implies 5.100"),
+        ("binomial", "test_coverage", "an exact masker has"),
         ("integers", "test_shapes_and_types", "is_visible has dtype int64; expected bool"),
         ("changes positions", "test_tokens_are_not_changed", "work on copies"),
     ],
@@ -95,7 +95,7 @@ class FaultyTogether:
 @pytest.mark.parametrize(
     ("fault", "test", "message"),
     [
-        ("refuses", "test_every_modality_that_is_there_is_masked", r"\{'a': 12\} tokens was refused \(nothing is given\)"),
+        ("refuses", "test_every_modality_that_is_there_is_masked", r"\{'a': 12\} tokens raised \(nothing is given\);"),
         ("one short", "test_every_modality_that_is_there_is_masked", r"is_visible has shape \(11,\); expected \(12,\)"),
         ("forgets the last", "test_every_modality_that_is_there_is_masked", "a masking for each of the modalities"),
         ("keeps state", "test_deterministic_per_draw", "one draw gave two maskings"),
@@ -150,13 +150,13 @@ class Wrong(MaskToken):
 @pytest.mark.parametrize(
     ("fault", "test", "message"),
     [
-        ("shows hidden", "test_visible_and_hidden_tokens", "shows the content of hidden tokens"),
-        ("shows hidden", "test_no_slot_sees_its_answer", "sees a slot that shows its content"),
-        ("undeclared id", "test_views_are_well_formed", "declare what it inserts in `specials`"),
-        ("loses visible", "test_visible_and_hidden_tokens", "do not appear in the context"),
-        ("forgets targets", "test_every_target_is_asked", "the masking asks for tokens"),
-        ("beyond the slots", "test_views_are_well_formed", "targets.at leaves"),
-        ("says causal", "test_views_are_well_formed", "ranks do not count up"),
+        ("shows hidden", "test_visible_and_hidden_tokens", "contains the content of masked tokens"),
+        ("shows hidden", "test_no_slot_sees_its_answer", "sees a slot with its content;"),
+        ("undeclared id", "test_views_are_well_formed", "declare inserted ids in `specials`"),
+        ("loses visible", "test_visible_and_hidden_tokens", r"\[0\] are missing from the context"),
+        ("forgets targets", "test_every_target_is_asked", r"the masking, got \[\]"),
+        ("beyond the slots", "test_views_are_well_formed", "targets.at must"),
+        ("says causal", "test_views_are_well_formed", "ranks do not increase by"),
     ],
 )
 def test_corruptor_contract(fault: str, test: str, message: str) -> None:

@@ -86,11 +86,11 @@ class Leaky(TransformerEncoder):
         ("mixes samples", "test_tokens_reach_only_slots_that_may_see_them", "a slot that must not see this token moves"),
         ("batch norm", "test_packed_equals_one_by_one", "samples influence each other"),
         ("batch norm", "test_micro_batches_give_the_same_gradient", "differs by"),
-        ("reads the store", "test_hidden_content_is_not_read", "tokens that no slot shows"),
+        ("reads the store", "test_hidden_content_is_not_read", "tokens in no slot; something"),
         ("reads nothing", "test_tokens_reach_only_slots_that_may_see_them", "does the model read its input"),
         ("detached", "test_loss_and_gradients_are_finite", "got no gradient"),
         ("not finite", "test_loss_and_gradients_are_finite", "the loss of the first batch is"),
-        ("reads nothing", "test_overfits_one_batch", "should fall below"),
+        ("reads nothing", "test_overfits_one_batch", "must fall below"),
     ],
 )
 def test_encoder_contract(fault: str, test: str, message: str) -> None:
@@ -175,7 +175,7 @@ def test_a_gradient_of_zero_is_told_from_none() -> None:
         def position(self) -> Component[Any]:
             return Component("position", "never", cls=Never)
 
-    finds(Contract(), "test_loss_and_gradients_are_finite", "a gradient of zero, also once all parameters had moved")
+    finds(Contract(), "test_loss_and_gradients_are_finite", "a zero gradient, even after all parameters changed")
 
 
 class Off(nn.Module):
@@ -199,7 +199,7 @@ class Off(nn.Module):
     [
         ("counts slots", "test_positions_matter", "use stream.positions"),
         ("counts slots", "test_packed_equals_one_by_one", "samples influence each other"),
-        ("no has_position", "test_slots_without_a_position_get_nothing", "look at stream.has_position"),
+        ("no has_position", "test_slots_without_a_position_get_nothing", "one; use stream.has_position"),
         ("too narrow", "test_placement_fits_the_stream", r"added has shape \(\d+, 15\); expected \(\d+, 16\)"),
         ("not finite", "test_placement_fits_the_stream", "added is not finite"),
     ],
@@ -219,7 +219,7 @@ def test_a_position_that_is_not_used_says_so() -> None:
         def position(self) -> Component[Any]:
             return named("position", "sincos")
 
-    finds(Contract(), "test_positions_matter", "is_used = False says that they do not")
+    finds(Contract(), "test_positions_matter", "is_used is False")
 
 
 class Wide(Patch):
@@ -247,7 +247,7 @@ class Wide(Patch):
     ("fault", "test", "error", "message"),
     [
         ("reduced", "test_one_loss_for_each_target", AssertionError, "one number for each target"),
-        ("trained", "test_answers_are_not_trained", AssertionError, "answers carry a gradient"),
+        ("trained", "test_answers_are_not_trained", AssertionError, "answers require a gradient;"),
         ("short", "test_answers_are_not_trained", AssertionError, r"answers has \d+ rows for"),
         ("depends on the batch", "test_targets_are_independent", AssertionError, "set is_exact = False"),
         ("empty", "test_no_targets_are_no_error", RuntimeError, "nothing to do"),
@@ -352,8 +352,8 @@ class Tapped(TransformerEncoder):
 @pytest.mark.parametrize(
     ("fault", "test", "message"),
     [
-        ("no layers", "test_features_and_layers_fit_the_stream", r"asked for layers \[1\], it gives \[\]"),
-        ("asked", "test_only_asked_features_are_the_same", "features of the asked slots differ"),
+        ("no layers", "test_features_and_layers_fit_the_stream", r"layers \[1\] were requested, got \[\]"),
+        ("asked", "test_only_asked_features_are_the_same", "features of the target slots differ"),
     ],
 )
 def test_encoder_contract_on_layers(fault: str, test: str, message: str) -> None:
@@ -384,4 +384,4 @@ def test_recipe_contract_on_workers() -> None:
         def built(self) -> Built:
             return build(synthetic_recipe(masker=Component("masker", "counting", cls=Counting)))
 
-    finds(Contract(), "test_pipeline_reaches_the_workers", "a pickled pipeline gives another batch")
+    finds(Contract(), "test_pipeline_reaches_the_workers", "a pickled pipeline returns another batch;")

@@ -18,7 +18,7 @@ def test_plugin_contract_names_what_is_missing() -> None:
         def plugin(self) -> str:
             return "imagery"
 
-    finds(Contract(), "test_registers_without_failure", "no entry point of the group 'omnimask' is called 'imagery'")
+    finds(Contract(), "test_registers_without_failure", "entry point 'imagery' of group 'omnimask' does not exist;")
 
 
 def test_plugin_contract_finds_heavy_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

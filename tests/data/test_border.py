@@ -73,43 +73,43 @@ BREACHES = cases(
         None | it must return Tokens, not None
         positions of two axes | positions has shape (8, 2); expected (8, 1)
         positions without an axis | positions has shape (8,); expected (8, 1)
-        position beyond the extent | positions on axis 0 reach 8.0; they must lie below 8
+        position beyond the extent | positions on axis 0 must be less than 8, got 8.0
         position NaN | 1 of 8 values of positions are not finite
         content too wide | content has shape (8, 5); expected (8, 4)
         content one row short | content has shape (7, 4); expected (8, 4)
         content infinite | 1 of 32 values of content are not finite
         content of text | content has dtype <U1; expected float32
-        content overflows | content reaches 1e+300, which float32 cannot hold
-        field missing | field 'phase' is declared in its spec and missing; the tokens have
+        content overflows | content reaches 1e+300, which exceeds float32
+        field missing | field 'phase' is declared in the spec but missing; the tokens have
         field one row short | field 'phase' has shape (7,); expected (8,)
         field of pairs not square | field 'pairs' has shape (8, 7); expected (8, 8)
         field infinite | field 'phase' is infinite
-        class beyond the last | field 'kind' reach 3; they must lie below 3
+        class beyond the last | field 'kind' must be less than 3, got 3
         classes as fractions | field 'kind' has dtype float64; expected int64
     """,
     masker="""
         None for a masking | it must return a Masking, not None
         is_target one short | is_target has shape (7,); expected (8,)
         is_visible of numbers | is_visible has dtype float64; expected bool
-        unit below -1 | unit reach down to -2; the lowest is -1
+        unit below -1 | unit must be at least -1, got -2
         weight NaN | a loss weight is negative or not finite
         weight negative | a loss weight is negative or not finite
-        level beyond 1 | level is 1.5; a rate lies in [0, 1]
+        level beyond 1 | level must be in [0, 1], got 1.5
         groups miss a target | the union of groups must be is_target
     """,
     corruptor="""
         no view | it must return a View, not a Stream
-        source beyond the sample | source reach 8; they must lie below 8
-        literal beyond the specials | literal reach 7; they must lie below 1
+        source beyond the sample | source must be less than 8, got 8
+        literal beyond the specials | literal must be less than 1, got 7
         rank one short | context rank has shape (7,); expected (8,)
         stream position NaN | 8 of 8 values of context positions are not finite
-        modality unknown | modality reach 4; they must lie below 1
-        target beyond the stream | targets.at reach
-        answer beyond the sample | targets.of reach
+        modality unknown | modality must be less than 1, got 4
+        target beyond the stream | targets.at must be less than 8, got
+        answer beyond the sample | targets.of must be less than 8, got
         target weight infinite | a loss weight is negative or not finite
         a row too few | context targets.at has shape
-        field of pairs not square in the view | the view's field 'pairs' of 'wave' has the shape (8, 7)
-        field unknown to the tokens | the view shows a field 'angles'
+        field of pairs not square in the view | the view's field 'pairs' of 'wave' has shape (8, 7)
+        field unknown to the tokens | the view has a field 'angles'
     """,
 )
 NAMES = {"tokenizer": "breaching.tokens", "masker": "breaching.masker", "corruptor": "breaching.corruptor"}
@@ -127,8 +127,8 @@ def test_a_breach_is_named_before_anything_is_written(train: Train, part: str, b
 @pytest.mark.parametrize(
     ("breach", "words"),
     [
-        ("id beyond the vocabulary", "ids reach 10; they must lie below 10"),
-        ("id negative", "ids reach down to -1; the lowest is 0"),
+        ("id beyond the vocabulary", "ids must be less than 10, got 10"),
+        ("id negative", "ids must be at least 0, got -1"),
         ("ids as fractions", "content has dtype float64; expected int64"),
     ],
 )
@@ -173,7 +173,7 @@ def test_whatever_is_raised_for_a_sample_makes_it_bad(train: Train, raises: str,
     assert code == 0, shown
     assert json.loads((folder / "summary.json").read_text())["bad_samples"]
     log = "".join(path.read_text(encoding="utf-8") for path in (folder / "logs").iterdir())
-    assert f"unreadable sample left out: s3: {raises}: " in log
+    assert f"skipping unreadable sample: s3: {raises}: " in log
     assert log.count("Traceback") == 1, "the traceback of an odd exception is in the log, once"
 
 

@@ -41,7 +41,7 @@ def test_an_array_that_does_not_fit_is_not_used(tmp_path: Path, caplog: pytest.L
     assert kept_array(file, lambda array: len(array) == 4, "numbers") is None
     np.save(file, np.arange(3.0))
     assert kept_array(file, lambda _: True, "numbers") is None
-    assert caplog.text.count("do not fit the data set and are worked out anew") == 2
+    assert caplog.text.count("do not fit the data set and are recomputed") == 2
 
 
 def test_what_read_the_data_is_their_code_and_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,14 +43,14 @@ def test_values_become_scalars_of_the_type(reader: LabelReader, value: Any, expe
 @pytest.mark.parametrize(
     ("reader", "value", "message"),
     [
-        (YEAR, 3, r"label 'year' is 3, and there are 3 classes, counted from 0 \(-1: none\)"),
-        (YEAR, -2, "label 'year' is -2, and there are 3 classes"),
-        (YEAR, 1.5, "label 'year' is 1.5, and must be a whole number"),
-        (YEAR, True, "label 'year' is True, and must be a whole number"),
-        (YEAR, "1", "label 'year' is '1', and must be a whole number"),
-        (SIDE, "middle", r"label 'half' is 'middle', and must be one of \['left', 'right'\]"),
-        (SCORE, "high", "label 'score' is 'high', and must be a number"),
-        (SCORE, [1, 2], r"label 'score' is \[1, 2\], and must be a number"),
+        (YEAR, 3, r"label 'year' must be less than 3, the number of classes \(-1: none\), got 3"),
+        (YEAR, -2, "label 'year' must be less than 3, the number of classes"),
+        (YEAR, 1.5, "label 'year' must be an integer, got 1.5"),
+        (YEAR, True, "label 'year' must be an integer, got True"),
+        (YEAR, "1", "label 'year' must be an integer, got '1'"),
+        (SIDE, "middle", r"label 'half' must be one of \['left', 'right'\], got 'middle'"),
+        (SCORE, "high", "label 'score' must be a number, got 'high'"),
+        (SCORE, [1, 2], r"label 'score' must be a number, got \[1, 2\]"),
     ],
 )
 def test_other_values_are_refused(reader: LabelReader, value: Any, message: str) -> None:
@@ -95,7 +95,7 @@ def test_a_sample_with_a_wrong_label_is_bad() -> None:
     high = [index for index in range(12) if Waves(None)[index].get("begins") == 1]  # pyright: ignore[reportArgumentType]
     assert high
     assert [bad.position for bad in loaded.bad] == high
-    assert all("label 'begins' is 1, and there are 1 classes" in bad.reason for bad in loaded.bad)
+    assert all("label 'begins' must be less than 1, the number of classes" in bad.reason for bad in loaded.bad)
 
 
 def test_the_name_of_a_whole_sample() -> None:

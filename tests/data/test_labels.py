@@ -20,20 +20,20 @@ def test_rows_are_read_by_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "messages"),
     [
-        (b"", ["t.csv:1: the first line must name the columns key (or file) and label beside others; it has nothing"]),
-        (b"name,label\na,1\n", ["t.csv:1: the first line must name the columns key (or file) beside others; it has name, label"]),
-        (b"key,label,label\na,1,2\n", ["t.csv:1: the column label comes twice"]),
+        (b"", ["t.csv:1: the header must contain the columns key (or file) and label; it has nothing"]),
+        (b"name,label\na,1\n", ["t.csv:1: the header must contain the columns key (or file); it has name, label"]),
+        (b"key,label,label\na,1,2\n", ["t.csv:1: duplicate column label"]),
         (b"key,label\n", ["t.csv:1: the table has no rows"]),
         (b"key,label\na,1\nb,\xff\n", ["t.csv:3: not UTF-8 (byte 0xff); save the table as UTF-8"]),
         (b'key,label\na,1\nb,"2\n', ["t.csv:3: unexpected end of data"]),
         (
             b"key,label,split\na,1,train\na,2,test\n,3,\nb,,train\nc,4,dev\nd\n",
             [
-                "t.csv:3: the key 'a' comes twice, first in line 2",
+                "t.csv:3: duplicate key 'a', first in line 2",
                 "t.csv:4: the key is empty",
-                "t.csv:5: 'b' has no label; leave out samples without one",
-                "t.csv:6: split is 'dev'; it must be train, test, or empty for a sample that is left out",
-                "t.csv:7: the row has 1 cells, and needs at least 3",
+                "t.csv:5: 'b' has no label; remove its row",
+                "t.csv:6: split must be train, test, or empty (to skip the sample), got 'dev'",
+                "t.csv:7: the row has 1 cells, but needs at least 3",
             ],
         ),
     ],
@@ -59,9 +59,9 @@ def test_of_many_problems_the_first_are_listed() -> None:
 def test_unknown_keys_are_named_with_an_example() -> None:
     rows = {"a": Row("1", None, 2), "x": Row("1", None, 3), "y": Row("1", None, 4)}
     assert unknown_keys(rows, ["a", "b"], "t.csv", "sample") == [
-        "t.csv:3: there is no sample 'x'",
-        "t.csv:4: there is no sample 'y'",
-        "t.csv: keys look like 'a' (2 of 3 rows name none)",
+        "t.csv:3: unknown sample 'x'",
+        "t.csv:4: unknown sample 'y'",
+        "t.csv: keys look like 'a' (2 of 3 rows are unknown)",
     ]
     assert unknown_keys(rows, ["a", "x", "y"], "t.csv", "sample") == []
 
@@ -70,5 +70,5 @@ def test_a_quote_that_is_not_closed_is_named() -> None:
     table = b'key,label\na,cat\nb,"dog\nc,cat\nd,"cat"\n'
     with pytest.raises(UserError, match=r"labels.csv:\d: "):
         parse_labels(table, "labels.csv")
-    with pytest.raises(UserError, match=r"labels.csv:4: the row ends here and holds line ends, from 'b' on"):
+    with pytest.raises(UserError, match=r"labels.csv:4: the row contains line breaks, from 'b' on;"):
         parse_labels(b'key,label\na,cat\nb,"dog\nc,cat"\n', "labels.csv")

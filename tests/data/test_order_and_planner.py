@@ -114,10 +114,10 @@ def test_a_sample_larger_than_a_batch_gets_a_step_of_its_own() -> None:
 def test_progress_counts_from_zero_to_less_than_one() -> None:
     planner = Planner(StreamOrder(4, seed=0), 1, batch_tokens=2, micro_batch_tokens=2, steps=4)
     assert [plan.places[0].progress for plan in plans(planner)] == [0.0, 0.25, 0.5, 0.75]
-    with pytest.raises(ValueError, match="step 4 lies outside a run of 4 steps"):
+    with pytest.raises(ValueError, match="step 4 is outside a run of 4 steps"):
         planner.step(4, Cursor())
 
 
 def test_an_empty_data_set_is_named() -> None:
-    with pytest.raises(ValueError, match="there are no samples"):
+    with pytest.raises(ValueError, match="no training samples"):
         StreamOrder(0, seed=0)

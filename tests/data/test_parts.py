@@ -171,7 +171,7 @@ def test_several_fields_are_cut_together(tmp_path: Path) -> None:
 def test_samples_that_hold_nothing_have_no_parts_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert len(parts_of({"a": "", "b": b""}, tmp_path)) == 0
-    assert "2 of 2 samples hold nothing and are left out" in caplog.text
+    assert "2 of 2 samples, which are empty" in caplog.text
 
 
 def test_an_unreadable_sample_is_one_bad_sample_that_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -187,7 +187,7 @@ def test_an_unreadable_sample_is_one_bad_sample_that_says_why(tmp_path: Path, ca
     with pytest.raises(KeyError, match="page"):
         parts[3]
     dataset.documents["c"] = "readable again"
-    with pytest.raises(ValueError, match="could not be read when its parts were listed, and can be read now"):
+    with pytest.raises(ValueError, match="it was unreadable when parts were listed, but is readable now; start"):
         parts[2]
 
 
@@ -209,7 +209,7 @@ def test_null_and_empty_values_are_left_out_alike(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.INFO):
         parts = parts_of({"a": None, "b": "", "c": b"", "d": "text"}, tmp_path)
     assert [parts.key(index) for index in range(len(parts))] == ["d"]
-    assert "3 of 4 samples hold nothing and are left out" in caplog.text
+    assert "3 of 4 samples, which are empty" in caplog.text
     assert "could not be read" not in caplog.text
 
 
@@ -230,7 +230,7 @@ def test_a_sample_that_changed_since_is_bad(tmp_path: Path) -> None:
     dataset = Documents({"a": "once upon a time"})
     parts = parts_of(dataset, tmp_path)
     dataset.documents["a"] = "ONCE upon a time"
-    with pytest.raises(ValueError, match="it has changed since its parts were listed; begin a new run"):
+    with pytest.raises(ValueError, match="it has changed since its parts were listed; start a new run"):
         parts[0]
 
 
@@ -246,7 +246,7 @@ def test_a_part_with_other_tokens_than_were_counted_is_bad(tmp_path: Path) -> No
     samples, bad = pipeline.samples([Place(0, index, index, 0.0) for index in range(2)])
     assert [sample.draw.key for sample in samples] == [parts.key(0)]
     assert [one.key for one in bad] == [parts.key(1)]
-    assert "the part from 5 has 5 tokens, and had 6 when parts were listed" in bad[0].reason
+    assert "the part from 5 has 5 tokens, but had 6 when parts were listed;" in bad[0].reason
 
 
 def test_the_list_is_cached_until_data_or_options_change(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_balanced_ranges_are_none_empty(sizes: list[int], parts: int) -> None:
 
 def test_ranks_that_do_not_exist_are_refused() -> None:
     plan = StepPlan(0, *(np.zeros(4, np.int64) for _ in range(3)), np.ones(4, np.int64), 2, 0.0, Cursor())
-    with pytest.raises(ValueError, match="rank 2 does not exist among 2"):
+    with pytest.raises(ValueError, match="rank 2 must be less than the world size 2"):
         plan.share(2, 2)
 
 
@@ -64,7 +64,7 @@ def test_too_many_ranks_are_found_before_the_first_step() -> None:
     order = WindowOrder(np.arange(100), [0, 50], 0, 10)
     planner = Planner(order, np.array([10] * 99 + [300]), batch_tokens=1000, micro_batch_tokens=100, steps=5)
     planner.check_world(3)
-    with pytest.raises(ValueError, match=r"a step of 1000 tokens may hold only 3 samples for 4 devices; .* to 1200"):
+    with pytest.raises(ValueError, match=r"a step of 1000 tokens may have only 3 samples for 4 devices; .* to 1200"):
         planner.check_world(4)
 
 

@@ -40,7 +40,7 @@ def test_the_share_is_about_the_fraction() -> None:
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
 def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\),"):
         held_out(["a"], fraction, seed=0)
 
 
@@ -70,7 +70,7 @@ def test_what_is_held_out_of_a_whole_is_one_stretch_of_it(caplog: pytest.LogCapt
     for key, size in (("first", 20), ("second", 40)):
         places = [n for n in held.tolist() if keys[n] == key]
         assert places == list(range(places[0], places[0] + size))
-    assert "held out for validation: 60 of 600 samples, 10.0 % (asked for: 10.0 %), of 2 of 2 whole samples" in caplog.text
+    assert "held out for validation: 60 of 600 samples, 10.0 % (requested: 10.0 %), of 2 of 2 whole samples" in caplog.text
     assert "a stretch of parts of each is held out" in caplog.text
 
 
@@ -92,7 +92,7 @@ class Same:
 
 
 def test_samples_that_share_one_key_are_the_users_error() -> None:
-    with pytest.raises(UserError, match="data: all 60 samples have the key 'sample'; a key names one sample"):
+    with pytest.raises(UserError, match="data: all 60 samples have the key 'sample'; keys must be unique"):
         list(whole_keys(Same(60)))  # pyright: ignore[reportArgumentType]
     assert list(whole_keys(Same(1))) == ["sample"]  # pyright: ignore[reportArgumentType]
 
@@ -105,6 +105,10 @@ def test_a_part_of_the_held_out_samples_comes_from_everywhere() -> None:
 
 
 def test_a_key_that_utf_8_cannot_write_is_the_users_error() -> None:
-    with pytest.raises(UserError, match=r"data: the key 'a \\ud83d' holds half of a character at 2"):
+    with pytest.raises(
+        UserError,
+        match=r"data: the key 'a \\ud83d' contains a lone surrogate at 2, which is not valid UTF-8; change the key of the "
+        "sample",
+    ):
         held_out(["a", "a \ud83d"], 0.5, 0)
     held_out(["a", "bytes of a name \udce9"], 0.5, 0)

@@ -87,15 +87,15 @@ def test_small_or_ungrouped_data_are_permuted_as_a_whole() -> None:
 
 
 def test_wrong_input_is_named() -> None:
-    with pytest.raises(ValueError, match="there are no samples"):
+    with pytest.raises(ValueError, match="no training samples"):
         WindowOrder([], [0], 0, 4)
     with pytest.raises(ValueError, match="must ascend"):
         WindowOrder([2, 1], [0], 0, 4)
     with pytest.raises(ValueError, match="at least one sample, got 0"):
         WindowOrder([0], [0], 0, 0)
-    with pytest.raises(ValueError, match="positions 0 to 3 lie outside an epoch of 2 samples"):
+    with pytest.raises(ValueError, match="positions 0 to 3 are outside an epoch of 2 samples"):
         WindowOrder([0, 1], [0], 0, 4).take(0, 0, 3)
-    with pytest.raises(ValueError, match="epochs count from 0, got -1"):
+    with pytest.raises(ValueError, match="an epoch must be at least 0, got -1"):
         WindowOrder([0, 1], [0], 0, 4).take(-1, 0, 2)
 
 
@@ -105,5 +105,5 @@ def test_windows_are_no_larger_than_what_a_data_set_keeps() -> None:
 
     found = stream_order(Stream(0, 50), np.arange(100), 0)
     assert isinstance(found, WindowOrder) and found.window == 20
-    with pytest.raises(UserError, match=r"data\.window: 21 samples are permuted together, and the data set keeps 20"):
+    with pytest.raises(UserError, match=r"data\.window: 21 samples are shuffled together, but the data set buffers 20;"):
         stream_order(Stream(0, 50), np.arange(100), 0, window=21)

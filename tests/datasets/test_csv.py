@@ -56,9 +56,9 @@ def test_a_bad_row_says_where_it_is_and_why_and_spoils_no_other(tmp_path: Path) 
     dataset = table(write(tmp_path, {"a.csv": BAD}))
     assert dataset[5] == {"id": "6", "text": "fine", "kind": "z"}
     for index, reason in {
-        2: "a.csv:6: the row has 2 cells, and the file's first line names 3 columns",
+        2: "a.csv:6: the row has 2 cells, but the header has 3 columns",
         3: "a.csv:7: .*can't decode byte 0xff",
-        4: "a.csv:8: the row breaks the rules of CSV: ',' expected after '\"'",
+        4: "a.csv:8: invalid CSV row: ',' expected after '\"'",
     }.items():
         with pytest.raises(ValueError, match=reason):
             dataset[index]
@@ -72,11 +72,11 @@ TABS = [line.replace(",", "\t") for line in COMMAS]
 @pytest.mark.parametrize(
     ("name", "header", "rows", "changes", "reason"),
     [
-        ("a.csv", "text,label\n", COMMAS, {20: '"begins here,1\n'}, r"a.csv:22: a quote in the row is not closed in the 280 lines"),
-        ("a.csv", "text,label\n", COMMAS, {299: '"begins here,1\n'}, r"a.csv:301: a quote in the row is not closed in the 1 line"),
-        ("a.csv", "text,label\n", COMMAS, {20: '"begins,1\n', 90: 'ends",1\n'}, r"a.csv:22: a quoted cell swallows the 71 lines"),
-        ("a.csv", "text,label\n", COMMAS, {20: '"begins,1\n', 90: '"ends,1\n'}, r"a.csv:22: a quote in the row is not closed"),
-        ("a.tsv", "text\tlabel\n", TABS, {20: '"begins\t1\n', 21: 'ends"\t1\n'}, r"a.tsv:22: a quoted cell swallows the 2 lines"),
+        ("a.csv", "text,label\n", COMMAS, {20: '"begins here,1\n'}, r"a.csv:22: unclosed quote in the 280 lines"),
+        ("a.csv", "text,label\n", COMMAS, {299: '"begins here,1\n'}, r"a.csv:301: unclosed quote in the 1 line"),
+        ("a.csv", "text,label\n", COMMAS, {20: '"begins,1\n', 90: 'ends",1\n'}, r"a.csv:22: a quoted cell contains the 71 lines"),
+        ("a.csv", "text,label\n", COMMAS, {20: '"begins,1\n', 90: '"ends,1\n'}, r"a.csv:22: unclosed quote"),
+        ("a.tsv", "text\tlabel\n", TABS, {20: '"begins\t1\n', 21: 'ends"\t1\n'}, r"a.tsv:22: a quoted cell contains the 2 lines"),
         ("a.tsv", "text\n", ["word\n"] * 2000, {20: '"begins\n', 1999: 'ends"\n'}, r"a.tsv:22: .* more than 1,000 lines"),
     ],
 )
@@ -96,7 +96,7 @@ def test_long_cells_with_line_ends_and_commas_are_read(tmp_path: Path) -> None:
     assert table(write(tmp_path, {"a.csv": f'text,label\n"{poem}",x\n'.encode()}))[0] == {"text": poem, "label": "x"}
     long = "words\n" * 2000
     path = write(tmp_path, {"a.csv": f'text,label\n"{long}",x\n'.encode()})
-    with pytest.raises(ValueError, match=r"a.csv:2: a quoted cell goes on for more than 1,000 lines; .* or raise cell_lines"):
+    with pytest.raises(ValueError, match=r"a.csv:2: a quoted cell spans more than 1,000 lines; .* or raise cell_lines"):
         table(path)
     assert table(path, cell_lines=2000)[0]["text"] == long
 
@@ -121,7 +121,9 @@ def test_tabs_and_other_delimiters(tmp_path: Path) -> None:
     path = write(tmp_path, {"a.tsv": b'x\ty\n1,2\t"3\t4"\n', "b.txt": b"x;y\n1;2\n"})
     assert table(path)[0] == {"x": "1,2", "y": "3\t4"}
     assert table(path / "b.txt", delimiter=";")[0] == {"x": "1", "y": "2"}
-    with pytest.raises(ValueError, match="files with commas and files with tabs; give delimiter, or the path of one kind"):
+    with pytest.raises(
+        ValueError, match="contains both comma-separated and tab-separated files; set delimiter, or give the path of one kind"
+    ):
         table(write(path, {"c.csv": b"x\n1\n"}))
 
 
@@ -132,11 +134,11 @@ def test_a_long_cell_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "a.csv is empty; its first line must name its columns"),
-        (b"text\n\n", "has no rows below the names of its columns"),
-        (b"a,b,a\n1,2,3\n", "a.csv: the column 'a' comes twice"),
-        (b"\xff\n1\n", "the names of the columns of a.csv cannot be read: .*can't decode"),
-        (b'"a" b\n1\n', "the names of the columns of a.csv cannot be read: ',' expected"),
+        (b"", "a.csv is empty; the first line must be a header"),
+        (b"text\n\n", "has a header but no rows"),
+        (b"a,b,a\n1,2,3\n", "a.csv: duplicate column 'a'"),
+        (b"\xff\n1\n", "the header of a.csv cannot be read: .*can't decode"),
+        (b'"a" b\n1\n', "the header of a.csv cannot be read: ',' expected"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:

@@ -102,11 +102,11 @@ def test_a_library_in_a_zip_file_gives_the_same(tmp_path: Path, monkeypatch: pyt
 def test_without_sources_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "compiled.zip", "w") as archive:
         archive.writestr("os.pyc", b"")
-    with pytest.raises(ValueError, match=r"compiled.zip has no sources to read; .* install Python with its sources"):
+    with pytest.raises(ValueError, match=r"compiled.zip has no sources; .* install Python with its sources"):
         collect(tmp_path / "compiled.zip")
     monkeypatch.setattr(documentation.sysconfig, "get_path", lambda _: str(tmp_path))
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(ValueError, match="this Python has no standard library in"):
+    with pytest.raises(ValueError, match="no standard library in"):
         library()
 
 
@@ -124,4 +124,4 @@ def test_the_cache_is_used_and_a_damaged_one_is_replaced(
     assert json.loads(file.read_text())["hash"] == before.fingerprint()
     file.write_text(damage)
     assert "Another module a." in English(Context()).texts
-    assert "is damaged, and its texts are collected anew" in caplog.text
+    assert "is damaged; collecting its texts again" in caplog.text

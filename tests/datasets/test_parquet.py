@@ -88,7 +88,7 @@ def test_a_column_may_give_the_keys(tmp_path: Path) -> None:
     assert rows(path, key="id").fingerprint() != rows(path).fingerprint()
     with pytest.raises(ValueError, match=r"a.parquet:3: kind is 'x', as in a.parquet:1; keys must be unique"):
         rows(tmp_path / "a.parquet", key="kind")
-    with pytest.raises(ValueError, match=r"a.parquet:1: data is b'1'; a key is a text"):
+    with pytest.raises(ValueError, match=r"a.parquet:1: data is b'1'; a key must be a non-empty"):
         rows(tmp_path / "a.parquet", key="data")
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
         rows(tmp_path)
     with pytest.raises(ValueError, match="has no rows"):
         rows(write(tmp_path / "a.parquet", {"n": pa.array([], pa.int64())}))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"holds no files ending in .parquet"):
+    with pytest.raises(ValueError, match=r"contains no files ending in .parquet"):
         rows(write(tmp_path / "b" / "a.txt", FIRST).parent)
 
 

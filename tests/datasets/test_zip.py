@@ -91,7 +91,7 @@ def test_folders_named_like_splits_are_no_labels(tmp_path: Path) -> None:
 def test_other_members_are_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         opened(write(tmp_path / "a.zip", {"1.txt": b"1", "2.pdf": b"2", "3.pdf": b"3", "labels.csv": "file,label\n1.txt,a\n"}))
-    assert "1 files are read, and 2 are left out: 2 with .pdf" in caplog.text
+    assert "1 files, ignoring 2: 2 with .pdf" in caplog.text
 
 
 def test_a_table_says_the_labels(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_table_says_the_labels(tmp_path: Path) -> None:
 
 def test_rows_of_the_table_that_name_no_member_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", {**MEMBERS, "labels.csv": "file,label\ndog/2.txt,hound\n../x.txt,gone\n"})
-    with pytest.raises(UserError, match=r"a.zip:labels.csv:3: there is no member '../x.txt'"):
+    with pytest.raises(UserError, match=r"unknown member '../x.txt'"):
         opened(path)
 
 
@@ -154,7 +154,7 @@ def test_damaged_members_are_bad_samples(tmp_path: Path) -> None:
 
 def test_members_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnimask_datasets.archive._LARGEST", 100)
-    with pytest.raises(ValueError, match=r"the member cat/1.txt unpacks to 500 bytes; at most 100 are read"):
+    with pytest.raises(ValueError, match=r"the member cat/1.txt unpacks to 500 bytes; the limit is 100"):
         opened(write(tmp_path / "a.zip", MEMBERS))[0]
 
 
@@ -164,7 +164,7 @@ def test_what_is_no_zip_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is a folder; path must be a zip file"):
         opened(tmp_path)
     (tmp_path / "text.zip").write_bytes(b"PK, but no archive")
-    with pytest.raises(ValueError, match=r"text.zip is no readable zip file: File is not a zip file"):
+    with pytest.raises(ValueError, match=r"text.zip is not a readable zip file: File is not a zip file"):
         opened(tmp_path / "text.zip")
     with pytest.raises(ValueError, match=r"no members ending in .txt; found 2 other files: 2 with .pdf"):
         opened(write(tmp_path / "a.zip", {"a.pdf": b"", "b.pdf": b""}))

@@ -72,7 +72,7 @@ def test_a_rank_that_hangs_is_given_up(start: Start, scene: Path) -> None:
     os.kill(ranks_of(process)[1], signal.SIGSTOP)
     _, stderr = process.communicate(timeout=90)
     assert process.returncode == 1
-    assert any("rank 1 is gone or does not answer" in line for line in errors(stderr)), stderr
+    assert any("rank 1 is gone or does not respond" in line for line in errors(stderr)), stderr
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

@@ -100,7 +100,7 @@ def test_unreadable_samples_are_left_out() -> None:
 
 def test_what_cannot_be_hidden_alone_is_refused() -> None:
     built = answering(sentences(30), SHARES, name="keep")
-    with pytest.raises(UserError, match="corruptor keep has no mask token, so a token cannot be hidden alone"):
+    with pytest.raises(UserError, match="corruptor keep has no mask token, so tokens cannot be masked one by one"):
         pseudo_perplexity(built, count_answers(built), FP32)
 
 
@@ -110,7 +110,7 @@ def test_a_corruptor_that_asks_for_a_part_is_refused() -> None:
     recipe = small_recipe(Letters)
     modality = dataclasses.replace(recipe.modalities["letters"], corruptor=named("corruptor", "drop", ask=0.5))
     built = built_on(sentences(30), dataclasses.replace(recipe, modalities={"letters": modality}))
-    with pytest.raises(UserError, match=r"asks for \d+ of \d+ tokens that it hides"):
+    with pytest.raises(UserError, match=r"has \d+ of \d+ masked tokens as targets"):
         pseudo_perplexity(built, count_answers(built), FP32, max_tokens=100)
 
 

@@ -92,13 +92,13 @@ def test_a_table_gives_labels_and_the_split(samples: dict[str, dict[str, Any]]) 
     assert without.split_from == "the run's held-out samples"
     some = dict(list(table_of(samples, True).items())[:30])
     assert evaluate(built_on(samples), draws=2, table=some, source="t.csv").notes == (
-        "30 samples have no row in t.csv and are left out",
+        "30 samples have no row in t.csv and were skipped",
     )
 
 
 def test_a_table_of_other_samples_is_refused(samples: dict[str, dict[str, Any]]) -> None:
     table = {**table_of(samples, True), "who": Row("1", "test", 99)}
-    with pytest.raises(UserError, match=r"labels.csv:99: there is no sample 'who'"):
+    with pytest.raises(UserError, match=r"labels.csv:99: unknown sample 'who'"):
         evaluate(built_on(samples), table=table, source="labels.csv")
     one_sided = {key: Row(row.label, "train", row.line) for key, row in table_of(samples, True).items()}
     with pytest.raises(UserError, match=r"labels.csv: no row has the split test; both train and test are needed"):
@@ -113,10 +113,10 @@ def with_labels(samples: dict[str, dict[str, Any]], label: Any) -> dict[str, dic
     ("label", "message"),
     [
         (lambda number: None, r"the samples have no field 'label'.*--labels FILE.csv.*keys look like 's/000'"),
-        (lambda number: 0.5 * number, r"the label of s/\d+ is .*\(float\); probes tell classes apart"),
+        (lambda number: 0.5 * number, r"the label of s/\d+ is .*\(float\); probes are classifiers"),
         (lambda number: [1, 0], r"the label of s/\d+ is \[1, 0\] \(list\)"),
         (lambda number: "same", r"all training samples have the label 'same'"),
-        (lambda number: number, r"each of the \d+ training samples has a label of its own"),
+        (lambda number: number, r"each of the \d+ training samples has a different label"),
     ],
 )
 def test_labels_that_no_probe_can_use(samples: dict[str, dict[str, Any]], label: Any, message: str) -> None:
@@ -132,28 +132,28 @@ def test_odd_labels_are_noted(samples: dict[str, dict[str, Any]]) -> None:
     found = evaluate(built_on(changed), draws=2, probes=("linear",))
     assert (found.num_train, found.num_test, found.num_classes) == (len(train) - 2, len(test) - 1, 4)
     assert found.notes == (
-        "1 samples could not be read and are left out",
+        "1 samples are unreadable and were skipped",
         "1 scored samples have a class without training labels and count as wrong",
-        "1 of 4 classes have fewer than 2 training labels; they give all they have",
-        "1 of 4 classes have fewer than 5 training labels; they give all they have",
-        "1 of 4 classes have fewer than 10 training labels; they give all they have",
+        "1 of 4 classes have fewer than 2 training labels; all of theirs are used",
+        "1 of 4 classes have fewer than 5 training labels; all of theirs are used",
+        "1 of 4 classes have fewer than 10 training labels; all of theirs are used",
     )
     assert max(point.accuracy.mean for point in found.points) <= 1 - 1 / (len(test) - 1)
 
 
 def test_what_cannot_be_scored_is_refused(samples: dict[str, dict[str, Any]]) -> None:
-    with pytest.raises(UserError, match="--probe: no probe is called finetune; there are knn, linear"):
+    with pytest.raises(UserError, match="--probe: unknown probe finetune; probes: knn, linear"):
         evaluate(built_on(samples), probes=("finetune",))
     with pytest.raises(UserError, match="--draws 1: an interval needs at least 2 draws"):
         evaluate(built_on(samples), draws=1)
-    with pytest.raises(UserError, match=r"data.validation: 0.0 leaves no labelled test samples among the 60"):
+    with pytest.raises(UserError, match=r"data.validation: 0.0 leaves no labeled test samples among the 60;"):
         evaluate(built_on(samples, small_recipe(validation=0.0)))
 
 
 def test_fewer_samples_can_be_asked_for(samples: dict[str, dict[str, Any]]) -> None:
     found = evaluate(built_on(samples), draws=2, limit=12, probes=("knn",))
     assert (found.num_train, found.num_test) == (12, 12)
-    assert all("12 were taken" in note for note in found.notes)
+    assert all(note.startswith("12 of ") for note in found.notes)
     assert len(found.notes) == 2
 
 

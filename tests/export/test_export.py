@@ -65,12 +65,12 @@ def test_a_recipe_begins_with_an_export(run: Path, tmp_path: Path) -> None:
     for option, reason in (("encoder.depth=1", "model lacks passes"), ("encoder.width=16", "encoder")):
         with pytest.raises(UserError, match=reason):
             build(load_recipe(run / "recipe.yaml", [f"init={{name: exported, path: {tmp_path / 'out'}}}", option]))
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match="does not exist"):
         build(load_recipe(run / "recipe.yaml", [f"init={{name: exported, path: {tmp_path / 'nowhere'}}}"]))
 
 
 def test_folders_that_are_no_export(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no recipe\.yaml"):
+    with pytest.raises(UserError, match=r"contains no recipe\.yaml;"):
         load_exported(tmp_path)
     export_run(run, "safetensors", tmp_path / "out")
     weights = tmp_path / "out" / "model.safetensors"
@@ -82,7 +82,7 @@ def test_folders_that_are_no_export(run: Path, tmp_path: Path) -> None:
 def test_wrong_input_is_found_before_anything_is_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = {
         ("--to", "safetensor"): "did you mean 'safetensors'?",
-        ("--to", "safetensors", "--data", "path"): "has the form key=value",
+        ("--to", "safetensors", "--data", "path"): "have the form key=value,",
         ("--to", "safetensors", "--data", "nothing=1"): "data.nothing",
     }
     for options, reason in cases.items():
@@ -101,7 +101,7 @@ def test_nothing_is_written_over(
     out = tmp_path / "out"
     make(out)
     assert main(["export", str(run), str(out), "--to", "safetensors"]) == 2
-    assert f"{out} exists" in capsys.readouterr().err
+    assert f"{out} already exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["out"] and not (out.is_dir() and any(out.iterdir()))
 
 
@@ -178,7 +178,7 @@ def test_half_an_export_is_none(end: Any, error: type[BaseException], run: Path,
         export_run(run, "toy", tmp_path / "out", registry=toys(a=end))
     assert list(tmp_path.iterdir()) == []
     if isinstance(end, OSError):
-        assert "No space left on device" in str(info.value) and "nothing is left" in str(info.value)
+        assert "No space left on device" in str(info.value) and "the partial export was removed" in str(info.value)
     elif error is RunStopped:
         assert "at most 2 is allowed" in str(info.value)
 

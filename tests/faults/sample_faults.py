@@ -36,14 +36,14 @@ def undecodable(lab: Lab) -> None:
     (lab.folder / "some" / "005.png").write_bytes(b"no picture")
     lab.code = lab.pretrain("data={name: image.folder, path: some, validation: 0}", "train.workers=2")
     assert lab.last["bad_samples"] == 1 and lab.summary["bad_samples"].keys() == {"005.png"}
-    assert "unreadable sample left out: 005.png: ValueError: not a readable image" in lab.text
+    assert "skipping unreadable sample: 005.png: ValueError: not a readable image" in lab.text
 
 
 @FAULTS.row("the folder with the data disappears")
 def vanished(lab: Lab) -> None:
     data, some = in_a_folder(lab), lab.folder / "some"
     lab.code = lab.pretrain_with(3, lambda: some.rename("elsewhere"), data)
-    assert "samples cannot be read, and 10 are tolerated" in lab.log and "No such file or directory" in lab.log
+    assert "samples are unreadable, but only 10 are tolerated" in lab.log and "No such file or directory" in lab.log
     assert lab.summary["status"] == "stopped"
     assert lab.command("resume", "run") == 2
     Path("elsewhere").rename(some)
@@ -57,7 +57,7 @@ def removed(lab: Lab) -> None:
     kept = (lab.folder / "some" / "007.png").read_bytes()
     (lab.folder / "some" / "007.png").unlink()
     lab.code = lab.command("resume", "run", "train.steps=30")
-    assert "these are not the data that the run began with (60 samples then, 59 now" in lab.log
+    assert "the data differ from those at the start of the run (60 samples then, 59 now" in lab.log
     (lab.folder / "some" / "007.png").write_bytes(kept)
     lab.resumes("train.steps=30")
 

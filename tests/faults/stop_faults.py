@@ -19,10 +19,10 @@ FAULTS = Faults()
 
 def signalled(lab: Lab, signum: int, workers: int = 0) -> None:
     lab.code = lab.pretrain_with(3, lambda: os.kill(os.getpid(), signum), f"train.workers={workers}")
-    assert f"interrupted by signal {signum}: the run stops after a checkpoint at step 3" in lab.text
+    assert f"interrupted by signal {signum}: stopping after a checkpoint at step 3" in lab.text
     assert lab.log.splitlines()[-2:] == [
-        "continue with: omnimask resume run",
-        f"error: interrupted by signal {signum}; a checkpoint was written before",
+        "resume with: omnimask resume run",
+        f"error: interrupted by signal {signum}; a checkpoint was written",
     ]
     assert lab.summary["status"] == "interrupted" and lab.last["step"] == 3
     verify(lab.run / "checkpoints" / "step-00000003")
@@ -58,7 +58,7 @@ def time_is_up(lab: Lab) -> None:
         patch.setattr(files.Appender, "append", ticking)
         patch.setattr("omnimask.training.deadline.Deadline.__init__.__defaults__", (None, lambda: now[0]))
         lab.code = lab.pretrain("--max-time", "5m30s")
-    assert "the time of this attempt is up: the run stops after a checkpoint at step 5" in lab.text
+    assert "the time limit of this attempt was reached: stopping after a checkpoint at step 5" in lab.text
     assert lab.summary["status"] == "interrupted" and lab.last["step"] == 5
     lab.resumes()
     assert lab.last["attempt"] == 2
@@ -80,7 +80,7 @@ def no_checkpoint(lab: Lab) -> None:
     for path in (lab.run / "checkpoints").glob("step-*/manifest.json"):
         path.write_text("{}")
     lab.code = lab.command("resume", "run")
-    assert "no checkpoint of the run is intact" in lab.log
+    assert "no intact checkpoint" in lab.log
     assert "step-00000005: manifest.json is unreadable" in lab.log
 
 
@@ -99,7 +99,7 @@ def torn(lab: Lab) -> None:
         file.write('{"step": 6, "lo')
     (lab.run / "checkpoints" / "step-00000006.tmp").mkdir()
     lab.code = lab.pretrain("--continue")
-    assert "half-written checkpoint removed: " in lab.text and "metrics.jsonl:6 is torn and left out" in lab.text
+    assert "half-written checkpoint removed: " in lab.text and "metrics.jsonl:6, which is truncated" in lab.text
     assert lab.last["step"] == 30 and lab.last["attempt"] == 2
     steps = [json.loads(line)["step"] for line in (lab.run / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 31))
@@ -112,4 +112,4 @@ def locked(lab: Lab) -> None:
     assert lab.pretrain("train.steps=4") == 0
     with RunDirectory(lab.run).locked():
         lab.code = lab.command("resume", "run", "train.steps=6")
-    assert "another process trains in run" in lab.log
+    assert "another process is training in run" in lab.log

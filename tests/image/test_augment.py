@@ -86,7 +86,7 @@ def test_flips_mirror_left_to_right_with_their_probability() -> None:
 
 @pytest.mark.parametrize("name", ["scale", "ratio"])
 def test_ranges_the_wrong_way_round_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} is \(smallest, largest\), got \(0.9, 0.5\)"):
+    with pytest.raises(ValueError, match=rf"{name} must be \(minimum, maximum\), got \(0.9, 0.5\)"):
         crop(**{name: (0.9, 0.5)})
 
 

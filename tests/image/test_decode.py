@@ -189,9 +189,9 @@ def test_it_names_the_endings_that_pillow_reads() -> None:
 
 def test_the_most_pixels_are_an_option() -> None:
     data = encoded(RGB, "PNG")
-    with pytest.raises(ValueError, match=r"more pixels than the 900 that are read .*max_pixels: 1000000000"):
+    with pytest.raises(ValueError, match=r"more than 900 pixels .*max_pixels: 1000000000"):
         PillowDecoder(Context(), max_pixels=900)(data)
-    with pytest.raises(ValueError, match="more pixels than the 900 that are read"):
+    with pytest.raises(ValueError, match="more than 900 pixels"):
         PillowDecoder(Context(), max_pixels=900).shape(data)
     assert PillowDecoder(Context(), max_pixels=24 * 40)(data).shape == (24, 40, 3)
     assert Image.MAX_IMAGE_PIXELS == 89_478_485

@@ -74,9 +74,9 @@ def test_a_ramp_votes_for_one_direction_and_a_flat_image_for_none() -> None:
 
 
 def test_cells_divide_patches_and_tokens_are_patches() -> None:
-    with pytest.raises(ValueError, match="cells of 5 pixels do not divide patches of 8 x 8; choose for example cell: 8"):
+    with pytest.raises(ValueError, match="cells of 5 pixels must divide patches of 8 x 8; choose for example cell: 8"):
         hog((32, 32), 8, cell=5)
-    with pytest.raises(ValueError, match="needs the patches of images of one size"):
+    with pytest.raises(ValueError, match="needs patches of images of one size;"):
         Hog(Context(specs={"image": TokenSpec(vocabulary=3)}, modalities=("image",)))
 
 

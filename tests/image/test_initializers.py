@@ -158,13 +158,17 @@ def refusal(*arguments: str) -> str:
 
 def test_refusals_name_the_place_and_the_remedy(folder: Path, tmp_path: Path) -> None:
     message = refusal(*overrides(tmp_path / "nowhere"))
-    assert "init" in message and f"there is no folder {tmp_path / 'nowhere'}" in message
+    assert "init" in message and f"folder {tmp_path / 'nowhere'} does not exist" in message
     assert "set heads: 4" in refusal(*overrides(folder, "encoder.heads=2"))
     assert "set heads: 2" in refusal(*overrides(folder, "predictors.0.heads=1"))
-    assert "num_hidden_layers is 2 there and 3 here (in encoder set depth: 2)" in refusal(*overrides(folder, "encoder.depth=3"))
-    assert "hidden_size is 32 there and 64 here (in encoder set width: 32)" in refusal(*overrides(folder, "encoder.width=64"))
+    assert ("num_hidden_layers is 2 in the checkpoint, 3 in the recipe (in encoder set depth: 2).") in refusal(
+        *overrides(folder, "encoder.depth=3")
+    )
+    assert ("hidden_size is 32 in the checkpoint, 64 in the recipe (in encoder set width: 32);") in refusal(
+        *overrides(folder, "encoder.width=64")
+    )
     assert "registers" in refusal(*overrides(folder, "encoder.registers=2"))
-    assert "no predictor is labelled 'decoder'; labels: pixels" in refusal(*overrides(folder, "predictors.0.label=pixels"))
+    assert "unknown predictor 'decoder'; predictors: pixels" in refusal(*overrides(folder, "predictors.0.label=pixels"))
 
 
 def test_all_differences_are_named_at_once(folder: Path) -> None:
@@ -172,11 +176,11 @@ def test_all_differences_are_named_at_once(folder: Path) -> None:
         *overrides(folder, "encoder.width=64", "encoder.heads=8", "encoder.depth=3", "encoder.mlp_ratio=1"),
         *("modalities.image.tokenizer.image_size=64", "predictors.0.depth=2", "predictors.0.position={name: learned}"),
     )
-    for part in ("hidden_size is 32 there", "set heads: 4", "set depth: 2", "in encoder set mlp_ratio", "set image_size: 32"):
+    for part in ("hidden_size is 32 in", "set heads: 4", "set depth: 2", "in encoder set mlp_ratio", "set image_size: 32"):
         assert part in message
     assert "in predictors.decoder set depth: 1" in message
-    assert "decoder.decoder_pos_embed holds sines and cosines; set predictors.decoder.position: {name: sincos}" in message
-    assert f"`omnimask init {folder}` writes a recipe that fits" in message and "Missing key" not in message
+    assert "decoder.decoder_pos_embed contains sines and cosines; set predictors.decoder.position: {name: sincos}." in message
+    assert f"`omnimask init {folder}` writes a matching recipe" in message and "Missing key" not in message
 
 
 def with_positions(kind: str) -> Any:
@@ -224,7 +228,7 @@ def test_names_that_a_wrapper_changed_are_read(folder: Path, wrap: str, caplog: 
     built = build(load_recipe("image/mae", overrides(folder)))
     mine, expected = losses(built.pipeline, built.model, peer().eval())
     assert mine == pytest.approx(expected, rel=1e-5)
-    assert "names are read without what torch.compile and data parallelism put before them" in caplog.text
+    assert "prefixes of torch.compile and data parallelism are removed from" in caplog.text
 
 
 def test_weights_in_several_files_are_read(folder: Path) -> None:
@@ -237,9 +241,9 @@ def test_weights_in_several_files_are_read(folder: Path) -> None:
     assert mine == pytest.approx(expected, rel=1e-5)
     listed = json.loads(index.read_text())
     index.write_text(json.dumps({**listed, "weight_map": {**listed["weight_map"], "more": "../other.safetensors"}}))
-    assert "lists the file '../other.safetensors', which does not lie beside it" in refusal(*overrides(folder))
+    assert "lists '../other.safetensors', which is not in the same" in refusal(*overrides(folder))
     index.write_text(json.dumps({**listed, "weight_map": {**listed["weight_map"], "more": min(listed["weight_map"].values())}}))
-    assert "lists weights that its files do not hold: more" in refusal(*overrides(folder))
+    assert "lists weights that are not in its files: more" in refusal(*overrides(folder))
     index.write_text("[]")
     assert "needs a weight_map" in refusal(*overrides(folder))
     index.write_text(json.dumps(listed))
@@ -250,7 +254,7 @@ def test_weights_in_several_files_are_read(folder: Path) -> None:
 def test_weights_without_a_place_are_named(folder: Path) -> None:
     state = load_file(folder / "model.safetensors")
     save_file({**state, "vit.pooler.weight": torch.zeros(1)}, folder / "model.safetensors")
-    assert "no place in the model: ['vit.pooler.weight']" in refusal(*overrides(folder))
+    assert "weights of the checkpoint that the model lacks: ['vit.pooler.weight']" in refusal(*overrides(folder))
 
 
 def test_pickles_damage_and_other_models_are_refused(folder: Path) -> None:
@@ -261,7 +265,7 @@ def test_pickles_damage_and_other_models_are_refused(folder: Path) -> None:
     message = refusal(*overrides(folder))
     assert "pytorch_model.bin" in message and "save_pretrained" in message and "are not read" in message
     (folder / "pytorch_model.bin").unlink()
-    assert "holds no model.safetensors" in refusal(*overrides(folder))
+    assert "contains no model.safetensors" in refusal(*overrides(folder))
     (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
     assert "describes a model of type 'vit'" in refusal(*overrides(folder))
     (folder / "config.json").unlink()

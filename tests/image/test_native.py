@@ -47,7 +47,7 @@ def test_the_grid_keeps_the_bounds_and_the_shape(height: int, width: int, p: int
     try:
         h, w = native.grid(height, width)
     except ValueError as error:
-        assert "cannot keep its aspect ratio" in str(error)
+        assert "cannot preserve its aspect ratio" in str(error)
         assert max(rows / columns, columns / rows) > 2 * largest - 1
         return
     assert 1 <= h * w <= largest
@@ -104,7 +104,7 @@ def test_positions_count_rows_and_columns() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "reason"),
-    [((7, 100), "7 x 100, smaller than one patch of 8 x 8"), ((8, 9000), "8 x 9000, and max_tokens 16 patches cannot keep")],
+    [((7, 100), "7 x 100, smaller than one patch of 8 x 8"), ((8, 9000), "8 x 9000, but max_tokens 16 patches cannot preserve")],
 )
 def test_images_without_a_grid_are_bad_samples(shape: tuple[int, int], reason: str) -> None:
     native = tokenizer(patch_size=8, max_tokens=16)
@@ -115,7 +115,7 @@ def test_images_without_a_grid_are_bad_samples(shape: tuple[int, int], reason: s
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="min_tokens 20 is larger than max_tokens 10"):
+    with pytest.raises(ValueError, match="min_tokens 20 must be at most max_tokens 10"):
         tokenizer(min_tokens=20, max_tokens=10)
     with pytest.raises(ValueError, match="mean needs one value per channel: 1, got 3"):
         tokenizer(channels=1, mean=(0.5, 0.5, 0.5))

@@ -131,7 +131,7 @@ def test_other_values_are_refused(raw: Any, reason: str) -> None:
     [
         (
             {"image_size": 225, "patch_size": 16},
-            r"225 x 225 pixels cannot be cut into patches of 16 x 16; set image_size to 224 x 224",
+            "225 x 225 pixels cannot be divided into patches of 16 x 16; set image_size to 224 x 224,",
         ),
         ({"image_size": (32, 30), "patch_size": (8, 4)}, r"32 x 30 .* 8 x 4; set image_size to 32 x 32"),
         ({"image_size": 8, "patch_size": 16}, r"set image_size to 16 x 16"),

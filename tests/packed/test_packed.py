@@ -69,7 +69,7 @@ def test_dense_and_back(lengths: list[int]) -> None:
 def test_group_by_parent() -> None:
     grouped = group_by_parent(Layout(np.array([2, 3, 1]), np.array([0, 0, 2])), 4)
     assert grouped.lengths.tolist() == [5, 0, 1, 0]
-    with pytest.raises(ValueError, match="must lie together"):
+    with pytest.raises(ValueError, match="must be adjacent,"):
         group_by_parent(Layout(np.array([2, 3]), np.array([1, 0])), 2)
 
 

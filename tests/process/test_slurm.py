@@ -168,7 +168,7 @@ def test_a_job_that_was_killed_or_is_wrong_is_not_queued_again(job: Job, fakes: 
     assert len((fakes / "requeued").read_text().splitlines()) == 1, "the summary of the attempt before says nothing of this one"
     wrong = job("tiny.yaml", "run", "seed=7")
     output = wrong.communicate(timeout=120)[0]
-    assert wrong.returncode == 2 and "seed: 0 cannot become 7" in output
+    assert wrong.returncode == 2 and "seed: 0 cannot change to 7" in output
     assert job().wait(30) == 2
 
 

@@ -68,7 +68,7 @@ class Silent:
 
 class Random:
     def __init__(
-        self, context: Any, *, ratio: Annotated[float, Field(gt=0, lt=1, description="share that is hidden")] = 0.75
+        self, context: Any, *, ratio: Annotated[float, Field(gt=0, lt=1, description="share of masked tokens")] = 0.75
     ) -> None: ...
 
 

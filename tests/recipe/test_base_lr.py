@@ -80,7 +80,9 @@ def test_two_rates_in_one_place_are_refused(tiny: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError) as raised:
             load_recipe(recipe, changes)
         (message,) = raised.value.messages
-        assert "train.optimizer.lr: train.base_lr gives the learning rate, by the batch; leave this out, or set" in message
+        assert (
+            "train.optimizer.lr: conflicts with train.base_lr, which sets the learning rate from the batch size; remove one, or set"
+        ) in message
 
 
 def test_of_two_places_the_nearer_one_counts(tiny: Path, tmp_path: Path) -> None:

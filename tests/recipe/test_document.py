@@ -51,7 +51,7 @@ def test_every_bad_override_is_reported_in_order() -> None:
         "=1",
         "a.b=[1",
     ]
-    assert "a.c is a list of 1, counted from 0, and has no 5" in messages[2]
+    assert "a.c has 1 entries (the first is 0); entry 5 does not exist" in messages[2]
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:

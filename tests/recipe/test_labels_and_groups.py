@@ -37,21 +37,21 @@ def test_the_resolved_text_is_the_same_recipe(load, text) -> None:
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        ("labels: [year]", "recipe.yaml:17: labels: should be a mapping by name"),
-        ("labels: {year: 3}", "recipe.yaml:17: labels.year: should be a mapping: {classes: ...}, or {} for a number"),
-        ("labels: {year: {classes: 0}}", "recipe.yaml:17: labels.year.classes: should be greater than 0 (got 0)"),
+        ("labels: [year]", "recipe.yaml:17: labels: must be a mapping by name"),
+        ("labels: {year: 3}", "recipe.yaml:17: labels.year: must be a mapping: {classes: ...}, or {} for a number"),
+        ("labels: {year: {classes: 0}}", "recipe.yaml:17: labels.year.classes: must be greater than 0 (got 0)"),
         (
             "labels:\n  year: {class: 3}",
             "recipe.yaml:18: labels.year.class: a label has no option 'class' (did you mean 'classes'?); "
             "options: classes, field, names",
         ),
-        ("labels: {side: {classes: 3, names: [a, b]}}", "recipe.yaml:17: labels.side.classes: is 3, and there are 2 names"),
-        ("labels: {side: {names: [a, a]}}", "recipe.yaml:17: labels.side.names: has a name twice"),
+        ("labels: {side: {classes: 3, names: [a, b]}}", "recipe.yaml:17: labels.side.classes: is 3, but names has 2 entries"),
+        ("labels: {side: {names: [a, a]}}", "recipe.yaml:17: labels.side.names: duplicate name"),
         (
             "labels: {image: {}}",
-            "recipe.yaml:17: labels.image: 'image' is the name of a modality; give the label another",
+            "recipe.yaml:17: labels.image: 'image' is already the name of a modality; rename the label",
         ),
-        ("labels: {a-b: {}}", "recipe.yaml:17: labels.a-b: 'a-b' is no name of a label: letters, digits and _ only"),
+        ("labels: {a-b: {}}", "recipe.yaml:17: labels.a-b: 'a-b' is not a valid label name: use letters, digits and _"),
     ],
 )
 def test_mistakes_in_labels_have_their_place(refused, text, label: str, message: str) -> None:
@@ -61,8 +61,8 @@ def test_mistakes_in_labels_have_their_place(refused, text, label: str, message:
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ("4", "recipe.yaml:11: data.group: should be a mapping: {size: 2, transform: {name: ...}}"),
-        ("{size: 0}", "recipe.yaml:11: data.group.size: should be greater than 0 (got 0)"),
+        ("4", "recipe.yaml:11: data.group: must be a mapping: {size: 2, transform: {name: ...}}"),
+        ("{size: 0}", "recipe.yaml:11: data.group.size: must be greater than 0 (got 0)"),
         ("{sizes: 2}", "recipe.yaml:11: data.group.sizes: a group has no option 'sizes' (did you mean 'size'?)"),
         ("{transform: {name: swop}}", "recipe.yaml:11: data.group.transform.name: unknown transform 'swop' (did you mean 's"),
         ("{transform: {name: crop, scales: 2}}", "recipe.yaml:11: data.group.transform.scales: transform 'crop' has no option"),

@@ -50,9 +50,9 @@ def test_schedule_is_constant_unless_given(load, text) -> None:
 def test_a_modality_reads_one_field_or_several(load, refused, text) -> None:
     assert load(text, ["modalities.image.field=[pixels, box]"]).modalities["image"].field == ("pixels", "box")
     assert load(text, ["modalities.image.field=pixels"]).modalities["image"].field == "pixels"
-    assert "names no field; leave it out for the field of the modality's name" in refused(text, ["modalities.image.field=[]"])[0]
-    assert "names a field twice" in refused(text, ["modalities.image.field=[a, a]"])[0]
-    assert "should be" in refused(text, ["modalities.image.field=7"])[0]
+    assert "empty list; omit it to read the field named like the modality" in refused(text, ["modalities.image.field=[]"])[0]
+    assert "duplicate field" in refused(text, ["modalities.image.field=[a, a]"])[0]
+    assert "must be" in refused(text, ["modalities.image.field=7"])[0]
 
 
 def test_nested_components_in_mappings_lists_and_optionals(load, text) -> None:
@@ -70,13 +70,13 @@ def test_all_problems_at_once_in_line_order(refused, text) -> None:
     bad = text.replace("ratio: 0.75", "ratio: 2, rato: 1").replace("path: images, ", "").replace("of: image", "of: imge")
     messages = refused(bad.replace("steps: 1000", 'steps: "10"'), ["seed=-1", "train.stepz=1"])
     assert messages == [
-        "recipe.yaml:6: modalities.image.masker.ratio: should be less than 1 (got 2)",
+        "recipe.yaml:6: modalities.image.masker.ratio: must be less than 1 (got 2)",
         "recipe.yaml:6: modalities.image.masker.rato: masker 'random' has no option 'rato' (did you mean 'ratio'?); options: ratio",
-        "recipe.yaml:10: predictors.0.of: the recipe has no modality 'imge' (did you mean 'image'?); modalities: image",
+        "recipe.yaml:10: predictors.0.of: unknown modality 'imge' (did you mean 'image'?); modalities: image",
         "recipe.yaml:11: data.path is required: folder that holds the images; for example: omnimask pretrain recipe.yaml "
         "data.path=FOLDER",
-        'recipe.yaml:13: train.steps: should be a valid integer (got "10")',
-        "command line: seed=-1: seed: should be greater than or equal to 0 (got -1)",
+        'recipe.yaml:13: train.steps: must be a valid integer (got "10")',
+        "command line: seed=-1: seed: must be greater than or equal to 0 (got -1)",
         messages[-1],
     ]
     assert messages[-1].startswith("command line: train.stepz=1: train.stepz: train has no option 'stepz' (did you mean 'steps'?)")
@@ -91,35 +91,35 @@ def test_all_problems_at_once_in_line_order(refused, text) -> None:
         ("encoder.bias=yes", "valid boolean"),
         ("encoder.mode=flt", "'flat' or 'deep'"),
         ("train.optimizer.betas=[0.9]", "train.optimizer.betas"),
-        ("train.optimizer.betas.1=x", "train.optimizer.betas.1: should be a valid number"),
-        ("train.schedule.warmup=soon", "should be a valid integer"),
+        ("train.optimizer.betas.1=x", "train.optimizer.betas.1: must be a valid number"),
+        ("train.schedule.warmup=soon", "must be a valid integer"),
         ("data.path=3", "data.path"),
         ("data.max_bad={fractoin: 1}", "did you mean 'fraction'?"),
         ("data.validaton=0", "did you mean 'validation'?"),
         ("predictors.0.wieght=0", "did you mean 'weight'?"),
         ("predictors.0.weight=0", "greater than 0"),
-        ("predictors.0.of=[]", "names no modality"),
-        ("predictors.0.of=[image, image]", "names 'image' twice"),
-        ("predictors.0.layer=13", "the encoder has 12 layers, and there is no layer 13"),
+        ("predictors.0.of=[]", "empty list; modalities"),
+        ("predictors.0.of=[image, image]", "duplicate modality 'image'"),
+        ("predictors.0.layer=13", "the encoder has 12 layers; layer 13 does not exist"),
         ("predictors.0.target=patch", 'like {"name": "patch"}'),
         ("predictors.0.target.normalise=true", "predictors.0.target.normalise: target 'patch' has no option 'normalise'"),
         ("encoder.chain=[{name: sincso}]", "encoder.chain.0.name: unknown position 'sincso' (did you mean 'sincos'?)"),
-        ("encoder.second={levels: [1]}", "encoder.second.name is required: which position"),
-        ("modalities.image.masker=random", 'should be a masker like {name: "random"}'),
+        ("encoder.second={levels: [1]}", "encoder.second.name is required: a position"),
+        ("modalities.image.masker=random", 'must be a masker like {name: "random"}'),
         ("modalities.image.maskr={name: random}", "did you mean 'masker'?"),
         ("modalities.image.masker=", "modalities.image.masker is required"),
         ("modalities.image.corruptor=", "modalities.image.corruptor is required"),
-        ("modalities.image.augment={name: flip}", "should be a list"),
+        ("modalities.image.augment={name: flip}", "must be a list"),
         ("masker={name: together}", "remove one of the two"),
         ("masker={name: random}", "a masker has this name"),
         ("corruptor={name: drop}", "remove one of the two"),
-        ("optimizer={name: adamw}", "recipes have no such key"),
+        ("optimizer={name: adamw}", "unknown key"),
         ("device=gpu", "'auto', 'cpu', 'cuda' or 'mps'"),
-        ("data=", "data.name is required: which data set; installed: corpus, digits, folder"),
+        ("data=", "data.name is required: a data set; installed: corpus, digits, folder"),
         ("predictors=", "predictors is required"),
         ("modalities=", "modalities is required"),
-        ("train=5", "train: should be a mapping"),
-        ("omnimask=7", "newer version, one that reads format 7"),
+        ("train=5", "train: must be a mapping"),
+        ("omnimask=7", "supports formats up to 1; upgrade: pip install -U omnimask"),
     ],
 )
 def test_what_is_refused(refused, text, override: str, words: str) -> None:
@@ -137,7 +137,7 @@ def test_labels_must_differ(load, refused, text) -> None:
     two = text.replace("data: {", "  - {name: decoder, target: {name: patch}}\ndata: {")
     messages = refused(two)
     assert len(messages) == 1
-    assert messages[0].startswith("recipe.yaml:11: predictors.1.label: 'decoder' is the label of predictors.0 too")
+    assert messages[0].startswith("recipe.yaml:11: predictors.1.label: 'decoder' is also the label of predictors.0")
     recipe = load(two, ["predictors.1.label=second"])
     assert [predictor.label for predictor in recipe.predictors] == ["decoder", "second"]
 
@@ -145,9 +145,9 @@ def test_labels_must_differ(load, refused, text) -> None:
 def test_unset_values_must_be_given(load, refused, text) -> None:
     unset = text.replace("path: images", "path: ???").replace("steps: 1000", "steps: ???").replace("ratio: 0.75", "ratio: ???")
     assert refused(unset) == [
-        "recipe.yaml:6: modalities.image.masker.ratio is required: share that is hidden",
+        "recipe.yaml:6: modalities.image.masker.ratio is required: share of masked tokens",
         "recipe.yaml:11: data.path is required: folder that holds the images",
-        "recipe.yaml:13: train.steps is required: optimiser steps of the whole run; for example: omnimask pretrain recipe.yaml "
+        "recipe.yaml:13: train.steps is required: optimizer steps of the run; for example: omnimask pretrain recipe.yaml "
         "modalities.image.masker.ratio=VALUE data.path=FOLDER train.steps=VALUE",
     ]
     assert load(unset, ["data.path=x", "train.steps=1", "modalities.image.masker.ratio=0.5"]).train.steps == 1
@@ -156,8 +156,8 @@ def test_unset_values_must_be_given(load, refused, text) -> None:
 def test_options_of_a_replaced_component_are_named_as_leftovers(load, refused, text) -> None:
     messages = refused(text, ["modalities.image.masker.name=span"])
     assert messages == [
-        "recipe.yaml:6: modalities.image.masker.ratio: belongs to 'random', which was replaced by masker 'span'; "
-        "replace the whole of it instead: modalities.image.masker='{name: ...}'"
+        "recipe.yaml:6: modalities.image.masker.ratio: is an option of 'random', which was replaced by masker 'span'; "
+        "replace the whole component: modalities.image.masker='{name: ...}'"
     ]
     assert load(text, ["modalities.image.masker={name: span}"]).modalities["image"].masker.name == "span"
     own = refused(text, ["modalities.image.masker={name: span}", "modalities.image.masker.meen_length=2"])
@@ -178,9 +178,9 @@ def test_a_joint_masker_and_a_shared_corruptor_serve_all_modalities(load, text) 
     [
         ("", "recipe.yaml:1: omnimask is required: the recipe format; write omnimask: 1"),
         ("- a\n", "recipe.yaml:1: omnimask is required"),
-        ("omnimask: one\n", "should be the recipe format"),
-        ("omnimask: true\n", "should be the recipe format"),
-        ("omnimask: 2\n", "reads formats up to 1; it needs a newer version, one that reads format 2"),
+        ("omnimask: one\n", "must be the recipe format"),
+        ("omnimask: true\n", "must be the recipe format"),
+        ("omnimask: 2\n", "the recipe has format 2, but omnimask 0.1.0 supports formats up to 1; upgrade: pip install -U omnimask"),
     ],
 )
 def test_the_format_comes_first(refused, content: str, words: str) -> None:
@@ -206,9 +206,9 @@ def test_extends_merges_one_level_and_each_problem_names_its_own_file(load, refu
     assert [message.partition(": ")[0] for message in messages] == ["recipe.yaml:3", "base.yaml:6"]
     write("omnimask: 1\nextends: other.yaml\n", "base.yaml")
     messages = refused("omnimask: 1\nextends: base.yaml\n")
-    assert messages[0].startswith("recipe.yaml:2: extends: base.yaml extends a recipe itself (base.yaml:2: extends)")
-    assert "there is no file nowhere.yaml" in refused("omnimask: 1\nextends: nowhere.yaml\n")[0]
-    assert "recipe.yaml:2: extends: should be" in refused("omnimask: 1\nextends: [a]\n")[0]
+    assert messages[0].startswith("recipe.yaml:2: extends: base.yaml extends another recipe (base.yaml:2: extends)")
+    assert "nowhere.yaml does not exist" in refused("omnimask: 1\nextends: nowhere.yaml\n")[0]
+    assert "recipe.yaml:2: extends: must be" in refused("omnimask: 1\nextends: [a]\n")[0]
 
 
 class _UnwritableDefault:
@@ -221,14 +221,14 @@ class _WrongDefault:
 
 def test_labels_and_modalities_have_no_dots(refused, text) -> None:
     """They are names of modules and parts of the names of terms."""
-    assert "predictors.0.label: 'a.b' has a dot" in refused(text, ["predictors.0.label=a.b"])[0]
+    assert "predictors.0.label: 'a.b' contains a dot" in refused(text, ["predictors.0.label=a.b"])[0]
     messages = refused(text.replace("  image:", "  an.image:", 1), [])
-    assert any("'an.image' has a dot; names of modalities have none" in message for message in messages)
+    assert any("'an.image' contains a dot; modality names must not" in message for message in messages)
 
 
 @pytest.mark.parametrize("label", ["loss", "lr", "validation_loss"])
 def test_a_label_is_no_key_of_the_metrics(refused, text, label: str) -> None:
-    assert f"'{label}' is a key of metrics.jsonl" in refused(text, [f"predictors.0.label={label}"])[0]
+    assert f"'{label}' is a reserved key of metrics.jsonl" in refused(text, [f"predictors.0.label={label}"])[0]
 
 
 class _UnwritableAnnotation:
@@ -242,14 +242,14 @@ class _TakesDataKey:
 @pytest.mark.parametrize(
     ("kind", "cls", "words"),
     [
-        ("encoder", _UnwritableDefault, "the default that encoder 'faulty' declares cannot be written in a recipe"),
+        ("encoder", _UnwritableDefault, "a default of encoder 'faulty' cannot be written to a recipe"),
         (
             "encoder",
             _WrongDefault,
-            "the default that encoder 'faulty' declares cannot be used: encoder.size: should be a valid integer",
+            "a default of encoder 'faulty' is invalid: encoder.size: must be a valid integer",
         ),
         ("encoder", _UnwritableAnnotation, "the annotation of option 'size' cannot be used in a recipe"),
-        ("dataset", _TakesDataKey, "_TakesDataKey declares validation, which data uses itself"),
+        ("dataset", _TakesDataKey, "_TakesDataKey declares validation, which is a key of data"),
     ],
 )
 def test_faults_of_a_component_name_the_component(registrar, write, text, kind: str, cls: type, words: str) -> None:

@@ -60,9 +60,7 @@ def test_mistakes_in_data_are_found_all_the_same(refused, text) -> None:
 def test_modalities_without_common_embedded_data_are_refused(refused, text) -> None:
     text = text.replace("{name: folder, path: images, validation: 0.1}", "{name: folder, path: ???}")
     words = "modalities.words={tokenizer: {name: words}, masker: {name: span}, corruptor: {name: drop}}"
-    message = (
-        "a smoke run needs one embedded data set that holds all modalities, and the tokenizers name image: digits, words: corpus"
-    )
+    message = "a smoke run needs one embedded data set with all modalities, but the tokenizers declare image: digits, words: corpus"
     assert message in refused(text, [words], smoke=True)[0]
     assert "silent: none" in refused(text, [words.replace("words", "silent")], smoke=True)[0]
 
@@ -99,12 +97,12 @@ def test_a_recipe_may_name_data_for_smoke_runs(load, refused, text) -> None:
     assert load(named).data.dataset.name == "folder"
     assert "smoke" not in load(named).to_yaml()
     for wrong in ("smoke: 1", "smoke: {}", "smoke: {dat: {name: corpus}}"):
-        assert "smoke: should be {data: {name: ...}}" in refused(text + wrong + "\n")[0]
+        assert "smoke: must be {data: {name: ...}}" in refused(text + wrong + "\n")[0]
     assert "did you mean 'corpus'?" in refused(text + "smoke: {data: {name: corpu}}\n")[0]
 
 
 def test_missing_training_options_stay_errors(refused, text) -> None:
     assert refused(text.replace("  steps: 1000\n", ""), smoke=True) == [
-        "recipe.yaml:12: train.steps is required: optimiser steps of the whole run; for example: omnimask pretrain recipe.yaml "
+        "recipe.yaml:12: train.steps is required: optimizer steps of the run; for example: omnimask pretrain recipe.yaml "
         "train.steps=VALUE"
     ]

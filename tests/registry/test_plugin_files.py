@@ -135,11 +135,11 @@ def test_a_run_keeps_the_digest_and_refuses_another_file(recipe: Path, capsys: p
     assert main(["resume", str(run), f"plugins=[{moved}]", "train.steps=3"]) == 0
     moved.write_text(STRIPES.replace("== 1", "== 0"))
     assert main(["resume", str(run), f"plugins=[{moved}]", "train.steps=4"]) == 2
-    assert "source.omnimask_file_my: the plugin's source is not the one" in capsys.readouterr().err
+    assert "source.omnimask_file_my: the plugin's source has changed" in capsys.readouterr().err
     renamed = moved.with_name("your.py")
     moved.rename(renamed)
     assert main(["resume", str(run), f"plugins=[{renamed}]", "train.steps=4"]) == 2
-    assert "source.omnimask_file_your: the plugin's source is not the one" in capsys.readouterr().err
+    assert "source.omnimask_file_your: the plugin's source has changed" in capsys.readouterr().err
 
 
 def test_a_recipe_that_came_with_weights_runs_no_file(recipe: Path) -> None:
@@ -148,6 +148,6 @@ def test_a_recipe_that_came_with_weights_runs_no_file(recipe: Path) -> None:
     mark = recipe.parent / "mark"
     (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
     (folder / "recipe.yaml").write_text(RECIPE.format(base="image/quickstart", file="evil.py"))
-    with pytest.raises(UserError, match=r"recipe.yaml:3: plugins: a recipe that came with weights names code to run, \S+evil.py"):
+    with pytest.raises(UserError, match=r"recipe.yaml:3: plugins: this recipe came with weights and runs code from \S+evil.py"):
         load_exported(folder)
     assert not mark.exists() and "omnimask_file_evil" not in sys.modules

@@ -140,7 +140,4 @@ def test_a_plugin_that_is_gone_is_named_with_its_version(
     capfd.readouterr()
     assert main(["resume", "a"]) == 2
     error = capfd.readouterr().err
-    assert (
-        "the run was made with gone-dist==1.0 (masker gone.ours), which is not installed here: pip install 'gone-dist==1.0'"
-        in error
-    )
+    assert "the run used gone-dist==1.0 (masker gone.ours), which is not installed here: pip install 'gone-dist==1.0'" in error

@@ -17,7 +17,7 @@ class Good:
     """A component.
 
     Args:
-        ratio: share that is hidden,
+        ratio: share of masked tokens,
             in [0, 1].
         first, second: two of a kind.
 
@@ -67,7 +67,11 @@ def test_options_in_order_with_descriptions() -> None:
     assert list(options) == ["ratio", "first", "second", "size"]
     assert options["ratio"].is_required
     assert options["first"].default == 1
-    assert [option.description for option in options.values()] == ["share that is hidden, in [0, 1].", *["two of a kind."] * 2, "S"]
+    assert [option.description for option in options.values()] == [
+        "share of masked tokens, in [0, 1].",
+        *["two of a kind."] * 2,
+        "S",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_the_model_stays_in_the_mode_it_was_in(built: Callable[[str], Built]) ->
     assert toy.model.training
 
 
-@pytest.mark.parametrize(("normalize", "words"), [("true", "estimated from what the network saw"), ("false", "")])
+@pytest.mark.parametrize(("normalize", "words"), [("true", "estimated from visible ones"), ("false", "")])
 def test_what_is_not_the_models_answer_is_said(normalize: str, words: str) -> None:
     built = build(load_recipe("image/digits", [f"predictors.0.target.normalize={normalize}"]))
     samples = [built.validation.sample(Place(0, 0, index, 0.0)) for index in (0, 1)]

@@ -30,11 +30,11 @@ def test_auto_takes_the_best_that_is_there(has) -> None:
 
 def test_a_device_that_is_not_there_says_why_and_what_to_do(has, monkeypatch: pytest.MonkeyPatch) -> None:
     has()
-    remedy = "set device=cpu, or device=auto for the best that is there"
-    with pytest.raises(UserError, match=f"device: mps is asked for, and torch .* finds no such device on this machine; {remedy}"):
+    remedy = "set device=cpu, or device=auto to choose an available one"
+    with pytest.raises(UserError, match=f"device: mps requested, but torch .* finds no such device on this machine; {remedy}"):
         choose_device("mps")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    with pytest.raises(UserError, match=r"built for CUDA 13\.0\) finds no GPU that it can use; set device=cpu"):
+    with pytest.raises(UserError, match=r"built for CUDA 13\.0\) finds no usable GPU; set device=cpu"):
         choose_device("cuda")
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(UserError, match="is built without CUDA; set device=cpu"):
@@ -42,5 +42,5 @@ def test_a_device_that_is_not_there_says_why_and_what_to_do(has, monkeypatch: py
 
 
 def test_a_name_that_is_no_device(has) -> None:
-    with pytest.raises(UserError, match="device: should be 'auto', 'cpu', 'cuda' or 'mps'"):
+    with pytest.raises(UserError, match="device: must be 'auto', 'cpu', 'cuda' or 'mps'"):
         load_recipe("image", ["device=gpu"])

@@ -52,12 +52,12 @@ def test_the_agreed_end_counts_where_a_process_aborts_as_it_leaves(run, capfd, c
     assert run(f"time.sleep(0.3 if rank else 0); sys.exit({code}) if rank else os.abort()") == code
     assert "ended by" not in capfd.readouterr().err
     assert run("os.abort() if rank else sys.exit(1)") == 1
-    assert "rank 1 (of 2) was ended by SIGABRT" in capfd.readouterr().err
+    assert "rank 1 (of 2) was killed by SIGABRT" in capfd.readouterr().err
 
 
 def test_a_process_that_was_killed_is_named(run, capfd) -> None:
     assert run("os.kill(os.getpid(), 9) if rank else sys.exit(1)") == 1
-    assert "the process of rank 1 (of 2) was ended by SIGKILL" in capfd.readouterr().err
+    assert "the process of rank 1 (of 2) was killed by SIGKILL" in capfd.readouterr().err
 
 
 def test_one_that_takes_its_time_after_an_interruption_is_waited_for(run) -> None:

@@ -40,7 +40,7 @@ def test_a_run_keeps_its_number(caplog: pytest.LogCaptureFixture) -> None:
     assert choose_threads("auto", workers=2, recorded=8) == 8
     assert not caplog.records
     assert choose_threads("auto", workers=0, recorded=64) == 8
-    assert "the run began with 64 threads, and there are 8 cores now" in caplog.text
+    assert "the run was started with 64 threads, but 8 cores are available" in caplog.text
 
 
 def test_quotas_of_control_groups_count(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

@@ -26,19 +26,19 @@ def refusal(name: str, folder: Path, kind: str = "modality") -> str:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Seismic Waves", "'seismic-waves' would do"),
-        ("", "cannot be the name of a plugin"),
-        ("3d", "'d' would do"),
-        ("a--b", "'a-b' would do"),
-        ("-a", "a letter first"),
-        ("a.b", "parts joined by - or _"),
-        ("../up", "'up' would do"),
+        ("Seismic Waves", "'seismic-waves' is valid"),
+        ("", "is not a valid plugin name"),
+        ("3d", "'d' is valid"),
+        ("a--b", "'a-b' is valid"),
+        ("-a", "starting with a letter"),
+        ("a.b", "joined by - or _"),
+        ("../up", "'up' is valid"),
         ("wellenlänge", "lower-case letters"),
         ("x" * 31, "30 characters at most"),
-        ("omnimask-seismic", "leave out 'omnimask' and call it 'seismic'; the package is then omnimask-seismic"),
-        ("class", "is a word of Python's own"),
-        ("match", "is a word of Python's own"),
-        ("image", "an installed plugin is called 'image' already; taken: "),
+        ("omnimask-seismic", "drop 'omnimask' and use 'seismic'; the package will be omnimask-seismic"),
+        ("class", "is a Python keyword"),
+        ("match", "is a Python keyword"),
+        ("image", "plugin 'image' is already installed; taken: "),
         ("core", "already"),
         ("datasets", "already"),
     ],
@@ -58,17 +58,17 @@ def test_what_is_installed_keeps_its_name(distribution: Distribution, tmp_path: 
     distribution("elsewhere", {"omnimask_module": ""}, "")
     folder = tmp_path / "out"
     folder.mkdir()
-    assert "an installed plugin is called 'faulty'" in refusal("faulty", folder)
-    assert "omnimask-plain is installed already" in refusal("plain", folder)
-    assert "omnimask-module is installed already" in refusal("module", folder)
+    assert "plugin 'faulty' is already installed" in refusal("faulty", folder)
+    assert "omnimask-plain is already installed" in refusal("plain", folder)
+    assert "omnimask-module is already installed" in refusal("module", folder)
     monkeypatch.setenv("OMNIMASK_PLUGINS", "core")
     discover(refresh=True)
-    assert "an installed plugin is called 'faulty'" in refusal("faulty", folder)
+    assert "plugin 'faulty' is already installed" in refusal("faulty", folder)
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "omnimask-seismic").mkdir()
-    with pytest.raises(UserError, match="exists; choose another name, or another place with --out"):
+    with pytest.raises(UserError, match="already exists; choose another name, or another parent folder with --out"):
         scaffold.new_plugin("seismic", "modality", tmp_path)
     (tmp_path / "omnimask-other").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match="exists"):

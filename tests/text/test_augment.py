@@ -108,9 +108,9 @@ def test_spans_outside_of_swaps_show_the_same_text(text: str, data) -> None:
 @pytest.mark.parametrize(
     ("spans", "message"),
     [
-        ([[0, 4], [2, 6]], "spans that overlap, at character 2"),
-        ([[0, 99]], r"\[0, 99\] is no span of the 45 characters"),
-        ([[3]], r"\[3\] is no span"),
+        ([[0, 4], [2, 6]], "has overlapping spans, at character 2"),
+        ([[0, 99]], r"\[0, 99\] is not a span of the 45 characters"),
+        ([[3]], r"\[3\] is not a span"),
     ],
 )
 def test_spans_that_are_none(tmp_path: Path, spans: list, message: str) -> None:
@@ -121,10 +121,10 @@ def test_spans_that_are_none(tmp_path: Path, spans: list, message: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([], 'should be {"entity"'),
-        ({"a": []}, r"'a' has the counterparts \[\], which are no texts"),
-        ({"a": {"de": [3]}}, "which are no texts"),
-        ({"a": " "}, "which are no texts"),
+        ([], 'must be {"entity":'),
+        ({"a": []}, r"'a' has the counterparts \[\], which must be strings"),
+        ({"a": {"de": [3]}}, "which must be strings"),
+        ({"a": " "}, "which must be strings"),
     ],
 )
 def test_dictionaries_that_are_none(tmp_path: Path, data: Any, message: str) -> None:

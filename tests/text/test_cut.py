@@ -133,7 +133,7 @@ def test_several_texts_are_one_part() -> None:
 
 
 def test_a_character_that_does_not_fit_is_an_error() -> None:
-    with pytest.raises(ValueError, match="'😀' has 4 pieces, and at most 3 fit"):
+    with pytest.raises(ValueError, match="'😀' has 4 pieces, but at most 3 fit;"):
         BytesTokenizer(Context(), max_length=5).split("a 😀")
 
 

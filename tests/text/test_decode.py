@@ -30,11 +30,11 @@ def test_line_ends_are_the_same_from_every_system() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"caf\xe9 au lait", r"byte 3 is no utf-8 \(invalid continuation byte\).*encoding: latin-1"),
-        (codecs.BOM_UTF8 + b"ab\xff", "byte 5 is no utf-8"),
-        (codecs.BOM_UTF16_LE + b"a\x00b", "byte 4 is no utf-16"),
-        (b"\x89PNG\r\n\x1a\n", "byte 0 is no utf-8"),
-        (b"ab\x00cd", "character 2 is a NUL, so this is no text file"),
+        (b"caf\xe9 au lait", r"byte 3 is not valid utf-8 \(invalid continuation byte\).*encoding: latin-1"),
+        (codecs.BOM_UTF8 + b"ab\xff", "byte 5 is not valid utf-8"),
+        (codecs.BOM_UTF16_LE + b"a\x00b", "byte 4 is not valid utf-16"),
+        (b"\x89PNG\r\n\x1a\n", "byte 0 is not valid utf-8"),
+        (b"ab\x00cd", "character 2 is a NUL, so this is not a text file"),
     ],
 )
 def test_what_is_no_text_is_named(data: bytes, message: str) -> None:
@@ -46,7 +46,7 @@ def test_other_encodings() -> None:
     assert Utf8Decoder(Context(), encoding="latin-1")(b"caf\xe9") == "café"
     assert Utf8Decoder(Context(), encoding="Shift_JIS")("漢字".encode("shift_jis")) == "漢字"
     assert Utf8Decoder(Context(), encoding="latin-1")(codecs.BOM_UTF8 + "é".encode()) == "é"
-    with pytest.raises(ValueError, match="byte 1 is no ascii"):
+    with pytest.raises(ValueError, match="byte 1 is not valid ascii"):
         Utf8Decoder(Context(), encoding="ascii")(b"a\xe9")
     for wrong in ("utf-9", "base64"):
         with pytest.raises(ValueError, match=f"encoding {wrong!r}"):

@@ -78,5 +78,5 @@ def test_a_model_with_mlm_alone_is_left_to_its_exporter(tmp_path: Path) -> None:
 
 
 def test_a_derived_output_layer_is_not_written_as_berts(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the model has DeepMLM where this needs a predictor \{name: mlm\}"):
+    with pytest.raises(ValueError, match=r"the model has DeepMLM but needs a predictor \{name: mlm\}"):
         export(small("text/drbert", LENGTH, *RECIPES["drbert"]), "text.bert", tmp_path / "out")

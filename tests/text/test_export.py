@@ -210,7 +210,7 @@ def test_a_mask_token_that_cannot_have_its_id(tmp_path: Path) -> None:
     folder = without_mask(tmp_path / "tokenizer")
     run = trained(tmp_path, "bert", tokenizer=f"{{name: text.huggingface, path: {folder}, max_length: 40, vocabulary: 160}}")
     message = refusal(run, tmp_path)
-    assert "the id 160, and in the tokenizer [MASK] has 149" in message and "mask token of its own" in message
+    assert "the id 160, but in the tokenizer [MASK] has 149" in message and "a tokenizer that has a mask token" in message
 
 
 # ---- refusals -------------------------------------------------------------------------------------------------------------------
@@ -231,13 +231,13 @@ def refusal(run: Path, folder: Path) -> str:
     ("family", "change", "reason"),
     [
         ("bert", "encoder.mlp=geglu", "BERT's are plain, mlp: gelu"),
-        ("bert", "encoder.position={name: alibi}", "the model has Alibi where this needs position: {name: learned}"),
-        ("bert", "predictors.0.norm_eps=1e-5", "epsilons 1e-12, 1e-05, and a configuration says one"),
+        ("bert", "encoder.position={name: alibi}", "the model has Alibi but needs position: {name: learned}"),
+        ("bert", "predictors.0.norm_eps=1e-5", "epsilons 1e-12, 1e-05, but a configuration has one;"),
         ("bert", "predictors.0.tied=false", "tied: true"),
         ("bert", "predictors.0.bias=false", "bias: true"),
         ("bert", "predictors.0.layer=2", "it must read the last one"),
         ("bert", "encoder.type_field=sentence", "the encoder's types come from the field 'sentence'"),
-        ("modernbert", "predictors=[{name: in_place, target: {name: ids}}]", "this needs a predictor {name: mlm}"),
+        ("modernbert", "predictors=[{name: in_place, target: {name: ids}}]", "but needs a predictor {name: mlm}"),
         ("modernbert", "predictors.0.bias=true", "bias: false"),
         ("modernbert", "encoder.local_position={name: none}", "local_position: {name: rotary}"),
     ],

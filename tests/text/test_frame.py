@@ -151,13 +151,13 @@ def test_a_template_that_turns_pairs_round_is_read_for_single_texts_alone(tmp_pa
         Context(), path=str(_saved(_words(single="[CLS] $A [SEP]", pair="[CLS] $B [SEP] $A [SEP]"), tmp_path))
     )
     assert tokenizer("the cat", DRAW).content.tolist() == [1, 5, 6, 2]
-    with pytest.raises(ValueError, match="changes the order of the texts"):
+    with pytest.raises(ValueError, match="has a pair template that reorders or repeats texts"):
         tokenizer(["the", "cat"], DRAW)
 
 
 @pytest.mark.parametrize(
     ("single", "message"),
-    [("[CLS] $A $A", "divides or repeats a text"), ("[CLS]", "can be encoded: .* or its post_processor drops the text")],
+    [("[CLS] $A $A", "splits or repeats a text;"), ("[CLS]", "can be encoded: .* or its post_processor drops the text")],
 )
 def test_a_template_that_does_not_keep_a_text_is_refused(single: str, message: str, tmp_path: Path) -> None:
     folder = _saved(_words(single=single, pair="$A $B"), tmp_path)
@@ -171,4 +171,4 @@ def test_several_texts_without_a_template_are_told_of(tmp_path: Path, caplog: py
     tokenizer("the cat", DRAW)
     assert "template for pairs" not in caplog.text
     tokenizer(["the cat", "sat"], DRAW)
-    assert "its template for pairs has no special tokens" in caplog.text
+    assert "pair template of the tokenizer has no special tokens," in caplog.text

@@ -153,20 +153,20 @@ def test_another_vocabulary_has_another_fingerprint(tmp_path: Path) -> None:
 
 def test_vocabulary_is_padded_for_a_checkpoint() -> None:
     assert HuggingFaceTokenizer(Context(), path=str(FOLDER), vocabulary=8200).spec.vocabulary == 8200
-    with pytest.raises(ValueError, match="has 8,192 ids, and vocabulary says 8,000"):
+    with pytest.raises(ValueError, match="has 8,192 ids, but vocabulary is 8,000;"):
         HuggingFaceTokenizer(Context(), path=str(FOLDER), vocabulary=8000)
 
 
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ({}, "holds no tokenizer .* it holds nothing"),
-        ({"config.json": '{"model_type": "bert"}'}, "holds no tokenizer .* it holds config.json"),
+        ({}, "contains no tokenizer .* it contains nothing"),
+        ({"config.json": '{"model_type": "bert"}'}, "contains no tokenizer .* it contains config.json"),
         ({"tokenizer.json": "{}"}, "cannot be read"),
         ({"vocab.json": "{}", "config.json": '{"model_type": "bert"}'}, "has an empty vocabulary|cannot be read"),
         (
             {"vocab.txt": "", "tokenizer_config.json": '{"auto_map": {"AutoTokenizer": ["evil.T", null]}}'},
-            "code of its own .*trust_remote_code: true",
+            "refers to Python code .*trust_remote_code: true",
         ),
     ],
 )
@@ -187,14 +187,14 @@ def test_a_tokenizer_in_python_cannot_be_run(monkeypatch: pytest.MonkeyPatch) ->
             return cls()
 
     monkeypatch.setattr(source, "_auto_tokenizer", lambda: Slow)
-    with pytest.raises(ValueError, match="is a Slow, which the library tokenizers cannot run"):
+    with pytest.raises(ValueError, match="is a Slow, which the tokenizers library does not support"):
         HuggingFaceTokenizer(Context(), path=str(FOLDER))
 
 
 @pytest.mark.parametrize("path", ["./missing", "/missing/folder", "~/missing", "a/b/c", "C:\\tokenizer", ""])
 def test_paths_that_do_not_exist_are_no_names(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "_from_hub", lambda name: pytest.fail(f"asked the hub for {name}"))
-    with pytest.raises(ValueError, match=r"does not exist|holds no tokenizer"):
+    with pytest.raises(ValueError, match=r"does not exist|contains no tokenizer"):
         HuggingFaceTokenizer(Context(), path=path)
 
 

@@ -84,14 +84,14 @@ def test_rows_from_a_file(corpus: Path, tmp_path: Path) -> None:
     assert bias[mine["the"]] == len(given) - 1
     write_rows(path, new[1:], rows[1:-1])
     message = refusal("bert", corpus, folder, init=f"new_rows: {path}", tokenizer=other)
-    assert f"lacks rows of 1 tokens that the checkpoint does not have either: {new[0]!r}" in message
+    assert f"lacks rows of 1 tokens that the checkpoint lacks, too: {new[0]!r}" in message
     write_rows(path, given, rows[:, :8])
-    assert "has rows of (8,) numbers, and the checkpoint's have 32" in refusal(
+    assert "has rows of shape (8,), but the checkpoint's have 32" in refusal(
         "bert", corpus, folder, init=f"new_rows: {path}", tokenizer=other
     )
     save_file({"rows": rows}, path)
-    assert "the list of the tokens as JSON" in refusal("bert", corpus, folder, init=f"new_rows: {path}", tokenizer=other)
-    assert "it is mean, pieces, random, or a safetensors file" in refusal(
+    assert "JSON list of the tokens in its" in refusal("bert", corpus, folder, init=f"new_rows: {path}", tokenizer=other)
+    assert "must be mean, pieces, random, or a safetensors file" in refusal(
         "bert", corpus, folder, init="new_rows: men", tokenizer=other
     )
 
@@ -144,10 +144,10 @@ def test_a_tokenizer_elsewhere_and_none(corpus: Path, tmp_path: Path, caplog: py
     other = tokenizer_folder(tmp_path / "other", "wordpiece", 180)
     folder = saved("bert", tmp_path / "checkpoint", tokenizer=None)
     found = built("bert", corpus, folder)
-    assert "its ids are taken to be the recipe's" in caplog.text
+    assert "its ids equal the recipe's;" in caplog.text
     compare(found, peer("bert"))
     message = refusal("bert", corpus, folder, tokenizer=other)
-    assert "8,192 rows of ids and the recipe 180" in message and "tokenizer: FOLDER" in message
+    assert "8,192 rows of ids, the recipe 180" in message and "tokenizer: FOLDER" in message
     table, _ = table_and_bias(built("bert", corpus, folder, tokenizer=other, init=f"tokenizer: {FOLDER}"))
     assert len(table) == 180
     byte = ["modalities.text.tokenizer={name: text.bytes, max_length: 40}"]

@@ -18,7 +18,7 @@ LONG = "The list is empty. A mapping object maps values to objects.\n\nIt has ke
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(1, 120))
 def test_the_longest_give_way_first(lengths: list[int], room: int) -> None:
     if room < len(lengths):
-        with pytest.raises(ValueError, match=rf"{len(lengths)} texts do not fit into {room} tokens; raise max_length"):
+        with pytest.raises(ValueError, match=rf"{len(lengths)} texts do not fit in {room} tokens; raise max_length"):
             shares(lengths, room)
         return
     found = shares(lengths, room)
@@ -66,5 +66,5 @@ def test_annotated_spans_come_along() -> None:
 
 
 def test_no_room_for_all_is_an_error() -> None:
-    with pytest.raises(ValueError, match="3 texts do not fit into 2 tokens"):
+    with pytest.raises(ValueError, match="3 texts do not fit in 2 tokens;"):
         EnglishTokenizer(Context(), max_length=6).shorten(["a list", "a list", "a list"])

@@ -184,15 +184,15 @@ def test_whether_paragraphs_are_of_one_document_is_learned(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("context", "options", "message"),
     [
-        (Context(modalities=("text",)), {}, r"label 'together' is not declared; write labels: \{together: \{classes: 2\}\}"),
+        (Context(modalities=("text",)), {}, r"label 'together' is not declared; add labels: \{together: \{classes: 2\}\}"),
         (
             Context(modalities=("text",), labels={"together": FieldSpec("float32", arity=0)}),
             {},
-            r"label 'together' has no classes; write labels: \{together: \{classes: 2\}\}",
+            r"label 'together' has no classes; set labels: \{together: \{classes: 2\}\}",
         ),
-        (CONTEXT, {"sentences": (3, 1)}, "a span has at least one, and the first number is the smaller one"),
-        (dataclasses.replace(CONTEXT, modalities=("text", "image")), {}, "say which has the texts"),
-        (CONTEXT, {"modality": "words"}, "there is no modality 'words'; the recipe has text"),
+        (CONTEXT, {"sentences": (3, 1)}, "a span needs at least one, and the first number must be the smaller one"),
+        (dataclasses.replace(CONTEXT, modalities=("text", "image")), {}, "set the one with the texts"),
+        (CONTEXT, {"modality": "words"}, "unknown modality 'words'; modalities: text"),
     ],
 )
 def test_what_does_not_fit_is_refused(context: Context, options: dict[str, Any], message: str) -> None:

@@ -94,11 +94,11 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "numbers.csv").write_text("a,b\n" + "1,2\n" * 30, encoding="utf-8")
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' * 30, encoding="utf-8")
     assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "r.yaml")]) == 2
-    assert "no column of its rows holds texts; they have ['a']" in capsys.readouterr().err
+    assert "no column contains texts; columns: ['a']" in capsys.readouterr().err
     (tmp_path / "x.bin").write_bytes(b"\0")
     assert main(["init", str(tmp_path / "x.bin"), "-o", str(tmp_path / "r.yaml")]) == 2
     assert main(["init", str(tmp_path / "gone"), "-o", str(tmp_path / "r.yaml")]) == 2
-    assert "there is no folder or file" in capsys.readouterr().err
+    assert "is a file; give a folder of files, or a file" in capsys.readouterr().err
     assert not (tmp_path / "r.yaml").exists()
 
 
@@ -117,5 +117,5 @@ def test_a_path_to_nothing_of_the_recipe_names_the_remedy(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"data\.path: .*gone does not exist"):
         load_recipe("text", [f"data.path={tmp_path / 'gone'}"])
     _write_texts(tmp_path / "one.txt")
-    with pytest.raises(UserError, match=r"no plugin finds files for image in .*data\.name=NAME"):
+    with pytest.raises(UserError, match=r"no plugin finds files of image in .*data\.name=NAME"):
         load_recipe("image", [f"data.path={tmp_path}"])

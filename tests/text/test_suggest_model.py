@@ -171,9 +171,9 @@ def test_damaged_folders(tokenizer: dict[str, str], tmp_path: Path, capsys: pyte
     saved("bert", folder, tokenizer)
     config, weights = (folder / "config.json").read_text(), folder / "model.safetensors"
     (folder / "config.json").write_text(config[:50])
-    assert "holds model.safetensors, and its config.json cannot be read" in refused(folder, capsys)
+    assert "contains model.safetensors, but its config.json cannot be read" in refused(folder, capsys)
     (folder / "config.json").unlink()
-    assert "holds model.safetensors, and its config.json cannot be read" in refused(folder, capsys)
+    assert "contains model.safetensors, but its config.json cannot be read" in refused(folder, capsys)
     (folder / "config.json").write_text(config)
     change(folder, hidden_size="wide", num_hidden_layers=-1)
     message = refused(folder, capsys)
@@ -181,15 +181,15 @@ def test_damaged_folders(tokenizer: dict[str, str], tmp_path: Path, capsys: pyte
     (folder / "config.json").write_text(config)
     change(folder, num_hidden_layers=3, intermediate_size=44)
     message = refused(folder, capsys)
-    assert "they lack bert.encoder.layer.2" in message and "intermediate.dense.weight is [40, 24], not [44, 24]" in message
+    assert "missing: bert.encoder.layer.2" in message and "intermediate.dense.weight is [40, 24], not [44, 24]" in message
     change(folder, num_hidden_layers=1, intermediate_size=40)
-    assert "they have bert.encoder.layer.1" in refused(folder, capsys)
+    assert "unexpected: bert.encoder.layer.1" in refused(folder, capsys)
     (folder / "config.json").write_text(config)
     stored = weights.read_bytes()
     weights.write_bytes(stored[:200])
     assert "model.safetensors cannot be read" in refused(folder, capsys)
     weights.unlink()
-    assert "holds no model.safetensors" in refused(folder, capsys)
+    assert "contains no model.safetensors" in refused(folder, capsys)
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     assert "pickled weights can run any code and are not read" in refused(folder, capsys)
     weights.write_bytes(stored)
@@ -204,10 +204,10 @@ def test_models_that_no_initializer_reads(tokenizer: dict[str, str], tmp_path: P
     saved("bert", folder, tokenizer)
     change(folder, model_type="gpt2")
     (folder / "vocab.txt").write_text("a\n" * 100)
-    assert "which holds a model of type 'gpt2'" in refused(folder, capsys)
+    assert "which contains a model of type 'gpt2'" in refused(folder, capsys)
     bare = transformers.BertModel(transformers.BertConfig(vocab_size=64, **SIZES))
     bare.save_pretrained(folder)
-    assert "they lack bert.embeddings.LayerNorm.bias" in refused(folder, capsys)
+    assert "missing: bert.embeddings.LayerNorm.bias" in refused(folder, capsys)
 
 
 def test_several_differences_are_named_at_once_with_the_remedy(
@@ -219,8 +219,8 @@ def test_several_differences_are_named_at_once_with_the_remedy(
     changes = ["encoder.width=32", "encoder.depth=3", "encoder.heads=4", "encoder.position.max_length=64"]
     assert main(["pretrain", str(recipe), f"data.path={corpus}", *changes, *SHORT, "--run", str(tmp_path / "run")]) == 2
     message = " ".join(capsys.readouterr().err.split())
-    for said in ("hidden_size is 24 there", "num_hidden_layers is 2", "num_attention_heads is 2", "max_position_embeddings is 20"):
+    for said in ("hidden_size is 24 in", "num_hidden_layers is 2", "num_attention_heads is 2", "max_position_embeddings is 20"):
         assert said in message
-    assert f"`omnimask init {folder}` writes a recipe that fits" in message
+    assert f"`omnimask init {folder}` writes a matching recipe" in message
     assert main(["pretrain", str(recipe), f"data.path={corpus}", "encoder.position={name: rotary}", *SHORT]) == 2
-    assert f"`omnimask init {folder}` writes a recipe that fits" in " ".join(capsys.readouterr().err.split())
+    assert f"`omnimask init {folder}` writes a matching recipe" in " ".join(capsys.readouterr().err.split())

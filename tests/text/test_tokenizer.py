@@ -156,12 +156,12 @@ def test_the_first_of_several_columns_is_the_text() -> None:
 @pytest.mark.parametrize(
     ("spans", "message"),
     [
-        ([[0, 900, "PER"]], r"span 0 \[0, 900, 'PER'\] leaves the text, which has the characters 0 to 13"),
-        ([[0, 4, "PER"], [5, 5, "LOC"]], r"span 1 \[5, 5, 'LOC'\] holds no character"),
-        ([[0, 4, "ORG"]], "'ORG' is none of its classes PER, LOC"),
+        ([[0, 900, "PER"]], r"span 0 \[0, 900, 'PER'\] exceeds the text of 13 characters"),
+        ([[0, 4, "PER"], [5, 5, "LOC"]], r"span 1 \[5, 5, 'LOC'\] is empty: it"),
+        ([[0, 4, "ORG"]], "'ORG' is not one of its classes PER, LOC"),
         ([[5, 9, "PER"], [3, 6, "LOC"]], r"span 0 \[5, 9, 'PER'\] overlaps span 1 \[3, 6, 'LOC'\]"),
-        ([[0, 4]], r"does not have the form \[start, stop, value\]"),
-        ([[0, True, "PER"]], "start and stop are whole numbers"),
+        ([[0, 4]], r"4\] must have the form \[start, stop, value\]"),
+        ([[0, True, "PER"]], "start and stop must be integers"),
     ],
 )
 def test_a_bad_span_is_named(spans: list[Any], message: str) -> None:
@@ -174,10 +174,10 @@ def test_a_bad_span_is_named(spans: list[Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 2}, "max_length 2 leaves no room for text beside 2 special tokens"),
+        ({"max_length": 2}, "max_length 2 leaves no room for text besides 2 special tokens"),
         ({"annotations": {"word": "span"}}, "'word' is a field of every text"),
-        ({"annotations": {"a.b": "span"}}, "is no name of letters"),
-        ({"annotations": {"a": ["x", "x"]}}, "lists a class twice"),
+        ({"annotations": {"a.b": "span"}}, "may only contain letters"),
+        ({"annotations": {"a": ["x", "x"]}}, "has a duplicate class"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
@@ -188,12 +188,12 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ("", "holds no text$"),
-        (" \n ", "holds no text, only 3 blank characters"),
-        (["a", ""], "text 2 of 2 holds no text"),
-        ("ab\ud800", "half of a character at 2"),
+        ("", "is empty$"),
+        (" \n ", "it is empty: only 3 blank characters"),
+        (["a", ""], "text 2 of 2 is empty"),
+        ("ab\ud800", "it contains a lone surrogate at 2"),
         ("word " * 600, "602 tokens, more than max_length 512"),
-        (b"a", "a decoder reads them first"),
+        (b"a", r"a decoder \(text\.utf8\)"),
     ],
 )
 def test_what_is_no_text_says_why(raw: Any, message: str) -> None:

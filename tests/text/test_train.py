@@ -58,11 +58,11 @@ def test_lowercase(algorithm: Algorithm, vocabulary: int) -> None:
 
 @pytest.mark.parametrize("algorithm", ["bpe", "wordpiece", "unigram"])
 def test_vocabularies_that_cannot_be(algorithm: Algorithm) -> None:
-    with pytest.raises(ValueError, match="the corpus holds no text"):
+    with pytest.raises(ValueError, match="the corpus contains no text"):
         train(lambda: ["", " \n"], algorithm, 300)
     with pytest.raises(ValueError, match=f"a vocabulary of 9 is too small for {algorithm}: 5 special tokens"):
         train(lambda: [REAL], algorithm, 9)
-    with pytest.raises(ValueError, match=r"too small for a vocabulary of 50,000: it gives (\d+|1,\d+); ask for at most that"):
+    with pytest.raises(ValueError, match=r"too small for a vocabulary of 50,000: it yields (\d+|1,\d+); use at most that"):
         train(lambda: [REAL], algorithm, 50_000)
 
 
@@ -98,15 +98,15 @@ def test_command(
     assert tokenizer.decode(tokenizer("the vocabulary", DRAW)) == "the vocabulary"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "mine"]
     assert main(["train-tokenizer", "corpus", "mine"]) == 2
-    assert "mine exists; name another folder" in capsys.readouterr().err
+    assert "mine already exists; choose another folder," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing", "out"], "there is no file or folder missing"),
-        (["corpus", "corpus"], "corpus exists"),
-        (["corpus", "missing/out"], "to write out into"),
+        (["missing", "out"], "missing does not exist"),
+        (["corpus", "corpus"], "corpus already exists"),
+        (["corpus", "missing/out"], "of out does not exist"),
         (["corpus", "out", "--vocabulary", "100"], "error: a vocabulary of 100 is too small for bpe"),
         (["corpus", "out", "--vocabulary", "60000"], "error: the corpus is too small for a vocabulary of 60,000"),
         (["corpus", "out", "--algorithm", "morse"], "morse"),
@@ -114,7 +114,7 @@ def test_command(
             ["pictures", "out"],
             ".markdown, .rst, .tex, .org, .adoc; found 1 other files: 1 with .png",
         ),
-        (["blank.txt", "out"], "error: the corpus holds no text"),
+        (["blank.txt", "out"], "error: the corpus contains no text"),
         (["latin.txt", "out"], "latin.txt is not UTF-8: byte 70003 (invalid continuation byte); convert it first"),
     ],
 )

@@ -138,7 +138,7 @@ def test_words_are_counted_once_for_all_runs(caplog: pytest.LogCaptureFixture, t
     for file in (tmp_path / "cache" / "words").iterdir():
         file.write_text("{", encoding="utf-8")
     assert transform(corpus).words.words == first.words.words
-    assert corpus.readings == 3 and "are counted anew" in caplog.text
+    assert corpus.readings == 3 and "are recounted" in caplog.text
 
 
 def test_counting_ends_in_time() -> None:
@@ -149,9 +149,9 @@ def test_counting_ends_in_time() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"min_count": 1000}, "no word comes 1000 times in the training samples; lower min_count"),
+        ({"min_count": 1000}, "no word occurs 1000 times in the training samples; lower min_count"),
         ({"stop_words": Path("nowhere.txt")}, re.escape("stop_words nowhere.txt cannot be read")),
-        ({"modality": "image"}, "there is no modality 'image'"),
+        ({"modality": "image"}, "unknown modality 'image';"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
@@ -161,9 +161,9 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> Non
 
 def test_labels_are_numbers_and_only_a_build_has_a_corpus() -> None:
     classes = {"likelihood": FieldSpec("int64", arity=0, classes=2)}
-    with pytest.raises(ValueError, match=r"label 'likelihood' has 2 classes; write labels: \{likelihood: \{\}\}"):
+    with pytest.raises(ValueError, match=r"label 'likelihood' has 2 classes; set labels: \{likelihood: \{\}\}"):
         WordSets(Context(modalities=("text",), labels=classes), sets="likelihood")
-    with pytest.raises(ValueError, match="which only a recipe's build has"):
+    with pytest.raises(ValueError, match="needs the training samples of a recipe"):
         WordSets(Context(modalities=("text",), labels=NUMBER), sets="likelihood")
 
 

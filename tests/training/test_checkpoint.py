@@ -114,7 +114,7 @@ def test_when_all_are_damaged_the_run_does_not_start_anew(runs) -> None:
     trainer.fit()
     for path in trainer.checkpoints.paths():
         damage(path / "training.pt", "flipped")
-    with pytest.raises(RunStopped, match="no checkpoint of the run is intact"):
+    with pytest.raises(RunStopped, match="no intact checkpoint"):
         runs.trainer().restore()
 
 
@@ -122,7 +122,7 @@ def test_a_renamed_checkpoint_is_found(runs) -> None:
     trainer = runs.trainer()
     trainer.fit()
     path = trainer.checkpoints.paths()[-1]
-    with pytest.raises(Damaged, match="is of step"):
+    with pytest.raises(Damaged, match="is for step"):
         verify(path.rename(path.with_name("step-00000077")))
 
 

@@ -64,7 +64,7 @@ def test_a_run_ends_at_a_step_border_and_goes_on(runs, stream, fingerprint, line
     whole = runs.trainer("whole")
     whole.fit()
     parts = runs.trainer("parts", stream=stream(12, before=tick))
-    with pytest.raises(Interrupted, match="the time of this attempt is up") as caught:
+    with pytest.raises(Interrupted, match="the time limit of this attempt was reached") as caught:
         parts.fit(Deadline(58, clock))
     assert caught.value.signum is None
     assert parts.progress.step == 5, "a sixth step would have ended at 60 seconds"

@@ -245,9 +245,9 @@ class Narrow(Observer):
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (Observer, "returns a list of observers"),
-        ([object()], "is no subclass of omnimask.Observer"),
-        (7, "returns a list"),
+        (Observer, "return a list of observers,"),
+        ([object()], "is not a subclass of omnimask.Observer"),
+        (7, "return a list"),
         ([Misspelt()], r"a method 'after_steps', which is never called \(did you mean 'after_step'\?\)"),
         ([Narrow()], "Narrow.after_step must take line, result, seconds"),
     ],
@@ -273,7 +273,7 @@ def test_a_metric_that_exists_is_refused(runs: Any, name: str) -> None:
         overriding(metrics=lambda run, result: {"lab.doubled": 0.0}),
         overriding("second", metrics=lambda run, result: {name: 1.0}),
     )
-    with pytest.raises(RunStopped, match=rf"plugin 'second' .* a metric called '{name}' exists already"):
+    with pytest.raises(RunStopped, match=rf"plugin 'second' .* metric '{name}' already exists or is reserved"):
         runs.trainer(trainer_options=registry_of(first, second)).fit()
 
 
@@ -321,9 +321,9 @@ def test_groups_have_rates_of_their_own(distribution: Callable[..., Path], runs:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("    groups[0]['params'].pop()\n", r"no group holds \w+.weight \(1 in all\)"),
-        ("    groups.append(groups[0])\n", "several groups hold"),
-        ("    next(model.parameters()).requires_grad_(False)\n", "no trainable parameters of the model"),
+        ("    groups[0]['params'].pop()\n", r"\w+.weight is in no parameter group \(1 in all\)"),
+        ("    groups.append(groups[0])\n", r"several parameter groups \(2"),
+        ("    next(model.parameters()).requires_grad_(False)\n", "not trainable parameters of the model"),
         ("    raise KeyError('x')\n", "KeyError: 'x'"),
     ],
 )

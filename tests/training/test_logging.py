@@ -93,7 +93,7 @@ def test_the_log_file_and_the_logger_afterwards(runs) -> None:
     trainer = runs.trainer()
     trainer.fit()
     text = (trainer.directory.logs / "rank0.log").read_text()
-    assert "attempt 1 begins at step 0 of 12" in text and "checkpoint" in text
+    assert "attempt 1 starts at step 0 of 12" in text and "checkpoint" in text
     assert (logger.level, list(logger.handlers)) == before
 
 

@@ -43,7 +43,7 @@ def test_the_knob_is_named_and_the_checkpoint_stays(runs, tiny, error: Exception
     with pytest.raises(RunStopped, match="out of memory in step 8") as raised:
         trainer.fit()
     message = str(raised.value)
-    assert "a micro-batch held 14 tokens, 4 samples" in message
+    assert "a micro-batch had 14 tokens, 4 samples;" in message
     assert "set train.micro_batch_tokens=7 (gradients stay the same), or train.activation_checkpointing=true" in message
     assert (str(error) or "MemoryError") in message
     assert raised.value.__cause__ is error
@@ -58,7 +58,7 @@ def test_what_the_model_refuses_ends_the_run_with_what_it_says(runs, tiny, caplo
     model = tiny()
     model.poison = fail_at(8, ValueError("field 'kind' reaches 5, and types: 3 end before; raise types"))
     trainer = runs.trainer(model=model)
-    with pytest.raises(RunStopped, match="a part of the model refuses step 8: field 'kind' reaches 5"):
+    with pytest.raises(RunStopped, match="a part of the model rejects step 8: field 'kind' reaches 5,"):
         trainer.fit()
     assert '"status": "stopped"' in trainer.directory.summary.read_text()
     assert "test_memory.py" in (trainer.directory.logs / "rank0.log").read_text()
@@ -77,7 +77,7 @@ def test_where_no_knob_is_left(runs, tiny, stream, monkeypatch) -> None:
     model = tiny()
     model.poison = fail_at(1, MemoryError(), micro=8)
     monkeypatch.setattr("omnimask.training.setup.checkpoint_activations", lambda model: None)
-    with pytest.raises(RunStopped, match="make the samples or the model smaller"):
+    with pytest.raises(RunStopped, match="a smaller model, or a device with"):
         runs.trainer(model=model, stream=stream(12, micro=8), activation_checkpointing=True).fit()
 
 

@@ -58,7 +58,7 @@ def test_a_run_ends_when_its_patience_is_used_up(patient: Any, caplog: Any) -> N
     )  # fmt: skip
     assert summary["best_step"] == 4 and summary["best_checkpoint"] == "step-00000004"
     assert summary["last_checkpoint"] == "step-00000010"
-    assert "the run ends early at step 10: 3 validations in a row without a smaller loss than at step 4" in caplog.text
+    assert "early stopping at step 10: 3 validations in a row without a lower loss than at step 4" in caplog.text
 
 
 @pytest.mark.parametrize("patience", [None, 4])
@@ -102,5 +102,5 @@ def test_a_run_that_ended_early_takes_no_step_when_it_is_resumed(patient: Any) -
 
 def test_patience_needs_validations(runs: Any, tiny: Any, stream: Any) -> None:
     config, place = runs.config(patience=1), RunDirectory(runs.root / "a")
-    with pytest.raises(UserError, match=r"train.patience: nothing is held out"):
+    with pytest.raises(UserError, match=r"train.patience needs held-out samples"):
         Trainer(tiny(), TrainingData(stream(12)), config, RunContext(place, torch.device("cpu")))

@@ -177,7 +177,7 @@ def test_too_many_bad_samples_stop_the_run(runs, stream, caplog) -> None:
     bad = {step: (BadSample(f"cat-{step}.png", 0, step, "truncated file"),) for step in range(12)}
     options = {"max_bad": BadSamples(fraction=0.1, at_least=2), "num_samples": 50}
     trainer = runs.trainer(stream=stream(12, bad=bad), trainer_options=options)
-    with pytest.raises(RunStopped, match=r"6 samples cannot be read, and 5 are tolerated(.|\n)*cat-5.png: truncated file"):
+    with pytest.raises(RunStopped, match=r"6 samples are unreadable, but only 5 are tolerated(.|\n)*cat-5.png: truncated file"):
         trainer.fit()
     assert trainer.progress.step == 5
     assert "cat-0.png: truncated file" in caplog.text

@@ -41,7 +41,7 @@ def test_making_the_object_touches_nothing(tmp_path) -> None:
 
 def test_two_trainers_of_one_process_exclude_each_other(tmp_path) -> None:
     run = RunDirectory(tmp_path)
-    with run.locked(), pytest.raises(UserError, match="another process trains"), RunDirectory(tmp_path).locked():
+    with run.locked(), pytest.raises(UserError, match="another process is training"), RunDirectory(tmp_path).locked():
         pass
     with run.locked():
         pass
@@ -65,7 +65,7 @@ def test_another_process_is_kept_out_until_it_dies(tmp_path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as holder:
         try:
             assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-            with pytest.raises(UserError, match="another process trains"), RunDirectory(tmp_path).locked():
+            with pytest.raises(UserError, match="another process is training"), RunDirectory(tmp_path).locked():
                 pass
             holder.kill()
             holder.wait()
@@ -87,7 +87,7 @@ def _end_group(pid: int) -> None:
 def test_where_nothing_can_be_written_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (Path("/proc/omnimask"), tmp_path / "file" / "run", tmp_path / "a\0b", tmp_path / ("x" * 300), tmp_path / "file"):
-        with pytest.raises(UserError, match=r"choose another --run|is a file; a run needs a folder"):
+        with pytest.raises(UserError, match=r"choose another --run|is a file; must be a folder"):
             RunDirectory(place).check_new()
     RunDirectory(tmp_path / "new" / "run").check_new()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

@@ -42,7 +42,7 @@ def test_a_third_of_the_rate_of_the_first_steps(then: list[float], warns: bool, 
 def test_the_message_has_both_rates_and_a_remedy(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     observed(BEGINNING + [1.0] * 30)
-    assert "1,000 tokens/s, and 10,000 at the beginning" in caplog.text and "train.threads=4" in caplog.text
+    assert "1,000 tokens/s, down from 10,000" in caplog.text and "train.threads=4" in caplog.text
     caplog.clear()
     observed(BEGINNING + [1.0] * 30, device="cuda")
     assert "raise train.workers" in caplog.text

@@ -15,5 +15,5 @@ def test_factors_after_the_warm_up() -> None:
 
 @pytest.mark.parametrize("milestones", [(4, 4), (6, 4), (1, 4)])
 def test_milestones_rise_behind_the_warm_up(milestones: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="must rise, and lie behind the warm-up of 2 steps"):
+    with pytest.raises(ValueError, match="must be increasing, and after the warmup of 2 steps"):
         Step(Context(), milestones=milestones, warmup=2)

@@ -127,7 +127,7 @@ def test_a_resume_that_scores_other_samples_looks_for_the_best_anew(runs: Any, c
     again = runs.trainer(steps=8, trainer_options={"scored": ALL})
     again.restore()
     assert again.progress.best_loss is None and again.progress.scored_samples == 8
-    assert "validations score 8 of 8 held-out samples from here on, and scored 4 before" in caplog.text
+    assert "validations now score 8 of 8 held-out samples instead of 4 samples:" in caplog.text
     summary = again.fit()
     assert json.loads((again.directory.checkpoints / "best.json").read_text())["step"] == summary["best_step"] == 8
 

@@ -27,7 +27,7 @@ MANY = 1 << 30
 """Bytes of all tensors from which sizes are summed before any allocation: filling them takes seconds."""
 _SMALL = 1 << 20
 """Bytes below which tensors are always allocated: some are computed with while a model is built."""
-_SMALLER = "make it smaller (width, depth, lengths)"
+_SMALLER = "reduce its size (width, depth, lengths)"
 MOST_TENSORS = 20_000
 """Maximum number of tensors created by a model's constructors: a thousand blocks create some tens of thousands."""
 
@@ -84,7 +84,7 @@ def build_within(make: Callable[[], T], limit: int | None = None) -> T:
     except RuntimeError as error:  # results of operators are not counted: torch.randn(n) * 0.02 takes twice its size
         if not is_out_of_memory(error):
             raise
-        raise TooLarge(f"its tensors need more than the {limit / 1e9:,.1f} GB that are free; {_SMALLER}") from error
+        raise TooLarge(f"its tensors need more than the {limit / 1e9:,.1f} GB of free memory; {_SMALLER}") from error
 
 
 @contextmanager
@@ -125,10 +125,10 @@ class _Limit(TorchDispatchMode):
         self.is_exceeded = self.used > self.limit or self.count > self.most
         if self.used > self.limit:
             raise TooLarge(
-                f"its tensors need more than {self.used / 1e9:,.1f} GB, and there are {self.limit / 1e9:,.1f} GB; {_SMALLER}"
+                f"its tensors need more than {self.used / 1e9:,.1f} GB; {self.limit / 1e9:,.1f} GB are available; {_SMALLER}"
             )
         if self.count > self.most:
-            raise TooLarge(f"it makes more than {MOST_TENSORS:,} tensors; make it smaller (depth, numbers of parts)")
+            raise TooLarge(f"it creates more than {MOST_TENSORS:,} tensors; reduce its size (depth, number of parts)")
 
 
 def _numbers(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> float:

@@ -150,7 +150,7 @@ class Built:
         for bad in loaded.bad:
             if bad.key not in self.left_out:
                 self.left_out[bad.key] = bad.reason
-                logger.warning("held-out sample %s is left out: %s", printable(bad.key), printable(bad.reason))
+                logger.warning("skipping held-out sample %s: %s", printable(bad.key), printable(bad.reason))
         if loaded.batch is not None:
             yield loaded.batch
 
@@ -235,7 +235,7 @@ def _seeded_model(
     try:
         return build_within(make)
     except TooLarge as error:
-        raise UserError(f"{recipe.name}: the model does not fit into memory: {error}") from error
+        raise UserError(f"{recipe.name}: the model does not fit in memory: {error}") from error
 
 
 def _initialise(
@@ -295,7 +295,7 @@ def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mappi
         return dataset
     parts = SampleParts(dataset, only, list_parts(dataset, only, options=reading_options(recipe, readers)))
     if not len(parts):
-        raise UserError(f"{where}: empty corpus: none of the {len(dataset)} samples holds anything")
+        raise UserError(f"{where}: the corpus is empty: all of its {len(dataset)} samples are empty")
     return parts
 
 

@@ -22,6 +22,6 @@ def token_counter(recipe: Recipe) -> tuple[str, Callable[[Dataset], NDArray[np.i
     """
     readers = {name: read_part(recipe, name) for name in recipe.modalities}
     if len(readers) == 1 and isinstance(next(iter(readers.values())).tokenizer, Splits):
-        raise UserError(f"the tokenizer of {recipe.name} cuts long samples into parts, which a run lists when it begins")
+        raise UserError(f"the tokenizer of {recipe.name} splits long samples into parts, which are listed at the start of a run")
     options = reading_options(recipe, readers)
     return reading_digest(options), lambda dataset: token_counts(dataset, None, tuple(readers.values()), options=options)

@@ -54,7 +54,7 @@ def _earlier(
     chosen = {label: predictors[label] for label in part.predictors}
     for label, wired in chosen.items():
         if wired.query is None and wired.predictor.reads not in answers_in[part.view].values():
-            raise UserError(f"passes.{part.name}: predictor {label} finds no targets in view {part.view}; name others: predictors")
+            raise UserError(f"passes.{part.name}: predictor {label} has no targets in view {part.view}; choose other predictors")
     return Pass(part.name, part.view, embeddings, encoder, chosen, grad=False)
 
 
@@ -74,8 +74,8 @@ def _embedding(recipe: Recipe, name: str, specs: Mapping[str, TokenSpec], width:
     embedding = component(Context(specs=specs, modalities=(name,), width=width))
     if not _as_embedding(embedding).is_local:
         raise UserError(
-            f"{component.where or name}: embedding {component.name} mixes tokens, so hidden ones would leak into visible ones; "
-            "it must run as a pass of its own over the clean tokens, which recipes cannot say yet"
+            f"{component.where or name}: embedding {component.name} mixes tokens, so masked ones would leak into "
+            "visible ones; it needs a separate pass over the clean tokens, which recipes do not support yet"
         )
     return embedding
 
@@ -92,23 +92,23 @@ def _predictor(config: PredictorConfig, context: Context, depth: int, answers_in
     predictor = component(dataclasses.replace(context, modalities=config.of, layer=config.layer, label=config.label))
     reads = getattr(predictor, "reads", None)  # from the object: a wrapper reads the stream of its wrapped predictor
     if config.query is not None and reads != "query":
-        raise UserError(f"{where}: predictor {component.name} decodes no query stream, so that query: {config.query} has no use")
+        raise UserError(f"{where}: predictor {component.name} does not decode a query stream; remove query: {config.query}")
     for name in config.of:
         found = answers_in[config.query or MAIN][name]
         if config.query is not None and found != "context":
             raise UserError(
-                f"{where}: view {config.query} puts the targets of {name} into a query stream of its own; a view that is decoded "
-                "has them where it shows its tokens: give it a corruptor that keeps hidden tokens' places (mask_token)"
+                f"{where}: view {config.query} puts the targets of {name} into its query stream; a decoded view "
+                "needs them in its context: use a corruptor that keeps masked tokens (mask_token)"
             )
         if config.query is None and reads not in (found, None) and not getattr(predictor, "answers_sequences", False):
             raise UserError(
-                f"{where}: predictor {component.name} answers in the {reads} stream, and the corruptor of {name} puts its targets "
-                f"into the {found} stream; {_REMEDY[found]}"
+                f"{where}: predictor {component.name} reads the {reads} stream, but the corruptor of {name} puts "
+                f"its targets into the {found} stream; {_REMEDY[found]}"
             )
     return predictor
 
 
 _REMEDY = {
-    "context": "use a predictor that answers in place, or a corruptor that removes hidden tokens (drop)",
-    "query": "use a predictor with a decoder, or a corruptor that keeps hidden tokens' places (mask_token)",
+    "context": "use a predictor without a decoder, or a corruptor that removes masked tokens (drop)",
+    "query": "use a predictor with a decoder, or a corruptor that keeps masked tokens (mask_token)",
 }

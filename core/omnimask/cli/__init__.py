@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return report(STOPPED, *untold(error, str(error)))
     except Interrupted as error:
         code = TIME_IS_UP if error.signum is None else 128 + error.signum
-        return report(code, *untold(error, f"{error}; a checkpoint was written before"))
+        return report(code, *untold(error, f"{error}; a checkpoint was written"))
     except (KeyboardInterrupt, typer.Abort):
         return report(130, "interrupted")
     except SystemExit as error:
@@ -120,8 +120,8 @@ def _bug(error: Exception) -> str:
         plugin = None
     whose = "omnimask or of a plugin" if plugin is None else f"{plugin}, or of what it calls"
     return (
-        f"{type(error).__name__}: this is a bug of {whose}, not of your input. "
-        "Please report it with the lines above, the command and the output of `omnimask doctor`"
+        f"{type(error).__name__}: this is a bug of {whose}, not an error in your input. Please report it with the "
+        "lines above, the command and the output of `omnimask doctor`"
     )
 
 

@@ -38,7 +38,9 @@ def write_blanks(found: Mapping[str, Sequence[Reconstruction]], *, has_all: bool
             console.print(Padding(part, (0, 0, 0, _INDENT), expand=False))
         console.print()
     if shown:
-        console.print(Text("In brackets: what was asked for. = is the token that was there. Shares are of all tokens."))
+        console.print(
+            Text("In brackets: target tokens. = marks the original token. Percentages are probabilities over all tokens.")
+        )
         console.print()
     stdout().flush()
     return bool(shown)

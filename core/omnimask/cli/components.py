@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 def components(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="tokenizer, masker, ...", show_default=False)] = None,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A component, to see its options.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show the options of this component.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the installed components, those of one kind, or one component's options."""
     from omnimask.messages.hints import nearest
     from omnimask.registry import KINDS, discover
 
     if kind is not None and kind not in KINDS:
-        raise UserError(f"no kind of component is called {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
+        raise UserError(f"unknown kind of component {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
     if kind is not None and name is not None:
         _one(kind, name, as_json)
         return
@@ -60,7 +62,7 @@ def _one(kind: str, name: str, as_json: bool) -> None:
     summary = textwrap.fill(schema.summary, shutil.get_terminal_size().columns)
     write_text(f"{kind} {name} ({schema.distribution} {schema.version})\n{summary}\n")
     if not schema.options:
-        write_text("It has no options.")
+        write_text("No options.")
         return
     rows = [(o.name, o.type, "required" if o.default is None else o.default, o.description) for o in schema.options]
     write_table(("option", "type", "default", "meaning"), rows)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omnimask.training.devices.ranks import Ranks
 
 Devices = Annotated[
-    int, typer.Option("--devices", metavar="N", min=1, help="How many devices of this machine train together.", show_default=False)
+    int, typer.Option("--devices", metavar="N", min=1, help="Number of devices of this machine to train on.", show_default=False)
 ]
 
 
@@ -32,7 +32,7 @@ def launched_instead(devices: int, arguments: Sequence[str]) -> None:
     if devices == 1 or devices == started:
         return
     if started > 1:
-        raise UserError(f"--devices {devices}: {started} processes were started already (WORLD_SIZE); leave the option out")
+        raise UserError(f"--devices {devices}: {started} processes are already running (WORLD_SIZE); remove the option")
     from omnimask.run.launch import launch
 
     raise typer.Exit(launch([*arguments, "--devices", str(devices)], devices))

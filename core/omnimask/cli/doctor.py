@@ -9,7 +9,7 @@ import typer
 from omnimask.cli.output import write_json, write_table
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check the installation: versions, devices, disk. Exit 1 if something will not work."""
     import dataclasses
 

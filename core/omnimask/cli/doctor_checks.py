@@ -139,7 +139,7 @@ def _shared_memory() -> Iterator[Finding]:
         yield Finding(
             "note",
             "shared memory",
-            f"{text}: loader workers may run out; enlarge it (docker run --shm-size=8g) or set train.workers=0",
+            f"{text}: loader workers may run out of it; enlarge it (docker run --shm-size=8g) or set train.workers=0",
         )
 
 
@@ -147,11 +147,11 @@ def _datasets() -> Finding:
     """Check that no folder ``datasets/`` on the import path shadows the Hugging Face package."""
     found = _found_as_datasets()
     if found is None or found == "package":
-        return Finding("ok", "datasets", "no folder passes for the Hugging Face package of that name")
+        return Finding("ok", "datasets", "no folder shadows the Hugging Face package")
     return Finding(
         "problem",
         "datasets",
-        f"`import datasets` finds the folder {found}; start with `omnimask`, or take its parent off PYTHONPATH",
+        f"`import datasets` imports the folder {found}; start with `omnimask`, or remove its parent from PYTHONPATH",
     )
 
 

@@ -17,7 +17,7 @@ MaxTime = Annotated[
     typer.Option(
         "--max-time",
         metavar="DURATION",
-        help="End with a checkpoint before this time is over (3h50m), with exit code 75.",
+        help="Write a checkpoint and exit with code 75 before this time is up (3h50m).",
         show_default=False,
     ),
 ]
@@ -38,7 +38,7 @@ def seconds_of(text: str, option: str) -> float:
     parts = {} if found is None else {unit: float(number) for unit, number in found.groupdict().items() if number is not None}
     seconds = sum(number * _SECONDS[unit] for unit, number in parts.items())
     if seconds <= 0:
-        raise UserError(f"{option} {text}: a duration is expected, such as 3h50m, 90m or 45s; a number alone is minutes")
+        raise UserError(f"{option} {text}: must be a duration, such as 3h50m, 90m or 45s; a plain number is in minutes")
     return seconds
 
 

@@ -20,41 +20,41 @@ if TYPE_CHECKING:
     from omnimask.evaluation.few_label_curves import Point
 
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
 Probe = Annotated[
     str | None,
     typer.Option(
         "--probe",
         metavar="NAMES",
-        help="knn, linear, or both with a comma; none. Default: both, if there are labels.",
+        help="knn, linear, both (knn,linear), or none. Default: both, if there are labels.",
         show_default=False,
     ),
 ]
 Data = Annotated[
     list[str] | None,
-    typer.Option("--data", metavar="KEY=VALUE", help="Other data: path=FOLDER, name=csv. May be given again.", show_default=False),
+    typer.Option("--data", metavar="KEY=VALUE", help="Other data: path=FOLDER, name=csv. Repeatable.", show_default=False),
 ]
 Labels = Annotated[
     Path | None,
     typer.Option("--labels", metavar="FILE", help="CSV with the columns key,label[,split].", show_default=False),
 ]
-Pool = Annotated[str, typer.Option("--pool", metavar="HOW", help="mean (over tokens), summary, both, or first (the first token).")]
-Draws = Annotated[int, typer.Option("--draws", metavar="N", min=2, help="How often few labels are drawn.")]
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=2, help="Most samples of either side of the split.")]
+Pool = Annotated[str, typer.Option("--pool", metavar="HOW", help="mean (over tokens), summary, both, or first (token).")]
+Draws = Annotated[int, typer.Option("--draws", metavar="N", min=2, help="Number of random draws of few labels.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=2, help="Maximum samples of each side of the split.")]
 PseudoPerplexity = Annotated[
-    bool, typer.Option("--pseudo-perplexity", help="Also hide every token of some held-out samples alone.")
+    bool, typer.Option("--pseudo-perplexity", help="Also mask the tokens of some held-out samples one at a time.")
 ]
 MaxTokens = Annotated[
-    int, typer.Option("--max-tokens", metavar="N", min=1, help="Of pseudo-perplexity; each costs a forward pass.")
+    int, typer.Option("--max-tokens", metavar="N", min=1, help="Maximum tokens for pseudo-perplexity; each costs a forward pass.")
 ]
 Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="DIR", help="Where to write; default: RUN.", show_default=False),
+    typer.Option("--output", "-o", metavar="DIR", help="Output folder; default: RUN.", show_default=False),
 ]
 Modality = Annotated[
     str | None,
-    typer.Option("--modality", metavar="NAME", help="Score the answers and features of one modality.", show_default=False),
+    typer.Option("--modality", metavar="NAME", help="Score the predictions and features of one modality.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")]
 
@@ -125,7 +125,7 @@ def _probes(names: str | None) -> list[str] | None:
         return None
     found = [name.strip() for name in names.split(",") if name.strip()]
     if not found:
-        raise UserError("--probe: no probe is called nothing; there are knn, linear, none")
+        raise UserError("--probe: must not be empty; probes: knn, linear, none")
     return [] if found == ["none"] else found
 
 
@@ -133,7 +133,7 @@ def data_key(change: str) -> str:
     """Add the prefix ``data.`` to a key if it is missing. ``data.path=FOLDER`` and ``data={...}`` stay unchanged."""
     key, separator, _ = change.partition("=")
     if not separator:
-        raise UserError(f"--data {change}: has the form key=value, for example path=FOLDER")
+        raise UserError(f"--data {change}: must have the form key=value, for example path=FOLDER")
     return change if key == "data" or key.startswith("data.") else f"data.{change}"
 
 
@@ -155,9 +155,9 @@ def _show(evaluation: Evaluation, checkpoint: str) -> None:
         f"Scored: {evaluation.num_test} samples of {evaluation.num_classes} classes ({evaluation.split_from}),\n"
         f"  {evaluation.seen} of which were pretrained on, without labels.\n"
         f"Labels: {evaluation.labels_from}, of {evaluation.num_train} training samples.\n"
-        f"Always naming the class that is most frequent in training, {evaluation.most_frequent!r:.20}:\n"
+        f"Always predicting the most frequent training class, {evaluation.most_frequent!r:.20}:\n"
         f"  {evaluation.num_by_chance} of {evaluation.num_test} scored samples, {100 * evaluation.chance:.1f} %.\n"
-        f"In brackets 95 % intervals: over {evaluation.draws} draws of labels (Student's t on a scale\n"
+        f"In brackets: 95 % intervals over {evaluation.draws} draws of labels (Student's t on a scale\n"
         "  without bounds); with all labels, over the scored samples (Wilson).\n"
         "  Differences are paired."
     )

@@ -12,14 +12,14 @@ from omnimask.cli.output import messages, say, write_text
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, which must not exist.", show_default=False)],
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="transformers, safetensors, or one that a plugin adds.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder; must not exist.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="transformers, safetensors, or a format of a plugin.")],
     checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", metavar="KEY=VALUE", help="Where the data are now, path=FOLDER; may be given again.", show_default=False
+            "--data", metavar="KEY=VALUE", help="Current location of the data, path=FOLDER; repeatable.", show_default=False
         ),
     ] = None,
 ) -> None:

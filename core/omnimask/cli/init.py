@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with your files, or one file.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of files, or one file.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Recipe file to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a recipe for the files in a folder, or for one file.
 
@@ -32,7 +32,7 @@ def init(
     _write(output, suggestion)
     write_pairs(suggestion.summary, title=f"{path}: {suggestion.modality}")
     for other in others:
-        say(f"{other.num_files:,} files of {other.modality} are there too; this recipe leaves them out")
+        say(f"{other.num_files:,} files of {other.modality} found, too; this recipe ignores them")
     recipe = shlex.quote(str(output))
     figure = shlex.quote(str(output.with_name(f"{output.stem}-masks.png")))
     needs = f" {suggestion.needs}" if suggestion.needs else ""
@@ -42,11 +42,11 @@ def init(
 def _check_output(output: Path, force: bool) -> None:
     """Raise ``UserError`` before the files are examined, which may take a while."""
     if output.is_dir():
-        raise UserError(f"--output: {output} is a folder; name a file, for example {output / 'recipe.yaml'}")
+        raise UserError(f"--output: {output} is a folder; give a file, for example {output / 'recipe.yaml'}")
     if output.exists() and not force:
-        raise UserError(f"--output: {output} exists; name another file, or write over it with --force")
+        raise UserError(f"--output: {output} exists; choose another file, or overwrite it with --force")
     if not output.parent.is_dir():
-        raise UserError(f"--output: there is no folder {output.parent} to write {output.name} into")
+        raise UserError(f"--output: folder {output.parent} of {output.name} does not exist")
 
 
 def _write(output: Path, suggestion: Suggestion) -> None:
@@ -57,4 +57,6 @@ def _write(output: Path, suggestion: Suggestion) -> None:
     except OSError as error:
         raise UserError(f"--output: cannot write {output}: {error.strerror or error}") from error
     except UnicodeEncodeError as error:
-        raise UserError(f"the folder's name is not UTF-8, and a recipe is: rename it, or link to it ({error})") from error
+        raise UserError(
+            f"the folder's name is not UTF-8 and cannot be written to a recipe: rename it, or link to it ({error})"
+        ) from error

@@ -31,16 +31,16 @@ MEMORY_RULE = (
 def inspect(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="RECIPE", help="A file, a shipped recipe, or a modality for its quick start.", show_default=False),
+        typer.Argument(metavar="RECIPE", help="Recipe file, shipped recipe, or modality for its quick start.", show_default=False),
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.", show_default=False)
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides of the recipe.", show_default=False)
     ] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Inspect what --smoke would train.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Inspect the recipe of a smoke run.")] = False,
     figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="FILE", help="Draw samples and what their masks leave.", show_default=False)
+        Path | None, typer.Option("--figure", metavar="FILE", help="Draw samples and their masked views.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a recipe with all its defaults, and its cost.
 
@@ -91,7 +91,7 @@ def _json(built: Built, found: Inspection, device: str) -> dict[str, Any]:
     from omnimask.recipe.yaml_text import parse
 
     recipe = parse(built.recipe.to_yaml(), "recipe").data
-    assert built.recipe.train.optimizer is not None, "a recipe was resolved without an optimizer"
+    assert built.recipe.train.optimizer is not None, "the resolved recipe has no optimizer"
     lr = built.recipe.train.optimizer.options.get("lr")
     rules = {"peak_lr": lr, "flops_rule": FLOPS_RULE, "memory_rule": MEMORY_RULE}
     return {"name": built.recipe.name, "device": device, "recipe": recipe, **dataclasses.asdict(found), **rules}
@@ -147,7 +147,7 @@ def _validation(found: Inspection, every: int) -> dict[str, str]:
     return {
         "one validation": f"{cost.samples:,} of {cost.held_out:,} held-out samples, {cost.tokens:,} tokens, in {batches}",
         "the run": f"{cost.validations:,} validation{'s' * (cost.validations != 1)}, every {every:,} steps and after the last one",
-        "share of the work": f"{100 * cost.share:.2g} % (a token costs a third of one that is trained on)",
+        "share of the work": f"{100 * cost.share:.2g} % (a validated token costs a third of a trained one)",
     }
 
 

@@ -12,9 +12,9 @@ from omnimask.cli.output import say, write_text
 
 
 def new_plugin(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the modality or the masker: seismic.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the modality or masker: seismic.", show_default=False)],
     kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="modality or masker.")] = "modality",
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the package's folder is made.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Parent folder of the package.")] = Path(),
 ) -> None:
     """Write a plugin package that passes its own tests and trains at once.
 

@@ -72,4 +72,4 @@ class Placeholder(typer.core.TyperCommand):
             return real
         except Exception as error:
             reason = f"{type(error).__name__}: {error}\n{indented(trace(error))}"
-            raise UserError(f"{command}: {command.reference} cannot be made a command: {reason}") from error
+            raise UserError(f"{command}: {command.reference} is not a valid command: {reason}") from error

@@ -21,9 +21,9 @@ _COLUMNS = ("plugin", "distribution", "version", "components", "recipes", "hooks
 
 def plugins(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Load every component, command and recipe folder; exit 1 if one fails.")
+        bool, typer.Option("--check", help="Load all components, commands and recipe folders; exit 1 on failure.")
     ] = False,
 ) -> None:
     """List the installed plugins, their distributions, and failures."""
@@ -40,11 +40,11 @@ def plugins(
     else:
         write_table(_COLUMNS, _cells(found), right=_COLUMNS[3:])
         if registry.left_out:
-            say(f"left out by OMNIMASK_PLUGINS: {', '.join(registry.left_out)}")
+            say(f"disabled by OMNIMASK_PLUGINS: {', '.join(registry.left_out)}")
         if wrong:
             report(1, *wrong)
         elif check:
-            say("every component could be loaded")
+            say("all components load")
     if wrong and check:
         raise typer.Exit(1)
 

@@ -28,25 +28,23 @@ def pretrain(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="A file, a shipped recipe (image/mae), or a modality for its quick start (image).",
+            help="Recipe file, shipped recipe (image/mae), or modality for its quick start (image).",
             show_default=False,
         ),
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Overrides of the recipe, for example train.steps=100.", show_default=False),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; default: runs/RECIPE-N.", show_default=False)
+        Path | None, typer.Option("--run", metavar="DIR", help="Run directory; default: runs/RECIPE-N.", show_default=False)
     ] = None,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Shrink the recipe onto embedded data; without --run nothing is kept.")
+        bool, typer.Option("--smoke", help="Run a small version of the recipe on embedded data; nothing is kept without --run.")
     ] = False,
     devices: Devices = 1,
     max_time: MaxTime = None,
-    is_continued: Annotated[
-        bool, typer.Option("--continue", help="If --run is a run of this recipe already, continue it; else begin.")
-    ] = False,
+    is_continued: Annotated[bool, typer.Option("--continue", help="Resume --run if it exists, else start it.")] = False,
 ) -> None:
     """Train a model from a recipe.
 
@@ -56,7 +54,7 @@ def pretrain(
     """
     deadline = deadline_in(max_time)
     if is_continued and run is None:
-        raise UserError("--continue: which run is to be continued? Name its folder with --run")
+        raise UserError("--continue needs the run directory: --run DIR")
     options = [*(() if run is None else ("--run", str(run))), *(["--smoke"] if smoke else []), *_given(max_time, is_continued)]
     launched_instead(devices, ["pretrain", recipe, *(overrides or ()), *options])
     from omnimask.recipe import load_recipe
@@ -68,7 +66,7 @@ def pretrain(
             with ExitStack() as kept:
                 folder = ranks.first(lambda: kept.enter_context(tempfile.TemporaryDirectory(prefix="omnimask-smoke-")))
                 summary = train(_start(loaded, Path(folder) / "run"), deadline)
-            say(f"{loaded.name}: {outcome(summary)}. The wiring works; nothing was kept.")
+            say(f"{loaded.name}: {outcome(summary)}. The recipe works; nothing was kept.")
             return
         path = ranks.first(lambda: run or _free_folder(loaded))
         ready = _start(loaded, path, is_continued=is_continued)

@@ -11,28 +11,34 @@ from omnimask.cli.output import messages, write_text
 
 
 def reconstruct(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)],
     input: Annotated[
         str | None,
         typer.Option(
             "--input",
             metavar="FILE|TEXT",
-            help="A file to fill in, instead of held-out samples; or a text that shows the tokenizer's mask token.",
+            help="File to reconstruct instead of held-out samples, or text with the tokenizer's mask token.",
             show_default=False,
         ),
     ] = None,
     checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
     count: Annotated[
         int | None,
-        typer.Option("--count", metavar="N", min=1, help="Samples, or maskings of the file; default 6, or 1.", show_default=False),
+        typer.Option(
+            "--count",
+            metavar="N",
+            min=1,
+            help="Number of samples (default 6), or of maskings of the file (default 1).",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to draw; default: in RUN/figures.", show_default=False),
+        typer.Option("--output", "-o", metavar="FILE", help="Output file; default: in RUN/figures.", show_default=False),
     ] = None,
     modality: Annotated[
         str | None,
-        typer.Option("--modality", metavar="NAME", help="What the file is, where a run has several.", show_default=False),
+        typer.Option("--modality", metavar="NAME", help="Modality of the file, if the run has several.", show_default=False),
     ] = None,
 ) -> None:
     """Show a trained model's reconstructions.

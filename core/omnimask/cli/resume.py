@@ -14,17 +14,17 @@ from omnimask.cli.training_summary import closing_lines, is_finished_already, tr
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)],
     changes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="What may change, for example train.workers=4.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Overrides, for example train.workers=4.", show_default=False),
     ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(
             "--accept-changes",
             metavar="KEY",
-            help="Take a difference that makes it another run, for example source.my_plugin; may be given again.",
+            help="Accept a change that makes it a different run, for example source.my_plugin; repeatable.",
             show_default=False,
         ),
     ] = None,

@@ -22,7 +22,7 @@ def train(run: PreparedRun, deadline: Deadline | None = None) -> dict[str, Any]:
     try:
         summary = run.trainer.fit(deadline)
     except Interrupted:
-        say(f"continue with: omnimask resume {run.directory.path}")
+        say(f"resume with: omnimask resume {run.directory.path}")
         raise
     if run.trainer.ranks.is_first:
         with messages():
@@ -43,7 +43,7 @@ def is_finished_already(run: PreparedRun) -> bool:
             draw(run)  # the process ended between the summary and the figure
     progress, train = run.trainer.progress, run.recipe.train
     key = "train.patience" if progress.ends_early(train.patience) else "train.steps"
-    say(f"{directory.path} is finished at step {progress.step}; {key}=N with a larger N continues it")
+    say(f"{directory.path} is finished at step {progress.step}; {key}=N with a larger N continues training")
     return True
 
 
@@ -56,7 +56,7 @@ def closing_line(path: Path, summary: Mapping[str, Any]) -> str:
     """Return the outcome of a run and its location."""
     figures = sorted((path / "figures").glob("reconstructions.*")) or sorted((path / "figures").glob("reconstructions-*"))
     pictures = "".join(f", {figure.relative_to(path)}" for figure in figures)
-    return f"{outcome(summary)}. It lies in {path}: summary.json, metrics.jsonl{pictures}"
+    return f"{outcome(summary)}. Output goes to {path}: summary.json, metrics.jsonl{pictures}"
 
 
 def held_out_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -95,11 +95,9 @@ def outcome(summary: Mapping[str, Any]) -> str:
             parts.append(f"{name.replace('_', ' ')} {summary[name]:.4f}")
     if summary.get("ended_early"):
         many = counted(summary["validations_without_gain"], "validation")
-        parts.append(
-            f"ended early after {many} in a row without a smaller loss than at step {summary['best_step']} (train.patience)"
-        )
+        parts.append(f"ended early after {many} in a row without a lower loss than at step {summary['best_step']} (train.patience)")
     if summary["bad_samples"]:
-        parts.append(f"{counted(len(summary['bad_samples']), 'unreadable sample')} left out")
+        parts.append(f"{counted(len(summary['bad_samples']), 'unreadable sample')} skipped")
     if summary.get("bad_validation_samples"):
-        parts.append(f"{counted(len(summary['bad_validation_samples']), 'unreadable held-out sample')} left out")
+        parts.append(f"{counted(len(summary['bad_validation_samples']), 'unreadable held-out sample')} skipped")
     return ", ".join(parts)

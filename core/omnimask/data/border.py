@@ -71,7 +71,7 @@ class TokenBorder:
         _has(value.content, (length, *self._width), self._content, "content")
         for name, (arity, shape, dtype) in self._fields.items():
             if name not in value.fields:
-                raise Breach(f"field {name!r} is declared in its spec and missing; the tokens have {sorted(value.fields)}")
+                raise Breach(f"field {name!r} is declared in the spec but missing; the tokens have {sorted(value.fields)}")
             _has(value.fields[name], (length,) * arity + shape, dtype, _FIELD, name)
         return value
 
@@ -130,7 +130,7 @@ def check_masking(masking: Any, length: int) -> None:
         _has(masking.entry, (length,), _INT64, "entry")
         _in_range(masking.entry, -1, None, "entry")
         if masking.unit is None:
-            raise Breach("entry gives ids to units, and unit does not number them")
+            raise Breach("entry needs unit numbers in unit")
     if masking.weight is not None:
         _has(masking.weight, (length,), _FLOAT32, "weight")
         _weights(masking.weight)
@@ -140,9 +140,9 @@ def check_masking(masking: Any, length: int) -> None:
         if not np.array_equal(groups.any(axis=0), masking.is_target):
             raise Breach("the union of groups must be is_target")
     if masking.kind < 0:
-        raise Breach(f"kind is {masking.kind}; branches are counted from 0")
+        raise Breach(f"kind must be at least 0, got {masking.kind}")
     if not 0 <= masking.level <= 1:
-        raise Breach(f"level is {masking.level}; a rate lies in [0, 1]")
+        raise Breach(f"level must be in [0, 1], got {masking.level}")
 
 
 class CheckedMasker:
@@ -270,7 +270,7 @@ def check_stream_values(
     _in_range(table.literal, -1, None, f"{name}targets.literal")
     _in_range(table.at, 0, layout.num_slots if table.arity else layout.num_sequences, f"{name}targets.at")
     if owners is not None and bool(((owners.slot if table.arity else owners.sequence)[table.at] != owners.row[:, None]).any()):
-        raise Breach(f"{name}targets.at lie outside of the sample's own stream")
+        raise Breach(f"{name}targets.at must be inside the sample's stream")
     _weights(table.weight)
 
 
@@ -347,7 +347,7 @@ def _has(value: Any, shape: tuple[int, ...], declared: np.dtype[Any], *what: str
         raise Breach(f"{_name(what)} has dtype {array.dtype}; expected {declared}")
     may_overflow = declared.kind == array.dtype.kind == "f" and array.dtype.itemsize > declared.itemsize
     if may_overflow and bool((np.abs(array) > np.finfo(declared).max).any()):
-        raise Breach(f"{_name(what)} reaches {np.nanmax(np.abs(array)):g}, which {declared} cannot hold")
+        raise Breach(f"{_name(what)} reaches {np.nanmax(np.abs(array)):g}, which exceeds {declared}")
     if declared.kind in "iu" and array.dtype.kind in "iu" and not np.can_cast(array.dtype, declared):
         bounds = np.iinfo(declared)
         _in_range(array, bounds.min, bounds.max + 1, _name(what))
@@ -363,11 +363,11 @@ def _in_range(values: Any, low: int, stop: Any, what: str) -> None:
     if not array.size:
         return
     if array.min() < low:
-        raise Breach(f"{what} reach down to {array.min()}; the lowest is {low}")
+        raise Breach(f"{what} must be at least {low}, got {array.min()}")
     if stop is not None and bool((array >= stop).any() if isinstance(stop, np.ndarray) else array.max() >= stop):
         over = array[array >= stop]
         limit = np.broadcast_to(stop, array.shape)[array >= stop]
-        raise Breach(f"{what} reach {over[0]}; they must lie below {limit[0]}")
+        raise Breach(f"{what} must be less than {limit[0]}, got {over[0]}")
 
 
 def _finite(values: Any, what: str) -> None:

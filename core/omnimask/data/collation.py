@@ -132,7 +132,7 @@ def _pack_view(views: Sequence[View], to_store: _StoreCoordinates, specs: Mappin
     if not queries:
         return View(context, hidden=hidden)
     if len(queries) < len(views):
-        raise ValueError("a corruptor must give every sample a query stream (an empty one, if need be), or none")
+        raise ValueError("a corruptor must return a query stream (possibly empty) for all samples, or for none")
     num_parents = np.array([stream.layout.num_sequences for stream in contexts], np.int64)
     return View(context, _pack(queries, num_parents, to_store, specs, base), hidden=hidden)
 
@@ -156,7 +156,7 @@ def _pack(
             check_stream(stream)
     axes = max(spec.axes for spec in specs.values())
     if joint.positions.shape[1] > axes:
-        raise Breach(f"positions have {joint.positions.shape[1]} axes, and no modality has more than {axes}")
+        raise Breach(f"positions have {joint.positions.shape[1]} axes, but modalities have at most {axes}")
     owner = np.arange(len(streams))
     slot_owner = np.repeat(owner, [s.layout.num_slots for s in streams])
     row_owner = np.repeat(owner, [len(s.targets) for s in streams])

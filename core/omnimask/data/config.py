@@ -13,7 +13,7 @@ class BadSamples(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fraction: Annotated[float, Field(ge=0, le=1, description="share of the data set")] = 0.001
-    at_least: Annotated[int, Field(ge=0, description="this many are always tolerated")] = 10
+    at_least: Annotated[int, Field(ge=0, description="tolerated number, whatever the fraction")] = 10
 
 
 def _limit(value: Any) -> Any:
@@ -28,16 +28,14 @@ class DataOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    validation: Annotated[float, Field(ge=0, lt=1, description="share of the samples held out, chosen by a hash of their key")] = (
-        0.05
-    )
-    max_validation: Annotated[int, Field(gt=0, description="at most this many held-out samples are used per validation")] = 2048
+    validation: Annotated[float, Field(ge=0, lt=1, description="share of held-out samples, chosen by a hash of their key")] = 0.05
+    max_validation: Annotated[int, Field(gt=0, description="maximum number of held-out samples per validation")] = 2048
     window: Annotated[
         Annotated[int, Field(gt=0)] | Literal["auto"],
-        Field(description="samples that are permuted together where they lie in shards, which are permuted first; auto: 65536"),
+        Field(description="shuffle window of sharded data, in samples; shards are shuffled first; auto: 65536"),
     ] = "auto"
     max_bad: Annotated[
         BadSamples,
         BeforeValidator(_limit),
-        Field(description="unreadable samples tolerated; a whole number is short for at_least alone, another one for fraction"),
+        Field(description="tolerated unreadable samples; an integer is short for at_least, a float for fraction"),
     ] = BadSamples()

@@ -37,11 +37,11 @@ class LabelReader:
             return self._number(value)
         number = self._numbers.get(value, value) if isinstance(value, str) else value
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            known = f"one of {list(self.spec.names)}" if self.spec.names else "a whole number"
-            raise ValueError(f"label {self.field!r} is {value!r}, and must be {known}")
+            known = f"one of {list(self.spec.names)}" if self.spec.names else "an integer"
+            raise ValueError(f"label {self.field!r} must be {known}, got {value!r}")
         if not -1 <= number < self.spec.classes:
             raise ValueError(
-                f"label {self.field!r} is {number}, and there are {self.spec.classes} classes, counted from 0 (-1: none)"
+                f"label {self.field!r} must be less than {self.spec.classes}, the number of classes (-1: none), got {number}"
             )
         return np.array(number, self.spec.dtype)
 
@@ -49,4 +49,4 @@ class LabelReader:
         try:
             return np.array(float(value), self.spec.dtype)
         except (TypeError, ValueError):
-            raise ValueError(f"label {self.field!r} is {value!r}, and must be a number") from None
+            raise ValueError(f"label {self.field!r} must be a number, got {value!r}") from None

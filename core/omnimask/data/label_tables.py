@@ -81,9 +81,9 @@ def unknown_keys(rows: Mapping[str, Row], keys: Sequence[str], source: str, what
     """Return one message for each of the first rows whose key is not in ``keys``. ``what`` is the kind of a key (``sample``)."""
     known = set(keys)
     unknown = [(key, row.line) for key, row in rows.items() if key not in known]
-    found = [f"{source}:{line}: there is no {what} {key!r}" for key, line in unknown[:_MOST]]
+    found = [f"{source}:{line}: unknown {what} {key!r}" for key, line in unknown[:_MOST]]
     if unknown:
-        more = f" ({len(unknown)} of {len(rows)} rows name none)" if len(unknown) > 1 else ""
+        more = f" ({len(unknown)} of {len(rows)} rows are unknown)" if len(unknown) > 1 else ""
         found.append(f"{source}: keys look like {keys[0]!r}{more}" if keys else f"{source}: there are no keys")
     return found
 
@@ -95,10 +95,10 @@ def _columns(header: Sequence[str], source: str) -> Mapping[str, int]:
     missing += [] if "label" in header else ["label"]
     if missing:
         found = ", ".join(header) or "nothing"
-        raise UserError(f"{source}:1: the first line must name the columns {' and '.join(missing)} beside others; it has {found}")
+        raise UserError(f"{source}:1: the header must contain the columns {' and '.join(missing)}; it has {found}")
     doubled = sorted({name for name in (str(key), "label", "split") if header.count(name) > 1})
     if doubled:
-        raise UserError(f"{source}:1: the column {doubled[0]} comes twice")
+        raise UserError(f"{source}:1: duplicate column {doubled[0]}")
     columns = {"key": header.index(str(key)), "label": header.index("label")}
     return {**columns, "split": header.index("split")} if "split" in header else columns
 
@@ -106,19 +106,19 @@ def _columns(header: Sequence[str], source: str) -> Mapping[str, int]:
 def _add(rows: dict[str, Row], cells: Sequence[str], columns: Mapping[str, int], line: int) -> Iterator[str]:
     """Add one row, or yield its problems."""
     if len(cells) <= max(columns.values()):
-        yield f"the row has {len(cells)} cells, and needs at least {max(columns.values()) + 1}"
+        yield f"the row has {len(cells)} cells, but needs at least {max(columns.values()) + 1}"
         return
     key, label = cells[columns["key"]], cells[columns["label"]].strip()
     split = cells[columns["split"]].strip() if "split" in columns else ""
     if "\n" in key or "\n" in label:
-        yield f"the row ends here and holds line ends, from {key[:20]!r} on; a quote before it may not be closed"
+        yield f"the row contains line breaks, from {key[:20]!r} on; an earlier quote may not be closed"
     elif not key:
         yield "the key is empty"
     elif key in rows:
-        yield f"the key {key!r} comes twice, first in line {rows[key].line}"
+        yield f"duplicate key {key!r}, first in line {rows[key].line}"
     if not label:
-        yield f"{key!r} has no label; leave out samples without one"
+        yield f"{key!r} has no label; remove its row"
     if split and split not in _SIDES:
-        yield f"split is {split!r}; it must be train, test, or empty for a sample that is left out"
+        yield f"split must be train, test, or empty (to skip the sample), got {split!r}"
     if key and label and key not in rows and (not split or split in _SIDES):
         rows[key] = Row(label, cast(Side, split) if split else None, line)

@@ -138,8 +138,8 @@ class Loader:
             if not dead:
                 raise
             raise RunStopped(
-                f"data loader worker {', '.join(dead)} died while it read samples; exit code -9 usually means that memory "
-                "ran out: lower train.workers or train.micro_batch_tokens, then resume"
+                f"data loader worker {', '.join(dead)} died while reading samples; exit code -9 usually means out "
+                "of memory: lower train.workers or train.micro_batch_tokens, then resume"
             ) from error
         finally:
             _stop(iterator, processes)
@@ -251,6 +251,6 @@ def _stop(iterator: Any, processes: Sequence[Any]) -> None:
     iterator._shutdown_workers()
     for process in processes:
         if process.is_alive():
-            logger.warning("data loader worker %s did not end by itself and was killed", process.pid)
+            logger.warning("data loader worker %s did not exit and was killed", process.pid)
             process.kill()
         process.join()

@@ -70,7 +70,7 @@ def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window:
     kept = dataset.buffer if isinstance(dataset, Buffered) else None
     size = min(AUTO_WINDOW, kept or AUTO_WINDOW) if window == "auto" else window
     if kept is not None and size > kept:
-        raise UserError(f"data.window: {size:,} samples are permuted together, and the data set keeps {kept:,}; raise its buffer")
+        raise UserError(f"data.window: {size:,} samples are shuffled together, but the data set buffers {kept:,}; raise its buffer")
     starts = dataset.group_starts if isinstance(dataset, Grouped) else None
     if starts is not None and len(indices) > size:
         return WindowOrder(indices, starts, seed, size)
@@ -90,7 +90,7 @@ class StreamOrder:
         self.indices: NDArray[np.int64] = np.arange(num_samples) if indices is None else np.array(indices, np.int64)
         _check_not_empty(num_samples)
         if self.indices.shape != (num_samples,):
-            raise ValueError(f"num_samples is {num_samples}, but indices has shape {self.indices.shape}")
+            raise ValueError(f"num_samples is {num_samples}, but indices have shape {self.indices.shape}")
         self.num_samples = num_samples
         self.seed = seed
         self._epochs: _Last[NDArray[np.int64]] = _Last()
@@ -124,9 +124,9 @@ class WindowOrder:
         self.seed, self.window = seed, window
         _check_not_empty(self.num_samples)
         if window < 1:
-            raise ValueError(f"a window holds at least one sample, got {window}")
+            raise ValueError(f"a window must have at least one sample, got {window}")
         if (np.diff(self.indices) <= 0).any():
-            raise ValueError("the indices must ascend")
+            raise ValueError("indices must be increasing")
         group = np.searchsorted(np.asarray(group_starts, np.int64), self.indices, side="right")  # (N,) group of each sample
         self._first = np.flatnonzero(np.diff(group, prepend=-1))
         self._size = np.diff(self._first, append=self.num_samples)
@@ -177,15 +177,15 @@ class _Last(Generic[T]):
 
 def _generator(seed: int, epoch: int, *stage: int) -> np.random.Generator:
     if epoch < 0:
-        raise ValueError(f"epochs count from 0, got {epoch}")
+        raise ValueError(f"an epoch must be at least 0, got {epoch}")
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed % 2**64, epoch), spawn_key=stage)))
 
 
 def _check_not_empty(num_samples: int) -> None:
     if num_samples < 1:
-        raise ValueError("there are no samples to put in order; is the data set empty, or all of it held out?")
+        raise ValueError("no training samples: the data set is empty, or all of it is held out")
 
 
 def _check_range(start: int, stop: int, num_samples: int) -> None:
     if not 0 <= start <= stop <= num_samples:
-        raise ValueError(f"positions {start} to {stop} lie outside an epoch of {num_samples} samples")
+        raise ValueError(f"positions {start} to {stop} are outside an epoch of {num_samples} samples")

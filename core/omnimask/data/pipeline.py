@@ -270,9 +270,7 @@ class Pipeline:
             fields = [name for part in self.modalities.values() for name in names_of(part.field)]
             empty = [name for name in fields if name in raw]
             raise ValueError(
-                f"it holds nothing: {listed(empty)} is null or empty"
-                if empty
-                else f"it holds none of the fields {fields}; it has {sorted(raw)}"
+                f"empty sample: {listed(empty)} is null or empty" if empty else f"fields {fields} are missing; it has {sorted(raw)}"
             )
         return {**row, **{name: raw[label.field] for name, label in self.labels.items() if raw.get(label.field) is not None}}
 
@@ -284,7 +282,7 @@ class Pipeline:
             if row.get(name) is not None
         }
         if not any(len(part) for part in tokens.values()):
-            raise ValueError("it holds no tokens")
+            raise ValueError("no tokens")
         labels = {name: label(row[name]) for name, label in self.labels.items() if name in row}
         return Sample(tokens, draw, tuple(self.modalities), labels)
 

@@ -95,7 +95,7 @@ class StepPlan:
             ValueError: a rank would have no samples.
         """
         if not 0 <= rank < world:
-            raise ValueError(f"rank {rank} does not exist among {world}")
+            raise ValueError(f"rank {rank} must be less than the world size {world}")
         starts, sizes = self._groups()
         if len(sizes) < world:
             what = "samples" if self.ends is None else "groups of samples"
@@ -162,7 +162,7 @@ class Planner:
     def step(self, step: int, cursor: Cursor) -> StepPlan:
         """Return the plan of one step, in ``[0, steps)``, that starts at ``cursor``."""
         if not 0 <= step < self.steps:
-            raise ValueError(f"step {step} lies outside a run of {self.steps} steps")
+            raise ValueError(f"step {step} is outside a run of {self.steps} steps")
         found = self._look(cursor, self._guess)
         ends, tokens = self._ends(found)
         while not len(tokens) or tokens[-1] <= self.batch_tokens:
@@ -203,7 +203,7 @@ class Planner:
         what, whats = ("sample has", "samples") if self.group == 1 else (f"group of {self.group} samples may have", "groups")
         if self.batch_tokens // largest < world:
             raise ValueError(
-                f"the largest {what} {largest} tokens, so that a step of {self.batch_tokens} tokens may hold only "
+                f"the largest {what} {largest} tokens, so a step of {self.batch_tokens} tokens may have only "
                 f"{max(1, self.batch_tokens // largest)} {whats} for {world} devices; raise train.batch_tokens to "
                 f"{largest * world}, or use fewer devices"
             )

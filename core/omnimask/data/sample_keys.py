@@ -10,11 +10,11 @@ def key_problem(key: object) -> str | None:
     allowed. Half of a surrogate pair, possible in JSON, is not.
     """
     if not isinstance(key, str):
-        return f"a key is a text, not {type(key).__name__}"
+        return f"a key must be a string, not {type(key).__name__}"
     if not key:
-        return "a key is a text that is not empty"
+        return "a key must not be empty"
     try:
         key.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        return f"the key {key!a} holds half of a character at {error.start}, which has no UTF-8"
+        return f"the key {key!a} contains a lone surrogate at {error.start}, which is not valid UTF-8"
     return None

@@ -110,9 +110,9 @@ class SampleParts:
         tokenizer = cast(Splits, self.reader.tokenizer)
         if start == _UNREADABLE:
             tokenizer.split(raw)  # raises the reason why it has no parts
-            raise ValueError("it could not be read when its parts were listed, and can be read now; begin a new run")
+            raise ValueError("it was unreadable when parts were listed, but is readable now; start a new run")
         if digest != self.index.digest[index]:
-            raise ValueError("it has changed since its parts were listed; begin a new run")
+            raise ValueError("it has changed since its parts were listed; start a new run")
         part = tokenizer.part(raw, start, int(self.index.stop[index]))
         field = self.reader.field
         return {**sample, **({field: part} if isinstance(field, str) else part)}
@@ -126,8 +126,8 @@ class SampleParts:
         listed = int(self.index.tokens[index])
         if found != listed:
             raise ValueError(
-                f"the part from {self.index.start[index]} has {found:,} tokens, and had {listed:,} when parts were listed; the "
-                "data or the tokenizer changed since: begin a new run"
+                f"the part from {self.index.start[index]} has {found:,} tokens, but had {listed:,} when parts "
+                "were listed; the data or the tokenizer have changed: start a new run"
             )
 
     def fingerprint(self) -> str:
@@ -202,7 +202,7 @@ def _scan(dataset: Dataset, reader: ModalityReader, numbers: Sequence[int]) -> N
         shown = "".join(f"\n  {reason}" for reason in reasons[:_NAMED]) + ("\n  ..." if len(reasons) > _NAMED else "")
         logger.warning("%d of %d samples could not be read while parts were listed:%s", len(reasons), len(numbers), shown)
     if num_empty:
-        logger.info("%d of %d samples hold nothing and are left out", num_empty, len(numbers))
+        logger.info("skipping %d of %d samples, which are empty", num_empty, len(numbers))
     return np.ascontiguousarray(np.concatenate([np.zeros((0, _ROWS), np.int64), *rows]).T)
 
 

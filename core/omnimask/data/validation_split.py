@@ -40,7 +40,7 @@ def whole_keys(dataset: Dataset) -> Iterator[str]:
         first = first if index else key
         yield key
     if is_one and len(dataset) > 1 and not isinstance(dataset, Whole):
-        raise UserError(f"data: all {len(dataset)} samples have the key {first!r}; a key names one sample, so each needs its own")
+        raise UserError(f"data: all {len(dataset)} samples have the key {first!r}; keys must be unique")
 
 
 def whole_key(dataset: Dataset, index: int) -> str:
@@ -68,7 +68,7 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
         ValueError: ``fraction`` lies outside [0, 1), or a key breaks the rule for keys.
     """
     if not 0 <= fraction < 1:
-        raise ValueError(f"the share of samples held out must lie in [0, 1), got {fraction}")
+        raise ValueError(f"the share of held-out samples must be in [0, 1), got {fraction}")
     secret = blake2b(str(seed).encode(), digest_size=16).digest()
     numbers: dict[str, int] = {}
     whole = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
@@ -81,7 +81,7 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
         is_held_out = _nearest(scores, sizes, fraction)[whole]
     if not _is_near(is_held_out, fraction) and sizes.max() > 1:
         is_held_out = _stretches(scores, sizes, whole, fraction)
-        logger.info("no choice of whole samples holds out the share that was asked for, so a stretch of parts of each is held out")
+        logger.info("whole samples cannot give the requested held-out share, so a contiguous range of parts of each is held out")
     _log_share(is_held_out, whole, fraction)
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
@@ -135,7 +135,7 @@ def _log_share(is_held_out: NDArray[np.bool_], whole: NDArray[np.int64], fractio
     held, total = int(is_held_out.sum()), len(whole)
     if total > int(whole[-1]) + 1 or not _is_near(is_held_out, fraction):
         logger.info(
-            "held out for validation: %d of %d samples, %.1f %% (asked for: %.1f %%), of %d of %d whole samples",
+            "held out for validation: %d of %d samples, %.1f %% (requested: %.1f %%), of %d of %d whole samples",
             held, total, 100 * held / total, 100 * fraction, len(np.unique(whole[is_held_out])), int(whole.max()) + 1,
         )  # fmt: skip
 
@@ -150,6 +150,6 @@ def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 def _score(key: str, secret: bytes) -> float:
     """Return a number in [0, 1), uniformly distributed over keys."""
     if (problem := key_problem(key)) is not None:
-        raise UserError(f"data: {problem}; give the sample another key")
+        raise UserError(f"data: {problem}; change the key of the sample")
     digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest()
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53

@@ -41,7 +41,7 @@ def packed_fields(samples: Sequence[Sample], views: Sequence[View], specs: Mappi
             shape = (*(len(tokens),) * spec.arity, *spec.shape)
             if value.shape != shape:
                 raise ValueError(
-                    f"the view's field {name!r} of {modality!r} has the shape {value.shape}, and {len(tokens)} tokens need {shape}"
+                    f"the view's field {name!r} of {modality!r} has shape {value.shape}; {len(tokens)} tokens need {shape}"
                 )
             parts.append(value.reshape(-1, *spec.shape).astype(spec.dtype, copy=False))
         found.setdefault(modality, {})[name] = np.concatenate(parts)
@@ -115,7 +115,7 @@ def _owner(key: str, specs: Mapping[str, TokenSpec]) -> tuple[str, str]:
     if having:
         raise ValueError(f"the view's field {key!r} is one of {', '.join(having)}; call it {having[0]}.{key}")
     known = sorted({name for spec in specs.values() for name in spec.fields})
-    raise ValueError(f"the view shows a field {key!r}, and the tokens have {known}")
+    raise ValueError(f"the view has a field {key!r}, but the tokens have {known}")
 
 
 def _key(modality: str, name: str, specs: Mapping[str, TokenSpec]) -> str:

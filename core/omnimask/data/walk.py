@@ -78,7 +78,7 @@ def files_ending_in(
     chosen = [(name, size) for name, size in found if ending(name) in extensions]
     others = [name for name, _ in found if ending(name) not in extensions]
     if not chosen:
-        raise ValueError(f"{root} holds no files ending in {', '.join(extensions)}; found {describe_endings(others)}")
+        raise ValueError(f"{root} contains no files ending in {', '.join(extensions)}; found {describe_endings(others)}")
     log_left_out(root, len(chosen), others)
     return chosen, others
 
@@ -86,7 +86,7 @@ def files_ending_in(
 def log_left_out(place: Path, num_taken: int, others: Sequence[str]) -> None:
     """Log the number and endings of the skipped files."""
     if others:
-        logger.info("%s: %d files are read, and %d are left out: %s", place, num_taken, len(others), endings(others))
+        logger.info("%s: reading %d files, ignoring %d: %s", place, num_taken, len(others), endings(others))
 
 
 def suffix(name: str) -> str:
@@ -122,10 +122,10 @@ class _LeftOut:
     def warn(self) -> None:
         if self.special:
             names = _some(self.special)
-            logger.warning("%s: %d pipes, sockets or devices are left out: %s", self.root, len(self.special), names)
+            logger.warning("%s: ignoring %d pipes, sockets or devices: %s", self.root, len(self.special), names)
         if self.links:
             logger.warning(
-                "%s: %d links to folders outside of it are left out: %s; the option follow_links: true follows them",
+                "%s: ignoring %d links to folders outside of it: %s; set follow_links: true to follow them",
                 self.root,
                 len(self.links),
                 _some(self.links),

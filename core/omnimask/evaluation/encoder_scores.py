@@ -117,7 +117,7 @@ def evaluate(
 def _check(probes: Sequence[str], draws: int) -> None:
     unknown = [name for name in probes if name not in PROBES]
     if unknown or not probes:
-        raise UserError(f"--probe: no probe is called {', '.join(unknown) or 'nothing'}; there are {', '.join(PROBES)}")
+        raise UserError(f"--probe: unknown probe {', '.join(unknown) or 'nothing'}; probes: {', '.join(PROBES)}")
     if draws < 2:
         raise UserError(f"--draws {draws}: an interval needs at least 2 draws")
 
@@ -134,21 +134,21 @@ def as_split(found: FeatureTable) -> tuple[Split, list[str], list[str]]:
     counts = Counter(str(found.labels[row]) for row in train.tolist())
     for side, rows in (("training", train), ("held-out", test)):
         if not len(rows):
-            raise UserError(f"none of the {side} samples has a label and can be read")
+            raise UserError(f"no {side} sample is labeled and readable")
     if len(counts) < 2:
         raise UserError(f"all training samples have the label {next(iter(counts))!r}; probes need at least two classes")
     if max(counts.values()) < 2:
-        raise UserError(f"each of the {len(train)} training samples has a label of its own; probes need classes")
+        raise UserError(f"each of the {len(train)} training samples has a different label; probes need classes")
     names = sorted(counts)
     number = {name: place for place, name in enumerate(names)}
     classes = np.array([number.get(str(label), -1) for label in found.labels], np.int64)
-    notes = [f"{len(found.bad)} samples could not be read and are left out"] if found.bad else []
+    notes = [f"{len(found.bad)} samples are unreadable and were skipped"] if found.bad else []
     if unknown := int((classes[test] < 0).sum()):
         notes.append(f"{unknown} scored samples have a class without training labels and count as wrong")
     for wanted in PER_CLASS:
         short = sum(count < wanted for count in counts.values())
         if short and max(counts.values()) > wanted:
-            notes.append(f"{short} of {len(names)} classes have fewer than {wanted} training labels; they give all they have")
+            notes.append(f"{short} of {len(names)} classes have fewer than {wanted} training labels; all of theirs are used")
     return Split(train, test, classes), names, notes
 
 

@@ -136,9 +136,9 @@ def evaluate_run(
 
 def _check_arguments(probes: Sequence[str] | None, pool: str, output: Path | None) -> None:
     if pool not in get_args(Pool):
-        raise UserError(f"--pool: {pool!r} is none of {', '.join(get_args(Pool))}")
+        raise UserError(f"--pool: {pool!r} is not one of {', '.join(get_args(Pool))}")
     if output is not None and output.exists() and not output.is_dir():
-        raise UserError(f"--output: {output} is a file; the results need a folder")
+        raise UserError(f"--output: {output} is a file; must be a folder")
     check_installed(has_figure=probes is None or len(probes) > 0)
 
 
@@ -207,7 +207,7 @@ def _warn_of_other_data(directory: RunDirectory, built: Built) -> None:
     try:
         check_fingerprint(directory, built)
     except UserError as error:
-        logger.warning("%s", str(error).partition(", so it cannot")[0] + "; what is held out now may have been trained on")
+        logger.warning("%s", str(error).partition(", so it cannot")[0] + "; held-out samples may have been trained on")
 
 
 def _check_modality(built: Built, modality: str | None) -> None:
@@ -230,13 +230,13 @@ def _continuous(opened: _OpenedRun, means: Mapping[str, MeanAnswer], limit: int)
 
 def _check_answers(built: Built, probes: Sequence[str] | None, max_tokens: int | None, *, has_numbers: bool) -> bool:
     """Return whether there are id answers on held-out samples. Raise ``UserError`` if a requested score needs them."""
-    why = "" if has_ids(built) else "no predictor of this run answers with ids"
+    why = "" if has_ids(built) else "no predictor of this run predicts ids"
     if not why and not len(built.validation_indices):
-        why = "no samples are held out; hold some out, for example with --data validation=0.1"
+        why = "no held-out samples; hold some out, for example with --data validation=0.1"
     if why and max_tokens is not None:
         raise UserError(f"--pseudo-perplexity: {why}")
     if why and not has_numbers and probes is not None and not probes:
-        raise UserError(f"--probe none: nothing else can be scored: {why}")
+        raise UserError(f"--probe none: nothing else to score: {why}")
     return not why
 
 
@@ -245,7 +245,7 @@ def _probe(
 ) -> tuple[Evaluation | None, str]:
     """Return scores of probes, or None and the reason. Labels may be missing unless probes were requested."""
     if probes is not None and not probes:
-        return None, "none are wanted"
+        return None, "none requested"
     names = tuple(PROBES) if probes is None else probes
     try:
         return evaluate(opened.built, probes=names, pretrained_on=opened.seen, device=opened.device, **options), ""

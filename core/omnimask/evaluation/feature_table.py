@@ -64,7 +64,7 @@ def compute_features(
         indices += chunk.indices
         sizes += map(num_tokens, chunk.samples)
     if not indices:
-        raise UserError(f"data: none of the {len(wanted)} samples can be read: {next(iter(bad.values()))}")
+        raise UserError(f"data: none of the {len(wanted)} samples is readable: {next(iter(bad.values()))}")
     wholes = Wholes.of([whole_key(built.dataset, index) for index in indices], sizes)
     is_test = np.isin(np.array(indices)[wholes.first], np.array(sides.test))
     features = {name: wholes.mean(np.concatenate(found)) for name, found in parts.items()}

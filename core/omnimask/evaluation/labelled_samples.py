@@ -88,12 +88,12 @@ def choose_sides(built: Built, table: Mapping[str, Row] | None, source: str, lim
     else:
         sides, split_from = _by_hash(built, keys, None if table is None else set(table)), "the run's held-out samples"
     notes = (
-        [f"{unlabelled} samples have no row in {source} and are left out"]
+        [f"{unlabelled} samples have no row in {source} and were skipped"]
         if table and (unlabelled := sum(key not in table for key in keys))
         else []
     )
     number = {side: len({keys[index] for index in found}) for side, found in sides.items()}
-    notes += [f"{count} {side} samples were there; {limit} were taken" for side, count in number.items() if count > limit]
+    notes += [f"{limit} of {count} {side} samples are used" for side, count in number.items() if count > limit]
     taken = {side: _limited(found, keys, limit, built.recipe.seed) for side, found in sides.items()}
     return Sides(taken["train"], taken["test"], split_from, tuple(notes))
 
@@ -108,8 +108,8 @@ def _by_hash(built: Built, keys: Sequence[str], wanted: Collection[str] | None) 
     for side, indices in sides.items():
         if not indices:
             raise UserError(
-                f"data.validation: {fraction} leaves no labelled {side} samples among the {len(keys)}; give a table with a "
-                "column split (--labels), or hold samples out when pretraining"
+                f"data.validation: {fraction} leaves no labeled {side} samples among the {len(keys)}; give a "
+                "table with a column split (--labels), or hold samples out in pretraining"
             )
     return sides
 
@@ -130,8 +130,8 @@ def check_labels(dataset: Dataset, indices: Sequence[int]) -> None:
     found = [label for label in _read(dataset, [indices[place] for place in places]) if label is not None]
     if not found:
         raise NoLabels(
-            f"the samples have no field {FIELD!r}, and probes need labels; give them with --labels FILE.csv, "
-            f"whose columns are key,label (keys look like {whole_key(dataset, indices[0])!r})"
+            f"the samples have no field {FIELD!r}, but probes need labels; give them with --labels FILE.csv, with "
+            f"columns key,label (keys look like {whole_key(dataset, indices[0])!r})"
         )
 
 
@@ -158,6 +158,6 @@ def as_label(value: Any, key: str) -> Label | None:
         return None if value == _ABSENT and not isinstance(value, bool) else int(value)
     kind = type(value).__name__
     raise UserError(
-        f"the label of {key} is {value!r:.60} ({kind}); probes tell classes apart, so a label must be a whole number or a text "
-        "(quantities to regress on are not scored)"
+        f"the label of {key} is {value!r:.60} ({kind}); probes are classifiers, so a label must be an integer or "
+        "a string (regression is not supported)"
     )

@@ -76,9 +76,9 @@ def _tell(own: Mapping[str, Any], kept: Mapping[str, Any], given: Mapping[str, s
     gone = [key for key in says if key not in kept]
     if kept["name"] != own["name"]:
         logger.info(
-            "data: %s takes the place of the run's %s%s%s",
+            "data: %s replaces the run's %s%s%s",
             kept["name"],
             own["name"],
             f"; kept: {', '.join(stay)}" if stay else "",
-            f"; left behind: {', '.join(gone)}" if gone else "",
+            f"; dropped: {', '.join(gone)}" if gone else "",
         )

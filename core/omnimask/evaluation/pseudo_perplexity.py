@@ -80,7 +80,7 @@ def pseudo_perplexity(
     for term, table in tables.items():
         asked, number = len(table.names), hidden[unigrams[term].modality]
         if asked != number:
-            raise UserError(f"--pseudo-perplexity: the corruptor asks for {asked} of {number} tokens that it hides, not for all")
+            raise UserError(f"--pseudo-perplexity: the corruptor has {asked} of {number} masked tokens as targets, not all")
     return [table.scores(term, unigrams[term], pretrained_on) for term, table in tables.items() if table.names]
 
 
@@ -95,7 +95,7 @@ def choose(built: Built, max_tokens: int) -> Chosen:
         try:
             sample = built.validation.sample(Place(0, 0, index, 0.0))
         except (OSError, ValueError) as error:
-            logger.warning("held-out sample %s is left out: %s", printable(built.dataset.key(index)), printable(str(error)))
+            logger.warning("skipping held-out sample %s: %s", printable(built.dataset.key(index)), printable(str(error)))
             continue
         count = sum(len(content) for content in _content(built, sample).values())
         if samples and total + count > max_tokens:
@@ -104,7 +104,7 @@ def choose(built: Built, max_tokens: int) -> Chosen:
         names.append(whole_key(built.dataset, index))
         total += count
     if not samples:
-        raise UserError("--pseudo-perplexity: there are no held-out samples; hold some out with data.validation")
+        raise UserError("--pseudo-perplexity: no held-out samples; hold some out with data.validation")
     return Chosen(tuple(samples), tuple(names), total)
 
 

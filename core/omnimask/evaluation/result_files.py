@@ -44,7 +44,7 @@ def find_place(directory: RunDirectory, settings: Mapping[str, Any], data: str |
         if not result.exists() or (there := _settings_of(result)) == now:
             return ResultPlace(result, directory.figures / f"{FIGURE}{suffix}.png", note)
         note = note or _note(result.name, there, now)
-    raise UserError(f"{directory.path} holds {_MOST:,} evaluations; choose another folder with --output")
+    raise UserError(f"{directory.path} contains {_MOST:,} evaluations; choose another folder with --output")
 
 
 def _settings_of(result: Path) -> Mapping[str, Any]:
@@ -62,7 +62,7 @@ def _note(name: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if there and not differ:
         differ = ["other data"]
     shown = f" ({', '.join(differ)})" if differ else ""
-    return f"{name} was made with other settings{shown} and stays as it is"
+    return f"{name} was made with other settings{shown} and is kept"
 
 
 def write(place: ResultPlace, record: Mapping[str, Any], picture: bytes | None) -> tuple[Path, ...]:

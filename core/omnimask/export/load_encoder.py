@@ -73,7 +73,7 @@ class FrozenEncoder:
             raise UserError(f"{key}: {reason}")
         if len(found.keys) < len(samples):
             missing = next(key for index in range(len(samples)) if (key := _in_place(index)) not in set(found.keys))
-            raise UserError(f"{missing}: it holds nothing")
+            raise UserError(f"{missing}: empty sample")
         return found.vectors
 
     def encode_dataset(
@@ -94,7 +94,7 @@ class FrozenEncoder:
         parts = self._in_parts(dataset if limit is None else _First(dataset, limit), is_kept=limit is None)
         found = self._encode(parts, pool, modality)
         if not found.keys:
-            raise UserError(f"data: none of the samples can be read: {next(iter(found.left_out.values()), 'there is none')}")
+            raise UserError(f"data: no readable sample: {next(iter(found.left_out.values()), 'there are no samples')}")
         return found
 
     def _fields(self) -> tuple[str, ...]:

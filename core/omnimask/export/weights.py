@@ -51,7 +51,7 @@ class FromExported:
         path: the folder.
     """
 
-    def __init__(self, context: Context, *, path: Annotated[Path, Field(description="folder that export wrote")]) -> None:
+    def __init__(self, context: Context, *, path: Annotated[Path, Field(description="folder written by export")]) -> None:
         del context
         self.path = path
 
@@ -73,7 +73,7 @@ def load_exported(folder: Path, *, runs_files: bool = False) -> BuiltModel:
         UserError: the folder is not an export, or a component of its recipe is not installed.
     """
     if not (folder / RECIPE).is_file():
-        raise UserError(f"{folder} holds no {RECIPE}; omnimask export --to safetensors writes one")
+        raise UserError(f"{folder} contains no {RECIPE}; omnimask export --to safetensors writes one")
     built = build_without_data(load_recipe(folder / RECIPE, runs_files=runs_files))
     try:
         load(built.model, _read(folder))
@@ -85,7 +85,7 @@ def load_exported(folder: Path, *, runs_files: bool = False) -> BuiltModel:
 
 def _read(folder: Path) -> dict[str, Tensor]:
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}")
+        raise ValueError(f"folder {folder} does not exist")
     try:
         return read_weights(folder)
     except (OSError, SafetensorError) as error:

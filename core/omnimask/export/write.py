@@ -87,9 +87,9 @@ def export_run(
 def _check_output(out: Path) -> None:
     """Raise ``UserError`` before anything is loaded, which may take a while."""
     if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists, and an export writes over nothing; name another folder")
+        raise UserError(f"{out} already exists; choose another folder")
     if not out.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {out.parent} to write {out.name} into")
+        raise UserError(f"folder {out.parent} of {out.name} does not exist")
 
 
 def _exporters(format: str, registry: Registry) -> list[tuple[str, Component[Exporter]]]:
@@ -107,7 +107,7 @@ def _exporters(format: str, registry: Registry) -> list[tuple[str, Component[Exp
         if cls.format == format:
             found.append((name, Component("exporter", name, cls=cls)))
     if not found:
-        known = f"--to: nothing installed writes {format!r}{nearest(format, sorted(formats))}; formats: {listed(sorted(formats))}"
+        known = f"--to: unknown format {format!r}{nearest(format, sorted(formats))}; formats: {listed(sorted(formats))}"
         raise UserError(known, *failures)
     return found
 
@@ -136,13 +136,13 @@ def _write(component: Component[Exporter], trained: Trained, out: Path) -> tuple
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         free = f"{shutil.disk_usage(files.nearest_existing(out)).free / 1e6:,.1f} MB free there"
-        raise RunStopped(f"cannot write {out}: {reason} ({free}); nothing is left of the export") from error
+        raise RunStopped(f"cannot write {out}: {reason} ({free}); the partial export was removed") from error
     return measured, exporter.tolerance
 
 
 def _another_model(name: str, measured: Exported, tolerance: float) -> str:
     return (
-        f"exporter {name}: after reading back, {measured.outputs} differ by {measured.difference:.3g}, and at most "
+        f"exporter {name}: after reading back, {measured.outputs} differ by {measured.difference:.3g}; at most "
         f"{tolerance * measured.scale:.3g} is allowed ({tolerance:g} of the largest, {measured.scale:.3g}); nothing was written"
     )
 

@@ -321,5 +321,5 @@ class Placement:
     def unbiased(self, reader: str) -> Placement:
         """Return itself, for a reader that cannot apply a bias. Raise ``ValueError`` if there is one."""
         if self.bias is not None:
-            raise ValueError(f"{reader} cannot bias its attention; choose another position than one that only biases (alibi)")
+            raise ValueError(f"{reader} cannot bias its attention; choose a position other than alibi")
         return self

@@ -25,9 +25,11 @@ class ValueSchedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    schedule: Annotated[Literal["linear", "cosine", "constant"], Field(description="the way; constant: a jump at `until`")]
-    start: float = Field(validation_alias="from", serialization_alias="from", description="the value at the beginning of the run")
-    end: float = Field(validation_alias="to", serialization_alias="to", description="the value from `until` on")
+    schedule: Annotated[
+        Literal["linear", "cosine", "constant"], Field(description="shape of the curve; constant: a jump at `until`")
+    ]
+    start: float = Field(validation_alias="from", serialization_alias="from", description="value at the start of the run")
+    end: float = Field(validation_alias="to", serialization_alias="to", description="value from `until` on")
     until: Share = Field(1.0, description="share of the run at which `to` is reached")
 
     def at(self, progress: float) -> float:
@@ -43,8 +45,8 @@ class ValueSchedule(BaseModel):
 class RatioSchedule(ValueSchedule):
     """A schedule of a share in (0, 1]."""
 
-    start: Share = Field(validation_alias="from", serialization_alias="from", description="the share at the beginning of the run")
-    end: Share = Field(validation_alias="to", serialization_alias="to", description="the share from `until` on")
+    start: Share = Field(validation_alias="from", serialization_alias="from", description="share at the start of the run")
+    end: Share = Field(validation_alias="to", serialization_alias="to", description="share from `until` on")
 
 
 def _form(value: object) -> str:

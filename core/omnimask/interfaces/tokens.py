@@ -71,7 +71,7 @@ class TokenSpec:
         if self.vocabulary is not None and self.width is not None:
             raise ValueError("a TokenSpec has a vocabulary or a width, not both")
         if self.extent and len(self.extent) != self.axes:
-            raise ValueError(f"extent {self.extent} needs one size per position axis, and there are {self.axes}")
+            raise ValueError(f"extent {self.extent} needs one size per position axis, of which there are {self.axes}")
 
     def id(self, name: str) -> int:
         """Return the id of a special token: the tokenizer's own, else one after the vocabulary.
@@ -82,7 +82,7 @@ class TokenSpec:
         if name in self.special_ids:
             return self.special_ids[name]
         if name not in self.specials:
-            raise KeyError(f"no special token {name!r} is reserved; reserved: {[*self.special_ids, *self.specials]}")
+            raise KeyError(f"special token {name!r} is not reserved; reserved: {[*self.special_ids, *self.specials]}")
         return (self.vocabulary or 0) + self.specials.index(name)
 
     @property
@@ -94,7 +94,7 @@ class TokenSpec:
     def num_answers(self) -> int:
         """Number of outputs of a head over ids: the vocabulary and the specials that may be answers."""
         if self.vocabulary is None:
-            raise ValueError("tokens with continuous content have no ids to answer with")
+            raise ValueError("continuous tokens have no ids")
         return self.vocabulary + self.answers
 
 

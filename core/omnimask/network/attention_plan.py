@@ -53,11 +53,11 @@ class AttentionPlan:
         self.keys = keys or layout
         self.kind = layout.attention if keys is None else "full"
         if self.layout.num_sequences != self.keys.num_sequences:
-            raise ValueError(f"{layout.num_sequences} query sequences meet {self.keys.num_sequences} key sequences")
+            raise ValueError(f"{layout.num_sequences} query sequences for {self.keys.num_sequences} key sequences")
         if self.kind == "ranked" and (rank is None or block is None):
             raise ValueError("a ranked layout needs the rank and the block of every slot")
         if keys is not None and (bias is not None or reach is not None):
-            raise ValueError("a bias or a reach is a matter of self-attention, and these queries meet the keys of another stream")
+            raise ValueError("a bias or a reach needs self-attention, but the keys are those of another stream")
         self.rank, self.block, self.bias, self.reach = rank, block, bias, reach
         self._device_cache: dict[Any, Any] = {}
         self._within: dict[int, AttentionPlan] = {}

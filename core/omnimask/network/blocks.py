@@ -40,7 +40,9 @@ def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
 def check_heads(width: int, heads: int) -> int:
     """Return the width of one head. Raise ``ValueError`` if the width is not divisible by the heads."""
     if width % heads:
-        raise ValueError(f"width {width} is no multiple of heads {heads}; choose for example heads {_divisor_near(width, heads)}")
+        raise ValueError(
+            f"width {width} is not a multiple of heads {heads}; choose for example heads {_divisor_near(width, heads)}"
+        )
     return width // heads
 
 

@@ -29,7 +29,7 @@ def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding
         if len(reads.literal_slots):
             out = out.index_copy(0, reads.literal_slots, embeddings[name].ids(reads.literals).to(out.dtype))
     if out is None:
-        raise ValueError("the stream reads no modality")
+        raise ValueError("the stream has no modality")
     return out
 
 
@@ -71,7 +71,7 @@ class TypeEmbedding(nn.Module):
         specs = [context.specs[modality] for modality in context.modalities]
         if not any(name in spec.fields for spec in specs):
             known = sorted({field for spec in specs for field in spec.fields})
-            raise ValueError(f"types: {count} need the field {name!r}, and the tokens have {known}; set types: 0 or type_field")
+            raise ValueError(f"types: {count} need the field {name!r}, but the tokens have {known}; set types: 0 or type_field")
         self.name = name
         self.weight = nn.Parameter(torch.randn(count, width) * 0.02)
         self.no_weight_decay = {"weight"}
@@ -82,7 +82,7 @@ class TypeEmbedding(nn.Module):
         # Reading the maximum would synchronize other devices.
         if value.device.type == "cpu" and len(value) and int(value.max()) >= len(self.weight):
             raise ValueError(
-                f"field {self.name!r} reaches {int(value.max())}, and types: {len(self.weight)} end before; raise types"
+                f"field {self.name!r} reaches {int(value.max())}, but must be less than types: {len(self.weight)}; raise types"
             )
         return nn.functional.embedding(value.clamp(min=0), self.weight)
 

@@ -30,7 +30,7 @@ class TiedHead(nn.Module):
         weight = getattr(embedding, "weight", None)
         if not isinstance(weight, Tensor) or weight.ndim != 2 or len(weight) < num_outputs:
             raise ValueError(
-                f"a tied head scores {num_outputs} ids by the embedding's table, and {type(embedding).__name__} has no such table; "
+                f"a tied head scores {num_outputs} ids with the embedding table, but {type(embedding).__name__} has none; "
                 "set tied: false, or use the embedding table"
             )
         # A tuple keeps the embedding out of this module's parameters.

@@ -154,7 +154,7 @@ def _with_query(view: View, views: Mapping[str, View], query: str | None) -> Vie
         return view
     other = views[query].context
     if not np.array_equal(view.context.layout.parent, other.layout.parent):
-        raise ValueError(f"view {query!r} cannot be a query: its sequences are not those of the view that is encoded")
+        raise ValueError(f"view {query!r} cannot be a query: its sequences differ from those of the encoded view")
     # Sequence i of the query decodes sequence i of the context.
     layout = dataclasses.replace(other.layout, parent=np.arange(other.layout.num_sequences))
     return dataclasses.replace(view, query=dataclasses.replace(other, layout=layout))
@@ -179,7 +179,7 @@ class MaskedModel(nn.Module):
         backbone_first = sorted(passes, key=lambda part: part.name != backbone)  # names shared parameters after the backbone
         self.passes = nn.ModuleDict({part.name: part for part in backbone_first})
         if backbone not in self.passes:
-            raise ValueError(f"backbone {backbone!r} is none of the passes {list(self.passes)}")
+            raise ValueError(f"backbone {backbone!r} is not one of the passes {list(self.passes)}")
         self.backbone = backbone
 
     def each(self) -> Sequence[Pass]:

@@ -29,7 +29,7 @@ def pooled(encoded: Encoded, pool: SequencePool = "auto", layer: int | None = No
     """
     if pool == "summary" or (pool == "auto" and encoded.summary is not None and layer is None):
         if encoded.summary is None or layer is not None:
-            raise ValueError("pool summary: there is no summary token in what is read; use first or mean")
+            raise ValueError("pool summary: the features have no summary token; use first or mean")
         return encoded.summary.mean(1)
     layout, data = encoded.stream.layout, encoded.at(layer)
     if pool == "mean":

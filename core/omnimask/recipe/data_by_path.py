@@ -41,8 +41,8 @@ def data_by_path(raw: Any, modalities: Collection[str], registry: Registry, fold
             known = options_of(registry.load("dataset", found[1]["name"]))
             return {**{key: value for key, value in raw.items() if key not in own or key in known}, **found[1]}
     raise ValueError(
-        f"data set {raw['name']!r} has no option 'path', and no plugin finds files for {', '.join(modalities)} in {path}; name the "
-        "data set that reads them: data.name=NAME (`omnimask plugins` lists them)"
+        f"data set {raw['name']!r} has no option 'path', and no plugin finds files of {', '.join(modalities)} in "
+        f"{path}; choose a data set with data.name=NAME (`omnimask plugins` lists them)"
     )
 
 

@@ -111,11 +111,11 @@ def _put(data: Any, path: KeyPath, value: Any, above: KeyPath) -> Any:
     key, rest = path[0], path[1:]
     if isinstance(data, list):
         if not isinstance(key, int) or key >= len(data):
-            raise LookupError(f"{dotted(above)} is a list of {len(data)}, counted from 0, and has no {key!r}")
+            raise LookupError(f"{dotted(above)} has {len(data)} entries (the first is 0); entry {key!r} does not exist")
         return [_put(item, rest, value, (*above, key)) if i == key else item for i, item in enumerate(data)]
     if data is None or isinstance(data, dict):
         return {**(data or {}), key: _put((data or {}).get(key), rest, value, (*above, key))}
-    raise LookupError(f"{dotted(above)} is the value {data!r} and holds nothing called {key!r}")
+    raise LookupError(f"{dotted(above)} is {data!r}, not a mapping, so it has no key {key!r}")
 
 
 def _merge(

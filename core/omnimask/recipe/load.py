@@ -23,7 +23,7 @@ from omnimask.version import __version__
 
 FORMAT = 1
 """Recipe format of this version."""
-_PLUGINS = Option("plugins", tuple[Path, ...], (), "Python files whose components the recipe names, beside what is installed")
+_PLUGINS = Option("plugins", tuple[Path, ...], (), "Python files with further components")
 
 
 def load_recipe(
@@ -74,7 +74,9 @@ def _plugin_files(document: Document, registry: Registry, problems: Problems, ru
         if runs:
             plugin_files.use(paths, refresh=True)
         elif not plugin_files.are_used(paths):
-            raise UserError(f"a recipe that came with weights names code to run, {', '.join(map(str, paths))}; look at it first")
+            raise UserError(
+                f"this recipe came with weights and runs code from {', '.join(map(str, paths))}; review that code first"
+            )
     except UserError as error:
         raise UserError(f"{document.where(('plugins',))}: {error}") from error
     return paths
@@ -98,11 +100,11 @@ def _check_format(document: Document) -> None:
     if number is None:
         raise UserError(f"{where}: omnimask is required: the recipe format; write omnimask: {FORMAT}")
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise UserError(f"{where}: omnimask: should be the recipe format, a number from 1 to {FORMAT} (got {number!r})")
+        raise UserError(f"{where}: omnimask: must be the recipe format, a number from 1 to {FORMAT} (got {number!r})")
     if number > FORMAT:
         raise UserError(
-            f"{where}: omnimask: the recipe has format {number}, and omnimask {__version__} reads formats up to "
-            f"{FORMAT}; it needs a newer version, one that reads format {number}: pip install -U omnimask"
+            f"{where}: omnimask: the recipe has format {number}, but omnimask {__version__} supports formats up "
+            f"to {FORMAT}; upgrade: pip install -U omnimask"
         )
 
 
@@ -112,7 +114,7 @@ def _extended(document: Document, path: Path, registry: Registry) -> Document:
         return document
     where = document.where(("extends",))
     if not isinstance(name, str):
-        raise UserError(f"{where}: should be the name or the path of one recipe (got {name!r})")
+        raise UserError(f"{where}: must be the name or the path of one recipe (got {name!r})")
     beside = path.parent / name
     try:
         base_path = beside if beside.is_file() and name.endswith(SUFFIXES) else find_recipe(name, registry)[1]
@@ -121,7 +123,9 @@ def _extended(document: Document, path: Path, registry: Registry) -> Document:
     base = _read(base_path, 1)
     if base.data.get("extends") is not None:
         inner = base.where(("extends",))
-        raise UserError(f"{where}: {name} extends a recipe itself ({inner}); one level is allowed: extend {base.data['extends']!r}")
+        raise UserError(
+            f"{where}: {name} extends another recipe ({inner}); only one level is allowed: extend {base.data['extends']!r}"
+        )
     return document.merged_into(base)
 
 

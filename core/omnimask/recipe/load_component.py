@@ -26,5 +26,5 @@ def load_component(kind: str, options: Sequence[str]) -> Component[Any]:
     component = Resolver(document, discover(), problems).component(kind, document.data, ())
     problems.check()
     if component is None:
-        raise UserError(f"which {kind}? Say name=...")
+        raise UserError(f"missing {kind}; give name=...")
     return component

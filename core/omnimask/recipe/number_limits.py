@@ -26,11 +26,11 @@ def check_numbers(recipe: Recipe) -> None:
     problems: list[str] = []
     for path, value in _numbers(parse(recipe.to_yaml(), "recipe").data, ()):
         if isinstance(value, float) and not math.isfinite(value):
-            problems.append(f"{recipe.name}: {dotted(path)}: should be a finite number (got {value})")
+            problems.append(f"{recipe.name}: {dotted(path)}: must be a finite number (got {value})")
         elif isinstance(value, float) and abs(value) > LARGEST_FLOAT:
-            problems.append(f"{recipe.name}: {dotted(path)}: should be at most 3.4e38, float32's largest number (got {value})")
+            problems.append(f"{recipe.name}: {dotted(path)}: must be at most 3.4e38, float32's largest number (got {value})")
         elif isinstance(value, int) and abs(value) >= LARGEST and path != ("seed",):
-            problems.append(f"{recipe.name}: {dotted(path)}: this whole number is too large for any option (63 bits at most)")
+            problems.append(f"{recipe.name}: {dotted(path)}: integer too large; at most 63 bits")
     if problems:
         raise UserError(*problems)
 

@@ -42,9 +42,9 @@ class OptionalSections:
             return None
         names, classes = values["names"] or (), values["classes"]
         if names and classes is not None and classes != len(names):
-            self.problems.add(self.document, (*path, "classes"), f"is {classes}, and there are {len(names)} names")
+            self.problems.add(self.document, (*path, "classes"), f"is {classes}, but names has {len(names)} entries")
         if len(set(names)) < len(names):
-            self.problems.add(self.document, (*path, "names"), "has a name twice")
+            self.problems.add(self.document, (*path, "names"), "duplicate name")
         return LabelConfig(name, values["field"] or name, len(names) or classes, tuple(names))
 
     def views(self) -> dict[str, ViewConfig]:
@@ -55,11 +55,9 @@ class OptionalSections:
     def _view(self, name: str, raw: Any, path: KeyPath) -> ViewConfig | None:
         self._name(name, path, "view", ())
         if name == MAIN:
-            self.problems.add(
-                self.document, path, "is the view that the modalities describe; give their masker and corruptor there"
-            )
+            self.problems.add(self.document, path, "the view main is set under modalities; change masker and corruptor there")
         if not isinstance(raw, Mapping) or not raw:
-            self.problems.add(self.document, path, "should say how it differs from the main view: {masker: ..., corruptor: ...}")
+            self.problems.add(self.document, path, "must differ from the main view: {masker: ..., corruptor: ...}")
             return None
         self._known(raw, keys.names(ViewConfig), path, "views")
         draw = self.resolver.option(keys.values(ViewConfig)["draw"], raw, path, "views")
@@ -76,7 +74,7 @@ class OptionalSections:
             self._known(raw, known, path, "modalities", "modality")
             found = {name: self.resolver.component("masker", raw[name], (*path, name)) for name in raw if name in known}
             for name in (name for name in known if name not in raw):
-                self.problems.missing(self.document, (*path, name), f"a masker of {name}; {{name: none}} hides nothing")
+                self.problems.missing(self.document, (*path, name), f"a masker of {name}; {{name: none}} masks nothing")
         elif isinstance(raw, Mapping) and raw["name"] in self.registry.names("joint_masker"):
             return self.resolver.component("joint_masker", raw, path), {}
         else:
@@ -90,7 +88,7 @@ class OptionalSections:
         for index, raw in enumerate(self._section("passes", list)):
             part = self._pass(raw, ("passes", index), views, [predictor.label for predictor in predictors])
             if part is not None and part.name in [MAIN, *(other.name for other in found)]:
-                self.problems.add(self.document, ("passes", index, "name"), f"{part.name!r} is the name of another pass")
+                self.problems.add(self.document, ("passes", index, "name"), f"{part.name!r} is already the name of a pass")
             found += [] if part is None else [part]
         return tuple(found)
 
@@ -127,7 +125,7 @@ class OptionalSections:
         if value is None:
             return empty
         if not isinstance(value, type(empty)):
-            self.problems.add(self.document, (key,), "should be " + ("a list" if isinstance(empty, list) else "a mapping by name"))
+            self.problems.add(self.document, (key,), "must be " + ("a list" if isinstance(empty, list) else "a mapping by name"))
             return empty
         return value
 
@@ -138,7 +136,7 @@ class OptionalSections:
     def _options(self, section: type, raw: Any, path: KeyPath, owner: str, form: str) -> dict[str, Any] | None:
         """Return the values that a section declares; its components are resolved elsewhere."""
         if not isinstance(raw, Mapping):
-            self.problems.add(self.document, path, f"should be a mapping: {form}")
+            self.problems.add(self.document, path, f"must be a mapping: {form}")
             return None
         apart = tuple(keys.kinds(section))
         given = {key: value for key, value in raw.items() if key not in apart}
@@ -146,17 +144,17 @@ class OptionalSections:
 
     def _name(self, name: str, path: KeyPath, what: str, taken: Sequence[str]) -> None:
         if not name.isidentifier():
-            self.problems.add(self.document, path, f"{name!r} is no name of a {what}: letters, digits and _ only")
+            self.problems.add(self.document, path, f"{name!r} is not a valid {what} name: use letters, digits and _")
         if name in taken:
-            self.problems.add(self.document, path, f"{name!r} is the name of a modality; give the {what} another")
+            self.problems.add(self.document, path, f"{name!r} is already the name of a modality; rename the {what}")
 
     def _known(self, raw: Mapping[str, Any], known: Sequence[str], path: KeyPath, owner: str, what: str = "key") -> None:
         for key in raw:
             if key not in known:
-                message = f"{owner} have no such {what}{nearest(key, known)}; {what}s: {listed(known)}"
+                message = f"unknown {what}{nearest(key, known)}; {what}s of {owner}: {listed(known)}"
                 self.problems.add(self.document, (*path, key), message.replace("modalitys", "modalities"))
 
     def _one_of(self, name: str, known: Sequence[str], path: KeyPath, what: str) -> None:
         if name not in known:
             there = f"{what}s: {listed(known)}" if known else f"the recipe has no {what}s"
-            self.problems.add(self.document, path, f"there is no {what} {name!r}{nearest(name, known)}; {there}")
+            self.problems.add(self.document, path, f"unknown {what} {name!r}{nearest(name, known)}; {there}")

@@ -60,13 +60,13 @@ class Resolver:
             apart: keys besides ``name`` that are not options of the component and are read elsewhere.
         """
         if not isinstance(raw, Mapping):
-            self.problems.add(self.document, path, f"should be a {_words(kind)} like {{name: {_shown(raw)}}}")
+            self.problems.add(self.document, path, f"must be a {_words(kind)} like {{name: {_shown(raw)}}}")
             return None
         name = raw.get("name")
         if not isinstance(name, str) or name == UNSET:
             known = listed(self.registry.names(kind))
             if not self.forgive_missing:
-                self.problems.missing(self.document, (*path, "name"), f"which {_words(kind)}; installed: {known}")
+                self.problems.missing(self.document, (*path, "name"), f"a {_words(kind)}; installed: {known}")
             return None
         try:
             cls = self.registry.load(kind, name)
@@ -78,7 +78,7 @@ class Resolver:
         if self.smoke:
             given = {**_stand_ins(cls, declared), **given}
         if taken := [option for option in declared if option in apart]:
-            message = f"{cls.__qualname__} declares {listed(taken)}, which {path[0]} uses itself; the class must rename it"
+            message = f"{cls.__qualname__} declares {listed(taken)}, which is a key of {path[0]}; rename it in the class"
             self.problems.add(self.document, (*path, "name"), message)
         options = self.options(declared, given, path, f"{_words(kind)} {name!r}", apart)
         if options is None:
@@ -168,22 +168,22 @@ class Resolver:
         try:
             raw = plain(option.default)
         except ValueError as error:
-            self.problems.add(self.document, path, f"the default that {owner} declares cannot be written in a recipe: {error}")
+            self.problems.add(self.document, path, f"a default of {owner} cannot be written to a recipe: {error}")
             return INVALID
         value = Resolver(self.document, self.registry, inner).value(option, raw, path, owner)
         for message in inner.messages():
-            self.problems.add(self.document, path, f"the default that {owner} declares cannot be used: {message}")
+            self.problems.add(self.document, path, f"a default of {owner} is invalid: {message}")
         return value
 
     def _unknown(self, key: str, known: Sequence[str], path: KeyPath, owner: str) -> str:
         former = self.document.renamed.get(path)
         if former is not None and not self.document.is_override((*path, key)):
             return (
-                f"belongs to {former!r}, which was replaced by {owner}; replace the whole of it instead: "
+                f"is an option of {former!r}, which was replaced by {owner}; replace the whole component: "
                 f"{'.'.join(map(str, path))}='{{name: ...}}'"
             )
         if path == ("train",) and key in _ON_COMMAND_LINE:
-            return f"{key!r} is no key of a recipe; it is an option of the command: {_ON_COMMAND_LINE[key]}"
+            return f"{key!r} is not a recipe key but an option of the command: {_ON_COMMAND_LINE[key]}"
         return f"{owner} has no option {key!r}{nearest(key, known)}; options: {listed(known)}"
 
 
@@ -250,7 +250,7 @@ def _explained(error: ValidationError, value: Any, path: KeyPath) -> list[tuple[
                 place, data = (*place, str(key)), data[str(key)]
             elif isinstance(data, list) and isinstance(key, int) and key < len(data):
                 place, data = (*place, key), data[key]
-        message = item["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+        message = item["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
         message = f"{item['loc'][-1]} is required" if item["type"] == "missing" else message
         if message not in reasons.setdefault(place, []):
             reasons[place].append(message)
@@ -261,7 +261,7 @@ def _explained(error: ValidationError, value: Any, path: KeyPath) -> list[tuple[
 def _comma(shown: str) -> str:
     """Return a hint for a decimal comma, as in ``1,00e-3``."""
     text = shown.strip('"')
-    return f"; write {text.replace(',', '.')}, with a point" if re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", text) else ""
+    return f"; use a decimal point: {text.replace(',', '.')}" if re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", text) else ""
 
 
 def _shown(value: Any) -> str:

@@ -26,10 +26,10 @@ def apply(document: Document, overrides: Sequence[str], problems: Problems) -> D
         key, separator, value = text.partition("=")
         keys = key.strip().split(".")
         if not separator or not all(keys):
-            problems.at(place, "an override has the form key=value, for example train.steps=100")
+            problems.at(place, "an override must have the form key=value, for example train.steps=100")
             continue
         if (meant := _meant(document, keys)) is not None:
-            problems.at(place, f"{key.strip()}: recipes have no such key; {meant}")
+            problems.at(place, f"{key.strip()}: unknown key; {meant}")
             continue
         try:
             document = document.with_value(_path(document, keys), parse_value(value, place))
@@ -49,7 +49,7 @@ def _meant(document: Document, keys: list[str]) -> str | None:
     if keys[0] == "modalities":
         if len(keys) < 3 or not isinstance(modalities, dict) or keys[1] in modalities:
             return None
-        return f"no modality is called {keys[1]!r}{nearest(keys[1], modalities)}; modalities: {listed(modalities)}"
+        return f"unknown modality {keys[1]!r}{nearest(keys[1], modalities)}; modalities: {listed(modalities)}"
     longer = [path for path in document.places if len(path) > len(keys) and [str(key) for key in path[-len(keys) :]] == keys]
     if not longer or (len(keys) == 1 and keys[0] in SECTIONS):
         return None

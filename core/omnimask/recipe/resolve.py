@@ -54,7 +54,7 @@ class _Recipes:
         known = (*keys.names(Recipe), *_DOCUMENT)
         for key in self.data:
             if key not in known:
-                self.problems.add(self.document, (key,), f"recipes have no such key{nearest(key, known)}; keys: {listed(known)}")
+                self.problems.add(self.document, (key,), f"unknown key{nearest(key, known)}; keys: {listed(known)}")
         top = {name: self.resolver.option(option, self.data, (), "recipes") for name, option in keys.values(Recipe).items()}
         modalities = self._modalities()
         shared: dict[str, Any] = {
@@ -110,26 +110,24 @@ class _Recipes:
     def _modalities(self) -> dict[str, ModalityConfig]:
         raw = self._section("modalities")
         if not isinstance(raw, Mapping) or not raw:
-            self.problems.missing(
-                self.document, ("modalities",), "what the samples are made of, by name: {image: {tokenizer: ...}}"
-            )
+            self.problems.missing(self.document, ("modalities",), "modalities of a sample by name: {image: {tokenizer: ...}}")
             return {}
         for name in raw:
             if "." in str(name):
-                self.problems.add(self.document, ("modalities", name), f"{name!r} has a dot; names of modalities have none")
+                self.problems.add(self.document, ("modalities", name), f"{name!r} contains a dot; modality names must not")
         found = {name: self._modality(name, value, ("modalities", name)) for name, value in raw.items()}
         return {name: modality for name, modality in found.items() if modality is not None}
 
     def _modality(self, name: str, raw: Any, path: KeyPath) -> ModalityConfig | None:
         if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
-            self.problems.add(self.document, path, "a modality's name has letters, digits, - and _ only")
+            self.problems.add(self.document, path, "a modality's name may contain letters, digits, - and _ only")
         if not isinstance(raw, Mapping):
-            self.problems.add(self.document, path, "should be a mapping: {tokenizer: ..., masker: ..., corruptor: ...}")
+            self.problems.add(self.document, path, "must be a mapping: {tokenizer: ..., masker: ..., corruptor: ...}")
             return None
         known = keys.names(ModalityConfig)
         for key in raw:
             if key not in known:
-                message = f"modalities have no such key{nearest(key, known)}; keys: {listed(known)}"
+                message = f"unknown key of a modality{nearest(key, known)}; keys: {listed(known)}"
                 self.problems.add(self.document, (*path, key), message)
         self._served(raw, path)
         tokenizer = self.resolver.component("tokenizer", raw.get("tokenizer") or {}, (*path, "tokenizer"))
@@ -147,7 +145,7 @@ class _Recipes:
         option = replace(keys.values(ModalityConfig)["field"], default=name)
         value = self.resolver.option(option, raw, path, "modalities")
         if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
-            fault = "names a field twice" if value else "names no field; leave it out for the field of the modality's name"
+            fault = "duplicate field" if value else "empty list; omit it to read the field named like the modality"
             self.problems.add(self.document, (*path, "field"), fault)
         return value
 
@@ -158,7 +156,7 @@ class _Recipes:
     def _augment(self, raw: Mapping[str, Any], path: KeyPath) -> tuple[Component[Any], ...]:
         values = raw.get("augment") or []
         if not isinstance(values, list):
-            self.problems.add(self.document, (*path, "augment"), "should be a list: [{name: ...}, ...]")
+            self.problems.add(self.document, (*path, "augment"), "must be a list: [{name: ...}, ...]")
             return ()
         steps = [self.resolver.component("augment", value, (*path, "augment", i)) for i, value in enumerate(values)]
         return tuple(step for step in steps if step is not None)
@@ -169,9 +167,9 @@ class _Recipes:
             own, top = raw.get(key) is not None, self.data.get(key) is not None
             if own and top:
                 line = self.document.place((key,))
-                self.problems.add(self.document, (*path, key), f"{line} gives a {shared} for all modalities; remove one of the two")
+                self.problems.add(self.document, (*path, key), f"{line} sets a {shared} for all modalities; remove one of the two")
             elif not own and not top:
-                remedy = f"a {key} of its own, or a {shared} for all modalities at the top of the recipe"
+                remedy = f"set a {key} here, or a {shared} for all modalities at the top of the recipe"
                 self.problems.missing(self.document, (*path, key), remedy)
 
     # ---- predictors
@@ -179,19 +177,19 @@ class _Recipes:
     def _predictors(self, encoder: Component[Any] | None) -> tuple[PredictorConfig, ...]:
         raw = self._section("predictors")
         if not isinstance(raw, list) or not raw:
-            self.problems.missing(self.document, ("predictors",), "a list of what is predicted: [{name: ..., of: ...}]")
+            self.problems.missing(self.document, ("predictors",), "list of predictors: [{name: ..., of: ...}]")
             return ()
         found = [self._predictor(value, ("predictors", index), encoder) for index, value in enumerate(raw)]
         places: dict[str, KeyPath] = {}
         for index, predictor in enumerate(found):
             path = ("predictors", index)
             if predictor is not None and is_reserved(predictor.label):
-                message = f"{predictor.label!r} is a key of metrics.jsonl; choose another label"
+                message = f"{predictor.label!r} is a reserved key of metrics.jsonl; choose another label"
                 self.problems.add(self.document, (*path, "label"), message)
             if predictor is not None and "." in predictor.label:
-                self.problems.add(self.document, (*path, "label"), f"{predictor.label!r} has a dot; labels of losses have none")
+                self.problems.add(self.document, (*path, "label"), f"{predictor.label!r} contains a dot; labels of losses must not")
             if predictor is not None and (first := places.setdefault(predictor.label, path)) != path:
-                message = f"{predictor.label!r} is the label of {'.'.join(map(str, first))} too; give each its own, label: ..."
+                message = f"{predictor.label!r} is also the label of {'.'.join(map(str, first))}; set a unique label: ..."
                 self.problems.add(self.document, (*path, "label"), message)
         return tuple(predictor for predictor in found if predictor is not None)
 
@@ -205,7 +203,7 @@ class _Recipes:
         layer, label = wiring["layer"], wiring["label"]
         depth = encoder.options.get("depth") if encoder is not None else None
         if isinstance(layer, int) and isinstance(depth, int) and layer > depth:
-            self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers, and there is no layer {layer}")
+            self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers; layer {layer} does not exist")
         if component is None or of is None or INVALID in wiring.values():
             return None
         self.optional.query(wiring["query"], (*path, "query"))
@@ -217,15 +215,15 @@ class _Recipes:
         if value is INVALID:
             return None
         if value == []:
-            self.problems.add(self.document, (*path, "of"), f"names no modality; modalities: {listed(known)}")
+            self.problems.add(self.document, (*path, "of"), f"empty list; modalities: {listed(known)}")
         names = known if value is None else [value] if isinstance(value, str) else value
         for index, name in enumerate(names):
             place = (*path, "of", index) if isinstance(value, list) else (*path, "of")
             if name not in known:
-                message = f"the recipe has no modality {name!r}{nearest(name, known)}; modalities: {listed(known)}"
+                message = f"unknown modality {name!r}{nearest(name, known)}; modalities: {listed(known)}"
                 self.problems.add(self.document, place, message)
             elif name in names[:index]:
-                self.problems.add(self.document, place, f"names {name!r} twice")
+                self.problems.add(self.document, place, f"duplicate modality {name!r}")
         return tuple(names)
 
     # ---- data and training
@@ -262,7 +260,7 @@ class _Recipes:
         raw = self._section("train")
         path: KeyPath = ("train",)
         if not isinstance(raw, Mapping):
-            self.problems.add(self.document, path, "should be a mapping: {steps: ..., batch_tokens: ..., optimizer: {name: ...}}")
+            self.problems.add(self.document, path, "must be a mapping: {steps: ..., batch_tokens: ..., optimizer: {name: ...}}")
             return None
         declared = {name: option for name, option in options_of_model(TrainConfig).items() if name not in _TRAIN_COMPONENTS}
         given = {key: value for key, value in raw.items() if key not in _TRAIN_COMPONENTS}
@@ -289,7 +287,10 @@ class _Recipes:
             if own > by_batch:
                 return raw, {**values, "base_lr": None}
             if own == by_batch:
-                message = "train.base_lr gives the learning rate, by the batch; leave this out, or set train.base_lr=null"
+                message = (
+                    "conflicts with train.base_lr, which sets the learning rate from the batch size; remove one, or "
+                    "set train.base_lr=null"
+                )
                 self.problems.add(self.document, ("train", "optimizer", "lr"), message)
                 return raw, values
         return {**raw, "optimizer": {**optimizer, "lr": values["base_lr"].rate(values["batch_tokens"])}}, values

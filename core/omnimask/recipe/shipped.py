@@ -36,24 +36,24 @@ def find_recipe(name: str, registry: Registry) -> tuple[str, Path]:
     if path.is_dir():
         raise UserError(_of_folder(path))
     if name.endswith(SUFFIXES):
-        raise UserError(f"there is no file {name}{_elsewhere(path, registry)}")
+        raise UserError(f"{name} does not exist{_elsewhere(path, registry)}")
     found, broken = _search(registry)
     full = name if name in found else f"{name}/{QUICK_START}"
     if full not in found:
         known = (*found, *{other.partition("/")[0] for other in found if other.endswith(f"/{QUICK_START}")})
         problems = "".join(f"\n  {message}" for message in (*broken, *map(str, registry.failures)))
-        raise UserError(f"no recipe is called {name!r}{nearest(name, known)}; shipped: {listed(known)}{problems}")
+        raise UserError(f"unknown recipe {name!r}{nearest(name, known)}; shipped: {listed(known)}{problems}")
     if len(found[full]) > 1:
         claims = " and ".join(str(folder.plugin) for _, folder in found[full])
-        raise UserError(f"the recipe {full!r} is shipped by {claims}; give the path of one: {found[full][0][0]}")
+        raise UserError(f"recipe {full!r} is ambiguous: {claims} ship it; give the path of one: {found[full][0][0]}")
     return full, found[full][0][0]
 
 
 def _of_folder(path: Path) -> str:
     """Return the message for a folder given as a recipe: a run's folder, or a folder of data."""
     if (path / "recipe.yaml").is_file():
-        return f"{path} is a folder, and its recipe is {path / 'recipe.yaml'}; a run continues with `omnimask resume {path}`"
-    return f"{path} is a folder, and no recipe; where it holds data to train on, `omnimask init {path}` writes a recipe for it"
+        return f"{path} is a folder; its recipe is {path / 'recipe.yaml'}. To continue a run: `omnimask resume {path}`"
+    return f"{path} is a folder, not a recipe. To write a recipe for the data in it: `omnimask init {path}`"
 
 
 def _search(registry: Registry) -> tuple[dict[str, list[tuple[Path, RecipeFolder]]], list[str]]:
@@ -71,4 +71,4 @@ def _search(registry: Registry) -> tuple[dict[str, list[tuple[Path, RecipeFolder
 def _elsewhere(path: Path, registry: Registry) -> str:
     shipped = shipped_recipes(registry)
     name = f"{path.parent.name}/{path.stem}"
-    return f"; a shipped recipe is named without the ending: {name}" if name in shipped else ""
+    return f"; omit the extension for a shipped recipe: {name}" if name in shipped else ""

@@ -64,7 +64,7 @@ class _Shrinker:
         reduced: Any = smoke(options) if callable(smoke) else smoke
         for name, small in reduced.items():
             if name not in declared:
-                self.problems.add(self.document, path, f"{cls.__name__}.smoke names {name!r}, which is none of its options")
+                self.problems.add(self.document, path, f"{cls.__name__}.smoke contains {name!r}, which is not an option")
             elif not self.document.is_override((*path, name)):
                 value = self.resolver.value(declared[name], plain(_smaller(options[name], small)), (*path, name), "smoke")
                 options[name] = options[name] if value is INVALID else value

@@ -30,7 +30,7 @@ class SmokeData:
         if raw is None:
             return None
         if not isinstance(raw, Mapping) or set(raw) != {"data"}:
-            self.problems.add(self.document, ("smoke",), "should be {data: {name: ...}}: the data set of smoke runs")
+            self.problems.add(self.document, ("smoke",), "must be {data: {name: ...}}: the data set of smoke runs")
             return None
         return self.resolver.component("dataset", raw["data"], ("smoke", "data"))
 
@@ -63,8 +63,8 @@ class SmokeData:
         self.problems.add(
             self.document,
             ("modalities",),
-            f"a smoke run needs one embedded data set that holds all modalities, and the tokenizers name {held}; complete the "
-            "recipe's data, or give some for smoke runs: smoke: {data: {name: ...}}",
+            f"a smoke run needs one embedded data set with all modalities, but the tokenizers declare {held}; "
+            f"complete the recipe's data, or set smoke data: smoke: {{data: {{name: ...}}}}",
         )
         return None
 

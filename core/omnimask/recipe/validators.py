@@ -61,7 +61,7 @@ def _unresolved(kind: str) -> Callable[[Any], Component[Any]]:
     def unresolved(value: Any) -> Component[Any]:
         if not isinstance(value, Mapping):
             name = value if isinstance(value, str) else "..."
-            raise ValueError(f"should be a {kind.replace('_', ' ')} like {json.dumps({'name': name})}")
+            raise ValueError(f"must be a {kind.replace('_', ' ')} like {json.dumps({'name': name})}")
         return Component(kind, str(value.get("name", "")), value)
 
     return unresolved

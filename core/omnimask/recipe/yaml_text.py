@@ -40,7 +40,7 @@ class _YamlLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise ComposerError(None, None, "aliases (*name) are not part of recipes; write the value out, or use extends", mark)
+            raise ComposerError(None, None, "aliases (*name) are not supported; write the value out, or use extends", mark)
         return super().compose_node(parent, index)
 
     def _is_at_unset(self) -> bool:
@@ -152,17 +152,17 @@ class _NodeReader:
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
-        return self._refuse(node, f"the tag {node.tag} is not part of recipes")
+        return self._refuse(node, f"the tag {node.tag} is not supported")
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                self._refuse(key_node, "a key must be a single word or text")
+                self._refuse(key_node, "a key must be a scalar")
                 continue
             key = key_node.value
             if key in data:
-                self._refuse(key_node, f"the key {key!r} is given twice, first on line {self.places[(*path, key)].line}")
+                self._refuse(key_node, f"duplicate key {key!r}, first on line {self.places[(*path, key)].line}")
                 continue
             self.places[(*path, key)] = self._place(key_node)
             data[key] = self.value(value_node, (*path, key))
@@ -185,8 +185,8 @@ class _NodeReader:
                 case "float":
                     return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
         except (ValueError, KeyError):
-            return self._refuse(node, f"{text if len(text) <= 60 else text[:57] + '...'!r} is no {tag}")
-        return self._refuse(node, f"the tag {node.tag} is not part of recipes")
+            return self._refuse(node, f"{text if len(text) <= 60 else text[:57] + '...'!r} is not a valid {tag}")
+        return self._refuse(node, f"the tag {node.tag} is not supported")
 
     def _place(self, node: yaml.Node) -> SourceLocation:
         return replace(self.start, line=node.start_mark.line + 1, column=node.start_mark.column + 1)

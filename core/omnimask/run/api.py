@@ -68,7 +68,7 @@ def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str
     """
     if isinstance(recipe, Recipe):
         if changes:
-            raise TypeError("changes are made when a recipe is loaded: load_recipe(name, changes)")
+            raise TypeError("changes need a recipe name; for a Recipe use load_recipe(name, changes)")
         loaded = recipe
     else:
         loaded = load_recipe(recipe, changes)

@@ -64,10 +64,10 @@ class Change:
 
     def __str__(self) -> str:
         if self.key.startswith(_SOURCE):
-            return f"{self.key}: the plugin's source is not the one that the run was trained with"
+            return f"{self.key}: the plugin's source has changed since the run was trained"
         if self.then == NOTHING:
-            return f"{self.key}: was not there when the run was trained, and is {self.now} now"
-        return f"{self.key}: {self.then} cannot become {self.now} in a run that has begun"
+            return f"{self.key}: new since the run was trained; now {self.now}"
+        return f"{self.key}: {self.then} cannot change to {self.now} in a resumed run"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
         if change.is_free:
             continue
         if change.key == _OWN_SOURCE:
-            logger.warning("omnimask itself is not as it was when the checkpoint was made; its numbers may differ from here on")
+            logger.warning("omnimask itself has changed since the checkpoint; results may differ from here on")
         elif _is_below(change.key, accept) or before.get(change.key) == change.now:
             taken.append(change.key)
         else:
@@ -125,13 +125,13 @@ def check(found: Sequence[Change], accept: Sequence[str], run: Path) -> Changes:
     for key in accept:
         if not any(_is_below(change.key, (key,)) for change in found):
             hint = nearest(key, [change.key for change in found])
-            logger.warning("--accept-changes %s: nothing of this name has changed%s", key, hint)
+            logger.warning("--accept-changes %s: no change of this name%s", key, hint)
     if refused:
         keys = " ".join(f"--accept-changes {change.key}" for change in refused)
         raise UserError(
             *map(str, refused),
-            f"a resumed run may change {', '.join(MAY_CHANGE)}; anything else makes it another run: undo it, begin a new run, "
-            f"or take it knowingly with {keys}",
+            f"a resumed run may change {', '.join(MAY_CHANGE)}; any other change makes it a different run: undo "
+            f"it, start a new run, or accept it with {keys}",
         )
     _check_steps(found)
     return Changes(tuple(found), tuple(taken))
@@ -152,9 +152,8 @@ def check_edits(found: Sequence[Change], recipe: Path, kept: Path) -> None:
     edits = [change for change in found if not change.is_free and before.get(change.key) != change.now]
     if edits:
         raise UserError(
-            *(f"{recipe}: {change.key}: is {change.now}, and the weights were trained with {change.then}" for change in edits),
-            f"{recipe} was edited after the run: undo it (what the weights were trained with is in {kept}); other data are given "
-            "on the command line, with --data",
+            *(f"{recipe}: {change.key}: is {change.now}, but the weights were trained with {change.then}" for change in edits),
+            f"{recipe} was edited after the run: undo it (the recipe of the weights is {kept}). To use other data: --data",
         )
 
 
@@ -186,7 +185,7 @@ def _accepted_before(run: Path) -> dict[str, str]:
 def _check_steps(found: Sequence[Change]) -> None:
     for change in found:
         if change.key == "train.steps" and int(change.now) < int(change.then):
-            raise UserError(f"train.steps: {change.then} can only grow, not become {change.now}")
+            raise UserError(f"train.steps: {change.then} can only increase; got {change.now}")
 
 
 def _is_below(key: str, names: Sequence[str]) -> bool:

@@ -38,7 +38,7 @@ def exact_corruptor(built: Built) -> SampleCorruptor:
             in_place.append(name)
             if MASK not in (*specs[name].special_ids, *specs[name].specials):
                 raise UserError(
-                    f"modalities.{name}: corruptor {component.name} has no mask token, so a token cannot be hidden alone"
+                    f"modalities.{name}: corruptor {component.name} has no mask token, so tokens cannot be masked one by one"
                 )
     if not isinstance(own, PerModalityCorruptor):
         return MaskToken(Context(specs=specs, modalities=tuple(specs))) if in_place else own

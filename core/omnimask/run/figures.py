@@ -84,7 +84,7 @@ def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> lis
         UserError: none is readable.
     """
     samples: list[Sample] = []
-    reason = "there are none"
+    reason = "there are no samples"
     for place in places:
         if len(samples) == count:
             break
@@ -93,7 +93,7 @@ def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> lis
         except (OSError, ValueError) as error:
             reason = f"{pipeline.dataset.key(place.index)}: {error}"
     if not samples:
-        raise UserError(f"no sample can be read: {reason}")
+        raise UserError(f"no readable sample: {reason}")
     return samples
 
 
@@ -126,7 +126,7 @@ def render(recipe: Recipe, found: Mapping[str, Sequence[Reconstruction]], path: 
     renderers = load_renderers(recipe)
     drawn = [name for name in renderers if found.get(name)]
     if not drawn:
-        raise UserError(f"none of the modalities {', '.join(recipe.modalities)} has a renderer to draw with")
+        raise UserError(f"no renderer for the modalities {', '.join(recipe.modalities)}")
     files: list[Path] = []
     for name in drawn:
         renderer: Any = Component("renderer", str(recipe.modalities[name].tokenizer.load().renderer))(Context(modalities=(name,)))

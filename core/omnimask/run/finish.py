@@ -43,7 +43,7 @@ def draw(run: PreparedRun) -> None:
         reason = str(error) if is_known else f"{type(error).__name__}: {error}\n{indented(trace(error))}"
         path = run.directory.path
         logger.warning(
-            "the run is finished; its figure could not be drawn (`omnimask reconstruct %s` tries again): %s", path, reason
+            "the run is finished, but its figure could not be drawn (retry: `omnimask reconstruct %s`): %s", path, reason
         )
 
 

@@ -113,10 +113,10 @@ class _Launcher:
 
 def _died(rank: int, number: int, count: int) -> str:
     name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-    reason = "; a process is often killed so when memory runs out" if name == "SIGKILL" else ""
+    reason = "; often the result of running out of memory" if name == "SIGKILL" else ""
     return (
-        f"the process of rank {rank} (of {count}) was ended by {name}{reason}. Checkpoints written before are intact: continue "
-        "with `omnimask resume`"
+        f"the process of rank {rank} (of {count}) was killed by {name}{reason}. Earlier checkpoints are intact: "
+        "continue with `omnimask resume`"
     )
 
 

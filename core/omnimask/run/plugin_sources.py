@@ -54,7 +54,7 @@ def missing_plugins(environment: Mapping[str, Any]) -> list[str]:
         except metadata.PackageNotFoundError:
             what = ", ".join(brought.get(name, ())) if isinstance(brought, Mapping) else ""
             told.append(
-                f"the run was made with {name}=={version}{f' ({what})' if what else ''}, which is not installed here: "
+                f"the run used {name}=={version}{f' ({what})' if what else ''}, which is not installed here: "
                 f"pip install '{name}=={version}'"
             )
     return told

@@ -103,7 +103,7 @@ def _scored(built: Built) -> Scored:
     scored = built.scored
     if scored.samples < scored.held_out:
         share = built.recipe.train.validate_share
-        logger.info("validations score %s, to take at most about %s of the run (train.validate_share)", scored, share)
+        logger.info("validations score %s, to take at most %s of the run (train.validate_share)", scored, share)
     return scored
 
 
@@ -155,7 +155,7 @@ def first_sample(built: Built) -> Sample:
             reasons.append(f"{built.dataset.key(index)}: {type(error).__name__}: {error}")
     shown = "".join(f"\n  {reason}" for reason in reasons[:3])
     count = f"none of the {len(tried)} training samples" if len(tried) < _TRIED else f"none of the first {_TRIED} samples"
-    raise UserError(f"data: {count} can be read:{shown}" + ("\n  ..." if len(reasons) > 3 else "") + _fields_hint(built))
+    raise UserError(f"data: {count} is readable:{shown}" + ("\n  ..." if len(reasons) > 3 else "") + _fields_hint(built))
 
 
 def _fields_hint(built: Built) -> str:
@@ -166,7 +166,7 @@ def _fields_hint(built: Built) -> str:
     except (OSError, ValueError):
         return ""
     missing = [name for name, part in built.pipeline.modalities.items() if not {*names_of(part.field)} & {*known}]
-    lines = [f"\nsay which field holds {name}: modalities.{name}.field=NAME; there are {', '.join(known)}" for name in missing]
+    lines = [f"\nset the field of {name}: modalities.{name}.field=NAME; fields: {', '.join(known)}" for name in missing]
     return "".join(lines) if len(missing) == len(built.pipeline.modalities) else ""
 
 
@@ -220,11 +220,11 @@ def check_model(built: Built) -> None:
             for sample in (first_sample(built), *longest_sample(built)):
                 model(built.validation.pack([sample]))
         except TooLarge as error:
-            raise UserError(f"one sample does not pass through the model: {error}") from error
+            raise UserError(f"the model fails on a single sample: {error}") from error
         except UserError:
             raise
         except ValueError as error:
-            raise UserError(f"the parts of the model do not fit each other: {error}") from error
+            raise UserError(f"the parts of the model do not fit together: {error}") from error
         finally:
             model.train(is_training)
 
@@ -243,11 +243,11 @@ def _check_training_sample(built: Built) -> None:
         except (OSError, ValueError, MemoryError) as error:
             key = printable(built.dataset.key(index))
             if isinstance(error, MemoryError) or isinstance(error.__cause__, ArithmeticError):
-                raise UserError(f"a training sample cannot be made of {key}: an option is out of range: {error}") from error
+                raise UserError(f"cannot make a training sample from {key}: an option is out of range: {error}") from error
             if _can_be_read(built, place):
                 spoilt.append(f"{key}: {error}")
             if len(spoilt) == _SPOILT:
-                reason = f"augmented, none of the first {_SPOILT} samples can be used, though they can be read: {spoilt[0]}"
+                reason = f"none of the first {_SPOILT} samples is usable after augmentation: {spoilt[0]}"
                 raise UserError(f"{reason}; change the augmentation") from error
         else:
             return

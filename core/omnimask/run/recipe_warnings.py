@@ -20,20 +20,20 @@ def oddities(built: Built) -> Iterator[str]:
     """Yield a sentence for each warning, with the key to change."""
     train, number = built.recipe.train, len(built.train_indices)
     if number < FEWEST_SAMPLES:
-        yield f"there are {number} samples to train on; a model learns so few by heart"
+        yield f"only {number} training samples; the model will memorize them"
     counts = built.counts
     tokens = number * counts if isinstance(counts, int) else int(np.sum(counts[built.train_indices]))
     epochs = train.steps * train.batch_tokens / tokens if tokens else 0.0
     if epochs > MOST_EPOCHS:
         yield (
-            f"the run goes through its {number:,} samples {epochs:,.0f} times ({train.steps:,} steps of {train.batch_tokens:,} "
-            "tokens); lower train.steps or train.batch_tokens where that is not meant"
+            f"the run makes {epochs:,.0f} epochs over {number:,} samples ({train.steps:,} steps of {train.batch_tokens:,} "
+            "tokens); lower train.steps or train.batch_tokens if that is not intended"
         )
     warmup = train.schedule.options.get("warmup") if train.schedule is not None else None
     if isinstance(warmup, (int, str)) and (steps := in_steps(warmup, train.steps)) > train.steps / 2:
         yield (
-            f"the learning rate warms up for {steps:,} of {train.steps:,} steps (train.schedule.warmup: {warmup}); a share of the "
-            "run (5%) fits any length"
+            f"the learning rate warms up for {steps:,} of {train.steps:,} steps (train.schedule.warmup: "
+            f"{warmup}); a share of the run (5%) scales with its length"
         )
     yield from _validating(built)
 

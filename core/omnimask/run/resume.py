@@ -77,7 +77,7 @@ def _reopen(path: Path, load: Callable[[], Recipe], accept: Sequence[str], *, sh
         except RunStopped as error:
             raise UserError(*str(error).splitlines()) from error
     if checkpoint is None:
-        logger.info("%s was stopped before its first checkpoint and begins anew", path)
+        logger.info("%s stopped before its first checkpoint; restarting from step 0", path)
     return run
 
 
@@ -97,8 +97,8 @@ def _newest(directory: RunDirectory) -> Path | None:
 def _compared(origin: Origin, recipe: Recipe, written: Path, accept: Sequence[str], path: Path) -> Changes:
     if not origin.is_complete:
         logger.warning(
-            "%s was written by an earlier version, which kept no recipe and no digests of plugins in it: recipe.yaml is taken as "
-            "it is, and the plugins' source is not compared",
+            "%s was written by an earlier version, without a recipe and digests of plugins: recipe.yaml is used "
+            "as it is, and the plugins' source is not compared",
             written,
         )
     return check(compare(origin, origin_of(recipe)), accept, path)
@@ -122,17 +122,18 @@ def check_fingerprint(directory: RunDirectory, built: Built) -> None:
     try:
         recorded: Mapping[str, Any] = json.loads(directory.environment.read_text(encoding="utf-8"))["data"]
     except (OSError, ValueError, KeyError):
-        logger.warning("%s does not say which data the run began with; they are not compared", directory.environment)
+        logger.warning("%s does not record the data of the run; the data are not compared", directory.environment)
         return
     if recorded["fingerprint"] == built.dataset.fingerprint():
         return
     if recorded.get("format") != FINGERPRINT_FORMAT and recorded["samples"] == len(built.dataset):
-        logger.warning("the run began with a version that kept another fingerprint of its data; only their number is compared")
+        logger.warning("the run was started by a version with another fingerprint of data; only the number of samples is compared")
     else:
         raise UserError(
-            f"data: these are not the data that the run began with ({recorded['samples']} samples then, {len(built.dataset)} now; "
-            "their names or contents differ), so it cannot continue exactly; give the former data with data.path=..., "
-            "or begin a new run"
+            f"data: the data differ from those at the start of the run ({recorded['samples']} samples then, "
+            f"{len(built.dataset)} now; "
+            "their names or contents differ), so it cannot be resumed exactly; give the original data with "
+            "data.path=..., or start a new run"
         )
 
 
@@ -143,7 +144,7 @@ def _check_checkpoints(origin: Origin, directory: RunDirectory) -> None:
     last = max((line["step"] for line in read_metrics(directory.metrics)), default=0)
     every = parse(origin.recipe, "recipe").data["train"]["checkpoint_every"]
     if last > every:
-        raise UserError(f"{directory.path} reached step {last}, and its checkpoints are gone; there is nothing to continue from")
+        raise UserError(f"{directory.path} reached step {last}, but its checkpoints are missing; it cannot be resumed")
 
 
 def _adopt(run: PreparedRun, found: Changes) -> None:

@@ -43,7 +43,7 @@ def suggest(folder: Path, registry: Registry | None = None) -> list[Suggestion]:
 
 def _names(folder: Path) -> list[str]:
     if not folder.exists():
-        raise UserError(f"there is no folder or file {folder}")
+        raise UserError(f"{folder} does not exist")
     if folder.is_file():
         return [folder.name]
     if not folder.is_dir():
@@ -53,7 +53,7 @@ def _names(folder: Path) -> list[str]:
     except ValueError as error:
         raise UserError(str(error)) from error
     if not names:
-        raise UserError(f"{folder} is empty: it and its sub-folders hold no file (hidden ones are left out)")
+        raise UserError(f"{folder} is empty: neither it nor its subfolders contain files (hidden files are ignored)")
     return names
 
 
@@ -61,10 +61,7 @@ def _nothing(folder: Path, names: list[str], registry: Registry) -> str:
     entries = registry.entries("suggester")
     asked = listed({f"{entry.name} ({entry.plugin.name} of {entry.distribution} {entry.version})" for entry in entries})
     if folder.is_file():
-        return (
-            f"{folder} is a file; give the folder that holds your files, or a file that an installed plugin reads by itself (rows, "
-            f"text); asked: {asked}"
-        )
+        return f"{folder} is a file; give a folder of files, or a file that an installed plugin reads (rows, text); asked: {asked}"
     message = (
         f"no installed plugin can make a recipe for {folder}{_held(folder)}: of its {len(names):,} files, {endings(names, 10)}; "
         f"asked: {asked}"
@@ -80,4 +77,4 @@ def _held(folder: Path) -> str:
         kind = model_type(folder)
     except ValueError:
         return ""
-    return f", which holds a model of type {kind!r}" if kind else ""
+    return f", which contains a model of type {kind!r}" if kind else ""

@@ -52,8 +52,8 @@ def choose_threads(wanted: int | Literal["auto"], workers: int, recorded: int | 
         return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - workers)
     if recorded > cores:
         logger.warning(
-            "the run began with %d threads, and there are %d cores now: losses may differ in their last digits; train.threads=%d "
-            "keeps the number",
+            "the run was started with %d threads, but %d cores are available: losses may differ in the last "
+            "digits; train.threads=%d keeps the number",
             recorded,
             cores,
             recorded,

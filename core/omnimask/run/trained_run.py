@@ -48,9 +48,9 @@ def load_run(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """
     directory = RunDirectory(path)
     if not path.exists():
-        raise UserError(f"there is no run directory {path}")
+        raise UserError(f"run directory {path} does not exist")
     if not directory.recipe.is_file():
-        raise UserError(f"{path} is no run directory: it holds no recipe.yaml")
+        raise UserError(f"{path} is not a run directory: recipe.yaml is missing")
     directory.check_links()
     try:
         return load_recipe(directory.recipe, changes)
@@ -80,7 +80,7 @@ def choose_checkpoint(path: Path, name: str) -> Path:
         found = [candidate for candidate in checkpoints.paths() if candidate.name == name]
         if not found:
             names = ", ".join(candidate.name for candidate in checkpoints.paths()) or "none"
-            raise UserError(f"--checkpoint: {path} has no checkpoint {name!r}; there are best, last, {names}")
+            raise UserError(f"--checkpoint: {path} has no checkpoint {name!r}; checkpoints: best, last, {names}")
         return found[0]
     try:
         chosen = (checkpoints.best() if name == "best" else None) or checkpoints.newest()

@@ -52,11 +52,11 @@ def given_samples(built: Built, given: str, modality: str | None = None, count: 
     spec, file = built.specs[name], Path(given)
     is_file = _is_file(file)
     if not is_file and spec.vocabulary is None:
-        raise UserError(f"--input: there is no file {given}")
+        raise UserError(f"--input: {given} does not exist")
     if not is_file and not given.strip():
         raise UserError("--input: the text is empty")
     if not is_file and (byte := _foreign(given)) is not None:
-        raise UserError(f"--input: there is no file of this name, and as a text it is no UTF-8 (byte {byte:#04x})")
+        raise UserError(f"--input: not a file, and not valid UTF-8 text (byte {byte:#04x})")
     pipeline = one_file(built, file, name) if is_file else _typed(built, name, given)
     whole = read_samples(pipeline, [Place(0, 0, index, 0.0) for index in range(len(pipeline.dataset))], len(pipeline.dataset))
     shown = [sample for sample in whole if shows_masks(sample, built.specs)]
@@ -75,14 +75,14 @@ def one_file(built: Built, file: Path, modality: str | None) -> Pipeline:
     """
     name = _which(built, str(file), modality)
     if not file.is_file():
-        raise UserError(f"--input: there is no file {file}")
+        raise UserError(f"--input: {file} does not exist")
     return _pipeline(built, name, _Value(file, file.name, _field(built, name)))
 
 
 def _which(built: Built, given: str, modality: str | None) -> str:
     names = list(built.recipe.modalities)
     if modality is None and len(names) > 1:
-        raise UserError(f"--input: say which modality {given} is: --modality {' | '.join(names)}")
+        raise UserError(f"--input: several modalities can read {given}; choose one: --modality {' | '.join(names)}")
     if modality is not None and modality not in names:
         raise UserError(f"--modality: this run has no {modality!r}; it has {', '.join(names)}")
     return modality or names[0]
@@ -115,7 +115,7 @@ def _pipeline(built: Built, name: str, dataset: Dataset) -> Pipeline:
         reader = built.validation.modalities[name]
         dataset = SampleParts(dataset, reader, scan_parts(dataset, reader))
         if not len(dataset):
-            raise UserError(f"--input: {dataset.dataset.key(0)} holds nothing")
+            raise UserError(f"--input: {dataset.dataset.key(0)} is empty")
     return dataclasses.replace(built.validation, dataset=dataset)
 
 
@@ -147,12 +147,12 @@ class _Value:
 
 def _no_mask(given: str, spec: TokenSpec, tokenizer: Tokenizer) -> str:
     """Return the reason why typed text cannot be filled in."""
-    start = f"--input: there is no file of this name, and as a text {_short(given)!r} shows no mask"
+    start = f"--input: not a file, and as text {_short(given)!r} contains no mask"
     if MASK not in spec.special_ids:
-        return f"{start}; the tokenizer has none of its own, so give a file, which is masked as in training"
+        return f"{start}; the tokenizer has no mask token; give a file, which is masked as in training"
     spelt = spell_special(spec.special_ids[MASK], spec, tokenizer)
     wanted = f"{spelt} (the tokenizer's mask token)" if spelt else "the tokenizer's mask token ([MASK] or <mask> in most)"
-    return f"{start}; write {wanted} wherever something is to be filled in, or give a file, which is masked as in training"
+    return f"{start}; write {wanted} at each blank, or give a file, which is masked as in training"
 
 
 def spell_special(number: int, spec: TokenSpec, tokenizer: Tokenizer) -> str:

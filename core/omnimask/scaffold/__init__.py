@@ -40,12 +40,12 @@ def new_plugin(name: str, kind: str, parent: Path, registry: Registry | None = N
         UserError: the name or the kind is invalid, the folder exists, or it cannot be written.
     """
     if kind not in KINDS:
-        raise UserError(f"--kind: {kind!r} is no kind of plugin{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
+        raise UserError(f"--kind: {kind!r} is not a kind of plugin{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
     check_name(name, registry or discover())
     values = names_of(name)
     folder = parent / values["distribution"]
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"{folder} exists; choose another name, or another place with --out")
+        raise UserError(f"{folder} already exists; choose another name, or another parent folder with --out")
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _write(folder, dict(rendered(kind, values)))
@@ -79,22 +79,22 @@ def check_name(name: str, registry: Registry) -> None:
         UserError: the name is rejected. The message suggests an alternative if there is one.
     """
     if name.startswith(("omnimask-", "omnimask_")):
-        raise UserError(f"{name!r}: leave out 'omnimask' and call it {name[9:]!r}; the package is then {name.replace('_', '-')}")
+        raise UserError(f"{name!r}: drop 'omnimask' and use {name[9:]!r}; the package will be {name.replace('_', '-')}")
     if not _NAME.fullmatch(name) or len(name) > MAX_LENGTH:
         hint = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")[:MAX_LENGTH].rstrip("-")
         raise UserError(
-            f"{name!r} cannot be the name of a plugin: lower-case letters and digits, parts joined by - or _, a letter first, "
-            f"{MAX_LENGTH} characters at most" + (f"; {hint!r} would do" if _NAME.fullmatch(hint) else "")
+            f"{name!r} is not a valid plugin name: use lower-case letters and digits, joined by - or _, starting with a letter, "
+            f"{MAX_LENGTH} characters at most" + (f"; {hint!r} is valid" if _NAME.fullmatch(hint) else "")
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        raise UserError(f"{name!r} is a word of Python's own; choose another name")
+        raise UserError(f"{name!r} is a Python keyword; choose another name")
     taken = {plugin.name for plugin in registry.plugins} | {failure.plugin.name for failure in registry.failures}
     taken |= {*registry.left_out, *(folder.modality for folder in registry.folders)}
     if name in taken:
-        raise UserError(f"an installed plugin is called {name!r} already; taken: {listed(taken - {'?'})}")
+        raise UserError(f"plugin {name!r} is already installed; taken: {listed(taken - {'?'})}")
     values = names_of(name)
     if importlib.util.find_spec(values["package"]) is not None or _is_installed(values["distribution"]):
-        raise UserError(f"{values['distribution']} is installed already; choose another name than {name!r}")
+        raise UserError(f"{values['distribution']} is already installed; choose a name other than {name!r}")
 
 
 def _is_installed(distribution: str) -> bool:

@@ -99,12 +99,10 @@ class CorruptorContract(ABC):
             is_visible = _joined(sample, masking, "is_visible")
             if self.shows_all_visible:
                 lost = np.flatnonzero(is_visible & ~shown)
-                require(
-                    not len(lost), f"{case}: visible tokens {lost[:5].tolist()} do not appear in the context with their content"
-                )
+                require(not len(lost), f"{case}: visible tokens {lost[:5].tolist()} are missing from the context")
             if self.hides_all_hidden:
                 leaked = np.flatnonzero(~is_visible & shown)
-                require(not len(leaked), f"{case}: the context shows the content of hidden tokens {leaked[:5].tolist()}")
+                require(not len(leaked), f"{case}: the context contains the content of masked tokens {leaked[:5].tolist()}")
 
     def test_no_slot_sees_its_answer(self) -> None:
         if not self.answers_are_hidden:
@@ -121,7 +119,7 @@ class CorruptorContract(ABC):
                 leak = leak or (stream is view.query and bool(shows(view.context, of).any()))
                 require(
                     not leak,
-                    f"{case}: slot {at} must answer token {of} and sees a slot that shows its content; change rank, block or "
+                    f"{case}: slot {at} must predict token {of} but sees a slot with its content; change rank, block or "
                     "literal, or set answers_are_hidden = False for a control",
                 )
 
@@ -135,7 +133,7 @@ class CorruptorContract(ABC):
             asked = np.unique(np.asarray(table.of)[np.asarray(table.of) >= 0])
             require(
                 np.array_equal(wanted, asked),
-                f"{case}: the masking asks for tokens {wanted[:8].tolist()}, and the targets for {asked[:8].tolist()}",
+                f"{case}: targets must be tokens {wanted[:8].tolist()} of the masking, got {asked[:8].tolist()}",
             )
 
     def test_deterministic_per_draw(self) -> None:
@@ -143,14 +141,16 @@ class CorruptorContract(ABC):
         for case, sample, masking in self.cases():
             first = corruptor(sample, masking)
             disturb_global_randomness(1)
-            require(same(first, corruptor(sample, masking)), f"{case}: one draw gave two views; use sample.draw alone")
+            require(
+                same(first, corruptor(sample, masking)), f"{case}: one draw gave two views; take all randomness from sample.draw"
+            )
 
     def test_inputs_are_not_changed(self) -> None:
         corruptor = self.built()
         for case, sample, masking in self.cases():
             before = copy.deepcopy((sample.tokens, dict(masking)))
             corruptor(sample, masking)
-            require(same(before, (sample.tokens, dict(masking))), f"{case}: the corruptor changed what it was given")
+            require(same(before, (sample.tokens, dict(masking))), f"{case}: the corruptor changed its input; work on copies")
 
     def test_picklable(self) -> None:
         corruptor = self.built()
@@ -180,9 +180,11 @@ def check_stream(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec],
         array = np.asarray(getattr(stream, name))
         require(len(array) == slots, f"{where}: {name} has {len(array)} entries for {slots} slots")
     source, literal, modality = (np.asarray(part) for part in (stream.source, stream.literal, stream.modality))
-    require(bool(np.all((source >= -1) & (source < len(sample)))), f"{where}: source leaves [-1, {len(sample)})")
+    require(bool(np.all((source >= -1) & (source < len(sample)))), f"{where}: source must be in [-1, {len(sample)})")
     held = source >= 0
-    require(bool(np.all(modality[held] == sample.modality[source[held]])), f"{where}: a slot's modality is not that of its source")
+    require(
+        bool(np.all(modality[held] == sample.modality[source[held]])), f"{where}: a slot's modality differs from that of its source"
+    )
     require(bool(np.all(held | (literal != -1))), f"{where}: an inserted slot (source -1) needs an id to show, or NOTHING")
     for number, name in enumerate(sample.modalities):
         spec = specs[name]
@@ -190,10 +192,11 @@ def check_stream(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec],
         ids = literal[(modality == number) & (literal >= 0)]
         require(
             bool(np.all(ids < limit)),
-            f"{where}: shows id {ids.max(initial=0)} of {name!r}, and ids end before {limit} (the vocabulary and the specials that "
-            "the corruptor declares); declare what it inserts in `specials` and look ids up with spec.id(name)",
+            f"{where}: shows id {ids.max(initial=0)} of {name!r}, but ids must be less than {limit} (the "
+            "vocabulary plus declared specials); declare inserted ids in `specials` and look ids up with "
+            "spec.id(name)",
         )
-    require(bool(np.all(literal >= NOTHING)), f"{where}: literal is an id, CONTENT or NOTHING")
+    require(bool(np.all(literal >= NOTHING)), f"{where}: literal must be an id, CONTENT or NOTHING")
     require(bool(np.isfinite(stream.positions).all()), f"{where}: positions must be finite")
     _check_attention(stream, where)
     _check_targets(stream, sample, specs, where)
@@ -205,9 +208,9 @@ def _check_attention(stream: Stream, where: str) -> None:
     inside = sequence[1:] == sequence[:-1]
     if stream.layout.attention == "full":
         equal = np.all((np.diff(rank) == 0)[inside]) and np.all((np.diff(block) == 0)[inside])
-        require(bool(equal), f"{where}: attention is 'full', and ranks or blocks differ inside a sequence; use streams.sequence")
+        require(bool(equal), f"{where}: attention is 'full', but ranks or blocks differ inside a sequence; use streams.sequence")
     if stream.layout.attention == "causal":
-        require(bool(np.all((np.diff(rank) > 0)[inside])), f"{where}: attention is 'causal', and ranks do not count up")
+        require(bool(np.all((np.diff(rank) > 0)[inside])), f"{where}: attention is 'causal', but ranks do not increase by one")
 
 
 def _check_targets(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec], where: str) -> None:
@@ -218,9 +221,9 @@ def _check_targets(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec
         f"{where}: targets.at must have shape {(len(of), max(table.arity, 1))}, not {at.shape}",
     )
     end = slots if table.arity else stream.layout.num_sequences
-    require(bool(np.all((at >= 0) & (at < end))), f"{where}: targets.at leaves [0, {end})")
-    require(bool(np.all((of >= -1) & (of < len(sample)))), f"{where}: targets.of leaves [-1, {len(sample)})")
-    require(bool(np.all((of >= 0) != (literal >= 0))), f"{where}: a target names either a token (of) or an id (literal)")
+    require(bool(np.all((at >= 0) & (at < end))), f"{where}: targets.at must be in [0, {end})")
+    require(bool(np.all((of >= -1) & (of < len(sample)))), f"{where}: targets.of must be in [-1, {len(sample)})")
+    require(bool(np.all((of >= 0) != (literal >= 0))), f"{where}: a target must have either a token (of) or an id (literal)")
     weight = np.asarray(table.weight)
     require(bool(np.isfinite(weight).all() and (weight >= 0).all()), f"{where}: target weights must be finite and at least 0")
     if table.arity == 1:
@@ -229,7 +232,7 @@ def _check_targets(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec
         is_unit = np.zeros(len(of), bool) if table.index is None else np.asarray(table.index) < 0
         require(
             bool(np.all((literal < allowed) | is_unit)),
-            f"{where}: a literal answer lies beyond the outputs of the head; put answers first in `specials` and count them in "
+            f"{where}: a literal target exceeds the outputs of the head; put targets first in `specials` and count them in "
             "`num_answers`",
         )
 

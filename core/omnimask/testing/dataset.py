@@ -35,10 +35,10 @@ class DatasetContract(ABC):
         first, second = self.dataset(), self.dataset()
         require(len(first) > 0, "the data set of a test needs samples")
         keys = [first.key(index) for index in range(len(first))]
-        require(all(isinstance(key, str) and key for key in keys), "keys are texts, and none is empty")
-        require(len(set(keys)) == len(keys), "two samples share a key; a key names one sample, for draws, splits and messages")
+        require(all(isinstance(key, str) and key for key in keys), "keys must be non-empty strings")
+        require(len(set(keys)) == len(keys), "duplicate key; keys must be unique, for draws, splits and messages")
         again = [second.key(index) for index in range(len(second))]
-        require(keys == again, "built twice over the same data, the data set gives other keys; sort what the file system lists")
+        require(keys == again, "two instances over the same data have different keys; sort directory listings")
 
     def test_samples_are_stable_mappings(self) -> None:
         first, second = self.dataset(), self.dataset()
@@ -50,17 +50,17 @@ class DatasetContract(ABC):
             )
             require(
                 same(dict(sample), dict(second[index])),
-                f"sample {index} differs between two readings; random changes belong into an augmentation",
+                f"sample {index} differs between two readings; move random changes to an augmentation",
             )
 
     def test_fingerprint(self) -> None:
         first = self.dataset().fingerprint()
-        require(isinstance(first, str) and bool(first), "the fingerprint is a text that is not empty")
-        require(first == self.dataset().fingerprint(), "the fingerprint changes although the data are the same")
+        require(isinstance(first, str) and bool(first), "the fingerprint must be a non-empty string")
+        require(first == self.dataset().fingerprint(), "the fingerprint differs for the same data")
         changed = self.changed()
         require(
             changed is None or changed.fingerprint() != first,
-            "other samples give the same fingerprint; digest the keys and the contents",
+            "different samples have the same fingerprint; digest keys and contents",
         )
 
     def test_picklable(self) -> None:
@@ -68,7 +68,7 @@ class DatasetContract(ABC):
         again = require_picklable(dataset, "the data set")
         require(len(again) == len(dataset), "a pickled data set has another length")
         for index in range(min(3, len(dataset))):
-            require(same(dict(dataset[index]), dict(again[index])), "a pickled data set gives other samples")
+            require(same(dict(dataset[index]), dict(again[index])), "a pickled data set returns other samples")
 
     def test_an_index_beyond_the_end_is_an_error(self) -> None:
         dataset = self.dataset()
@@ -77,7 +77,7 @@ class DatasetContract(ABC):
                 action(len(dataset))
             except (IndexError, ValueError, OSError):
                 continue
-            raise AssertionError(f"index {len(dataset)} of {len(dataset)} samples gave a result; raise IndexError")
+            raise AssertionError(f"index {len(dataset)} of {len(dataset)} samples returned a sample; raise IndexError")
 
     def test_unreadable_samples_are_os_or_value_errors(self) -> None:
         damaged = self.damaged()
@@ -91,7 +91,7 @@ class DatasetContract(ABC):
                 continue
             except Exception as error:
                 raise AssertionError(
-                    f"the unreadable sample {index} raised {type(error).__name__}: {error}; only OSError and ValueError make a "
-                    "sample bad instead of stopping the run"
+                    f"the unreadable sample {index} raised {type(error).__name__}: {error}; raise OSError or "
+                    "ValueError to skip a bad sample; anything else stops the run"
                 ) from error
             raise AssertionError(f"the unreadable sample {index} was read without an error")

@@ -47,7 +47,7 @@ class AugmentContract(ABC):
         differ = any(not same(results[0], other) for other in results[1:])
         require(
             differ or not self.is_random,
-            "twenty draws gave one result; use draw.rng or draw.uniform as they come, or set is_random = False",
+            "twenty draws gave one result; use draw.rng or draw.uniform directly, or set is_random = False",
         )
 
     def test_raw_values_are_not_changed(self) -> None:
@@ -61,7 +61,7 @@ class AugmentContract(ABC):
         augment = self.augment()
         again = require_picklable(augment, "the augmentation")
         for raw in self.raw_values():
-            require(same(augment(raw, DRAW), again(raw, DRAW)), "a pickled augmentation gives other results than the original")
+            require(same(augment(raw, DRAW), again(raw, DRAW)), "a pickled augmentation differs from the original")
 
 
 class RendererContract(ABC):
@@ -81,11 +81,11 @@ class RendererContract(ABC):
 
     def test_draws_a_file_where_it_is_told_to(self, tmp_path: Path) -> None:
         renderer, path = self.renderer(), tmp_path / "new" / f"figure{self.renderer().suffix}"
-        require(renderer.suffix.startswith("."), f"suffix is that of a file name, with its dot, not {renderer.suffix!r}")
+        require(renderer.suffix.startswith("."), f"suffix must be a file extension with its dot, not {renderer.suffix!r}")
         written = renderer(self.reconstructions(), path, title="A title")
         require(
             written == path and path.is_file() and path.stat().st_size > 0,
-            f"asked for {path}, the renderer returned {written}; make the folder, write the file, and return its path",
+            f"for {path}, the renderer returned {written}; create the folder, write the file, and return its path",
         )
 
     def test_draws_one_and_many(self, tmp_path: Path) -> None:
@@ -104,5 +104,5 @@ class RendererContract(ABC):
         paths = [renderer(self.reconstructions(), tmp_path / f"{name}{renderer.suffix}") for name in "ab"]
         require(
             paths[0].read_bytes() == paths[1].read_bytes(),
-            "two drawings of the same reconstructions differ; draw no random numbers",
+            "two figures of the same reconstructions differ; do not use random numbers",
         )

@@ -54,7 +54,8 @@ class JointMaskerContract(ABC):
             is_whole = lengths.keys() == self.lengths.keys() and all(lengths.values())
             require(
                 self.needs_all and not is_whole,
-                f"a sample with {dict(lengths)} tokens was refused ({error}); mask what is there, or set needs_all = True",
+                f"a sample with {dict(lengths)} tokens raised ({error}); mask the modalities that are present, or "
+                "set needs_all = True",
             )
             return None
 
@@ -106,15 +107,15 @@ class JointMaskerContract(ABC):
         draws = [Draw(seed=0, epoch=0, key=str(number)) for number in range(20)]
         found = [masker(Sample(whole.tokens, draw, whole.modalities, whole.labels)) for draw in draws]
         asked = sum(int(np.count_nonzero(one[name].is_target)) for one in found for name in self.lengths)
-        require(asked > 0, "twenty samples were masked, and nothing of them is asked for: a model would have nothing to learn")
+        require(asked > 0, "twenty masked samples have no targets: a model would have nothing to learn")
 
     def test_picklable(self) -> None:
         masker, sample = self.masker(), self.sample(self.lengths)
         again = require_picklable(masker, "the joint masker")
-        require(same(dict(masker(sample)), dict(again(sample))), "a pickled joint masker masks otherwise than the original")
+        require(same(dict(masker(sample)), dict(again(sample))), "a pickled joint masker differs from the original")
 
     def test_samples_are_not_changed(self) -> None:
         masker, sample = self.masker(), self.sample(self.lengths)
         before = copy.deepcopy(sample.tokens)
         masker(sample)
-        require(same(dict(before), dict(sample.tokens)), "the joint masker changed the tokens that it was given; work on copies")
+        require(same(dict(before), dict(sample.tokens)), "the joint masker changed its input; work on copies")

@@ -66,9 +66,7 @@ class MaskerContract(ABC):
         for what in ("key", "epoch", "seed"):
             changed = [Draw(**{"seed": 0, "epoch": 0, "key": "a", what: str(n) if what == "key" else n}) for n in range(8)]
             patterns = {np.asarray(masker(tokens, draw).is_target).tobytes() for draw in changed}
-            require(
-                len(patterns) > 1, f"eight draws that differ in {what} gave one masking; use draw.rng or draw.uniform as they come"
-            )
+            require(len(patterns) > 1, f"eight draws that differ in {what} gave one masking; use draw.rng or draw.uniform directly")
 
     def test_coverage(self) -> None:
         """Check the mean share over many draws: within five standard errors of the declared one."""
@@ -86,21 +84,22 @@ class MaskerContract(ABC):
             allowed = DEVIATIONS * deviation / np.sqrt(NUM_DRAWS) + 1e-6
             require(
                 abs(counts.mean() - expected) <= allowed,
-                f"{len(tokens)} tokens: {counts.mean():.3f} targets on average over {NUM_DRAWS} draws, and ratio {self.ratio} "
-                f"promises {expected:.3f} +- {allowed:.3f}; correct the masker or the ratio that the test declares",
+                f"{len(tokens)} tokens: {counts.mean():.3f} targets on average over {NUM_DRAWS} draws, but ratio "
+                f"{self.ratio} implies {expected:.3f} +- {allowed:.3f}; correct the masker or the ratio declared "
+                "in the test",
             )
             if self.is_exact:
                 low, high = np.floor(expected + 1e-9), np.ceil(expected - 1e-9)
                 require(
                     bool(np.all((counts >= low) & (counts <= high))),
-                    f"{len(tokens)} tokens: between {counts.min()} and {counts.max()} targets, and an exact masker gives {low:.0f} "
-                    f"or {high:.0f}; set is_exact = False if the number is free to vary",
+                    f"{len(tokens)} tokens: between {counts.min()} and {counts.max()} targets, but an exact "
+                    f"masker has {low:.0f} or {high:.0f}; set is_exact = False if the number may vary",
                 )
 
     def test_picklable(self) -> None:
         masker, tokens = self.masker(), self.tokens(max(self.lengths), DRAW)
         again = require_picklable(masker, "the masker")
-        require(same(masker(tokens, DRAW), again(tokens, DRAW)), "a pickled masker masks otherwise than the original")
+        require(same(masker(tokens, DRAW), again(tokens, DRAW)), "a pickled masker differs from the original")
 
     def test_tokens_are_not_changed(self) -> None:
         masker = self.masker()
@@ -108,7 +107,7 @@ class MaskerContract(ABC):
             tokens = self.tokens(length, DRAW)
             before = copy.deepcopy(tokens)
             masker(tokens, DRAW)
-            require(same(before, tokens), "the masker changed the tokens that it was given; work on copies")
+            require(same(before, tokens), "the masker changed its input; work on copies")
 
 
 def check_masking(masking: Masking, length: int) -> None:

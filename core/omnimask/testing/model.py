@@ -79,9 +79,10 @@ class ModelContract(ABC):
         for name in self._without_gradient(model):
             is_cut = model.get_parameter(name).grad is None
             raise AssertionError(
-                f"parameter {name} got {'no gradient' if is_cut else 'a gradient of zero, also once all parameters had moved'}; it "
-                "is not used, or cut off by detach or no_grad (name it in unused_parameters if it only serves streams that this "
-                "recipe does not have)"
+                f"parameter {name} got "
+                f"{'no gradient' if is_cut else 'a zero gradient, even after all parameters changed'}; it is "
+                "unused, or cut off by detach or no_grad (add it to unused_parameters if only streams missing in "
+                "this recipe use it)"
             )
 
     def _backward(self, model: MaskedModel, batch: MaskedBatch) -> None:
@@ -143,8 +144,8 @@ class ModelContract(ABC):
         require(loss <= self.tolerance, f"{how}: the loss differs by {loss:.2e} (relative)")
         require(
             slope <= self.tolerance,
-            f"{how}: the gradient differs by {slope:.2e} (relative); a loss must be a sum whose divisor `counts` knows beforehand, "
-            "and no sample may influence another",
+            f"{how}: the gradient differs by {slope:.2e} (relative); a loss must be a sum with a divisor known to "
+            "`counts`, and samples must be independent",
         )
 
     def test_hidden_content_is_not_read(self) -> None:
@@ -159,7 +160,7 @@ class ModelContract(ABC):
         for term, values in before.items():
             require(
                 bool(torch.equal(values, after[term])),
-                f"term {term}: predictions change with the content of tokens that no slot shows; something reads the store",
+                f"term {term}: predictions change with the content of tokens in no slot; something reads the store",
             )
 
     @torch.no_grad()
@@ -181,7 +182,7 @@ class ModelContract(ABC):
                         old, new = (results[part.name].predictions[term] for results in (before, after))
                         rows = _may_move(old, wired.view, reach(wired.view, token))
                         moved |= self._same_outside(_values(old), _values(new), rows, f"{where}: term {term}")
-        require(moved, "no prediction depends on any token that is shown; does the model read its input?")
+        require(moved, "predictions do not depend on any visible token; does the model read its input?")
 
     def _same_outside(self, before: Tensor, after: Tensor, may_move: np.ndarray, where: str) -> bool:
         """Check that rows outside ``may_move`` stay within the tolerance. Return whether any other row moved."""
@@ -208,8 +209,9 @@ class ModelContract(ABC):
             losses.append(loss.item())
         require(
             min(losses[-3:]) <= self.overfit_factor * losses[0],
-            f"the loss of one batch went from {losses[0]:.4f} to {losses[-1]:.4f} in {self.overfit_steps} steps, and should fall "
-            f"below {self.overfit_factor} of its start; give positions, capacity or overfit_steps room, or look for a cut gradient",
+            f"the loss of one batch went from {losses[0]:.4f} to {losses[-1]:.4f} in {self.overfit_steps} steps, "
+            f"but must fall below {self.overfit_factor} of its start; add positions, capacity or overfit_steps, "
+            "or look for a cut gradient",
         )
 
     def test_state_dict_round_trip(self) -> None:
@@ -224,7 +226,7 @@ class ModelContract(ABC):
         after = predictions(other, batch)
         require(
             all(torch.equal(values, after[term]) for term, values in before.items()),
-            "a model with a loaded state_dict predicts otherwise; keep everything that is learned in parameters or buffers",
+            "a model with a loaded state_dict gives other predictions; keep all learned state in parameters or buffers",
         )
 
     def test_torch_seeds_decide(self) -> None:
@@ -258,10 +260,8 @@ class ModelContract(ABC):
         built = self.built()
         model, batch = built.model, self.batch(built)
         counts, output = model.counts(batch), model(batch)
-        require(
-            counts.keys() == output.terms.keys(), f"counts names {sorted(counts)}, and the loss has terms {sorted(output.terms)}"
-        )
-        require(any(counts.values()), "the batch asks for nothing; the masker makes no targets")
+        require(counts.keys() == output.terms.keys(), f"counts has {sorted(counts)}, but the loss has terms {sorted(output.terms)}")
+        require(any(counts.values()), "the batch has no targets; check the masker")
 
 
 @torch.no_grad()
@@ -294,8 +294,8 @@ def stored(state: Mapping[str, Any]) -> dict[str, Any]:
         return torch.load(file, weights_only=True)
     except Exception as error:
         raise AssertionError(
-            f"the state_dict cannot be stored as plain tensors ({type(error).__name__}: {error}); get_extra_state may return "
-            "tensors, numbers, texts, lists and dictionaries only"
+            f"the state_dict cannot be stored as plain tensors ({type(error).__name__}: {error}); get_extra_state "
+            "may only return tensors, numbers, strings, lists and dictionaries"
         ) from error
 
 

@@ -43,7 +43,7 @@ class EncoderContract(ModelContract):
     def test_declares_its_size(self) -> None:
         encoder: Any = self.built().model.each()[0].encoder
         for name in ("width", "depth", "num_summary"):
-            require(isinstance(getattr(encoder, name, None), int), f"an encoder has an attribute {name}, a whole number")
+            require(isinstance(getattr(encoder, name, None), int), f"an encoder needs an integer attribute {name}")
 
     @torch.no_grad()
     def test_features_and_layers_fit_the_stream(self) -> None:
@@ -54,7 +54,7 @@ class EncoderContract(ModelContract):
         encoded = part(batch, {}).encoded
         slots, sequences = encoded.stream.layout.num_slots, encoded.stream.layout.num_sequences
         found = {"features": encoded.features.data, **{f"layers[{layer}]": value for layer, value in encoded.layers.items()}}
-        require(set(encoded.layers) == set(part.layers), f"asked for layers {list(part.layers)}, it gives {sorted(encoded.layers)}")
+        require(set(encoded.layers) == set(part.layers), f"layers {list(part.layers)} were requested, got {sorted(encoded.layers)}")
         for name, value in found.items():
             require(
                 tuple(value.shape) == (slots, encoder.width),
@@ -75,7 +75,7 @@ class EncoderContract(ModelContract):
         for term, values in whole.items():
             require(
                 distance(asked[term], values) <= self.tolerance,
-                f"term {term}: with only_asked, features of the asked slots differ from those of all slots",
+                f"term {term}: with only_asked, features of the target slots differ from those of all slots",
             )
 
 
@@ -104,7 +104,9 @@ class EmbeddingContract(ModelContract):
         special = torch.tensor([built.specs[self.modality].id(name) for name in built.specs[self.modality].specials])
         for name, found, rows in (("content", embedding(content), len(content)), ("ids", embedding.ids(special), len(special))):
             require(tuple(found.shape) == (rows, width), f"{name}: {tuple(found.shape)} instead of {(rows, width)}")
-        require(isinstance(embedding.is_local, bool), "an embedding says in is_local whether each token is embedded by itself")
+        require(
+            isinstance(embedding.is_local, bool), "an embedding needs a boolean is_local: whether each token is embedded by itself"
+        )
         if embedding.is_local:
             apart = torch.cat([embedding(row[None]) for row in content[:5]])
             require(
@@ -189,7 +191,7 @@ class RecipeContract(ModelContract):
         places = [Place(0, position, index, 0.0) for position, index in enumerate(built.train_indices[:4].tolist())]
         require(
             same(built.pipeline(places).batch, again(places).batch),
-            "a pickled pipeline gives another batch; keep no state in components of the host",
+            "a pickled pipeline returns another batch; keep no state in host components",
         )
 
     def test_resolved_text_gives_an_equal_recipe(self, tmp_path: Path) -> None:
@@ -198,5 +200,5 @@ class RecipeContract(ModelContract):
         file.write_text(recipe.to_yaml(), encoding="utf-8")
         require(
             load_recipe(file, registry=self.registry()) == recipe,
-            "the resolved recipe, written and read again, differs from itself",
+            "the resolved recipe differs after writing and reading",
         )

@@ -62,7 +62,7 @@ class PluginContract(ABC):
         known = [plugin.name for plugin in registry.plugins]
         require(
             self.plugin() in known,
-            f"no entry point of the group {GROUP!r} is called {self.plugin()!r}; found {known}. Declare it in pyproject.toml under "
+            f"entry point {self.plugin()!r} of group {GROUP!r} does not exist; found {known}. Declare it in pyproject.toml under "
             f"[project.entry-points.{GROUP}] and install the package (pip install -e .)",
         )
 
@@ -83,8 +83,8 @@ class PluginContract(ABC):
             heavy = _imported_with(module)
             require(
                 not heavy,
-                f"importing {module} imports {', '.join(heavy)}; register references ('package.module:Class') and import what is "
-                "heavy in the modules that they name",
+                f"importing {module} imports {', '.join(heavy)}; register references ('package.module:Class') and "
+                "move heavy imports to those modules",
             )
 
     def test_commands_load(self) -> None:
@@ -105,9 +105,7 @@ class PluginContract(ABC):
         for entry in self.entries():
             cls = registry.load(entry.kind, entry.name)
             about = f"{entry.kind} {entry.name}"
-            require(
-                bool((inspect.getdoc(cls) or "").strip()), f"{about}: the class has no docstring; say in a sentence what it does"
-            )
+            require(bool((inspect.getdoc(cls) or "").strip()), f"{about}: the class has no docstring; describe it in one sentence")
             for option in options_of(cls).values():
                 require(
                     bool(option.description.strip()),
@@ -120,14 +118,14 @@ class PluginContract(ABC):
             cls = registry.load(entry.kind, entry.name)
             smoke = getattr(cls, "smoke", {})
             unknown = set() if callable(smoke) else set(smoke) - set(options_of(cls))
-            require(not unknown, f"{entry.kind} {entry.name}: smoke names {sorted(unknown)}, which are none of its options")
+            require(not unknown, f"{entry.kind} {entry.name}: smoke contains {sorted(unknown)}, which are not options")
 
     def test_recipes_validate(self) -> None:
         """Check that every shipped recipe loads unchanged, apart from missing values."""
         registry = self.registry()
         for name in self.recipes():
             recipe = load_recipe(name, registry=registry) if _is_complete(name, registry) else self._completed(name, registry)
-            require(bool(recipe.to_yaml()), f"recipe {name} resolves to nothing")
+            require(bool(recipe.to_yaml()), f"recipe {name} is empty")
 
     def _completed(self, name: str, registry: Registry) -> Recipe:
         return load_recipe(name, self.overrides(name), registry=registry)

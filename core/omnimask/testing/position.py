@@ -56,7 +56,7 @@ class PositionContract(ModelContract):
             placement, slots = self.alone(built)(stream), stream.layout.num_slots
         except BrokenContract as breach:
             raise AssertionError(str(breach)) from breach
-        require(isinstance(placement, Placement), f"a position gives a Placement, not {type(placement).__name__}")
+        require(isinstance(placement, Placement), f"a position must return a Placement, not {type(placement).__name__}")
         parts: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {"added": (placement.added, (slots, WIDTH))}
         if placement.rotation is not None:
             cosine, sine = placement.rotation
@@ -78,7 +78,7 @@ class PositionContract(ModelContract):
             same != self.is_used,
             "predictions do not change with the positions; use stream.positions, or set is_used = False"
             if self.is_used
-            else "predictions change with the positions; is_used = False says that they do not",
+            else "predictions change with the positions, but is_used is False",
         )
 
     def test_slots_without_a_position_get_nothing(self) -> None:
@@ -96,7 +96,7 @@ class PositionContract(ModelContract):
 
         require(
             _is_same(built, _with_context(batch, hidden(0.0)), _with_context(batch, hidden(3.0))),
-            "predictions change with the positions of slots that have none; look at stream.has_position",
+            "predictions change with the positions of slots without one; use stream.has_position",
         )
 
 

@@ -58,8 +58,8 @@ def require_picklable(value: Any, what: str) -> Any:
         return pickle.loads(pickle.dumps(value))  # noqa: S301
     except Exception as error:
         raise AssertionError(
-            f"{what} cannot be pickled ({type(error).__name__}: {error}); loader workers receive it that way: keep open files, "
-            "locks, lambdas and local functions out of its attributes"
+            f"{what} cannot be pickled ({type(error).__name__}: {error}); loader workers need it pickled: no open "
+            "files, locks, lambdas or local functions in attributes"
         ) from error
 
 
@@ -68,10 +68,10 @@ def require_value_error(action: Callable[[], Any], what: str) -> None:
     try:
         action()
     except ValueError as error:
-        require(bool(str(error).strip()), f"{what}: the ValueError says nothing; name what is wrong and what would be right")
+        require(bool(str(error).strip()), f"{what}: the ValueError has no message; describe the problem and the remedy")
     except Exception as error:
         raise AssertionError(
-            f"{what}: raised {type(error).__name__}: {error}; a value that cannot be used must raise ValueError, so that the "
+            f"{what}: raised {type(error).__name__}: {error}; raise ValueError for unusable values, so that the "
             "sample is skipped and counted"
         ) from error
     else:

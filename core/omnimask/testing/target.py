@@ -54,8 +54,8 @@ class TargetContract(ModelContract):
             loss, number = target.loss(prediction, target.answers(prediction, run)), len(prediction.targets)
             require(
                 tuple(loss.shape) == (number,),
-                f"the loss must have shape ({number},), one number for each target, not {tuple(loss.shape)}; sums, weights and "
-                "divisors are the predictor's",
+                f"the loss must have shape ({number},), one number for each target, not {tuple(loss.shape)}; "
+                "sums, weights and divisors belong to the predictor",
             )
             require(loss.dtype == torch.float32 and bool(torch.isfinite(loss).all()), "losses must be finite float32")
 
@@ -65,13 +65,13 @@ class TargetContract(ModelContract):
             require(
                 len(answers) == len(prediction.targets), f"answers has {len(answers)} rows for {len(prediction.targets)} targets"
             )
-            require(not answers.requires_grad, "answers carry a gradient: the model would learn to make them easy; detach them")
+            require(not answers.requires_grad, "answers require a gradient; detach them")
 
     def test_number_of_outputs(self) -> None:
         for target, prediction, _, _ in self.asked():
             outputs = prediction.head(prediction.features)
-            require(isinstance(target.num_outputs, int) and target.num_outputs > 0, "num_outputs is a positive whole number")
-            require(outputs.shape[1:] == (target.num_outputs,), f"the head gives {tuple(outputs.shape)}")
+            require(isinstance(target.num_outputs, int) and target.num_outputs > 0, "num_outputs must be a positive integer")
+            require(outputs.shape[1:] == (target.num_outputs,), f"the head returns shape {tuple(outputs.shape)}")
 
     def test_targets_are_independent(self) -> None:
         if not self.is_exact:
@@ -83,8 +83,8 @@ class TargetContract(ModelContract):
             cut = target.loss(part, target.answers(part, run))
             require(
                 torch.allclose(cut, whole[:half], rtol=1e-5, atol=1e-7),
-                "the loss of a target changes when others are left out; set is_exact = False for a loss that needs a batch, and "
-                "let the predictor mark its term exact=False",
+                "the loss of a target depends on other targets; for a loss over the batch set is_exact = False, "
+                "and exact=False for the term in the predictor",
             )
 
     def test_no_targets_are_no_error(self) -> None:
@@ -109,7 +109,7 @@ def _check_content(content: Tensor, number: int, width: tuple[int, ...] | None) 
     expected = (number,) if width is None else (number, *width)
     require(
         tuple(content.shape) == expected,
-        f"content must have shape {expected}, as the tokenizer's spec says, not {tuple(content.shape)}; return None where a "
-        "prediction is nothing to look at",
+        f"content must have shape {expected}, as in the tokenizer's spec, not {tuple(content.shape)}; return None "
+        "if a prediction cannot be rendered",
     )
     require(width is not None or not content.is_floating_point(), "content of ids must be integers")

@@ -61,8 +61,8 @@ class TokenizerContract(ABC):
             again = tokenizer.decode(tokenizer(raw, DRAW))
             require(
                 self.is_same(raw, again),
-                f"raw value {number}: decode(tokens) gives {again!r} for {raw!r}; make decode the inverse, raise `tolerance`, or "
-                "set it to None where tokens lose information on purpose",
+                f"raw value {number}: decode(tokens) returns {again!r} for {raw!r}; make decode the inverse, "
+                "raise `tolerance`, or set it to None if tokens lose information on purpose",
             )
 
     def test_deterministic_per_draw(self) -> None:
@@ -86,7 +86,7 @@ class TokenizerContract(ABC):
             for argument, count in counts.items():
                 require(
                     count is None or count == length,
-                    f"count({argument}) says {count}, and there are {length} tokens; return None where the number is not known",
+                    f"count({argument}) is {count}, but there are {length} tokens; return None if the number is unknown",
                 )
 
     def test_tokens_agree_with_the_spec(self) -> None:
@@ -104,8 +104,9 @@ class TokenizerContract(ABC):
         for number, (raw, before) in enumerate(zip(self.raw_values(), self.raw_values(), strict=True)):
             require(
                 self.is_same(before, raw),
-                f"raw value {number}: two calls of raw_values() give different values, or is_same does not know their kind; give "
-                "the same values at every call, and override is_same for values that are no arrays, texts or numbers",
+                f"raw value {number}: two calls of raw_values() differ, or is_same does not support their type; "
+                "return the same values at every call, and override is_same for values other than arrays, "
+                "strings or numbers",
             )
             tokenizer(raw, DRAW)
             require(self.is_same(before, raw), f"raw value {number}: the tokenizer changed its input; work on a copy")
@@ -114,7 +115,7 @@ class TokenizerContract(ABC):
         tokenizer = self.tokenizer()
         again = require_picklable(tokenizer, "the tokenizer")
         for raw in self.raw_values():
-            require(same(tokenizer(raw, DRAW), again(raw, DRAW)), "a pickled tokenizer gives other tokens than the original")
+            require(same(tokenizer(raw, DRAW), again(raw, DRAW)), "a pickled tokenizer differs from the original")
 
     def test_bad_values_are_value_errors(self) -> None:
         tokenizer = self.tokenizer()
@@ -135,7 +136,10 @@ class TokenizerContract(ABC):
             )
             for start, stop, count in parts:
                 length = len(tokenizer(tokenizer.part(raw, start, stop), DRAW))
-                require(length == count, f"raw value {number}: part ({start}, {stop}) has {length} tokens, and split says {count}")
+                require(
+                    length == count,
+                    f"raw value {number}: part ({start}, {stop}) has {length} tokens, but {count} according to split",
+                )
 
     def test_what_fits_is_not_shortened(self) -> None:
         """Check that ``shorten`` leaves fitting values unchanged."""
@@ -147,7 +151,7 @@ class TokenizerContract(ABC):
                 except ValueError:
                     continue
                 fitting = tokenizer.shorten(raw)
-                require(same(before, tokenizer(fitting, DRAW)), f"raw value {number} fits one sample, and shorten changed it")
+                require(same(before, tokenizer(fitting, DRAW)), f"raw value {number} fits one sample, but shorten changed it")
 
     def test_declares_what_serves_it(self) -> None:
         tokenizer = self.tokenizer()
@@ -158,7 +162,7 @@ class TokenizerContract(ABC):
         embedded: Any = inspect.getattr_static(type(tokenizer), "embedded")
         require(
             embedded is None or isinstance(embedded, str | staticmethod),
-            "embedded is the name of a data set, None, or a static method from the tokenizer's options to one of the two",
+            "embedded must be the name of a data set, None, or a static method of the tokenizer's options that returns either",
         )
 
 
@@ -172,23 +176,23 @@ def check_tokens(tokens: Tokens, spec: TokenSpec) -> None:
         )
         require(
             not length or (content.min() >= 0 and content.max() < (spec.vocabulary or 0)),
-            f"ids reach from {content.min(initial=0)} to {content.max(initial=0)}; the spec's vocabulary is {spec.vocabulary}",
+            f"ids range from {content.min(initial=0)} to {content.max(initial=0)}, but the spec's vocabulary is {spec.vocabulary}",
         )
     else:
         require(
             content.shape == (length, *spec.width) and content.dtype == np.dtype(spec.dtype),
-            f"content must be {spec.dtype} {(length, *spec.width)} as the spec says, not {content.dtype} {content.shape}",
+            f"content must be {spec.dtype} {(length, *spec.width)} as in the spec, not {content.dtype} {content.shape}",
         )
-        require(bool(np.isfinite(content).all()), "content holds NaN or infinity; refuse such values with ValueError")
+        require(bool(np.isfinite(content).all()), "content contains NaN or infinity; raise ValueError for such values")
     require(
         positions.shape == (length, spec.axes) and positions.dtype == np.float32,
         f"positions must be float32 {(length, spec.axes)}, not {positions.dtype} {positions.shape}",
     )
     for axis, size in enumerate(spec.extent):
         inside = size is None or not length or (positions[:, axis].min() >= 0 and positions[:, axis].max() < size)
-        require(bool(inside), f"positions of axis {axis} leave [0, {size}), the extent of the spec")
+        require(bool(inside), f"positions of axis {axis} must be in [0, {size}), the extent of the spec")
     for name, field in spec.fields.items():
-        require(name in tokens.fields, f"the spec declares the field {name!r}, and the tokens have {sorted(tokens.fields)}")
+        require(name in tokens.fields, f"the spec declares the field {name!r}, but the tokens have {sorted(tokens.fields)}")
         array, full = np.asarray(tokens.fields[name]), ((), (length,), (length, length))[field.arity] + field.shape
         require(
             array.shape == full and array.dtype == np.dtype(field.dtype),
@@ -197,7 +201,7 @@ def check_tokens(tokens: Tokens, spec: TokenSpec) -> None:
         try:
             check_field_values(array, field, f"field {name!r}")
         except Breach as breach:
-            raise AssertionError(f"{breach}; an absent value is NaN in a float field and -1 in an integer field") from breach
+            raise AssertionError(f"{breach}; a missing value must be NaN in a float field and -1 in an integer field") from breach
 
 
 class DecoderContract(ABC):
@@ -217,7 +221,7 @@ class DecoderContract(ABC):
         decoder = self.decoder()
         again = require_picklable(decoder, "the decoder")
         for name, data in self.good_files().items():
-            require(same(decoder(data), again(data)), f"file {name!r} is read in two ways")
+            require(same(decoder(data), again(data)), f"file {name!r} gives different results when read twice")
 
     def test_shapes_agree(self) -> None:
         decoder = self.decoder()
@@ -225,7 +229,7 @@ class DecoderContract(ABC):
             return
         for name, data in self.good_files().items():
             told, shape = decoder.shape(data), np.shape(decoder(data))
-            require(told == shape, f"file {name!r} decodes to an array of shape {shape}, and shape(data) says {told}")
+            require(told == shape, f"file {name!r} decodes to an array of shape {shape}, but shape(data) is {told}")
         for name, data in BAD_FILES.items():
             require_value_error(lambda data=data: decoder.shape(data), f"shape of the bad file {name!r}")
 
@@ -250,7 +254,8 @@ class DecoderContract(ABC):
                     continue
                 except Exception as error:
                     raise AssertionError(
-                        f"file {name!r}, {how}: raised {type(error).__name__}: {error}; turn what the reader raises into ValueError"
+                        f"file {name!r}, {how}: raised {type(error).__name__}: {error}; convert exceptions of the "
+                        "reader to ValueError"
                     ) from error
 
 

@@ -65,22 +65,20 @@ class TransformContract(ABC):
         results = [list(transform(copy.deepcopy(rows), self.draws(len(rows), number))) for number in range(self.num_draws)]
         require(
             any(not same(results[0], other) for other in results[1:]) or not self.is_random,
-            f"{self.num_draws} draws gave one result; use draw.rng or draw.uniform as they come, or set is_random = False",
+            f"{self.num_draws} draws gave one result; use draw.rng or draw.uniform directly, or set is_random = False",
         )
 
     def test_rows_are_not_changed(self) -> None:
         transform, rows = self.transform(), [dict(row) for row in self.rows()]
         before = copy.deepcopy(rows)
         transform(rows, self.draws(len(rows), 0))
-        require(same(before, rows), "the transform changed a row that it was given; make new rows, and work on copies of values")
+        require(same(before, rows), "the transform changed its input; create new rows, and work on copies of values")
 
     def test_picklable(self) -> None:
         transform, rows = self.transform(), self.rows()
         again = require_picklable(transform, "the transform")
         group = self.draws(len(rows), 0)
-        require(
-            same(list(transform(rows, group)), list(again(rows, group))), "a pickled transform gives other rows than the original"
-        )
+        require(same(list(transform(rows, group)), list(again(rows, group))), "a pickled transform differs from the original")
 
     def test_every_size_of_group_is_legal(self) -> None:
         """Check smaller groups: the last one of an epoch may be smaller, and unreadable samples are left out."""
@@ -106,13 +104,13 @@ class TransformContract(ABC):
         tokenizers, labels = self.tokenizers(), self.labels()
         known, found = {*tokenizers, *labels}, 0
         for row in (row for _, after in self._each() for row in after):
-            require(set(row) <= known, f"a row has {sorted(set(row) - known)}, and the recipe knows {sorted(known)}")
-            require(any(row.get(name) is not None for name in tokenizers), "a row has no modality; leave it out")
+            require(set(row) <= known, f"a row has {sorted(set(row) - known)}, but the recipe has {sorted(known)}")
+            require(any(row.get(name) is not None for name in tokenizers), "a row has no modality; remove it")
             for name in labels:
                 if row.get(name) is not None:
                     _read(name, labels[name], row[name])
             found += sum(_tokens(row, tokenizers).values())
-        require(found > 0, "no group has a row")
+        require(found > 0, "all groups are empty")
 
     def test_growth_holds(self) -> None:
         """Check the growth for groups of every size, with overlong rows shortened by the tokenizers."""
@@ -121,8 +119,8 @@ class TransformContract(ABC):
             given, got = (sum(sum(_tokens(row, tokenizers).values()) for row in rows) for rows in (before, after))
             require(
                 got <= transform.growth * given,
-                f"{len(before)} rows with {given} tokens became {len(after)} with {got}, and growth is {transform.growth}: steps "
-                "are planned with it; set it to what holds for every group",
+                f"{len(before)} rows with {given} tokens became {len(after)} with {got}, and growth is "
+                f"{transform.growth}: steps are planned with it; set it to a bound for all groups",
             )
 
     def _each(self) -> Iterator[tuple[Sequence[Row], Sequence[Row]]]:
@@ -147,11 +145,11 @@ def _only_value_errors(action: Any, what: str) -> None:
     try:
         action()
     except ValueError as error:
-        require(bool(str(error).strip()), f"{what}: the ValueError says nothing; name what is wrong with the group")
+        require(bool(str(error).strip()), f"{what}: the ValueError has no message; describe the problem")
     except Exception as error:
         raise AssertionError(
-            f"{what}: raised {type(error).__name__}: {error}; a group that cannot be used must raise ValueError, so that it is "
-            "skipped and counted"
+            f"{what}: raised {type(error).__name__}: {error}; raise ValueError for unusable groups, so that they "
+            "are skipped and counted"
         ) from error
 
 
@@ -159,7 +157,7 @@ def _read(name: str, spec: FieldSpec, value: Any) -> None:
     try:
         LabelReader(name, spec)(value)
     except ValueError as error:
-        raise AssertionError(f"a row is no sample: {error}") from error
+        raise AssertionError(f"a row is not a valid sample: {error}") from error
 
 
 def _tokens(row: Row, tokenizers: Mapping[str, Tokenizer]) -> dict[str, int]:

@@ -51,18 +51,18 @@ class BadSampleGuard:
         """
         for bad in found:
             if bad.key not in self.counts:
-                logger.warning("unreadable sample left out: %s: %s", printable(bad.key), printable(bad.reason))
+                logger.warning("skipping unreadable sample: %s: %s", printable(bad.key), printable(bad.reason))
             if bad.trace and (last := bad.trace.rstrip().rpartition("\n")[0]) not in self._traced:
                 self._traced.add(last)
-                logger.info("reading it raised an exception that readers should not raise:\n%s", bad.trace.rstrip())
+                logger.info("reading it raised an unexpected exception:\n%s", bad.trace.rstrip())
             self.counts[bad.key] = self.counts.get(bad.key, 0) + 1
             self._reasons.setdefault(bad.key, bad.reason)
         if len(self.counts) > self.limit:
             raise RunStopped(self._message())
 
     def _message(self) -> str:
-        named = [f"  {key}: {self._reasons.get(key, 'met before the run was resumed')}" for key in list(self.counts)[-_NAMED:]]
+        named = [f"  {key}: {self._reasons.get(key, 'seen before the run was resumed')}" for key in list(self.counts)[-_NAMED:]]
         return (
-            f"{len(self.counts)} samples cannot be read, and {self.limit} are tolerated; "
-            "repair the data or raise data.max_bad. The last ones:\n" + "\n".join(named)
+            f"{len(self.counts)} samples are unreadable, but only {self.limit} are tolerated; repair the data or "
+            "raise data.max_bad. The last ones:\n" + "\n".join(named)
         )

@@ -16,7 +16,7 @@ class BaseRate(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: Annotated[float, Field(gt=0, description="peak learning rate at a batch of `tokens`")]
-    tokens: Annotated[int, Field(gt=0, description="batch that `lr` is meant for, in tokens before masking")]
+    tokens: Annotated[int, Field(gt=0, description="reference batch size of `lr`, in tokens before masking")]
 
     def rate(self, batch_tokens: int) -> float:
         """Return the peak learning rate for a batch."""
@@ -28,25 +28,24 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    steps: Annotated[int, Field(gt=0, description="optimiser steps of the whole run")]
-    batch_tokens: Annotated[int, Field(gt=0, description="tokens per optimiser step before masking, over all ranks")]
+    steps: Annotated[int, Field(gt=0, description="optimizer steps of the run")]
+    batch_tokens: Annotated[int, Field(gt=0, description="tokens per optimizer step before masking, over all ranks")]
     micro_batch_tokens: Annotated[
-        Annotated[int, Field(gt=0)] | Literal["auto"], Field(description="memory knob: tokens per forward pass on one device")
+        Annotated[int, Field(gt=0)] | Literal["auto"],
+        Field(description="tokens per forward pass and device; lower it to save memory"),
     ] = "auto"
     base_lr: Annotated[
         BaseRate | None,
-        Field(
-            description="{lr, tokens}: the optimizer's peak learning rate is lr x batch_tokens / tokens, without an lr of its own"
-        ),
+        Field(description="{lr, tokens}: sets the optimizer's peak learning rate to lr x batch_tokens / tokens, instead of its lr"),
     ] = None
-    optimizer: Annotated[Any, Field(description="an optimizer component")] = None
-    schedule: Annotated[Any, Field(description="a schedule component: learning rate as a factor of the peak")] = None
-    clip: Annotated[Annotated[float, Field(gt=0)] | None, Field(description="largest gradient norm; null: no clipping")] = None
+    optimizer: Annotated[Any, Field(description="optimizer")] = None
+    schedule: Annotated[Any, Field(description="learning-rate schedule")] = None
+    clip: Annotated[Annotated[float, Field(gt=0)] | None, Field(description="maximum gradient norm; null: no clipping")] = None
     ema: Annotated[
-        Annotated[float, Field(gt=0, lt=1)] | None, Field(description="decay of averaged weights, which are then validated")
+        Annotated[float, Field(gt=0, lt=1)] | None, Field(description="decay of averaged weights, which are used for validation")
     ] = None
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], Field(description="auto: fp32 on CPU, bf16 where the device has it, else fp16")
+        Literal["auto", "fp32", "bf16", "fp16"], Field(description="auto: fp32 on CPU, bf16 if the device supports it, else fp16")
     ] = "auto"
     compile: Annotated[bool, Field(description="torch.compile the blocks")] = False
     activation_checkpointing: Annotated[bool, Field(description="recompute blocks in the backward pass to save memory")] = False
@@ -54,19 +53,23 @@ class TrainConfig(BaseModel):
     distributed: Annotated[
         Literal["ddp", "fsdp"],
         Field(
-            description="how several devices hold the model: ddp: each holds all of it; fsdp: each holds a share of weights, "
-            "gradients and optimiser state, and gathers weights block by block (for models that are too large for one)"
+            description=(
+                "ddp: the model is replicated; fsdp: weights, gradients and optimizer state are sharded (for models "
+                "too large for one device)"
+            )
         ),
     ] = "ddp"
     timeout: Annotated[
-        float, Field(gt=0, description="seconds that a process waits for the others before it takes one for lost and ends")
+        float, Field(gt=0, description="seconds to wait for other ranks before a rank is considered lost and the run aborts")
     ] = 600.0
-    workers: Annotated[int, Field(ge=0, description="loader processes; 0 loads in the main process")] = 0
+    workers: Annotated[int, Field(ge=0, description="loader workers; 0: load in the main process")] = 0
     threads: Annotated[
         Annotated[int, Field(gt=0, le=4096)] | Literal["auto"],
         Field(
-            description="threads that compute on the host; auto: the cores that the process may use, less the loader processes, "
-            "unless OMP_NUM_THREADS is set. A resumed run keeps its number"
+            description=(
+                "CPU threads of torch; auto: available cores minus loader workers, unless OMP_NUM_THREADS is set. A "
+                "resumed run keeps its number"
+            )
         ),
     ] = "auto"
     log_every: Annotated[int, Field(gt=0, description="steps between lines of metrics.jsonl")] = 10
@@ -74,17 +77,19 @@ class TrainConfig(BaseModel):
     validate_share: Annotated[
         Share,
         Field(
-            description="largest share of the run's work that validations may take: where scoring all held-out samples would take "
-            "more, fewer are scored, the same ones each time; 100%: no limit"
+            description=(
+                "maximum share of validation in the run's compute; if scoring all held-out samples exceeds it, a "
+                "fixed subset is scored; 100%: no limit"
+            )
         ),
     ] = "10%"
     patience: Annotated[
         Annotated[int, Field(gt=0)] | None,
-        Field(description="the run ends after so many validations in a row without a smaller loss; null: it takes all its steps"),
+        Field(description="early stopping after this many validations in a row without a lower loss; null: none"),
     ] = None
     checkpoint_every: Annotated[int, Field(gt=0, description="steps between checkpoints")] = 500
-    keep_checkpoints: Annotated[int, Field(ge=2, description="how many of the newest checkpoints are kept, beside the best")] = 2
-    tensorboard: Annotated[bool, Field(description="write TensorBoard events too; needs omnimask[tensorboard]")] = False
+    keep_checkpoints: Annotated[int, Field(ge=2, description="number of newest checkpoints to keep, besides the best")] = 2
+    tensorboard: Annotated[bool, Field(description="also write TensorBoard events; needs omnimask[tensorboard]")] = False
 
 
 def rate_by_batch(config: TrainConfig) -> str | None:

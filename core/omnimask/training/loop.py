@@ -49,8 +49,8 @@ FAILURES_IN_ROW = 10
 _FAILURES = {
     "nothing to answer": (
         "nothing to answer",
-        "No masker asks for anything that a predictor answers: raise the masker's ratio, or choose one that finds something in "
-        "these data (`omnimask inspect RECIPE --figure FILE` draws its maskings)",
+        "The maskers produce no targets: raise the ratio, or choose a masker that suits the data (`omnimask "
+        "inspect RECIPE --figure FILE` draws masks)",
     )
 }
 
@@ -72,7 +72,7 @@ class Trainer:
     def __init__(self, model: nn.Module, data: TrainingData, config: TrainConfig, run: RunContext) -> None:
         check_tensorboard(config)
         if config.patience is not None and data.validation is None:
-            raise UserError("train.patience: nothing is held out, so no validation says when to end; raise data.validation")
+            raise UserError("train.patience needs held-out samples; raise data.validation")
         self.data, self.config, self.run = data, config, run
         self.ranks, self.directory = run.ranks, run.directory
         self.checkpoints = Checkpoints(run.directory.checkpoints, config.keep_checkpoints, run.notes)
@@ -139,7 +139,7 @@ class Trainer:
         changed = {name for name in self._versions if written_by.get(name) != self._versions[name]}
         if changed:
             names = ", ".join(f"{name} {written_by.get(name)} -> {self._versions[name]}" for name in sorted(changed))
-            logger.warning("versions changed since the checkpoint, losses may differ in their last digits: %s", names)
+            logger.warning("versions changed since the checkpoint, losses may differ in the last digits: %s", names)
         self.state.restore(path, renews_optimizer=renews_optimizer)
         if self.data.scored is not None:
             self._rescore(self.data.scored)
@@ -151,7 +151,7 @@ class Trainer:
         if before != scored.samples:
             self.progress.forget_best()
             logger.warning(
-                "validations score %s from here on, and scored %d before: their losses are not compared with earlier ones",
+                "validations now score %s instead of %d samples: their losses are not compared with earlier ones",
                 scored,
                 before,
             )
@@ -203,7 +203,7 @@ class Trainer:
 
     def _train(self, journal: Journal, signals: Signals, deadline: Deadline) -> None:
         progress = self.progress
-        logger.info("attempt %d begins at step %d of %d", progress.attempt, progress.step, self.config.steps)
+        logger.info("attempt %d starts at step %d of %d", progress.attempt, progress.step, self.config.steps)
         guard = BadSampleGuard(progress.bad_samples, self.data.max_bad, self.data.num_samples)
         stop: Interrupted | None = None
         with closing(self.data.steps(progress.cursor, progress.step)) as loaded_steps:
@@ -221,13 +221,13 @@ class Trainer:
         if progress.ends_early(self.config.patience):
             count, best = progress.validations_without_gain, progress.best_step
             logger.info(
-                "the run ends early at step %d: %d validations in a row without a smaller loss than at step %s",
+                "early stopping at step %d: %d validations in a row without a lower loss than at step %s",
                 progress.step,
                 count,
                 best,
             )
         if stop is not None:
-            logger.warning("%s: the run stops after a checkpoint at step %d", stop, progress.step)
+            logger.warning("%s: stopping after a checkpoint at step %d", stop, progress.step)
             self._save(journal)
         self._folder.settle()  # if no steps were left
         self._tell_of_checkpoints(journal, is_waiting=True)
@@ -249,7 +249,7 @@ class Trainer:
         with self._postponed():
             loaded = next(loaded_steps, None)
         totals = self.runner.totals(loaded, self._failure)
-        assert loaded is not None and loaded.step == self.progress.step, "the loader's steps are not those of the run"
+        assert loaded is not None and loaded.step == self.progress.step, "the loader's steps differ from those of the run"
         self.progress.retries += totals.retries
         if totals.bad:
             with self.ranks.alike():

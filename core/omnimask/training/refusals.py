@@ -25,7 +25,7 @@ def refusals(doing: str, run: Path) -> Generator[None]:
     except UserError:
         raise
     except ValueError as error:
-        logger.info("%s was refused here:", doing, exc_info=error)
+        logger.info("%s failed here:", doing, exc_info=error)
         raise RunStopped(
-            f"a part of the model refuses {doing}: {error}; checkpoints written before are intact, and logs/ in {run} has where"
+            f"a part of the model rejects {doing}: {error}; earlier checkpoints are intact; for the traceback see logs/ in {run}"
         ) from error

@@ -134,7 +134,7 @@ class FileCache:
             except BlockingIOError as error:
                 if time.monotonic() - last > self.patience:
                     if (now := self._loaded(name)) == loaded:
-                        reason = f"another process has been loading {name} for {self.patience:g} seconds without progress"
+                        reason = f"another process is loading {name} and made no progress for {self.patience:g} seconds"
                         raise TimeoutError(reason) from error
                     loaded, last = now, time.monotonic()
                 time.sleep(_POLL)

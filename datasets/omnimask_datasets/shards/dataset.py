@@ -85,7 +85,7 @@ class Shards:
         self.fields = None if fields is None else {name: _endings(name, wanted) for name, wanted in fields.items()}
         self.keys = keys
         if (path is None) == (url is None):
-            raise ValueError("a set of shards has either a path, for files here, or a url, for those of a server")
+            raise ValueError("shards need either path (local files) or url (of a server)")
         self.files: ShardFiles = (
             LocalShards(path, follow_links=follow_links) if path is not None else RemoteShards(url or "", cache)
         )
@@ -170,7 +170,7 @@ class Shards:
     def _place(self, index: int) -> tuple[int, int]:
         """Return the shard and the sample's number in it."""
         if not 0 <= index < len(self):
-            raise IndexError(f"there is no sample {index} among {len(self)}")
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
         shard = bisect_right(self._firsts, index) - 1
         return shard, index - self._firsts[shard]
 
@@ -202,7 +202,7 @@ class Shards:
             return _ReadPlan(numbers, [(chosen[endings[number]], decoder_of(endings[number])) for number in numbers])
         fields = [field_of(ending) for ending in endings]
         if len(set(fields)) < len(fields):
-            raise ValueError(f"of its members {', '.join(endings)} two are the same field; say which with data.fields")
+            raise ValueError(f"of its members {', '.join(endings)} two map to the same field; choose one with data.fields")
         return _ReadPlan(list(range(len(fields))), list(zip(fields, map(decoder_of, endings), strict=True)))
 
 
@@ -215,7 +215,7 @@ def _is_split(key: str) -> bool:
 def _endings(name: str, wanted: Sequence[str]) -> list[str]:
     endings = [ending.removeprefix(".").lower() for ending in wanted]
     if refused := [ending for ending in endings if is_refused(ending)]:
-        raise ValueError(f"fields.{name}: members ending in .{refused[0]} may hold pickles, which are never read")
+        raise ValueError(f"fields.{name}: members ending in .{refused[0]} may contain pickles, which are never read")
     return endings
 
 
@@ -223,6 +223,6 @@ def _check_unique(files: ShardFiles) -> None:
     """Raise ``ValueError`` if two shards share a key."""
     for key, first, second in same_keys(files.indexes):
         raise ValueError(
-            f"there is a sample {key} in {files.names[first]} and in {files.names[second]}; if shards count their samples anew "
-            "each, set data.keys: shard, else remove one of the two"
+            f"duplicate sample {key} in {files.names[first]} and {files.names[second]}; if every shard numbers "
+            "its samples from 0, set data.keys: shard, else remove one of the two"
         )

@@ -60,7 +60,7 @@ class Remote:
         """
         size = self._tried(url, lambda: self._waited(lambda: self._files.info(url), url)).get("size")
         if not isinstance(size, int):
-            raise ValueError(f"the server does not say how many bytes {url} has; write the shards with `omnimask shard`")
+            raise ValueError(f"the server does not report the size of {url}; write the shards with `omnimask shard`")
         return size
 
     def read(self, url: str) -> bytes:
@@ -103,10 +103,10 @@ class Remote:
                 is_silence = isinstance(error, TimeoutError) and not str(error)
                 reason = f"no byte for {self.timeout:g} seconds" if is_silence else f"{type(error).__name__}: {error}"
                 if attempt == self.retries:
-                    raise OSError(f"{what} could not be loaded in {attempt + 1} attempts; the last one: {reason}") from error
+                    raise OSError(f"{what} could not be loaded in {attempt + 1} attempts; last error: {reason}") from error
                 logger.warning("%s: attempt %d of %d failed: %s", what, attempt + 1, self.retries + 1, reason)
                 note_retry()
-        raise AssertionError("there is at least one attempt")
+        raise AssertionError("at least one attempt is needed")
 
     def _waited(self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0) -> T:
         """Run an action in its own thread and return its result. Abandon it if it makes no progress."""
@@ -129,7 +129,7 @@ class Remote:
             if found != size:
                 raise ValueError(f"it has {found:,} bytes instead of {size:,}")
             if sha256 and _digest(part) != sha256:
-                raise ValueError("it is damaged: its sha256 is another one")
+                raise ValueError("it is damaged: sha256 mismatch")
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -164,11 +164,9 @@ def check_url(url: str) -> None:
     """
     protocol, separator, rest = url.partition("://")
     if url.startswith("pipe:"):
-        raise ValueError(f"data.url: {url!r} is a command; nothing that data name is ever run")
+        raise ValueError(f"data.url: {url!r} is a command; commands are never run")
     if not separator or not protocol.replace("+", "").isalnum() or "::" in url or not rest:
-        raise ValueError(
-            f"data.url: should be like https://host/folder or s3://bucket/folder, for files here use path (got {url!r})"
-        )
+        raise ValueError(f"data.url: must be like https://host/folder or s3://bucket/folder, for files here use path (got {url!r})")
 
 
 def _file_system(url: str, timeout: float) -> Any:

@@ -34,15 +34,16 @@ def encode(key: str, sample: Mapping[str, Any]) -> dict[str, bytes]:
         if value is None:
             continue
         if not re.fullmatch(r"[a-z0-9_-]+", field):
-            raise ValueError(f"the field {field!r} cannot be the ending of a file; its name must be of a to z, 0 to 9, _ and -")
+            raise ValueError(f"the field {field!r} cannot be a file extension; use a to z, 0 to 9, _ and -")
         ending, data = _member(key, field, value)
         if is_refused(ending):
             raise ValueError(
-                f"the field {field!r} has the name of files that may hold pickles, which shards may not contain; rename it"
+                f"the field {field!r} has the extension of files that may contain pickles, which are not allowed "
+                "in shards; rename it"
             )
         members[ending] = data
     if not members:
-        raise ValueError("it has no fields that can be written")
+        raise ValueError("no field can be written")
     return members
 
 
@@ -90,8 +91,8 @@ def _member(key: str, field: str, value: Any) -> tuple[str, bytes]:
         return f"{field}.json", json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"the field {field!r} holds a {type(value).__name__} that cannot be written: {error}; choose other fields, with "
-            "columns=[...] where the data set has that option, or write it as text"
+            f"the field {field!r} contains a {type(value).__name__} that cannot be written: {error}; choose other "
+            "fields (columns=[...], if the data set has that option), or store it as text"
         ) from error
 
 

@@ -119,7 +119,7 @@ class ShardIndex:
                 meta: dict[str, Any] = json.loads(stored["meta"].tobytes())
                 arrays = {name: stored[name] for name in _ARRAYS}
             if meta.pop("format") != FORMAT:
-                raise ValueError(f"it has another format than {FORMAT}")
+                raise ValueError(f"its format is not {FORMAT}")
             index = cls(**{**meta, "names": tuple(meta["names"])}, **arrays)
             index._check()
         except (zipfile.BadZipFile, KeyError, TypeError, EOFError, OSError, MemoryError) as error:
@@ -141,9 +141,9 @@ class ShardIndex:
             and bool((self.endings >= 0).all() and (self.endings < len(self.names)).all())
         )
         if not is_sound:
-            raise ValueError("its numbers contradict each other")
+            raise ValueError("it is inconsistent")
         if refused := [name for name in self.names if is_refused(name)]:
-            raise ValueError(f"it lists members ending in .{refused[0]}, which are refused")
+            raise ValueError(f"it lists members ending in .{refused[0]}, which are not allowed")
 
 
 def read_index(path: Path) -> ShardIndex | None:
@@ -209,13 +209,13 @@ class IndexBuilder:
             return None
         key, ending = split
         if is_refused(ending):
-            reason = "it may hold a pickle, which runs code when it is read; write the data again in another form"
+            reason = "it may contain a pickle, which runs code on reading; write the data in another format"
             return Problem("refused member", member.offset, f"{member.name}: {reason}")
         if key != self._last and key in self._keys:
-            message = f"{member.name}: sample {key} began earlier, and other samples lie between its members"
+            message = f"{member.name}: members of sample {key} are not adjacent"
             return Problem("interleaved", member.offset, message)
         if key == self._last and ending in self._here:
-            return Problem("duplicate", member.offset, f"{member.name}: sample {key} has such a member already")
+            return Problem("duplicate", member.offset, f"{member.name}: duplicate member of sample {key}")
         if key != self._last:
             self._keys[key] = None
             self._last, self._here = key, set()
@@ -279,7 +279,7 @@ def _chunks(file: Any, size: int) -> Iterator[bytes]:
     while size > 0:
         chunk = file.read(min(size, _CHUNK))
         if not chunk:
-            raise ValueError(f"{file.name} became shorter while it was read")
+            raise ValueError(f"{file.name} was truncated while it was read")
         size -= len(chunk)
         yield chunk
 

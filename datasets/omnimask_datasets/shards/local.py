@@ -59,13 +59,13 @@ def find_shards(path: Path, *, follow_links: bool = False) -> dict[str, Path]:
         raise ValueError(f"{path} is neither a file nor a folder")
     if path.is_file():
         if path.suffix != TAR:
-            raise ValueError(f"{path} is no shard: its name should end in {TAR}, and compressed tar files cannot be read at random")
+            raise ValueError(f"{path} is not a shard: its name must end in {TAR}; compressed tar files have no random access")
         return {path.name: path}
     names = sorted(name for name, _ in walk(path, follow_links=follow_links))
     found = {name: path / name for name in names if PurePosixPath(name).suffix == TAR}
     others = [name for name in names if name not in found and not name.endswith(SUFFIX) and name != manifest.NAME]
     if not found:
-        raise ValueError(f"{path} holds no files ending in {TAR}; found {describe_endings(others)}")
+        raise ValueError(f"{path} contains no files ending in {TAR}; found {describe_endings(others)}")
     log_left_out(path, len(found), others)
     return found
 
@@ -107,7 +107,7 @@ def index_of(path: Path, name: str, entry: ShardEntry | None = None) -> ShardInd
     if known is not None and known.headers == index.headers:
         index = dataclasses.replace(known, size=index.size, mtime=index.mtime)  # a copy: what else is known of it stays
     elif known is not None and entry is None:
-        logger.warning("%s changed since it was indexed; its index is made anew", path)
+        logger.warning("%s changed since it was indexed; indexing it again", path)
     _keep(path, _checked(index, name, entry))
     return index
 
@@ -145,7 +145,7 @@ def _indexes(paths: Mapping[str, Path], entries: Mapping[str, ShardEntry]) -> li
             raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
         if time.monotonic() - last >= _SECONDS:
             last = time.monotonic()
-            logger.info("reading indexes: %d of %d shards; those that are missing are made once", len(found), len(paths))
+            logger.info("reading indexes: %d of %d shards; missing ones are created once", len(found), len(paths))
     return found
 
 
@@ -155,8 +155,8 @@ def _in_order(path: Path, found: Mapping[str, Path], listed: ShardManifest) -> d
         raise ValueError(f"{path} lacks {len(missing)} of the {len(names)} shards that its manifest lists: {_some(missing)}")
     if foreign := sorted(set(found) - set(names)):
         raise ValueError(
-            f"{path} holds {len(foreign)} shards that its manifest does not list: {_some(foreign)}; move them elsewhere, or delete "
-            f"{manifest.NAME} to read what is there without it"
+            f"{path} contains {len(foreign)} shards that its manifest does not list: {_some(foreign)}; move them "
+            f"elsewhere, or delete {manifest.NAME} to read all shards without it"
         )
     return {name: found[name] for name in names}
 
@@ -167,14 +167,14 @@ def _some(names: Sequence[str]) -> str:
 
 def _checked(index: ShardIndex, name: str, entry: ShardEntry | None) -> ShardIndex:
     if entry is not None and index.headers != entry.headers:
-        raise ValueError(_foreign(name, "it has the same size and other members"))
+        raise ValueError(_foreign(name, "it has the same size but other members"))
     return index
 
 
 def _foreign(name: str, reason: str) -> str:
     return (
-        f"{name} is not the shard that {manifest.NAME} describes: {reason}. It was damaged or replaced (`omnimask data verify` "
-        f"says more); delete {manifest.NAME} to read what is there without it"
+        f"{name} does not match {manifest.NAME}: {reason}. It was damaged or replaced (details: `omnimask data "
+        f"verify`); delete {manifest.NAME} to read what is there without it"
     )
 
 
@@ -187,7 +187,7 @@ def _read(place: Path) -> ShardIndex | None:
     try:
         return read_index(place)
     except (OSError, ValueError) as error:
-        logger.warning("%s; it is made anew", error)
+        logger.warning("%s; creating it again", error)
         return None
 
 
@@ -198,4 +198,4 @@ def _keep(path: Path, index: ShardIndex) -> None:
     try:
         write_index(_cached(path), index)
     except OSError as error:
-        logger.warning("the index of %s cannot be kept, and is made again next time: %s", path, error)
+        logger.warning("the index of %s cannot be stored: %s", path, error)

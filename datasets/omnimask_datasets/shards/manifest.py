@@ -46,10 +46,10 @@ class ShardManifest:
         try:
             content: Any = json.loads(data)
             if content["format"] != FORMAT:
-                raise ValueError(f"it has format {content['format']}, and this version reads {FORMAT}")
+                raise ValueError(f"it has format {content['format']}, but this version reads {FORMAT}")
             shards = [_entry(raw) for raw in content["shards"]]
             if len({entry.name for entry in shards}) < len(shards):
-                raise ValueError("it names a shard twice")
+                raise ValueError("duplicate shard")
             return cls(shards, content.get("source", {}))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{place} cannot be used: {type(error).__name__}: {error}") from error
@@ -59,8 +59,8 @@ def _entry(raw: Mapping[str, Any]) -> ShardEntry:
     entry = ShardEntry(**raw)
     texts, numbers = (entry.name, entry.sha256, entry.headers), (entry.size, entry.samples)
     if not all(isinstance(text, str) for text in texts) or not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError(f"an entry is {dict(raw)}")
+        raise ValueError(f"invalid entry {dict(raw)}")
     path = PurePosixPath(entry.name)
     if path.is_absolute() or ".." in path.parts or path.suffix != ".tar" or str(path) != entry.name or "\\" in entry.name:
-        raise ValueError(f"the name of a shard is {entry.name!r}")
+        raise ValueError(f"invalid shard name {entry.name!r}")
     return entry

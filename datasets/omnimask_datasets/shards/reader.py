@@ -108,7 +108,9 @@ class MemberReader:
             more = os.pread(descriptor, size - len(data), offset + len(data))
             if not more:
                 name, there = self.files.names[shard], os.fstat(descriptor).st_size
-                raise ValueError(f"{name} has {there:,} bytes, and the sample ends at byte {offset + size:,}: the file was cut off")
+                raise ValueError(
+                    f"{name} has {there:,} bytes, but the sample ends at byte {offset + size:,}: the file was truncated"
+                )
             data += more
         return data
 
@@ -119,4 +121,4 @@ class MemberReader:
         for number, data in zip(numbers, found, strict=True):
             if zlib.crc32(data) != index.checksums[number]:
                 ending, place = index.names[index.endings[number]], f"{self.files.names[shard]}, byte {index.offsets[number]:,}"
-                raise ValueError(f"{place}: a member ending in .{ending} is damaged: its checksum is not that of the index")
+                raise ValueError(f"{place}: a member ending in .{ending} is damaged: checksum mismatch with the index")

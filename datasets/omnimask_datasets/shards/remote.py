@@ -33,10 +33,10 @@ class Cache(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    folder: Annotated[Path | None, Field(description="on a disk of this machine; null: a folder in omnimask's cache")] = None
-    size: Annotated[int, Field(gt=0, description="bytes that all copies together may have; those used last stay")] = 20 * 10**9
-    timeout: Annotated[float, Field(gt=0, description="seconds without a byte after which an attempt has failed")] = 60.0
-    retries: Annotated[int, Field(ge=0, description="attempts after the first; the pauses between them double")] = 4
+    folder: Annotated[Path | None, Field(description="local folder; null: a folder in omnimask's cache")] = None
+    size: Annotated[int, Field(gt=0, description="maximum size of all copies; least recently used ones are removed")] = 20 * 10**9
+    timeout: Annotated[float, Field(gt=0, description="timeout of an attempt: seconds without data")] = 60.0
+    retries: Annotated[int, Field(ge=0, description="number of retries, with exponential backoff")] = 4
 
 
 class RemoteShards:
@@ -92,7 +92,7 @@ class RemoteShards:
         except FileNotFoundError:
             found = sorted(name for name in self.remote.names(url) if _path(name).endswith(TAR))
             if not found:
-                raise ValueError(f"data.url: {url} has neither a {manifest.NAME} nor files ending in {TAR} in its list") from None
+                raise ValueError(f"data.url: {url} lists neither a {manifest.NAME} nor files ending in {TAR}") from None
             return found, [None] * len(found)
         return [f"{url.rstrip('/')}/{entry.name}" for entry in listed.shards], listed.shards
 
@@ -110,7 +110,7 @@ class RemoteShards:
         if not _fits(index, size, entry):
             index = self._made(url, size, entry)
         if not _fits(index, size, entry):
-            raise ValueError(f"data.url: {url} is not the shard that {manifest.NAME} describes: it has other members")
+            raise ValueError(f"data.url: {url} does not match {manifest.NAME}: it has other members")
         write_index(kept, index)
         return index
 
@@ -140,7 +140,7 @@ def _urls(url: str) -> list[str]:
     try:
         from braceexpand import braceexpand
     except ImportError as error:
-        raise ValueError("braces in data.url need a package that is not installed: pip install 'omnimask[shards]'") from error
+        raise ValueError("braces in data.url need another package: pip install 'omnimask[shards]'") from error
     try:
         return list(braceexpand(url))
     except ValueError as error:

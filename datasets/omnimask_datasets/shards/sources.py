@@ -63,7 +63,7 @@ class FolderSource:
 
     def __init__(self, path: Path, *, follow_links: bool = False) -> None:
         if not path.is_dir():
-            raise UserError(f"{path} is no folder (looked in {Path.cwd()}); other data are named: name=DATASET")
+            raise UserError(f"{path} is not a folder (looked in {Path.cwd()}); to use a data set: name=DATASET")
         try:
             files = [name for name, _ in sorted(walk(path, follow_links=follow_links))]
         except ValueError as error:
@@ -71,14 +71,14 @@ class FolderSource:
         self.path = path
         self.samples: dict[str, dict[str, str]] = {}
         if LABELS in files:
-            logger.warning("%s is a table of labels, and no sample; give it to omnimask evaluate --labels", path / LABELS)
+            logger.warning("%s is a table of labels and not a sample; use it with omnimask evaluate --labels", path / LABELS)
         names, left_out = member_names([name for name in files if name != LABELS])
         for name, (key, ending) in names.items():
             self._add(name, key, ending)
         if left_out:
-            logger.warning("%d files without an ending are left out: %s", len(left_out), _some(left_out))
+            logger.warning("skipping %d files without an extension: %s", len(left_out), _some(left_out))
         if not self.samples:
-            raise UserError(f"{path} holds no files with an ending")
+            raise UserError(f"{path} contains no files with an extension")
         self.keys = list(self.samples)
         self.about = {"folder": path.name}
         self._warn_of_others()
@@ -86,16 +86,16 @@ class FolderSource:
     def _add(self, name: str, key: str, ending: str) -> None:
         whole = split_name(name)
         if is_refused(ending) or (whole is not None and is_refused(whole[1])):
-            raise UserError(f"{self.path / name} may hold a pickle, which shards may not contain; move such files elsewhere")
+            raise UserError(f"{self.path / name} may contain a pickle, which is not allowed in shards; move such files elsewhere")
         if ending == "tar":
-            raise UserError(f"{self.path / name} is a tar file; shards are made of other files, and of shards with name=shards")
+            raise UserError(f"{self.path / name} is a tar file; to read shards: name=shards")
         try:
             key = without_dots(key)
         except ValueError as error:
             raise UserError(f"{str(self.path / name)!a}: {error}; rename the file") from error
         members = self.samples.setdefault(key, {})
         if ending in members:
-            raise UserError(f"{self.path / name} and {members[ending]} would have one name in a shard; rename one of them")
+            raise UserError(f"{self.path / name} and {members[ending]} would have the same name in a shard; rename one of them")
         members[ending] = name
 
     def _warn_of_others(self) -> None:
@@ -105,9 +105,7 @@ class FolderSource:
         common = frozenset().union(*(each for each, count in counted.items() if count > _RARE * len(self.keys)))
         if odd := [key for key, each in fields.items() if common and not each & common]:
             names = _some([name for key in odd for name in self.samples[key].values()])
-            logger.warning(
-                "%d samples have none of the fields that the others have (%s): %s", len(odd), _some(sorted(common)), names
-            )
+            logger.warning("%d samples lack fields that others have (%s): %s", len(odd), _some(sorted(common)), names)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -143,7 +141,7 @@ class DatasetSource:
                 raise UserError(str(error)) from error
             if here in seen:
                 raise UserError(
-                    f"the samples {seen[here]!r} and {key!r} would both be called {here!r} in a shard; rename one of them"
+                    f"the samples {seen[here]!r} and {key!r} would both be named {here!r} in a shard; rename one of them"
                 )
             seen[here] = key
         self.keys = list(seen)
@@ -186,7 +184,7 @@ def member_names(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list
         stem, _, last = name.rpartition(".")
         found[name] = (key, ending) if "." not in ending or is_field(key, ending) else (stem, last.lower())
     if dotted := [name for name, (key, _) in found.items() if key != split[name][0]]:
-        logger.info("%d files have dots in their names, which become _ in keys: %s", len(dotted), _some(dotted))
+        logger.info("%d files have dots in their names, which are replaced by _ in keys: %s", len(dotted), _some(dotted))
     return found, [name for name in names if name not in split]
 
 

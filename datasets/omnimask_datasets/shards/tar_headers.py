@@ -112,7 +112,7 @@ class Walk:
             if not block.strip(b"\0") and len(block) == _BLOCK:
                 return self._end()
             if not block:
-                return Problem("no end mark", self._at, f"the file ends after {self._last}, as one that was cut off would", True)
+                return Problem("no end mark", self._at, f"the file ends after {self._last}, so it may be truncated", True)
             kind = "cut off" if len(block) < _BLOCK else "damaged header"
             return Problem(kind, self._at, f"{error}, after {self._last}", is_fatal=True)
         if header.size < 0:
@@ -124,7 +124,7 @@ class Walk:
         """Return ``path`` and ``size`` from an extended header before a member's own header."""
         begin = self._at - _BLOCK
         if header.size > LARGEST_HEADER:
-            message = f"a header has {header.size:,} bytes; at most {LARGEST_HEADER:,} are read"
+            message = f"a header has {header.size:,} bytes; the limit is {LARGEST_HEADER:,}"
             return Problem("refused member", begin, message, is_fatal=True)
         data = os.pread(self.descriptor, header.size, self._at)
         self._digest.update(data)
@@ -140,7 +140,7 @@ class Walk:
         except ValueError:
             return Problem("damaged header", begin, f"an extended header cannot be read, after {self._last}", is_fatal=True)
         if any(name.startswith("GNU.sparse") for name in values) or (header.type == tarfile.XGLTYPE and values):
-            message = f"an extended header says {', '.join(values)}; such tar files are not read"
+            message = f"an extended header has {', '.join(values)}; such tar files are not supported"
             return Problem("refused member", begin, message, is_fatal=True)
         return values
 
@@ -150,7 +150,7 @@ class Walk:
         offset = self._at
         if offset + size > self.size:
             there = max(0, self.size - offset)
-            return Problem("cut off", offset, f"{name} has {size:,} bytes, and {there:,} of them are there", is_fatal=True)
+            return Problem("cut off", offset, f"{name} has {size:,} bytes, but only {there:,} are present", is_fatal=True)
         self._at += _padded(size)
         self._last = name
         if header.type == tarfile.DIRTYPE:
@@ -161,7 +161,7 @@ class Walk:
         if reason := _unsafe(name):
             return Problem("refused member", begin, f"{name!r} {reason}")
         if size > LARGEST_MEMBER:
-            return Problem("refused member", begin, f"{name} has {size:,} bytes; at most {LARGEST_MEMBER:,} are read")
+            return Problem("refused member", begin, f"{name} has {size:,} bytes; the limit is {LARGEST_MEMBER:,}")
         return Member(name, offset, size)
 
     def _end(self) -> Problem | Literal["end"]:
@@ -171,7 +171,7 @@ class Walk:
         for place in range(self._at, self.size, _CHUNK):
             data = os.pread(self.descriptor, _CHUNK, place)
             if data.strip(b"\0"):
-                return Problem("data behind the end mark", place, f"nothing behind {self._last} is read", is_fatal=True)
+                return Problem("data behind the end mark", place, f"data after {self._last} are not read", is_fatal=True)
         return "end"
 
 
@@ -191,13 +191,13 @@ def _pax(data: bytes) -> dict[str, str]:
         size = int(length)
         key, separator, value = data[len(length) + 1 : size].partition(b"=")
         if not 0 < size <= len(data) or not separator or not value.endswith(b"\n"):
-            raise ValueError("a record of another form")
+            raise ValueError("a malformed record")
         name = key.decode("utf-8", "surrogateescape")
         if name in ("path", "size") or name.startswith("GNU.sparse"):
             found[name] = value[:-1].decode("utf-8", "surrogateescape")
         data = data[size:]
     if not found.get("size", "0").isdecimal():
-        raise ValueError("a size that is no number")
+        raise ValueError("a size that is not a number")
     return found
 
 
@@ -206,7 +206,7 @@ def _unsafe(name: str) -> str:
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", name):
         return "is an absolute path"
     if ".." in PurePosixPath(name.replace("\\", "/")).parts:
-        return "leads out of its folder"
+        return "leaves its folder"
     if any(ord(letter) < 32 for letter in name):
-        return "holds control characters"
+        return "contains control characters"
     return "" if name else "has no name"

@@ -82,7 +82,7 @@ def shared_keys(indexes: Mapping[str, ShardIndex]) -> list[ShardFinding]:
     """Return samples whose key also occurs in an earlier shard."""
     names = list(indexes)
     return [
-        ShardFinding(names[second], "duplicate across shards", None, f"sample {key} is in {names[first]} too")
+        ShardFinding(names[second], "duplicate across shards", None, f"sample {key} is also in {names[first]}")
         for key, first, second in same_keys(list(indexes.values()))
     ]
 
@@ -95,9 +95,9 @@ def _look_at(path: Path, name: str, entry: ShardEntry | None, *, has_manifest: b
     if entry is None and has_manifest:
         findings.append(ShardFinding(name, "foreign shard", None, f"{manifest.NAME} does not list it"))
     elif entry is not None and index.size != entry.size:
-        findings.append(ShardFinding(name, "other size", None, f"it has {index.size:,} bytes, {manifest.NAME} says {entry.size:,}"))
+        findings.append(ShardFinding(name, "other size", None, f"{index.size:,} bytes, but {entry.size:,} in {manifest.NAME}"))
     elif entry is not None and index.sha256 != entry.sha256:
-        findings.append(ShardFinding(name, "other content", None, f"its sha256 is not that of {manifest.NAME}"))
+        findings.append(ShardFinding(name, "other content", None, f"its sha256 differs from {manifest.NAME}"))
     return findings + _compared(name, index, beside(path)), index
 
 
@@ -121,7 +121,7 @@ def _compared(name: str, index: ShardIndex, place: Path) -> list[ShardFinding]:
     if before is None:
         return []
     if before.headers != index.headers:
-        return [ShardFinding(name, "other index", None, "the index beside it is of other members; delete it, and it is made anew")]
+        return [ShardFinding(name, "other index", None, "the index beside it has other members; delete it to recreate it")]
     if not len(before.checksums):
         return []
     damaged = np.flatnonzero(before.checksums != index.checksums).tolist()
@@ -131,7 +131,7 @@ def _compared(name: str, index: ShardIndex, place: Path) -> list[ShardFinding]:
             name,
             "damaged member",
             int(index.offsets[number]),
-            f"{index.key(sample)}.{index.names[index.endings[number]]}: its checksum is not that of the index",
+            f"{index.key(sample)}.{index.names[index.endings[number]]}: checksum mismatch with the index",
         )
         for number, sample in zip(damaged, owner, strict=True)
     ]

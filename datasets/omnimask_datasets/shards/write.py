@@ -78,7 +78,8 @@ def write_shards(source: SampleSource, out: Path, limits: Limits, count: Counter
             _publish(partial, out, listed)
     except OSError as error:
         raise RunStopped(
-            f"the shards cannot be written: {error}. Whole ones lie in {partial}; repair the cause, and the same command goes on"
+            f"the shards cannot be written: {error}. Complete ones are in {partial}; fix the cause, and run the "
+            "same command to continue"
         ) from error
     return listed
 
@@ -86,9 +87,9 @@ def write_shards(source: SampleSource, out: Path, limits: Limits, count: Counter
 def check_out(out: Path) -> None:
     """Raise ``UserError`` if the folder exists or cannot be created."""
     if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists; name another folder, or remove it first")
+        raise UserError(f"{out} already exists; choose another folder, or remove it first")
     if not out.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {out.absolute().parent} to write {out.name} into")
+        raise UserError(f"folder {out.absolute().parent} of {out.name} does not exist")
 
 
 def _check_first(source: SampleSource, index: int) -> None:
@@ -109,9 +110,7 @@ def _check_plan(partial: Path, plan: Mapping[str, Any]) -> None:
     except ValueError:
         before = None
     if before != plan:
-        raise UserError(
-            f"{partial} holds shards that were begun with other data or options; give those again to go on, or remove the folder"
-        )
+        raise UserError(f"{partial} contains shards of other data or options; use the same ones to continue, or remove the folder")
 
 
 def _finished(partial: Path) -> list[ShardIndex]:
@@ -129,7 +128,7 @@ def _finished(partial: Path) -> list[ShardIndex]:
             break
         indexes.append(index)
     if indexes:
-        logger.info("%d shards are there already, with %d samples", len(indexes), sum(map(len, indexes)))
+        logger.info("%d shards exist already, with %d samples", len(indexes), sum(map(len, indexes)))
     return indexes
 
 
@@ -187,8 +186,8 @@ class _Samples:
                 members = self._source.members(index)
         except (OSError, ValueError) as error:
             raise RunStopped(
-                f"sample {key} cannot be read: {error}. Repair it and give the same command, which goes on behind the last whole "
-                "shard; or remove it, and begin anew"
+                f"sample {key} cannot be read: {error}. Fix it and run the same command to continue after the "
+                "last complete shard; or remove it, and start again"
             ) from error
         return key, members
 
@@ -247,5 +246,5 @@ def _locked(partial: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"another process writes into {partial}; wait for it, or stop it") from error
+            raise UserError(f"another process is writing to {partial}; wait for it, or stop it") from error
         yield

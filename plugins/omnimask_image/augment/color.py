@@ -43,11 +43,11 @@ class Color:
         self,
         context: Context,
         *,
-        brightness: Annotated[Strength, Field(description="largest change of the factor")] = 0.4,
-        contrast: Annotated[Strength, Field(description="largest change of the factor")] = 0.4,
-        saturation: Annotated[Strength, Field(description="largest change of the factor")] = 0.4,
-        hue: Annotated[float, Field(ge=0, le=0.5, description="largest turn, as a share of the circle")] = 0.1,
-        probability: Annotated[float, Field(ge=0, le=1, description="share of the visits that are changed")] = 1.0,
+        brightness: Annotated[Strength, Field(description="maximum change of the factor")] = 0.4,
+        contrast: Annotated[Strength, Field(description="maximum change of the factor")] = 0.4,
+        saturation: Annotated[Strength, Field(description="maximum change of the factor")] = 0.4,
+        hue: Annotated[float, Field(ge=0, le=0.5, description="maximum hue shift, as a share of the circle")] = 0.1,
+        probability: Annotated[float, Field(ge=0, le=1, description="probability of a change")] = 1.0,
     ) -> None:
         self.strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
         self.probability = probability

@@ -30,9 +30,9 @@ class RandomResizedCrop:
     CVPR 2022; reference implementation facebookresearch/mae.
 
     Args:
-        size: side of the result in pixels, or (height, width); use the tokenizer's ``image_size``.
-        scale: smallest and largest share of the area, in (0, 1].
-        ratio: smallest and largest width / height of the part, greater than 0.
+        size: output size in pixels, or (height, width); use the tokenizer's ``image_size``.
+        scale: minimum and maximum share of the area, in (0, 1].
+        ratio: minimum and maximum aspect ratio (width / height) of the part, greater than 0.
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {"size": 32}
@@ -41,13 +41,16 @@ class RandomResizedCrop:
         self,
         context: Context,
         *,
-        size: Annotated[Size | tuple[Size, Size], Field(description="side of the result in pixels, or (height, width)")],
-        scale: Annotated[tuple[Share, Share], Field(description="smallest and largest share of the area")] = (0.2, 1.0),
-        ratio: Annotated[tuple[Ratio, Ratio], Field(description="smallest and largest width / height")] = (3 / 4, 4 / 3),
+        size: Annotated[Size | tuple[Size, Size], Field(description="output size in pixels, or (height, width)")],
+        scale: Annotated[tuple[Share, Share], Field(description="minimum and maximum share of the area")] = (0.2, 1.0),
+        ratio: Annotated[tuple[Ratio, Ratio], Field(description="minimum and maximum aspect ratio (width / height)")] = (
+            3 / 4,
+            4 / 3,
+        ),
     ) -> None:
         for name, (low, high) in (("scale", scale), ("ratio", ratio)):
             if low > high:
-                raise ValueError(f"{name} is (smallest, largest), got ({low:g}, {high:g})")
+                raise ValueError(f"{name} must be (minimum, maximum), got ({low:g}, {high:g})")
         self.size = pair(size)
         self.scale = scale
         self.ratio = ratio
@@ -81,7 +84,7 @@ class RandomCrop:
     Validation images are not cropped, but reduced as a whole.
 
     Args:
-        size: largest side in pixels, or (height, width).
+        size: maximum side in pixels, or (height, width).
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {"size": 8}
@@ -90,7 +93,7 @@ class RandomCrop:
         self,
         context: Context,
         *,
-        size: Annotated[Size | tuple[Size, Size], Field(description="largest side in pixels, or (height, width)")],
+        size: Annotated[Size | tuple[Size, Size], Field(description="maximum side in pixels, or (height, width)")],
     ) -> None:
         self.size = pair(size)
 
@@ -115,7 +118,7 @@ class Flip:
         self,
         context: Context,
         *,
-        probability: Annotated[float, Field(ge=0, le=1, description="share of the visits that are mirrored")] = 0.5,
+        probability: Annotated[float, Field(ge=0, le=1, description="probability of a flip")] = 0.5,
     ) -> None:
         self.probability = probability
 

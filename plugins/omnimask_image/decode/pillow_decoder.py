@@ -89,8 +89,8 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"the picture has more pixels than the {max_pixels:,} that are read ({_reason(error)}); where it can be trusted, raise "
-            "the decoder's option: decoder: {name: image.pillow, max_pixels: 1000000000}"
+            f"the image has more than {max_pixels:,} pixels ({_reason(error)}); if you trust it, raise the limit: "
+            f"decoder: {{name: image.pillow, max_pixels: 1000000000}}"
         ) from error
     except Exception as error:  # Pillow's readers raise arbitrary errors on broken bytes
         raise ValueError(f"not a readable image: {_reason(error)}") from error

@@ -75,7 +75,11 @@ class Survey:
             "height x width": f"median {_pixels(middle)}, smallest {_pixels(by_area[0])}, largest {_pixels(by_area[-1])}",
             "greyscale": f"{self.num_grey / len(self.sizes):.0%}",
             "left out": self.left_out,
-            **({"splits": f"{', '.join(self.splits)}: all are trained on; give the folder of one instead"} if self.splits else {}),
+            **(
+                {"splits": (f"{', '.join(self.splits)}: all of them are used for training; give the folder of one instead")}
+                if self.splits
+                else {}
+            ),
             "labels": _counted(self.labels, 5) if self.labels else "none: no sub-folders",
             "unreadable": describe_unreadable(self.unreadable, self.num_looked_at),
         }
@@ -107,7 +111,7 @@ def survey(folder: Path) -> Survey | None:
         num_grey += bool(np.all(pixels == pixels[:, :, :1]))
     if not sizes:
         name, reason = unreadable[0]
-        raise ValueError(f"{len(dataset):,} files look like pictures, and none of {len(unreadable)} can be read: {name}: {reason}")
+        raise ValueError(f"{len(dataset):,} files look like images, but none of {len(unreadable)} is readable: {name}: {reason}")
     endings = Counter(PurePosixPath(name).suffix.lower() for name in dataset.names)
     labels = Counter(label for name in dataset.names if (label := dataset.labels(name)) is not None)
     return Survey(endings, labels, tuple(sizes), num_grey, tuple(unreadable), dataset.left_out, dataset.labels.splits)

@@ -56,14 +56,14 @@ class NativeTokenizer:
         context: Context,
         *,
         patch_size: Annotated[Size | tuple[Size, Size], Field(description="side in pixels, or (height, width)")] = 16,
-        max_tokens: Annotated[int, Field(gt=0, description="patches per image at most")] = 256,
-        min_tokens: Annotated[int, Field(gt=0, description="patches per image at least; smaller images are enlarged")] = 1,
-        channels: Annotated[Literal[1, 3], Field(description="3: RGB, 1: greyscale")] = 3,
+        max_tokens: Annotated[int, Field(gt=0, description="maximum patches per image")] = 256,
+        min_tokens: Annotated[int, Field(gt=0, description="minimum patches per image; smaller images are enlarged")] = 1,
+        channels: Annotated[Literal[1, 3], Field(description="3: RGB, 1: grayscale")] = 3,
         mean: Annotated[tuple[float, ...] | None, Field(description="per channel, in 0..1")] = None,
         std: Annotated[tuple[float, ...] | None, Field(description="per channel, in 0..1")] = None,
     ) -> None:
         if min_tokens > max_tokens:
-            raise ValueError(f"min_tokens {min_tokens} is larger than max_tokens {max_tokens}")
+            raise ValueError(f"min_tokens {min_tokens} must be at most max_tokens {max_tokens}")
         self.patch_size = pair(patch_size)
         self.max_tokens, self.min_tokens, self.channels = max_tokens, min_tokens, channels
         self.mean, self.std = per_channel(mean, std, channels)
@@ -128,8 +128,8 @@ class NativeTokenizer:
         if count(scale) > self.max_tokens:
             if count(smallest) > self.max_tokens:
                 raise ValueError(
-                    f"image is {height} x {width}, and max_tokens {self.max_tokens} patches cannot keep its aspect ratio within "
-                    f"half a patch; it would need {count(smallest)}"
+                    f"image is {height} x {width}, but max_tokens {self.max_tokens} patches cannot preserve its "
+                    f"aspect ratio within half a patch; set at least {count(smallest)}"
                 )
             scale = _bisect(lambda scale: count(scale) > self.max_tokens, smallest, scale)[0]
         return _rounded(rows, columns, scale)

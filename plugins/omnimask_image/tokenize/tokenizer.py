@@ -43,7 +43,7 @@ class PatchTokenizer:
         *,
         image_size: Annotated[Size | tuple[Size, Size], Field(description="side in pixels, or (height, width)")] = 224,
         patch_size: Annotated[Size | tuple[Size, Size], Field(description="side in pixels, or (height, width)")] = 16,
-        channels: Annotated[Literal[1, 3], Field(description="3: RGB, 1: greyscale")] = 3,
+        channels: Annotated[Literal[1, 3], Field(description="3: RGB, 1: grayscale")] = 3,
         mean: Annotated[tuple[float, ...] | None, Field(description="per channel, in 0..1")] = None,
         std: Annotated[tuple[float, ...] | None, Field(description="per channel, in 0..1")] = None,
     ) -> None:
@@ -101,7 +101,7 @@ def _grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int
     if height % p or width % q:
         nearest = max(1, round(height / p)) * p, max(1, round(width / q)) * q
         raise ValueError(
-            f"an image of {height} x {width} pixels cannot be cut into patches of {p} x {q}; "
+            f"an image of {height} x {width} pixels cannot be divided into patches of {p} x {q}; "
             f"set image_size to {nearest[0]} x {nearest[1]}, or choose a patch_size that divides it"
         )
     return height // p, width // q

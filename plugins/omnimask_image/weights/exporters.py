@@ -108,14 +108,14 @@ def _check_form(parts: _VitMaeParts) -> None:
         "mlp: gelu": all(isinstance(block.mlp, MLP) for block in blocks),
         "qk_norm: false": all(isinstance(block.attention.norm_query, nn.Identity) for block in blocks),
         "one norm_eps in encoder and decoder": len({norm.eps for norm in norms}) == 1,
-        "a predictor that reads the last layer": decoder.context.layer is None,
+        "a predictor of the last layer": decoder.context.layer is None,
         "loss: mse": parts.target.kind == "mse",
-        "eps: 1e-6 in a normalised target": not parts.target.normalize or parts.target.eps == 1e-6,
+        "eps: 1e-6 in a normalized target": not parts.target.normalize or parts.target.eps == 1e-6,
         "square images and patches": len({*tokenizer.image_size}) == 1 and len({*tokenizer.patch_size}) == 1,
     }
     missing = [remedy for remedy, is_fine in wrong.items() if not is_fine]
     if missing:
-        raise ValueError(f"the model is no ViTMAE; it needs {'; '.join(missing)}")
+        raise ValueError(f"not a ViTMAE model; it needs {'; '.join(missing)}")
 
 
 def _settings(parts: _VitMaeParts, visible: int) -> Mapping[str, Any]:

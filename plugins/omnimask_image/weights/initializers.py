@@ -55,7 +55,7 @@ class VitMaeInitializer:
         predictor: str = "decoder",
     ) -> None:
         if context.modalities and modality not in context.modalities:
-            raise ValueError(f"the recipe has no modality {modality!r}; its modalities: {', '.join(context.modalities)}")
+            raise ValueError(f"unknown modality {modality!r}; modalities: {', '.join(context.modalities)}")
         self.path, self.modality, self.predictor = path, modality, predictor
         self.spec = context.specs.get(modality)
 
@@ -64,7 +64,7 @@ class VitMaeInitializer:
         config, state = read_config(self.path, "vit_mae"), read_weights(self.path)
         main: Any = model.passes["main"]
         if self.predictor not in main.predictors:
-            raise ValueError(f"no predictor is labelled {self.predictor!r}; labels: {', '.join(main.predictors)}")
+            raise ValueError(f"unknown predictor {self.predictor!r}; predictors: {', '.join(main.predictors)}")
         encoder, decoder, state = main.encoder, main.predictors[self.predictor], with_present_names(state)
         owners = {"encoder": encoder, f"predictors.{self.predictor}": decoder}
         differences = [*_differences(config, encoder, decoder, self.spec, owners), *position_problems(state, owners)]
@@ -91,7 +91,8 @@ def _differences(
     first, second = owners
     here = {**_sizes(encoder, first, ""), **_sizes(decoder, second, "decoder_"), **_image(spec)}
     return [
-        f"{key} is {config[key]} there and {mine} here ({option}{'' if fixed is None else f': {fixed(config[key])}'})"
+        f"{key} is {config[key]} in the checkpoint, {mine} in the recipe "
+        f"({option}{'' if fixed is None else f': {fixed(config[key])}'})"
         for key, (mine, option, fixed) in here.items()
         if key in config and config[key] != mine
     ]
@@ -130,9 +131,11 @@ def _image(spec: TokenSpec | None) -> dict[str, Setting]:
 def _check_form(config: Mapping[str, Any], encoder: Any) -> None:
     """Check properties of the published form. Another epsilon or target is a choice, and is only logged."""
     if config.get("hidden_act", "gelu") != "gelu" or not config.get("qkv_bias", True):
-        raise ValueError("the checkpoint's blocks have another activation than GELU, or no biases; only the published form is read")
+        raise ValueError(
+            "the checkpoint's blocks have an activation other than GELU, or no biases; only the published form is supported"
+        )
     eps = config.get("layer_norm_eps")
     if eps is not None and eps != encoder.norm.eps:
         logger.warning(
-            "the checkpoint's layer norms have epsilon %g, and the recipe's %g; set norm_eps: %g", eps, encoder.norm.eps, eps
+            "the checkpoint's layer norms have epsilon %g, but the recipe's %g; set norm_eps: %g", eps, encoder.norm.eps, eps
         )

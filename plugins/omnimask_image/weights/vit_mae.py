@@ -97,17 +97,17 @@ def position_problems(state: Mapping[str, Tensor], owners: Mapping[str, Any]) ->
         wanted = kind_of(table)
         has = next((kind for kind, cls in _KINDS.items() if isinstance(position, cls)), type(position).__name__)
         if wanted != has:
-            found.append(f"{name} holds {_HELD[wanted]}; set {key}.position: {{name: {wanted}}}")
+            found.append(f"{name} contains {_HELD[wanted]}; set {key}.position: {{name: {wanted}}}")
         elif wanted == "learned" and key != "encoder" and bool(table[0].any()):
-            found.append(f"{name} has a position for the class token, which a decoder here has none for")
+            found.append(f"{name} has a position for the class token, which is not supported in the decoder")
     return found
 
 
 _KINDS: Mapping[str, type] = {"sincos": SinCos, "none": NoPosition, "learned": Learned}
 _HELD = {
     "sincos": "sines and cosines",
-    "none": "zeros, as in a model that transformers made from a configuration (it learns no positions)",
-    "learned": "numbers that are no sines and cosines",
+    "none": "zeros, as in a model that transformers created from a configuration (positions are not learned)",
+    "learned": "values other than sines and cosines",
 }
 
 

@@ -64,16 +64,18 @@ class SpanPairs:
         self,
         context: Context,
         *,
-        sets: Annotated[str, Field(description="name of the label that it sets")],
-        objective: Annotated[Objective, Field(description="what is asked of a pair")] = "same_paragraph",
-        sentences: Annotated[tuple[int, int], Field(description="at least and at most so many make a span")] = (1, 3),
-        positive: Annotated[Share, Field(description="probability of a pair that belongs together")] = 0.5,
-        hard: Annotated[Share, Field(description="of the others, probability of one from the same text")] = 0.5,
-        paragraphs: Annotated[Paragraphs, Field(description="where they end")] = "empty_line",
-        modality: Annotated[str | None, Field(description="the one with the texts, of several")] = None,
+        sets: Annotated[str, Field(description="name of the label")],
+        objective: Annotated[Objective, Field(description="relation of the pair to predict")] = "same_paragraph",
+        sentences: Annotated[tuple[int, int], Field(description="minimum and maximum number per span")] = (1, 3),
+        positive: Annotated[Share, Field(description="probability of a positive pair")] = 0.5,
+        hard: Annotated[Share, Field(description="probability that a negative pair is from the same text")] = 0.5,
+        paragraphs: Annotated[Paragraphs, Field(description="boundaries of paragraphs")] = "empty_line",
+        modality: Annotated[str | None, Field(description="modality with the texts, if there are several")] = None,
     ) -> None:
         if not 1 <= sentences[0] <= sentences[1]:
-            raise ValueError(f"sentences {list(sentences)}: a span has at least one, and the first number is the smaller one")
+            raise ValueError(
+                f"sentences {list(sentences)}: a span needs at least one, and the first number must be the smaller one"
+            )
         check_label(context, sets, classes=2)
         self.label, self.objective, self.sentences = sets, objective, sentences
         self.positive, self.hard = positive, hard

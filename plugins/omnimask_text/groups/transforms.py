@@ -16,9 +16,9 @@ def the_modality(context: Context, name: str | None) -> str:
     """
     known = list(context.modalities)
     if name is None and len(known) != 1:
-        raise ValueError(f"the recipe has the modalities {', '.join(known)}; say which has the texts: modality=...")
+        raise ValueError(f"the recipe has the modalities {', '.join(known)}; set the one with the texts: modality=...")
     if name is not None and name not in known:
-        raise ValueError(f"there is no modality {name!r}; the recipe has {', '.join(known)}")
+        raise ValueError(f"unknown modality {name!r}; modalities: {', '.join(known)}")
     return name or known[0]
 
 
@@ -30,10 +30,10 @@ def check_label(context: Context, name: str, *, classes: int | None) -> None:
     """
     form = "{}" if classes is None else f"{{classes: {classes}}}"
     if name not in context.labels:
-        raise ValueError(f"label {name!r} is not declared; write labels: {{{name}: {form}}}")
+        raise ValueError(f"label {name!r} is not declared; add labels: {{{name}: {form}}}")
     if context.labels[name].classes != classes:
         found = context.labels[name].classes
-        raise ValueError(f"label {name!r} has {'no' if found is None else found} classes; write labels: {{{name}: {form}}}")
+        raise ValueError(f"label {name!r} has {'no' if found is None else found} classes; set labels: {{{name}: {form}}}")
 
 
 def text_of(row: Mapping[str, Any], modality: str) -> str:
@@ -46,6 +46,6 @@ def text_of(row: Mapping[str, Any], modality: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        what = "a text with annotations, which would not move along" if isinstance(value, Mapping) else type(value).__name__
-        raise ValueError(f"transforms of texts take single texts, and a sample has {what}")
+        what = "a text with annotations, which would not be updated" if isinstance(value, Mapping) else type(value).__name__
+        raise ValueError(f"transforms of texts need single texts, but a sample has {what}")
     return value

@@ -88,25 +88,27 @@ class WordSets:
         self,
         context: Context,
         *,
-        sets: Annotated[str, Field(description="name of the label that it sets")],
+        sets: Annotated[str, Field(description="name of the label")],
         mean_words: Annotated[float, Field(gt=0, description="in a set")] = 3.0,
         smoothing: Annotated[float | None, Field(gt=0, description="in words; none: the mean length")] = None,
-        subsample: Annotated[float | None, Field(gt=0, lt=1, description="share from which words are drawn less often")] = 1e-4,
-        min_count: Annotated[int, Field(gt=0, description="words seen less often are in no set")] = 10,
-        min_words: Annotated[int, Field(gt=0, description="documents with fewer are left out")] = 64,
-        stop_words: Annotated[Path | None, Field(description="a file with words that are in no set")] = None,
-        max_words: Annotated[int, Field(gt=0, description="counting ends when so many are reached")] = 100_000_000,
-        modality: Annotated[str | None, Field(description="the one with the texts, of several")] = None,
+        subsample: Annotated[
+            float | None, Field(gt=0, lt=1, description="frequency above which words are sampled less often")
+        ] = 1e-4,
+        min_count: Annotated[int, Field(gt=0, description="minimum count of a word")] = 10,
+        min_words: Annotated[int, Field(gt=0, description="minimum words of a document")] = 64,
+        stop_words: Annotated[Path | None, Field(description="file of excluded words")] = None,
+        max_words: Annotated[int, Field(gt=0, description="maximum number of words to count")] = 100_000_000,
+        modality: Annotated[str | None, Field(description="modality with the texts, if there are several")] = None,
     ) -> None:
         check_label(context, sets, classes=None)
         self.label, self.modality = sets, the_modality(context, modality)
         self.mean_words, self.min_words = mean_words, min_words
         if self.modality not in context.corpora:
-            raise ValueError("transform text.word_sets counts the words of the training samples, which only a recipe's build has")
+            raise ValueError("transform text.word_sets needs the training samples of a recipe to count their words")
         stops = frozenset() if stop_words is None else frozenset(words_of(_text(stop_words)))
         self.words = _cached(context.corpora[self.modality], min_count, max_words, stops)
         if not self.words.words:
-            raise ValueError(f"no word comes {min_count} times in the training samples; lower min_count")
+            raise ValueError(f"no word occurs {min_count} times in the training samples; lower min_count")
         self.smoothing = smoothing or float(self.words.counts.sum()) / self.words.num_texts
         rate = (subsample or 1.0) / self.words.share
         self.kept: Floats = np.ones_like(rate) if subsample is None else np.minimum(1.0, np.sqrt(rate) + rate)
@@ -181,7 +183,7 @@ def _cached(corpus: Corpus, min_count: int, max_words: int, stops: frozenset[str
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("cached words %s cannot be read (%s) and are counted anew", file, error)
+        logger.warning("cached words %s cannot be read (%s) and are recounted", file, error)
     logger.info("counting the words of the training samples; later runs reuse the counts")
     words = count_words(corpus, min_count=min_count, max_words=max_words, stops=stops)
     record = json.dumps({"words": words.words, "counts": words.counts.tolist(), "texts": words.num_texts}, ensure_ascii=False)

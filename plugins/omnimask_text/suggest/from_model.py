@@ -218,7 +218,7 @@ def suggest_model(folder: Path, kind: str) -> Suggestion | None:
     _check_config(found, folder)
     state = with_present_names(read_weights(folder))
     if problems := _weight_problems(found, state):
-        raise ValueError(f"the weights in {folder} are not those of the {found.model} of its config.json: {'; '.join(problems)}")
+        raise ValueError(f"the weights in {folder} do not match {found.model} in its config.json: {'; '.join(problems)}")
     size, rows = _vocabulary(folder), len(state[found.table])
     summary = {
         "model": f"{found.model} of transformers",
@@ -263,15 +263,16 @@ def _check_config(found: _PretrainedModel, folder: Path) -> None:
     eps = config.get(epsilon, default)
     wrong += [] if isinstance(eps, (int, float)) and eps > 0 else [f"{epsilon}: {eps!r}"]
     if wrong:
-        raise ValueError(f"{folder / 'config.json'} has sizes that are no positive numbers: {', '.join(wrong)}; it is damaged")
+        raise ValueError(f"{folder / 'config.json'} has sizes that are not positive: {', '.join(wrong)}; it is damaged")
     try:
         unread = found.reads.unread(config)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: an entry has the wrong type ({error})") from error
     if unread:
         raise ValueError(
-            f"{folder / 'config.json'} says {', '.join(unread)}, which has no counterpart in omnimask's encoders: begin with "
-            f"another checkpoint, or train this one's encoder as it is, with encoder={{name: transformers, folder: {folder}}}"
+            f"{folder / 'config.json'} has {', '.join(unread)}, which omnimask's encoders do not support: start "
+            f"from another checkpoint, or train its encoder unchanged, with encoder={{name: transformers, folder: "
+            f"{folder}}}"
         )
 
 
@@ -281,8 +282,8 @@ def _weight_problems(found: _PretrainedModel, state: Mapping[str, Tensor]) -> li
     known = needed | {*found.reads.tied, *found.reads.unused, *found.reads.beside}
     shapes = {name: tuple(state[name].shape) for name in found.shapes() if name in state}
     return [
-        *([f"they lack {some_names(missing)}"] if (missing := sorted(needed - state.keys())) else []),
-        *([f"they have {some_names(more)} beside"] if (more := sorted(state.keys() - known)) else []),
+        *([f"missing: {some_names(missing)}"] if (missing := sorted(needed - state.keys())) else []),
+        *([f"unexpected: {some_names(more)}"] if (more := sorted(state.keys() - known)) else []),
         *(
             f"{name} is {list(shapes[name])}, not {list(wanted)}"
             for name, wanted in found.shapes().items()
@@ -298,5 +299,5 @@ def _vocabulary(folder: Path) -> int:
         return Subwords(*load_tokenizer(str(folder))).vocabulary
     except ValueError as error:
         raise ValueError(
-            f"{error}; save the model's tokenizer beside it, with save_pretrained({str(folder)!r}) of the tokenizer"
+            f"{error}; save the model's tokenizer in the same folder, with save_pretrained({str(folder)!r}) of the tokenizer"
         ) from error

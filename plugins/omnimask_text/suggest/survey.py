@@ -114,7 +114,7 @@ def survey(path: Path) -> Survey | None:
     texts = tuple(str(row[column]) for row in rows if isinstance(row.get(column), str) and row[column].strip())
     if not texts:
         reason = f": {': '.join(unreadable[0])}" if unreadable else ""
-        raise ValueError(f"{path} looks like texts for {name}, and none of {len(rows) + len(unreadable)} can be read{reason}")
+        raise ValueError(f"{path} looks like texts for {name}, but none of {len(rows) + len(unreadable)} is readable{reason}")
     return Survey(name, options, num_files, len(dataset), texts, column, label, tuple(unreadable), others)
 
 
@@ -159,7 +159,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[str, str | 
             if isinstance(value, str):
                 lengths.setdefault(name, []).append(len(value))
     if not lengths:
-        raise ValueError(f"{path}: no column of its rows holds texts; they have {sorted({name for row in rows for name in row})}")
+        raise ValueError(f"{path}: no column contains texts; columns: {sorted({name for row in rows for name in row})}")
     column = max(lengths, key=lambda name: fmean(lengths[name]) * len(lengths[name]))
     others = dict.fromkeys(name for row in rows for name in row if name != column)
     return column, next((name for name in sorted(others, key=lambda name: name != "label") if _holds_classes(name, rows)), None)

@@ -36,10 +36,10 @@ def check_kinds(kinds: Mapping[str, Kind]) -> None:
     """Raise ``ValueError`` for names or classes unsuitable as token fields."""
     for name, kind in kinds.items():
         if name in RESERVED or not _NAME.fullmatch(name):
-            reason = "is a field of every text" if name in RESERVED else "is no name of letters, digits and _"
+            reason = "is a field of every text" if name in RESERVED else "may only contain letters, digits and _"
             raise ValueError(f"annotations: {name!r} {reason}; choose another name")
         if isinstance(kind, list) and len(set(kind)) < len(kind):
-            raise ValueError(f"annotations: {name} lists a class twice: {', '.join(kind)}")
+            raise ValueError(f"annotations: {name} has a duplicate class: {', '.join(kind)}")
 
 
 def field_specs(kinds: Mapping[str, Kind]) -> dict[str, FieldSpec]:
@@ -65,7 +65,7 @@ def check_spans(name: str, kind: Kind, raw: Any, length: int) -> tuple[Span, ...
         ValueError: a span has another form, exceeds the text, is empty, or overlaps another one; the message names the span.
     """
     if not isinstance(raw, Sequence) or isinstance(raw, str | bytes):
-        raise ValueError(f"annotation {name!r} is a list of spans, not {type(raw).__name__}")
+        raise ValueError(f"annotation {name!r} must be a list of spans, not {type(raw).__name__}")
     abouts = [f"annotation {name!r}, span {number} {_shown(item)}" for number, item in enumerate(raw)]
     spans = tuple(_span(about, kind, item, length) for about, item in zip(abouts, raw, strict=True))
     for left, right in pairwise(sorted(range(len(spans)), key=lambda number: spans[number].start)):
@@ -77,14 +77,14 @@ def check_spans(name: str, kind: Kind, raw: Any, length: int) -> tuple[Span, ...
 def _span(about: str, kind: Kind, item: Any, length: int) -> Span:
     size, form = (2, "[start, stop]") if kind == "span" else (3, "[start, stop, value]")
     if not isinstance(item, Sequence) or isinstance(item, str | bytes) or len(item) != size:
-        raise ValueError(f"{about} does not have the form {form}")
+        raise ValueError(f"{about} must have the form {form}")
     start, stop = item[:2]
     if not all(isinstance(place, int) and not isinstance(place, bool) for place in (start, stop)):
-        raise ValueError(f"{about}: start and stop are whole numbers, of characters")
+        raise ValueError(f"{about}: start and stop must be integers (characters)")
     if start >= stop:
-        raise ValueError(f"{about} holds no character: it starts at {start} and stops before {stop}")
+        raise ValueError(f"{about} is empty: it starts at {start} and stops before {stop}")
     if start < 0 or stop > length:
-        raise ValueError(f"{about} leaves the text, which has the characters 0 to {length}")
+        raise ValueError(f"{about} exceeds the text of {length} characters")
     return Span(start, stop, _value(about, kind, item))
 
 
@@ -94,10 +94,10 @@ def _value(about: str, kind: Kind, item: Sequence[Any]) -> float:
     value = item[2]
     if isinstance(kind, list):
         if value not in kind:
-            raise ValueError(f"{about}: {value!r} is none of its classes {', '.join(kind)}")
+            raise ValueError(f"{about}: {value!r} is not one of its classes {', '.join(kind)}")
         return kind.index(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{about}: {value!r} is no finite number")
+        raise ValueError(f"{about}: {value!r} is not a finite number")
     return float(value)
 
 

@@ -46,12 +46,12 @@ def find_corpus(path: Path) -> TextCorpus:
     if path.is_file():
         return TextCorpus((path,))
     if not path.is_dir():
-        raise ValueError(f"there is no file or folder {path} (looked in {Path.cwd()})")
+        raise ValueError(f"{path} does not exist (looked in {Path.cwd()})")
     names = sorted(name for name, _ in walk(path))
     chosen = [name for name in names if PurePosixPath(name.lower().removesuffix(PACKED)).suffix in EXTENSIONS]
     if not chosen:
-        others = f"found {len(names)} other files: {endings(names)}" if names else "it holds no files"
-        raise ValueError(f"the folder {path} holds no files ending in {', '.join(EXTENSIONS)}; {others}")
+        others = f"found {len(names)} other files: {endings(names)}" if names else "it contains no files"
+        raise ValueError(f"the folder {path} contains no files ending in {', '.join(EXTENSIONS)}; {others}")
     log_left_out(path, len(chosen), sorted({*names} - {*chosen}))
     return TextCorpus(tuple(path / name for name in chosen))
 

@@ -57,7 +57,7 @@ def shares(lengths: Sequence[int], room: int) -> list[int]:
         ValueError: ``room`` is below one piece of each.
     """
     if room < len(lengths):
-        raise ValueError(f"{len(lengths)} texts do not fit into {max(0, room)} tokens; raise max_length")
+        raise ValueError(f"{len(lengths)} texts do not fit in {max(0, room)} tokens; raise max_length")
     found = list(lengths)
     by_length = sorted(range(len(lengths)), key=lambda number: (lengths[number], number))
     for done, number in enumerate(by_length):
@@ -149,7 +149,7 @@ class _TextBlock:
             while (size := self._sizes([(start, end)])[0]) > self.budget:
                 if end == start + 1:
                     raise ValueError(
-                        f"the character {self.text[start]!r} has {size} pieces, and at most {self.budget} fit; raise max_length"
+                        f"the character {self.text[start]!r} has {size} pieces, but at most {self.budget} fit; raise max_length"
                     )
                 end = (start + end + 1) // 2
             if size:

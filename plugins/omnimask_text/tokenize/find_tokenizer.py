@@ -43,7 +43,7 @@ def load(path: str, *, trust_remote_code: bool = False) -> tuple[Tokenizer, Mapp
     if local.is_dir():
         if not _holds_tokenizer(local):
             held = ", ".join(sorted(entry.name for entry in local.iterdir())[:5]) or "nothing"
-            raise ValueError(f"the folder {local} holds no tokenizer ({' or '.join(_FILES)}); it holds {held}")
+            raise ValueError(f"the folder {local} contains no tokenizer ({' or '.join(_FILES)}); it contains {held}")
         return _from_folder(local, str(local), trust_remote_code)
     if not _NAME.fullmatch(path):
         raise ValueError(f"the folder {local} does not exist (looked in {Path.cwd()})")
@@ -54,7 +54,7 @@ def _from_file(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
-        raise ValueError(f"{path} is no tokenizer that the library tokenizers can read: {error}") from error
+        raise ValueError(f"{path} is not a tokenizer supported by the tokenizers library: {error}") from error
 
 
 def _holds_tokenizer(folder: Path) -> bool:
@@ -68,18 +68,18 @@ def _from_hub(name: str) -> Path:
     with suppress(Exception):
         if _holds_tokenizer(folder := Path(snapshot_download(name, local_files_only=True))):
             return folder
-    missing = f"there is no folder {name} in {Path.cwd()}, and"
+    missing = f"folder {name} does not exist in {Path.cwd()}, and"
     if (trouble := _unreachable()) is not None:
         raise ValueError(
-            f"{missing} no such tokenizer in the local cache of the hub, and {trouble}. Where there is a network, run: "
-            f"{_download(name)}; then bring FOLDER here and give it as path"
+            f"{missing} the local cache of the hub does not contain it, and {trouble}. On a machine with network access, run: "
+            f"{_download(name)}; then copy FOLDER here and set path to it"
         )
     try:
         folder = Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
     except Exception as error:
-        raise ValueError(f"{missing} the hub does not give a tokenizer of that name: {_first(error)}") from error
+        raise ValueError(f"{missing} the hub has no tokenizer of that name: {_first(error)}") from error
     if not _holds_tokenizer(folder):
-        raise ValueError(f"{missing} {name} on the hub holds no tokenizer ({' or '.join(_FILES)})")
+        raise ValueError(f"{missing} {name} on the hub contains no tokenizer ({' or '.join(_FILES)})")
     return folder
 
 
@@ -98,7 +98,7 @@ def _from_folder(folder: Path, name: str, trust_remote_code: bool) -> tuple[Toke
         with quiet(logging):
             found = auto_tokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
-        needed = "it needs code of its own to run; where you trust that, set trust_remote_code: true on the tokenizer"
+        needed = "it needs remote code; if you trust it, set trust_remote_code: true on the tokenizer"
         reason = needed if "trust_remote_code" in str(error) else _first(error)
         raise ValueError(f"the tokenizer {name} cannot be read: {reason}") from error
     return _converted(found, name)
@@ -115,9 +115,9 @@ def _auto_tokenizer() -> Any:
 def _converted(tokenizer: Any, path: str) -> tuple[Tokenizer, Mapping[str, int]]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
-        raise ValueError(f"the tokenizer {path} is a {type(tokenizer).__name__}, which the library tokenizers cannot run")
+        raise ValueError(f"the tokenizer {path} is a {type(tokenizer).__name__}, which the tokenizers library does not support")
     if len(backend.get_vocab()) <= len(backend.get_added_tokens_decoder()):
-        raise ValueError(f"the tokenizer {path} has an empty vocabulary; files are missing beside its configuration")
+        raise ValueError(f"the tokenizer {path} has an empty vocabulary; files beside its configuration are missing")
     ids = {use: getattr(tokenizer, f"{use}_token_id", None) for use in _USES}
     return backend, {use: number for use, number in ids.items() if number is not None}
 
@@ -128,7 +128,7 @@ def _unreachable() -> str | None:
     from huggingface_hub.utils import get_session
 
     if constants.HF_HUB_OFFLINE:
-        return "the environment variable HF_HUB_OFFLINE forbids to ask the hub"
+        return "the environment variable HF_HUB_OFFLINE disables the hub"
     endpoint = constants.ENDPOINT
     answer = _within(PATIENCE, lambda: get_session().head(endpoint, timeout=PATIENCE))
     if answer is None:

@@ -29,7 +29,7 @@ def read_frame(backend: Tokenizer) -> Frame:
     first, second = probes[0], probes[-1]
     alone = _around(backend.post_process(first), first.ids)
     if alone is None:
-        raise ValueError("the tokenizer's post_processor divides or repeats a text; only one that keeps it whole is read")
+        raise ValueError("the tokenizer's post_processor splits or repeats a text; this is not supported")
     pair = backend.post_process(first, second)
     found = _around(pair, [*first.ids, *second.ids], len(first))
     if found is None:
@@ -39,8 +39,8 @@ def read_frame(backend: Tokenizer) -> Frame:
 
 
 _NO_PAIRS = (
-    "the tokenizer's post_processor has a template for pairs that changes the order of the texts, or repeats one; "
-    "give texts one by one, or a tokenizer with another template"
+    "the tokenizer's post_processor has a pair template that reorders or repeats texts; use single texts, or a "
+    "tokenizer with another template"
 )
 
 

@@ -44,7 +44,7 @@ def read(raw: Any, annotations: Sequence[str] = ()) -> Texts:
 def main_key(raw: Mapping[str, Any]) -> str:
     """Return the key of the text in a mapping: ``text``, or the first key if missing."""
     if not raw:
-        raise ValueError("it holds no text: the mapping is empty")
+        raise ValueError("no text: the mapping is empty")
     return TEXT if TEXT in raw else next(iter(raw))
 
 
@@ -53,11 +53,11 @@ def _read_texts(raw: Any) -> Texts:
         _check(raw, "it")
         return Texts((raw,))
     if isinstance(raw, bytes | bytearray):
-        raise ValueError("bytes are no text; a decoder reads them first (text.utf8)")
+        raise ValueError("bytes need a decoder (text.utf8)")
     if not isinstance(raw, Sequence) or not all(isinstance(text, str) for text in raw):
-        raise ValueError(f"a text is a string or a list of strings, not {_described(raw)}")
+        raise ValueError(f"a text must be a string or a list of strings, not {_described(raw)}")
     if not raw:
-        raise ValueError("it holds no text: the list of texts is empty")
+        raise ValueError("no text: the list of texts is empty")
     for number, text in enumerate(raw):
         _check(text, f"text {number + 1} of {len(raw)}")
     return Texts(tuple(raw), is_several=True)
@@ -65,12 +65,12 @@ def _read_texts(raw: Any) -> Texts:
 
 def _check(text: str, about: str) -> None:
     if not text or text.isspace():
-        raise ValueError(f"{about} holds no text" + (f", only {len(text)} blank characters" if text else ""))
+        raise ValueError(f"{about} is empty" + (f": only {len(text)} blank characters" if text else ""))
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{about} holds half of a character at {error.start} ({text[error.start]!r}), which has no UTF-8"
+            f"{about} contains a lone surrogate at {error.start} ({text[error.start]!r}), which is not valid UTF-8"
         ) from error
 
 
@@ -78,11 +78,11 @@ def _per_text(name: str, spans: Any, found: Texts) -> Sequence[Any]:
     if spans is None:
         return [()] * len(found.texts)
     if not isinstance(spans, Sequence) or isinstance(spans, str | bytes):
-        raise ValueError(f"annotation {name!r} is a list of spans, not {_described(spans)}")
+        raise ValueError(f"annotation {name!r} must be a list of spans, not {_described(spans)}")
     if not found.is_several:
         return [spans]
     if len(spans) != len(found.texts):
-        raise ValueError(f"annotation {name!r} has {len(spans)} lists of spans for {len(found.texts)} texts; give one for each")
+        raise ValueError(f"annotation {name!r} has {len(spans)} lists of spans for {len(found.texts)} texts; give one per text")
     return spans
 
 

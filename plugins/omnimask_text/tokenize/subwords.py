@@ -95,7 +95,7 @@ def _told() -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(
-            f"the tokenizer cannot encode the text: {error}; add an unknown token to the tokenizer, or repair the text"
+            f"the tokenizer cannot encode the text: {error}; add an unknown token to the tokenizer, or fix the text"
         ) from error
 
 

@@ -70,9 +70,9 @@ class TextTokenizer:
         self.vocabulary = vocabulary or scheme.vocabulary
         self.annotations: dict[str, Kind] = dict(annotations or {})
         if self.vocabulary < scheme.vocabulary:
-            raise ValueError(f"the tokenizer has {scheme.vocabulary:,} ids, and vocabulary says {vocabulary:,}; leave it out")
+            raise ValueError(f"the tokenizer has {scheme.vocabulary:,} ids, but vocabulary is {vocabulary:,}; remove it")
         if max_length <= (size := self.frame.size()):
-            raise ValueError(f"max_length {max_length} leaves no room for text beside {size} special tokens")
+            raise ValueError(f"max_length {max_length} leaves no room for text besides {size} special tokens")
         check_kinds(self.annotations)
         self._is_frame = np.isin(np.arange(scheme.vocabulary), scheme.frame_ids)
 
@@ -193,7 +193,7 @@ class TextTokenizer:
     def _pieces(self, text: str) -> Pieces:
         pieces = self.scheme.encode(text)
         if self._is_frame[pieces.ids].all():
-            raise ValueError(f"it holds no text that the tokenizer knows: {text[:40]!r} becomes {len(pieces.ids)} special tokens")
+            raise ValueError(f"the tokenizer knows none of the text: {text[:40]!r} becomes {len(pieces.ids)} special tokens")
         return pieces
 
     def _spans(self, found: Texts) -> dict[str, list[tuple[Span, ...]]]:
@@ -212,7 +212,9 @@ class TextTokenizer:
             _warn_unframed()
         length = num_pieces + around
         if length > self.max_length:
-            raise ValueError(f"the text has {length:,} tokens, more than max_length {self.max_length:,}; raise it, or cut the text")
+            raise ValueError(
+                f"the text has {length:,} tokens, more than max_length {self.max_length:,}; raise it, or truncate the text"
+            )
         return length
 
 
@@ -220,6 +222,6 @@ class TextTokenizer:
 def _warn_unframed() -> None:
     """Warn once per process."""
     logger.warning(
-        "the tokenizer frames single texts alone: its template for pairs has no special tokens, so that sequences of several texts "
-        "have none either; give its post_processor a template for pairs"
+        "the pair template of the tokenizer has no special tokens, so sequences of several texts have none; add "
+        "a pair template to its post_processor"
     )

@@ -53,25 +53,25 @@ def train(
         characters: known besides the corpus's.
 
     Raises:
-        ValueError: the corpus holds no text, or has too few words or too many characters for the vocabulary.
+        ValueError: the corpus contains no text, or has too few words or too many characters for the vocabulary.
     """
     tokenizer = _untrained(algorithm, lowercase)
     found = _characters(tokenizer, corpus())
     if not found:
-        raise ValueError("the corpus holds no text")
+        raise ValueError("the corpus contains no text")
     singles = sorted(found | set(characters) | ({_SPACE} if algorithm == "unigram" else set()))
     least = _smallest(algorithm, singles)
     if vocabulary < least:
         raise ValueError(
-            f"a vocabulary of {vocabulary:,} is too small for {algorithm}: {len(SPECIALS)} special tokens and single characters "
-            f"take {least:,}; ask for more (8,192 suits a small corpus, 32,768 a large one)"
-            + ("" if algorithm == "bpe" else ", or take bpe, which needs 261 for any corpus")
+            f"a vocabulary of {vocabulary:,} is too small for {algorithm}: {len(SPECIALS)} special tokens and "
+            f"single characters need {least:,}; raise it (8,192 suits a small corpus, 32,768 a large one)"
+            + ("" if algorithm == "bpe" else ", or use bpe, which needs 261 for any corpus")
         )
     with _one_thread():
         tokenizer.train_from_iterator(corpus(), _trainer(algorithm, vocabulary, singles))
     finished = _finished(tokenizer, algorithm)
     if (reached := finished.get_vocab_size()) < vocabulary:
-        raise ValueError(f"the corpus is too small for a vocabulary of {vocabulary:,}: it gives {reached:,}; ask for at most that")
+        raise ValueError(f"the corpus is too small for a vocabulary of {vocabulary:,}: it yields {reached:,}; use at most that")
     return finished
 
 

@@ -35,8 +35,9 @@ class DroppedCharacters:
             kinds = list(dict.fromkeys(lost))
             shown = ", ".join(map(repr, kinds[:_SHOWN])) + (", ..." if len(kinds) > _SHOWN else "")
             raise ValueError(
-                f"{len(lost):,} of {len(text):,} characters would be lost: the tokenizer has no piece for {shown}, and no unknown "
-                "token; add an unknown token to it, give it a normalizer (lower or upper case), or repair the text"
+                f"{len(lost):,} of {len(text):,} characters would be lost: the tokenizer has no token for "
+                f"{shown}, and no unknown token; add an unknown token to it, give it a normalizer (lower or upper "
+                "case), or fix the text"
             )
 
     def _characters(self, text: str) -> Iterator[str]:

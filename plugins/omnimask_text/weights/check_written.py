@@ -34,7 +34,7 @@ def check_tokenizer(mine: Tokenizer, theirs: Any, trained: Trained, parts: Encod
             expected = np.asarray(mine(each, Draw(0, 0, "")).content).tolist()
             found = theirs(*each)["input_ids"]
             if expected != found:
-                raise ValueError(f"the tokenizer does not survive: {each[0][:60]!r} becomes {expected[:8]}, and there {found[:8]}")
+                raise ValueError(f"the written tokenizer differs: {each[0][:60]!r} becomes {expected[:8]}, and there {found[:8]}")
 
 
 def compare(trained: Trained, parts: MaskedLMParts, peer: Any, *, reads_types: bool) -> Exported:

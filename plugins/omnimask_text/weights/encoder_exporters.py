@@ -35,9 +35,7 @@ class BertEncoderOnly:
         parts = encoder_parts_of(trained.model, BertEncoder, "bert")
         predictors = list(trained.model.each()[0].predictors.values())
         if [type(predictor) for predictor in predictors] == [MaskedLM]:
-            raise ValueError(
-                "this leaves predictors behind, and text.bert writes mlm with its output layer; its reason stands above"
-            )
+            raise ValueError("this format drops predictors; text.bert writes mlm with its output layer, see its reason above")
         tokenizer = trained.tokenizers[parts.modality]
         peers = peer_tokenizer(tokenizer, trained.specs[parts.modality], ["input_ids", "token_type_ids", "attention_mask"])
         ids = special_ids(peers)

@@ -46,8 +46,8 @@ class EncoderParts:
         found = sorted(self.epsilons)
         if len(found) != 1:
             raise ValueError(
-                f"its norms have the epsilons {', '.join(f'{eps:g}' for eps in found)}, and a configuration says one; "
-                "give the encoder and the predictor one norm_eps"
+                f"its norms have the epsilons {', '.join(f'{eps:g}' for eps in found)}, but a configuration has "
+                "one; set the same norm_eps in encoder and predictor"
             )
         return found[0]
 
@@ -74,10 +74,10 @@ def encoder_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
         ValueError: it is another model; the message describes the difference.
     """
     if len(model.passes) != 1:
-        raise ValueError(f"the model has {len(model.passes)} passes, {', '.join(model.passes)}; it must have one")
+        raise ValueError(f"the model has {len(model.passes)} passes, {', '.join(model.passes)}; one is supported")
     (part,) = model.each()
     if len(part.embeddings) != 1:
-        raise ValueError(f"the model must have one modality, and has {', '.join(part.embeddings)}")
+        raise ValueError(f"the model must have one modality, but has {', '.join(part.embeddings)}")
     ((modality, embedding),) = part.embeddings.items()
     check_class(part.encoder, encoder, f"encoder: {{name: {name}}}")
     check_class(embedding, TableEmbedding, "embedding: {name: table}")
@@ -103,15 +103,15 @@ def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = Fa
         predictors = {label: part for label, part in predictors.items() if type(part) is MaskedLM}
     if len(predictors) != 1:
         what = "one predictor {name: mlm}" if beside_others else "one predictor"
-        raise ValueError(f"the model must have {what}, and has {', '.join(predictors) or 'none'}")
+        raise ValueError(f"the model must have {what}, but has {', '.join(predictors) or 'none'}")
     ((label, predictor),) = predictors.items()
     if type(predictor) is not MaskedLM:  # its subclasses have other answers
-        raise ValueError(f"the model has {type(predictor).__name__} where this needs a predictor {{name: mlm}}")
+        raise ValueError(f"the model has {type(predictor).__name__} but needs a predictor {{name: mlm}}")
     modality, head = parts.modality, predictor.heads[parts.modality]
     if not isinstance(head, TiedHead):
-        raise ValueError("the predictor scores ids with a matrix of its own; it must use the embedding's rows, tied: true")
+        raise ValueError("the predictor has a separate output matrix; it must share the embedding's, tied: true")
     if predictor.context.layer is not None:
-        raise ValueError(f"the predictor reads layer {predictor.context.layer}; it must read the last one, without layer:")
+        raise ValueError(f"the predictor reads layer {predictor.context.layer}; it must read the last one; remove layer:")
     return MaskedLMParts(modality, parts.embedding, parts.encoder, label, predictor, head)
 
 
@@ -123,7 +123,7 @@ def bert_settings(parts: MaskedLMParts) -> Settings:
     """
     settings = bert_encoder_settings(parts)
     if parts.predictor.dense.bias is None:
-        raise ValueError("the predictor has no biases before its scores; BERT's has them, bias: true")
+        raise ValueError("the predictor's head has no biases; BERT's has, bias: true")
     return settings
 
 
@@ -135,7 +135,7 @@ def bert_encoder_settings(parts: EncoderParts) -> Settings:
     if not isinstance(blocks[0].mlp, MLP):
         raise ValueError("the encoder has gated MLPs; BERT's are plain, mlp: gelu")
     if encoder.types is not None and encoder.types.name != "document":
-        raise ValueError(f"the encoder's types come from the field {encoder.types.name!r}, and BERT's from the number of the text")
+        raise ValueError(f"the encoder's types come from the field {encoder.types.name!r}, but BERT's from the text number")
     return {
         "hidden_size": encoder.width,
         "num_hidden_layers": encoder.depth,
@@ -176,7 +176,7 @@ def modernbert_settings(parts: MaskedLMParts) -> Settings:
     if encoder.local_position is not None:
         check_class(encoder.local_position, Rotary, "local_position: {name: rotary} in the encoder")
     if parts.predictor.dense.bias is not None:
-        raise ValueError("the predictor has biases before its scores; ModernBERT's has none, bias: false")
+        raise ValueError("the predictor's head has biases; ModernBERT's has none, bias: false")
     blocks: Any = encoder.stack.blocks
     reaches = [reach for reach in encoder.reaches if reach is not None]
     return {

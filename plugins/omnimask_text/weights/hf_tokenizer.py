@@ -31,7 +31,7 @@ def peer_tokenizer(tokenizer: Tokenizer, spec: TokenSpec, inputs: Sequence[str])
         ValueError: the tokenizer isn't a text tokenizer, or appended special tokens cannot keep their ids there.
     """
     if not isinstance(tokenizer, TextTokenizer):
-        raise ValueError(f"a {type(tokenizer).__name__} is no tokenizer of subwords or bytes; write safetensors instead")
+        raise ValueError(f"a {type(tokenizer).__name__} is not a tokenizer of subwords or bytes; export to safetensors instead")
     backend = _copy(tokenizer)
     uses = dict(tokenizer.scheme.special_ids)
     if spec.specials:
@@ -58,7 +58,7 @@ def _copy(tokenizer: TextTokenizer) -> Backend:
     elif isinstance(tokenizer.scheme, ByteScheme):
         content = json.loads(_of_bytes(tokenizer.scheme).to_str())
     else:
-        raise ValueError(f"pieces by {type(tokenizer.scheme).__name__} are no subwords or bytes; write safetensors instead")
+        raise ValueError(f"pieces by {type(tokenizer.scheme).__name__} are not subwords or bytes; export to safetensors instead")
     if not tokenizer.add_special:
         content["post_processor"] = None
     return Backend.from_str(json.dumps(content))
@@ -83,16 +83,14 @@ def _append_mask(backend: Backend, spec: TokenSpec) -> int:
     """Add the mask token that a corruptor appended after the vocabulary, and return its id."""
     others = [name for name in spec.specials if name != "mask"]
     if others:
-        raise ValueError(
-            f"components appended the special tokens {', '.join(others)}, which a masked language model has no use for"
-        )
+        raise ValueError(f"components appended the special tokens {', '.join(others)}, which a masked language model does not need")
     wanted = spec.id("mask")
     if backend.token_to_id(MASK) is None:
         backend.add_special_tokens([AddedToken(MASK, special=True, normalized=False)])
     found = backend.token_to_id(MASK)
     if found != wanted:
         raise ValueError(
-            f"the corruptor appended a mask token with the id {wanted:,}, and in the tokenizer {MASK} has {found:,}; "
-            "train with a tokenizer that has a mask token of its own"
+            f"the corruptor added a mask token with the id {wanted:,}, but in the tokenizer {MASK} has {found:,}; "
+            "train with a tokenizer that has a mask token"
         )
     return wanted

@@ -124,14 +124,15 @@ class MaskedLMInitializer(ABC):
     def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> MaskedLMParts:
         """Return the model's parts. Raise for differences that weight sizes do not reveal, or reveal without a remedy."""
         if strange := self.unread(config):
-            raise ValueError(f"{self.path / 'config.json'} says {', '.join(strange)}; only the published form is read")
+            raise ValueError(f"{self.path / 'config.json'} has {', '.join(strange)}; only the published form is supported")
         try:
             parts = parts_of(model, self.encoder, self.encoder_name, beside_others=True)
             theirs, ours = self._settings(config, parts, state)
         except ValueError as error:
             raise other_model(self.path, [str(error)]) from error
         wrong = [
-            f"{key} is {_shown(theirs[key])} there and {_shown(ours[key])} here, set {_OPTIONS[key]}: {_shown(theirs[key])}"
+            f"{key} is {_shown(theirs[key])} in the checkpoint, {_shown(ours[key])} in the recipe; set "
+            f"{_OPTIONS[key]}: {_shown(theirs[key])}"
             for key in ours
             if theirs[key] != ours[key]
         ]
@@ -140,7 +141,7 @@ class MaskedLMInitializer(ABC):
         eps = config.get(self.epsilon)
         if eps is not None and parts.epsilons != {eps}:
             logger.warning(
-                "the checkpoint's layer norms have epsilon %g, and the recipe's %s; set norm_eps: %g in encoder and predictor",
+                "the checkpoint's layer norms have epsilon %g, but the recipe's %s; set norm_eps: %g in encoder and predictor",
                 eps,
                 ", ".join(f"{ours:g}" for ours in sorted(parts.epsilons)),
                 eps,
@@ -150,12 +151,12 @@ class MaskedLMInitializer(ABC):
     def _check_tied(self, state: Mapping[str, Tensor]) -> None:
         for second, first in self.tied.items():
             if second in state and first in state and not torch.equal(state[second], state[first]):
-                raise ValueError(f"the checkpoint's {second} is not its {first}; a matrix of its own for the scores is not read")
+                raise ValueError(f"the checkpoint's {second} differs from its {first}; untied output matrices are not supported")
 
     def _left_out(self, state: Mapping[str, Tensor], parts: MaskedLMParts) -> list[str]:
         found = sorted(name for name in self.unused if name in state)
         if found:
-            logger.info("%s: left out, since a masked language model has no use for it: %s", self.path, ", ".join(found))
+            logger.info("%s: skipped, since a masked language model does not need it: %s", self.path, ", ".join(found))
         return found
 
     def _fit(self, mapped: dict[str, Tensor], parts: MaskedLMParts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
@@ -185,7 +186,7 @@ class MaskedLMInitializer(ABC):
     def _check_equal(self, theirs: int, ours: int, *, has_tokenizer: bool) -> None:
         if theirs != ours:
             raise ValueError(
-                f"the checkpoint has {theirs:,} rows of ids and the recipe {ours:,}, and which are the same cannot be told: "
+                f"the checkpoint has {theirs:,} rows of ids, the recipe {ours:,}; they cannot be matched: "
                 + (
                     "the recipe's tokenizer has no named tokens"
                     if has_tokenizer
@@ -194,7 +195,8 @@ class MaskedLMInitializer(ABC):
             )
         if not has_tokenizer:
             logger.warning(
-                "%s holds no tokenizer: its ids are taken to be the recipe's; give its tokenizer with tokenizer: FOLDER", self.path
+                "%s contains no tokenizer: assuming that its ids equal the recipe's; give its tokenizer with tokenizer: FOLDER",
+                self.path,
             )
 
 
@@ -205,7 +207,7 @@ def _of_others(model: Model, label: str) -> dict[str, Tensor]:
     others = {name: value for name, value in found.items() if not name.startswith(f"{own}{label}.")}
     if others:
         labels = sorted({name.removeprefix(own).partition(".")[0] for name in others})
-        logger.info("predictors %s begin with random weights: the checkpoint has none for them", ", ".join(labels))
+        logger.info("predictors %s start from random weights: the checkpoint has none for them", ", ".join(labels))
     return others
 
 

@@ -173,12 +173,12 @@ def _from_file(rows: RowSources, path: Path, old: Filled) -> Filled:
     """Take rows from a file. It overrides every token it lists, and must list every new one with a name."""
     tokens, table, bias = read_rows(path)
     if table.shape[1:] != old.table.shape[1:]:
-        raise ValueError(f"{path} has rows of {tuple(table.shape[1:])} numbers, and the checkpoint's have {old.table.shape[1]}")
+        raise ValueError(f"{path} has rows of shape {tuple(table.shape[1:])}, but the checkpoint's have {old.table.shape[1]}")
     place = {token: number for number, token in enumerate(tokens)}
     missing = [rows.names[number] for number in rows.new if number in rows.names and rows.names[number] not in place]
     if missing:
         shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise ValueError(f"{path} lacks rows of {len(missing):,} tokens that the checkpoint does not have either: {shown}")
+        raise ValueError(f"{path} lacks rows of {len(missing):,} tokens that the checkpoint lacks, too: {shown}")
     given = {number: place[token] for number, token in rows.names.items() if token in place}
     mine, theirs = torch.tensor(list(given)), torch.tensor(list(given.values()))
     if given:
@@ -200,12 +200,15 @@ def read_rows(path: Path) -> tuple[list[str], Tensor, Tensor]:
             listed = json.loads((file.metadata() or {}).get(TOKENS, "null"))
             held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"new_rows: {path} cannot be read: {error}; it is mean, pieces, random, or a safetensors file") from error
+        raise ValueError(
+            f"new_rows: {path} cannot be read: {error}; must be mean, pieces, random, or a safetensors file"
+        ) from error
     table = held.get(ROWS)
     if table is None or not isinstance(listed, list) or table.ndim != 2 or len(table) != len(listed):
         raise ValueError(
-            f"{path} must hold a tensor {ROWS!r} of a row for each token, and the list of the tokens as JSON in its metadata "
-            f"under {TOKENS!r}; it holds {sorted(held)}, and {len(listed) if isinstance(listed, list) else 'no'} tokens"
+            f"{path} must contain a tensor {ROWS!r} with a row per token, and a JSON list of the tokens in its "
+            f"metadata under {TOKENS!r}; it contains {sorted(held)}, and "
+            f"{len(listed) if isinstance(listed, list) else 'no'} tokens"
         )
     bias = held.get(BIAS, table.new_zeros(len(table)))
     if bias.shape != (len(table),):

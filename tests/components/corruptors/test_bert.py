@@ -92,7 +92,7 @@ def test_several_modalities_show_ids_of_their_own() -> None:
 
 
 def test_options_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match="sum to more than 1"):
+    with pytest.raises(ValueError, match="sum to at most 1"):
         BertCorruptor(context(m=SPEC), masked=0.8, random=0.3)
-    with pytest.raises(ValueError, match="continuous content; use mask_token"):
+    with pytest.raises(ValueError, match="are continuous; use mask_token"):
         BertCorruptor(context(m=TokenSpec(width=(2,))))

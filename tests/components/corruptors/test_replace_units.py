@@ -171,25 +171,25 @@ def test_files_are_checked(tmp_path: Path) -> None:
     assert read_units(path) == POOL
     good = path.read_text()
     for bad, message in [
-        (good.replace("units 1", "units 7", 1), "this version reads"),
-        (good.replace("vocabulary 30", "vocabulary"), "should be '# vocabulary NUMBER'"),
-        (good[: good.rindex("2\t")], "declares 6 units and has 5"),
-        (good.replace("3 4 5", "3 4 55"), "leaves the vocabulary of 30"),
-        (good.replace("3 4 5", "3 x"), "should be 'CLASS TAB ID ID ...'"),
+        (good.replace("units 1", "units 7", 1), "is not a supported pool of units"),
+        (good.replace("vocabulary 30", "vocabulary"), "must be '# vocabulary NUMBER'"),
+        (good[: good.rindex("2\t")], "declares 6 units but has 5"),
+        (good.replace("3 4 5", "3 4 55"), "outside the vocabulary of 30"),
+        (good.replace("3 4 5", "3 x"), "must be 'CLASS TAB ID ID ...'"),
     ]:
         path.write_text(bad)
         with pytest.raises(ValueError, match=message):
             read_units(path)
     path.write_text(good)
     small = TokenSpec(vocabulary=31, fields=FIELDS)
-    with pytest.raises(ValueError, match="are of a vocabulary of 30, and the tokenizer has 31"):
+    with pytest.raises(ValueError, match="have a vocabulary of 30, but the tokenizer has 31"):
         ReplaceUnits(Context(specs={"m": small}, modalities=("m",)), field="site", units=path)
     with pytest.raises(ValueError, match="cannot be read"):
         ReplaceUnits(Context(specs={"m": SPEC}, modalities=("m",)), field="site", units=tmp_path / "none.txt")
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs the field 'fold', and the tokens of 'm' have"):
+    with pytest.raises(ValueError, match="needs the field 'fold', but the tokens of 'm' have"):
         corruptor(tmp_path, field="fold")
     with pytest.raises(ValueError, match="has no class 'coil'; classes: helix, turn, sheet"):
         corruptor(tmp_path, classes=["coil"])
@@ -197,12 +197,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
         corruptor(tmp_path, TokenSpec(width=(2,), fields=FIELDS))
     with pytest.raises(ValueError, match="set same_length: true"):
         corruptor(tmp_path, TokenSpec(vocabulary=30, axes=2, fields=FIELDS))
-    with pytest.raises(ValueError, match="answers in the query stream"):
+    with pytest.raises(ValueError, match="them in the context; use"):
         corruptor(tmp_path, rest=named("corruptor", "sentinel_spans"))
-    with pytest.raises(ValueError, match="needs a rest that leaves every token its slot, and UnitToken does not"):
+    with pytest.raises(ValueError, match="needs a rest that keeps all slots, but UnitToken does not"):
         corruptor(tmp_path, rest=named("corruptor", "unit_token"))(sample_of(TOKENS), masking_of(len(TOKENS), [1, 2]))
     without = ReplaceUnits(Context(specs={"m": SPEC}, modalities=("m",)), field="site")
-    with pytest.raises(ValueError, match="only a recipe's build has samples"):
+    with pytest.raises(ValueError, match=r"needs a file, units=..., outside of"):
         without(sample_of(TOKENS), masking_of(len(TOKENS), []))
 
 

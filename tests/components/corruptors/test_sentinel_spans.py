@@ -115,12 +115,12 @@ def test_positions_count_slots_or_stay_with_the_tokens() -> None:
 
 def test_maskings_that_are_no_spans_are_refused() -> None:
     corruptor, whole = SentinelSpans(CONTEXT, num_sentinels=SENTINELS), sample([1, 2, 3])
-    with pytest.raises(ValueError, match="lies in several pieces"):
+    with pytest.raises(ValueError, match="a unit of this masker is split"):
         corruptor(whole, masking([True, False, True], [0, -1, 0]))
-    with pytest.raises(ValueError, match="must give every hidden token one"):
+    with pytest.raises(ValueError, match="must assign every masked token to one"):
         corruptor(whole, masking([True, False, True], [0, -1, -1]))
     unasked = {"w": dataclasses.replace(masking([True, False, True])["w"], is_target=np.zeros(3, bool))}
-    with pytest.raises(ValueError, match="answers exactly the hidden tokens"):
+    with pytest.raises(ValueError, match="predicts exactly the masked tokens,"):
         corruptor(whole, unasked)
 
 

@@ -67,7 +67,7 @@ def test_visible_tokens_may_be_asked_for() -> None:
 
 
 def test_scattered_units_are_refused() -> None:
-    with pytest.raises(ValueError, match="unit_token needs spans of neighbouring tokens"):
+    with pytest.raises(ValueError, match="unit_token needs contiguous spans; a unit of this masker"):
         built(UnitToken, SPEC)[0](sample_of([1, 2, 3]), masking_of(3, [0, 2], unit=np.array([0, -1, 0])))
 
 
@@ -173,5 +173,5 @@ def test_gaps_never_touch(content: list[int], data) -> None:
 
 def test_positions_along_two_axes_cannot_be_counted() -> None:
     for cls in (UnitToken, Sketch):
-        with pytest.raises(ValueError, match="renumber needs one position axis, and 'm' has 2; set renumber: false"):
+        with pytest.raises(ValueError, match="renumber needs one position axis, but 'm' has 2; set renumber: false"):
             built(cls, TokenSpec(vocabulary=3, axes=2))

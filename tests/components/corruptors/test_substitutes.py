@@ -96,7 +96,7 @@ def test_substitutes_are_of_the_same_cluster(tmp_path: Path, suffix: str) -> Non
 def test_another_member_is_drawn(pool: list[int], uniform: float) -> None:
     members = [number for number, cluster in enumerate(pool) if cluster >= 0]
     if len(members) < 2:
-        with pytest.raises(ValueError, match="drawing another one needs two"):
+        with pytest.raises(ValueError, match="at least two are needed"):
             Pools.of(np.array(pool), "m")
         return
     pools = Pools.of(np.array(pool), "m")
@@ -132,14 +132,14 @@ def test_matrices_that_cannot_be_meant(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("OMNIMASK_CACHE", str(tmp_path / "cache"))
     path, everyone = tmp_path / "model.safetensors", np.ones(5, bool)
     save({"a": torch.zeros(5, 2), "b": torch.zeros(6, 2), "c": torch.zeros(4, 2)}, str(path))
-    with pytest.raises(ValueError, match=r"2 matrices have a row for each of 5 ids; name one in tensor=.*a \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"2 matrices have 5 rows \(one per id\); choose one with tensor=.*a \(5, 2\)"):
         find_clusters(path, None, 2, everyone)
-    with pytest.raises(ValueError, match="0 matrices have a row for each of 5 ids and the name 'c'"):
+    with pytest.raises(ValueError, match="0 matrices have 5 rows \(one per id\) and the name 'c';"):
         find_clusters(path, "c", 2, everyone)
-    with pytest.raises(ValueError, match="9 clusters need as many ids, and there are 5"):
+    with pytest.raises(ValueError, match="9 clusters need as many ids, got 5"):
         find_clusters(path, "a", 9, everyone)
     path.write_bytes(b"no tensors")
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         find_clusters(path, None, 2, everyone)
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         find_clusters(tmp_path / "absent", None, 2, everyone)
@@ -148,10 +148,10 @@ def test_matrices_that_cannot_be_meant(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"1\n2\n", "has 2 ids, and the tokenizer has 3"),
+        ("a.txt", b"1\n2\n", "has 2 ids, but the tokenizer has 3"),
         ("a.txt", b"1\ntwo\n3\n", "invalid literal"),
         ("a.npy", b"\x93NUMPY", "cannot be read"),
-        ("a.npy", None, r"float64 \(3,\) instead of whole numbers \(3,\)"),
+        ("a.npy", None, r"float64 \(3,\)"),
     ],
 )
 def test_clusters_that_cannot_be_read(tmp_path: Path, name: str, data: bytes | None, message: str) -> None:
@@ -165,11 +165,11 @@ def test_clusters_that_cannot_be_read(tmp_path: Path, name: str, data: bytes | N
 
 @pytest.mark.parametrize("cls", [Substitute, Swap])
 def test_tokens_that_are_no_ids(cls: type) -> None:
-    with pytest.raises(ValueError, match="needs ids, and the tokens of 'm' have continuous content"):
+    with pytest.raises(ValueError, match="needs ids, but the tokens of 'm' are continuous; use"):
         cls(Context(specs={"m": TokenSpec(width=(2,))}, modalities=("m",)))
 
 
 def test_one_source_of_clusters(tmp_path: Path) -> None:
     for options in ({}, {"clusters": "random", "embeddings": tmp_path}):
-        with pytest.raises(ValueError, match="needs either clusters, a file that has them, or embeddings"):
+        with pytest.raises(ValueError, match=r"needs either clusters \(a file\), or embeddings"):
             built(ClusterSubstitute, SPEC, **options)

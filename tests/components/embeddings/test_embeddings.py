@@ -34,7 +34,7 @@ def test_linear_maps_scaled_content() -> None:
     assert torch.allclose(embedding(content), wanted, atol=1e-5)
     assert embedding.special is not None
     assert torch.equal(embedding.ids(torch.tensor([1, 0])), embedding.special[[1, 0]])
-    with pytest.raises(ValueError, match="reserved a special token"):
+    with pytest.raises(ValueError, match="declares a special token"):
         LinearEmbedding(context(TokenSpec(width=(2,)))).ids(torch.tensor([0]))
 
 

@@ -92,7 +92,7 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
 
 def test_refusals() -> None:
     context = Context(specs={"m": TokenSpec(vocabulary=3)}, modalities=("m",))
-    with pytest.raises(ValueError, match="width 32 is no multiple of heads 5; choose for example heads 4"):
+    with pytest.raises(ValueError, match="width 32 is not a multiple of heads 5; choose for example heads 4"):
         TransformerEncoder(context, width=32, depth=1, heads=5)
     part = built()
     data = batch(part)

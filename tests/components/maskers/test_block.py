@@ -129,9 +129,9 @@ def test_impossible_options_are_refused_with_their_numbers() -> None:
     flat = Context(specs={"a": TokenSpec(width=(1,), axes=1)}, modalities=("a",))
     cases: list[tuple[Context, dict[str, Any], str]] = [
         (Context(specs={"a": TokenSpec(axes=2)}, modalities=("a",)), {"size": 4, "max_size": 3}, "max_size 3 is below size 4"),
-        (flat, {"size": (2, 2)}, "size has 2 numbers, and the tokens have 1 position axes"),
-        (flat, {"size": 2, "aspect": (0.5, 2.0)}, "the tokens have 1 position axes"),
-        (flat, {"size": 2, "aspect": (2.0, 0.5)}, r"aspect is \(smallest, largest\), got \(2, 0.5\)"),
+        (flat, {"size": (2, 2)}, "size has 2 numbers, but the tokens have 1 position axes;"),
+        (flat, {"size": 2, "aspect": (0.5, 2.0)}, "the tokens have 1; remove it"),
+        (flat, {"size": 2, "aspect": (2.0, 0.5)}, r"aspect must be \(minimum, maximum\), got \(2, 0\.5\)"),
     ]
     for context, options, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -140,5 +140,5 @@ def test_impossible_options_are_refused_with_their_numbers() -> None:
 
 def test_tokens_scattered_over_a_huge_grid_are_refused() -> None:
     tokens = Tokens(np.zeros(3), np.array([[0, 0], [1000, 3], [4, 1000]], np.float32))
-    with pytest.raises(ValueError, match="3 tokens lie scattered over a grid of 1001 x 1001 places"):
+    with pytest.raises(ValueError, match="3 tokens are spread over a grid of 1001 x 1001 places"):
         block(0.5, size=3)(tokens, Draw(0, 0, "a"))

@@ -44,5 +44,5 @@ def test_places_count_from_the_sample_s_own_corner() -> None:
 
 def test_a_phase_outside_its_cell_is_refused() -> None:
     context = Context(specs={"a": TokenSpec(axes=2)}, modalities=("a",))
-    with pytest.raises(ValueError, match=r"phase \(0, 2\) must be below stride 2"):
+    with pytest.raises(ValueError, match=r"phase \(0, 2\) must be less than stride 2"):
         GridMasker(context, phase=(0, 2))

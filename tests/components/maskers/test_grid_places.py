@@ -50,7 +50,7 @@ def test_places_count_from_the_lowest_corner() -> None:
 
 
 def test_positions_between_places_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"whole-number positions, and one lies at \[1\.0, 0\.5\]"):
+    with pytest.raises(ValueError, match=r"integer positions, but a token is at \[1\.0, 0\.5\];"):
         grid_places(Tokens(np.zeros(2), np.array([[1, 2], [1, 0.5]], np.float32)))
 
 
@@ -70,5 +70,5 @@ def test_sides_have_the_aspect() -> None:
 def test_options_per_axis() -> None:
     assert per_axis(3, 2, "size").tolist() == [3, 3]
     assert per_axis((1, 2), 2, "size").tolist() == [1, 2]
-    with pytest.raises(ValueError, match="size has 2 numbers, and the tokens have 3 position axes"):
+    with pytest.raises(ValueError, match="size has 2 numbers, but the tokens have 3 position axes;"):
         per_axis((1, 2), 3, "size")

@@ -63,11 +63,11 @@ def test_what_is_cut_by_a_special_token_is_no_ngram(file: Path) -> None:
 
 def test_lexicons_that_do_not_fit(file: Path, tmp_path: Path) -> None:
     other = Context(specs={"m": TokenSpec(vocabulary=11)}, modalities=("m",))
-    with pytest.raises(ValueError, match="is of a vocabulary of 10, and the tokenizer has 11 ids"):
+    with pytest.raises(ValueError, match="has a vocabulary of 10, but the tokenizer has 11 ids"):
         LexiconMasker(other, lexicon=file)
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         LexiconMasker(CONTEXT, lexicon=tmp_path / "absent.txt")
     with pytest.raises(ValueError, match="needs a file, lexicon="):
         LexiconMasker(CONTEXT)
-    with pytest.raises(ValueError, match="needs ids, and the tokens of 'm' have continuous content"):
+    with pytest.raises(ValueError, match="needs ids, but the tokens of 'm' are continuous; use"):
         LexiconMasker(Context(specs={"m": TokenSpec(width=(2,))}, modalities=("m",)), lexicon=file)

@@ -125,10 +125,10 @@ def test_the_smallest_samples_keep_a_context(length: int) -> None:
 def test_impossible_options_are_refused_with_their_numbers() -> None:
     video = Context(specs={"a": VIDEO}, modalities=("a",))
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"aspect": (0.75, 1.5)}, "blocks are drawn along 3 axes"),
-        ({"full_axes": (3,)}, r"full_axes \[3\] must name some of the tokens' 3 position axes"),
-        ({"full_axes": (0, 1, 2)}, "leave at least one"),
-        ({"scale": (0.2, 0.1)}, r"scale is \(smallest, largest\), got \(0.2, 0.1\)"),
+        ({"aspect": (0.75, 1.5)}, "blocks are drawn along 3; remove"),
+        ({"full_axes": (3,)}, r"full_axes \[3\] must contain some of the tokens' 3 position axes"),
+        ({"full_axes": (0, 1, 2)}, "but not all"),
+        ({"scale": (0.2, 0.1)}, r"scale must be \(minimum, maximum\), got \(0\.2, 0\.1\)"),
     ]
     for options, message in cases:
         with pytest.raises(ValueError, match=message):

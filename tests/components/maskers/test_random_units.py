@@ -49,7 +49,7 @@ def test_a_unit_of_one_hides_what_it_always_hid() -> None:
 
 def test_as_many_sizes_as_axes() -> None:
     context = Context(specs={"x": TokenSpec(width=(1,), axes=2)}, modalities=("x",))
-    with pytest.raises(ValueError, match=r"unit \[2, 2, 2\] has 3 sizes, and tokens of 'x' have 2 position axes"):
+    with pytest.raises(ValueError, match=r"unit \[2, 2, 2\] has 3 sizes, but tokens of 'x' have 2 position axes"):
         RandomMasker(context, ratio=0.5, unit=(2, 2, 2))
 
 

@@ -123,7 +123,7 @@ def test_recipes_point_at_what_is_wrong_inside_a_schedule(tmp_path: Path) -> Non
     with pytest.raises(UserError) as raised:
         load(tmp_path, "{name: random, ratio: {schedule: linear, from: 0.5, to: 2}}")
     assert raised.value.messages[0].endswith(
-        "recipe.yaml:5: modalities.image.masker.ratio.to: should be less than or equal to 1 (got 2)"
+        "recipe.yaml:5: modalities.image.masker.ratio.to: must be less than or equal to 1 (got 2)"
     )
 
 
@@ -144,7 +144,7 @@ def test_one_masker_after_another() -> None:
 def test_shares_of_the_run_that_fit_no_curriculum() -> None:
     with pytest.raises(ValueError, match="3 maskers need 2 shares in until"):
         ScheduledMasker(CONTEXT, maskers=CURRICULUM, until=[0.5])
-    with pytest.raises(ValueError, match="must rise"):
+    with pytest.raises(ValueError, match="until must be increasing"):
         ScheduledMasker(CONTEXT, maskers=CURRICULUM, until=[0.5, 0.5])
 
 
@@ -166,5 +166,5 @@ def test_a_branch_draws_as_it_would_alone() -> None:
 
 
 def test_weights_that_fit_no_choice() -> None:
-    with pytest.raises(ValueError, match="2 maskers need as many weights, and there are 1"):
+    with pytest.raises(ValueError, match="2 maskers need 2 weights, got 1"):
         ChooseMasker(Context(), maskers=[Component("masker", "none", cls=NoMasker)] * 2, weights=[1.0])

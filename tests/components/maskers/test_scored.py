@@ -78,5 +78,5 @@ def test_absent_integers_are_minus_one() -> None:
 
 @pytest.mark.parametrize("options", [{"pick": "sampled"}, {"weighted": True}])
 def test_negative_scores_are_no_proportions(options) -> None:
-    with pytest.raises(ValueError, match="field 'score' holds the score -1; pick: sampled and weighted: true need"):
+    with pytest.raises(ValueError, match="field 'score' contains the score -1; pick: sampled and weighted: true need"):
         ScoredMasker(CONTEXT, ratio=0.5, **options)(SCORES, draw_of(0))

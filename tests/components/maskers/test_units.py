@@ -54,7 +54,7 @@ def test_everything_or_nothing() -> None:
 
 
 def test_a_field_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match=r"needs the field 'phrase', and the tokens of 'm' have \['special', 'word'\]"):
+    with pytest.raises(ValueError, match=r"needs the field 'phrase', but the tokens of 'm' have \['special', 'word'\]"):
         UnitMasker(CONTEXT, ratio=0.1, field="phrase")
 
 

@@ -131,7 +131,7 @@ def test_rotary_shares_pairs_over_axes_and_keeps_lengths() -> None:
     turned = rotate(data, rotation)
     assert torch.allclose(turned.norm(dim=2), data.norm(dim=2), rtol=1e-5)
     assert torch.equal(turned[:, :, [4, 9]], data[:, :, [4, 9]])  # the fifth pair belongs to no axis
-    with pytest.raises(ValueError, match="a head has 5"):
+    with pytest.raises(ValueError, match="even head width, got"):
         Rotary(context(LINE, head_width=5))
 
 
@@ -145,7 +145,7 @@ def test_learned_has_a_row_per_place_of_the_grid() -> None:
 def test_learned_refuses_places_beyond_its_table() -> None:
     learned = Learned(context(LINE, width=6), max_length=4)
     assert learned(stream(LINE, [[3.0]])).added is not None
-    with pytest.raises(ValueError, match=r"'m' reaches \[4\].* end before \[4\]; raise max_length"):
+    with pytest.raises(ValueError, match=r"'m' reach \[4\].* must be less than \[4\]; raise max_length"):
         learned(stream(LINE, [[0.0], [4.0]]))
     with pytest.raises(ValueError, match="raise max_length"):
         learned(stream(LINE, [[-1.0]]))

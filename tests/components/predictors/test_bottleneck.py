@@ -154,7 +154,7 @@ def test_a_view_with_an_order_is_refused() -> None:
     stream = data.views[AGAIN].context
     causal = dataclasses.replace(stream, layout=dataclasses.replace(stream.layout, attention="causal"))
     views = {**data.views, AGAIN: dataclasses.replace(data.views[AGAIN], context=causal)}
-    with pytest.raises(ValueError, match="read causal"):
+    with pytest.raises(ValueError, match="has causal"):
         built.model(dataclasses.replace(data, views=views))
 
 

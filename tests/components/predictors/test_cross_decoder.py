@@ -116,7 +116,7 @@ def test_a_block_is_cross_attention_and_an_mlp() -> None:
 def test_more_maps_than_layers_and_a_layer_beside_maps_are_refused() -> None:
     with pytest.raises(UserError, match="feature_maps 4: the encoder has 3 layers"):
         built(feature_maps=4)
-    with pytest.raises(UserError, match="feature_maps 2 and layer 1 contradict"):
+    with pytest.raises(UserError, match="feature_maps 2 and layer 1 conflict;"):
         built(feature_maps=2, layer=1)
 
 

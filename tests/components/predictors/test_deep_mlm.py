@@ -144,5 +144,5 @@ def test_places_are_told_once_more() -> None:
 
 def test_shares_that_do_not_fit() -> None:
     for unmask in ((0.5, 0.2), (0.1, 0.2, 0.3)):
-        with pytest.raises(UserError, match="rising shares for at most 2 blocks"):
+        with pytest.raises(UserError, match="increasing shares for at most 2 blocks"):
             deep(depth=2, unmask=unmask)

@@ -128,6 +128,6 @@ def test_autoregressive_predictions_do_not_depend_on_what_follows() -> None:
 def test_labels_of_samples_are_no_answers_for_tokens() -> None:
     predictor = named("predictor", "in_place", target=named("target", "label", field="begins"))
     with pytest.raises(
-        UserError, match="target 'label' answers for whole samples, and this predictor asks for tokens; use sequence"
+        UserError, match="target 'label' applies to whole samples, but this predictor predicts tokens; use sequence"
     ):
         build(synthetic_recipe(corruptor=named("corruptor", "mask_token"), predictor=predictor))

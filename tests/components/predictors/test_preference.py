@@ -85,10 +85,10 @@ def test_an_order_is_learned() -> None:
 
 
 def test_labels_must_be_declared_numbers() -> None:
-    with pytest.raises(ValueError, match=r"reads label 'rank', which the recipe does not declare; .* write labels: \{rank: \{\}\}"):
+    with pytest.raises(ValueError, match=r"reads label 'rank', which is not declared; .* add labels: \{rank: \{\}\}"):
         Preference(Context(width=8), field="rank")
     classes = FieldSpec("int64", arity=0, classes=2)
-    with pytest.raises(ValueError, match="compares numbers, and label 'rank' has classes"):
+    with pytest.raises(ValueError, match="compares numbers, but label 'rank' has classes;"):
         Preference(Context(width=8, labels={"rank": classes}), field="rank")
     with pytest.raises(ValueError, match="the encoder has no summary tokens"):
         Preference(Context(width=8, labels={"rank": NUMBER}), field="rank", pool="summary")

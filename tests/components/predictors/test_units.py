@@ -94,7 +94,7 @@ def test_a_lexicon_that_is_larger_than_the_head() -> None:
 
 def test_units_that_are_longer_than_the_places() -> None:
     built = units(max_length=1)
-    with pytest.raises(ValueError, match=r"places for 1 tokens of a unit, and one has [23] or more; raise max_length"):
+    with pytest.raises(ValueError, match=r"up to 1 tokens, but one has [23] or more; raise max_length"):
         built.model(batch(built))
 
 
@@ -103,5 +103,5 @@ def test_whole_units_are_no_answer_for_single_tokens() -> None:
     recipe = synthetic_recipe(corruptor=named("corruptor", "mask_token"), masker=named("masker", "random", ratio=0.4))
     mlm = PredictorConfig(named("predictor", "mlm", target=target, tied=False), ("letters",), None, 1.0, "mlm")
     built = build(dataclasses.replace(recipe, predictors=(mlm,)))
-    with pytest.raises(ValueError, match="target unit_ids answers for whole units, and its predictor asks for tokens"):
+    with pytest.raises(ValueError, match="target unit_ids applies to whole units, but its predictor predicts tokens; use"):
         built.model(batch(built))

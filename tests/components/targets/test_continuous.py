@@ -77,7 +77,7 @@ def test_real_and_imaginary_parts_give_the_content_back(width: tuple[int, ...]) 
 
 
 def test_ids_have_no_spectrum() -> None:
-    with pytest.raises(ValueError, match="target frequency needs continuous tokens, and those of 'x' are ids"):
+    with pytest.raises(ValueError, match="target frequency needs continuous tokens, but those of 'x' are ids; use ids"):
         Frequency(dataclasses.replace(context(1), specs={"x": TokenSpec(vocabulary=3)}))
 
 

@@ -104,5 +104,5 @@ def test_a_tied_head_scores_by_the_rows_of_the_embedding() -> None:
     assert {name for name, _ in head.named_parameters()} == {"bias"}
     with pytest.raises(ValueError, match="set tied: false"):
         TiedHead(embedding, 10)
-    with pytest.raises(ValueError, match="Linear has no such table"):
+    with pytest.raises(ValueError, match="Linear has none; set tied: false, or use the embedding table"):
         TiedHead(nn.Linear(2, 2), 10)  # type: ignore[arg-type]

@@ -120,15 +120,15 @@ def test_it_trains_and_answers_are_softer_than_without() -> None:
 
 
 def test_a_pass_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(UserError, match=r"no earlier pass 'probe'.*earlier passes: none"):
+    with pytest.raises(UserError, match=r"earlier pass 'probe' does not exist; earlier passes: none"):
         build(synthetic_recipe(target=named("target", "smoothed", probe="probe")))
-    with pytest.raises(UserError, match=r"no earlier pass 'probe'.*earlier passes: other"):
+    with pytest.raises(UserError, match=r"earlier pass 'probe' does not exist.*earlier passes: other"):
         build(replace(recipe(), passes=(PassConfig("other", "shown", ("in_place",)),)))
 
 
 def test_a_pass_without_the_predictor_is_named() -> None:
     built = build(replace(recipe(), passes=(PassConfig("probe", "shown", ()),)))
-    with pytest.raises(RunStopped, match=r"pass 'probe' gives no answer of this predictor; passes: probe, main"):
+    with pytest.raises(RunStopped, match=r"pass 'probe' has no predictions of this predictor; passes: probe, main"):
         built.model(batch(built))
 
 

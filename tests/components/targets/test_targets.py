@@ -160,5 +160,5 @@ def test_targets_refuse_the_other_kind_of_tokens() -> None:
         Ids(Context(specs={"m": vectors}, modalities=("m",)))
     with pytest.raises(ValueError, match="use ids"):
         Patch(Context(specs={"m": ids}, modalities=("m",)))
-    with pytest.raises(ValueError, match="at least two numbers"):
+    with pytest.raises(ValueError, match="at least two values"):
         Patch(Context(specs={"m": vectors}, modalities=("m",)), normalize=True)

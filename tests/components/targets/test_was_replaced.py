@@ -66,7 +66,7 @@ def test_a_judgement_is_no_content() -> None:
 
 
 def test_continuous_tokens_are_refused() -> None:
-    with pytest.raises(ValueError, match="continuous content"):
+    with pytest.raises(ValueError, match="are continuous"):
         WasReplaced(Context(specs={"m": TokenSpec(width=(2,))}, modalities=("m",)))
 
 

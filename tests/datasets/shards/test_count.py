@@ -65,5 +65,5 @@ def test_another_way_of_reading_is_counted_anew(written: Path, words: Any, monke
 
 def test_counting_for_recipes_that_cut_samples_is_refused() -> None:
     pytest.importorskip("tokenizers")
-    with pytest.raises(UserError, match=r"--count: the tokenizer of text/.* cuts long samples into parts"):
+    with pytest.raises(UserError, match=r"--count: the tokenizer of text/.* splits long samples into parts"):
         counter(load_recipe("text"))

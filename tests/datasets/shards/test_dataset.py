@@ -30,7 +30,7 @@ def test_samples_are_read_by_index(tars: Any, folder: Path) -> None:
     expected = {f"{n:04d}": {"text": f"text {n}".encode(), "label": n % 10} for n in range(12)}
     assert tars.content(dataset) == expected
     assert tars.content(pickle.loads(pickle.dumps(dataset))) == expected  # noqa: S301
-    with pytest.raises(IndexError, match="no sample 12 among 12"):
+    with pytest.raises(IndexError, match="index 12 is out of range for 12"):
         dataset[12]
     with pytest.raises(IndexError):
         dataset.key(-1)
@@ -56,9 +56,9 @@ def test_fields_are_chosen_by_endings(tars: Any, tmp_path: Path) -> None:
     dataset = tars.open(path, fields={"image": ["jpg", ".PNG"], "about": ["json"]})
     assert dataset[0] == {"image": b"jpg", "about": {"n": 1}}
     assert dataset[1] == {"image": b"2"}
-    with pytest.raises(ValueError, match=r"png, jpg, caption\.txt, json two are the same field; say which with data\.fields"):
+    with pytest.raises(ValueError, match=r"png, jpg, caption\.txt, json two map to the same field; choose one with data\.fields"):
         tars.open(path)[0]
-    with pytest.raises(ValueError, match=r"fields\.x: members ending in \.pt may hold pickles"):
+    with pytest.raises(ValueError, match=r"fields\.x: members ending in \.pt may contain pickles,"):
         tars.open(path, fields={"x": ["pt"]})
 
 
@@ -72,7 +72,7 @@ def test_what_is_left_out_is_counted(tars: Any, tmp_path: Path, caplog: pytest.L
     (tmp_path / "b.tar.gz").write_bytes(b"packed")
     with caplog.at_level(logging.INFO):
         tars.open(tmp_path)
-    assert "1 files are read, and 1 are left out: 1 with .tar.gz" in caplog.text
+    assert "1 files, ignoring 1: 1 with .tar.gz" in caplog.text
 
 
 def test_the_same_headers_over_other_contents_are_other_data(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_folder_is_the_label_where_there_is_no_other(tars: Any, tmp_path: Path
 def test_shards_that_count_anew(tars: Any, tmp_path: Path) -> None:
     for name in "ab":
         tars.write(tmp_path / "x" / f"{name}.tar", tars.samples(1, 2))
-    with pytest.raises(ValueError, match=r"a sample 000\d in x/a\.tar and in x/b\.tar; .* set data\.keys: shard"):
+    with pytest.raises(ValueError, match=r"duplicate sample 000\d in x/a\.tar and x/b\.tar; .* set data\.keys: shard"):
         tars.open(tmp_path)
     dataset = tars.open(tmp_path, keys="shard")
     assert list(tars.content(dataset)) == ["x/a/0001", "x/a/0002", "x/b/0001", "x/b/0002"]
@@ -117,9 +117,9 @@ def test_what_is_no_shard_is_named(tars: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nowhere does not exist"):
         tars.open(tmp_path / "nowhere")
     (tmp_path / "a.tar.gz").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"its name should end in \.tar"):
+    with pytest.raises(ValueError, match=r"its name must end in \.tar;"):
         tars.open(tmp_path / "a.tar.gz")
-    with pytest.raises(ValueError, match=r"holds no files ending in \.tar; found 1 other files: 1 with \.tar\.gz"):
+    with pytest.raises(ValueError, match=r"contains no files ending in \.tar; found 1 other files: 1 with \.tar\.gz"):
         tars.open(tmp_path)
     (tmp_path / "a.tar").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"a\.tar: cut off at byte 0"):
@@ -134,13 +134,13 @@ def test_what_happens_to_a_shard_after_the_start(tars: Any, folder: Path) -> Non
     whole = (folder / "s-0.tar").read_bytes()
     os.truncate(folder / "s-0.tar", 3000)
     assert cut[0]["label"] == 0
-    with pytest.raises(ValueError, match=r"s-0\.tar has 3,000 bytes, and the sample ends at byte 5,633: the file was cut off"):
+    with pytest.raises(ValueError, match=r"s-0\.tar has 3,000 bytes, but the sample ends at byte 5,633: the file was truncated"):
         cut[2]
     (folder / "s-1.tar").unlink()
     with pytest.raises(FileNotFoundError, match=r"s-1\.tar"):
         gone[5]
     (folder / "s-0.tar").write_bytes(whole.replace(b"text 3", b"test 3"))
-    with pytest.raises(ValueError, match=r"s-0\.tar, byte .*: a member ending in \.txt is damaged: its checksum"):
+    with pytest.raises(ValueError, match=r"s-0\.tar, byte .*: a member ending in \.txt is damaged: checksum mismatch"):
         damaged[3]
     assert damaged[2]["text"] == b"text 2"
     unchecked = tars.open(folder / "s-0.tar", check=False)
@@ -176,7 +176,7 @@ def test_few_shards_stay_open(tars: Any, tmp_path: Path, monkeypatch: pytest.Mon
 def test_nothing_is_written_for_a_hostile_shard(tars: Any, tmp_path: Path, cache: Path) -> None:
     data = tmp_path / "data"
     tars.write(data / "a.tar", [("a.txt", b""), ("../../escaped.txt", b"evil")])
-    with pytest.raises(ValueError, match=r"a\.tar: refused member .* leads out of its folder"):
+    with pytest.raises(ValueError, match=r"a\.tar: refused member .* leaves its folder"):
         tars.open(data)
     assert [path.name for path in tmp_path.rglob("*")] == ["data", "a.tar"]
     assert not list(cache.rglob("*"))

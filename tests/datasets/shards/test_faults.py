@@ -97,8 +97,8 @@ def test_damaged_members_are_counted_named_and_left_out(
     assert summary["status"] == "finished"
     assert set(summary["bad_samples"]) == {"sentences/7", "sentences/500"}
     assert [line["bad_samples"] for line in found][-1] == 2
-    assert "unreadable sample left out: sentences/7: ValueError: shard-00000" in caplog.text
-    assert "is damaged: its checksum" in caplog.text
+    assert "skipping unreadable sample: sentences/7: ValueError: shard-00000" in caplog.text
+    assert "is damaged: checksum" in caplog.text
     assert sum(line["samples"] for line in whole) - sum(line["samples"] for line in found) == sum(summary["bad_samples"].values())
 
 

@@ -170,7 +170,7 @@ def test_a_process_that_hangs_is_not_waited_for_without_end(tmp_path: Path) -> N
     thread = threading.Thread(target=lambda: os.close(cache.open("a", 3, hang)))
     thread.start()
     held.wait(10)
-    with pytest.raises(TimeoutError, match=r"another process has been loading a for 0\.2 seconds without progress"):
+    with pytest.raises(TimeoutError, match=r"another process is loading a and made no progress for 0\.2 seconds"):
         cache.open("a", 3, hang)
     release.set()
     thread.join()
@@ -201,7 +201,7 @@ def test_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> None:
         ("hangs_halfway", "no answer from .* for 0.4 seconds, after|no byte for 0.4"),
         ("cuts_off", "10,240 bytes instead of 20,480|Payload"),
         ("refuses", "503"),
-        ("damages", "it is damaged: its sha256"),
+        ("damages", "it is damaged: sha256 mismatch"),
     ],
 )
 def test_every_fault_of_a_server_is_retried_then_named(
@@ -258,16 +258,16 @@ def test_a_shard_that_is_not_that_of_the_manifest_is_refused(tars: Any, indexed:
     path = indexed / "s-1.tar"
     path.write_bytes(path.read_bytes().replace(b"0005.txt", b"0006.txt"))
     (indexed / "s-1.tar.index").unlink()
-    with pytest.raises(ValueError, match=r"s-1\.tar could not be loaded in .* damaged: its sha256"):
+    with pytest.raises(ValueError, match=r"s-1\.tar could not be loaded in .* damaged: sha256 mismatch"):
         tars.open(url=server.url, cache=QUICK)
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("pipe:cat /etc/passwd", "is a command; nothing that data name is ever run"),
-        ("/local/folder", r"should be like https://host/folder .* for files here use path"),
-        ("simplecache::http://host/a.tar", "should be like"),
+        ("pipe:cat /etc/passwd", "is a command; commands are never run"),
+        ("/local/folder", r"must be like https://host/folder .* for files here use path"),
+        ("simplecache::http://host/a.tar", "must be like"),
         ("nonsense://host/a.tar", "nonsense://host/a.tar cannot be opened"),
     ],
 )
@@ -278,7 +278,7 @@ def test_urls_that_are_refused(tars: Any, url: str, reason: str) -> None:
 
 def test_either_a_path_or_a_url(tars: Any, folder: Path) -> None:
     for options in ({}, {"path": folder, "url": "http://host/a.tar"}):
-        with pytest.raises(ValueError, match="either a path, for files here, or a url"):
+        with pytest.raises(ValueError, match=r"either path \(local files\) or url \(of a server\)"):
             tars.open(**options)
 
 
@@ -288,7 +288,7 @@ def test_a_hostile_manifest_or_name_reaches_nothing_outside_the_cache(
     good = (indexed / "manifest.json").read_text()
     for name in ("../s-0.tar", "/etc/s-0.tar", "a/../../s-0.tar", "s-0.txt", "..\\\\s-0.tar"):
         (indexed / "manifest.json").write_text(good.replace('"s-0.tar"', f'"{name}"'))
-        with pytest.raises(ValueError, match="the name of a shard is"):
+        with pytest.raises(ValueError, match=r"invalid shard name"):
             tars.open(url=server.url, cache=QUICK)
     (indexed / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"manifest\.json cannot be used"):

@@ -73,7 +73,7 @@ def test_a_cut_between_two_members_names_the_place(tars: Any, tmp_path: Path) ->
     path = tars.write(tmp_path / "a.tar", tars.samples(1, 2))
     os.truncate(path, 2048)
     (problem,) = problems(path)
-    assert str(problem) == "no end mark at byte 2,048: the file ends after 0001.cls, as one that was cut off would"
+    assert str(problem) == "no end mark at byte 2,048: the file ends after 0001.cls, so it may be truncated"
 
 
 def test_a_damaged_header_ends_the_walk(tars: Any, tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ def test_data_behind_the_end_mark_are_noticed(tars: Any, tmp_path: Path) -> None
         (tarfile.CHRTYPE, "a.txt", "a.txt is a device"),
         (tarfile.BLKTYPE, "a.txt", "a.txt is a device"),
         (tarfile.FIFOTYPE, "a.txt", "a.txt is a pipe"),
-        (tarfile.REGTYPE, "../../a.txt", "'../../a.txt' leads out of its folder"),
-        (tarfile.REGTYPE, "a/../../b.txt", "leads out of its folder"),
-        (tarfile.REGTYPE, "..\\a.txt", "leads out of its folder"),
+        (tarfile.REGTYPE, "../../a.txt", "'../../a.txt' leaves its folder"),
+        (tarfile.REGTYPE, "a/../../b.txt", "leaves its folder"),
+        (tarfile.REGTYPE, "..\\a.txt", "leaves its folder"),
         (tarfile.REGTYPE, "/etc/a.txt", "'/etc/a.txt' is an absolute path"),
         (tarfile.REGTYPE, "C:\\a.txt", "is an absolute path"),
-        (tarfile.REGTYPE, "a\nb.txt", "holds control characters"),
+        (tarfile.REGTYPE, "a\nb.txt", "contains control characters"),
     ],
 )
 def test_hostile_members_are_refused_and_the_others_found(tars: Any, tmp_path: Path, kind: bytes, name: str, what: str) -> None:
@@ -132,7 +132,7 @@ def test_a_header_that_claims_gigabytes_is_refused_unread(tmp_path: Path) -> Non
             file.write(raw(type=kind, size=2**33))
             file.truncate(2**33 + 4096)  # sparse: takes no room
         (problem,) = problems(path)
-        assert "a header has 8,589,934,592 bytes; at most 65,536 are read" in problem.message
+        assert "a header has 8,589,934,592 bytes; the limit is 65,536" in problem.message
 
 
 def test_a_member_larger_than_what_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,13 +140,13 @@ def test_a_member_larger_than_what_is_read_is_refused(tmp_path: Path, monkeypatc
     path = tmp_path / "a.tar"
     path.write_bytes(raw(size=101) + bytes(512 + 1024))
     (problem,) = problems(path)
-    assert problem.message == "a.txt has 101 bytes; at most 100 are read"
+    assert problem.message == "a.txt has 101 bytes; the limit is 100"
 
 
 @pytest.mark.parametrize(
     ("records", "what"),
     [
-        (b"31 GNU.sparse.realsize=1000000\n", "says GNU.sparse.realsize"),
+        (b"31 GNU.sparse.realsize=1000000\n", "has GNU.sparse.realsize"),
         (b"13 size=-5000\n", "cannot be read"),
         (b"99999 path=a\n", "cannot be read"),
         (b"nonsense", "cannot be read"),

@@ -157,7 +157,7 @@ def test_shards_that_count_anew_may_share_keys(folder: Path, tars: Any) -> None:
 def test_what_is_no_shard_is_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "verify", str(tmp_path / "nowhere")]) == 2
     assert main(["data", "verify", str(tmp_path)]) == 2
-    assert "holds no files ending in .tar" in capsys.readouterr().err
+    assert "contains no files ending in .tar" in capsys.readouterr().err
 
 
 def test_data_sets_become_shards(tars: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,8 +179,8 @@ def test_data_sets_become_shards(tars: Any, tmp_path: Path, capsys: pytest.Captu
         (["IN", "OUT", "path=x"], r"a folder has no options (got path=x)"),
         (["name=jsonlines", "OUT"], "unknown dataset 'jsonlines' (did you mean 'jsonl'?)"),
         (["name=jsonl", "OUT", "pth=x"], "path is required"),
-        (["nowhere", "OUT"], "nowhere is no folder"),
-        (["IN", "IN"], "exists; name another folder"),
+        (["nowhere", "OUT"], "nowhere is not a folder"),
+        (["IN", "IN"], "exists; choose another folder,"),
     ],
 )
 def test_wrong_input_is_found_before_anything_is_written(

@@ -123,7 +123,7 @@ def test_a_slot_of_rank_and_block_of_its_own_sees_itself_and_what_is_below() -> 
 def test_plans_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match="needs the rank and the block"):
         AttentionPlan(layout([2], "ranked"))
-    with pytest.raises(ValueError, match="2 query sequences meet 1 key sequences"):
+    with pytest.raises(ValueError, match="2 query sequences for 1 key sequences"):
         AttentionPlan(layout([2, 1]), layout([2]))
 
 

@@ -89,7 +89,7 @@ def test_a_window_that_holds_every_sequence_is_no_window() -> None:
 
 
 def test_a_bias_of_another_streams_keys_is_refused() -> None:
-    with pytest.raises(ValueError, match="a matter of self-attention"):
+    with pytest.raises(ValueError, match="a bias or a reach needs self-attention, but the keys are those of another"):
         AttentionPlan(layout([2]), layout([3]), reach=1)
 
 

@@ -102,8 +102,8 @@ def test_pairs_by_slots_are_those_of_their_tokens() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"bond": np.zeros((4, 3), np.int64)}, r"'bond' of 'atoms' has the shape \(4, 3\), and 4 tokens need \(4, 4\)"),
-        ({"bonds": np.zeros((4, 4), np.int64)}, r"a field 'bonds', and the tokens have \['bond', 'force', 'kind'\]"),
+        ({"bond": np.zeros((4, 3), np.int64)}, r"'bond' of 'atoms' has shape \(4, 3\); 4 tokens need \(4, 4\)"),
+        ({"bonds": np.zeros((4, 4), np.int64)}, r"a field 'bonds', but the tokens have \['bond', 'force', 'kind'\]"),
         ({"kind": np.zeros(4, np.int64)}, "'kind' is one of atoms, words; call it atoms.kind"),
     ],
 )

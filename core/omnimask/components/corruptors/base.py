@@ -71,7 +71,7 @@ def only_modality(sample: Sample, corruptor: str) -> str:
         ValueError: it has several.
     """
     if len(sample.tokens) != 1:
-        raise ValueError(f"{corruptor} serves one modality, not {list(sample.tokens)}; name it under each modality")
+        raise ValueError(f"{corruptor} handles one modality, not {list(sample.tokens)}; set it under each modality")
     return next(iter(sample.tokens))
 
 
@@ -79,14 +79,14 @@ def check_ids(context: Context, corruptor: str) -> None:
     """Raise ``ValueError`` if a served modality has continuous tokens."""
     for name in context.modalities:
         if context.specs[name].vocabulary is None:
-            raise ValueError(f"{corruptor} needs ids, and the tokens of {name!r} have continuous content; use drop or mask_token")
+            raise ValueError(f"{corruptor} needs ids, but the tokens of {name!r} are continuous; use drop or mask_token")
 
 
 def check_one_axis(context: Context) -> None:
     """Raise ``ValueError`` if slots cannot be numbered along a single position axis."""
     for name in context.modalities:
         if context.specs[name].axes != 1:
-            raise ValueError(f"renumber needs one position axis, and {name!r} has {context.specs[name].axes}; set renumber: false")
+            raise ValueError(f"renumber needs one position axis, but {name!r} has {context.specs[name].axes}; set renumber: false")
 
 
 def _concatenate(parts: list[NDArray], dtype: type) -> NDArray:

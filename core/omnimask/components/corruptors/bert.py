@@ -37,12 +37,10 @@ class BertCorruptor:
     def __init__(self, context: Context, *, masked: Share = 0.8, random: Share = 0.1) -> None:
         self.specs, self.served, self.masked, self.random = context.specs, context.modalities, masked, random
         if masked + random > 1 + 1e-9:
-            raise ValueError(f"masked {masked} and random {random} are shares of the hidden tokens, and sum to more than 1")
+            raise ValueError(f"masked {masked} and random {random} are shares of the masked tokens and must sum to at most 1")
         for name in context.modalities:
             if context.specs[name].vocabulary is None:
-                raise ValueError(
-                    f"corruptor bert draws random ids, and the tokens of {name!r} have continuous content; use mask_token"
-                )
+                raise ValueError(f"corruptor bert draws random ids, but the tokens of {name!r} are continuous; use mask_token")
 
     @cached_property
     def _ids(self) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ class ByKind(Several):
     sequence of tasks.
 
     Args:
-        corruptors: one for every kind; all answer in the same stream.
+        corruptors: one corruptor per kind; all answer in the same stream.
 
     [0] Tay et al.: UL2: Unifying Language Learning Paradigms, 2022.
     """
@@ -29,12 +29,12 @@ class ByKind(Several):
         self,
         context: Context,
         *,
-        corruptors: Annotated[list[Component[Corruptor]], Field(min_length=1, description="one for every kind")],
+        corruptors: Annotated[list[Component[Corruptor]], Field(min_length=1, description="one corruptor per kind")],
     ) -> None:
         super().__init__(context, corruptors)
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         kind = kind_of(masking)
         if kind >= len(self.corruptors):
-            raise ValueError(f"the masker drew kind {kind}, counted from 0, and by_kind has {len(self.corruptors)} corruptors")
+            raise ValueError(f"the masker drew kind {kind} (counted from 0), but by_kind has {len(self.corruptors)} corruptors")
         return self.corrupt(kind, sample, masking)

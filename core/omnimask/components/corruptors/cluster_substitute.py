@@ -46,15 +46,15 @@ class ClusterSubstitute:
         self,
         context: Context,
         *,
-        clusters: Annotated[Literal["random"] | Path | None, Field(description="a file with the cluster of every id")] = None,
-        embeddings: Annotated[Path | None, Field(description="a safetensors file whose rows are clustered")] = None,
-        tensor: Annotated[str | None, Field(description="name of the matrix; none: the only one that fits")] = None,
-        num_clusters: Annotated[int, Field(gt=0, description="how many are found")] = 100,
+        clusters: Annotated[Literal["random"] | Path | None, Field(description="file with the cluster of every id")] = None,
+        embeddings: Annotated[Path | None, Field(description="safetensors file whose rows are clustered")] = None,
+        tensor: Annotated[str | None, Field(description="name of the matrix; default: the only one of matching shape")] = None,
+        num_clusters: Annotated[int, Field(gt=0, description="number of clusters")] = 100,
         ask: Ask = "all",
     ) -> None:
         check_ids(context, "cluster_substitute")
         if (clusters is None) == (embeddings is None):
-            raise ValueError("cluster_substitute needs either clusters, a file that has them, or embeddings, to find them")
+            raise ValueError("cluster_substitute needs either clusters (a file), or embeddings to compute them from")
         self.ask: Asked = ask
         self.pools: dict[str, Pools] = {}
         for name in context.modalities:

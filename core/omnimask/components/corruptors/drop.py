@@ -39,7 +39,7 @@ class Drop:
         self,
         context: Context,
         *,
-        ask: Annotated[float, Field(gt=0, le=1, description="share of the targets that is asked for")] = 1.0,
+        ask: Annotated[float, Field(gt=0, le=1, description="share of the masked tokens used as targets")] = 1.0,
     ) -> None:
         del context
         self.ask = ask

@@ -33,7 +33,7 @@ class Pools:
         """
         members = np.argsort(pool, kind="stable")[np.count_nonzero(pool < 0) :]
         if len(members) < 2:
-            raise ValueError(f"of the ids of {modality!r} {len(members)} may be drawn, and drawing another one needs two")
+            raise ValueError(f"only {len(members)} ids of {modality!r} can be drawn; at least two are needed")
         _, first, index, count = np.unique(pool[members], return_index=True, return_inverse=True, return_counts=True)
         begin, size, place = np.zeros(len(pool), np.int64), np.full(len(pool), len(members)), np.full(len(pool), -1)
         place[members] = np.arange(len(members))

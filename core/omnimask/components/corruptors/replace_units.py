@@ -43,9 +43,9 @@ class ReplaceUnits:
     in the same format.
 
     Args:
-        field: integer field that numbers the units; the field ``NAME.class``, if present, holds the class of every token.
+        field: integer field with unit numbers; the field ``NAME.class``, if present, holds the class of every token.
         ratio: probability of replacing a unit.
-        classes: only units of these classes. A class is a number, or a name if the tokenizer defines names.
+        classes: restrict to units of these classes. A class is a number, or a name if the tokenizer defines names.
         rest: the corruptor for hidden tokens.
         same_length: whether replacements must have the same number of tokens. Otherwise the length of the input changes and
             positions count slots, which requires a modality with one position axis.
@@ -63,35 +63,37 @@ class ReplaceUnits:
         self,
         context: Context,
         *,
-        field: Annotated[str, Field(description="numbers the units")],
+        field: Annotated[str, Field(description="field with unit numbers")],
         ratio: Annotated[float, Field(gt=0, le=1, description="probability that a unit is replaced")] = 0.5,
-        classes: Annotated[list[Class] | None, Field(description="only units of these classes")] = None,
-        rest: Annotated[Component[Corruptor], Field(description="the corruptor of what the masker hides")] = named(  # noqa: B008
+        classes: Annotated[list[Class] | None, Field(description="restrict to units of these classes")] = None,
+        rest: Annotated[Component[Corruptor], Field(description="corruptor of the masked tokens")] = named(  # noqa: B008
             "corruptor", "mask_token"
         ),
-        same_length: Annotated[bool, Field(description="replaced by units of as many tokens only")] = False,
-        units: Annotated[Path | None, Field(description="a file; none: built from the training samples")] = None,
-        max_tokens: Annotated[int, Field(gt=0, description="reading ends when so many tokens are reached")] = 10_000_000,
+        same_length: Annotated[bool, Field(description="replace units by units of equal length only")] = False,
+        units: Annotated[Path | None, Field(description="file; default: built from the training samples")] = None,
+        max_tokens: Annotated[int, Field(gt=0, description="maximum number of tokens to read")] = 10_000_000,
     ) -> None:
         check_ids(context, "replace_units")
         if len(context.modalities) != 1:
-            raise ValueError(f"replace_units serves one modality, not {list(context.modalities)}; name it under each modality")
+            raise ValueError(f"replace_units handles one modality, not {list(context.modalities)}; set it under each modality")
         (name,) = context.modalities
         spec = context.specs[name]
         if field not in spec.fields:
             raise ValueError(
-                f"replace_units needs the field {field!r}, and the tokens of {name!r} have {sorted(spec.fields) or 'none'}"
+                f"replace_units needs the field {field!r}, but the tokens of {name!r} have {sorted(spec.fields) or 'none'}"
             )
         if not same_length and spec.axes != 1:
-            raise ValueError(f"units of other lengths need one position axis, and {name!r} has {spec.axes}; set same_length: true")
+            raise ValueError(f"units of other lengths need one position axis, but {name!r} has {spec.axes}; set same_length: true")
         self.field, self.ratio, self.same_length = field, ratio, same_length
         self.kind_field = f"{field}.class" if f"{field}.class" in spec.fields else None
         if classes is not None and self.kind_field is None:
-            raise ValueError(f"classes are given, and units of the field {field!r} have none")
+            raise ValueError(f"classes are given, but units of the field {field!r} have none")
         self.classes = None if classes is None else {class_number(context, field, one) for one in classes}
         self.rest = rest(context)
         if self.rest.answers_in != "context":
-            raise ValueError(f"rest answers in the query stream ({rest.name}), and units are asked in the context; use mask_token")
+            raise ValueError(
+                f"rest ({rest.name}) puts targets into the query stream, but units need them in the context; use mask_token"
+            )
         self.pool = self._pool(context.corpora.get(name), spec.vocabulary or 0, units, max_tokens)
 
     @property
@@ -110,9 +112,7 @@ class ReplaceUnits:
         view = self.rest(dataclasses.replace(sample, draw=sample.draw.at("rest")), masking)
         context = view.context
         if view.query is not None or not np.array_equal(context.source, np.arange(len(sample))):
-            raise ValueError(
-                f"replace_units needs a rest that leaves every token its slot, and {type(self.rest).__name__} does not"
-            )
+            raise ValueError(f"replace_units needs a rest that keeps all slots, but {type(self.rest).__name__} does not")
         tokens = sample.tokens[name]
         units = self._candidates(tokens, masking[name])
         shown = self._shown(np.asarray(tokens.content, np.int64), units, sample)
@@ -131,7 +131,7 @@ class ReplaceUnits:
     def _shown(self, ids: Ints, units: list[Stretch], sample: Sample) -> list[Ids | None]:
         """Return the replacement of each unit, or None to keep it."""
         if self.pool is None:
-            raise ValueError("replace_units needs a file, units=...; only a recipe's build has samples to make one from")
+            raise ValueError("replace_units needs a file, units=..., outside of a recipe")
         chance, choice = sample.draw.uniform(2 * len(units), "units").reshape(2, -1).tolist()
         return [
             self.pool.other(unit.kind, tuple(ids[unit.start : unit.stop].tolist()), choice[number], same_length=self.same_length)
@@ -147,14 +147,14 @@ class ReplaceUnits:
             return None
 
         def found() -> UnitPool:
-            logger.info("finding the units of %r in the training samples; later runs reuse them", self.field)
+            logger.info("collecting the units of %r in the training samples; later runs reuse them", self.field)
             pool = find_units(self._samples(corpus, max_tokens), vocabulary)
-            logger.info("there are %d different units of %d classes", len(pool), len(pool.units))
+            logger.info("found %d distinct units of %d classes", len(pool), len(pool.units))
             return pool
 
         key = repr((_FORMAT, corpus.fingerprint(), self.field, vocabulary, max_tokens))
         read = partial(_read, vocabulary=vocabulary)
-        return cached_units("units", key, read, found, lambda pool: pool.text().encode(), "the cached units are found anew: %s")
+        return cached_units("units", key, read, found, lambda pool: pool.text().encode(), "recollecting the cached units: %s")
 
     def _samples(self, corpus: Corpus, max_tokens: int) -> Iterator[tuple[Ints, Ints, Ints | None]]:
         for tokens in first_samples(corpus, max_tokens):
@@ -168,7 +168,7 @@ def _read(path: Path, vocabulary: int) -> UnitPool:
     except OSError as error:
         raise ValueError(f"units {path} cannot be read: {error.strerror or error}") from error
     if pool.vocabulary != vocabulary:
-        raise ValueError(f"units {path} are of a vocabulary of {pool.vocabulary}, and the tokenizer has {vocabulary} ids")
+        raise ValueError(f"units {path} have a vocabulary of {pool.vocabulary}, but the tokenizer has {vocabulary} ids")
     return pool
 
 

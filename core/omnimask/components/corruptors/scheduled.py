@@ -30,8 +30,8 @@ class ScheduledCorruptor(Several):
         self,
         context: Context,
         *,
-        corruptors: Annotated[list[Component[Corruptor]], Field(min_length=1, description="in their order")],
-        until: Annotated[list[Until], Field(description="shares of the run at which all but the last give way")],
+        corruptors: Annotated[list[Component[Corruptor]], Field(min_length=1, description="in order")],
+        until: Annotated[list[Until], Field(description="shares of the run at which each phase but the last ends")],
     ) -> None:
         self.stages = Stages(len(corruptors), until, "corruptors")
         super().__init__(context, corruptors)

@@ -34,8 +34,8 @@ class SentinelSpans:
         self,
         context: Context,
         *,
-        num_sentinels: Annotated[int, Field(gt=0, description="how many sentinels exist")] = 100,
-        renumber: Annotated[bool, Field(description="positions count slots instead of tokens")] = True,
+        num_sentinels: Annotated[int, Field(gt=0, description="number of sentinels")] = 100,
+        renumber: Annotated[bool, Field(description="number positions by slots instead of tokens")] = True,
     ) -> None:
         self.specs, self.num_sentinels, self.renumber = context.specs, num_sentinels, renumber
         check_ids(context, "sentinel_spans")
@@ -50,12 +50,10 @@ class SentinelSpans:
         unit = hidden_units(masking[name])
         spans = np.unique(unit[unit >= 0])
         if len(spans) > self.num_sentinels:
-            raise ValueError(f"{len(spans)} spans need as many sentinels, and num_sentinels is {self.num_sentinels}")
+            raise ValueError(f"{len(spans)} spans need as many sentinels, but num_sentinels is {self.num_sentinels}")
         sentinel = np.array([spec.id(f"sentinel_{i}") for i in range(len(spans))], np.int64)
         if np.any(np.asarray(masking[name].is_target, bool) != (unit >= 0)):
-            raise ValueError(
-                "sentinel_spans answers exactly the hidden tokens; this masker hides tokens that are no targets, or asks others"
-            )
+            raise ValueError("sentinel_spans predicts exactly the masked tokens, but this masker has other targets")
         short = shorten(unit, "sentinel_spans")
         shown = sentinel[np.searchsorted(spans, unit[short.kept][short.is_unit])]
         context = context_of(sample, masking, short, shown, renumber=self.renumber)

@@ -22,7 +22,7 @@ class Several:
         streams = {corruptor.answers_in for corruptor in self.corruptors}
         if len(streams) > 1:
             each = ", ".join(f"{component.name}: {c.answers_in}" for component, c in zip(corruptors, self.corruptors, strict=True))
-            raise ValueError(f"corruptors of one list must answer in the same stream ({each})")
+            raise ValueError(f"corruptors of one list must put targets into the same stream ({each})")
 
     @property
     def answers_in(self) -> Literal["context", "query"]:

@@ -41,7 +41,7 @@ def shorten(unit: Ints, corruptor: str) -> Shortened:
     # A unit in several pieces begins more than once.
     is_first = (unit >= 0) & (np.concatenate([[-1], unit[:-1]]) != unit)
     if int(is_first.sum()) != len(np.unique(unit[unit >= 0])):
-        raise ValueError(f"{corruptor} needs spans of neighbouring tokens; a unit of this masker lies in several pieces")
+        raise ValueError(f"{corruptor} needs contiguous spans; a unit of this masker is split")
     is_kept = (unit < 0) | is_first
     kept = np.flatnonzero(is_kept)
     # A token without a slot shares that of the last kept one: its unit's first token.
@@ -59,7 +59,7 @@ def hidden_units(masking: Masking) -> Ints:
         return gaps(is_hidden)
     unit = np.asarray(masking.unit, np.int64)
     if np.any(is_hidden & (unit < 0)):
-        raise ValueError("a masking with units must give every hidden token one")
+        raise ValueError("a masking with units must assign every masked token to one")
     return np.where(is_hidden, unit, -1)
 
 

@@ -36,7 +36,7 @@ class Sketch:
         self,
         context: Context,
         *,
-        renumber: Annotated[bool, Field(description="positions count slots instead of tokens")] = True,
+        renumber: Annotated[bool, Field(description="number positions by slots instead of tokens")] = True,
     ) -> None:
         check_ids(context, "sketch")
         if renumber:

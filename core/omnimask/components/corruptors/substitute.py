@@ -21,7 +21,7 @@ from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
 from omnimask.streams import sequence, targets
 
 Asked: TypeAlias = Literal["targets", "all"]
-Ask: TypeAlias = Annotated[Asked, Field(description="targets: as the masker says; all: every token")]
+Ask: TypeAlias = Annotated[Asked, Field(description="targets: as set by the masker; all: every token")]
 
 
 class Substitute:

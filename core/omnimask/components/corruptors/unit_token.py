@@ -45,7 +45,7 @@ class UnitToken:
         self,
         context: Context,
         *,
-        renumber: Annotated[bool, Field(description="positions count slots instead of tokens")] = True,
+        renumber: Annotated[bool, Field(description="number positions by slots instead of tokens")] = True,
     ) -> None:
         if renumber:
             check_one_axis(context)

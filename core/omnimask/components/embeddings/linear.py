@@ -25,7 +25,7 @@ class LinearEmbedding(Module):
         (name,) = context.modalities
         spec = context.specs[name]
         if spec.width is None:
-            raise ValueError(f"embedding linear needs continuous tokens, and those of {name!r} are ids; use table")
+            raise ValueError(f"embedding linear needs continuous tokens, but those of {name!r} are ids; use table")
         self.scale = ContentScale(spec)
         self.project = nn.Linear(math.prod(spec.width), context.width)
         nn.init.xavier_uniform_(self.project.weight)
@@ -39,5 +39,5 @@ class LinearEmbedding(Module):
 
     def ids(self, literal: Tensor) -> Tensor:
         if self.special is None:
-            raise ValueError("no component of the recipe reserved a special token for this modality")
+            raise ValueError("no component of the recipe declares a special token for this modality")
         return self.special[literal]

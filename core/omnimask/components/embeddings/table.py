@@ -22,7 +22,7 @@ class TableEmbedding(Module):
         (name,) = context.modalities
         spec = context.specs[name]
         if spec.vocabulary is None:
-            raise ValueError(f"embedding table needs ids, and the tokens of {name!r} have continuous content; use linear")
+            raise ValueError(f"embedding table needs ids, but the tokens of {name!r} are continuous; use linear")
         self.weight = nn.Parameter(torch.randn(spec.vocabulary + spec.num_special_rows, context.width) * 0.02)
         self.no_weight_decay = {"weight"}
 

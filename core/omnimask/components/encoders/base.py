@@ -39,7 +39,7 @@ class SelfAttentionEncoder(Module, ABC):
             ValueError: there is a ``context``.
         """
         if context is not None:
-            raise ValueError(f"encoder {self.name} reads no context; an encoder with cross-attention does")
+            raise ValueError(f"encoder {self.name} has no cross-attention; use an encoder with cross-attention to read a context")
         placement: Placement = self.position(stream)
         x_TD = with_modality(embedded.data, stream, self.modalities)
         return self.encode(x_TD, placement, stream, batch, layers, only_asked)

@@ -140,5 +140,5 @@ class ModernBertEncoder(SelfAttentionEncoder):
     @staticmethod
     def _rotation(placement: Placement) -> Rotation | None:
         if placement.added is not None or placement.bias is not None:
-            raise ValueError("local_position may rotate queries and keys and nothing else; use rotary or none")
+            raise ValueError("local_position must only rotate queries and keys; use rotary or none")
         return placement.rotation

@@ -105,7 +105,7 @@ class TransformerEncoder(SelfAttentionEncoder):
         """Encode with summary tokens and registers before every sequence."""
         if stream.layout.attention != "full":
             raise ValueError(
-                f"summary tokens and registers need full attention, and this stream's is {stream.layout.attention}; "
+                f"summary tokens and registers need full attention, but this stream has {stream.layout.attention} attention; "
                 "set summary: 0 and registers: 0"
             )
         learned = torch.cat([part for part in (self.summary, self.registers) if part is not None])

@@ -23,7 +23,7 @@ class AnnotatedMasker:
     Token fields number the spans. A token annotated by several fields belongs to the first.
 
     Args:
-        fields: integer fields that number spans (negative: no span), or float fields whose runs of equal values are spans (NaN:
+        fields: integer fields with span numbers (negative: no span), or float fields whose runs of equal values are spans (NaN:
             none).
         classes: restricts spans to these classes, by field; the field ``NAME.class`` holds the class of every token of NAME. A
             class is a number, or a name if the tokenizer defines names.
@@ -32,10 +32,10 @@ class AnnotatedMasker:
             the sample; all candidates are hidden if there are fewer.
         per_span: hides ``one`` token of a span, drawn uniformly; ``all`` of its tokens, as one unit; or ``any`` tokens, independent
             of spans.
-        inverse: the candidates are the tokens outside of the spans, and each of their runs is a span. Annotated tokens stay visible
+        inverse: use the tokens outside of the spans as candidates, and each of their runs is a span. Annotated tokens stay visible
             (GENIUS [3]).
         rest: a masker of the tokens that are not candidates.
-        fallback: a masker of samples without a candidate (with ``inverse``: without an annotation). None: ``rest`` masks them;
+        fallback: masker of samples without candidates (with ``inverse``: without an annotation). None: ``rest`` masks them;
             without ``rest``, nothing is hidden or asked.
 
     LEM: per_span one, classes of nouns, verbs and named entities. EntityCS, whole entities: ratio 1.0, per_span all. BiTimeBERT
@@ -51,19 +51,19 @@ class AnnotatedMasker:
         self,
         context: Context,
         *,
-        fields: Annotated[list[str], Field(min_length=1, description="fields that number spans")],
-        ratio: Annotated[Ratio, Field(description="share that is hidden")],
-        classes: Annotated[Mapping[str, list[Class]], Field(description="only spans of these classes, by field")] = {},
-        share_of: Annotated[Literal["candidates", "tokens"], Field(description="what the ratio is a share of")] = "candidates",
-        per_span: Annotated[Literal["one", "all", "any"], Field(description="what is hidden of a span")] = "all",
-        inverse: Annotated[bool, Field(description="the candidates are the tokens outside of the spans")] = False,
-        rest: Annotated[Component[Masker] | None, Field(description="a masker of the tokens that are no candidates")] = None,
-        fallback: Annotated[Component[Masker] | None, Field(description="a masker of samples without a candidate")] = None,
+        fields: Annotated[list[str], Field(min_length=1, description="fields with span numbers")],
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")],
+        classes: Annotated[Mapping[str, list[Class]], Field(description="restrict to spans of these classes, by field")] = {},
+        share_of: Annotated[Literal["candidates", "tokens"], Field(description="total that the ratio refers to")] = "candidates",
+        per_span: Annotated[Literal["one", "all", "any"], Field(description="masked part of a span")] = "all",
+        inverse: Annotated[bool, Field(description="use the tokens outside of the spans as candidates")] = False,
+        rest: Annotated[Component[Masker] | None, Field(description="masker of the other tokens")] = None,
+        fallback: Annotated[Component[Masker] | None, Field(description="masker of samples without candidates")] = None,
     ) -> None:
         self.fields, self.ratio = fields, ratio
         self.share_of, self.per_span, self.inverse = share_of, per_span, inverse
         if unknown := [name for name in classes if name not in fields]:
-            raise ValueError(f"classes are given for {unknown}, and fields are {fields}")
+            raise ValueError(f"classes are given for {unknown}, but fields are {fields}")
         for name in (*fields, *(f"{name}.class" for name in classes)):
             check_field(context, "annotated", name)
         self.classes = {field: [class_number(context, field, one) for one in chosen] for field, chosen in classes.items()}
@@ -112,7 +112,7 @@ def _joined(left: Masking, right: Masking) -> Masking:
     """Return the union of two maskings of disjoint tokens."""
     if right.groups is not None or right.weight is not None:
         raise ValueError(
-            "the masker of the rest gives weights or sets of targets, which cannot be joined with the annotated tokens'"
+            "the masker of the rest returns weights or target groups, which cannot be combined with the annotated tokens'"
         )
     unit = None
     if left.unit is not None:

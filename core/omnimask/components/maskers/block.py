@@ -71,13 +71,13 @@ class BlockMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")],
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")],
         size: Annotated[PerAxis, Field(description="side of a block in tokens, for all axes or for each")],
-        max_size: Annotated[PerAxis | None, Field(description="largest side; none: size is the side")] = None,
+        max_size: Annotated[PerAxis | None, Field(description="maximum side; none: size is the side")] = None,
         aspect: Annotated[
-            tuple[Positive, Positive] | None, Field(description="smallest and largest ratio of the two sides; two axes only")
+            tuple[Positive, Positive] | None, Field(description="minimum and maximum aspect ratio; two axes only")
         ] = None,
-        inverse: Annotated[bool, Field(description="blocks are what stays visible")] = False,
+        inverse: Annotated[bool, Field(description="keep blocks visible and mask the rest")] = False,
     ) -> None:
         self.ratio, self.size, self.aspect, self.inverse = ratio, size, aspect, inverse
         self.max_size = size if max_size is None else max_size
@@ -103,8 +103,8 @@ class BlockMasker:
         volume = math.prod(box.tolist())
         if volume > _MOST_PLACES * length:
             raise ValueError(
-                f"{length} tokens lie scattered over a grid of {' x '.join(map(str, box.tolist()))} places, more than "
-                f"{_MOST_PLACES} for each token; use the masker random, or one made for these tokens"
+                f"{length} tokens are spread over a grid of {' x '.join(map(str, box.tolist()))} places, more than "
+                f"{_MOST_PLACES} for each token; use the masker random"
             )
         low, high = self._sizes(places.shape[1])
         first, bare = np.full(length, _UNREACHED), np.arange(length)
@@ -149,7 +149,5 @@ class BlockMasker:
         if np.any(low > high):
             raise ValueError(f"max_size {self.max_size} is below size {self.size}")
         if self.aspect is not None and axes != 2:
-            raise ValueError(
-                f"aspect is a ratio of two sides, and the tokens have {axes} position axes; leave it out, and give sizes"
-            )
+            raise ValueError(f"aspect needs two axes, but the tokens have {axes}; remove it and set sizes")
         return low, high

@@ -31,8 +31,8 @@ class ChooseMasker:
         self,
         context: Context,
         *,
-        maskers: Annotated[list[Component[Masker]], Field(min_length=1, description="to choose from")],
-        weights: Annotated[Weights | None, Field(description="of each, in proportion; none: equal")] = None,
+        maskers: Annotated[list[Component[Masker]], Field(min_length=1, description="choices")],
+        weights: Annotated[Weights | None, Field(description="relative weight of each; default: equal")] = None,
     ) -> None:
         self.shares = shares_of(len(maskers), weights, "maskers")
         self.maskers = [masker(context) for masker in maskers]
@@ -49,6 +49,6 @@ def shares_of(count: int, weights: list[float] | None, what: str) -> NDArray[np.
         ValueError: the number of weights differs from ``count``.
     """
     if weights is not None and len(weights) != count:
-        raise ValueError(f"{count} {what} need as many weights, and there are {len(weights)}")
+        raise ValueError(f"{count} {what} need {count} weights, got {len(weights)}")
     total = np.cumsum(np.ones(count) if weights is None else np.asarray(weights, np.float64))
     return total / total[-1]

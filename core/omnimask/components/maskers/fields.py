@@ -20,7 +20,7 @@ def check_field(context: Context, masker: str, field: str) -> None:
     for name in context.modalities:
         if field not in context.specs[name].fields:
             known = sorted(context.specs[name].fields) or "none"
-            raise ValueError(f"masker {masker} needs the field {field!r}, and the tokens of {name!r} have {known}")
+            raise ValueError(f"masker {masker} needs the field {field!r}, but the tokens of {name!r} have {known}")
 
 
 def class_number(context: Context, field: str, given: int | str) -> int:
@@ -35,8 +35,9 @@ def class_number(context: Context, field: str, given: int | str) -> int:
         if given not in known:
             raise ValueError(f"the field {field!r} has no class {given!r}; classes: {', '.join(known) or 'only numbers'}")
         return known.index(given)
-    if any(spec.classes is not None and given >= spec.classes for spec in specs):
-        raise ValueError(f"the field {field!r} has no class {given}; it has {specs[0].classes}, counted from 0")
+    for spec in specs:
+        if spec.classes is not None and given >= spec.classes:
+            raise ValueError(f"the field {field!r} has no class {given}; classes are 0 to {spec.classes - 1}")
     return given
 
 

@@ -38,7 +38,7 @@ class GridMasker:
         *,
         stride: Annotated[PerAxis, Field(description="side of a cell in tokens, for all axes or for each")] = 2,
         phase: Annotated[
-            Phase | tuple[Phase, ...] | None, Field(description="place of the token that stays in its cell; none: drawn")
+            Phase | tuple[Phase, ...] | None, Field(description="position of the visible token in its cell; none: random")
         ] = None,
     ) -> None:
         self.stride, self.phase = stride, phase
@@ -65,5 +65,5 @@ class GridMasker:
             return None
         phase = per_axis(self.phase, len(stride), "phase")
         if np.any(phase >= stride):
-            raise ValueError(f"phase {self.phase} must be below stride {self.stride}; a cell's first place is 0")
+            raise ValueError(f"phase {self.phase} must be less than stride {self.stride}")
         return phase

@@ -24,10 +24,7 @@ def grid_places(tokens: Tokens) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     whole = np.rint(positions)
     if not np.array_equal(whole, positions):
         bad = positions[(whole != positions).any(axis=1)][0]
-        raise ValueError(
-            f"blocks and grids need tokens at whole-number positions, and one lies at {bad.tolist()}; use the masker random, or "
-            "one made for these tokens"
-        )
+        raise ValueError(f"blocks and grids need integer positions, but a token is at {bad.tolist()}; use the masker random")
     if not len(tokens):
         return np.zeros(positions.shape, np.int32), np.zeros(positions.shape[1], np.int32)
     lowest = whole.min(axis=0)
@@ -45,7 +42,7 @@ def per_axis(value: int | tuple[int, ...], axes: int, option: str) -> NDArray[np
         return np.full(axes, value, np.int32)
     if len(value) != axes:
         raise ValueError(
-            f"{option} has {len(value)} numbers, and the tokens have {axes} position axes; give one for each, or one for all"
+            f"{option} has {len(value)} numbers, but the tokens have {axes} position axes; give one per axis, or one for all"
         )
     return np.array(value, np.int32)
 
@@ -58,7 +55,7 @@ def axes_of(context: Context) -> list[int]:
 def check_range(option: str, low: float, high: float) -> None:
     """Raise ``ValueError`` unless ``low`` is at most ``high``."""
     if low > high:
-        raise ValueError(f"{option} is (smallest, largest), got ({low:g}, {high:g})")
+        raise ValueError(f"{option} must be (minimum, maximum), got ({low:g}, {high:g})")
 
 
 def block_sides(

@@ -51,23 +51,23 @@ class LexiconMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")] = 0.15,
-        lexicon: Annotated[Path | None, Field(description="a file; none: built from the training samples")] = None,
-        sizes: Annotated[tuple[Size, ...], Field(description="how many bigrams, trigrams, ... at most")] = (20_000, 10_000),
-        min_count: Annotated[int, Field(gt=0, description="n-grams seen less often are left out")] = 5,
-        max_tokens: Annotated[int, Field(gt=0, description="reading ends when so many tokens are reached")] = 10_000_000,
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")] = 0.15,
+        lexicon: Annotated[Path | None, Field(description="file; default: built from the training samples")] = None,
+        sizes: Annotated[tuple[Size, ...], Field(description="maximum number of bigrams, trigrams, ...")] = (20_000, 10_000),
+        min_count: Annotated[int, Field(gt=0, description="minimum count of an n-gram")] = 5,
+        max_tokens: Annotated[int, Field(gt=0, description="maximum number of tokens to read")] = 10_000_000,
     ) -> None:
         (name,) = context.modalities
         vocabulary = context.specs[name].vocabulary
         if vocabulary is None:
-            raise ValueError(f"masker lexicon needs ids, and the tokens of {name!r} have continuous content; use ngram")
+            raise ValueError(f"masker lexicon needs ids, but the tokens of {name!r} are continuous; use ngram")
         self.ratio, self.vocabulary = ratio, vocabulary
         if lexicon is not None:
             self.lexicon = _read(lexicon, vocabulary)
         elif name in context.corpora:
             self.lexicon = _cached(context.corpora[name], vocabulary, sizes, min_count, max_tokens)
         else:
-            raise ValueError("masker lexicon needs a file, lexicon=...; only a recipe's build has samples to make one from")
+            raise ValueError("masker lexicon needs a file, lexicon=..., outside of a recipe")
 
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
         ids, ratio = np.asarray(tokens.content, np.int64), value_at(self.ratio, draw)
@@ -84,7 +84,7 @@ def _read(path: Path, vocabulary: int) -> Lexicon:
     except OSError as error:
         raise ValueError(f"lexicon {path} cannot be read: {error.strerror or error}") from error
     if lexicon.vocabulary != vocabulary:
-        raise ValueError(f"lexicon {path} is of a vocabulary of {lexicon.vocabulary}, and the tokenizer has {vocabulary} ids")
+        raise ValueError(f"lexicon {path} has a vocabulary of {lexicon.vocabulary}, but the tokenizer has {vocabulary} ids")
     return lexicon
 
 
@@ -99,7 +99,7 @@ def _cached(corpus: Corpus, vocabulary: int, sizes: tuple[int, ...], min_count: 
 
     key = repr((_FORMAT, corpus.fingerprint(), vocabulary, sizes, min_count, max_tokens))
     read = partial(_read, vocabulary=vocabulary)
-    return cached_units("lexicons", key, read, built, to_bytes, "the cached lexicon is built anew: %s")
+    return cached_units("lexicons", key, read, built, to_bytes, "rebuilding the cached lexicon: %s")
 
 
 def _stretches(corpus: Corpus, max_tokens: int) -> Iterator[Ints]:

@@ -42,7 +42,7 @@ class MultiBlockMasker:
         context_scale: smallest and largest share of the grid's places in the context block, with sides in the grid's proportions; 1
             keeps all tokens visible except targets.
         full_axes: axes, counted from 0, along which all blocks extend from end to end.
-        together: all targets are one set, asked for once (V-JEPA); otherwise each block is asked for separately (I-JEPA).
+        together: join all targets into one group (V-JEPA); otherwise each block is asked for separately (I-JEPA).
 
     I-JEPA: num_targets 4, scale (0.15, 0.2), aspect (0.75, 1.5), context_scale (0.85, 1.0). V-JEPA's short-range masks: num_targets
     8, scale (0.15, 0.15), aspect (0.75, 1.5), context_scale (1.0, 1.0), full_axes (0,), together; its long-range masks: 2 targets
@@ -56,17 +56,17 @@ class MultiBlockMasker:
         self,
         context: Context,
         *,
-        num_targets: Annotated[int, Field(gt=0, description="how many target blocks")] = 4,
-        scale: Annotated[tuple[Part, Part], Field(description="smallest and largest share of the grid in a target")] = (0.15, 0.2),
+        num_targets: Annotated[int, Field(gt=0, description="number of target blocks")] = 4,
+        scale: Annotated[tuple[Part, Part], Field(description="minimum and maximum share of the grid in a target")] = (0.15, 0.2),
         aspect: Annotated[
             tuple[Positive, Positive] | None,
-            Field(description="smallest and largest ratio of a target's two sides; none: equal sides"),
+            Field(description="minimum and maximum aspect ratio of a target; none: square"),
         ] = None,
         context_scale: Annotated[
-            tuple[Share, Share], Field(description="smallest and largest share of the grid in the context block")
+            tuple[Share, Share], Field(description="minimum and maximum share of the grid in the context block")
         ] = (0.85, 1.0),
-        full_axes: Annotated[tuple[Axis, ...], Field(description="axes along which blocks reach from end to end")] = (),
-        together: Annotated[bool, Field(description="all targets are one set, asked for once")] = False,
+        full_axes: Annotated[tuple[Axis, ...], Field(description="axes that blocks span completely")] = (),
+        together: Annotated[bool, Field(description="join all targets into one group")] = False,
     ) -> None:
         self.num_targets, self.scale, self.aspect, self.context_scale = num_targets, scale, aspect, context_scale
         self.full_axes, self.together = full_axes, together
@@ -118,12 +118,11 @@ class MultiBlockMasker:
         free = [axis for axis in range(axes) if axis not in self.full_axes]
         if not free or any(axis >= axes for axis in self.full_axes):
             raise ValueError(
-                f"full_axes {list(self.full_axes)} must name some of the tokens' {axes} position axes, from 0, and leave at least "
-                "one"
+                f"full_axes {list(self.full_axes)} must contain some of the tokens' {axes} position axes (counted "
+                "from 0), but not all"
             )
         if self.aspect is not None and len(free) != 2:
             raise ValueError(
-                f"aspect is a ratio of two sides, and blocks are drawn along {len(free)} axes; leave it out, or name the others in "
-                "full_axes"
+                f"aspect needs two axes, but blocks are drawn along {len(free)}; remove it, or add the others to full_axes"
             )
         return free

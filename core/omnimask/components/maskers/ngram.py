@@ -44,9 +44,9 @@ class NGramMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")] = 0.15,
-        weights: Annotated[Weights, Field(description="of n-grams of 1, 2, ... words")] = (1.0, 1 / 2, 1 / 3),
-        field: Annotated[str | None, Field(description="numbers the words; none: tokens")] = None,
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")] = 0.15,
+        weights: Annotated[Weights, Field(description="weights of n-grams of 1, 2, ... words")] = (1.0, 1 / 2, 1 / 3),
+        field: Annotated[str | None, Field(description="field with word numbers; none: tokens")] = None,
     ) -> None:
         self.ratio, self.field = ratio, field
         self.shares = np.cumsum(weights)

@@ -33,14 +33,14 @@ class RandomMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")],
-        unit: Annotated[Size | tuple[Size, ...], Field(description="size of the cells that are hidden as a whole")] = 1,
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")],
+        unit: Annotated[Size | tuple[Size, ...], Field(description="size of the cells that are masked together")] = 1,
     ) -> None:
         self.ratio, self.unit = ratio, unit
         for name in context.modalities:
             axes = context.specs[name].axes
             if isinstance(unit, tuple) and len(unit) != axes:
-                raise ValueError(f"unit {list(unit)} has {len(unit)} sizes, and tokens of {name!r} have {axes} position axes")
+                raise ValueError(f"unit {list(unit)} has {len(unit)} sizes, but tokens of {name!r} have {axes} position axes")
 
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
         ratio = value_at(self.ratio, draw)

@@ -33,8 +33,8 @@ class ScheduledMasker:
         self,
         context: Context,
         *,
-        maskers: Annotated[list[Component[Masker]], Field(min_length=1, description="in their order")],
-        until: Annotated[list[Until], Field(description="shares of the run at which all but the last give way")],
+        maskers: Annotated[list[Component[Masker]], Field(min_length=1, description="in order")],
+        until: Annotated[list[Until], Field(description="shares of the run at which each phase but the last ends")],
     ) -> None:
         self.stages = Stages(len(maskers), until, "maskers")
         self.maskers = [masker(context) for masker in maskers]
@@ -58,9 +58,9 @@ class Stages:
 
     def __init__(self, count: int, until: list[float], what: str) -> None:
         if len(until) != count - 1:
-            raise ValueError(f"{count} {what} need {count - 1} shares in until, the last one lasts to the end; it has {len(until)}")
+            raise ValueError(f"{count} {what} need {count - 1} shares in until (the last phase lasts to the end), got {len(until)}")
         if any(left >= right for left, right in pairwise(until)):
-            raise ValueError(f"until must rise from one share to the next, and is {until}")
+            raise ValueError(f"until must be increasing, got {until}")
         self.until = until
 
     def at(self, draw: Draw) -> int:

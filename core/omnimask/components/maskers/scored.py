@@ -38,10 +38,10 @@ class ScoredMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")],
-        field: Annotated[str, Field(description="the scores")] = "score",
-        pick: Annotated[Literal["highest", "lowest", "sampled"], Field(description="which tokens")] = "highest",
-        weighted: Annotated[bool, Field(description="targets weigh the sample's mean score")] = False,
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")],
+        field: Annotated[str, Field(description="field with the scores")] = "score",
+        pick: Annotated[Literal["highest", "lowest", "sampled"], Field(description="choice of tokens by score")] = "highest",
+        weighted: Annotated[bool, Field(description="weight targets by the sample's mean score")] = False,
     ) -> None:
         self.ratio, self.field, self.pick, self.weighted = ratio, field, pick, weighted
         check_field(context, "scored", field)
@@ -70,7 +70,8 @@ class ScoredMasker:
             score[values < 0] = np.nan
         if (self.pick == "sampled" or self.weighted) and np.any(score < 0):
             raise ValueError(
-                f"field {self.field!r} holds the score {np.nanmin(score):g}; pick: sampled and weighted: true need scores from 0 on"
+                f"field {self.field!r} contains the score {np.nanmin(score):g}; pick: sampled and weighted: true "
+                "need scores of at least 0"
             )
         return score
 

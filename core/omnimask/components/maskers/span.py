@@ -35,7 +35,7 @@ class SpanMasker:
             words.
         mean_length: mean number of tokens of a span, for ``split``.
         lengths: distribution of lengths.
-        p: of the geometric distribution.
+        p: parameter of the geometric distribution.
         max_length: largest length in words, for ``geometric``.
         field: integer field that numbers the words, for ``geometric``; None: every token is a word. Tokens outside of words (a
             negative number) stay visible, and spans never cross them.
@@ -50,19 +50,17 @@ class SpanMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")] = 0.15,
-        mean_length: Annotated[float, Field(ge=1, description="mean tokens of a span, for split")] = 3.0,
-        lengths: Annotated[Literal["split", "geometric"], Field(description="how lengths are drawn")] = "split",
-        p: Annotated[float, Field(gt=0, lt=1, description="of the geometric distribution")] = 0.2,
-        max_length: Annotated[int, Field(gt=0, description="largest length in words, for geometric")] = 10,
-        field: Annotated[str | None, Field(description="numbers the words, for geometric; none: tokens")] = None,
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")] = 0.15,
+        mean_length: Annotated[float, Field(ge=1, description="mean span length in tokens, for split")] = 3.0,
+        lengths: Annotated[Literal["split", "geometric"], Field(description="distribution of lengths")] = "split",
+        p: Annotated[float, Field(gt=0, lt=1, description="parameter p of the geometric distribution")] = 0.2,
+        max_length: Annotated[int, Field(gt=0, description="maximum length in words, for geometric")] = 10,
+        field: Annotated[str | None, Field(description="field with word numbers, for geometric; none: tokens")] = None,
     ) -> None:
         self.ratio, self.mean_length, self.lengths, self.field = ratio, mean_length, lengths, field
         self.shares = np.cumsum((1 - p) ** np.arange(max_length))
         if field is not None and lengths == "split":
-            raise ValueError(
-                f"lengths split counts tokens and knows no words; set lengths: geometric, or leave field {field!r} out"
-            )
+            raise ValueError(f"lengths: split counts tokens, not words; set lengths: geometric, or remove field {field!r}")
         if field is not None:
             check_field(context, "span", field)
 

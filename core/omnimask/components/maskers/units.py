@@ -31,8 +31,8 @@ class UnitMasker:
         self,
         context: Context,
         *,
-        ratio: Annotated[Ratio, Field(description="share that is hidden")],
-        field: Annotated[str, Field(description="numbers the units")] = "word",
+        ratio: Annotated[Ratio, Field(description="share of masked tokens")],
+        field: Annotated[str, Field(description="field with unit numbers")] = "word",
     ) -> None:
         self.ratio, self.field = ratio, field
         check_field(context, "units", field)

@@ -22,7 +22,7 @@ class Learned(Module):
     """
 
     def __init__(
-        self, context: Context, *, max_length: Annotated[int, Field(gt=0, description="size of unbounded axes")] = 512
+        self, context: Context, *, max_length: Annotated[int, Field(gt=0, description="length of unbounded axes")] = 512
     ) -> None:
         super().__init__()
         self.names = tuple(context.specs)
@@ -51,7 +51,7 @@ class Learned(Module):
         if held.device.type == "cpu" and bool(((held < 0) | (held >= torch.tensor(sizes))).any()):
             reached = held.amax(0).long().tolist()
             raise ValueError(
-                f"a position of {name!r} reaches {reached}, and learned positions end before {list(sizes)}; raise max_length"
+                f"positions of {name!r} reach {reached}, but learned positions must be less than {list(sizes)}; raise max_length"
             )
         return grid_place(held, sizes)
 

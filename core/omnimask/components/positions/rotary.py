@@ -32,12 +32,12 @@ class Rotary(Module):
         self.axes = max((context.specs[m].axes for m in context.modalities), default=1)
         if context.head_width % 2:
             raise ValueError(
-                f"rotary positions pair channels, and a head has {context.head_width}; choose heads so that width / heads is even"
+                f"rotary positions need an even head width, got {context.head_width}; choose heads so that width / heads is even"
             )
         self.pairs, self.temperature = context.head_width // 2, temperature
         if self.pairs < self.axes:
             raise ValueError(
-                f"rotary positions need a pair of channels for each of {self.axes} axes, and a head has {context.head_width}; "
+                f"rotary positions need a pair of channels for each of {self.axes} axes, but a head has {context.head_width}; "
                 f"choose fewer heads: width / heads of at least {2 * self.axes}"
             )
         self.register_buffer("frequency", frequencies(self.pairs // self.axes, temperature).float(), persistent=False)

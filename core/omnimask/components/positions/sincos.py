@@ -38,7 +38,7 @@ class SinCos(Module):
         count = context.width // (2 * self.axes)
         if count == 0:
             raise ValueError(
-                f"width {context.width} is too small for sines and cosines of {self.axes} axes; use at least {2 * self.axes}"
+                f"width {context.width} is too small for sine-cosine positions of {self.axes} axes; use at least {2 * self.axes}"
             )
         self.register_buffer("frequency", frequencies(count, temperature).float(), persistent=False)
         self.grid = grid_size(specs[0]) if len(specs) == 1 else None

@@ -30,7 +30,7 @@ def check_placement(position: Position | nn.Module, specs: Mapping[str, TokenSpe
     if useless:
         given, usable = (" and ".join(_WAYS[way] for way in chosen) for chosen in (useless, ways))
         raise ValueError(
-            f"{reader} takes positions that {usable}, and {type(position).__name__.lower()} would {given}; choose another position"
+            f"{reader} takes positions that {usable}, but {type(position).__name__.lower()} would {given}; choose another position"
         )
 
 

@@ -49,7 +49,7 @@ class PredictorModule(Module):
         self.layers: Sequence[int] = () if context.layer is None else (context.layer,)
         self._targets = {m: target(dataclasses.replace(context, modalities=(m,))) for m in context.modalities}
         if any(isinstance(each, OfSamples) for each in self._targets.values()):
-            raise ValueError(f"target {target.name!r} answers for whole samples, and this predictor asks for tokens; use sequence")
+            raise ValueError(f"target {target.name!r} applies to whole samples, but this predictor predicts tokens; use sequence")
         self.target_modules = nn.ModuleDict({m: t for m, t in self._targets.items() if isinstance(t, nn.Module)})
 
     def target(self, modality: str) -> Target:
@@ -64,7 +64,7 @@ class PredictorModule(Module):
         """Return the stream of a view in which this predictor answers."""
         stream = view.context if self.reads == "context" else view.query
         if stream is None:
-            raise ValueError(f"predictor {self.context.label!r} answers in a query stream, and the view has none")
+            raise ValueError(f"predictor {self.context.label!r} needs a query stream, but the view has none")
         return stream
 
     def select(self, view: View) -> Mapping[str, Targets]:

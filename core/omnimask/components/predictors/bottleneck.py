@@ -133,8 +133,8 @@ class Bottleneck(MaskedLM):
         """Return features of the query's slots, and (T,) the row of each of them."""
         if query.layout.attention != "full":
             raise ValueError(
-                f"predictor bottleneck: the view that it decodes is read {query.layout.attention}, and its slots see each other; "
-                "use a corruptor that keeps the order (mask_token, keep)"
+                f"predictor bottleneck: the decoded view has {query.layout.attention} attention, but full "
+                "attention is needed; use a corruptor that keeps the order (mask_token, keep)"
             )
         vector = self.vector(encoded).float()
         joint = self._joint(encoded, query, vector.device)

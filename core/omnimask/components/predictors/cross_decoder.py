@@ -128,7 +128,7 @@ def _num_maps(wanted: int | Literal["all"], context: Context) -> int:
     """Return K. Raise ``ValueError`` if the encoder has fewer layers, or the recipe also sets ``layer``."""
     count = context.depth if wanted == "all" else wanted
     if count > 1 and context.layer is not None:
-        raise ValueError(f"feature_maps {wanted} and layer {context.layer} contradict each other; remove one of the two")
+        raise ValueError(f"feature_maps {wanted} and layer {context.layer} conflict; remove one of the two")
     if count > max(context.depth, 1):
-        raise ValueError(f"feature_maps {wanted}: the encoder has {context.depth} layers; choose at most so many, or all")
+        raise ValueError(f"feature_maps {wanted}: the encoder has {context.depth} layers; choose at most as many, or all")
     return max(count, 1)

@@ -82,7 +82,7 @@ class DeepMLM(MaskedLM):
         check_heads(width, heads)
         hidden = mlp_width or 4 * width
         if len(unmask) > depth or list(unmask) != sorted(unmask):
-            raise ValueError(f"unmask {list(unmask)} should hold rising shares for at most {depth} blocks (depth)")
+            raise ValueError(f"unmask {list(unmask)} must be increasing shares for at most {depth} blocks (depth)")
         self.shares = (*unmask, *[1.0] * (depth - len(unmask)))
         blocks = [BertBlock(width, heads, MLP(width, hidden), norm_eps, dropout) for _ in range(depth)]
         self.stacks = nn.ModuleList([Stack([block]) for block in blocks])

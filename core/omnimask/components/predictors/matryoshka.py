@@ -82,9 +82,9 @@ class Matryoshka(Module):
         self.context, self.sizes, self.distance = context, sizes, distance
         self.inner: Any = inner(dataclasses.replace(context, summary=0))
         if self.inner.layers:
-            raise ValueError(f"predictor {inner.name} reads layers {list(self.inner.layers)} of its own; sizes say which are read")
+            raise ValueError(f"predictor {inner.name} reads layers {list(self.inner.layers)}, which conflicts with sizes")
         if distance and not all(isinstance(self.inner.target(m), RanksIds) for m in context.modalities):
-            raise ValueError(f"distance {distance} compares scores of ids, and the target of {inner.name} has other answers; set 0")
+            raise ValueError(f"distance {distance} compares scores of ids, but the target of {inner.name} has none; set 0")
         self.layers: Sequence[int] = tuple(layers for layers, _ in sizes if layers < context.depth)
         self.needs_noise = getattr(self.inner, "needs_noise", False)
         self.answers_sequences = getattr(self.inner, "answers_sequences", False)
@@ -164,8 +164,8 @@ def _check(sizes: Sequence[Size], context: Context) -> None:
     layers, widths = [size[0] for size in sizes], [size[1] for size in sizes]
     shown = [list(size) for size in sizes]
     if not sizes or sorted(layers) != layers or sorted(widths) != widths or len(set(sizes)) < len(sizes):
-        raise ValueError(f"sizes {shown} should rise: neither layers nor width may fall from one to the next, and no two are equal")
+        raise ValueError(f"sizes {shown} must be distinct and increasing, both in layers and in width")
     if layers[-1] > context.depth or widths[-1] > context.width:
-        raise ValueError(f"size {shown[-1]} is larger than the encoder, which has {context.depth} layers and width {context.width}")
+        raise ValueError(f"size {shown[-1]} exceeds the encoder ({context.depth} layers, width {context.width})")
     if context.layer is not None:
-        raise ValueError(f"layer {context.layer} has no use beside sizes, which say what layers are read")
+        raise ValueError(f"layer {context.layer} conflicts with sizes, which set the layers; remove it")

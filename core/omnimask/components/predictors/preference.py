@@ -33,7 +33,7 @@ class Preference(OfSequences):
 
     Args:
         field: name of the label, a number, as declared in the recipe's ``labels:``.
-        margin: between the two scores of a pair.
+        margin: margin between the two scores of a pair.
         pool: the first slot, the mean of all slots, or the encoder's summary tokens; auto: the summary if available, else the first
             slot.
         pooler: whether to apply a linear layer with tanh before the head.
@@ -47,7 +47,7 @@ class Preference(OfSequences):
         context: Context,
         *,
         field: str,
-        margin: Annotated[float, Field(gt=0, description="between the two scores of a pair")] = 1.0,
+        margin: Annotated[float, Field(gt=0, description="margin between the two scores of a pair")] = 1.0,
         pool: SequencePool = "auto",
         pooler: bool = True,
     ) -> None:
@@ -64,17 +64,17 @@ class PairOrder:
     Args:
         context: of the predictor.
         field: name of the label.
-        margin: between the two scores of a pair.
+        margin: margin between the two scores of a pair.
     """
 
     num_outputs = 1
 
     def __init__(self, context: Context, field: str, margin: float) -> None:
         if field not in context.labels:
-            known = f"it has {list(context.labels)}" if context.labels else "it has none; write labels: {" + field + ": {}}"
-            raise ValueError(f"predictor preference reads label {field!r}, which the recipe does not declare; {known}")
+            known = f"declared: {list(context.labels)}" if context.labels else "declared: none; add labels: {" + field + ": {}}"
+            raise ValueError(f"predictor preference reads label {field!r}, which is not declared; {known}")
         if context.labels[field].classes is not None:
-            raise ValueError(f"predictor preference compares numbers, and label {field!r} has classes; leave them out")
+            raise ValueError(f"predictor preference compares numbers, but label {field!r} has classes; remove them")
         self.field, self.margin = field, margin
 
     def pairs(self, batch: MaskedBatch, parent: NDArray[np.int64]) -> Pairs:

@@ -64,7 +64,7 @@ class QueryPredictor(PredictorModule, ABC):
         self.heads = self.linear_heads(width)
         initialise(self)
         self.position = position(self.block_context(width, heads))  # pyright: ignore[reportAttributeAccessIssue]
-        check_placement(self.position, self.context.specs, "a decoder of hidden places", "added", "rotation")
+        check_placement(self.position, self.context.specs, "a decoder of masked positions", "added", "rotation")
         is_told = tells_modalities(self.context, modality_embedding)
         self.mask_vector = nn.Parameter(torch.randn(*([len(self.names)] if is_told else []), width) * 0.02)
         self.no_weight_decay = {"mask_vector"}

@@ -31,7 +31,7 @@ class SequenceHead(OfSequences):
         answers: Any = target(context)
         if not isinstance(answers, OfSamples):
             found = type(answers).__name__
-            raise ValueError(f"a whole sequence answers for a label of its sample, and {found} is about tokens; use target label")
+            raise ValueError(f"predictor sequence predicts a label of the sample, but {found} applies to tokens; use target label")
         super().__init__(context, answers, pool=pool, pooler=pooler)
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:

@@ -53,7 +53,8 @@ class UnitMLM(MaskedLM):
             if len(literal) and torch.as_tensor(literal).device.type == "cpu" and int(literal.max()) >= outputs:
                 found = int(literal.max()) - (self.context.specs[m].vocabulary or 0) + 1
                 raise BrokenContract(
-                    f"predictor {self.term(m)}: the masker numbers at least {found} units of {m!r}, and the target has {outputs} "
-                    "outputs, the vocabulary included; raise the target's num_units to the size of the masker's lexicon"
+                    f"predictor {self.term(m)}: the masker has at least {found} units of {m!r}, but the target "
+                    f"has {outputs} outputs, including the vocabulary; raise the target's num_units to the size "
+                    "of the masker's lexicon"
                 )
         return super().counts(batch, view)

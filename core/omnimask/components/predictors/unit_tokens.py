@@ -21,7 +21,7 @@ class UnitTokens(MaskedLM):
     encoder, which sees the context and is seen by none. Here all places of a unit read the unit's only slot.
 
     Args:
-        max_length: tokens of the longest unit.
+        max_length: maximum length of a unit in tokens.
         target: correct answers and their loss.
         tied: whether output weights are tied to the embedding, or are the head's own.
         bias: whether the linear layer and the norm before the logits have biases; the logits have one.
@@ -35,7 +35,7 @@ class UnitTokens(MaskedLM):
         self,
         context: Context,
         *,
-        max_length: Annotated[int, Field(gt=0, description="tokens of the longest unit")] = 3,
+        max_length: Annotated[int, Field(gt=0, description="maximum length of a unit in tokens")] = 3,
         target: Component[Target] = named("target", "ids"),  # noqa: B008
         tied: bool = True,
         bias: bool = True,
@@ -56,7 +56,7 @@ class UnitTokens(MaskedLM):
         # Reading the maximum would synchronize other devices.
         if table.index.device.type == "cpu" and len(table) and int(table.index.max()) >= len(self.places):
             raise ValueError(
-                f"predictor {self.context.label} has places for {len(self.places)} tokens of a unit, and one has "
+                f"predictor {self.context.label} supports units of up to {len(self.places)} tokens, but one has "
                 f"{int(table.index.max()) + 1} or more; raise max_length"
             )
         return self.places[table.index]

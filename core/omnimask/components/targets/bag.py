@@ -23,7 +23,7 @@ class Bag:
         (self.name,) = context.modalities
         spec = context.specs[self.name]
         if spec.vocabulary is None:
-            raise ValueError(f"a bag needs ids, and the tokens of {self.name!r} have continuous content")
+            raise ValueError(f"a bag needs ids, but the tokens of {self.name!r} are continuous")
         self.num_outputs = spec.num_answers
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:

@@ -23,7 +23,7 @@ class ContinuousTarget(Module):
         (self.name,) = context.modalities
         spec = context.specs[self.name]
         if spec.width is None:
-            raise ValueError(f"target {name} needs continuous tokens, and those of {self.name!r} are ids; use ids")
+            raise ValueError(f"target {name} needs continuous tokens, but those of {self.name!r} are ids; use ids")
         self.width, self.num_outputs = spec.width, math.prod(spec.width)
         self.scale = ContentScale(spec)
 

@@ -21,7 +21,7 @@ class Ids(Module):
         (name,) = context.modalities
         spec = context.specs[name]
         if spec.vocabulary is None:
-            raise ValueError(f"target ids needs ids, and the tokens of {name!r} have continuous content; use patch")
+            raise ValueError(f"target ids needs ids, but the tokens of {name!r} are continuous; use patch")
         self.name, self.num_outputs = name, spec.num_answers
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:

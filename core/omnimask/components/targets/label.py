@@ -26,8 +26,8 @@ class Label(Module):
     def __init__(self, context: Context, *, field: str) -> None:
         super().__init__()
         if field not in context.labels:
-            known = f"it has {list(context.labels)}" if context.labels else "it has none; write labels: {" + field + ": {...}}"
-            raise ValueError(f"target label reads label {field!r}, which the recipe does not declare; {known}")
+            known = f"declared: {list(context.labels)}" if context.labels else "declared: none; add labels: {" + field + ": {...}}"
+            raise ValueError(f"target label reads label {field!r}, which is not declared; {known}")
         self.field, self.classes = field, context.labels[field].classes
         self.num_outputs = self.classes or 1
 

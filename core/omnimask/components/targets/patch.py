@@ -37,10 +37,10 @@ class Patch(ContinuousTarget):
     ) -> None:
         super().__init__(context, "patch")
         if normalize and self.num_outputs < 2:
-            raise ValueError("normalize needs at least two numbers in a token; set normalize: false")
+            raise ValueError("normalize needs at least two values per token; set normalize: false")
         self.normalize, self.eps = normalize, eps
         self.kind: LossKind = loss
-        self.content_note = "mean and contrast of what was hidden: estimated from what the network saw" if normalize else ""
+        self.content_note = "mean and contrast of masked patches: estimated from visible ones" if normalize else ""
 
     def _scaled(self, run: Run, index: Tensor) -> Tensor:
         """Return (n, w) scaled content at store coordinates ``index``."""

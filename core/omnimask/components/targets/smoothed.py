@@ -43,9 +43,9 @@ class Smoothed(Ids):
         self._is_checked = False
         if probe is not None and probe not in context.passes:
             known = ", ".join(context.passes) or "none"
-            raise ValueError(f"there is no earlier pass {probe!r} to smooth by; earlier passes: {known}. Name one under passes:")
+            raise ValueError(f"earlier pass {probe!r} does not exist; earlier passes: {known}. Add one under passes:")
         if self.num_outputs >= _EXACT:
-            raise ValueError(f"target smoothed takes up to {_EXACT - 1} ids, and there are {self.num_outputs}; use ids")
+            raise ValueError(f"target smoothed supports up to {_EXACT - 1} ids, got {self.num_outputs}; use ids")
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
         """Return (N,) ids; with a probe (N, 1 + D) float32, the id and the input features of the predictor's head in the earlier
@@ -81,14 +81,14 @@ class Smoothed(Ids):
         found = result.predictions[answered[0]] if result and answered else None
         if found is None:
             raise RunStopped(
-                f"target smoothed of predictor {self.label!r}: pass {self.probe!r} gives no answer of this predictor; passes: "
-                f"{', '.join(run.results)}. Name the predictor there: {{name: {self.probe}, predictors: [{self.label}], ...}}"
+                f"target smoothed of predictor {self.label!r}: pass {self.probe!r} has no predictions of this predictor; passes: "
+                f"{', '.join(run.results)}. Add the predictor there: {{name: {self.probe}, predictors: [{self.label}], ...}}"
             )
         if not self._asks_the_same(found, prediction):
             raise RunStopped(
                 f"target smoothed of predictor {self.label!r}: pass {self.probe!r} answers {len(found.targets)} tokens and this "
-                f"pass {len(prediction.targets)}, or others; passes: {', '.join(run.results)}. Let the view of {self.probe!r} "
-                "share the masking: leave out its masker and draw"
+                f"pass {len(prediction.targets)}, or others; passes: {', '.join(run.results)}. Use the same "
+                f"masking in the view of {self.probe!r}: remove its masker and draw"
             )
         return found
 

@@ -40,14 +40,14 @@ class UnitIds(Module):
         (name,) = context.modalities
         vocabulary = context.specs[name].vocabulary
         if vocabulary is None:
-            raise ValueError(f"target unit_ids needs units of ids, and the tokens of {name!r} have continuous content")
+            raise ValueError(f"target unit_ids needs units of ids, but the tokens of {name!r} are continuous")
         self.name, self.num_outputs = name, vocabulary + num_units
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
         """Return (N,) unit ids. Raise ``ValueError`` on CPU for rows of single tokens."""
         answers = prediction.targets.literal
         if answers.device.type == "cpu" and len(answers) and int(answers.min()) < 0:
-            raise ValueError("target unit_ids answers for whole units, and its predictor asks for tokens; use unit_mlm, or ids")
+            raise ValueError("target unit_ids applies to whole units, but its predictor predicts tokens; use unit_mlm, or ids")
         return answers
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class WasReplaced(Module):
         super().__init__()
         (self.name,) = context.modalities
         if context.specs[self.name].vocabulary is None:
-            raise ValueError(f"target was_replaced compares ids, and the tokens of {self.name!r} have continuous content")
+            raise ValueError(f"target was_replaced compares ids, but the tokens of {self.name!r} are continuous")
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
         """Return (N,) bool."""

@@ -31,14 +31,14 @@ def read_clusters(path: Path, vocabulary: int) -> Ints:
         if path.suffix == ".npy":
             clusters = np.load(path, allow_pickle=False)
             if clusters.ndim != 1 or clusters.dtype.kind not in "iu":
-                raise ValueError(f"it holds {clusters.dtype} {clusters.shape} instead of whole numbers ({vocabulary},)")
+                raise ValueError(f"expected integers of shape ({vocabulary},), got {clusters.dtype} {clusters.shape}")
         else:
             lines = path.read_text(encoding="utf-8").splitlines()
             clusters = np.array([int(line) for line in lines if not line.startswith("#")], np.int64)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"clusters {path} cannot be read: {error}") from error
     if len(clusters) != vocabulary:
-        raise ValueError(f"clusters {path} has {len(clusters)} ids, and the tokenizer has {vocabulary}")
+        raise ValueError(f"clusters {path} has {len(clusters)} ids, but the tokenizer has {vocabulary}")
     return np.maximum(clusters.astype(np.int64), -1)
 
 
@@ -65,7 +65,7 @@ def find_clusters(path: Path, name: str | None, num_clusters: int, is_member: ND
     clusters = kept_array(file, lambda array: array.shape == is_member.shape, "clusters")
     if clusters is None:
         matrix = _matrix(path, name, len(is_member))
-        logger.info("finding %d clusters of %d ids; later runs reuse them", num_clusters, int(is_member.sum()))
+        logger.info("computing %d clusters of %d ids; later runs reuse them", num_clusters, int(is_member.sum()))
         clusters = np.full(len(is_member), -1, np.int64)
         clusters[is_member] = k_means(matrix[is_member], num_clusters)
         keep_array(file, clusters, "clusters")
@@ -79,11 +79,11 @@ def k_means(rows: NDArray[np.float32], num_clusters: int) -> Ints:
         ValueError: there are fewer rows than clusters, or scikit-learn is not installed.
     """
     if len(rows) < num_clusters:
-        raise ValueError(f"{num_clusters} clusters need as many ids, and there are {len(rows)}")
+        raise ValueError(f"{num_clusters} clusters need as many ids, got {len(rows)}")
     try:
         cluster = importlib.import_module("sklearn.cluster")
     except ImportError as error:
-        raise ValueError("clusters are found by scikit-learn; install it with: pip install 'omnimask[evaluation]'") from error
+        raise ValueError("clustering needs scikit-learn; install it with: pip install 'omnimask[evaluation]'") from error
     return cluster.KMeans(num_clusters, n_init=1, random_state=0).fit_predict(rows).astype(np.int64)
 
 
@@ -97,9 +97,9 @@ def _matrix(path: Path, name: str | None, vocabulary: int) -> NDArray[np.float32
             if len(fitting) != 1:
                 found = ", ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:_TOO_MANY])
                 raise ValueError(
-                    f"embeddings {path}: {len(fitting)} matrices have a row for each of {vocabulary} ids"
-                    f"{'' if name is None else f' and the name {name!r}'}; name one in tensor=...; there are: {found}"
+                    f"embeddings {path}: {len(fitting)} matrices have {vocabulary} rows (one per id)"
+                    f"{'' if name is None else f' and the name {name!r}'}; choose one with tensor=...; tensors: {found}"
                 )
             return file.get_tensor(fitting[0])[:vocabulary].float().numpy()
     except SafetensorError as error:
-        raise ValueError(f"embeddings {path} is no safetensors file: {error}") from error
+        raise ValueError(f"embeddings {path} is not a safetensors file: {error}") from error

@@ -54,9 +54,9 @@ class Lexicon:
             if len(ngram) < 2:
                 raise ValueError(f"{shown} has fewer than two ids")
             if min(ngram) < 0 or max(ngram) >= self.vocabulary:
-                raise ValueError(f"{shown} has an id outside of the vocabulary of {self.vocabulary}")
+                raise ValueError(f"{shown} contains an id outside the vocabulary of {self.vocabulary}")
             if ngram in seen:
-                raise ValueError(f"{shown} is there twice")
+                raise ValueError(f"duplicate {shown}")
             seen.add(ngram)
 
     def __len__(self) -> int:

@@ -69,21 +69,21 @@ def read_unit_file(
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no {what}: {error}") from error
+        raise ValueError(f"{path} is not a {what}: {error}") from error
     if not lines or lines[0] != first_line:
         shown = lines[0][:60] if lines else "nothing"
-        raise ValueError(f"{path} is no {what} that this version reads: it begins with {shown!r} instead of {first_line!r}")
+        raise ValueError(f"{path} is not a supported {what}: it begins with {shown!r} instead of {first_line!r}")
     vocabulary, count = (_declared(path, lines, number, name) for number, name in ((2, "vocabulary"), (3, count_of)))
     rows = [_row(path, number, line, column) for number, line in enumerate(lines[3:], start=4)]
     if len(rows) != count:
-        raise ValueError(f"{path} is cut off or was changed: it declares {count} {count_of} and has {len(rows)}")
+        raise ValueError(f"{path} is truncated or was changed: it declares {count} {count_of} but has {len(rows)}")
     return vocabulary, rows
 
 
 def _declared(path: Path, lines: Sequence[str], number: int, name: str) -> int:
     words = lines[number - 1].split() if len(lines) >= number else []
     if words[:2] != ["#", name] or len(words) != 3 or not words[2].isdecimal():
-        raise ValueError(f"{path}:{number}: should be '# {name} NUMBER'")
+        raise ValueError(f"{path}:{number}: must be '# {name} NUMBER'")
     return int(words[2])
 
 
@@ -93,4 +93,4 @@ def _row(path: Path, number: int, line: str, column: str) -> tuple[str, tuple[in
         float(text)
         return text, tuple(map(int, ids.split()))
     except ValueError as error:
-        raise ValueError(f"{path}:{number}: should be '{column} TAB ID ID ...', not {line[:60]!r}") from error
+        raise ValueError(f"{path}:{number}: must be '{column} TAB ID ID ...', not {line[:60]!r}") from error

@@ -55,7 +55,9 @@ class UnitPool:
         for kind, units in self.units.items():
             for unit in units:
                 if not unit or min(unit) < 0 or max(unit) >= self.vocabulary:
-                    raise ValueError(f"unit {unit} of class {kind} is empty, or leaves the vocabulary of {self.vocabulary}")
+                    raise ValueError(
+                        f"unit {unit} of class {kind} is empty, or has ids outside the vocabulary of {self.vocabulary}"
+                    )
 
     def __len__(self) -> int:
         return sum(map(len, self.units.values()))

@@ -132,7 +132,7 @@ def set_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path) 
     try:
         module.load_state_dict(dict(weights))
     except RuntimeError as error:
-        raise UserError(f"{source} holds the weights of another model: {error}") from error
+        raise UserError(f"{source} contains the weights of another model: {error}") from error
 
 
 def load_weights(module: nn.Module, checkpoint: Path, *, averaged: bool = True) -> nn.Module:
@@ -250,7 +250,7 @@ class TrainingState:
         try:
             self.optimizer.load_state_dict(training["optimizer"])
         except ValueError as error:
-            raise UserError(f"{checkpoint} holds the state of another optimizer: {error}") from error
+            raise UserError(f"{checkpoint} contains the state of another optimizer: {error}") from error
         for group, options in zip(self.optimizer.param_groups, fresh, strict=True):
             group.update(options if renews_optimizer else {})
         if self.ema is not None and averages is not None:

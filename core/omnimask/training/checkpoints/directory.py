@@ -63,7 +63,7 @@ class CheckpointManifest:
         if digest != _digest(content):
             raise Damaged(f"{MANIFEST} was changed")
         if content["format"] != FORMAT:
-            raise UserError(f"checkpoint format {content['format']} is unknown; this version reads {FORMAT}: update omnimask")
+            raise UserError(f"checkpoint format {content['format']} is not supported; this version reads {FORMAT}: update omnimask")
         records = {name: FileRecord(**record) for name, record in content["files"].items()}
         return cls(content["step"], content["cursor"], records, content["versions"])
 
@@ -83,7 +83,7 @@ def verify(path: Path) -> CheckpointManifest:
     except (OSError, UnicodeDecodeError) as error:
         raise Damaged(f"{MANIFEST} is missing or unreadable ({error})") from error
     if path.name != step_name(manifest.step) and _NAME.fullmatch(path.name):
-        raise Damaged(f"{MANIFEST} is of step {manifest.step}")
+        raise Damaged(f"{MANIFEST} is for step {manifest.step}")
     for name, expected in manifest.files.items():
         try:
             found = files.hash_file(path / name)
@@ -153,7 +153,7 @@ class Checkpoints:
             else:
                 return path
         if reasons:
-            raise RunStopped("no checkpoint of the run is intact:\n" + "\n".join(reasons))
+            raise RunStopped("no intact checkpoint:\n" + "\n".join(reasons))
         return None
 
     def best(self) -> Path | None:
@@ -236,7 +236,7 @@ class Checkpoints:
         for path in self.paths():
             if int(path.name.removeprefix("step-")) > step:
                 target = path.with_name(f"{path.name}.before-attempt-{attempt}")
-                logger.warning("the run continues from step %d; %s is set aside as %s", step, path.name, target.name)
+                logger.warning("resuming from step %d; %s was renamed to %s", step, path.name, target.name)
                 files.rename(path, target)
 
 

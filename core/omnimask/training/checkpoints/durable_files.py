@@ -158,7 +158,7 @@ def stopped(error: OSError, path: Path, run: Path) -> RunStopped:
     remedy = "free some space, or lower train.keep_checkpoints" if is_full else "make the folder writable"
     return RunStopped(
         f"cannot write {path}: {error.strerror or error} ({free} there). "
-        f"Checkpoints written before are intact: {remedy}, then continue with `omnimask resume {run}`"
+        f"Earlier checkpoints are intact: {remedy}, then continue with `omnimask resume {run}`"
     )
 
 

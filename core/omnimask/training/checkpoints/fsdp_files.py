@@ -59,7 +59,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         found = _CLASSES.get((module_name, global_name))
         if found is None:
-            raise Refused(f"{DESCRIPTION} names {module_name}.{global_name}, which no description needs; it was not run")
+            raise Refused(f"{DESCRIPTION} names {module_name}.{global_name}, which is not allowed; it was not run")
         return found
 
 
@@ -94,12 +94,12 @@ def _check(found: Any) -> None:
         raise Refused(f"{DESCRIPTION} describes no tensors")
     for name, entry in found.state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata):
-            raise Refused(f"{DESCRIPTION}: {name} is no tensor")
+            raise Refused(f"{DESCRIPTION}: {name} is not a tensor")
     for place in found.storage_data.values():
         if not isinstance(place, _StorageInfo) or place.relative_path != PurePosixPath(place.relative_path).name:
-            raise Refused(f"{DESCRIPTION} points out of its folder")
+            raise Refused(f"{DESCRIPTION} refers to files outside its folder")
         if place.transform_descriptors:
-            raise Refused(f"{DESCRIPTION} asks for transformations {list(place.transform_descriptors)}")
+            raise Refused(f"{DESCRIPTION} requires transformations {list(place.transform_descriptors)}")
 
 
 def read(folder: Path, layout: Layout, prefix: str = "") -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ class Folder:
             return max(self.progress.attempt, self.metrics.last_attempt()) + 1
         if self.checkpoints.paths() or self.metrics.last_attempt():
             path = self.directory.path
-            raise UserError(f"{path} holds a run already; continue it with `omnimask resume {path}`")
+            raise UserError(f"{path} already contains a run; continue it with `omnimask resume {path}`")
         return self.progress.attempt
 
     def _tidied(self) -> Counters:

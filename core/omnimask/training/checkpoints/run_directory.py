@@ -85,7 +85,7 @@ class RunDirectory:
                 "or choose another folder with --run"
             )
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file; a run needs a folder")
+            raise UserError(f"{self.path} is a file; must be a folder")
 
     def create(self, recipe: str, plugins: Mapping[str, str] | None = None, about: Mapping[str, Any] | None = None) -> None:
         """Create the layout of a new run with ``environment.json``. ``recipe.yaml`` is written last and marks the folder as a run.
@@ -116,8 +116,8 @@ class RunDirectory:
             for path in (entry, *below):
                 if path.is_symlink() and not _leads_into(path, home):
                     raise UserError(
-                        f"{path} is a symbolic link to {path.readlink()}, and a run writes only inside of its own folder: remove "
-                        "the link, or move the whole folder of the run to where there is room"
+                        f"{path} is a symbolic link to {path.readlink()}, but a run only writes inside its own "
+                        "folder: remove the link, or move the whole run folder"
                     )
 
     def _is_remains(self, entry: Path) -> bool:
@@ -149,7 +149,7 @@ class RunDirectory:
             UserError: another process or trainer holds the lock.
         """
         path = self.path.resolve() / ".lock"
-        busy = UserError(f"another process trains in {self.path}; wait for it, or stop it")
+        busy = UserError(f"another process is training in {self.path}; wait for it, or stop it")
         if path in _held:
             raise busy
         with files.writing(path, self.path):

@@ -53,7 +53,7 @@ class FullySharded(Replicas):
     def __init__(self, ranks: Joined, precision: Precision) -> None:
         super().__init__(ranks)
         if precision.scaler is not None:
-            raise UserError("train.distributed: fsdp works in bf16 or fp32; set train.precision, or train.distributed=ddp")
+            raise UserError("train.distributed: fsdp needs bf16 or fp32; set train.precision, or train.distributed=ddp")
         self.group = ranks.device_group
         self.is_bf16 = precision.name == "bf16"
         self.root = _Root(nn.Identity())
@@ -63,7 +63,7 @@ class FullySharded(Replicas):
     def place(self, model: nn.Module, device: torch.device) -> None:
         """Move this rank's shard of the model to its device."""
         if scalar := [name for name, parameter in model.named_parameters() if parameter.ndim == 0]:
-            raise UserError(f"train.distributed: fsdp cannot share out {scalar[0]}, a single number; set train.distributed=ddp")
+            raise UserError(f"train.distributed: fsdp cannot shard {scalar[0]}, a scalar; set train.distributed=ddp")
         self.spread(model)
         assert self.group is not None
         mesh = DeviceMesh.from_group(self.group, device.type)

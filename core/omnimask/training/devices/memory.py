@@ -42,8 +42,8 @@ def explained(batches: Sequence[MaskedBatch], config: TrainConfig, run: Path, do
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunStopped(
-            f"out of memory in {doing}: {_remedies(batches, config)}; checkpoints written before are intact, "
-            f"continue with `omnimask resume {run}` and the change. The cause: {reason}"
+            f"out of memory in {doing}: {_remedies(batches, config)}; earlier checkpoints are intact, continue "
+            f"with `omnimask resume {run}` and that change. Cause: {reason}"
         ) from error
 
 
@@ -56,14 +56,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _remedies(batches: Sequence[MaskedBatch], config: TrainConfig) -> str:
     if not batches:
-        return f"lower train.micro_batch_tokens (now {config.micro_batch_tokens}), which changes no result"
+        return f"lower train.micro_batch_tokens (now {config.micro_batch_tokens}), which does not change results"
     largest = max(batches, key=lambda batch: batch.num_tokens)
     remedies: list[str] = []
     if largest.num_samples > 1:
         remedies.append(f"train.micro_batch_tokens={max(1, largest.num_tokens // 2)} (gradients stay the same)")
     if not config.activation_checkpointing:
         remedies.append("train.activation_checkpointing=true (slower)")
-    held = f"a micro-batch held {largest.num_tokens:,} tokens, {largest.num_samples:,} sample{'s' * (largest.num_samples > 1)}"
+    held = f"a micro-batch had {largest.num_tokens:,} tokens, {largest.num_samples:,} sample{'s' * (largest.num_samples > 1)}"
     if remedies:
         return f"{held}; set {', or '.join(remedies)}"
-    return f"{held}; make the samples or the model smaller, or use a device with more memory"
+    return f"{held}; use smaller samples, a smaller model, or a device with more memory"

@@ -28,7 +28,7 @@ class Precision:
         self.device = device
         self.name = automatic(device) if name == "auto" else name
         if self.name == "bf16" and not has_bfloat16(device):
-            raise UserError(f"train.precision: this {device.type} device has no bf16; use fp16, fp32 or auto")
+            raise UserError(f"train.precision: this {device.type} device does not support bf16; use fp16, fp32 or auto")
         self.scaler = GradScaler(device.type) if self.name == "fp16" else None
 
     def autocast(self) -> AbstractContextManager[object]:

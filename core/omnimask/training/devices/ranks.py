@@ -185,7 +185,7 @@ class Joined(Ranks):
         culprit = self.world - rest
         if error is not None:
             raise error if culprit == self.rank else told(error)
-        raise told(_KINDS[kind](f"rank {culprit} cannot go on; its message says why"))
+        raise told(_KINDS[kind](f"rank {culprit} failed; see its message"))
 
     def first(self, make: Callable[[], T]) -> T:
         value: list[Any] = [None]
@@ -203,10 +203,12 @@ class Joined(Ranks):
             if isinstance(error, RunStopped) or not is_broken(error):
                 raise
             gone, shows = self._missing()
-            who = f"rank {', '.join(map(str, gone))} is gone or does not answer" if gone else "the connection to another rank broke"
-            stopped = RunStopped(
-                f"{who} (of {self.world}); checkpoints written before are intact. The cause: {' '.join(str(error).split())}"
+            who = (
+                (f"rank {', '.join(map(str, gone))} is gone or does not respond")
+                if gone
+                else "the connection to another rank broke"
             )
+            stopped = RunStopped(f"{who} (of {self.world}); earlier checkpoints are intact. Cause: {' '.join(str(error).split())}")
             raise stopped if shows else told(stopped) from error
 
     def _missing(self) -> tuple[list[int], bool]:

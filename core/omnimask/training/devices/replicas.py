@@ -83,7 +83,7 @@ class Replicas:
         if failure is not None:
             raise failure
         if failed:
-            raise told(RunStopped("another rank failed; its message says why"))
+            raise told(RunStopped("another rank failed; see its message"))
         self._sum([p for p, used in zip(parameters, is_used, strict=True) if used])
 
     def _sum(self, parameters: Sequence[nn.Parameter]) -> None:

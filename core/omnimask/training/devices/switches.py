@@ -21,7 +21,7 @@ def compile_blocks(model: nn.Module) -> None:
     """
     blocks = [module for module in model.modules() if getattr(module, "compile_me", False)]
     if not blocks:
-        raise UserError("train.compile: no module of this model can be compiled; set it to false")
+        raise UserError("train.compile: no module of this model supports it; set it to false")
     for block in blocks:
         block.compile(dynamic=True)
 
@@ -34,7 +34,7 @@ def checkpoint_activations(model: nn.Module) -> None:
     """
     setters = [getattr(module, "set_activation_checkpointing", None) for module in model.modules()]
     if not any(setters):
-        raise UserError("train.activation_checkpointing: no module of this model can recompute its activations; set it to false")
+        raise UserError("train.activation_checkpointing: no module of this model supports it; set it to false")
     for setter in setters:
         if setter is not None:
             setter(True)

@@ -60,7 +60,7 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
         try:
             values = json.loads(line) if line else None
         except ValueError:
-            logger.warning("%s:%d is torn and left out", path, number)
+            logger.warning("skipping %s:%d, which is truncated", path, number)
             continue
         if isinstance(values, dict) and "step" in values:
             yield values

@@ -37,8 +37,8 @@ class Metric:
 
 
 POSITION = (
-    Metric("step", "optimizer steps taken, this one included", lambda it: it.progress.step),
-    Metric("attempt", "1 for a new run, one more with every resume", lambda it: it.progress.attempt),
+    Metric("step", "optimizer steps, including this one", lambda it: it.progress.step),
+    Metric("attempt", "1 for a new run, increased by every resume", lambda it: it.progress.attempt),
 )
 STEP = (
     Metric("loss", "weighted sum of the loss terms", lambda it: it.result.loss),
@@ -52,19 +52,19 @@ STEP = (
     Metric("total_samples", "samples of the run so far", lambda it: it.progress.samples),
     Metric("total_seconds", "time in steps so far, without validations and checkpoints", lambda it: it.progress.seconds),
     Metric("skipped_steps", "steps of the run without an update", lambda it: it.progress.skipped_steps),
-    Metric("bad_samples", "different unreadable samples of the run so far", lambda it: it.bad_samples),
+    Metric("bad_samples", "distinct unreadable samples of the run so far", lambda it: it.bad_samples),
     Metric("retries", "repeated reads of the run so far", lambda it: it.progress.retries),
 )
 FAMILIES = {
     "<term>": "each loss term, divided by its number of targets",
-    "mask_ratio": "share of the tokens that the masker hid, of those that it could hide; `mask_ratio.<modality>` where there are "
+    "mask_ratio": "share of masked tokens among those that can be masked; `mask_ratio.<modality>` where there are "
     "several, `mask_ratio.<view>` for views other than `main`",
-    "mask_kind.<number>": "share of samples masked by this branch or phase of a masker, in steps that have any but number 0",
+    "mask_kind.<number>": "share of samples masked by this branch or phase of a masker, in steps with any other than number 0",
 }
 """Keys of a step's line whose names depend on the recipe. Observers of plugins can add more."""
 VALIDATION = {
     "validation_<term>": "each loss term on the held-out batches",
-    "validation_<term>_<score>": "each score of a term, for targets that give scores (`accuracy`, `top5`, `cross_entropy`)",
+    "validation_<term>_<score>": "each score of a term, for targets with scores (`accuracy`, `top5`, `cross_entropy`)",
     "validation_loss": "weighted sum of the terms",
     "seconds": "wall-clock time of the validation",
 }

@@ -77,7 +77,7 @@ class Observers:
             with attributed(plugin, "metrics"):
                 added = dict(method(result=result))
                 if clash := sorted(name for name in added if name in names or is_reserved(name)):
-                    told = f"a metric called {clash[0]!r} exists already, or the name is reserved"
+                    told = f"metric {clash[0]!r} already exists or is reserved"
                     raise ValueError(f"{told}; prefix it ('{plugin.name}.{clash[0]}')")
                 found |= {name: float(value) for name, value in added.items()}
                 names |= added.keys()
@@ -121,7 +121,7 @@ def attributed(plugin: Plugin, hook: str, stop: type[UserError | RunStopped] = R
     except (UserError, RunStopped, Interrupted):
         raise
     except Exception as error:
-        rest = "checkpoints are intact; leave the plugin out with OMNIMASK_PLUGINS, or correct it" if stop is RunStopped else ""
+        rest = "checkpoints are intact; disable the plugin with OMNIMASK_PLUGINS, or fix it" if stop is RunStopped else ""
         message = f"{plugin} failed in its hook {hook}: {type(error).__name__}: {error}"
         raise stop("\n".join(filter(None, (message, indented(trace(error)), rest)))) from error
 
@@ -129,14 +129,14 @@ def attributed(plugin: Plugin, hook: str, stop: type[UserError | RunStopped] = R
 def _flat(sent: Iterable[Sequence[Observer]]) -> list[Observer]:
     for several in sent:
         if not isinstance(several, Sequence):
-            raise TypeError(f"{HOOK} returns a list of observers, not {type(several).__name__}")
+            raise TypeError(f"{HOOK} must return a list of observers, not {type(several).__name__}")
     return [observer for several in sent for observer in several]
 
 
 def _check(observer: object) -> None:
     """Raise TypeError unless this is an observer without misspelt methods whose methods accept the arguments of the loop."""
     if not isinstance(observer, Observer):
-        raise TypeError(f"the observer {observer!r} is no subclass of omnimask.Observer")
+        raise TypeError(f"the observer {observer!r} is not a subclass of omnimask.Observer")
     own = {name for cls in type(observer).__mro__ if cls not in (Observer, object) for name in vars(cls)}
     for name in sorted(own - set(EVENTS)):
         if not name.startswith("_") and (meant := nearest(name, EVENTS)):

@@ -46,12 +46,12 @@ class Slowdown(Observer):
         self._recent = Rate()
         if now * FACTOR < before:
             self._has_warned = True
-            logger.warning("%s tokens/s, and %s at the beginning: %s", f"{now:,.0f}", f"{before:,.0f}", _remedy(self._run))
+            logger.warning("%s tokens/s, down from %s: %s", f"{now:,.0f}", f"{before:,.0f}", _remedy(self._run))
 
 
 def _remedy(run: RunInfo) -> str:
     if run.device.type != "cpu":
-        return "if the device is idle, raise train.workers; if another process shares the machine, let it end first"
+        return "if the device is idle, raise train.workers; if another process uses the machine, wait for it"
     threads = torch.get_num_threads()
     fewer = f", or resume with train.threads={threads // 2}" if threads > 1 else ""
-    return f"another process may be using the {threads} cores that this run computes on; let it end{fewer}"
+    return f"another process may be using the {threads} cores of this run; wait for it{fewer}"

@@ -16,8 +16,8 @@ from omnimask.registry import discover
 from omnimask.registry.hooks import manager
 from omnimask.training.monitoring.observers import attributed
 
-LearningRate = Annotated[float, Field(gt=0, description="peak learning rate; the schedule gives a factor of it")]
-WeightDecay = Annotated[float, Field(ge=0, description="decoupled weight decay of matrices; none on vectors and declared names")]
+LearningRate = Annotated[float, Field(gt=0, description="peak learning rate, scaled by the schedule")]
+WeightDecay = Annotated[float, Field(ge=0, description="decoupled weight decay of matrices; none for vectors and excluded names")]
 HOOK = "omnimask_parameter_groups"
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
@@ -44,7 +44,7 @@ class AdamW:
         eps: Annotated[float, Field(gt=0, description="added to the denominator")] = 1e-8,
     ) -> None:
         if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas {list(betas)} must lie in [0, 1)")
+            raise ValueError(f"betas {list(betas)} must be in [0, 1)")
         self.lr = lr
         self.betas = betas
         self.weight_decay = weight_decay
@@ -70,12 +70,12 @@ class SGD:
         context: Context,
         *,
         lr: LearningRate,
-        momentum: Annotated[float, Field(ge=0, lt=1, description="0 is plain gradient descent")] = 0.9,
+        momentum: Annotated[float, Field(ge=0, lt=1, description="0: plain gradient descent")] = 0.9,
         weight_decay: Annotated[float, Field(ge=0, description="added to the gradient of matrices")] = 0.0,
         nesterov: bool = False,
     ) -> None:
         if nesterov and momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0; momentum is 0")
+            raise ValueError("nesterov needs momentum > 0, got 0")
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -112,12 +112,12 @@ def _check_groups(module: nn.Module, groups: list[dict[str, Any]]) -> None:
     missing = [name for key, name in names.items() if not found[key]]
     if missing:
         raise ValueError(
-            f"no group holds {missing[0]} ({len(missing)} in all); what shall not be trained needs requires_grad_(False)"
+            f"{missing[0]} is in no parameter group ({len(missing)} in all); freeze parameters with requires_grad_(False)"
         )
     if several := [names.get(key, "?") for key, count in found.items() if count > 1]:
-        raise ValueError(f"several groups hold {several[0]} ({len(several)} in all)")
+        raise ValueError(f"{several[0]} is in several parameter groups ({len(several)} in all)")
     if strangers := found.keys() - names.keys():
-        raise ValueError(f"the groups hold {len(strangers)} tensors that are no trainable parameters of the model")
+        raise ValueError(f"parameter groups contain {len(strangers)} tensors that are not trainable parameters of the model")
 
 
 def can_fuse(module: nn.Module) -> bool:

@@ -19,8 +19,8 @@ from omnimask.training.config import Share
 
 Length = Annotated[int, Field(ge=0)] | Share
 """Number of steps, or a share of the run."""
-Warmup = Annotated[Length, Field(description="first steps, over which the rate grows to its peak: a number, or a share (5%)")]
-Minimum = Annotated[float, Field(ge=0, le=1, description="factor at the end of the decay")]
+Warmup = Annotated[Length, Field(description="warmup steps: a number, or a share of the run (5%)")]
+Minimum = Annotated[float, Field(ge=0, le=1, description="factor of the peak rate at the end")]
 
 
 class Schedule(Protocol):
@@ -112,7 +112,7 @@ class WarmupStableDecay:
         self,
         context: Context,
         *,
-        decay: Annotated[Length, Field(description="last steps, over which the rate falls: a number, or a share (20%)")],
+        decay: Annotated[Length, Field(description="decay steps at the end: a number, or a share of the run (20%)")],
         warmup: Warmup = 0,
         shape: Literal["linear", "one_minus_sqrt"] = "linear",
         minimum: Minimum = 0.0,

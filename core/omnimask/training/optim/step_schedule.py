@@ -16,7 +16,7 @@ class Step:
 
     Args:
         milestones: steps, in rising order.
-        factor: of the rate, at every milestone.
+        factor: factor of the rate at every milestone.
         warmup: steps of the warm-up, or its share of the run.
     """
 
@@ -26,12 +26,12 @@ class Step:
         self,
         context: Context,
         *,
-        milestones: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(description="steps at which the rate falls")],
-        factor: Annotated[float, Field(gt=0, lt=1, description="of the rate, at every milestone")] = 0.1,
+        milestones: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(description="steps at which the rate drops")],
+        factor: Annotated[float, Field(gt=0, lt=1, description="factor of the rate at every milestone")] = 0.1,
         warmup: Warmup = 0,
     ) -> None:
         if list(milestones) != sorted(set(milestones)) or (milestones and isinstance(warmup, int) and milestones[0] < warmup):
-            raise ValueError(f"milestones {list(milestones)} must rise, and lie behind the warm-up of {warmup} steps")
+            raise ValueError(f"milestones {list(milestones)} must be increasing, and after the warmup of {warmup} steps")
         self.milestones, self.factor, self.warmup = milestones, factor, warmup
 
     def __call__(self, step: int, steps: int) -> float:

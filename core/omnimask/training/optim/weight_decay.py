@@ -35,6 +35,8 @@ def declared_without_decay(module: nn.Module) -> set[int]:
             owner = submodule.get_submodule(name.rpartition(".")[0])
             parameter = getattr(owner, name.rpartition(".")[2], submodule)
             if parameter is not None and not isinstance(parameter, nn.Parameter):
-                raise ValueError(f"{path or type(submodule).__name__} declares no_weight_decay for {name!r}: no parameter")
+                raise ValueError(
+                    f"{path or type(submodule).__name__} declares no_weight_decay for {name!r}, which is not a parameter"
+                )
             declared.add(id(parameter))
     return declared - {id(None)}
