@@ -94,7 +94,7 @@ def test_other_settings_never_replace_an_evaluation(omnimask: Command, run: Path
     other = omnimask("evaluate", run, *options, "3")
     assert (first.code, other.code) == (0, 0)
     said = " ".join(other.err.split())
-    assert "evaluation.json was made with other settings (draws: 2) and stays as it is" in said
+    assert "evaluation.json was made with other settings (draws: 2) and is kept" in said
     assert "evaluation-2.json" in said and "few_label-2.png" in said
     assert (run / "evaluation.json").read_bytes() == kept and record(run, "evaluation-2")["draws"] == 3
     before = contents(run)
@@ -111,7 +111,7 @@ def test_few_draws_stay_within_the_range(omnimask: Command, run: Path) -> None:
     assert all(-1 <= each["low"] <= each["mean"] <= each["high"] <= 1 for each in found["differences"])
     right = round(found["chance"] * found["num_test"])
     assert f"{right} of {found['num_test']} scored samples, {100 * found['chance']:.1f} %" in result.out
-    assert f"most frequent in training, {found['most_frequent']!r}" in result.out
+    assert f"most frequent training class, {found['most_frequent']!r}" in result.out
 
 
 def test_a_table_of_unknown_keys_names_file_and_line(omnimask: Command, run: Path, tmp_path: Path) -> None:

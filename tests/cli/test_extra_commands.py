@@ -102,7 +102,7 @@ def test_a_command_that_cannot_be_imported_says_why_when_it_is_called(
     result = omnimask("break", traceback=has_trace)
     assert result.code == 2
     assert "command 'break' of broken-dist 1.0" in result.errors[0] and cause in result.err
-    if "be made a command" not in cause:
+    if "valid command" not in cause:
         checked = omnimask("plugins", "--check", traceback=has_trace)
         assert checked.code == 1 and cause in checked.err
 

@@ -70,7 +70,7 @@ def test_long_samples_are_cut_short_and_a_users_own_are_not(omnimask: Command, r
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("abcdef", "as a text 'abcdef' contains no mask; write _ (the tokenizer's mask token) at each blank"),
+        ("abcdef", "as text 'abcdef' contains no mask; write _ (the tokenizer's mask token) at each blank"),
         ("", "the text is empty"),
         (" \t\n", "the text is empty"),
         ("ab_xyz", "no readable sample: input: a sentence is a text over 'abcdefgh'"),

@@ -28,7 +28,7 @@ def test_inspect_says_what_validations_cost(omnimask: Command, recipe: Path) -> 
     assert found["share"] == pytest.approx((2 * 64 / 3) / (2 * 64 / 3 + 6 * 32))
     shown = " ".join(omnimask("inspect", recipe, *MANY, "train.validate_every=4").out.split())
     assert f"16 of {found['held_out']} held-out samples, 64 tokens, in 2 batches" in shown
-    assert "2 validations, every 4 steps and after the last one" in shown and "18 % (a token costs a third" in shown
+    assert "2 validations, every 4 steps and after the last one" in shown and "18 % (a validated token costs a third" in shown
     assert "nothing (data.validation)" in omnimask("inspect", recipe, "data.validation=0").out
     assert json.loads(omnimask("inspect", recipe, "--json", "data.validation=0").out)["validation"] is None
 

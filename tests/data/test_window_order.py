@@ -89,7 +89,7 @@ def test_small_or_ungrouped_data_are_permuted_as_a_whole() -> None:
 def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match="no training samples"):
         WindowOrder([], [0], 0, 4)
-    with pytest.raises(ValueError, match="must ascend"):
+    with pytest.raises(ValueError, match="must be increasing"):
         WindowOrder([2, 1], [0], 0, 4)
     with pytest.raises(ValueError, match="at least one sample, got 0"):
         WindowOrder([0], [0], 0, 0)

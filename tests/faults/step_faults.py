@@ -26,7 +26,7 @@ def worker_dies(lab: Lab) -> None:
         os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
 
     lab.code = lab.pretrain_with(3, kill, "train.workers=2")
-    assert re.search(r"data loader worker \d+ \(exit code -9\) died while it read samples", lab.log)
+    assert re.search(r"data loader worker \d+ \(exit code -9\) died while reading samples", lab.log)
     assert lab.summary["status"] == "stopped"
     lab.resumes()
     assert lab.last["attempt"] == 2
@@ -97,6 +97,6 @@ def out_of_memory(lab: Lab) -> None:
 
     with lab.damaged(wanted):
         lab.code = lab.pretrain()
-    assert "out of memory in step 5: a micro-batch held 16 tokens" in lab.log
+    assert "out of memory in step 5: a micro-batch had 16 tokens" in lab.log
     assert lab.summary["status"] == "stopped"
     lab.resumes("train.micro_batch_tokens=8")

@@ -191,11 +191,11 @@ def test_damaged_folders(tokenizer: dict[str, str], tmp_path: Path, capsys: pyte
     weights.unlink()
     assert "contains no model.safetensors" in refused(folder, capsys)
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    assert "pickled weights can run any code and are not read" in refused(folder, capsys)
+    assert "pickled weights can run arbitrary code and are not read" in refused(folder, capsys)
     weights.write_bytes(stored)
     for name in tokenizer:
         (folder / name).unlink()
-    assert "save the model's tokenizer beside it" in refused(folder, capsys)
+    assert "save the model's tokenizer in the same folder" in refused(folder, capsys)
 
 
 def test_models_that_no_initializer_reads(tokenizer: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

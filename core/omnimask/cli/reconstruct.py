@@ -24,13 +24,7 @@ def reconstruct(
     checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or step-00001000.")] = "best",
     count: Annotated[
         int | None,
-        typer.Option(
-            "--count",
-            metavar="N",
-            min=1,
-            help="Number of samples (default 6), or of maskings of the file (default 1).",
-            show_default=False,
-        ),
+        typer.Option("--count", metavar="N", min=1, help="Samples (default 6), or maskings of the file (1).", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,

@@ -98,5 +98,5 @@ def test_refusals() -> None:
     data = batch(part)
     found = encoded(part, data)
     encoder: Any = part.model.each()[0].encoder
-    with pytest.raises(ValueError, match="reads no context"):
+    with pytest.raises(ValueError, match="has no cross-attention"):
         encoder(found.features, found.stream, data, context=found)
