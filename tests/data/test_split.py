@@ -71,7 +71,7 @@ def test_what_is_held_out_of_a_whole_is_one_stretch_of_it(caplog: pytest.LogCapt
         places = [n for n in held.tolist() if keys[n] == key]
         assert places == list(range(places[0], places[0] + size))
     assert "held out for validation: 60 of 600 samples, 10.0 % (requested: 10.0 %), of 2 of 2 whole samples" in caplog.text
-    assert "a stretch of parts of each is held out" in caplog.text
+    assert "a contiguous range of parts of each is held out" in caplog.text
 
 
 def test_two_parts_are_one_for_each_side() -> None:

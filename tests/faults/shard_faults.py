@@ -123,7 +123,7 @@ def too_many(lab: Lab) -> None:
 
 def remote(lab: Lab, **fault: Any) -> Any:
     server = lab.serve(lab.shards)
-    text = RECIPE.replace("path: shards", f"url: '{server.url}', cache: {{timeout: 0.3, retries: 1}}")
+    text = RECIPE.replace("path: shards", f"url: '{server.url}', cache: {{timeout: 1.0, retries: 1}}")
     (lab.folder / "recipe.yaml").write_text(text, encoding="utf-8")
     for name, value in fault.items():
         setattr(server, name, value)
@@ -146,7 +146,7 @@ def server_recovers(lab: Lab) -> None:
 def server_hangs(lab: Lab) -> None:
     remote(lab, fault="hangs", faulty="shard-000003.tar")
     lab.code = lab.pretrain("data.max_bad.at_least=3")
-    failed = r"shard-000003\.tar could not be loaded in 2 attempts; last error: (no byte for 0\.3 seconds|TimeoutError: no answer)"
+    failed = r"shard-000003\.tar could not be loaded in 2 attempts; last error: (no byte for 1\.0 seconds|TimeoutError: no answer)"
     assert re.search(failed, lab.log)
     assert lab.summary["bad_samples"] and lab.summary["retries"] >= 1
     assert lab.last["bad_samples"] <= len(lab.summary["bad_samples"])
