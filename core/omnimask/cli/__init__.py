@@ -135,7 +135,12 @@ def entry() -> None:
     start_in_utf8()
     escape_unprintable()
     wait_briefly()
-    sys.exit(main())
+    from omnimask.run.launch import exit_reporter
+
+    report_exit = exit_reporter()
+    code = main()
+    report_exit(code)
+    sys.exit(code)
 
 
 def _usage_message(error: Exception) -> str | None:

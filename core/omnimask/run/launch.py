@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -22,6 +22,7 @@ GRACE = 20.0
 """Seconds for the other processes to end by themselves after one has failed."""
 _PERIOD = 0.05
 _PIPE = "OMNIMASK_LAUNCHER"
+_REPORTS = "OMNIMASK_EXIT_REPORTS"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
 
@@ -43,16 +44,21 @@ class _Launcher:
     def run(self) -> int:
         previous: dict[int, Any] = {}
         reading, writing = os.pipe()  # closes when this process ends, in any way
+        self.reports, reporting = os.pipe()
         try:
             if threading.current_thread() is threading.main_thread():
                 previous = {number: signal.signal(number, self._pass_on) for number in SIGNALS}
             port = free_port()
             for rank in range(self.count):
                 # separate sessions: a terminal's Ctrl-C reaches this process alone, which forwards it once
-                environment = {**surroundings(), **variables(rank, self.count, port), _PIPE: str(reading)}
+                pipes = {_PIPE: str(reading), _REPORTS: str(reporting)}
                 self.children.append(
                     subprocess.Popen(
-                        self.command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[reading]
+                        self.command,
+                        env={**surroundings(), **variables(rank, self.count, port), **pipes},
+                        stdin=subprocess.DEVNULL,
+                        start_new_session=True,
+                        pass_fds=[reading, reporting],
                     )
                 )
                 if self.received is not None:
@@ -60,8 +66,8 @@ class _Launcher:
             return self._wait()
         finally:
             self._kill()
-            os.close(reading)
-            os.close(writing)
+            for descriptor in (reading, writing, self.reports, reporting):
+                os.close(descriptor)
             for number, handler in previous.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
@@ -90,11 +96,10 @@ class _Launcher:
         return code < 0 or code in (1, 2, 70)
 
     def _verdict(self, ended: Mapping[int, int]) -> int:
+        reported = self._reported()
+        # torch sometimes aborts a process while it exits ("terminate called without ..."): its reported exit code counts
+        ended = {rank: reported.get(rank, code) if code == -signal.SIGABRT else code for rank, code in ended.items()}
         killed = {rank: -code for rank, code in ended.items() if code < 0}
-        agreed = [code for code in ended.values() if code >= 0]
-        if agreed and set(killed.values()) <= {signal.SIGABRT} and not set(agreed) & {1, 70}:
-            # all ended together; torch sometimes aborts a process at its exit ("terminate called without ...")
-            return next((code for code in agreed if code), 0)
         if killed and self.received is not None and all(number == self.received for number in killed.values()):
             return 128 + self.received  # they were signalled before their handlers were installed
         for rank, number in killed.items():
@@ -102,6 +107,14 @@ class _Launcher:
         if killed:
             return 1
         return next((code for code in ended.values() if code), 0)
+
+    def _reported(self) -> dict[int, int]:
+        """Return the exit codes that processes reported before they left, by rank."""
+        os.set_blocking(self.reports, False)
+        with contextlib.suppress(BlockingIOError):
+            pairs = [line.split() for line in os.read(self.reports, 65536).decode().splitlines()]
+            return {int(rank): int(code) for rank, code in pairs}
+        return {}
 
     def _kill(self) -> None:
         for child in self.children:
@@ -149,6 +162,21 @@ def watch_launcher() -> None:
     descriptor = os.environ.get(_PIPE)
     if descriptor is not None:
         threading.Thread(target=_end_with, args=(int(descriptor),), daemon=True).start()
+
+
+def exit_reporter() -> Callable[[int], None]:
+    """Return a function that reports this process's exit code to the launcher, if there is one.
+
+    A library may still abort the exit. Processes that this one starts do not inherit the variable.
+    """
+    descriptor, rank = os.environ.pop(_REPORTS, None), os.environ.get("RANK")
+
+    def report(code: int) -> None:
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.write(int(descriptor), f"{rank} {code}\n".encode())
+
+    return report
 
 
 def _end_with(descriptor: int) -> None:
