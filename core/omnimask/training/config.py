@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Share = Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
+
+def _percentage(text: str) -> str:
+    if not re.fullmatch(r"(100|\d{1,2}(\.\d+)?)%", text):
+        raise ValueError("must be a percentage like 5%")
+    return text
+
+
+Share = Annotated[str, AfterValidator(_percentage)]
 """Share of the run: ``5%``."""
 
 
