@@ -1,4 +1,4 @@
-"""What the shared loop costs beside a bare one: the same model, optimiser and pre-made batches, with and without the loop."""
+"""What the shared loop costs beside a bare one: the same model, optimizer and pre-made batches, with and without the loop."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A training step of a masked autoencoder against `transformers`' ViTMAEForPreTraining: same sizes, same batch, same optimiser.
+"""A training step of a masked autoencoder against `transformers`' ViTMAEForPreTraining: same sizes, same batch, same optimizer.
 
 The last row is another method (CrossMAE): its decoder attends to visible features only, and is asked for a third of what is hidden.
-Both sides use the fused AdamW and no dropout; the peer's second row has the optimiser that `torch.optim.AdamW` gives by default.
+Both sides use the fused AdamW and no dropout; the peer's second row has the optimizer that `torch.optim.AdamW` gives by default.
 The input is noise, which costs the same as pictures; nothing here says what a variant learns.
 """
 

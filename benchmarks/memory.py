@@ -1,6 +1,6 @@
 """Peak memory of a training step with a large vocabulary: each variant in a process of its own, which reports its largest size.
 
-What counts is the growth from after the model, the batch and the optimiser's state were made (one step with two tokens) to the
+What counts is the growth from after the model, the batch and the optimizer's state were made (one step with two tokens) to the
 largest size during a step, in MiB.
 """
 

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 KINDS: Mapping[str, tuple[str, ...]] = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::linear", "aten::matmul"),
     "attention": ("scaled_dot_product",),
-    "optimiser": ("_fused_adamw", "Optimizer"),
+    "optimizer": ("_fused_adamw", "Optimizer"),
     "activations": ("aten::gelu", "aten::silu"),
     "norms": ("layer_norm", "rms_norm"),
     "gathers and copies": ("aten::index", "aten::cat", "aten::copy_", "aten::split", "aten::stack", "aten::select"),

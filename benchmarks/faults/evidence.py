@@ -17,7 +17,7 @@ from omnimask.training.checkpoints.directory import Checkpoints, Damaged, verify
 
 WEIGHTS = ("model.safetensors", "ema.safetensors")
 SHARES = "shards"
-"""The folder of weights and the optimiser's state where every rank holds a share; after a resume its files may hold the same
+"""The folder of weights and the optimizer's state where every rank holds a share; after a resume its files may hold the same
 tensors in another order."""
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/faults/storm.py --kills 1000 --recipes 14
 
-A recipe is a shipped one, shrunk onto embedded data, with optimiser, schedule, masker, positions, averages and sizes drawn from the
+A recipe is a shipped one, shrunk onto embedded data, with optimizer, schedule, masker, positions, averages and sizes drawn from the
 seed. One run of it is left alone. Others are killed: every command runs in a process group of its own, which is killed whole, or
 the main process alone, at a random time after its start. The next command, the same but for the number of workers, continues the
 run. Runs that reach their end are compared with the one that was left alone: losses of all steps (bit for bit), the last

@@ -28,7 +28,7 @@ def install(folder: Path) -> Path:
 
 
 def omnimask_parameter_groups(model: Any) -> None:
-    """Every rank makes an optimiser before it trains: from then on each step is noted as soon as it was taken."""
+    """Every rank makes an optimizer before it trains: from then on each step is noted as soon as it was taken."""
     from omnimask.training.step import StepRunner
 
     if FOLDER not in os.environ:

@@ -11,7 +11,7 @@ from omnimask.errors import RunStopped
 
 @omnimask.hookimpl
 def omnimask_parameter_groups(model: Any) -> None:
-    """Every rank makes an optimiser before it trains; from then on its steps are watched."""
+    """Every rank makes an optimizer before it trains; from then on its steps are watched."""
     from omnimask.training.step import StepRunner
 
     kind, rank, step = (os.environ.get("OMNIMASK_HARM") or "none:0:0").split(":")

@@ -1,4 +1,4 @@
-"""One optimiser step: accumulation, the finite check, precision."""
+"""One optimizer step: accumulation, the finite check, precision."""
 
 from __future__ import annotations
 
