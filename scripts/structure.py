@@ -23,6 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "core" / "omnimask"
 PLUGINS = (ROOT / "plugins", ROOT / "datasets")
+HOST = ("__init__", "registry", "installed", "discovery", "hooks", "distributions", "commands", "inventory")
+"""Modules of the plugin host, in ``omnimask.registry``."""
 COMPATIBILITY = ROOT / "docs" / "compatibility.md"
 
 Graph = dict[str, set[str]]
@@ -241,6 +243,17 @@ def _shown(path: Path) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
+def code_lines(path: Path) -> int:
+    """Return the lines of a file without blank ones, comments and docstrings (those of attributes included)."""
+    text = path.read_text(encoding="utf-8")
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            documented.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate((line.strip() for line in text.splitlines()), 1)
+    return sum(1 for number, line in lines if line and not line.startswith("#") and number not in documented)
+
+
 def measure() -> dict[str, Any]:
     """Return all figures of the project."""
     graph = graph_of(CORE)
@@ -259,6 +272,7 @@ def measure() -> dict[str, Any]:
         **sizes_of(sources),
         "class names of several modules": shared_classes(sources),
         "constants of several modules": copied_constants(sources),
+        "lines of code of the plugin host": sum(code_lines(CORE / "registry" / f"{name}.py") for name in HOST),
         "private imports": {path.name: private_imports(path, public) for path in plugins},
     }
 

@@ -17,26 +17,7 @@ from omnimask.cli import main
 from omnimask.registry import discover, distributions, installed
 from omnimask.registry.distributions import Failure
 
-TINY = """\
-omnimask: 1
-device: cpu
-modalities:
-  image:
-    tokenizer: {name: image.patch, image_size: 8, patch_size: 4, channels: 1}
-    masker: {name: random, ratio: 0.5}
-    corruptor: {name: drop}
-encoder: {name: transformer, width: 16, depth: 1, heads: 2}
-predictors:
-  - {name: decoder, width: 16, depth: 1, heads: 2, target: {name: patch}}
-data: {name: digits, max_validation: 16}
-train:
-  steps: 6
-  batch_tokens: 32
-  optimizer: {name: adamw, lr: 1e-3}
-  log_every: 1
-  validate_every: 3
-  checkpoint_every: 2
-"""
+from ..tiny_recipes import IMAGE
 
 
 @dataclass
@@ -93,7 +74,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def recipe(tmp_path: Path) -> Path:
     """The file of the tiny recipe."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY, encoding="utf-8")
+    path.write_text(IMAGE, encoding="utf-8")
     return path
 
 

@@ -20,25 +20,14 @@ from omnimask.network.model import MaskedModel
 from omnimask.training.checkpoints import durable_files as files
 from omnimask.training.checkpoints.directory import verify
 
-RECIPE = """\
-omnimask: 1
-device: cpu
-modalities:
-  image:
-    tokenizer: {name: image.patch, image_size: 8, patch_size: 4, channels: 1}
-    masker: {name: random, ratio: 0.5}
-    corruptor: {name: drop}
-encoder: {name: transformer, width: 16, depth: 1, heads: 2}
-predictors:
-  - {name: decoder, width: 16, depth: 1, heads: 2, target: {name: patch}}
-data: {name: shards, path: shards, validation: 0, window: 10}
-train:
-  steps: 30
-  batch_tokens: 16
-  optimizer: {name: adamw, lr: 1e-3}
-  log_every: 1
-  checkpoint_every: 2
-"""
+from ..tiny_recipes import IMAGE
+
+RECIPE = (
+    IMAGE.replace("{name: digits, max_validation: 16}", "{name: shards, path: shards, validation: 0, window: 10}")
+    .replace("steps: 6", "steps: 30")
+    .replace("batch_tokens: 32", "batch_tokens: 16")
+    .replace("  validate_every: 3\n", "")
+)
 
 
 @dataclass

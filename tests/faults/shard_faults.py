@@ -137,7 +137,8 @@ def server_recovers(lab: Lab) -> None:
         lab.code = lab.command("pretrain", "recipe.yaml", "--run", f"run-{number}", "train.workers=2")
         lab.run = lab.folder / f"run-{number}"
         assert lab.code == 0
-        assert lab.last["bad_samples"] == 0 and lab.last["retries"] == lab.summary["retries"] == 1, fault
+        # at least: on a loaded machine, a shard of another loader process may be late too
+        assert lab.last["bad_samples"] == 0 and lab.last["retries"] == lab.summary["retries"] >= 1, fault
         assert "shard-000003.tar: attempt 1 of 2 failed: " in lab.text
         assert server.gets("shard-000003.tar") == 2
 

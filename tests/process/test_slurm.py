@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ..tiny_recipes import IMAGE
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "slurm" / "pretrain.sbatch"
 
@@ -51,26 +53,11 @@ else
 fi
 """
 
-RECIPE = """\
-omnimask: 1
-device: cpu
-modalities:
-  image:
-    tokenizer: {name: image.patch, image_size: 8, patch_size: 4, channels: 1}
-    masker: {name: random, ratio: 0.5}
-    corruptor: {name: drop}
-encoder: {name: transformer, width: 16, depth: 1, heads: 2}
-predictors:
-  - {name: decoder, width: 16, depth: 1, heads: 2, target: {name: patch}}
-data: {name: digits, max_validation: 16}
-train:
-  steps: 120
-  batch_tokens: 32
-  optimizer: {name: adamw, lr: 1e-3}
-  log_every: 1
-  validate_every: 60
-  checkpoint_every: 60
-"""
+RECIPE = (
+    IMAGE.replace("steps: 6", "steps: 120")
+    .replace("validate_every: 3", "validate_every: 60")
+    .replace("checkpoint_every: 2", "checkpoint_every: 60")
+)
 
 Job = Callable[..., "subprocess.Popen[str]"]
 

@@ -40,7 +40,7 @@ def test_the_lexicon_comes_from_the_training_samples_once(
     path.write_text("damaged", encoding="ascii")
     build(recipe)
     assert caplog.text.count("building a lexicon") == 2
-    assert "rebuilding the cached lexicon" in caplog.text
+    assert "recomputing the cached lexicons" in caplog.text
     assert read_lexicon(path) == lexicon
 
 

@@ -48,7 +48,7 @@ class _Recipes:
         self.document, self.registry, self.problems, self.smoke = document, registry, problems, smoke
         self.data: Mapping[str, Any] = document.data
         self.resolver = Resolver(document, registry, problems, smoke=smoke)
-        self.optional = OptionalSections(document, registry, self.resolver, problems)
+        self.sections = OptionalSections(document, registry, self.resolver, problems)
 
     def resolve(self) -> Recipe | None:
         known = (*keys.names(Recipe), *_DOCUMENT)
@@ -61,10 +61,10 @@ class _Recipes:
             "masker": self._optional("joint_masker", "masker"),
             "corruptor": self._optional("corruptor", "corruptor"),
         }
-        shared.update(labels=self.optional.labels(), views=self.optional.views())
+        shared.update(labels=self.sections.labels(), views=self.sections.views())
         encoder = self._required("encoder")
         predictors = self._predictors(encoder)
-        shared.update(passes=self.optional.passes(shared["views"], predictors))
+        shared.update(passes=self.sections.passes(shared["views"], predictors))
         init = self._init()
         data = self._data(modalities)
         is_other = self.smoke and data is not None and data.dataset.name != self._section("data").get("name")
@@ -206,7 +206,7 @@ class _Recipes:
             self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers; layer {layer} does not exist")
         if component is None or of is None or INVALID in wiring.values():
             return None
-        self.optional.query(wiring["query"], (*path, "query"))
+        self.sections.query(wiring["query"], (*path, "query"))
         return PredictorConfig(component, of, layer, wiring["weight"], label or component.name.replace(".", "_"), wiring["query"])
 
     def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
@@ -244,7 +244,7 @@ class _Recipes:
             return None
         own = {key: value for key, value in raw.items() if key in declared}
         options = self.resolver.options(declared, own, path, "data", ("group",))
-        group = self.optional.group(raw.get("group"), (*path, "group"))
+        group = self.sections.group(raw.get("group"), (*path, "group"))
         smoke = SmokeData(self.document, self.resolver, self.problems)
         given = smoke.given()
         if self.smoke:

@@ -154,7 +154,7 @@ class ReplaceUnits:
 
         key = repr((_FORMAT, corpus.fingerprint(), self.field, vocabulary, max_tokens))
         read = partial(_read, vocabulary=vocabulary)
-        return cached_units("units", key, read, found, lambda pool: pool.text().encode(), "recollecting the cached units: %s")
+        return cached_units("units", key, read, found, lambda pool: pool.text().encode())
 
     def _samples(self, corpus: Corpus, max_tokens: int) -> Iterator[tuple[Ints, Ints, Ints | None]]:
         for tokens in first_samples(corpus, max_tokens):

@@ -99,7 +99,7 @@ def _cached(corpus: Corpus, vocabulary: int, sizes: tuple[int, ...], min_count: 
 
     key = repr((_FORMAT, corpus.fingerprint(), vocabulary, sizes, min_count, max_tokens))
     read = partial(_read, vocabulary=vocabulary)
-    return cached_units("lexicons", key, read, built, to_bytes, "rebuilding the cached lexicon: %s")
+    return cached_units("lexicons", key, read, built, to_bytes)
 
 
 def _stretches(corpus: Corpus, max_tokens: int) -> Iterator[Ints]:

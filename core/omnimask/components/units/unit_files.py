@@ -16,9 +16,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def cached_units(
-    folder: str, key: str, read: Callable[[Path], T], find: Callable[[], T], to_bytes: Callable[[T], bytes], unreadable: str
-) -> T:
+def cached_units(folder: str, key: str, read: Callable[[Path], T], find: Callable[[], T], to_bytes: Callable[[T], bytes]) -> T:
     """Return the units of a cached file, or find and cache them.
 
     Args:
@@ -27,14 +25,13 @@ def cached_units(
         read: returns a file's units, or raises ``ValueError`` if it is damaged; they are then found again.
         find: returns the units of the training samples.
         to_bytes: returns the content of the file.
-        unreadable: format of a warning about a damaged file, with ``%s`` for the error.
     """
     file = cache_folder() / folder / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.txt"
     if file.exists():
         try:
             return read(file)
         except ValueError as error:
-            logger.warning(unreadable, error)
+            logger.warning("recomputing the cached %s: %s", folder, error)
     units = find()
     keep(file, lambda stream: stream.write(to_bytes(units)), folder)
     return units
