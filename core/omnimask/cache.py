@@ -40,8 +40,11 @@ def cache_folder() -> Path:
     return Path(folder) if folder else Path.home() / ".cache" / "omnimask"
 
 
-def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> None:
-    """Let ``write`` fill a temporary file beside ``file``, then rename it. On failure, warn about uncached ``what``."""
+def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> bool:
+    """Let ``write`` fill a temporary file beside ``file``, then rename it. On failure, warn about uncached ``what``.
+
+    Return whether the file was written.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
@@ -54,6 +57,8 @@ def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> None:
             raise
     except OSError as error:
         logger.warning("%s are not cached: %s", what, error)
+        return False
+    return True
 
 
 def keep_array(file: Path, array: NDArray[np.int64], what: str) -> None:

@@ -68,7 +68,7 @@ def decode(data: bytes) -> str:
 
 def test_constants_add_up_without_reading() -> None:
     dataset = Words(b"abc", b"de")
-    assert token_counts(dataset, None, [Reader("text", Text("all")), Reader("image", Text("all"))]) == 10
+    assert token_counts(dataset, [Reader("text", Text("all")), Reader("image", Text("all"))]) == 10
     assert dataset.reads == 0
 
 
@@ -76,7 +76,7 @@ def test_constants_add_up_without_reading() -> None:
 def test_a_scan_counts_decoded_values_and_gives_unreadable_samples_one(tmp_path: Path, knows: str) -> None:
     dataset = Words(b"abc", None, b"\xff\xff", b"z", b"abcdef")
     readers = [Reader("text", Text(knows), decode), Reader("image", Text("all"))]
-    counts = token_counts(dataset, None, readers, cache=tmp_path)
+    counts = token_counts(dataset, readers, cache=tmp_path)
     assert isinstance(counts, np.ndarray)
     assert counts.tolist() == [3 + 5, 1, 1, 1, 6 + 5]
 
@@ -99,7 +99,7 @@ class Counter(Text):
 
 
 def test_a_decoder_that_reads_shapes_and_a_tokenizer_that_counts_them_decode_nothing(tmp_path: Path) -> None:
-    counts = token_counts(Words(b"3ab", b"x", b"7"), None, [Reader("text", Counter("raw"), Header())], cache=tmp_path)
+    counts = token_counts(Words(b"3ab", b"x", b"7"), [Reader("text", Counter("raw"), Header())], cache=tmp_path)
     assert isinstance(counts, np.ndarray)
     assert counts.tolist() == [6, 1, 14]
 
@@ -107,34 +107,33 @@ def test_a_decoder_that_reads_shapes_and_a_tokenizer_that_counts_them_decode_not
 def test_a_cached_scan_is_used_until_data_options_or_samples_change(tmp_path: Path) -> None:
     readers = [Reader("text", Text("raw"), decode)]
 
-    def reads(dataset: Words, indices: list[int] | None = None, options: str = "a") -> int:
-        token_counts(dataset, indices, readers, options=options, cache=tmp_path)
+    def reads(dataset: Words, options: str = "a") -> int:
+        token_counts(dataset, readers, options=options, cache=tmp_path)
         return dataset.reads
 
     assert reads(Words(b"abc", b"de")) == 2
     assert reads(Words(b"abc", b"de")) == 0
     assert reads(Words(b"abc", b"de"), options="b") == 2
-    assert reads(Words(b"abc", b"de"), indices=[1]) == 1
     assert reads(Words(b"abc", b"dx")) == 2
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_damaged_cache_is_counted_anew(tmp_path: Path) -> None:
     readers = [Reader("text", Text("raw"), decode)]
-    token_counts(Words(b"abc"), None, readers, cache=tmp_path)
-    (file,) = tmp_path.rglob("*.npy")
+    token_counts(Words(b"abc"), readers, cache=tmp_path)
+    (file,) = tmp_path.rglob("tokens.npy")
     for damage in (b"", b"rubbish", file.read_bytes()[:40]):
         file.write_bytes(damage)
-        assert np.array_equal(token_counts(Words(b"abc"), None, readers, cache=tmp_path), [3])
+        assert np.array_equal(token_counts(Words(b"abc"), readers, cache=tmp_path), [3])
     np.save(file, np.array([object()]), allow_pickle=True)
-    assert np.array_equal(token_counts(Words(b"abc"), None, readers, cache=tmp_path), [3])
+    assert np.array_equal(token_counts(Words(b"abc"), readers, cache=tmp_path), [3])
 
 
 def test_without_a_writable_folder_it_counts_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("no folder")
     with caplog.at_level(logging.WARNING):
-        counts = token_counts(Words(b"abc"), None, [Reader("text", Text("raw"), decode)], cache=in_the_way)
+        counts = token_counts(Words(b"abc"), [Reader("text", Text("raw"), decode)], cache=in_the_way)
     assert np.array_equal(counts, [3])
     assert "token counts are not cached" in caplog.text
 

@@ -77,5 +77,5 @@ def test_the_tokenizer_gets_the_mapping_and_so_does_the_count(tmp_path: Path) ->
     part = ModalityPipeline(("text", "mark"), Marked(Context()), decode)
     tokens = part(raw_value(Rows()[0], part.field), Draw(0, 0, "0"))
     assert np.asarray(tokens.content).tolist() == [97, 99, 101]
-    counts = token_counts(Rows(), None, [part], cache=tmp_path)
+    counts = token_counts(Rows(), [part], cache=tmp_path)
     assert np.array_equal(counts, [3, 1])

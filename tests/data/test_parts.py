@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import pickle
@@ -14,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnimask.data.part_index import list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.pipeline import ModalityPipeline as Reader
 from omnimask.data.planner import Place
-from omnimask.data.sample_parts import SampleParts, list_parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.data.validation_split import held_out, whole_key, whole_keys
 from omnimask.errors import RunStopped
 from omnimask.interfaces import Dataset, Draw, Splits, Tokens, TokenSpec
@@ -235,12 +237,9 @@ def test_a_sample_that_changed_since_is_bad(tmp_path: Path) -> None:
 
 
 def test_a_part_with_other_tokens_than_were_counted_is_bad(tmp_path: Path) -> None:
-    parts_of(TEXTS, tmp_path)
-    (file,) = tmp_path.rglob("*.npy")
-    array = np.load(file)
-    array[3, 1] += 1
-    np.save(file, array)
     parts = parts_of(TEXTS, tmp_path)
+    tokens = parts.index.tokens + np.array([0, 1] + 7 * [0])
+    parts = SampleParts(parts.dataset, parts.reader, dataclasses.replace(parts.index, tokens=tokens))
     modality = ModalityPipeline("letters", parts.reader.tokenizer)
     pipeline = Pipeline(parts, {"letters": modality}, {}, {"letters": modality.tokenizer.spec}, seed=0)
     samples, bad = pipeline.samples([Place(0, index, index, 0.0) for index in range(2)])
@@ -287,16 +286,25 @@ def test_a_sample_that_is_repaired_gets_its_parts(tmp_path: Path, monkeypatch: p
     assert dataset.reads == 0
 
 
-@pytest.mark.parametrize("damage", ["cut", "rubbish", "beyond", "shape"])
-def test_a_damaged_cache_is_listed_anew(tmp_path: Path, damage: str) -> None:
-    before = parts_of(TEXTS, tmp_path)
-    (file,) = tmp_path.rglob("*.npy")
-    if damage in ("cut", "rubbish"):
-        file.write_bytes(file.read_bytes()[:40] if damage == "cut" else b"rubbish")
-    else:
-        array = np.load(file)
-        np.save(file, array + 9 if damage == "beyond" else array[:2])
-    assert parts_of(TEXTS, tmp_path).fingerprint() == before.fingerprint()
+@pytest.mark.parametrize("damage", ["cut", "rubbish", "a byte", "missing", "another list", "no list"])
+def test_a_damaged_cache_is_listed_anew(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    index = parts_of(TEXTS, tmp_path).index
+    before, starts = parts_of(TEXTS, tmp_path).fingerprint(), index.start.tolist()
+    (file,) = tmp_path.rglob("start.npy")
+    content = file.read_bytes()
+    match damage:
+        case "cut" | "rubbish" | "a byte":
+            changed = {"cut": content[:40], "rubbish": b"rubbish", "a byte": content[:-1] + bytes([content[-1] ^ 1])}
+            file.write_bytes(changed[damage])
+        case "missing":
+            file.unlink()
+        case "another list":
+            file.with_name("columns.json").write_text("{}")
+        case _:
+            file.with_name("columns.json").unlink()
+    assert parts_of(TEXTS, tmp_path).fingerprint() == before
+    assert ("are recomputed" in caplog.text) == (damage not in ("missing", "no list"))
+    assert np.load(file).tolist() == starts
 
 
 def test_other_parts_of_the_same_samples_have_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

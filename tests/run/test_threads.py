@@ -9,8 +9,10 @@ import sys
 import pytest
 import torch
 
+from omnimask.data import worker_processes
+from omnimask.data.worker_processes import usable_cores
 from omnimask.run import threads
-from omnimask.run.threads import choose_threads, usable_cores, wait_briefly
+from omnimask.run.threads import choose_threads, wait_briefly
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def test_quotas_of_control_groups_count(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for text, expected in (("150000 100000\n", 2), ("max 100000\n", 16), ("10000 100000\n", 1), ("3200000 100000\n", 16), ("", 16)):
         path = tmp_path / "cpu.max"  # pyright: ignore[reportOperatorIssue]
         path.write_text(text)
-        monkeypatch.setattr(threads, "_QUOTA", path)
+        monkeypatch.setattr(worker_processes, "_QUOTA", path)
         assert usable_cores() == expected
 
 

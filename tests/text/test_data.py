@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from omnimask.cache import code_digest
+from omnimask.data.part_index import list_parts
 from omnimask.data.pipeline import ModalityPipeline
-from omnimask.data.sample_parts import SampleParts, list_parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.data.validation_split import held_out, whole_keys
 from omnimask.interfaces import Context, Dataset, Draw
 from omnimask.testing import DatasetContract

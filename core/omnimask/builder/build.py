@@ -23,9 +23,10 @@ from omnimask.data.corpus import TrainingTokens
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import Loader
 from omnimask.data.order import stream_order
+from omnimask.data.part_index import list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.planner import Cursor, Place, Planner
-from omnimask.data.sample_parts import SampleParts, list_parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.data.token_counts import token_counts
 from omnimask.data.validation_split import held_out, spread, whole_keys
 from omnimask.errors import UserError
@@ -80,12 +81,12 @@ class Built:
         return {name: part.tokenizer for name, part in self.pipeline.modalities.items()}
 
     @cached_property
-    def counts(self) -> int | NDArray[np.int64]:
+    def counts(self) -> int | NDArray[np.integer]:
         """Tokens per sample before masking, by data set index."""
         if isinstance(self.dataset, SampleParts):
             return self.dataset.counts
         readers = self.pipeline.modalities
-        return token_counts(self.dataset, None, tuple(readers.values()), options=reading_options(self.recipe, readers))
+        return token_counts(self.dataset, tuple(readers.values()), options=reading_options(self.recipe, readers))
 
     def micro_batch_tokens(self, device: str) -> int:
         """Return the tokens per forward pass on a device type."""
@@ -142,7 +143,7 @@ class Built:
         return self.validation_indices if num_samples is None else spread(self.validation_indices, num_samples)
 
     @property
-    def _validation_counts(self) -> int | NDArray[np.int64]:
+    def _validation_counts(self) -> int | NDArray[np.integer]:
         return grown(self.counts, self.validation.grouping.growth)
 
     def _batch(self, places: Sequence[Place]) -> Iterator[MaskedBatch]:
@@ -170,7 +171,7 @@ class Built:
             yield pending
 
 
-def grown(counts: int | NDArray[np.int64], growth: float) -> int | NDArray[np.int64]:
+def grown(counts: int | NDArray[np.integer], growth: float) -> int | NDArray[np.integer]:
     """Return the tokens per sample after a lengthening transform."""
     if growth == 1:
         return counts

@@ -24,4 +24,9 @@ def token_counter(recipe: Recipe) -> tuple[str, Callable[[Dataset], NDArray[np.i
     if len(readers) == 1 and isinstance(next(iter(readers.values())).tokenizer, Splits):
         raise UserError(f"the tokenizer of {recipe.name} splits long samples into parts, which are listed at the start of a run")
     options = reading_options(recipe, readers)
-    return reading_digest(options), lambda dataset: token_counts(dataset, None, tuple(readers.values()), options=options)
+
+    def count(dataset: Dataset) -> NDArray[np.int64] | int:
+        counts = token_counts(dataset, tuple(readers.values()), options=options)
+        return counts if isinstance(counts, int) else counts.astype(np.int64)
+
+    return reading_digest(options), count

@@ -35,6 +35,21 @@ def raw_value(sample: Mapping[str, Any], field: FieldNames) -> Any:
     return {name: sample[name] for name in field}
 
 
+def required_value(sample: Mapping[str, Any], field: FieldNames) -> Any:
+    """Return the raw value of a sample like :func:`raw_value`.
+
+    Raises:
+        ValueError: it is absent or empty, or one of the other fields is missing.
+    """
+    raw = raw_value(sample, field)
+    if raw is None:
+        name = names_of(field)[0]
+        if name in sample:
+            raise ValueError(f"its field {name!r} is empty")
+        raise ValueError(f"it has no field {name!r}; it has {sorted(sample)}")
+    return raw
+
+
 def decoded(raw: Any, decoder: Decoder | None) -> Any:
     """Decode all ``bytes`` in a raw value."""
     if decoder is None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import multiprocessing
-import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from omnimask.data import retries
 from omnimask.data.planner import Cursor, Place, Planner, StepPlan
+from omnimask.data.worker_processes import ignore_signals, start_method
 from omnimask.errors import RunStopped
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import pin_memory
 
 logger = logging.getLogger(__name__)
-
-_WATCH = 1.0
-"""Seconds between a worker's checks of its parent."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +161,7 @@ class Loader:
             num_workers=self.workers,
             collate_fn=cast(Any, _unchanged),
             worker_init_fn=_prepare_worker,
-            multiprocessing_context=_context() if self.workers else None,
+            multiprocessing_context=start_method() if self.workers else None,
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # torch's global generator stays untouched
         )
@@ -206,29 +201,10 @@ def _checked(loaded: LoadedBatch | RunStopped) -> LoadedBatch:
     return loaded
 
 
-def _context() -> str | None:
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-
-
 def _prepare_worker(worker: int) -> None:
-    """Limit the worker to one thread and ignore signals. The main process alone handles signals sent to the whole process group."""
-    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
-        threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
+    """Limit the worker to one thread, and prepare it like every worker."""
     torch.set_num_threads(1)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone.
-
-    torch's workers remember the parent they find when they start serving, so they outlive a parent killed earlier.
-    """
-    while os.getppid() == parent:
-        time.sleep(_WATCH)
-    os._exit(1)
+    ignore_signals()
 
 
 def _dead(processes: Sequence[Any]) -> list[str]:

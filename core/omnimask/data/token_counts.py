@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from omnimask.cache import cache_folder, data_key, keep_array, kept_array
+from omnimask.cache import cache_folder, data_key
+from omnimask.data.column_files import compact, join_columns, read_columns
 from omnimask.data.fields import FieldNames, decoded, raw_value
-from omnimask.data.progress_lines import watched
 from omnimask.data.sample_errors import of_one_sample, reason_of
+from omnimask.data.scans import Columns, RangeScan
 from omnimask.interfaces import CountsShape, Dataset, Decoder, Draw, ReadsShape, Tokenizer
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
+_READING = 2
+"""Version of :func:`reading_digest`, which shards record beside their counts."""
 
 
 class ModalityReader(Protocol):
@@ -44,24 +48,26 @@ class KnowsCounts(Protocol):
 
 def reading_digest(options: str) -> str:
     """Return a digest of the tokenizers' and decoders' names and options, given as text."""
-    return blake2b(repr((_FORMAT, options)).encode(), digest_size=16).hexdigest()
+    return blake2b(repr((_READING, options)).encode(), digest_size=16).hexdigest()
 
 
 def token_counts(
-    dataset: Dataset, indices: ArrayLike | None, readers: Sequence[ModalityReader], *, options: str = "", cache: Path | None = None
-) -> int | NDArray[np.int64]:
+    dataset: Dataset, readers: Sequence[ModalityReader], *, options: str = "", cache: Path | None = None
+) -> int | NDArray[np.integer]:
     """Return the tokens of each sample before masking, over all modalities and before augmentation.
 
     Args:
         dataset: to count.
-        indices: of the samples to read; None means all.
         readers: one per modality.
         options: other options affecting the counts, as text for the cache's key: the tokenizers' and decoders' names and options.
         cache: folder of earlier scans; None means ``$OMNIMASK_CACHE``, else ``~/.cache/omnimask``.
 
     Returns:
-        One number if every tokenizer knows it before reading, else (len(dataset),) int64 by data set index: 1 for a sample that
-            cannot be read or is not among ``indices``.
+        One number if every tokenizer knows it before reading, else (len(dataset),) by data set index, in the smallest unsigned
+            type: 1 for a sample that cannot be read.
+
+    Raises:
+        RunStopped: a worker process died.
     """
     constants = [reader.tokenizer.count(None) for reader in readers]
     known = [count for count in constants if count is not None]
@@ -70,31 +76,34 @@ def token_counts(
     known_before = dataset.known_counts(reading_digest(options)) if isinstance(dataset, KnowsCounts) else None
     if known_before is not None:
         return known_before
-    chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
-    file = (cache or cache_folder()) / "counts" / f"{_cache_key(dataset, chosen, options)}.npy"
-    counts = kept_array(file, lambda array: array.shape == (len(dataset),), "token counts")
-    if counts is None:
-        counts = _scan(dataset, chosen, readers, constants)
-        keep_array(file, counts, "token counts")
-    return counts
+    key = blake2b(repr((_FORMAT, data_key(dataset), len(dataset), options)).encode(), digest_size=16).hexdigest()
+    folder = (cache or cache_folder()) / "counts" / key
+    columns = read_columns(folder, "token counts")
+    if columns is None or len(columns["tokens"]) != len(dataset):
+        logger.info("counting the tokens of %d samples; later runs reuse the counts", len(dataset))
+        work = partial(_counts_of_range, dataset, readers, constants)
+        scan = RangeScan(work, len(dataset), folder.with_name(f"{key}.ranges"), "counting tokens")
+        scan.run()
+        columns = join_columns(lambda: iter(scan), folder, "token counts")
+        scan.remove()
+        if num_bad := len(columns["unreadable"]):
+            logger.warning("%d of %d samples could not be read while tokens were counted", num_bad, len(dataset))
+    return columns["tokens"]
 
 
-def _scan(
-    dataset: Dataset, indices: NDArray[np.int64], readers: Sequence[ModalityReader], constants: Sequence[int | None]
-) -> NDArray[np.int64]:
-    logger.info("counting the tokens of %d samples; later runs reuse the counts", len(indices))
-    counts = np.ones(len(dataset), np.int64)
-    num_bad = 0
-    for index in watched(indices.tolist(), "counting tokens"):
+def _counts_of_range(
+    dataset: Dataset, readers: Sequence[ModalityReader], constants: Sequence[int | None], numbers: range
+) -> Columns:
+    counts = np.ones(len(numbers), np.int64)
+    unreadable: list[int] = []
+    for place, number in enumerate(numbers):
         try:
             with of_one_sample:
-                counts[index] = _tokens_of(dataset, index, readers, constants)
+                counts[place] = _tokens_of(dataset, number, readers, constants)
         except (OSError, ValueError) as error:
-            num_bad += 1
-            logger.debug("sample %s cannot be read: %s", dataset.key(index), reason_of(error))
-    if num_bad:
-        logger.warning("%d of %d samples could not be read while tokens were counted", num_bad, len(indices))
-    return counts
+            unreadable.append(number)
+            logger.debug("sample %s cannot be read: %s", dataset.key(number), reason_of(error))
+    return {"tokens": compact(counts), "unreadable": np.array(unreadable, np.int64)}
 
 
 def _tokens_of(dataset: Dataset, index: int, readers: Sequence[ModalityReader], constants: Sequence[int | None]) -> int:
@@ -117,9 +126,3 @@ def _count(reader: ModalityReader, raw: Any, key: str) -> int:
     raw = decoded(raw, decoder)
     count = tokenizer.count(raw)
     return len(tokenizer(raw, Draw(0, 0, key))) if count is None else count
-
-
-def _cache_key(dataset: Dataset, indices: NDArray[np.int64], options: str) -> str:
-    digest = blake2b(repr((_FORMAT, data_key(dataset), len(dataset), options)).encode(), digest_size=16)
-    digest.update(indices.tobytes())
-    return digest.hexdigest()

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from omnimask.builder.build import AUTO_MICRO_BATCH, BuiltModel, build_without_data, reading_options
 from omnimask.data.chunks import read_chunks
 from omnimask.data.fields import names_of
-from omnimask.data.sample_parts import SampleParts, list_parts, scan_parts
+from omnimask.data.part_index import list_parts, scan_parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.data.validation_split import whole_key
 from omnimask.errors import UserError
 from omnimask.evaluation.features import Pool, check_pool, clean_pipeline, encode

@@ -41,6 +41,7 @@ from omnimask.interfaces.data_protocols import (
     ReadsSpelled,
     Shortens,
     Splits,
+    SplitsMany,
     Tokenizer,
     Transform,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "Scores",
     "Shortens",
     "Splits",
+    "SplitsMany",
     "Stream",
     "Suggester",
     "Suggestion",

@@ -141,6 +141,15 @@ class Splits(Protocol):
 
 
 @runtime_checkable
+class SplitsMany(Splits, Protocol):
+    """Optional capability of a :class:`Splits` that is faster with many raw values at a time."""
+
+    def split_many(self, raws: Sequence[Any]) -> Sequence[Sequence[tuple[int, int, int]]]:
+        """Return ``split(raw)`` of each raw value. Raise ``ValueError`` if one of them raises it."""
+        ...
+
+
+@runtime_checkable
 class ReadsSpelled(Protocol):
     """Optional capability of a tokenizer that reads all training text literally, including the names of special tokens."""
 

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-from pathlib import Path
 from typing import Literal
+
+from omnimask.data.worker_processes import usable_cores
 
 logger = logging.getLogger(__name__)
 
 SPINS = 10_000
 """Spins of a waiting thread before it sleeps, in GNU's OpenMP (used by torch's Linux builds), whose own default is 300,000."""
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Control group, version 2: microseconds of processor time granted per period (or ``max``), and the period."""
-
-
-def usable_cores() -> int:
-    """Return the processors available to this process, by its affinity and its control group's quota."""
-    try:
-        allowed = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        allowed = os.cpu_count() or 1
-    try:
-        granted, period = _QUOTA.read_text().split()
-        allowed = min(allowed, max(1, math.ceil(int(granted) / int(period))))
-    except (OSError, ValueError):  # the file is missing, or there is no limit
-        pass
-    return max(1, allowed)
 
 
 def choose_threads(wanted: int | Literal["auto"], workers: int, recorded: int | None = None) -> int:

@@ -10,9 +10,10 @@ import numpy as np
 
 from omnimask.builder.build import Built
 from omnimask.data.fields import FieldNames, names_of
+from omnimask.data.part_index import scan_parts
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
-from omnimask.data.sample_parts import SampleParts, scan_parts
+from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import UserError
 from omnimask.interfaces import SPECIAL, Dataset, ReadsSpelled, Sample, Tokenizer, Tokens, TokenSpec
 from omnimask.report.pieces import as_text

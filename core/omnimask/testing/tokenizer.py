@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from omnimask.data.border import Breach, check_field_values
-from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Shortens, Splits, Tokenizer, Tokens, TokenSpec
+from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Shortens, Splits, SplitsMany, Tokenizer, Tokens, TokenSpec
 from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
 
 
@@ -140,6 +140,20 @@ class TokenizerContract(ABC):
                     length == count,
                     f"raw value {number}: part ({start}, {stop}) has {length} tokens, but {count} according to split",
                 )
+
+    def test_many_values_are_split_like_each_alone(self) -> None:
+        """Check that ``split_many`` agrees with ``split``, whatever other values are split with it."""
+        tokenizer = self.tokenizer()
+        if not isinstance(tokenizer, SplitsMany):
+            return
+        raws = [*self.raw_values(), *self.raw_values()]
+        alone = [list(tokenizer.split(raw)) for raw in raws]
+        together = [list(parts) for parts in tokenizer.split_many(raws)]
+        for number, (one, other) in enumerate(zip(alone, together, strict=True)):
+            require(one == other, f"raw value {number} has the parts {one} alone, but {other} according to split_many")
+        require(not tokenizer.split_many([]), "split_many of no values must return nothing")
+        for name, raw in self.bad_values().items():
+            require_value_error(lambda raw=raw: tokenizer.split_many([*raws, raw]), f"split_many with the bad raw value {name!r}")
 
     def test_what_fits_is_not_shortened(self) -> None:
         """Check that ``shorten`` leaves fitting values unchanged."""

@@ -50,6 +50,11 @@ def cut(text: str, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]]
     return found
 
 
+def fits_uncut(text: str, budget: int) -> bool:
+    """Return whether a text of at most ``budget`` pieces is one part: it is encoded at once."""
+    return len(text) <= max(_BLOCK, 16 * budget)
+
+
 def shares(lengths: Sequence[int], room: int) -> list[int]:
     """Return the number of pieces to keep of each text, at most ``room`` in total; the longest texts are cut first.
 

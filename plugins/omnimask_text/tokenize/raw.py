@@ -41,6 +41,14 @@ def read(raw: Any, annotations: Sequence[str] = ()) -> Texts:
     return Texts(found.texts, found.is_several, spans)
 
 
+def is_plain(raw: Any) -> bool:
+    """Return whether a raw value is one valid text without annotations, which is not blank."""
+    try:
+        return isinstance(raw, str) and bool(raw) and not raw.isspace() and raw.encode("utf-8") is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def main_key(raw: Mapping[str, Any]) -> str:
     """Return the key of the text in a mapping: ``text``, or the first key if missing."""
     if not raw:

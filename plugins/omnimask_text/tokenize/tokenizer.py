@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from omnimask.interfaces import Draw, Tokens, TokenSpec
 from omnimask_text.tokenize.annotations import Kind, Span, check_kinds, check_spans, field_specs
-from omnimask_text.tokenize.cut import cut, shares, shifted
+from omnimask_text.tokenize.cut import cut, fits_uncut, shares, shifted
 from omnimask_text.tokenize.fields import SPECS, annotated, fields, framed, places
-from omnimask_text.tokenize.raw import Texts, main_key, read
+from omnimask_text.tokenize.raw import Texts, is_plain, main_key, read
 from omnimask_text.tokenize.scheme import NO_FRAME, Pieces, Scheme
 
 logger = logging.getLogger(__name__)
@@ -146,6 +146,24 @@ class TextTokenizer:
         around = self.frame.size()
         parts = cut(found.texts[0], self.scheme, self.max_length - around, whole)
         return [(start, stop, size + around) for start, stop, size in parts]
+
+    def split_many(self, raws: Sequence[Any]) -> list[list[tuple[int, int, int]]]:
+        """Return ``split(raw)`` of each raw text. Those that fit are counted together, and only the others are cut.
+
+        Raises:
+            ValueError: one of them raises it.
+        """
+        found: list[list[tuple[int, int, int]] | None] = [None] * len(raws)
+        budget = self.max_length - self.frame.size()
+        plain = [number for number, raw in enumerate(raws) if is_plain(raw) and not self.annotations]
+        texts = [raws[number].strip() for number in plain]
+        for number, text, size in zip(plain, texts, self.scheme.lengths(texts), strict=True):
+            raw: str = raws[number]
+            # White space around a text may have pieces in the whole text; then the text is cut the long way.
+            if fits_uncut(raw, budget) and size <= budget and (text == raw or self.scheme.lengths([raw])[0] <= budget):
+                start = len(raw) - len(raw.lstrip())
+                found[number] = [(start, start + len(text), size + self.frame.size())] if size else []
+        return [self.split(raw) if parts is None else parts for raw, parts in zip(raws, found, strict=True)]
 
     def part(self, raw: Any, start: int, stop: int) -> Any:
         """Return the text from ``start`` to ``stop``, with annotated spans clipped to it and counted from ``start``."""
