@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,21 +40,35 @@ def cache_folder() -> Path:
     return Path(folder) if folder else Path.home() / ".cache" / "omnimask"
 
 
+def write_whole(file: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``file``, then rename it. On failure, ``file`` stays as it was.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = temporary_beside(file)
+    try:
+        with part.open("xb") as stream:
+            write(stream)
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return an unused name beside a file or folder, for its contents until they are complete."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
+
+
 def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> bool:
-    """Let ``write`` fill a temporary file beside ``file``, then rename it. On failure, warn about uncached ``what``.
+    """Write a file of the cache with :func:`write_whole`. On failure, warn about uncached ``what``.
 
     Return whether the file was written.
     """
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                write(stream)
-            Path(part).replace(file)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        write_whole(file, write)
     except OSError as error:
         logger.warning("%s are not cached: %s", what, error)
         return False

@@ -111,6 +111,7 @@ def _register_model(registry: Registrar) -> None:
     registry.add_target("label", "omnimask.components.targets.label:Label")
     registry.add_target("unit_ids", "omnimask.components.targets.unit_ids:UnitIds")
     registry.add_target("was_replaced", "omnimask.components.targets.was_replaced:WasReplaced")
+    registry.add_dataset("tokens", "omnimask.token_store.dataset:TokenStore")
     registry.add_initializer("exported", "omnimask.export.weights:FromExported")
     registry.add_exporter("safetensors", "omnimask.export.weights:Safetensors")
 

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from omnimask.builder.allocation import TooLarge, build_within
 from omnimask.builder.model import build_model, views_with_noise
+from omnimask.builder.reading import check_held, parts_of, reading_options
 from omnimask.builder.views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
-from omnimask.cache import code_digest
 from omnimask.component import Component, origin
 from omnimask.data.corpus import TrainingTokens
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import Loader
 from omnimask.data.order import stream_order
-from omnimask.data.part_index import list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.planner import Cursor, Place, Planner
 from omnimask.data.sample_parts import SampleParts
@@ -33,6 +32,7 @@ from omnimask.errors import UserError
 from omnimask.interfaces import (
     Context,
     Dataset,
+    HoldsTokens,
     Initializer,
     MaskedBatch,
     Splits,
@@ -43,8 +43,6 @@ from omnimask.messages.printable import printable
 from omnimask.network.model import MaskedModel
 from omnimask.recipe import Recipe
 from omnimask.recipe.number_limits import check_numbers
-from omnimask.recipe.options import plain
-from omnimask.recipe.yaml_text import inline
 from omnimask.registry import plugin_files
 from omnimask.training.validation import Scored
 from omnimask.training.validation_cost import num_scored
@@ -83,7 +81,7 @@ class Built:
     @cached_property
     def counts(self) -> int | NDArray[np.integer]:
         """Tokens per sample before masking, by data set index."""
-        if isinstance(self.dataset, SampleParts):
+        if isinstance(self.dataset, SampleParts | HoldsTokens):
             return self.dataset.counts
         readers = self.pipeline.modalities
         return token_counts(self.dataset, tuple(readers.values()), options=reading_options(self.recipe, readers))
@@ -198,7 +196,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     train, validation = held_out(whole_keys(dataset), options.validation, recipe.seed)
     plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
     reading = reading_options(recipe, parts)
-    corpora = {name: TrainingTokens(dataset, part, train, reading) for name, part in plain.items()}
+    corpora = {name: TrainingTokens(dataset, part, train, reading, name) for name, part in plain.items()}
     views = build_views(recipe, specs, corpora, corruptors)
     labels = {name: LabelReader(label.field, label_spec(label)) for name, label in recipe.labels.items()}
     grouping = build_grouping(recipe, specs, corpora)
@@ -291,20 +289,16 @@ def build_dataset(recipe: Recipe, specs: Mapping[str, TokenSpec], readers: Mappi
     where = component.where or "data"
     if not len(dataset):
         raise UserError(f"{where}: the data set is empty")
+    if isinstance(dataset, HoldsTokens):
+        check_held(recipe, dataset, readers)
+        return dataset
     only = next(iter(readers.values()))
     if len(readers) > 1 or not isinstance(only.tokenizer, Splits):
         return dataset
-    parts = SampleParts(dataset, only, list_parts(dataset, only, options=reading_options(recipe, readers)))
+    parts = parts_of(recipe, dataset, only)
     if not len(parts):
         raise UserError(f"{where}: the corpus is empty: all of its {len(dataset)} samples are empty")
     return parts
-
-
-def reading_options(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
-    """Return the reading options of samples, besides the data set, as text."""
-    options = [inline(plain([m.name, m.field, m.tokenizer, m.decoder])) for m in recipe.modalities.values()]
-    components = [part for reader in readers.values() for part in (reader.tokenizer, reader.decoder) if part is not None]
-    return "\n".join([*options, code_digest(*components)])
 
 
 def read_part(recipe: Recipe, name: str) -> ModalityPipeline:

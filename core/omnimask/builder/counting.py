@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.builder.build import read_part, reading_options
+from omnimask.builder.build import read_part
+from omnimask.builder.reading import reading_options
 from omnimask.data.token_counts import reading_digest, token_counts
 from omnimask.errors import UserError
 from omnimask.interfaces import Dataset, Splits

@@ -24,6 +24,7 @@ from omnimask.cli.plugins import plugins
 from omnimask.cli.pretrain import pretrain
 from omnimask.cli.reconstruct import reconstruct
 from omnimask.cli.resume import resume
+from omnimask.cli.tokenize import tokenize
 from omnimask.errors import BrokenContract, Interrupted, NothingToLearn, RunStopped, UserError
 from omnimask.run.threads import wait_briefly
 from omnimask.version import __version__
@@ -41,6 +42,7 @@ _COMMANDS: Sequence[Callable[..., Any]] = (
     reconstruct,
     export,
     inspect,
+    tokenize,
     plugins,
     components,
     doctor,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from omnimask.cache import temporary_beside
 from omnimask.data.scans import Columns
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def join_columns(parts: Callable[[], Iterator[Columns]], folder: Path, what: str
     shapes = _shapes(parts())
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
+        temporary = temporary_beside(folder)
+        temporary.mkdir()
         try:
             columns = {name: open_memmap(temporary / f"{name}.npy", "w+", dtype, shape) for name, (dtype, shape) in shapes.items()}
             _fill(columns, parts())

@@ -39,3 +39,6 @@ class DataOptions(BaseModel):
         BeforeValidator(_limit),
         Field(description="tolerated unreadable samples; an integer is short for at_least, a float for fraction"),
     ] = BadSamples()
+    cache_tokens: Annotated[
+        int, Field(ge=0, description="largest number of tokens to keep in the cache, where a tokenizer allows it; 0: tokenize anew")
+    ] = 2**28

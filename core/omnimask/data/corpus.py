@@ -14,7 +14,7 @@ from omnimask.cache import data_key
 from omnimask.data.fields import raw_value
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_errors import of_one_sample
-from omnimask.interfaces import Dataset, Draw, Tokens
+from omnimask.interfaces import Dataset, Draw, HoldsTokens, Tokens
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,19 @@ class TrainingTokens:
         reader: converts raw values to tokens, without augmentation.
         indices: of the training samples.
         options: reading options besides the data set, as text.
+        modality: name of the modality.
     """
 
     dataset: Dataset
     reader: ModalityPipeline
     indices: NDArray[np.int64]
     options: str
+    modality: str = ""
 
     def __iter__(self) -> Iterator[Tokens]:
+        if isinstance(self.dataset, HoldsTokens):
+            yield from self._held(self.dataset)
+            return
         for index, value in self._values():
             try:
                 yield self.reader.tokenized(value, Draw(0, 0, self.dataset.key(index), stage=("corpus",)))
@@ -46,9 +51,22 @@ class TrainingTokens:
         """Return an iterator over the decoded raw values."""
         return (value for _, value in self._values())
 
-    def _values(self) -> Iterator[tuple[int, Any]]:
+    def _shuffled(self) -> list[int]:
         order = np.random.Generator(np.random.Philox(0)).permutation(len(self.indices))
-        for index in self.indices[order].tolist():
+        return self.indices[order].tolist()
+
+    def _held(self, dataset: HoldsTokens) -> Iterator[Tokens]:
+        for index in self._shuffled():
+            try:
+                with of_one_sample:
+                    tokens, _ = dataset.held(index)
+            except (OSError, ValueError):
+                continue
+            if self.modality in tokens:
+                yield tokens[self.modality]
+
+    def _values(self) -> Iterator[tuple[int, Any]]:
+        for index in self._shuffled():
             try:
                 with of_one_sample:
                     raw = raw_value(self.dataset[index], self.reader.field)

@@ -5,6 +5,7 @@ N samples of an epoch, G groups of samples stored together (shards).
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -41,6 +42,11 @@ class Buffered(Protocol):
     def buffer(self) -> int | None:
         """Number of samples kept, an upper limit for windows. None if any order is cheap."""
         ...
+
+
+def reading_processes(dataset: object) -> int:
+    """Return the number of processes that may read different ranges of a data set: 1 if it is read sequentially."""
+    return 1 if isinstance(dataset, Buffered) and dataset.buffer is not None else sys.maxsize
 
 
 class Order(Protocol):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from omnimask.cache import cache_folder, data_key
 from omnimask.data.column_files import compact, join_columns, read_columns
 from omnimask.data.fields import decoded, names_of, raw_value, required_value
+from omnimask.data.order import reading_processes
 from omnimask.data.raw_digest import digest_of, memory_of
 from omnimask.data.sample_errors import of_one_sample, reason_of
 from omnimask.data.scans import Columns, RangeScan
@@ -32,7 +33,7 @@ _NAMED = 3
 """Number of samples whose reasons a warning contains."""
 _HASHED = 1 << 20
 """Parts in a block of the fingerprint's input."""
-_MANY, _BYTES = 256, 1 << 24
+MANY, _BYTES = 256, 1 << 24
 """Samples to split at once, and bytes of them."""
 _COPIED = ("start", "size", "tokens", "digest", "unreadable")
 
@@ -55,6 +56,11 @@ class PartIndex:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @staticmethod
+    def of(columns: Columns) -> PartIndex:
+        """Return the index among columns by name."""
+        return PartIndex(**{name: columns[name] for name in ("first", *_COPIED)})
 
     @property
     def num_samples(self) -> int:
@@ -119,10 +125,16 @@ def list_parts(dataset: Dataset, reader: ModalityReader, *, options: str = "", c
     if index is not None:
         return _repaired(dataset, reader, index, folder) if len(index.unreadable) else index
     logger.info("listing the parts of %d samples; later runs reuse the list", len(dataset))
-    scan = RangeScan(partial(_parts_of_range, dataset, reader), len(dataset), folder.with_name(f"{key}.ranges"), "listing parts")
+    scan = RangeScan(
+        partial(_parts_of_range, dataset, reader),
+        len(dataset),
+        folder.with_name(f"{key}.ranges"),
+        "listing parts",
+        processes=reading_processes(dataset),
+    )
     scan.run()
-    _warn_of_unreadable(dataset, scan)
-    index = PartIndex(**join_columns(lambda: _numbered(scan), folder, "parts"))
+    warn_of_unreadable(dataset, scan)
+    index = PartIndex(**join_columns(lambda: numbered(scan), folder, "parts"))
     scan.remove()
     if num_empty := int(np.count_nonzero(np.diff(index.first.astype(np.int64)) == 0)):
         logger.info("skipping %d of %d samples, which are empty", num_empty, len(dataset))
@@ -136,34 +148,48 @@ def scan_parts(dataset: Dataset, reader: ModalityReader) -> PartIndex:
 
 
 def _in_memory(dataset: Dataset, found: Sequence[Columns]) -> PartIndex:
-    _warn_of_unreadable(dataset, found)
-    parts = list(_numbered(found))
+    warn_of_unreadable(dataset, found)
+    parts = list(numbered(found))
     return PartIndex(**{name: compact(np.concatenate([part[name] for part in parts])) for name in parts[0]})
 
 
-def _numbered(found: Iterable[Columns]) -> Iterator[Columns]:
-    """Yield the columns of the index, from those of consecutive ranges of samples."""
-    total = 0
+def numbered(found: Iterable[Columns], also: Sequence[str] = ()) -> Iterator[Columns]:
+    """Yield the columns of the index, from the :func:`part_columns` of consecutive ranges of samples.
+
+    Args:
+        found: the columns of each range.
+        also: names of other columns to copy.
+    """
+    total, copied = 0, (*_COPIED, *also)
     for columns in found:
         ends = total + np.cumsum(columns["parts"], dtype=np.int64)
         first = ends - columns["parts"].astype(np.int64)
         total = int(ends[-1]) if len(ends) else total
-        yield {"first": first, **{name: columns[name] for name in _COPIED}}
-    yield {"first": np.array([total]), **{name: np.zeros(0, np.int64) for name in _COPIED}}
+        yield {"first": first, **{name: columns[name] for name in copied}}
+    yield {"first": np.array([total]), **{name: np.zeros(0, np.int64) for name in copied}}
 
 
 def _parts_of_range(dataset: Dataset, reader: ModalityReader, numbers: Iterable[int]) -> Columns:
-    """Return the columns of some samples, and the reasons why samples are unreadable."""
+    return part_columns(dataset, split_samples(dataset, reader, numbers))
+
+
+def part_columns(dataset: Dataset, found: Iterable[tuple[int, Any, Sequence[tuple[int, int, int]] | Exception]]) -> Columns:
+    """Return the columns of some samples, and the reasons why samples are unreadable.
+
+    Args:
+        dataset: the whole samples.
+        found: see :func:`split_samples`.
+    """
     parts: list[Sequence[tuple[int, int, int]]] = []
     digests: list[int] = []
     unreadable: list[int] = []
     reasons: list[str] = []
-    for number, raw, found in split_samples(dataset, reader, numbers):
-        if isinstance(found, Exception):
+    for number, raw, each in found:
+        if isinstance(each, Exception):
             unreadable.append(number)
-            reasons.append(f"{dataset.key(number)}: {reason_of(found)}")
-            found = [(0, 0, 1)]
-        parts.append(found)
+            reasons.append(f"{dataset.key(number)}: {reason_of(each)}")
+            each = [(0, 0, 1)]
+        parts.append(each)
         digests.append(0 if raw is None else digest_of(raw))
     start, stop, tokens = np.array([part for each in parts for part in each], np.int64).reshape(-1, 3).T
     return {
@@ -185,8 +211,8 @@ def split_samples(
     An empty sample has the value None and no parts. An unreadable one has the value None and its exception instead of parts.
     """
     tokenizer = cast(Splits, reader.tokenizer)
-    most = _MANY if isinstance(tokenizer, SplitsMany) else 1
-    for read in _chunks(_decoded(dataset, reader, numbers), most):
+    most = MANY if isinstance(tokenizer, SplitsMany) else 1
+    for read in chunks_of(_decoded(dataset, reader, numbers), most):
         values = [raw for _, raw in read if not (raw is None or isinstance(raw, Exception))]
         found = iter(_split(tokenizer, values))
         for number, raw in read:
@@ -231,8 +257,8 @@ def _raw_value(sample: Mapping[str, Any], reader: ModalityReader) -> Any:
     return decoded(required_value(sample, reader.field), reader.decoder)
 
 
-def _chunks(read: Iterable[tuple[int, Any]], most: int) -> Iterator[list[tuple[int, Any]]]:
-    """Yield lists of at most ``most`` samples and about :data:`_BYTES` bytes."""
+def chunks_of(read: Iterable[tuple[int, Any]], most: int = MANY) -> Iterator[list[tuple[int, Any]]]:
+    """Yield lists of at most ``most`` numbered values and about 16 MiB."""
     chunk: list[tuple[int, Any]] = []
     size = 0
     for item in read:
@@ -249,15 +275,15 @@ def _repaired(dataset: Dataset, reader: ModalityReader, index: PartIndex, folder
     """Try the unreadable samples of a cached index again. If some are readable by now, replace the index."""
     again: list[int] = index.unreadable.astype(np.int64).tolist()
     found = _parts_of_range(dataset, reader, again)
-    _warn_of_unreadable(dataset, [found])
+    warn_of_unreadable(dataset, [found])
     if len(found["unreadable"]) == len(again):
         return index
-    return PartIndex(**join_columns(lambda: _numbered(_replaced(index, again, found)), folder, "parts"))
+    return PartIndex(**join_columns(lambda: numbered(_replaced(index, again, found)), folder, "parts"))
 
 
 def _replaced(index: PartIndex, samples: Sequence[int], found: Columns) -> Iterator[Columns]:
     """Yield the columns of an index, with those of some samples replaced."""
-    fresh = PartIndex(**{**next(_numbered([found])), "first": np.concatenate([[0], np.cumsum(found["parts"], dtype=np.int64)])})
+    fresh = PartIndex(**{**next(numbered([found])), "first": np.concatenate([[0], np.cumsum(found["parts"], dtype=np.int64)])})
     bad = set(found["unreadable"].tolist())
     following = 0
     for number, sample in enumerate(samples):
@@ -289,7 +315,8 @@ def _kept(folder: Path, num_samples: int) -> PartIndex | None:
     return PartIndex(**columns)
 
 
-def _warn_of_unreadable(dataset: Dataset, found: Iterable[Columns]) -> None:
+def warn_of_unreadable(dataset: Dataset, found: Iterable[Columns]) -> None:
+    """Warn about the unreadable samples of several ranges."""
     reasons = [reason for columns in found for reason in columns["reasons"].tolist()]
     if reasons:
         shown = "".join(f"\n  {reason}" for reason in reasons[:_NAMED]) + ("\n  ..." if len(reasons) > _NAMED else "")

@@ -29,6 +29,7 @@ from omnimask.interfaces import (
     Dataset,
     Decoder,
     Draw,
+    HoldsTokens,
     JointMasker,
     MaskedBatch,
     Masking,
@@ -83,10 +84,18 @@ class ModalityPipeline:
             if self.augment or may_be_long:
                 value = _fitting(self.tokenizer, value)
             tokens = self.tokenizer(value, draw.at("tokenizer"))
+        return self.checked(tokens, draw.key)
+
+    def checked(self, tokens: Tokens, key: str) -> Tokens:
+        """Return tokens of the sample ``key`` in the types of the specification.
+
+        Raises:
+            BrokenContract: types, shapes or counts of the tokens differ from the specification.
+        """
         try:
             return self._border(tokens)
         except Breach as breach:
-            raise refuse(self.origin, breach, draw.key) from None
+            raise refuse(self.origin, breach, key) from None
 
 
 def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
@@ -210,6 +219,8 @@ class Pipeline:
 
     def _group(self, places: Sequence[Place]) -> tuple[list[Sample], list[BadSample]]:
         """Return the samples of one group and the bad ones. If the transform rejects the group, all of its samples are bad."""
+        if self._holds_tokens:
+            return self._held_group(places)
         rows: list[tuple[Place, Draw, Mapping[str, Any]]] = []
         bad: list[BadSample] = []
         keys = tuple(self.dataset.key(place.index) for place in places) if self.grouping != Grouping() else ()
@@ -234,6 +245,30 @@ class Pipeline:
                 bad.append(self._bad(rows[number % len(rows)][0], error))
         return samples, bad
 
+    @cached_property
+    def _holds_tokens(self) -> bool:
+        """Whether samples are taken from the tokens that the data set holds."""
+        is_changed = self.grouping.transform is not None or any(part.augment for part in self.modalities.values())
+        return isinstance(self.dataset, HoldsTokens) and not is_changed
+
+    def _held_group(self, places: Sequence[Place]) -> tuple[list[Sample], list[BadSample]]:
+        """Return the stored samples of one group, and the bad ones."""
+        samples: list[Sample] = []
+        bad: list[BadSample] = []
+        keys = tuple(self.dataset.key(place.index) for place in places) if self.grouping != Grouping() else ()
+        for place in places:
+            try:
+                samples.append(self._held(place.index, dataclasses.replace(self._draw(place), group=keys)))
+            except (OSError, ValueError) as error:
+                bad.append(self._bad(place, error))
+        return samples, bad
+
+    def _held(self, index: int, draw: Draw) -> Sample:
+        with of_one_sample:
+            tokens, fields = cast(HoldsTokens, self.dataset).held(index)
+        labels = {name: label(fields[label.field]) for name, label in self.labels.items() if fields.get(label.field) is not None}
+        return Sample(tokens, draw, tuple(self.modalities), labels)
+
     def _bad(self, place: Place, error: Exception) -> BadSample:
         return BadSample(self.dataset.key(place.index), place.epoch, place.position, reason_of(error), trace_of(error))
 
@@ -251,6 +286,8 @@ class Pipeline:
         Raises:
             OSError, ValueError: it cannot be read, or contains no tokens.
         """
+        if self._holds_tokens:
+            return self._held(place.index, self._draw(place))
         return self._tokenized(self._read(place.index), self._draw(place))
 
     def _draw(self, place: Place) -> Draw:

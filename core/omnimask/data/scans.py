@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -39,17 +40,26 @@ class RangeScan:
         total: number of samples.
         folder: of the finished ranges, one file each, complete or absent. Processes that share the folder share the work.
         doing: name of the scan in messages.
+        size: samples in a range.
+        share: (I, N) to scan only every N-th range, beginning with the I-th, counted from 0.
+        keeps: whether to write a file even if there is only one range.
+        processes: maximum number of worker processes; 1 for data sets that are read in order.
     """
 
     work: Callable[[range], Columns]
     total: int
     folder: Path
     doing: str
+    size: int = 0
+    share: tuple[int, int] = (0, 1)
+    keeps: bool = False
+    processes: int = sys.maxsize
     _in_memory: dict[int, Columns] = field(default_factory=dict[int, Columns])
     _keeps: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._keeps = self.num_ranges > 1
+        self.size = self.size or RANGE
+        self._keeps = self.keeps or self.num_ranges > 1
 
     def run(self) -> None:
         """Scan the ranges that are not complete: in this process, and in several if much remains.
@@ -57,21 +67,21 @@ class RangeScan:
         Raises:
             RunStopped: a worker process died.
         """
-        missing = [number for number in self._numbers() if not self._is_done(number)]
+        missing = [number for number in self._numbers() if not self.is_done(number)]
         if 0 < len(missing) < self.num_ranges:
             logger.info("%s: %d of %d ranges are complete", self.doing, self.num_ranges - len(missing), self.num_ranges)
-        tell, begun = Paced(len(missing) * RANGE, self.doing), time.monotonic()
-        remaining = (number for number in missing if not self._is_done(number))
+        tell, begun = Paced(len(missing) * self.size, self.doing), time.monotonic()
+        remaining = (number for number in missing if not self.is_done(number))
         for done, number in enumerate(remaining, 1):
             self._take(number, self._scanned(number))
-            tell(done * RANGE)
+            tell(done * self.size)
             spent, left = time.monotonic() - begun, len(missing) - done
-            processes = min(cores_per_rank(), left)
+            processes = min(cores_per_rank(), left, self.processes)
             if processes > 1 and spent > _PATIENCE and spent / done * left > _PATIENCE:
                 logger.info("%s: %d of %d ranges are left for %d processes", self.doing, left, self.num_ranges, processes)
                 for more, (other, found) in enumerate(in_processes(self._scanned, remaining, processes, self.doing), done + 1):
                     self._take(other, found)
-                    tell(more * RANGE)
+                    tell(more * self.size)
 
     def __iter__(self) -> Iterator[Columns]:
         """Yield the columns of every range, in order. A range that is missing by now is scanned again."""
@@ -80,6 +90,11 @@ class RangeScan:
             found = self._loaded(number) if found is None else found
             yield self.work(self._range(number)) if found is None else found
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all ranges of all shares are complete."""
+        return all(map(self.is_done, range(self.num_ranges)))
+
     def remove(self) -> None:
         """Remove the finished ranges."""
         self._in_memory.clear()
@@ -87,21 +102,23 @@ class RangeScan:
 
     @property
     def num_ranges(self) -> int:
-        return -(-self.total // RANGE)
+        return -(-self.total // self.size)
 
     def _numbers(self) -> list[int]:
-        """Return the numbers of the ranges, for each of several ranks beginning at its own share."""
+        """Return the numbers of the ranges of this share. Each of several ranks begins at another place."""
         rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
-        first = self.num_ranges * rank // world
-        return [*range(first, self.num_ranges), *range(first)]
+        numbers = range(self.share[0], self.num_ranges, self.share[1])
+        first = len(numbers) * rank // world
+        return [*numbers[first:], *numbers[:first]]
 
     def _range(self, number: int) -> range:
-        return range(number * RANGE, min((number + 1) * RANGE, self.total))
+        return range(number * self.size, min((number + 1) * self.size, self.total))
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npz"
 
-    def _is_done(self, number: int) -> bool:
+    def is_done(self, number: int) -> bool:
+        """Return whether a range is complete."""
         return number in self._in_memory or self._file(number).exists()
 
     def _take(self, number: int, found: Columns | None) -> None:

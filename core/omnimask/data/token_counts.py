@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from omnimask.cache import cache_folder, data_key
 from omnimask.data.column_files import compact, join_columns, read_columns
 from omnimask.data.fields import FieldNames, decoded, raw_value
+from omnimask.data.order import reading_processes
 from omnimask.data.sample_errors import of_one_sample, reason_of
 from omnimask.data.scans import Columns, RangeScan
 from omnimask.interfaces import CountsShape, Dataset, Decoder, Draw, ReadsShape, Tokenizer
@@ -82,7 +83,9 @@ def token_counts(
     if columns is None or len(columns["tokens"]) != len(dataset):
         logger.info("counting the tokens of %d samples; later runs reuse the counts", len(dataset))
         work = partial(_counts_of_range, dataset, readers, constants)
-        scan = RangeScan(work, len(dataset), folder.with_name(f"{key}.ranges"), "counting tokens")
+        scan = RangeScan(
+            work, len(dataset), folder.with_name(f"{key}.ranges"), "counting tokens", processes=reading_processes(dataset)
+        )
         scan.run()
         columns = join_columns(lambda: iter(scan), folder, "token counts")
         scan.remove()

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.builder.build import AUTO_MICRO_BATCH, BuiltModel, build_without_data, reading_options
+from omnimask.builder.build import AUTO_MICRO_BATCH, BuiltModel, build_without_data
+from omnimask.builder.reading import reading_options
 from omnimask.data.chunks import read_chunks
 from omnimask.data.fields import names_of
 from omnimask.data.part_index import list_parts, scan_parts

@@ -35,6 +35,7 @@ from omnimask.interfaces.data_protocols import (
     CountsShape,
     Dataset,
     Decoder,
+    HoldsTokens,
     JointMasker,
     Masker,
     ReadsShape,
@@ -43,6 +44,7 @@ from omnimask.interfaces.data_protocols import (
     Splits,
     SplitsMany,
     Tokenizer,
+    TokenizesMany,
     Transform,
 )
 from omnimask.interfaces.draw import Draw
@@ -77,6 +79,7 @@ __all__ = [
     "Exporter",
     "FieldSpec",
     "FindsData",
+    "HoldsTokens",
     "Initializer",
     "JointMasker",
     "Layout",
@@ -115,6 +118,7 @@ __all__ = [
     "Targets",
     "TokenSpec",
     "Tokenizer",
+    "TokenizesMany",
     "Tokens",
     "Trained",
     "Transform",

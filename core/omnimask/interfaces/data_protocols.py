@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from omnimask.interfaces.batch import View
 from omnimask.interfaces.draw import Draw
 from omnimask.interfaces.tokens import Masking, Sample, Tokens, TokenSpec
@@ -146,6 +149,40 @@ class SplitsMany(Splits, Protocol):
 
     def split_many(self, raws: Sequence[Any]) -> Sequence[Sequence[tuple[int, int, int]]]:
         """Return ``split(raw)`` of each raw value. Raise ``ValueError`` if one of them raises it."""
+        ...
+
+
+@runtime_checkable
+class TokenizesMany(Protocol):
+    """Optional capability of a tokenizer without random choices: its tokens can be made once and stored.
+
+    Its tokens of a raw value are the same for every draw.
+    """
+
+    def tokenize_many(self, raws: Sequence[Any]) -> Sequence[Sequence[tuple[int, int, Tokens]]]:
+        """Return (start, stop, tokens) of the parts of each raw value, in order.
+
+        The parts are those of ``split`` if the tokenizer is a :class:`Splits`. Otherwise each value is one part, from 0 to 0.
+        Raise ``ValueError`` if one of the values cannot be tokenized.
+        """
+        ...
+
+
+@runtime_checkable
+class HoldsTokens(Protocol):
+    """Optional capability of a data set whose samples are tokenized already."""
+
+    @property
+    def counts(self) -> NDArray[np.integer]:
+        """Number of tokens of every sample, (N,)."""
+        ...
+
+    def held(self, index: int) -> tuple[Mapping[str, Tokens], Mapping[str, Any]]:
+        """Return the tokens of a sample by modality, and the values of its labels' fields.
+
+        Raises:
+            OSError, ValueError: the sample is unreadable.
+        """
         ...
 
 

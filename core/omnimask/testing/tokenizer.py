@@ -10,7 +10,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from omnimask.data.border import Breach, check_field_values
-from omnimask.interfaces import CountsShape, Decoder, Draw, ReadsShape, Shortens, Splits, SplitsMany, Tokenizer, Tokens, TokenSpec
+from omnimask.interfaces import (
+    CountsShape,
+    Decoder,
+    Draw,
+    ReadsShape,
+    Shortens,
+    Splits,
+    SplitsMany,
+    Tokenizer,
+    TokenizesMany,
+    Tokens,
+    TokenSpec,
+)
 from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, require_value_error, same
 
 
@@ -154,6 +166,29 @@ class TokenizerContract(ABC):
         require(not tokenizer.split_many([]), "split_many of no values must return nothing")
         for name, raw in self.bad_values().items():
             require_value_error(lambda raw=raw: tokenizer.split_many([*raws, raw]), f"split_many with the bad raw value {name!r}")
+
+    def test_many_values_are_tokenized_like_each_alone(self) -> None:
+        """Check that ``tokenize_many`` returns the parts of ``split``, and for each the tokens of any draw."""
+        tokenizer = self.tokenizer()
+        if not isinstance(tokenizer, TokenizesMany):
+            return
+        raws = [*self.raw_values(), *self.raw_values()]
+        together = tokenizer.tokenize_many(raws)
+        require(len(together) == len(raws), f"tokenize_many of {len(raws)} values returned {len(together)} lists of parts")
+        for number, (raw, found) in enumerate(zip(raws, together, strict=True)):
+            parts = list(tokenizer.split(raw)) if isinstance(tokenizer, Splits) else [(0, 0, 0)]
+            require(
+                [part[:2] for part in found] == [part[:2] for part in parts],
+                f"raw value {number} has the parts {parts}, but tokenize_many returned {[part[:2] for part in found]}",
+            )
+            for start, stop, tokens in found:
+                value = tokenizer.part(raw, start, stop) if isinstance(tokenizer, Splits) else raw
+                for draw in (DRAW, DRAW.at("another")):
+                    require(
+                        same(tokens, tokenizer(value, draw)),
+                        f"raw value {number}: the part ({start}, {stop}) has other tokens according to tokenize_many; a tokenizer "
+                        "with random choices must not offer it",
+                    )
 
     def test_what_fits_is_not_shortened(self) -> None:
         """Check that ``shorten`` leaves fitting values unchanged."""

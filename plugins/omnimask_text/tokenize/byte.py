@@ -57,6 +57,10 @@ class ByteScheme:
             return [len(self.encode(text).ids) for text in texts]
         return [len(text.encode("utf-8")) for text in texts]
 
+    def encode_many(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return the bytes of each text."""
+        return [self.encode(text) for text in texts]
+
     def decode(self, ids: Ints) -> str:
         """Return the text; invalid bytes become U+FFFD, and special tokens are spelled out."""
         parts = [bytes([number]) if number < _NUM_BYTES else _NAMES.get(number, "").encode() for number in ids.tolist()]

@@ -75,6 +75,10 @@ class Scheme(Protocol):
         """Return the pieces of a text, without special tokens around it."""
         ...
 
+    def encode_many(self, texts: Sequence[str]) -> Sequence[Pieces]:
+        """Return the pieces of each text."""
+        ...
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -9,12 +10,14 @@ from itertools import chain, islice
 from types import MappingProxyType
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, models
 
 from omnimask_text.tokenize.characters import divided_by_script, white_space, word_numbers
 from omnimask_text.tokenize.frame import read_frame
 from omnimask_text.tokenize.scheme import CONTENT_USES, Ints, Pieces
 from omnimask_text.tokenize.unknown import DroppedCharacters
+
+logger = logging.getLogger(__name__)
 
 USES = {
     "mask": ("[MASK]", "<mask>"),
@@ -39,6 +42,7 @@ class Subwords:
     def __init__(self, backend: Tokenizer, special_ids: Mapping[str, int] = MappingProxyType({})) -> None:
         backend.no_padding()
         backend.no_truncation()
+        _without_dropout(backend)
         self.backend = backend
         self.vocabulary = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self.special_ids: Mapping[str, int] = {**_recognised(backend), **special_ids}
@@ -58,10 +62,15 @@ class Subwords:
         self._dropped.check(text)
         with _told():
             encoding = self.backend.encode(text, add_special_tokens=False)
-        count = len(encoding)
-        offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * count).reshape(count, 2)
-        offsets = _without_spaces(text, offsets)
-        return Pieces(np.array(encoding.ids, np.int64), offsets, self._words(text, encoding, offsets))
+        return self._pieces(text, encoding)
+
+    def encode_many(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return the pieces of each text, which are encoded together. Raise ``ValueError`` as :meth:`encode` does."""
+        for text in texts:
+            self._dropped.check(text)
+        with _told():
+            encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [self._pieces(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
@@ -78,6 +87,12 @@ class Subwords:
     def fingerprint(self) -> str:
         """Return a digest of the tokenizer's file as serialized by the library."""
         return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
+
+    def _pieces(self, text: str, encoding: Encoding) -> Pieces:
+        count = len(encoding)
+        offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * count).reshape(count, 2)
+        offsets = _without_spaces(text, offsets)
+        return Pieces(np.array(encoding.ids, np.int64), offsets, self._words(text, encoding, offsets))
 
     def _words(self, text: str, encoding: Encoding, offsets: Ints) -> Ints:
         """Return words as split by the tokenizer, or else runs of letters and digits, and each other character."""
@@ -97,6 +112,14 @@ def _told() -> Iterator[None]:
         raise ValueError(
             f"the tokenizer cannot encode the text: {error}; add an unknown token to the tokenizer, or fix the text"
         ) from error
+
+
+def _without_dropout(backend: Tokenizer) -> None:
+    """Turn off dropout of merges: the library's random numbers cannot be seeded, so no run could be repeated."""
+    model = backend.model
+    if isinstance(model, models.BPE) and model.dropout:
+        logger.warning("dropout of merges (%s) is turned off: its random numbers cannot be seeded", model.dropout)
+        model.dropout = None
 
 
 def _divides(backend: Tokenizer) -> bool:

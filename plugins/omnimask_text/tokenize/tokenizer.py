@@ -18,6 +18,9 @@ from omnimask_text.tokenize.scheme import NO_FRAME, Pieces, Scheme
 
 logger = logging.getLogger(__name__)
 
+_NO_DRAW = Draw(0, 0, "")
+"""Tokens of texts are the same for every draw."""
+
 EMBEDDED: Mapping[str, Kind] = {
     "entity": ["person", "place", "organisation"],
     "noun": "span",
@@ -92,19 +95,7 @@ class TextTokenizer:
             ValueError: it is not a text, is blank, is longer than ``max_length``, or has invalid annotations.
         """
         found = read(raw, tuple(self.annotations))
-        spans = self._spans(found)
-        pieces = [self._pieces(text) for text in found.texts]
-        sizes = [len(part.ids) for part in pieces]
-        self._check_length(sum(sizes), len(sizes))
-        where = places(self.frame, sizes)
-        return Tokens(
-            framed(self.frame, where, pieces),
-            np.arange(where.length, dtype=np.float32)[:, None],
-            {
-                **fields(self.frame, where, found.texts, pieces, self._is_frame),
-                **annotated(where, pieces, spans, self.annotations),
-            },
-        )
+        return self._tokens(found.texts, [self.scheme.encode(text) for text in found.texts], self._spans(found))
 
     def decode(self, tokens: Tokens) -> str | list[str]:
         """Return the text of tokens, without special ones; a list if they come from several texts."""
@@ -153,17 +144,46 @@ class TextTokenizer:
         Raises:
             ValueError: one of them raises it.
         """
-        found: list[list[tuple[int, int, int]] | None] = [None] * len(raws)
-        budget = self.max_length - self.frame.size()
-        plain = [number for number, raw in enumerate(raws) if is_plain(raw) and not self.annotations]
-        texts = [raws[number].strip() for number in plain]
-        for number, text, size in zip(plain, texts, self.scheme.lengths(texts), strict=True):
-            raw: str = raws[number]
-            # White space around a text may have pieces in the whole text; then the text is cut the long way.
-            if fits_uncut(raw, budget) and size <= budget and (text == raw or self.scheme.lengths([raw])[0] <= budget):
-                start = len(raw) - len(raw.lstrip())
-                found[number] = [(start, start + len(text), size + self.frame.size())] if size else []
-        return [self.split(raw) if parts is None else parts for raw, parts in zip(raws, found, strict=True)]
+        around = self.frame.size()
+        sizes = iter(self.scheme.lengths([raw.strip() for raw in raws if self._is_plain(raw)]))
+        found = [self._uncut(raw, next(sizes)) if self._is_plain(raw) else None for raw in raws]
+        return [
+            self.split(raw) if place is None else [(*place[:2], place[2] + around)] if place[2] else []
+            for raw, place in zip(raws, found, strict=True)
+        ]
+
+    def tokenize_many(self, raws: Sequence[Any]) -> list[list[tuple[int, int, Tokens]]]:
+        """Return the parts of each raw text with their tokens. Texts that fit are encoded together.
+
+        Raises:
+            ValueError: one of them is refused.
+        """
+        encoded = iter(self.scheme.encode_many([raw.strip() for raw in raws if self._is_plain(raw)]))
+        found: list[list[tuple[int, int, Tokens]]] = []
+        for raw in raws:
+            pieces = next(encoded) if self._is_plain(raw) else None
+            place = None if pieces is None else self._uncut(raw, len(pieces.ids))
+            if place is None or pieces is None:
+                parts = [(start, stop, self.part(raw, start, stop)) for start, stop, _ in self.split(raw)]
+                found.append([(start, stop, self(part, _NO_DRAW)) for start, stop, part in parts])
+            else:
+                start, stop, size = place
+                found.append([(start, stop, self._tokens([raw[start:stop]], [pieces], {}))] if size else [])
+        return found
+
+    def _is_plain(self, raw: Any) -> bool:
+        return not self.annotations and is_plain(raw)
+
+    def _uncut(self, raw: str, size: int) -> tuple[int, int, int] | None:
+        """Return (start, stop, pieces) of the only part of a text with ``size`` pieces without the white space around it.
+
+        Return None if it has several parts, or may have: white space can have pieces.
+        """
+        budget, text = self.max_length - self.frame.size(), raw.strip()
+        if size > budget or not fits_uncut(raw, budget) or (text != raw and self.scheme.lengths([raw])[0] > budget):
+            return None
+        start = len(raw) - len(raw.lstrip())
+        return start, start + len(text), size
 
     def part(self, raw: Any, start: int, stop: int) -> Any:
         """Return the text from ``start`` to ``stop``, with annotated spans clipped to it and counted from ``start``."""
@@ -208,11 +228,22 @@ class TextTokenizer:
         """Return a digest of the vocabulary, which options do not include. Cached counts and parts depend on it."""
         return self.scheme.fingerprint()
 
-    def _pieces(self, text: str) -> Pieces:
-        pieces = self.scheme.encode(text)
-        if self._is_frame[pieces.ids].all():
-            raise ValueError(f"the tokenizer knows none of the text: {text[:40]!r} becomes {len(pieces.ids)} special tokens")
-        return pieces
+    def _tokens(self, texts: Sequence[str], pieces: Sequence[Pieces], spans: Mapping[str, Sequence[Sequence[Span]]]) -> Tokens:
+        """Frame the pieces of the texts of one sequence, and compute their fields."""
+        for text, part in zip(texts, pieces, strict=True):
+            if self._is_frame[part.ids].all():
+                raise ValueError(f"the tokenizer knows none of the text: {text[:40]!r} becomes {len(part.ids)} special tokens")
+        sizes = [len(part.ids) for part in pieces]
+        self._check_length(sum(sizes), len(sizes))
+        where = places(self.frame, sizes)
+        return Tokens(
+            framed(self.frame, where, pieces),
+            np.arange(where.length, dtype=np.float32)[:, None],
+            {
+                **fields(self.frame, where, texts, pieces, self._is_frame),
+                **annotated(where, pieces, spans, self.annotations),
+            },
+        )
 
     def _spans(self, found: Texts) -> dict[str, list[tuple[Span, ...]]]:
         """Return validated spans of every annotation, for every text."""

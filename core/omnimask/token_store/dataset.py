@@ -1,0 +1,76 @@
+"""Data set ``tokens``: a store made by ``omnimask tokenize``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from omnimask.errors import RunStopped
+from omnimask.interfaces import Context, Tokens
+from omnimask.token_store.manifest import Manifest
+from omnimask.token_store.scan import open_tokens
+from omnimask.token_store.stored import DamagedStore
+
+
+class TokenStore:
+    """Tokens made once by ``omnimask tokenize``, mapped from disk. Training reads them without the original data.
+
+    Keys, order and masks are those of the original data set, so a run gives the same losses. The recipe keeps its tokenizer, which
+    must be the store's. Augmentation and transforms of groups need raw values.
+
+    Args:
+        path: folder of the store.
+    """
+
+    def __init__(self, context: Context, *, path: Path) -> None:
+        del context
+        self.path = path
+        self.manifest = Manifest.read(path)
+        stored = open_tokens(path, {name: part.spec for name, part in self.manifest.modalities.items()})
+        if stored is None:
+            raise ValueError(f"{path} is not complete; repeat the `omnimask tokenize` command that began it")
+        self.stored = stored
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def counts(self) -> NDArray[Any]:
+        """Tokens of every sample (N,), in the smallest unsigned type."""
+        return self.stored.index.tokens
+
+    def key(self, index: int) -> str:
+        """Return the sample's key, with the start of the part unless it is the only one."""
+        whole, parts = self.whole(index), self.stored.index
+        return whole if parts.is_alone(parts.sample(index)) else f"{whole}#{parts.start[index]}"
+
+    def whole(self, index: int) -> str:
+        """Return the key of the sample that a part belongs to."""
+        return self.stored.key(index)
+
+    def held(self, index: int) -> tuple[Mapping[str, Tokens], Mapping[str, Any]]:
+        """Return the tokens of a sample by modality, and the values of its kept fields.
+
+        Raises:
+            ValueError: the sample was unreadable when the tokens were made.
+            RunStopped: a file is missing or damaged.
+        """
+        try:
+            return self.stored.held(index)
+        except DamagedStore as damage:
+            raise RunStopped(f"{damage}; repeat the `omnimask tokenize` command, which makes damaged files anew") from damage
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        """Return the tokens by modality and the kept fields as one mapping."""
+        tokens, fields = self.held(index)
+        return {**fields, **tokens}
+
+    def fingerprint(self) -> str:
+        """Return a digest of the parts and of the files' checksums."""
+        digest = blake2b(repr((self.manifest.fingerprint, self.stored.checksums.tolist())).encode(), digest_size=16)
+        self.stored.index.update(digest)
+        return digest.hexdigest()

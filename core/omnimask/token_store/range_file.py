@@ -1,0 +1,213 @@
+"""One file of a token store: the tokens of a range of samples in Arrow's IPC format, one row for each sample of a run. R rows.
+
+Columns: ``key`` of the whole sample; ``error``, the reason why a sample is unreadable, else null; ``fields``, other fields of the
+sample as JSON, else null; and by modality a list of structs, one struct a token, null if the modality is absent. A struct has the
+token's ``content``, its ``position`` unless positions count up from 0, and its fields. Integers have the smallest type that holds
+them. A member that is equal everywhere is in the schema's metadata instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from omnimask.interfaces import Tokens, TokenSpec
+
+_META = b"omnimask"
+_CONTENT, _POSITION = "content", "position"
+_RESERVED = "field."
+"""Prefix of the struct members that are fields of tokens."""
+
+
+@dataclass
+class Rows:
+    """Rows of one file while it is made. Lists of R; ``tokens`` has None for an absent modality or an unreadable sample."""
+
+    keys: list[str] = field(default_factory=list[str])
+    errors: list[str | None] = field(default_factory=list["str | None"])
+    fields: list[str | None] = field(default_factory=list["str | None"])
+    tokens: list[Mapping[str, Tokens] | None] = field(default_factory=list["Mapping[str, Tokens] | None"])
+
+    def add(self, key: str, tokens: Mapping[str, Tokens] | None, fields: Mapping[str, Any], error: str | None = None) -> None:
+        """Append one row."""
+        self.keys.append(key)
+        self.errors.append(error)
+        self.fields.append(json.dumps(fields, ensure_ascii=False) if fields else None)
+        self.tokens.append(tokens)
+
+
+def write_rows(stream: BinaryIO, rows: Rows, specs: Mapping[str, TokenSpec]) -> None:
+    """Write one file.
+
+    Args:
+        stream: of the file.
+        rows: as many as it holds.
+        specs: of the modalities.
+    """
+    meta: dict[str, Any] = {}
+    columns: dict[str, Any] = {
+        "key": pa.array(rows.keys, pa.large_string()),
+        "error": pa.array(rows.errors, pa.large_string()),
+        "fields": pa.array(rows.fields, pa.large_string()),
+    }
+    for name, spec in specs.items():
+        found = [None if row is None else row.get(name) for row in rows.tokens]
+        columns[f"modality.{name}"], meta[name] = _packed(found, spec)
+    batch = pa.record_batch(columns)
+    schema = batch.schema.with_metadata({_META: json.dumps(meta).encode()})
+    with pa.ipc.new_file(stream, schema) as writer:
+        writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+def _packed(rows: Sequence[Tokens | None], spec: TokenSpec) -> tuple[Any, dict[str, Any]]:
+    """Return the column of one modality (R,), and the constant members by name."""
+    held = [tokens for tokens in rows if tokens is not None]
+    lengths = np.array([0 if tokens is None else len(tokens) for tokens in rows], np.int64)
+    members = {_CONTENT: _joined([tokens.content for tokens in held], spec.width or (), spec.dtype if spec.width else "int64")}
+    positions = _joined([tokens.positions for tokens in held], (spec.axes,), "float32")
+    if not _counts_up(positions, lengths):
+        members[_POSITION] = positions
+    for name, one in spec.fields.items():
+        if one.arity == 1:
+            members[_RESERVED + name] = _joined([tokens.fields[name] for tokens in held], one.shape, one.dtype)
+    constants = {name: value for name, values in members.items() if (value := _constant(values)) is not None}
+    arrays = {name: _arrow(values) for name, values in members.items() if name not in constants}
+    arrays = arrays or {_CONTENT: _arrow(members[_CONTENT])}
+    structs = pa.StructArray.from_arrays(list(arrays.values()), list(arrays))
+    offsets = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+    is_absent = pa.array(np.array([tokens is None for tokens in rows], bool))
+    return pa.LargeListArray.from_arrays(offsets, structs, mask=is_absent), constants
+
+
+def _joined(parts: Sequence[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    return np.concatenate([np.zeros((0, *shape), dtype), *(np.asarray(part, dtype) for part in parts)])
+
+
+def _counts_up(positions: NDArray[Any], lengths: NDArray[np.int64]) -> bool:
+    if positions.shape[1] != 1:
+        return False
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return bool(np.array_equal(positions[:, 0], (np.arange(len(positions)) - starts).astype(np.float32)))
+
+
+def _constant(values: NDArray[Any]) -> Any:
+    """Return the scalar that all values equal, or None."""
+    if not values.size or not bool((values == values.flat[0]).all()):
+        return None
+    return values.flat[0].item()
+
+
+def _arrow(values: NDArray[Any]) -> Any:
+    if values.dtype.kind in "iu":
+        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        values = values.astype(
+            np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)) if low < 0 else np.min_scalar_type(high)
+        )
+    elif values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
+
+
+class RangeFile:
+    """Rows of one file, mapped from disk.
+
+    Args:
+        path: of the file.
+        specs: of the modalities.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+
+    def __init__(self, path: Path, specs: Mapping[str, TokenSpec]) -> None:
+        self.specs = specs
+        try:
+            with pa.memory_map(str(path)) as source:
+                reader = pa.ipc.open_file(source)
+                self._batch = reader.get_batch(0)
+            self._constants: Mapping[str, Mapping[str, Any]] = json.loads(self._batch.schema.metadata[_META])
+        except (pa.ArrowException, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
+    def __len__(self) -> int:
+        return self._batch.num_rows
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Keys of the whole samples (R,)."""
+        return self._batch.column("key").to_pylist()
+
+    def error(self, row: int) -> str | None:
+        """Return why the sample of a row is unreadable, or None."""
+        return self._batch.column("error")[row].as_py()
+
+    def fields(self, row: int) -> Mapping[str, Any]:
+        """Return the other fields of a row's sample by name."""
+        text = self._batch.column("fields")[row].as_py()
+        return {} if text is None else json.loads(text)
+
+    def tokens(self, row: int) -> dict[str, Tokens]:
+        """Return the tokens of the modalities that are present in a row."""
+        return {name: columns.row(row) for name, columns in self._columns.items() if columns.is_present(row)}
+
+    @cached_property
+    def _columns(self) -> Mapping[str, _Modality]:
+        return {
+            name: _Modality(self._batch.column(f"modality.{name}"), spec, self._constants[name])
+            for name, spec in self.specs.items()
+        }
+
+
+class _Modality:
+    """Mapped columns of one modality."""
+
+    def __init__(self, column: Any, spec: TokenSpec, constants: Mapping[str, Any]) -> None:
+        structs = column.values
+        self._is_absent = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+        self.offsets: NDArray[np.int64] = column.offsets.to_numpy()
+        stored = {structs.type.field(number).name: structs.field(number) for number in range(structs.type.num_fields)}
+        self._axes = spec.axes
+        self._members = {name: _Member(stored.get(name), *shape, constants.get(name)) for name, shape in _members(spec).items()}
+        self._has_positions = _POSITION in stored or _POSITION in constants
+
+    def is_present(self, row: int) -> bool:
+        return self._is_absent is None or not self._is_absent[row]
+
+    def row(self, row: int) -> Tokens:
+        start, stop = int(self.offsets[row]), int(self.offsets[row + 1])
+        found = {name: member(start, stop) for name, member in self._members.items() if name != _POSITION or self._has_positions}
+        content = found.pop(_CONTENT)
+        positions = found.pop(_POSITION) if self._has_positions else np.arange(stop - start, dtype=np.float32)[:, None]
+        return Tokens(content, positions, {name.removeprefix(_RESERVED): values for name, values in found.items()})
+
+
+def _members(spec: TokenSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and type of each member of a token's struct."""
+    fields = {_RESERVED + name: (one.shape, np.dtype(one.dtype)) for name, one in spec.fields.items() if one.arity == 1}
+    content = ((), np.dtype(np.int64)) if spec.width is None else (spec.width, np.dtype(spec.dtype))
+    return {_CONTENT: content, _POSITION: ((spec.axes,), np.dtype(np.float32)), **fields}
+
+
+class _Member:
+    """One member of all tokens of a file: mapped values, or a constant."""
+
+    def __init__(self, values: Any, shape: tuple[int, ...], dtype: np.dtype[Any], constant: Any) -> None:
+        self._shape, self._dtype, self._constant = shape, dtype, constant
+        self._values: NDArray[Any] | None = None
+        if values is not None:
+            self._values = (values.flatten() if shape else values).to_numpy().reshape(-1, *shape)
+
+    def __call__(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the values of the tokens ``[start, stop)``, in the specified type."""
+        if self._values is None:
+            return np.full((stop - start, *self._shape), self._constant, self._dtype)
+        return self._values[start:stop].astype(self._dtype)

@@ -1,0 +1,72 @@
+"""Tokenization of a whole data set into a folder, in ranges, and its completion by an index."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from omnimask.data.column_files import join_columns, read_columns
+from omnimask.data.order import reading_processes
+from omnimask.data.part_index import PartIndex, numbered, warn_of_unreadable
+from omnimask.data.scans import RANGE, Columns, RangeScan
+from omnimask.interfaces import TokenSpec
+from omnimask.token_store.stored import StoredTokens
+from omnimask.token_store.tokenize import TokenSource, tokenize_range
+
+logger = logging.getLogger(__name__)
+
+INDEX, _RANGES = "index", "ranges"
+_MOST_FILES = 16_384
+_FILES = ("bytes", "crc32")
+
+
+def range_size(num_samples: int) -> int:
+    """Return the number of samples in a file: 4,096, doubled until there are at most 16,384 files."""
+    size = RANGE
+    while num_samples > size * _MOST_FILES:
+        size *= 2
+    return size
+
+
+def token_scan(source: TokenSource, folder: Path, share: tuple[int, int] = (0, 1)) -> RangeScan:
+    """Return the scan that writes the files of a store.
+
+    Args:
+        source: of the samples.
+        folder: of the store.
+        share: (I, N) for every N-th range only, beginning with the I-th, counted from 0.
+    """
+    total = len(source.dataset)
+    size = range_size(total)
+    work = partial(tokenize_range, source, folder, size=size)
+    return RangeScan(
+        work, total, folder / _RANGES, "tokenizing", size, share, keeps=True, processes=reading_processes(source.dataset)
+    )
+
+
+def complete(source: TokenSource, folder: Path, scan: RangeScan) -> StoredTokens:
+    """Write the index of a store whose ranges are all complete, and return its tokens."""
+    warn_of_unreadable(source.dataset, scan)
+    columns = join_columns(lambda: numbered(scan, _FILES), folder / INDEX, "tokens")
+    scan.remove()
+    found = _stored(folder, source.specs, columns)
+    index = found.index
+    if num_empty := int(np.count_nonzero(np.diff(index.first.astype(np.int64)) == 0)):
+        logger.info("skipping %d of %d samples, which are empty", num_empty, index.num_samples)
+    logger.info("%d samples have %d parts with %d tokens", index.num_samples, len(index), int(index.tokens.sum(dtype=np.int64)))
+    return found
+
+
+def open_tokens(folder: Path, specs: Mapping[str, TokenSpec]) -> StoredTokens | None:
+    """Return the tokens of a complete store; None if it has no index, or a damaged one."""
+    columns = read_columns(folder / INDEX, "tokens")
+    return None if columns is None else _stored(folder, specs, columns)
+
+
+def _stored(folder: Path, specs: Mapping[str, TokenSpec], columns: Columns) -> StoredTokens:
+    index = PartIndex.of(columns)
+    return StoredTokens(folder, specs, index, range_size(index.num_samples), columns["bytes"], columns["crc32"])

@@ -1,0 +1,182 @@
+"""Tokenization of a range of samples into one file of a store."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+
+from omnimask.cache import write_whole
+from omnimask.data.fields import names_of, raw_value
+from omnimask.data.part_index import chunks_of, part_columns
+from omnimask.data.pipeline import ModalityPipeline
+from omnimask.data.sample_errors import of_one_sample
+from omnimask.data.scans import Columns
+from omnimask.interfaces import Dataset, Draw, Splits, TokenizesMany, Tokens, TokenSpec
+from omnimask.token_store.range_file import Rows, write_rows
+
+Parts: TypeAlias = "Sequence[tuple[int, int, int, Mapping[str, Tokens] | Exception]]"
+"""(start, stop, number of tokens, tokens by modality) of the parts of one sample; an exception for a part that has no tokens."""
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """Samples to tokenize: the whole samples of a data set, as a recipe reads them.
+
+    ``readers`` by modality, without augmentation. ``fields`` of the samples are kept beside their tokens.
+    """
+
+    dataset: Dataset
+    readers: Mapping[str, ModalityPipeline]
+    fields: tuple[str, ...] = ()
+
+    @property
+    def specs(self) -> dict[str, TokenSpec]:
+        return {name: reader.tokenizer.spec for name, reader in self.readers.items()}
+
+
+def file_name(number: int) -> str:
+    """Return the name of the file of a range."""
+    return f"tokens-{number:06d}.arrow"
+
+
+def tokenize_range(source: TokenSource, folder: Path, numbers: range, size: int) -> Columns:
+    """Write the file of one range, and return the columns of its parts, with the file's ``bytes`` and ``crc32``.
+
+    Args:
+        source: of the samples.
+        folder: of the store.
+        numbers: of the range's samples.
+        size: samples in a range, except the last one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    rows = Rows()
+    columns = part_columns(source.dataset, _into(rows, source, numbers))
+    file = folder / file_name(numbers.start // size)
+    write_whole(file, lambda stream: write_rows(stream, rows, source.specs))
+    return {**columns, "bytes": np.array([file.stat().st_size]), "crc32": np.array([checksum(file)])}
+
+
+def checksum(file: Path) -> int:
+    """Return the CRC-32 of a file's bytes."""
+    found = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 24):
+            found = zlib.crc32(block, found)
+    return found
+
+
+def _into(rows: Rows, source: TokenSource, numbers: range) -> Iterator[tuple[int, Any, Sequence[tuple[int, int, int]] | Exception]]:
+    """Add the tokens of samples to ``rows``. Yield the number, the raw value, and the parts with their numbers of tokens."""
+    for chunk in chunks_of(_read(source, numbers)):
+        read = [item for _, item in chunk if isinstance(item, _Raw)]
+        found = iter(_tokenized(source, read))
+        for number, item in chunk:
+            parts = next(found) if isinstance(item, _Raw) else item
+            key = source.dataset.key(number)
+            if isinstance(parts, Exception):
+                rows.add(key, None, {}, str(parts))
+                yield number, None, parts
+                continue
+            fields = item.fields if isinstance(item, _Raw) else {}
+            for *_, tokens in parts:
+                is_bad = isinstance(tokens, Exception)
+                rows.add(key, None if is_bad else tokens, {} if is_bad else fields, str(tokens) if is_bad else None)
+            yield number, item.digested if isinstance(item, _Raw) else None, [part[:3] for part in parts]
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Decoded raw values of one sample by modality, its key, and its kept fields."""
+
+    key: str
+    values: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+    @property
+    def digested(self) -> Any:
+        """The raw value whose digest the index of parts holds: that of the only modality."""
+        return next(iter(self.values.values())) if len(self.values) == 1 else self.values
+
+
+def _read(source: TokenSource, numbers: range) -> Iterator[tuple[int, _Raw | Parts | Exception]]:
+    """Yield the number and the raw values of each sample; no parts if it is empty, an exception if it is unreadable."""
+    for number in numbers:
+        try:
+            with of_one_sample:
+                yielded = _raw(source, number)
+        except (OSError, ValueError) as error:
+            yielded = error
+        yield number, yielded
+
+
+def _raw(source: TokenSource, number: int) -> _Raw | Parts:
+    sample = source.dataset[number]
+    found = {name: (reader, raw_value(sample, reader.field)) for name, reader in source.readers.items()}
+    values = {name: reader.decoded(value) for name, (reader, value) in found.items() if value is not None}
+    if not values:
+        mains = [names_of(reader.field)[0] for reader in source.readers.values()]
+        if not any(name in sample for name in mains):
+            raise ValueError(f"it has no field {mains[0]!r}; it has {sorted(sample)}")
+        return ()
+    fields = {name: _plain(sample[name]) for name in source.fields if sample.get(name) is not None}
+    return _Raw(source.dataset.key(number), values, fields)
+
+
+def _plain(value: Any) -> Any:
+    """Return a label as a value that JSON can hold."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _tokenized(source: TokenSource, read: Sequence[_Raw]) -> Sequence[Parts | Exception]:
+    """Return the parts of each sample, or its exception."""
+    if len(source.readers) > 1:
+        return [_joint(source.readers, raw) for raw in read]
+    (name, reader), *_ = source.readers.items()
+    with contextlib.suppress(OSError, ValueError), of_one_sample:
+        many = cast(TokenizesMany, reader.tokenizer).tokenize_many([raw.values[name] for raw in read])
+        return [_checked(reader, name, raw, parts) for raw, parts in zip(read, many, strict=True)]
+    return [_alone(reader, name, raw) for raw in read]
+
+
+def _checked(reader: ModalityPipeline, name: str, raw: _Raw, parts: Sequence[tuple[int, int, Tokens]]) -> Parts:
+    return [(start, stop, len(tokens), {name: reader.checked(tokens, raw.key)}) for start, stop, tokens in parts]
+
+
+def _alone(reader: ModalityPipeline, name: str, raw: _Raw) -> Parts | Exception:
+    """Split and tokenize one sample, with an exception for each part that has no tokens."""
+    tokenizer, value = reader.tokenizer, raw.values[name]
+    if not isinstance(tokenizer, Splits):
+        return _joint({name: reader}, raw)
+    try:
+        with of_one_sample:
+            cut = [(*part, tokenizer.part(value, *part[:2])) for part in tokenizer.split(value)]
+    except (OSError, ValueError) as error:
+        return error
+    return [(start, stop, count, _part(reader, name, raw, part, count)) for start, stop, count, part in cut]
+
+
+def _part(reader: ModalityPipeline, name: str, raw: _Raw, value: Any, count: int) -> Mapping[str, Tokens] | Exception:
+    try:
+        tokens = reader.tokenized(value, Draw(0, 0, raw.key))
+    except (OSError, ValueError) as error:
+        return error
+    if len(tokens) != count:
+        return ValueError(f"a part has {len(tokens):,} tokens, but {count:,} according to the tokenizer's split")
+    return {name: tokens}
+
+
+def _joint(readers: Mapping[str, ModalityPipeline], raw: _Raw) -> Parts | Exception:
+    """Tokenize a whole sample, which has no parts."""
+    try:
+        tokens = {name: readers[name].tokenized(value, Draw(0, 0, raw.key)) for name, value in raw.values.items()}
+    except (OSError, ValueError) as error:
+        return error
+    return [(0, 0, sum(map(len, tokens.values())), tokens)]
