@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from omnimask.cache import code_digest
+from omnimask.data.fields import names_of
 from omnimask.data.part_index import list_parts
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_parts import SampleParts
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from omnimask.token_store.dataset import TokenStore
     from omnimask.token_store.manifest import Manifest, StoredModality
     from omnimask.token_store.tokenize import TokenSource
+
+LABEL = "label"
+"""Field that evaluations read, kept beside stored tokens where samples have it."""
 
 
 def reading_options(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
@@ -52,7 +56,8 @@ def token_source(recipe: Recipe, dataset: Dataset, readers: Mapping[str, Modalit
     from omnimask.token_store.tokenize import TokenSource
 
     plain_readers = {name: dataclasses.replace(reader, augment=()) for name, reader in readers.items()}
-    return TokenSource(dataset, plain_readers, tuple(label.field for label in recipe.labels.values()))
+    fields = dict.fromkeys([*(label.field for label in recipe.labels.values()), LABEL])
+    return TokenSource(dataset, plain_readers, tuple(fields))
 
 
 def manifest_of(recipe: Recipe, source: TokenSource) -> Manifest:
@@ -113,6 +118,9 @@ def refusals(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> list[st
             reasons.append(f"{where}.tokenizer: {reader.origin} has no tokenize_many, so its tokens may differ in every epoch")
         if pairs := [field for field, spec in tokenizer.spec.fields.items() if spec.arity == 2]:
             reasons.append(f"{where}.tokenizer: {reader.origin} has fields of pairs ({', '.join(pairs)}), which cannot be stored")
+    mains = [names_of(reader.field)[0] for reader in readers.values()]
+    if shared := sorted({name for name in mains if mains.count(name) > 1}):
+        reasons.append(f"modalities: several read the field {', '.join(shared)}; store the tokens of one")
     if recipe.data.group.transform is not None:
         reasons.append("data.group.transform: a transform changes raw values; remove it")
     return reasons

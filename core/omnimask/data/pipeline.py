@@ -74,10 +74,14 @@ class ModalityPipeline:
     def tokenized(self, value: Any, draw: Draw, *, may_be_long: bool = False) -> Tokens:
         """Augment and tokenize a decoded value. Set ``may_be_long`` if it may be longer than in the data set.
 
+        A value that is :class:`Tokens` already, from a data set that holds tokens, is only checked.
+
         Raises:
             OSError, ValueError: the value cannot be used.
             BrokenContract: types, shapes or counts of the tokens differ from the specification.
         """
+        if isinstance(value, Tokens):
+            return self.checked(value, draw.key)
         with of_one_sample:
             for number, augment in enumerate(self.augment):
                 value = augment(value, draw.at("augment", number))

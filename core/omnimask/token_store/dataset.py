@@ -65,9 +65,9 @@ class TokenStore:
             raise RunStopped(f"{damage}; repeat the `omnimask tokenize` command, which makes damaged files anew") from damage
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        """Return the tokens by modality and the kept fields as one mapping."""
+        """Return the tokens under the main field of each modality, and the kept fields."""
         tokens, fields = self.held(index)
-        return {**fields, **tokens}
+        return {**fields, **{self.manifest.modalities[name].main_field: part for name, part in tokens.items()}}
 
     def fingerprint(self) -> str:
         """Return a digest of the parts and of the files' checksums."""

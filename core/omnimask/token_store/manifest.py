@@ -31,6 +31,10 @@ class StoredModality:
     vocabulary: str
     spec: TokenSpec
 
+    @property
+    def main_field(self) -> str:
+        return self.field if isinstance(self.field, str) else self.field[0]
+
     def differences(self, other: StoredModality) -> Iterator[tuple[str, Any, Any]]:
         """Yield (name, stored, wanted) of the options of another reading that give other tokens.
 

@@ -126,13 +126,14 @@ def _raw(source: TokenSource, number: int) -> _Raw | Parts:
         if not any(name in sample for name in mains):
             raise ValueError(f"it has no field {mains[0]!r}; it has {sorted(sample)}")
         return ()
-    fields = {name: _plain(sample[name]) for name in source.fields if sample.get(name) is not None}
+    fields = {name: _scalar(sample[name]) for name in source.fields if sample.get(name) is not None}
     return _Raw(source.dataset.key(number), values, fields)
 
 
-def _plain(value: Any) -> Any:
-    """Return a label as a value that JSON can hold."""
-    return value.item() if isinstance(value, np.generic) else value
+def _scalar(value: Any) -> Any:
+    """Return a label as a value that JSON can hold; any other value as text, which no label accepts."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int | float) else repr(value)
 
 
 def _tokenized(source: TokenSource, read: Sequence[_Raw]) -> Sequence[Parts | Exception]:
