@@ -27,7 +27,7 @@ from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.planner import Cursor, Place, Planner
 from omnimask.data.sample_parts import SampleParts
 from omnimask.data.token_counts import token_counts
-from omnimask.data.validation_split import held_out, spread, whole_keys
+from omnimask.data.validation_split import split_samples, spread
 from omnimask.errors import UserError
 from omnimask.interfaces import (
     Context,
@@ -193,7 +193,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     specs, corruptors, answers_in = build_corruptors(recipe, raw_specs)
     dataset = build_dataset(recipe, specs, parts)
     options = recipe.data.options
-    train, validation = held_out(whole_keys(dataset), options.validation, recipe.seed)
+    train, validation = split_samples(dataset, options.validation, recipe.seed)
     plain = {name: dataclasses.replace(part, augment=()) for name, part in parts.items()}
     reading = reading_options(recipe, parts)
     corpora = {name: TrainingTokens(dataset, part, train, reading, name) for name, part in plain.items()}

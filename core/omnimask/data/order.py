@@ -14,12 +14,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from omnimask.errors import UserError
+from omnimask.interfaces.draw import mixed
 
 AUTO_WINDOW = 65_536
 """Samples in a shuffle window if a recipe specifies ``auto`` and the data set has groups."""
 
+LARGE = 1 << 22
+"""Samples up to which the permutation of an epoch is held in memory. Part of the definition of a run's order."""
+
 _KEPT = 2
 """Number of epochs or windows to keep in memory. A step may cross the boundary between two."""
+
+_ROUNDS = 6
+"""Rounds of the Feistel network; four make it a pseudorandom permutation if the round functions are."""
 
 T = TypeVar("T")
 
@@ -65,7 +72,7 @@ def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window:
 
     Args:
         dataset: if it is :class:`Grouped` and larger than a window, groups are shuffled, and samples within windows. Otherwise all
-            samples are shuffled.
+            samples are shuffled; more than 4,194,304 of them without a permutation in memory.
         indices: (N,) ascending indices to visit, for example the training split.
         seed: the run's seed.
         window: samples in a shuffle window; ``auto`` is 65,536, or the buffer of a :class:`Buffered` data set.
@@ -80,6 +87,8 @@ def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window:
     starts = dataset.group_starts if isinstance(dataset, Grouped) else None
     if starts is not None and len(indices) > size:
         return WindowOrder(indices, starts, seed, size)
+    if len(indices) > LARGE:
+        return KeyedOrder(indices, seed)
     return StreamOrder(len(indices), seed, indices)
 
 
@@ -109,6 +118,46 @@ class StreamOrder:
         """Return the (stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
         _check_range(start, stop, self.num_samples)
         return self.epoch(epoch)[start:stop]
+
+
+class KeyedOrder:
+    """Order in which every epoch is a keyed permutation of all samples, computed place by place.
+
+    A Feistel network permutes the numbers of an even number of bits; a result beyond the samples is permuted again until it is a
+    sample's ("cycle walking" [0]). Round functions are SplitMix64 mixes keyed by (seed, epoch, round).
+
+    Args:
+        indices: (N,) data set indices to visit.
+        seed: the run's seed.
+
+    [0] Black, Rogaway: Ciphers with arbitrary finite domains, CT-RSA 2002.
+    """
+
+    def __init__(self, indices: NDArray[np.int64], seed: int) -> None:
+        self.indices = indices
+        self.num_samples = len(indices)
+        self.seed = seed
+        _check_not_empty(self.num_samples)
+        self._half = np.uint64(max(1, -(-(self.num_samples - 1).bit_length() // 2)))  # bits of each half
+        self._keys: _Last[NDArray[np.uint64]] = _Last()
+
+    def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the (stop - start,) data set indices at the positions ``[start, stop)`` of an epoch."""
+        _check_range(start, stop, self.num_samples)
+        keys = self._keys(epoch, lambda: _generator(self.seed, epoch, 3).integers(0, 2**64, _ROUNDS, np.uint64))
+        places = np.arange(start, stop, dtype=np.uint64)
+        outside = np.arange(len(places))
+        while len(outside):
+            places[outside] = self._permuted(places[outside], keys)
+            outside = outside[places[outside] >= self.num_samples]
+        return self.indices[places.astype(np.int64)]
+
+    def _permuted(self, places: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        low = np.uint64((1 << int(self._half)) - 1)
+        left, right = places >> self._half, places & low
+        for key in keys:
+            left, right = right, left ^ (mixed(right + key) & low)
+        return (left << self._half) | right
 
 
 class WindowOrder:

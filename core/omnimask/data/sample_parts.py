@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -69,6 +69,12 @@ class SampleParts:
     def whole(self, index: int) -> str:
         """Return the key of the sample that a part belongs to."""
         return self.dataset.key(self.index.sample(index))
+
+    def wholes(self) -> tuple[Iterator[str], NDArray[np.int64]]:
+        """Return the keys of the samples that have parts, and the number of parts of each."""
+        sizes = np.diff(self.index.first.astype(np.int64))
+        held = np.flatnonzero(sizes)
+        return (self.dataset.key(sample) for sample in held.tolist()), sizes[held]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return the sample's fields, with those of the modality restricted to the part.

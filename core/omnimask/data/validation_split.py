@@ -27,6 +27,23 @@ class Whole(Protocol):
     def whole(self, index: int) -> str: ...
 
 
+@runtime_checkable
+class Wholes(Protocol):
+    """Optional interface of data sets whose samples are the consecutive parts of wholes."""
+
+    def wholes(self) -> tuple[Iterator[str], NDArray[np.int64]]:
+        """Return the keys of the W wholes that have parts, and the (W,) number of parts of each."""
+        ...
+
+
+def split_samples(dataset: Dataset, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the training and the held-out samples of a data set; see :func:`held_out`."""
+    if isinstance(dataset, Wholes):
+        keys, sizes = dataset.wholes()
+        return held_out(keys, fraction, seed, sizes)
+    return held_out(whole_keys(dataset), fraction, seed)
+
+
 def whole_keys(dataset: Dataset) -> Iterator[str]:
     """Yield the key of each sample for splits and label tables: the key of the whole for parts, else its own.
 
@@ -48,7 +65,9 @@ def whole_key(dataset: Dataset, index: int) -> str:
     return dataset.whole(index) if isinstance(dataset, Whole) else dataset.key(index)
 
 
-def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def held_out(
+    keys: Iterable[str], fraction: float, seed: int, sizes: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split samples by a keyed hash of their keys. Samples with the same key (the parts of a whole) stay together.
 
     A whole stays on its side when others are added or removed, as long as the hash holds out between half and twice the
@@ -60,6 +79,7 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
         keys: of the samples, in the data set's order.
         fraction: held-out share, in [0, 1).
         seed: the run's seed.
+        sizes: number of consecutive samples of each key, at least 1; None: one.
 
     Returns:
         Ascending data set indices of the training and of the validation samples.
@@ -70,9 +90,9 @@ def held_out(keys: Iterable[str], fraction: float, seed: int) -> tuple[NDArray[n
     if not 0 <= fraction < 1:
         raise ValueError(f"the share of held-out samples must be in [0, 1), got {fraction}")
     secret = blake2b(str(seed).encode(), digest_size=16).digest()
-    numbers: dict[str, int] = {}
-    whole = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-    scores = np.array([_score(key, secret) for key in numbers], np.float64)
+    digests = np.fromiter((_digest(key, secret) for key in keys), np.uint64)
+    number, scores = _numbered(digests)
+    whole = number if sizes is None else np.repeat(number, sizes)
     if fraction == 0 or len(whole) < 2:
         return np.arange(len(whole)), np.zeros(0, np.int64)
     sizes = np.bincount(whole)
@@ -147,9 +167,16 @@ def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return indices[np.arange(most) * len(indices) // most]
 
 
-def _score(key: str, secret: bytes) -> float:
-    """Return a number in [0, 1), uniformly distributed over keys."""
+def _digest(key: str, secret: bytes) -> int:
     if (problem := key_problem(key)) is not None:
         raise UserError(f"data: {problem}; change the key of the sample")
-    digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest()
-    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+    return int.from_bytes(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, key=secret).digest(), "little")
+
+
+def _numbered(digests: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Number equal digests alike, by first appearance. Return the numbers, and the score of each number, uniform in [0, 1)."""
+    distinct, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[inverse], (distinct[order] >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -65,13 +65,17 @@ class Draw:
             return np.array([_mixed(first)])
         start = np.uint64(first)
         state = _STEPS[:count] + start if count <= len(_STEPS) else start + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
-        for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
-            state ^= state >> np.uint64(shift)
-            state *= factor
-        state ^= state >> np.uint64(31)
         # The upper 53 bits, the precision of a float64, scaled to [0, 1).
-        state >>= np.uint64(11)
-        return state.astype(np.float64) * 2.0**-53
+        return (mixed(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return SplitMix64's output function of each state, which is overwritten."""
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        state ^= state >> np.uint64(shift)
+        state *= factor
+    state ^= state >> np.uint64(31)
+    return state
 
 
 def _mixed(start: int) -> float:

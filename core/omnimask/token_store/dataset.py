@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.errors import RunStopped
@@ -51,6 +52,13 @@ class TokenStore:
     def whole(self, index: int) -> str:
         """Return the key of the sample that a part belongs to."""
         return self.stored.key(index)
+
+    def wholes(self) -> tuple[Iterator[str], NDArray[np.int64]]:
+        """Return the keys of the samples that have parts, and the number of parts of each."""
+        first = self.stored.index.first.astype(np.int64)
+        sizes = np.diff(first)
+        held = np.flatnonzero(sizes)
+        return (self.stored.key(row) for row in first[held].tolist()), sizes[held]
 
     def held(self, index: int) -> tuple[Mapping[str, Tokens], Mapping[str, Any]]:
         """Return the tokens of a sample by modality, and the values of its kept fields.
