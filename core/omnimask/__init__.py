@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from omnimask.recipe import load_recipe as load_recipe
     from omnimask.run.api import pretrain as pretrain
     from omnimask.run.api import resume as resume
+    from omnimask.run.api import tokenize as tokenize
     from omnimask.training.loop import Trainer as Trainer
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "load_recipe",
     "pretrain",
     "resume",
+    "tokenize",
 ]
 
 _LAZY = {
@@ -41,6 +43,7 @@ _LAZY = {
     "load_recipe": "omnimask.recipe",
     "pretrain": "omnimask.run.api",
     "resume": "omnimask.run.api",
+    "tokenize": "omnimask.run.api",
     "Trainer": "omnimask.training.loop",
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from omnimask.interfaces import FieldSpec, Tokens, TokenSpec
 from omnimask.testing.requirements import same
-from omnimask.token_store.range_file import RangeFile, Rows, write_rows
+from omnimask.token_store.range_file import RangeFile, RowList, write_rows
 
 WORDS = TokenSpec(
     vocabulary=300,
@@ -54,7 +54,7 @@ SPECS = {"words": WORDS, "patches": PATCHES, "frames": FRAMES}
 MAKERS = {"words": words, "patches": patches, "frames": frames}
 
 
-def written(path: Path, rows: Rows, specs: Mapping[str, TokenSpec]) -> RangeFile:
+def written(path: Path, rows: RowList, specs: Mapping[str, TokenSpec]) -> RangeFile:
     with path.open("wb") as stream:
         write_rows(stream, rows, specs)
     return RangeFile(path, specs)
@@ -62,7 +62,7 @@ def written(path: Path, rows: Rows, specs: Mapping[str, TokenSpec]) -> RangeFile
 
 def test_tokens_come_back_as_they_were(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows, samples = Rows(), []
+    rows, samples = RowList(), []
     for number in range(12):
         present = [name for place, name in enumerate(SPECS) if number == 0 or (number >> place) & 1 or place == number % 3]
         samples.append({name: MAKERS[name](int(rng.integers(0, 9)), rng) for name in present})
@@ -79,7 +79,7 @@ def test_tokens_come_back_as_they_were(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_rows_without_tokens(tmp_path: Path, count: int) -> None:
-    rows = Rows()
+    rows = RowList()
     for number in range(count):
         rows.add(str(number), {"words": words(0, np.random.default_rng(0))}, {})
     file = written(tmp_path / "rows.arrow", rows, SPECS)
@@ -88,7 +88,7 @@ def test_rows_without_tokens(tmp_path: Path, count: int) -> None:
 
 
 def test_integers_have_the_smallest_type_and_equal_values_none(tmp_path: Path) -> None:
-    rows = Rows()
+    rows = RowList()
     rows.add("a", {"words": words(50, np.random.default_rng(0))}, {})
     written(tmp_path / "rows.arrow", rows, {"words": WORDS})
     with pa.memory_map(str(tmp_path / "rows.arrow")) as source:
@@ -105,7 +105,7 @@ def test_integers_have_the_smallest_type_and_equal_values_none(tmp_path: Path) -
 
 @pytest.mark.parametrize("damage", ["cut", "rubbish", "empty"])
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
-    rows = Rows()
+    rows = RowList()
     rows.add("a", {"words": words(50, np.random.default_rng(0))}, {})
     path = tmp_path / "rows.arrow"
     written(path, rows, {"words": WORDS})

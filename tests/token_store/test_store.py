@@ -247,7 +247,8 @@ def test_texts_of_special_tokens_are_bad_samples_as_without_the_store(recipe: Pa
 
 
 def test_what_cannot_be_stored_is_refused(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    transform = ["data.group.size=2", "data.group.transform={name: text.span_pairs}"]
+    pairs = "{size: 2, transform: {name: text.span_pairs, sets: together, objective: same_paragraph}}"
+    transform = ["labels={together: {names: [apart, together]}}", f"data.group={pairs}"]
     for source, changes, messages in (
         ("image/quickstart", [], ["tokenizer 'image.patch' of omnimask 0.1.0 has no tokenize_many"]),
         ("image/quickstart", ["modalities.image.augment=[{name: image.flip}]"], ["augment: tokens of augmented samples differ"]),

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from omnimask.token_store.manifest import Manifest, StoredModality
     from omnimask.token_store.tokenize import TokenSource
 
-LABEL = "label"
-"""Field that evaluations read, kept beside stored tokens where samples have it."""
-
 
 def reading_options(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> str:
     """Return the reading options of samples, besides the data set, as text."""
@@ -56,7 +53,8 @@ def token_source(recipe: Recipe, dataset: Dataset, readers: Mapping[str, Modalit
     from omnimask.token_store.tokenize import TokenSource
 
     plain_readers = {name: dataclasses.replace(reader, augment=()) for name, reader in readers.items()}
-    fields = dict.fromkeys([*(label.field for label in recipe.labels.values()), LABEL])
+    # Evaluations read the field "label", whether or not the recipe does.
+    fields = dict.fromkeys([*(label.field for label in recipe.labels.values()), "label"])
     return TokenSource(dataset, plain_readers, tuple(fields))
 
 

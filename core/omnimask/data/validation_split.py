@@ -28,7 +28,7 @@ class Whole(Protocol):
 
 
 @runtime_checkable
-class Wholes(Protocol):
+class KnowsWholes(Protocol):
     """Optional interface of data sets whose samples are the consecutive parts of wholes."""
 
     def wholes(self) -> tuple[Iterator[str], NDArray[np.int64]]:
@@ -38,7 +38,7 @@ class Wholes(Protocol):
 
 def split_samples(dataset: Dataset, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the training and the held-out samples of a data set; see :func:`held_out`."""
-    if isinstance(dataset, Wholes):
+    if isinstance(dataset, KnowsWholes):
         keys, sizes = dataset.wholes()
         return held_out(keys, fraction, seed, sizes)
     return held_out(whole_keys(dataset), fraction, seed)

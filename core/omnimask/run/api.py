@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omnimask.errors import Interrupted
 from omnimask.recipe import Recipe, load_recipe
@@ -16,6 +16,9 @@ from omnimask.run.finish import FIGURE, draw, finish
 from omnimask.run.prepare import PreparedRun, start
 from omnimask.run.resume import is_finished, reopen
 from omnimask.training.devices.ranks import joined
+
+if TYPE_CHECKING:
+    from omnimask.run.tokenize import Tokenized
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +69,38 @@ def pretrain(recipe: str | Path | Recipe, run: str | Path, changes: Sequence[str
         RunStopped: data, numbers, memory or the disk end the run; its last checkpoint is intact.
         Interrupted: a signal ended it, after a checkpoint.
     """
-    if isinstance(recipe, Recipe):
-        if changes:
-            raise TypeError("changes need a recipe name; for a Recipe use load_recipe(name, changes)")
-        loaded = recipe
-    else:
-        loaded = load_recipe(recipe, changes)
+    loaded = _loaded(recipe, changes)
     with joined():
         return _finish(start(loaded, Path(run), show=show))
+
+
+def _loaded(recipe: str | Path | Recipe, changes: Sequence[str]) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return load_recipe(recipe, changes)
+    if changes:
+        raise TypeError("changes need a recipe name; for a Recipe use load_recipe(name, changes)")
+    return recipe
+
+
+def tokenize(
+    recipe: str | Path | Recipe, path: str | Path, changes: Sequence[str] = (), *, part: tuple[int, int] = (1, 1)
+) -> Tokenized:
+    """Make the tokens of a recipe's data once, for training on them; equivalent to ``omnimask tokenize``.
+
+    Repeating an interrupted call continues it.
+
+    Args:
+        recipe, changes: as in :func:`pretrain`.
+        path: folder of the store, for ``data.name=tokens``.
+        part: (I, N) for the I-th of N parts, counted from 1.
+
+    Raises:
+        UserError: the recipe's tokens cannot be stored, or the folder has other contents.
+        RunStopped: the folder cannot be written, or a worker process died.
+    """
+    from omnimask.run.tokenize import tokenize
+
+    return tokenize(_loaded(recipe, changes), Path(path), part)
 
 
 def resume(run: str | Path, changes: Sequence[str] = (), *, accept_changes: Sequence[str] = (), show: bool = True) -> Finished:

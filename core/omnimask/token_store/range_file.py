@@ -28,8 +28,8 @@ _RESERVED = "field."
 
 
 @dataclass
-class Rows:
-    """Rows of one file while it is made. Lists of R; ``tokens`` has None for an absent modality or an unreadable sample."""
+class RowList:
+    """RowList of one file while it is made. Lists of R; ``tokens`` has None for an absent modality or an unreadable sample."""
 
     keys: list[str] = field(default_factory=list[str])
     errors: list[str | None] = field(default_factory=list["str | None"])
@@ -44,7 +44,7 @@ class Rows:
         self.tokens.append(tokens)
 
 
-def write_rows(stream: BinaryIO, rows: Rows, specs: Mapping[str, TokenSpec]) -> None:
+def write_rows(stream: BinaryIO, rows: RowList, specs: Mapping[str, TokenSpec]) -> None:
     """Write one file.
 
     Args:
@@ -118,7 +118,7 @@ def _arrow(values: NDArray[Any]) -> Any:
 
 
 class RangeFile:
-    """Rows of one file, mapped from disk.
+    """RowList of one file, mapped from disk.
 
     Args:
         path: of the file.
@@ -176,7 +176,9 @@ class _Modality:
         self.offsets: NDArray[np.int64] = column.offsets.to_numpy()
         stored = {structs.type.field(number).name: structs.field(number) for number in range(structs.type.num_fields)}
         self._axes = spec.axes
-        self._members = {name: _Member(stored.get(name), *shape, constants.get(name)) for name, shape in _members(spec).items()}
+        self._members = {
+            name: _StructColumn(stored.get(name), *shape, constants.get(name)) for name, shape in _members(spec).items()
+        }
         self._has_positions = _POSITION in stored or _POSITION in constants
 
     def is_present(self, row: int) -> bool:
@@ -197,7 +199,7 @@ def _members(spec: TokenSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]
     return {_CONTENT: content, _POSITION: ((spec.axes,), np.dtype(np.float32)), **fields}
 
 
-class _Member:
+class _StructColumn:
     """One member of all tokens of a file: mapped values, or a constant."""
 
     def __init__(self, values: Any, shape: tuple[int, ...], dtype: np.dtype[Any], constant: Any) -> None:

@@ -18,7 +18,7 @@ from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_errors import of_one_sample
 from omnimask.data.scans import Columns
 from omnimask.interfaces import Dataset, Draw, Splits, TokenizesMany, Tokens, TokenSpec
-from omnimask.token_store.range_file import Rows, write_rows
+from omnimask.token_store.range_file import RowList, write_rows
 
 Parts: TypeAlias = "Sequence[tuple[int, int, int, Mapping[str, Tokens] | Exception]]"
 """(start, stop, number of tokens, tokens by modality) of the parts of one sample; an exception for a part that has no tokens."""
@@ -57,7 +57,7 @@ def tokenize_range(source: TokenSource, folder: Path, numbers: range, size: int)
     Raises:
         OSError: the file cannot be written.
     """
-    rows = Rows()
+    rows = RowList()
     columns = part_columns(source.dataset, _into(rows, source, numbers))
     file = folder / file_name(numbers.start // size)
     write_whole(file, lambda stream: write_rows(stream, rows, source.specs))
@@ -73,7 +73,9 @@ def checksum(file: Path) -> int:
     return found
 
 
-def _into(rows: Rows, source: TokenSource, numbers: range) -> Iterator[tuple[int, Any, Sequence[tuple[int, int, int]] | Exception]]:
+def _into(
+    rows: RowList, source: TokenSource, numbers: range
+) -> Iterator[tuple[int, Any, Sequence[tuple[int, int, int]] | Exception]]:
     """Add the tokens of samples to ``rows``. Yield the number, the raw value, and the parts with their numbers of tokens."""
     for chunk in chunks_of(_read(source, numbers)):
         read = [item for _, item in chunk if isinstance(item, _Raw)]
