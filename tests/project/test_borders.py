@@ -22,8 +22,8 @@ IN_NAMES = MODALITIES - {"text"}
 NOT_A_MODALITY = {("core/omnimask/testing/tokenizer.py", "text")}
 """Words that mean something else where they stand: there, a bad file that holds text."""
 
-PEERS_MASK = {("plugins/omnimask_image/weights/vit_mae.py", "mask")}
-"""Fields of other libraries, at the border to them."""
+PEERS_MASK = {("plugins/omnimask_image/weights/vit_mae.py", "mask"), ("core/omnimask/token_store/range_file.py", "mask")}
+"""Fields and arguments of other libraries, at the border to them."""
 
 
 def words(name: str) -> set[str]:
