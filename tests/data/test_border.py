@@ -107,6 +107,9 @@ BREACHES = cases(
         target beyond the stream | targets.at must be less than 8, got
         answer beyond the sample | targets.of must be less than 8, got
         target weight infinite | a loss weight is negative or not finite
+        prefix beyond the ranks | context layout.prefix contradicts rank and block
+        prefix beyond the sequence | context layout.prefix must be less than 9, got 9
+        prefix of two sequences | context layout.prefix has shape (2,); expected (1,)
         a row too few | context targets.at has shape
         field of pairs not square in the view | the view's field 'pairs' of 'wave' has shape (8, 7)
         field unknown to the tokens | the view has a field 'angles'

@@ -59,18 +59,33 @@ class Layout:
 
     ``lengths`` (S,) int64, may be 0. ``parent`` (S,) maps query to context sequences, and context sequences to samples.
     ``attention`` is the visibility within a sequence, decided on the host: ``full`` (rank 0 everywhere), ``causal`` (rank counts
-    up) or ``ranked``. ``modality`` (S,) index of the modality of a sequence's slots, -1 if it has several; None if not needed.
+    up) or ``ranked`` (anything else). ``modality`` (S,) index of the modality of a sequence's slots, -1 if it has several; None if
+    not needed.
+
+    ``prefix`` (S,) int64 describes ``ranked`` sequences with ranks ``0..0,1,2..``: the first ``prefix`` slots see each other, and
+    every later slot sees itself and all slots before it. None for other ranks. :attr:`prefixes` covers all kinds of attention.
     """
 
     lengths: NDArray[np.int64]
     parent: NDArray[np.int64]
     attention: AttentionKind = "full"
     modality: NDArray[np.int64] | None = None
+    prefix: NDArray[np.int64] | None = None
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """First slot of each sequence, followed by the total; (S + 1,)."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths, dtype=np.int64)])
+
+    @cached_property
+    def prefixes(self) -> NDArray[np.int64] | None:
+        """Number of first slots of each sequence (S,) that see each other: all if full, 0 if causal.
+
+        None if only ``rank`` and ``block`` define the visibility.
+        """
+        if self.attention == "full":
+            return self.lengths
+        return np.zeros_like(self.lengths) if self.attention == "causal" else self.prefix
 
     @property
     def num_sequences(self) -> int:
