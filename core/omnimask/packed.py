@@ -48,7 +48,7 @@ def interleave(parts: Sequence[Layout]) -> tuple[Layout, NDArray[np.int64]]:
     starts = np.stack([part.offsets[:-1] + b for part, b in zip(parts, base, strict=True)], axis=1)
     lengths = np.stack([part.lengths for part in parts], axis=1)
     order = ranges(starts.reshape(-1), lengths.reshape(-1))
-    kinds = {part.attention for part in parts}
+    kinds: set[AttentionKind] = {part.attention for part in parts}
     attention, prefix = (kinds.pop(), None) if len(kinds) == 1 else ("ranked", _chained_prefix(parts))
     return Layout(lengths.sum(axis=1), parts[0].parent, attention, prefix=prefix), order
 
@@ -69,7 +69,7 @@ def _chained_prefix(parts: Sequence[Layout]) -> NDArray[np.int64] | None:
 def joint_attention(layouts: Sequence[Layout]) -> tuple[AttentionKind, NDArray[np.int64] | None]:
     """Return ``attention`` and ``prefix`` of a layout with the sequences of several layouts."""
     # A sequence of a single slot is full and causal alike.
-    kinds = {layout.attention for layout in layouts if layout.lengths.max(initial=0) > 1}
+    kinds: set[AttentionKind] = {layout.attention for layout in layouts if layout.lengths.max(initial=0) > 1}
     if len(kinds) < 2 and "ranked" not in kinds:
         return kinds.pop() if kinds else "full", None
     prefixes = [layout.lengths if layout.lengths.max(initial=0) <= 1 else layout.prefixes for layout in layouts]

@@ -141,6 +141,17 @@ def test_ids_are_compared_with_the_vocabulary(train: Train, breach: str, words: 
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(("breach", "found"), [("answer without an output", "10 ('mask')"), ("answer beyond all ids", "11")])
+def test_an_answer_without_an_output_is_named_before_the_first_step(train: Train, breach: str, found: str) -> None:
+    """The corruptor inserts its mask token, but does not declare it as an answer."""
+    code, shown, folder = train(ids=True, corruptor={"breach": breach})
+    assert code == 2 and "corruptor 'breaching.corruptor' of omnimask-breaching 2.5, sample 's" in shown
+    words = " ".join(shown.split())
+    assert "targets.literal must be less than 10, the outputs of a head over the vocabulary and the special tokens" in words
+    assert f"got {found}; put answers first in `specials` and count them in `num_answers`" in words
+    assert not folder.exists()
+
+
 def test_a_data_set_gives_mappings(train: Train) -> None:
     code, shown, _ = train(data={"breach": "no mapping"})
     assert code == 2

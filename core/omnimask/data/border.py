@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from omnimask.data.answers import beyond_head
 from omnimask.data.view_fields import packed_fields
 from omnimask.errors import BrokenContract
 from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
@@ -277,6 +278,8 @@ def check_stream_values(
     if owners is not None and bool(((owners.slot if table.arity else owners.sequence)[table.at] != owners.row[:, None]).any()):
         raise Breach(f"{name}targets.at must be inside the sample's stream")
     _weights(table.weight)
+    if beyond := beyond_head(stream, specs):
+        raise Breach(f"{name}{beyond}")
 
 
 def is_plain(stream: Stream) -> bool:
