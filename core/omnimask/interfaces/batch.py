@@ -35,8 +35,8 @@ class Targets:
     answer if a slot has several (n-grams, codebooks). A negative ``index`` marks the answer for a whole unit of tokens; ``literal``
     is then an id in the units' own vocabulary.
 
-    ``spans``: rows ``[start, stop)`` of each modality. Packing sorts the rows by modality, so that a predictor of one modality
-    takes a slice. Rows for whole units come last, with spans named ``<modality>.unit``.
+    Packing sorts the rows by modality, with those for whole units behind all others, so that a predictor takes a slice: see
+    :meth:`rows`. ``spans`` stores the bounds, by :meth:`span`.
     """
 
     at: Array
@@ -49,6 +49,18 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.of)
+
+    def rows(self, modality: str, units: bool = False) -> tuple[int, int]:
+        """Return the bounds ``(start, stop)`` of the rows with answers of a modality: its tokens, or its whole units.
+
+        The bounds are numbers on the host, (0, 0) if there are none. They are known for packed tables only.
+        """
+        return self.spans.get(self.span(modality, units), (0, 0))
+
+    @staticmethod
+    def span(modality: str, units: bool = False) -> str:
+        """Return the name under which ``spans`` stores the bounds of a modality."""
+        return f"{modality}.unit" if units else modality
 
 
 @dataclass(frozen=True)
