@@ -94,21 +94,21 @@ def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
     longest = int(layout.lengths.max(initial=0))
     is_real = np.arange(longest)[None, :] < layout.lengths[:, None]
     # Real slots of the flattened (S * longest) rows, in packed order.
-    place = torch.from_numpy(np.flatnonzero(is_real)).to(packed.data.device)
+    place = index_tensor(np.flatnonzero(is_real), packed.data.device)
     flat = packed.data.new_full((layout.num_sequences * longest, *packed.data.shape[1:]), value)
     padded = flat.index_copy(0, place, packed.data).unflatten(0, (layout.num_sequences, longest))
-    return padded, torch.from_numpy(is_real).to(packed.data.device)
+    return padded, index_tensor(is_real, packed.data.device)
 
 
 def from_dense(padded: Tensor, layout: Layout) -> Packed:
     """Drop the padding of (S, longest, ...), the inverse of :func:`dense`."""
     is_real = np.arange(padded.shape[1])[None, :] < layout.lengths[:, None]
-    place = torch.from_numpy(np.flatnonzero(is_real)).to(padded.device)
+    place = index_tensor(np.flatnonzero(is_real), padded.device)
     return Packed(padded.flatten(0, 1)[place], layout)
 
 
 def index_tensor(index: NDArray[Any], device: torch.device) -> Tensor:
-    """Copy a host index to the device without synchronizing."""
+    """Copy a host index, or another array, to the device without synchronizing."""
     tensor = torch.from_numpy(np.ascontiguousarray(index))
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 

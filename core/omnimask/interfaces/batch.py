@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -293,10 +294,20 @@ class Encoded:
         return self.features.data[self.stream.asked.row[slots]]
 
     def in_store(self, num_tokens: int, layer: int | None = None) -> Tensor:
-        """Return (P, D) features in store coordinates, zeros for tokens without a slot in the stream."""
-        features = self.at(layer)
-        held = (self.stream.source >= 0).nonzero().squeeze(1)
-        return features.new_zeros(num_tokens, features.shape[1]).index_copy(0, self.stream.source[held], features[held])
+        """Return (P, D) features in store coordinates.
+
+        A token with several slots, as in several sequences of its sample, gets the mean of their features, one without a slot
+        zeros.
+        """
+        features, source = self.at(layer), self.stream.source
+        if layer is None and self.only_asked:
+            assert self.stream.asked is not None
+            source = source[self.stream.asked.slots]
+        # Inserted slots go to one more row. Leaving them out would make the host wait for their number.
+        row = torch.where(source >= 0, source, num_tokens)
+        total = features.new_zeros(num_tokens + 1, features.shape[1]).index_add(0, row, features)
+        count = features.new_zeros(num_tokens + 1).index_add(0, row, features.new_ones(len(row)))
+        return (total / count.clamp(min=1)[:, None])[:num_tokens]
 
 
 @dataclass(frozen=True)
