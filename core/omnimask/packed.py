@@ -18,8 +18,6 @@ from omnimask.interfaces import AttentionKind, Layout, Packed
 
 T = TypeVar("T")
 
-_KINDS: Sequence[AttentionKind] = ("full", "causal", "ranked")
-
 
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Concatenate ``arange(start, start + length)`` of every sequence; (sum of lengths,)."""
@@ -50,12 +48,44 @@ def interleave(parts: Sequence[Layout]) -> tuple[Layout, NDArray[np.int64]]:
     starts = np.stack([part.offsets[:-1] + b for part, b in zip(parts, base, strict=True)], axis=1)
     lengths = np.stack([part.lengths for part in parts], axis=1)
     order = ranges(starts.reshape(-1), lengths.reshape(-1))
-    return Layout(lengths.sum(axis=1), parts[0].parent, joint_attention([part.attention for part in parts])), order
+    kinds: set[AttentionKind] = {part.attention for part in parts}
+    attention, prefix = (kinds.pop(), None) if len(kinds) == 1 else ("ranked", _chained_prefix(parts))
+    return Layout(lengths.sum(axis=1), parts[0].parent, attention, prefix=prefix), order
 
 
-def joint_attention(kinds: Sequence[AttentionKind]) -> AttentionKind:
-    """Return the attention kind of a layout with sequences of several kinds."""
-    return kinds[0] if len(set(kinds)) == 1 else "ranked"
+def _chained_prefix(parts: Sequence[Layout]) -> NDArray[np.int64] | None:
+    """Return the prefixes (S,) of sequences made of the parts' sequences: full ones first, causal ones behind. None otherwise."""
+    prefix = np.zeros(parts[0].num_sequences, np.int64)
+    is_full = np.ones(parts[0].num_sequences, bool)  # so far
+    for part in parts:
+        own = part.prefixes
+        if own is None or np.any(~is_full & (own > 1)):
+            return None
+        prefix = np.where(is_full, prefix + own, prefix)
+        is_full = is_full & (own == part.lengths)
+    return prefix
+
+
+def joint_attention(layouts: Sequence[Layout]) -> tuple[AttentionKind, NDArray[np.int64] | None]:
+    """Return ``attention`` and ``prefix`` of a layout with the sequences of several layouts."""
+    # A sequence of a single slot is full and causal alike.
+    kinds: set[AttentionKind] = {layout.attention for layout in layouts if layout.lengths.max(initial=0) > 1}
+    if len(kinds) < 2 and "ranked" not in kinds:
+        return kinds.pop() if kinds else "full", None
+    prefixes = [layout.lengths if layout.lengths.max(initial=0) <= 1 else layout.prefixes for layout in layouts]
+    known = [prefix for prefix in prefixes if prefix is not None]
+    return "ranked", np.concatenate(known) if len(known) == len(prefixes) else None
+
+
+def follows_prefix(layout: Layout, rank: NDArray[np.int64], block: NDArray[np.int64]) -> bool:
+    """Return whether ranks and blocks (T,) show what ``layout.prefix`` declares."""
+    assert layout.prefix is not None
+    place = ranges(np.zeros_like(layout.lengths), layout.lengths)
+    is_prefix = place < np.repeat(layout.prefix, layout.lengths)
+    # Between each slot and the one before it, except at the beginning of a sequence.
+    is_inside, step = place[1:] > 0, np.diff(rank)
+    is_right = np.where(is_prefix[1:], (step == 0) & (np.diff(block) == 0), step > 0)
+    return bool(is_right[is_inside].all())
 
 
 def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -64,21 +94,21 @@ def dense(packed: Packed, value: float = 0.0) -> tuple[Tensor, Tensor]:
     longest = int(layout.lengths.max(initial=0))
     is_real = np.arange(longest)[None, :] < layout.lengths[:, None]
     # Real slots of the flattened (S * longest) rows, in packed order.
-    place = torch.from_numpy(np.flatnonzero(is_real)).to(packed.data.device)
+    place = index_tensor(np.flatnonzero(is_real), packed.data.device)
     flat = packed.data.new_full((layout.num_sequences * longest, *packed.data.shape[1:]), value)
     padded = flat.index_copy(0, place, packed.data).unflatten(0, (layout.num_sequences, longest))
-    return padded, torch.from_numpy(is_real).to(packed.data.device)
+    return padded, index_tensor(is_real, packed.data.device)
 
 
 def from_dense(padded: Tensor, layout: Layout) -> Packed:
     """Drop the padding of (S, longest, ...), the inverse of :func:`dense`."""
     is_real = np.arange(padded.shape[1])[None, :] < layout.lengths[:, None]
-    place = torch.from_numpy(np.flatnonzero(is_real)).to(padded.device)
+    place = index_tensor(np.flatnonzero(is_real), padded.device)
     return Packed(padded.flatten(0, 1)[place], layout)
 
 
 def index_tensor(index: NDArray[Any], device: torch.device) -> Tensor:
-    """Copy a host index to the device without synchronizing."""
+    """Copy a host index, or another array, to the device without synchronizing."""
     tensor = torch.from_numpy(np.ascontiguousarray(index))
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 

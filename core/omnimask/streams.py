@@ -62,6 +62,8 @@ def sequence(
         rank, block: (T,) visibility; 0 everywhere if None.
     """
     source = np.asarray(source, np.int64)
+    rank, block = (None if part is None else np.asarray(part, np.int64) for part in (rank, block))
+    attention, prefix = visibility(rank, block)
     count, is_token = len(source), source >= 0
     has_tokens_only = bool(is_token.all())
     if modality is None:
@@ -77,11 +79,9 @@ def sequence(
         modality=np.asarray(modality, np.int64),
         positions=np.asarray(positions, np.float32),
         has_position=np.ones(count, bool) if has_position is None else np.asarray(has_position, bool),
-        rank=np.zeros(count, np.int64) if rank is None else np.asarray(rank, np.int64),
-        block=np.zeros(count, np.int64) if block is None else np.asarray(block, np.int64),
-        layout=Layout(
-            np.array([count]), np.zeros(1, np.int64), attention_kind(rank, block), np.array([_one_modality(np.asarray(modality))])
-        ),
+        rank=np.zeros(count, np.int64) if rank is None else rank,
+        block=np.zeros(count, np.int64) if block is None else block,
+        layout=Layout(np.array([count]), np.zeros(1, np.int64), attention, np.array([_one_modality(np.asarray(modality))]), prefix),
         targets=no_targets() if targets is None else targets,
         kind=np.array([kind]),
         level=np.array([level]),
@@ -111,6 +111,18 @@ def attention_kind(rank: NDArray[np.int64] | None, block: NDArray[np.int64] | No
     return "causal" if np.all(np.diff(rank) > 0) else "ranked"
 
 
+def visibility(rank: NDArray[np.int64] | None, block: NDArray[np.int64] | None) -> tuple[AttentionKind, NDArray[np.int64] | None]:
+    """Return the cheapest attention kind of one sequence, and its prefix (1,) if it is ``ranked`` and has one."""
+    kind = attention_kind(rank, block)
+    if kind != "ranked" or rank is None or (block is not None and np.any(block != block[:1])):
+        return kind, None
+    # The ranks of a prefix are equal, and those of all later slots count up.
+    is_step = np.diff(rank) > 0
+    first = int(is_step.argmax())  # between the last slot of the prefix and the next one
+    is_prefix = bool(is_step[first:].all() and np.all(rank[: first + 1] == rank[0]))
+    return kind, np.array([first + 1]) if is_prefix else None
+
+
 def _one_modality(modality: NDArray[np.int64]) -> int:
     return int(modality[0]) if len(modality) and bool((modality == modality[0]).all()) else -1
 
@@ -132,11 +144,13 @@ def stack(streams: Sequence[Stream]) -> Stream:
     firsts = np.cumsum([0, *(stream.layout.num_slots for stream in streams[:-1])])
     sequences = np.cumsum([0, *(stream.layout.num_sequences for stream in streams[:-1])])
     layouts = [stream.layout for stream in streams]
+    attention, prefix = joint_attention(layouts)
     layout = Layout(
         np.concatenate([layout.lengths for layout in layouts]),
         np.concatenate([layout.parent for layout in layouts]),
-        joint_attention([layout.attention for layout in layouts if layout.lengths.max(initial=0) > 1] or ["full"]),
+        attention,
         np.concatenate([_modalities(layout) for layout in layouts]),
+        prefix,
     )
     tables = [
         dataclasses.replace(s.targets, at=s.targets.at + (first if s.targets.arity else row))
@@ -162,12 +176,13 @@ def stack(streams: Sequence[Stream]) -> Stream:
 def chain(streams: Sequence[Stream]) -> Stream:
     """Join several one-sequence streams into one sequence. Parts see each other according to their ranks."""
     joint = stack(streams)
-    rank, block = joint.rank, joint.block
+    attention, prefix = visibility(joint.rank, joint.block)
     layout = Layout(
         np.array([joint.layout.num_slots]),
         np.zeros(1, np.int64),
-        attention_kind(rank, block),
+        attention,
         np.array([_one_modality(joint.modality)]),
+        prefix,
     )
     return dataclasses.replace(joint, layout=layout, kind=joint.kind[:1], level=joint.level[:1])
 

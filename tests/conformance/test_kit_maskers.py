@@ -143,6 +143,9 @@ class Wrong(MaskToken):
             return View(sequence(sample, context.source, literal=context.literal))
         if self.fault == "beyond the slots":
             return View(dataclasses.replace(context, targets=dataclasses.replace(table, at=table.at + 1)))
+        if self.fault == "says prefix":
+            layout = dataclasses.replace(context.layout, attention="ranked", prefix=context.layout.lengths // 2)
+            return View(dataclasses.replace(context, layout=layout))
         layout = dataclasses.replace(context.layout, attention="causal")
         return View(dataclasses.replace(context, layout=layout))
 
@@ -157,6 +160,7 @@ class Wrong(MaskToken):
         ("forgets targets", "test_every_target_is_asked", r"the masking, got \[\]"),
         ("beyond the slots", "test_views_are_well_formed", "targets.at must"),
         ("says causal", "test_views_are_well_formed", "ranks do not increase by"),
+        ("says prefix", "test_views_are_well_formed", r"layout.prefix is \[\d+\], but ranks or blocks differ from it"),
     ],
 )
 def test_corruptor_contract(fault: str, test: str, message: str) -> None:

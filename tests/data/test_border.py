@@ -107,6 +107,9 @@ BREACHES = cases(
         target beyond the stream | targets.at must be less than 8, got
         answer beyond the sample | targets.of must be less than 8, got
         target weight infinite | a loss weight is negative or not finite
+        prefix beyond the ranks | context layout.prefix contradicts rank and block
+        prefix beyond the sequence | context layout.prefix must be less than 9, got 9
+        prefix of two sequences | context layout.prefix has shape (2,); expected (1,)
         a row too few | context targets.at has shape
         field of pairs not square in the view | the view's field 'pairs' of 'wave' has shape (8, 7)
         field unknown to the tokens | the view has a field 'angles'
@@ -135,6 +138,17 @@ def test_a_breach_is_named_before_anything_is_written(train: Train, part: str, b
 def test_ids_are_compared_with_the_vocabulary(train: Train, breach: str, words: str) -> None:
     code, shown, folder = train(ids=True, tokenizer={"breach": breach})
     assert code == 2 and words in shown and "tokenizer 'breaching.ids' of omnimask-breaching 2.5" in shown
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("breach", "found"), [("answer without an output", "10 ('mask')"), ("answer beyond all ids", "11")])
+def test_an_answer_without_an_output_is_named_before_the_first_step(train: Train, breach: str, found: str) -> None:
+    """The corruptor inserts its mask token, but does not declare it as an answer."""
+    code, shown, folder = train(ids=True, corruptor={"breach": breach})
+    assert code == 2 and "corruptor 'breaching.corruptor' of omnimask-breaching 2.5, sample 's" in shown
+    words = " ".join(shown.split())
+    assert "targets.literal must be less than 10, the outputs of a head over the vocabulary and the special tokens" in words
+    assert f"got {found}; put answers first in `specials` and count them in `num_answers`" in words
     assert not folder.exists()
 
 

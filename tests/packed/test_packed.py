@@ -22,8 +22,9 @@ from omnimask.packed import (
 sizes = st.lists(st.integers(0, 6), max_size=6)
 
 
-def layout(lengths: list[int]) -> Layout:
-    return Layout(np.array(lengths, np.int64), np.arange(len(lengths), dtype=np.int64))
+def layout(lengths: list[int], attention: str = "full", prefix: list[int] | None = None) -> Layout:
+    sizes, parent = np.array(lengths, np.int64), np.arange(len(lengths), dtype=np.int64)
+    return Layout(sizes, parent, attention, prefix=None if prefix is None else np.array(prefix, np.int64))  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=6))
@@ -74,8 +75,37 @@ def test_group_by_parent() -> None:
 
 
 def test_joint_attention() -> None:
-    assert joint_attention(["causal", "causal"]) == "causal"
-    assert joint_attention(["causal", "full"]) == "ranked"
+    causal, full, single = layout([3, 2], "causal"), layout([4]), layout([1])
+    mixed, other = layout([6], "ranked", [2]), layout([3], "ranked")
+    assert joint_attention([causal, causal]) == ("causal", None)
+    assert joint_attention([full, single, layout([0], "causal")]) == ("full", None)
+    assert joint_attention([causal, single, layout([1], "ranked")]) == ("causal", None)
+    attention, prefix = joint_attention([causal, full, mixed, single])
+    assert attention == "ranked" and prefix is not None and prefix.tolist() == [0, 0, 4, 2, 1]
+    assert joint_attention([causal, other]) == ("ranked", None)
+
+
+def test_prefixes_of_every_kind() -> None:
+    for one, wanted in ((layout([3, 2]), [3, 2]), (layout([3, 2], "causal"), [0, 0]), (layout([3], "ranked", [2]), [2])):
+        assert one.prefixes is not None and one.prefixes.tolist() == wanted
+    assert layout([3], "ranked").prefixes is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "attention", "prefix"),
+    [
+        ([layout([2, 1]), layout([3, 0])], "full", None),
+        ([layout([2, 1], "causal"), layout([3, 0], "causal")], "causal", None),
+        ([layout([2, 0]), layout([3, 2], "causal")], "ranked", [2, 0]),
+        ([layout([2]), layout([4], "ranked", [3]), layout([1], "causal")], "ranked", [5]),
+        ([layout([2], "causal"), layout([3])], "ranked", None),
+        ([layout([2]), layout([3], "ranked")], "ranked", None),
+    ],
+)
+def test_interleaved_full_and_causal_parts(parts: list[Layout], attention: str, prefix: list[int] | None) -> None:
+    joint, _ = interleave(parts)
+    assert joint.attention == attention
+    assert (None if joint.prefix is None else joint.prefix.tolist()) == prefix
 
 
 def test_offsets() -> None:

@@ -107,10 +107,43 @@ def test_attention_kind(rank: list[int] | None, block: list[int] | None, kind: s
     assert attention_kind(*arrays) == kind
 
 
+@pytest.mark.parametrize(
+    ("rank", "block", "prefix"),
+    [
+        ([0, 0, 1], None, [2]),
+        ([3, 3, 3, 5, 9], [1] * 5, [3]),
+        ([0, 1, 1], None, None),
+        ([0, 0, 1, 1], None, None),
+        ([0, 0, 1, 0], None, None),
+        ([1, 0], None, None),
+        ([0, 0, 1], [0, 1, 1], None),
+        ([0, 0], None, None),
+        ([0, 1], None, None),
+    ],
+)
+def test_prefixes_are_found_in_ranks(rank: list[int], block: list[int] | None, prefix: list[int] | None) -> None:
+    stream = sequence(sample(5, 0), np.arange(len(rank)), rank=rank, block=block)
+    assert (None if stream.layout.prefix is None else stream.layout.prefix.tolist()) == prefix
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_size=4))
+def test_a_stacked_prefix_is_what_ranks_describe(ranks: list[list[int]]) -> None:
+    whole = sample(5, 4)
+    joint = stack([part(whole, list(range(len(rank))), rank) for rank in ranks])
+    prefixes = joint.layout.prefixes
+    if prefixes is None:
+        return
+    place = np.concatenate([np.arange(len(rank)) for rank in ranks])
+    prefix, sequences = np.repeat(prefixes, joint.layout.lengths), owner(joint.layout)
+    seen = (place[None, :] <= place[:, None]) | ((place < prefix)[:, None] & (place < prefix)[None, :])
+    assert np.array_equal(sees(joint), seen & (sequences[:, None] == sequences[None, :]))
+
+
 def test_a_causal_and_a_full_sequence_are_ranked_together_unless_one_is_a_single_slot() -> None:
     whole = sample(4, 0)
     causal, full, single = part(whole, [0, 1], [0, 1]), part(whole, [0, 1]), part(whole, [0])
-    assert stack([causal, full]).layout.attention == "ranked"
+    mixed = stack([causal, full]).layout
+    assert mixed.attention == "ranked" and mixed.prefix is not None and mixed.prefix.tolist() == [0, 2]
     assert stack([causal, single]).layout.attention == "causal"
     assert stack([full, single]).layout.attention == "full"
 

@@ -17,10 +17,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from omnimask.data.answers import beyond_head
 from omnimask.data.view_fields import packed_fields
 from omnimask.errors import BrokenContract
 from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
 from omnimask.messages.hints import described
+from omnimask.packed import follows_prefix
 
 T = TypeVar("T")
 
@@ -262,6 +264,10 @@ def check_stream_values(
     _in_range(stream.source, -1, slots, f"{name}source")
     _in_range(table.of, -1, rows, f"{name}targets.of")
     _in_range(layout.parent, 0, parents, f"{name}layout.parent")
+    if layout.prefix is not None:
+        _in_range(layout.prefix, 0, layout.lengths + 1, f"{name}layout.prefix")
+        if not follows_prefix(layout, stream.rank, stream.block):
+            raise Breach(f"{name}layout.prefix contradicts rank and block; let streams.sequence make the layout from them")
     _in_range(stream.modality, 0, len(specs), f"{name}modality")
     num_ids = np.array([(spec.vocabulary or 0) + spec.num_special_rows for spec in specs.values()])
     _in_range(stream.literal, NOTHING, num_ids[stream.modality] if len(num_ids) > 1 else int(num_ids[0]), f"{name}literal")
@@ -272,6 +278,8 @@ def check_stream_values(
     if owners is not None and bool(((owners.slot if table.arity else owners.sequence)[table.at] != owners.row[:, None]).any()):
         raise Breach(f"{name}targets.at must be inside the sample's stream")
     _weights(table.weight)
+    if beyond := beyond_head(stream, specs):
+        raise Breach(f"{name}{beyond}")
 
 
 def is_plain(stream: Stream) -> bool:
@@ -279,7 +287,7 @@ def is_plain(stream: Stream) -> bool:
 
     Counts of stacked streams are sums over samples. If False, :func:`check_stream` on each sample finds the violation.
     """
-    slots, table = stream.source.shape, stream.targets
+    slots, table, prefix = stream.source.shape, stream.targets, stream.layout.prefix
     rows = table.of.shape
     return (
         slots == stream.literal.shape == stream.modality.shape == stream.rank.shape == stream.block.shape
@@ -293,6 +301,7 @@ def is_plain(stream: Stream) -> bool:
         and stream.source.dtype is stream.literal.dtype is stream.modality.dtype is _INT64
         and stream.rank.dtype is stream.block.dtype is table.at.dtype is table.of.dtype is table.literal.dtype is _INT64
         and (table.index is None or (table.index.shape == rows and table.index.dtype is _INT64))
+        and (prefix is None or (prefix.shape == stream.layout.lengths.shape and prefix.dtype is _INT64))
     )
 
 
@@ -317,6 +326,8 @@ def check_stream(stream: Stream, name: str = "") -> None:
     if not len(layout.lengths) == len(stream.kind) == len(stream.level) == len(layout.parent):
         numbers = f"{len(stream.kind)}, {len(stream.level)} and {len(layout.parent)}"
         raise Breach(f"there are {layout.num_sequences} sequences, and {name}kind, level and layout.parent have {numbers}")
+    if layout.prefix is not None:
+        _has(layout.prefix, (layout.num_sequences,), _INT64, name, "layout.prefix")
     table = stream.targets
     rows = (len(table.of),)
     _has(table.at, (*rows, table.arity or 1), _INT64, name, "targets.at")

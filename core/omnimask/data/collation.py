@@ -203,13 +203,13 @@ def _by_modality(table: Targets, stream: Stream, specs: Mapping[str, TokenSpec],
     """
     is_unit = np.zeros(len(table), bool) if table.index is None else table.index < 0
     if len(specs) == 1 and not is_unit.any():
-        return dataclasses.replace(table, spans={next(iter(specs)): (0, len(table))})
+        return dataclasses.replace(table, spans={Targets.span(next(iter(specs))): (0, len(table))})
     # Of several modalities that start at one index, searching from the right finds the last: the only one with tokens there.
     of_token = np.searchsorted(np.array(list(base.values())), table.of, side="right") - 1
     of_slot = stream.modality[table.at[:, 0]] if table.arity else np.zeros(len(table), np.int64)
     number = np.where(table.of >= 0, of_token, of_slot) + len(specs) * is_unit
     order = np.argsort(number, kind="stable")
-    names = [*specs, *(f"{m}.unit" for m in specs if is_unit.any())]
+    names = [*specs, *(Targets.span(m, units=True) for m in specs if is_unit.any())]
     bounds = np.searchsorted(number[order], np.arange(len(names) + 1)).tolist()  # span i is [bounds[i], bounds[i + 1])
     index = None if table.index is None else table.index[order]
     spans = {name: (bounds[i], bounds[i + 1]) for i, name in enumerate(names)}

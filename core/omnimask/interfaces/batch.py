@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,8 +36,8 @@ class Targets:
     answer if a slot has several (n-grams, codebooks). A negative ``index`` marks the answer for a whole unit of tokens; ``literal``
     is then an id in the units' own vocabulary.
 
-    ``spans``: rows ``[start, stop)`` of each modality. Packing sorts the rows by modality, so that a predictor of one modality
-    takes a slice. Rows for whole units come last, with spans named ``<modality>.unit``.
+    Packing sorts the rows by modality, with those for whole units behind all others, so that a predictor takes a slice: see
+    :meth:`rows`. ``spans`` stores the bounds, by :meth:`span`.
     """
 
     at: Array
@@ -50,6 +51,18 @@ class Targets:
     def __len__(self) -> int:
         return len(self.of)
 
+    def rows(self, modality: str, units: bool = False) -> tuple[int, int]:
+        """Return the bounds ``(start, stop)`` of the rows with answers of a modality: its tokens, or its whole units.
+
+        The bounds are numbers on the host, (0, 0) if there are none. They are known for packed tables only.
+        """
+        return self.spans.get(self.span(modality, units), (0, 0))
+
+    @staticmethod
+    def span(modality: str, units: bool = False) -> str:
+        """Return the name under which ``spans`` stores the bounds of a modality."""
+        return f"{modality}.unit" if units else modality
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -59,18 +72,33 @@ class Layout:
 
     ``lengths`` (S,) int64, may be 0. ``parent`` (S,) maps query to context sequences, and context sequences to samples.
     ``attention`` is the visibility within a sequence, decided on the host: ``full`` (rank 0 everywhere), ``causal`` (rank counts
-    up) or ``ranked``. ``modality`` (S,) index of the modality of a sequence's slots, -1 if it has several; None if not needed.
+    up) or ``ranked`` (anything else). ``modality`` (S,) index of the modality of a sequence's slots, -1 if it has several; None if
+    not needed.
+
+    ``prefix`` (S,) int64 describes ``ranked`` sequences with ranks ``0..0,1,2..``: the first ``prefix`` slots see each other, and
+    every later slot sees itself and all slots before it. None for other ranks. :attr:`prefixes` covers all kinds of attention.
     """
 
     lengths: NDArray[np.int64]
     parent: NDArray[np.int64]
     attention: AttentionKind = "full"
     modality: NDArray[np.int64] | None = None
+    prefix: NDArray[np.int64] | None = None
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """First slot of each sequence, followed by the total; (S + 1,)."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths, dtype=np.int64)])
+
+    @cached_property
+    def prefixes(self) -> NDArray[np.int64] | None:
+        """Number of first slots of each sequence (S,) that see each other: all if full, 0 if causal.
+
+        None if only ``rank`` and ``block`` define the visibility.
+        """
+        if self.attention == "full":
+            return self.lengths
+        return np.zeros_like(self.lengths) if self.attention == "causal" else self.prefix
 
     @property
     def num_sequences(self) -> int:
@@ -266,10 +294,20 @@ class Encoded:
         return self.features.data[self.stream.asked.row[slots]]
 
     def in_store(self, num_tokens: int, layer: int | None = None) -> Tensor:
-        """Return (P, D) features in store coordinates, zeros for tokens without a slot in the stream."""
-        features = self.at(layer)
-        held = (self.stream.source >= 0).nonzero().squeeze(1)
-        return features.new_zeros(num_tokens, features.shape[1]).index_copy(0, self.stream.source[held], features[held])
+        """Return (P, D) features in store coordinates.
+
+        A token with several slots, as in several sequences of its sample, gets the mean of their features, one without a slot
+        zeros.
+        """
+        features, source = self.at(layer), self.stream.source
+        if layer is None and self.only_asked:
+            assert self.stream.asked is not None
+            source = source[self.stream.asked.slots]
+        # Inserted slots go to one more row. Leaving them out would make the host wait for their number.
+        row = torch.where(source >= 0, source, num_tokens)
+        total = features.new_zeros(num_tokens + 1, features.shape[1]).index_add(0, row, features)
+        count = features.new_zeros(num_tokens + 1).index_add(0, row, features.new_ones(len(row)))
+        return (total / count.clamp(min=1)[:, None])[:num_tokens]
 
 
 @dataclass(frozen=True)

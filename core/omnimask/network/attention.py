@@ -2,8 +2,8 @@
 
 T slots, S sequences, H heads, d width of a head. The reference path runs on every device and precision: dense SDPA for equal
 lengths, else buckets of equal lengths, else a loop over sequences. On CUDA in half precision, ``varlen_attn`` serves full and
-causal layouts, including windows, and FlexAttention serves ranked layouts and biases. Tests marked ``gpu`` compare both with the
-reference path.
+causal layouts, including windows, and FlexAttention serves ranked layouts and biases. Mixtures of full, causal and prefix sequences
+are two calls of either path. Tests marked ``gpu`` compare both with the reference path.
 """
 
 from __future__ import annotations
@@ -56,7 +56,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, *, pa
 
 def _dispatch(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, path: AttentionPath) -> Tensor:
     paths = {"reference": _reference, "varlen": _varlen, "flex": _flex}
-    return paths[path](query, key, value, plan)
+    if plan.kind != "prefix" or plan.bias is not None or path == "flex":
+        return paths[path](query, key, value, plan)
+    found = []
+    for number, part in enumerate(plan.parts):
+        queries, keys = plan.part_slots(number, query.device)
+        found.append(paths[path](query[queries], key[keys], value[keys], part.plan))
+    return torch.cat(found)[plan.parts_return(query.device)]
 
 
 _eager: Any = torch.compiler.disable(_dispatch)
@@ -86,23 +92,30 @@ def _bucket(query: Tensor, key: Tensor, value: Tensor, count: int, plan: Attenti
     q, k, v = (rearrange(x, "(s l) h d -> s h l d", s=count) for x in (query, key, value))
     if pairs is not None and pairs.is_floating_point():
         pairs = pairs.to(q.dtype)
-    if plan.reach is not None and q.shape[2] > plan.reach + 1:
+    if plan.reach is not None and k.shape[2] > plan.reach + 1:
         out = _banded(q, k, v, plan.reach, plan.kind == "causal", pairs)
+    elif plan.kind == "causal" and q.shape[2] < k.shape[2]:
+        out = _suffix(q, k, v)
     else:
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=pairs, is_causal=plan.kind == "causal" and pairs is None)
     return rearrange(out, "s h l d -> (s l) h d")
 
 
 def _banded(query: Tensor, key: Tensor, value: Tensor, reach: int, causal: bool, pairs: Tensor | None) -> Tensor:
-    """Attend (s, h, l, d) in chunks of queries with the keys in reach. Work grows with ``l * reach`` instead of ``l * l``."""
-    length, step = query.shape[2], max(2 * reach, _SMALLEST_CHUNK)
+    """Attend (s, h, l, d) in chunks of queries with the keys in reach. Work grows with ``l * reach`` instead of ``l * l``.
+
+    Queries are the last places of their sequences, if there are fewer of them than keys.
+    """
+    length, step = key.shape[2], max(2 * reach, _SMALLEST_CHUNK)
+    before = length - query.shape[2]
     place = torch.arange(length, device=query.device)
     parts = []
-    for start in range(0, length, step):
-        rows = slice(start, min(start + step, length))
+    for start in range(before, length, step):
+        stop = min(start + step, length)
+        rows = slice(start - before, stop - before)
         # Keys in reach of any query of the chunk; the mask excludes those out of reach of a single query.
-        columns = slice(max(start - reach, 0), rows.stop if causal else min(rows.stop + reach, length))
-        distance = place[rows, None] - place[None, columns]
+        columns = slice(max(start - reach, 0), stop if causal else min(stop + reach, length))
+        distance = place[start:stop, None] - place[None, columns]
         near = (distance <= reach) & (distance >= (0 if causal else -reach))
         if pairs is not None:
             part = pairs[:, :, rows, columns]
@@ -111,6 +124,18 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, reach: int, causal: bool,
             functional.scaled_dot_product_attention(query[:, :, rows], key[:, :, columns], value[:, :, columns], attn_mask=near)
         )
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+def _suffix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attend causally from the last places (s, h, q, d) of sequences to all of their places (s, h, l, d)."""
+    before = key.shape[2] - query.shape[2]
+    if query.shape[2] <= _SMALLEST_CHUNK:
+        seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(before)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+    # A mask of many queries would need memory for all pairs. The kernel has none for queries at all places, so those missing are
+    # added and their results discarded.
+    padded = functional.pad(query, (0, 0, before, 0))
+    return functional.scaled_dot_product_attention(padded, key, value, is_causal=True)[:, :, before:]
 
 
 _SMALLEST_CHUNK = 128
@@ -123,7 +148,7 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> T
     queries, keys = plan.cumulative(query.device)
     longest = int(plan.layout.lengths.max(initial=0)), int(plan.keys.lengths.max(initial=0))
     reach = -1 if plan.reach is None else plan.reach
-    # (left, right) in slots, -1 for unlimited.
+    # (left, right) in slots, -1 for unlimited. Fewer queries than keys are aligned to the end of their sequence.
     window = (reach, 0 if plan.kind == "causal" else reach)
     # Query, key and value may be views of one projection, and the kernel needs contiguous memory.
     out = varlen_attn(

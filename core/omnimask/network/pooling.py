@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from omnimask.interfaces import Encoded
+from omnimask.packed import index_tensor
 
 SequencePool: TypeAlias = Literal["auto", "first", "mean", "summary"]
 """The first slot (a class token of the tokenizer), the mean of all slots, or the mean of the encoder's summary tokens. ``auto``
@@ -34,13 +34,13 @@ def pooled(encoded: Encoded, pool: SequencePool = "auto", layer: int | None = No
     layout, data = encoded.stream.layout, encoded.at(layer)
     if pool == "mean":
         # (T,) sequence of every slot; a mean is a segment sum over the lengths.
-        owner = torch.from_numpy(np.repeat(np.arange(layout.num_sequences), layout.lengths)).to(data.device)
+        owner = index_tensor(np.repeat(np.arange(layout.num_sequences), layout.lengths), data.device)
         total = data.new_zeros(layout.num_sequences, data.shape[1]).index_add(0, owner, data)
-        return total / torch.from_numpy(layout.lengths.clip(1)).to(data)[:, None]
+        return total / index_tensor(layout.lengths.clip(1), data.device).to(data)[:, None]
     # The offset of an empty sequence is the first slot of the next one.
     is_there = layout.lengths > 0
-    first = torch.from_numpy(layout.offsets[:-1][is_there]).to(data.device)
+    first = index_tensor(layout.offsets[:-1][is_there], data.device)
     if is_there.all():
         return data[first]
-    rows = torch.from_numpy(np.flatnonzero(is_there)).to(data.device)
+    rows = index_tensor(np.flatnonzero(is_there), data.device)
     return data.new_zeros(layout.num_sequences, data.shape[1]).index_copy(0, rows, data[first])

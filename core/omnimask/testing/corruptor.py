@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from omnimask.interfaces import NOTHING, Context, Corruptor, Masking, Sample, Stream, TokenSpec, View
+from omnimask.packed import follows_prefix
 from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, same
 from omnimask.testing.samples import LENGTHS, make_masking, make_sample
 from omnimask.testing.visibility import owner, sees, shows
@@ -211,6 +212,11 @@ def _check_attention(stream: Stream, where: str) -> None:
         require(bool(equal), f"{where}: attention is 'full', but ranks or blocks differ inside a sequence; use streams.sequence")
     if stream.layout.attention == "causal":
         require(bool(np.all((np.diff(rank) > 0)[inside])), f"{where}: attention is 'causal', but ranks do not increase by one")
+    if stream.layout.prefix is not None:
+        require(
+            follows_prefix(stream.layout, rank, block),
+            f"{where}: layout.prefix is {stream.layout.prefix.tolist()}, but ranks or blocks differ from it; use streams.sequence",
+        )
 
 
 def _check_targets(stream: Stream, sample: Sample, specs: Mapping[str, TokenSpec], where: str) -> None:

@@ -111,7 +111,8 @@ def test_packed_rows_of_units_stand_apart() -> None:
         samples.append(sample)
         views.append({"main": corruptor(sample, masking)})
     table = collate(samples, views, specs).views["main"].context.targets
-    assert table.spans == {"a": (0, 10), "b": (10, 15), "a.unit": (15, 20), "b.unit": (20, 20)}
+    assert [table.rows(name) for name in "abc"] == [(0, 10), (10, 15), (0, 0)]
+    assert [table.rows(name, units=True) for name in "abc"] == [(15, 20), (20, 20), (0, 0)]
     assert table.index is not None
     assert table.index[:10].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
     assert table.literal[15:].tolist() == [40, 41, 40, 41, 42]
@@ -123,7 +124,7 @@ def test_only_batches_with_units_have_their_spans() -> None:
     corruptor = UnitToken(Context(specs={"m": spec}, modalities=("m",)))
     view = corruptor(sample_of([1, 2, 3]), masking_of(3, [1]))
     table = collate([sample_of([1, 2, 3])], [{"main": view}], {"m": spec}).views["main"].context.targets
-    assert table.spans == {"m": (0, 1)}
+    assert (table.rows("m"), table.rows("m", units=True)) == ((0, 1), (0, 0))
 
 
 def written(view, sample: Sample) -> list[int]:

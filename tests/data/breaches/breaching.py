@@ -148,6 +148,15 @@ def _answering(view: View, **changes: Any) -> View:
     return _moved(view, targets=dataclasses.replace(view.context.targets, **changes))
 
 
+def _prefixed(view: View, prefix: Any) -> Any:
+    return dataclasses.replace(view.context.layout, attention="ranked", prefix=prefix)
+
+
+def _said(view: View, literal: int) -> View:
+    table = view.context.targets
+    return _answering(view, literal=np.full(len(table), literal), of=np.full(len(table), -1))
+
+
 CORRUPTED = {
     "no view": lambda view: view.context,
     "source beyond the sample": lambda view: _moved(view, source=view.context.source + 1),
@@ -160,6 +169,11 @@ CORRUPTED = {
     "target weight infinite": lambda view: _answering(view, weight=np.full(len(view.context.targets), np.inf, np.float32)),
     "field of pairs not square in the view": lambda view: dataclasses.replace(view, fields={"pairs": np.zeros((LENGTH, 7))}),
     "field unknown to the tokens": lambda view: dataclasses.replace(view, fields={"angles": np.zeros(LENGTH)}),
+    "answer without an output": lambda view: _said(view, 10),
+    "answer beyond all ids": lambda view: _said(view, 11),
+    "prefix beyond the ranks": lambda view: _moved(view, layout=_prefixed(view, np.array([3]))),
+    "prefix beyond the sequence": lambda view: _moved(view, layout=_prefixed(view, np.array([LENGTH + 1]))),
+    "prefix of two sequences": lambda view: _moved(view, layout=_prefixed(view, np.array([3, 3]))),
     "a row too few": lambda view: _answering(view, of=view.context.targets.of[1:]),
 }
 

@@ -24,10 +24,9 @@ class UnitToken:
     The targets have a row for every token to predict: ``at`` its slot, ``of`` the token, and ``index`` its place in the unit, from
     0 (0 for visible tokens). If the masker identifies units (``Masking.entry``) and all of a unit's tokens are targets, there is
     another row ``at`` its slot with ``of`` -1, ``literal`` the entry and ``index`` -1, weighted like the unit's first token. Rows
-    are in token order, followed by those of units. In a packed batch the rows of tokens are the span ``<modality>`` of
-    ``Targets.spans``, and those of units the span ``<modality>.unit``: predictors of tokens see only the former. Entries have their
-    own id space: an id below the vocabulary is a unit of this one token; ids from the vocabulary on are the units numbered by the
-    masker.
+    are in token order, followed by those of units. In a packed batch ``Targets.rows`` returns the bounds of either kind: predictors
+    of tokens see no rows of units. Entries have their own id space: an id below the vocabulary is a unit of this one token; ids
+    from the vocabulary on are the units numbered by the masker.
 
     Args:
         renumber: positions count the slots of the shortened input. Otherwise tokens keep their positions, and a unit takes that of

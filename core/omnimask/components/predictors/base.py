@@ -72,11 +72,11 @@ class PredictorModule(Module):
 
     def select_units(self, view: View) -> Mapping[str, Targets]:
         """Return the rows for whole units, by term."""
-        return self._rows(view, ".unit")
+        return self._rows(view, units=True)
 
-    def _rows(self, view: View, ending: str = "") -> Mapping[str, Targets]:
+    def _rows(self, view: View, *, units: bool = False) -> Mapping[str, Targets]:
         table = self.stream(view).targets
-        return {self.term(m): rows(table, *table.spans.get(m + ending, (0, 0))) for m in self.context.modalities}
+        return {self.term(m): rows(table, *table.rows(m, units)) for m in self.context.modalities}
 
     def counts(self, batch: MaskedBatch, view: View) -> Mapping[str, float]:
         return {term: float(len(table)) for term, table in self.select(view).items()}

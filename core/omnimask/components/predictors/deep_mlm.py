@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from omnimask.interfaces import Context, Encoded, PairBias, Position, Run, Strea
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import OutputRows, Stack, asked_rows, check_heads, initialise_normal
 from omnimask.network.layers import MLP
+from omnimask.packed import index_tensor
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _GOLDEN = 0.6180339887498949
@@ -116,9 +118,7 @@ class DeepMLM(MaskedLM):
         if self.training:
             drawn = torch.rand(len(slots), device=slots.device)
         else:  # by the slot's index in its sequence, so independent of the batch
-            first = torch.as_tensor(stream.layout.offsets[:-1], device=slots.device).repeat_interleave(
-                torch.as_tensor(stream.asked.layout.lengths, device=slots.device)
-            )
+            first = index_tensor(np.repeat(stream.layout.offsets[:-1], stream.asked.layout.lengths), slots.device)
             # Multiples of the golden ratio, modulo 1, are evenly spread for any number of slots.
             drawn = ((slots - first + 1) * _GOLDEN).frac().to(torch.float32)
         # -1 is below every share: slots without targets are visible in all blocks.

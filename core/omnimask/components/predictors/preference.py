@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -20,6 +19,7 @@ from omnimask.interfaces import (
     View,
 )
 from omnimask.network.pooling import SequencePool
+from omnimask.packed import index_tensor
 
 Pairs = NDArray[np.int64]
 
@@ -91,7 +91,7 @@ class PairOrder:
         """Return (P, 2) rows of the prediction."""
         at = prediction.targets.at
         pairs = self.pairs(run.batch, prediction.stream.layout.parent)
-        return torch.from_numpy(pairs).to(at.device, non_blocking=True)
+        return index_tensor(pairs, at.device)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
         """Return (P,) hinge losses."""

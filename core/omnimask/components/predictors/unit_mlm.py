@@ -19,8 +19,8 @@ class UnitMLM(MaskedLM):
 
     Linear layer, GELU, norm, then a logit for every unit.
 
-    It answers the rows for whole units, the span ``<modality>.unit``, which are written by a corruptor with one slot per unit
-    (``unit_token``). Units have no embedding, so the output matrix is not tied.
+    It answers the rows for whole units, which are written by a corruptor with one slot per unit (``unit_token``). Units have no
+    embedding, so the output matrix is not tied.
 
     Args:
         target: correct answers and their loss: ``unit_ids``.

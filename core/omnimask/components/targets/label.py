@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from omnimask.interfaces import Context, Module, Prediction, Run
+from omnimask.packed import index_tensor
 
 
 class Label(Module):
@@ -35,7 +35,7 @@ class Label(Module):
         """Return (N,) class numbers, -1 if missing, or numbers, NaN if missing."""
         stream, at = prediction.stream, prediction.targets.at
         values = run.batch.labels[self.field][stream.layout.parent]
-        return torch.from_numpy(np.ascontiguousarray(values)).to(at.device, non_blocking=True)[at[:, 0]]
+        return index_tensor(values, at.device)[at[:, 0]]
 
     def is_known(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
         """Return (B,) True for samples with the label; host data."""
