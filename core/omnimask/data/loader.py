@@ -18,11 +18,11 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from omnimask.data import retries
 from omnimask.data.planner import Cursor, Place, Planner, StepPlan
 from omnimask.errors import RunStopped
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import pin_memory
+from omnimask.remote import retries
 from omnimask.transport.parcel import Parcel, parcel
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,7 @@
-"""Downloads with ``fsspec``. Every wait is limited, and failed attempts are repeated."""
+"""Requests to servers with ``fsspec``. Every wait is limited, and failed attempts are repeated.
+
+Imports ``fsspec`` when it is needed, and no torch.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,31 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omnimask.files import note_retry
+from omnimask.remote.retries import note as note_retry
 
-logger = logging.getLogger(f"omnimask.{__name__}")
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _POLL = 0.05
 _LONGEST_PAUSE = 30.0
+_PASSING = (408, 425, 429)
+"""Statuses of requests that may succeed later, among those from 400 to 499."""
+_VERSIONS = (
+    *("ETag", "etag", "Content-MD5", "md5Hash", "content_md5", "VersionId", "generation"),
+    *("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "modified", "created"),
+)
+"""Facts about a file that change with its content, by preference; file systems name them differently."""
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "remote", "https": "remote"}
+"""omnimask's extra with the package of a protocol."""
 
 
-class Remote:
+class Server:
     """File system behind a URL, with a limit on every wait.
 
     Args:
@@ -45,11 +58,29 @@ class Remote:
         pauses = sum(_pause(attempt) for attempt in range(1, self.retries + 1))
         return (self.retries + 1) * self.timeout + pauses
 
+    def info(self, url: str) -> Mapping[str, Any]:
+        """Return facts about a file or a folder, as ``fsspec`` does: ``type``, ``size`` and others by protocol.
+
+        Raises:
+            OSError: it is missing or refused, or the server does not respond.
+        """
+        return self._tried(url, lambda: self._waited(lambda: self._files.info(url), url))
+
     def names(self, url: str) -> list[str]:
         """Return the URLs of a folder's contents. Links to other places are skipped."""
         found = self._tried(f"the list of {url}", lambda: self._waited(lambda: self._files.ls(url, detail=False), url))
         below = self._files._strip_protocol(url).rstrip("/") + "/"
         return [self._files.unstrip_protocol(name) for name in found if self._files._strip_protocol(name).startswith(below)]
+
+    def find(self, url: str) -> dict[str, Mapping[str, Any]]:
+        """Return the facts of all files below a folder, or of those that match a pattern (``*``, ``**``), by URL."""
+        is_pattern = "*" in url
+
+        def listed() -> Mapping[str, Any]:
+            return self._files.glob(url, detail=True) if is_pattern else self._files.find(url, detail=True)
+
+        found = self._tried(f"the list of {url}", lambda: self._waited(listed, url))
+        return {self._files.unstrip_protocol(name): info for name, info in found.items() if info.get("type") != "directory"}
 
     def size(self, url: str) -> int:
         """Return the size of a file in bytes.
@@ -58,14 +89,18 @@ class Remote:
             OSError: the file is missing, or the server does not respond.
             ValueError: the server does not report a size.
         """
-        size = self._tried(url, lambda: self._waited(lambda: self._files.info(url), url)).get("size")
+        size = self.info(url).get("size")
         if not isinstance(size, int):
             raise ValueError(f"the server does not report the size of {url}; write the shards with `omnimask shard`")
         return size
 
-    def read(self, url: str) -> bytes:
-        """Return the contents of a small file."""
-        return self._tried(url, lambda: self._waited(lambda: self._files.cat_file(url), url))
+    def read(self, url: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes ``[start, stop)`` of a file; None: to its end."""
+        if not start and stop is None:
+            return self._tried(url, lambda: self._waited(lambda: self._files.cat_file(url), url))
+        data = self._tried(url, lambda: self._waited(lambda: self._files.cat_file(url, start=start, end=stop), url))
+        wanted = len(data) if stop is None else stop - start
+        return data[start:stop] if len(data) > wanted else data  # a server without ranges returns the whole file
 
     def load(self, url: str, target: Path, *, size: int, sha256: str = "") -> None:
         """Copy a file.
@@ -97,16 +132,23 @@ class Remote:
                 time.sleep(_pause(attempt))
             try:
                 return action()
-            except (FileNotFoundError, PermissionError):
-                raise
             except Exception as error:  # every protocol has errors of its own
-                is_silence = isinstance(error, TimeoutError) and not str(error)
-                reason = f"no byte for {self.timeout:g} seconds" if is_silence else f"{type(error).__name__}: {error}"
+                _raise_if_final(what, error)
+                reason = self._reason(error)
                 if attempt == self.retries:
-                    raise OSError(f"{what} could not be loaded in {attempt + 1} attempts; last error: {reason}") from error
+                    raise OSError(
+                        f"{what} could not be loaded in {attempt + 1} attempts; last error: {reason}; if the server is slow, raise "
+                        "data.cache.timeout or data.cache.retries"
+                    ) from error
                 logger.warning("%s: attempt %d of %d failed: %s", what, attempt + 1, self.retries + 1, reason)
                 note_retry()
         raise AssertionError("at least one attempt is needed")
+
+    def _reason(self, error: BaseException) -> str:
+        error = _origin(error)
+        if isinstance(error, TimeoutError) and not str(error):
+            return f"no byte for {self.timeout:g} seconds"
+        return f"{type(error).__name__}: {error}"
 
     def _waited(self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0) -> T:
         """Run an action in its own thread and return its result. Abandon it if it makes no progress."""
@@ -156,34 +198,84 @@ class _Call(threading.Thread):
         return self._value
 
 
+def version_of(info: Mapping[str, Any]) -> str:
+    """Return a text that differs when the content of a file differs, as far as its file system tells; "" if only its size is known.
+
+    It is the first known of entity tag, digest, version and time.
+    """
+    key = next((key for key in _VERSIONS if info.get(key)), None)
+    if key is None:
+        return ""
+    value = info[key]
+    return f"{key}={value.timestamp() if isinstance(value, datetime) else value}"
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is a URL and not a path."""
+    protocol, separator, rest = text.partition("://")
+    return bool(separator and rest) and protocol.replace("+", "").isalnum()
+
+
 def check_url(url: str) -> None:
     """Reject anything but a URL with a single protocol.
 
     Raises:
         ValueError: it is a command (``pipe:``), a path, or a chain of protocols.
     """
-    protocol, separator, rest = url.partition("://")
     if url.startswith("pipe:"):
         raise ValueError(f"data.url: {url!r} is a command; commands are never run")
-    if not separator or not protocol.replace("+", "").isalnum() or "::" in url or not rest:
+    if not is_url(url) or "::" in url:
         raise ValueError(f"data.url: must be like https://host/folder or s3://bucket/folder, for files here use path (got {url!r})")
+
+
+def _raise_if_final(what: str, error: BaseException) -> None:
+    """Raise an ``OSError`` if another attempt would fail as well: the file is missing, or the server refuses it."""
+    origin = _origin(error)
+    status = getattr(origin, "status", getattr(origin, "code", None))
+    if isinstance(origin, FileNotFoundError) or status in (404, 410):
+        raise FileNotFoundError(f"{what} does not exist on the server; check the address") from error
+    is_refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+    if isinstance(origin, PermissionError) or is_refused:
+        status = f"status {status}" if is_refused else str(origin)
+        raise PermissionError(f"{what} was refused by the server ({status}); check the address and your credentials") from error
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return the error of an HTTP server behind a ``FileNotFoundError``, which ``fsspec`` raises for any failed look at a file."""
+    cause = error.__cause__
+    is_of_server = isinstance(cause, TimeoutError | ConnectionError) or type(cause).__module__.startswith("aiohttp")
+    return cause if isinstance(error, FileNotFoundError) and cause is not None and is_of_server else error
 
 
 def _file_system(url: str, timeout: float) -> Any:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise ValueError("data.url needs fsspec, which is not installed: pip install 'omnimask[shards]'") from error
+        raise ValueError("data.url needs fsspec, which is not installed: pip install 'omnimask[remote]'") from error
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-    if url.startswith(("http://", "https://")):
-        import aiohttp
-
-        # the default would end every download after five minutes
-        options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)}
     try:
+        if url.startswith(("http://", "https://")):
+            import aiohttp
+
+            # the default would end every download after five minutes
+            options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)}
         return url_to_fs(url, **options)[0]
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        raise ValueError(f"data.url: {url} needs {_package(url)} ({error})") from error
+    except ValueError as error:
         raise ValueError(f"data.url: {url} cannot be opened: {error}") from error
+
+
+def _package(url: str) -> str:
+    """Return the missing package of a protocol, with the command that installs it."""
+    from fsspec.registry import known_implementations
+
+    protocol = url.partition("://")[0]
+    package = known_implementations[protocol]["class"].partition(".")[0]
+    package = "aiohttp" if package == "fsspec" and protocol in _EXTRAS else package
+    command = f"pip install 'omnimask[{_EXTRAS[protocol]}]'" if protocol in _EXTRAS else f"pip install {package}"
+    name = "another package" if package == "fsspec" else f"the package {package}"
+    return f"{name}, which is not installed" + ("" if package == "fsspec" else f": {command}")
 
 
 def _pause(attempt: int) -> float:
