@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.cache import cache_folder, keep
-from omnimask_datasets.sources import Source, unpacked
+from omnimask_datasets.sources import Source, all_unpacked, copy_ahead
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -124,7 +124,7 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
     Raises:
         ValueError: a file cannot be read, is UTF-16, cannot be divided, or has a range of 4 GiB.
     """
-    opened = tuple(unpacked(source) for source in sources)
+    opened = tuple(all_unpacked(sources))
     statuses = [source.status() for source in opened]
     identities = [(source.name, *source.identity(status)) for source, status in zip(opened, statuses, strict=True)]
     key = repr((_FORMAT, scheme, identities))
@@ -141,6 +141,7 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
 
 
 def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
+    copy_ahead(sources)
     progress = _ScanProgress(sum(source.size for source in sources))
     digest = blake2b(scheme.encode(), digest_size=16)
     found: list[NDArray[np.int64]] = []

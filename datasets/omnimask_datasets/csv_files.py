@@ -17,7 +17,7 @@ from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
 from omnimask_datasets.byte_ranges import UTF8_MARK, BadLine, find_ranges
 from omnimask_datasets.rows import RangeRows, check_column
-from omnimask_datasets.sources import CACHE, Source, extension_of, sources_at, unpacked
+from omnimask_datasets.sources import CACHE, Source, all_unpacked, extension_of, sources_at
 
 csv.field_size_limit(2**31 - 1)  # without this a cell of more than 128 KiB is an error
 
@@ -65,8 +65,7 @@ class Csv(RangeRows):
         follow_links: bool = False,
     ) -> None:
         del context
-        found = sources_at(path, url, cache, self.extensions, follow_links=follow_links)
-        sources = [unpacked(source) for source in found]
+        sources = all_unpacked(sources_at(path, url, cache, self.extensions, follow_links=follow_links))
         self.form = Form(delimiter or _delimiter(sources, path or url), quote)
         self.headers = {source.name: _header(source, self.form) for source in sources}
         for name, header in self.headers.items():

@@ -9,6 +9,7 @@ import logging
 import os
 import zlib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,8 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 PACKED = ".gz"
 CACHE = CacheOptions()
 """Default of the option ``cache``."""
+_THREADS = 8
+"""Files that are copied at the same time."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,33 @@ def unpacked(source: Source) -> Source:
         ) from error
     except OSError as error:
         raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
+
+
+def all_unpacked(sources: Sequence[Source]) -> list[Source]:
+    """Return :func:`unpacked` sources. Remote ones are copied and unpacked in parallel."""
+    if not any(isinstance(source, RemoteSource) for source in sources):
+        return [unpacked(source) for source in sources]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(unpacked, sources))
+
+
+def copy_ahead(sources: Sequence[Source]) -> None:
+    """Copy remote files in parallel before they are read one by one, unless the cache is too small for all of them.
+
+    Raises:
+        ValueError: a file cannot be copied.
+    """
+    remote = [source for source in sources if isinstance(source, RemoteSource)]
+    if remote and sum(source.size for source in remote) <= remote[0].files.cache.size:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(_copy, remote))
+
+
+def _copy(source: RemoteSource) -> None:
+    try:
+        source.open(0).close()
+    except OSError as error:
+        raise source.unreadable(error) from error
 
 
 def _unpacked_copy(source: RemoteSource) -> RemoteSource:

@@ -28,7 +28,7 @@ class Server:
         self.root, self.requests = root, list[tuple[str, str, int]]()
         self.fault, self.faulty, self.times = "", "", 10**9
         self.has_ranges = self.has_tags = True
-        self.released = threading.Event()
+        self.released, self.gate = threading.Event(), threading.Barrier(1)
         server = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
@@ -68,6 +68,7 @@ class Server:
                 self.end_headers()
                 server.requests.append((self.command, self.path, len(data) if has_body else 0))
                 if has_body:
+                    server.gate.wait(10)  # as many requests at a time as the gate has parties
                     self.wfile.write(data[: len(data) // 2] if cut else data)
 
             def stalls(self, has_body: bool) -> None:

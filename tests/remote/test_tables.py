@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -156,6 +157,15 @@ def test_the_index_of_rows_is_kept_by_version(server: Any) -> None:
     assert server.gets("a.jsonl") == 1
     put(server, {"a.jsonl": lines(ROWS[:-1])})
     assert len(Jsonl(Context(), url=f"{server.url}/a.jsonl", cache=small)) == len(again) - 1 == 49
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_are_copied_in_parallel_at_the_start(server: Any, packed: bool) -> None:
+    data = gzip.compress(lines(ROWS[:5])) if packed else lines(ROWS[:5])
+    put(server, {f"{number}.jsonl{'.gz' if packed else ''}": data for number in range(8)})
+    server.gate = threading.Barrier(4)  # no response before four requests wait
+    assert len(Jsonl(Context(), url=server.url, cache=CacheOptions(retries=0, timeout=20))) == 40
+    assert server.gets("jsonl.gz" if packed else "jsonl") == 8
 
 
 def test_of_parquet_only_the_last_bytes_are_loaded_at_the_start(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,8 +50,8 @@ class RemoteFile:
 class RemoteFiles:
     """Files at a URL. They are copied into a cache on their first read.
 
-    A copy belongs to one version of its file: a file that changes on the server during a run is an error, and is loaded again by the
-    next run. A copy is complete or absent. All processes of a machine share the copies.
+    A copy belongs to one version of its file: a file that changes on the server during a run is an error, and is loaded again by
+    the next run. A copy is complete or absent. All processes of a machine share the copies.
 
     Args:
         url: a file, a folder, a pattern (``*`` within a folder, ``**`` across folders), or files by braces: ``a-{0..9}``.

@@ -137,8 +137,8 @@ class Server:
                 reason = self._reason(error)
                 if attempt == self.retries:
                     raise OSError(
-                        f"{what} could not be loaded in {attempt + 1} attempts; last error: {reason}; if the server is slow, raise "
-                        "data.cache.timeout or data.cache.retries"
+                        f"{what} could not be loaded in {attempt + 1} attempts; last error: {reason}; check the server "
+                        "and the address; if it is slow, raise data.cache.timeout or data.cache.retries"
                     ) from error
                 logger.warning("%s: attempt %d of %d failed: %s", what, attempt + 1, self.retries + 1, reason)
                 note_retry()
