@@ -16,7 +16,7 @@ from omnimask.files import Row, describe_endings, log_left_out, parse_labels, un
 from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
 from omnimask_datasets.folder_labels import FolderLabels
-from omnimask_datasets.sources import CACHE, Source, SourceFile, sources_at, state_of, url_hint
+from omnimask_datasets.sources import CACHE, INSTEAD, Source, SourceFile, sources_at, state_of, url_hint
 
 LABELS = "labels.csv"
 """Default member for the labels, if the archive has it."""
@@ -42,6 +42,7 @@ class ZipArchive:
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
     field: ClassVar[str] = "file"
 
     def __init__(

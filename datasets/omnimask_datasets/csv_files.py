@@ -6,7 +6,7 @@ import csv
 import functools
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -17,7 +17,7 @@ from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
 from omnimask_datasets.byte_ranges import UTF8_MARK, BadLine, find_ranges
 from omnimask_datasets.rows import RangeRows, check_column
-from omnimask_datasets.sources import CACHE, Source, all_unpacked, extension_of, sources_at
+from omnimask_datasets.sources import CACHE, INSTEAD, Source, all_unpacked, extension_of, sources_at
 
 csv.field_size_limit(2**31 - 1)  # without this a cell of more than 128 KiB is an error
 
@@ -49,6 +49,7 @@ class Csv(RangeRows):
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".csv", *_TABS)
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
 
     def __init__(
         self,

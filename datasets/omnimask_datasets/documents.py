@@ -13,7 +13,7 @@ from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
 from omnimask_datasets.byte_ranges import Scan, by_blank_line, by_line, find_ranges
 from omnimask_datasets.folder_labels import FolderLabels
-from omnimask_datasets.sources import CACHE, digest_of, sources_at, state_of
+from omnimask_datasets.sources import CACHE, INSTEAD, digest_of, sources_at, state_of
 
 _SCANS: Mapping[str, Scan] = {"blank_line": by_blank_line, "line": by_line}
 _LARGEST = 2**30
@@ -38,6 +38,7 @@ class DocumentFiles:
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
     field: ClassVar[str] = "file"
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
 from omnimask_datasets.byte_ranges import by_line, find_ranges
 from omnimask_datasets.rows import RangeRows
-from omnimask_datasets.sources import CACHE, sources_at
+from omnimask_datasets.sources import CACHE, INSTEAD, sources_at
 
 
 class Jsonl(RangeRows):
@@ -30,6 +31,7 @@ class Jsonl(RangeRows):
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -21,7 +21,7 @@ from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
 from omnimask_datasets.arrow_values import row_of
 from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes
-from omnimask_datasets.sources import CACHE, RemoteSource, Source, SourceFile, digest_of, sources_at, state_of
+from omnimask_datasets.sources import CACHE, INSTEAD, RemoteSource, Source, SourceFile, digest_of, sources_at, state_of
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -51,6 +51,7 @@ class Parquet(Rows):
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import io
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -24,6 +24,8 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 PACKED = ".gz"
 CACHE = CacheOptions()
 """Default of the option ``cache``."""
+INSTEAD: Mapping[str, str] = {"path": "url"}
+"""A path is required unless a URL is given."""
 _THREADS = 8
 """Files that are copied at the same time."""
 

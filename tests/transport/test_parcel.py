@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import pickle
 import signal
@@ -245,7 +246,8 @@ def steps(source: Any, workers: int = 2) -> Any:
 
 
 def open_files() -> tuple[int, int]:
-    """Numbers of descriptors of this process and of files in shared memory."""
+    """Numbers of descriptors of this process and of files in shared memory, without those of unreachable queues."""
+    gc.collect()
     return len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/dev/shm").iterdir()))
 
 

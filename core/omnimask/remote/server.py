@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _POLL = 0.05
 _LONGEST_PAUSE = 30.0
+_LISTS = 10
+"""Timeouts to wait for a list of files, which may take many requests."""
 _PASSING = (408, 425, 429)
 """Statuses of requests that may succeed later, among those from 400 to 499."""
 _VERSIONS = (
@@ -79,7 +81,7 @@ class Server:
         def listed() -> Mapping[str, Any]:
             return self._files.glob(url, detail=True) if is_pattern else self._files.find(url, detail=True)
 
-        found = self._tried(f"the list of {url}", lambda: self._waited(listed, url))
+        found = self._tried(f"the list of {url}", lambda: self._waited(listed, url, patience=_LISTS * self.timeout))
         return {self._files.unstrip_protocol(name): info for name, info in found.items() if info.get("type") != "directory"}
 
     def size(self, url: str) -> int:
@@ -150,8 +152,11 @@ class Server:
             return f"no byte for {self.timeout:g} seconds"
         return f"{type(error).__name__}: {error}"
 
-    def _waited(self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0) -> T:
-        """Run an action in its own thread and return its result. Abandon it if it makes no progress."""
+    def _waited(
+        self, action: Callable[[], T], what: str, progress: Callable[[], int] = lambda: 0, patience: float | None = None
+    ) -> T:
+        """Run an action in its own thread and return its result. Abandon it if it makes no progress for ``patience`` seconds."""
+        patience = patience or self.timeout
         call = _Call(action)
         call.start()
         last, seen = time.monotonic(), progress()
@@ -159,8 +164,8 @@ class Server:
             call.join(_POLL)
             if (now := progress()) != seen:
                 last, seen = time.monotonic(), now
-            elif call.is_alive() and time.monotonic() - last > self.timeout:
-                raise TimeoutError(f"no answer from {what} for {self.timeout:g} seconds, after {seen:,} bytes")
+            elif call.is_alive() and time.monotonic() - last > patience:
+                raise TimeoutError(f"no answer from {what} for {patience:g} seconds, after {seen:,} bytes")
         return call.result()
 
     def _load(self, url: str, target: Path, size: int, sha256: str) -> None:
