@@ -12,6 +12,8 @@ import mae
 import texts
 from protocol import Comparison
 
+import transport
+
 BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "mae_decoder_512x8": lambda: mae.run(512, 8, 16),
     "mae_decoder_256x4": lambda: mae.run(256, 4, 8),
@@ -22,6 +24,7 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "border_image": lambda: border.run("image/digits"),
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
+    **transport.tables(),
 }
 
 

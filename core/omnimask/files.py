@@ -8,10 +8,10 @@ from __future__ import annotations
 from omnimask.data.file_digests import content_digest, files_state, identity, is_settled
 from omnimask.data.label_tables import Row, parse_labels, unknown_keys
 from omnimask.data.progress_lines import watched
-from omnimask.data.retries import note as note_retry
 from omnimask.data.sample_errors import of_one_sample
 from omnimask.data.sample_keys import key_problem
 from omnimask.data.walk import describe_endings, endings, files_ending_in, log_left_out, walk
+from omnimask.remote.retries import note as note_retry
 
 __all__ = [
     "Row",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omnimask.interfaces import AttentionKind, Layout, Packed
+from omnimask.transport.joint_buffer import JointCopies, joint_buffer, typed_view
 
 T = TypeVar("T")
 
@@ -123,13 +125,19 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
     if isinstance(value, Layout) or value is None:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f.name for f in dataclasses.fields(value) if not f.metadata.get("host")]
-        return dataclasses.replace(value, **{name: map_arrays(getattr(value, name), function, kinds) for name in fields})
+        names = _device_fields(type(value))
+        return dataclasses.replace(value, **{name: map_arrays(getattr(value, name), function, kinds) for name in names})
     if isinstance(value, Mapping):
         return {key: map_arrays(item, function, kinds) for key, item in value.items()}  # pyright: ignore[reportReturnType]
     if isinstance(value, tuple):
         return tuple(map_arrays(item, function, kinds) for item in value)  # pyright: ignore[reportReturnType]
     return value
+
+
+@cache
+def _device_fields(kind: Any) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields that are not kept on the host."""
+    return tuple(field.name for field in dataclasses.fields(kind) if not field.metadata.get("host"))
 
 
 def to_tensors(value: T) -> T:
@@ -138,13 +146,38 @@ def to_tensors(value: T) -> T:
 
 
 def to_device(value: T, device: torch.device | str, *, non_blocking: bool = False) -> T:
-    """Copy tensors to ``device``. Dtypes are kept; layouts stay host data."""
-    return map_arrays(value, _once(lambda tensor: tensor.to(device, non_blocking=non_blocking)), (Tensor,))
+    """Copy tensors to ``device``. Dtypes are kept; layouts stay host data.
+
+    Tensors that lie in one buffer (see :func:`pin_memory`) travel in a single copy.
+    """
+    copies = JointCopies(_tensors(value), device, non_blocking=non_blocking)
+
+    def moved(tensor: Tensor) -> Tensor:
+        copy = copies.find(tensor)
+        return tensor.to(device, non_blocking=non_blocking) if copy is None else copy
+
+    return map_arrays(value, _once(moved), (Tensor,))
 
 
 def pin_memory(value: T) -> T:
-    """Copy tensors to page-locked host memory, for non-blocking transfers."""
-    return map_arrays(value, _once(lambda tensor: tensor.pin_memory()), (Tensor,))
+    """Copy tensors into one buffer of page-locked host memory, for a non-blocking transfer in a single copy."""
+    tensors = _tensors(value)
+    if not tensors:
+        return value
+    buffer, starts = joint_buffer(tensors, lambda size: torch.empty(size, dtype=torch.uint8, pin_memory=True))
+    start_of = {id(tensor): start for tensor, start in zip(tensors, starts, strict=True)}
+    return map_arrays(value, _once(lambda tensor: typed_view(buffer, start_of[id(tensor)], tensor.dtype, tensor.shape)), (Tensor,))
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Return the distinct tensors of a value."""
+    found: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        return found.setdefault(id(tensor), tensor)
+
+    map_arrays(value, note, (Tensor,))
+    return list(found.values())
 
 
 def _once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from omnimask.errors import UserError
-from omnimask.files import Row, describe_endings, files_state, log_left_out, parse_labels, unknown_keys
+from omnimask.files import Row, describe_endings, log_left_out, parse_labels, unknown_keys
 from omnimask.interfaces import Context
+from omnimask.remote import CacheOptions
 from omnimask_datasets.folder_labels import FolderLabels
+from omnimask_datasets.sources import CACHE, INSTEAD, Source, SourceFile, sources_at, state_of, url_hint
 
 LABELS = "labels.csv"
 """Default member for the labels, if the archive has it."""
@@ -33,24 +35,35 @@ class ZipArchive:
 
     Args:
         path: the zip file.
+        url: instead of a path, a URL for ``fsspec`` (``https://host/photos.zip``). The file is copied into a cache.
+        cache: location and size of the copies, timeouts and retries.
         labels: name of the member with the labels: a CSV table in UTF-8 with the columns ``file`` (or ``key``) and
             ``label``. None: ``labels.csv`` if the archive has it, otherwise folder names are the labels.
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
     field: ClassVar[str] = "file"
 
-    def __init__(self, context: Context, *, path: Path, labels: str | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        path: Path | None = None,
+        url: str | None = None,
+        cache: CacheOptions = CACHE,
+        labels: str | None = None,
+    ) -> None:
         del context
-        self.path = Path(path).expanduser().absolute()
+        self.source = _local(path) if url is None and path is not None else _remote(path, url, cache)
         self._open: tuple[int, zipfile.ZipFile] | None = None
         members = self._members()
         self.names = sorted(name for name in members if self._is_sample(name))
         if not self.names:
             wanted = ", ".join(self.extensions)
-            raise ValueError(f"{self.path} contains no members ending in {wanted}; found {describe_endings(list(members))}")
+            raise ValueError(f"{self.source} contains no members ending in {wanted}; found {describe_endings(list(members))}")
         taken = {*self.names, LABELS if labels is None else labels}
-        log_left_out(self.path, len(self.names), [name for name in members if name not in taken])
+        log_left_out(self.source, len(self.names), [name for name in members if name not in taken])
         self.sizes = [members[name].file_size for name in self.names]
         self.checksums = [members[name].CRC for name in self.names]
         self.labels = self._labels(labels, members)
@@ -83,24 +96,19 @@ class ZipArchive:
 
     def state(self) -> str:
         """Return a digest of the archive's location, size and times."""
-        return files_state([self.path])
+        return state_of([self.source])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 
     def _members(self) -> dict[str, zipfile.ZipInfo]:
         """Return the archive's files by name. Of duplicate names the last one counts, as in every zip reader."""
-        if not self.path.exists():
-            raise ValueError(f"the file {self.path} does not exist (looked in {Path.cwd()})")
-        if not self.path.is_file():
-            what = "a folder" if self.path.is_dir() else "neither a file nor a folder"
-            raise ValueError(f"{self.path} is {what}; path must be a zip file")
         try:
             archive = self._archive()
         except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise ValueError(f"{self.path} is not a readable zip file: {error}") from error
+            raise ValueError(f"{self.source} is not a readable zip file: {error}") from error
         except OSError as error:
-            raise ValueError(f"{self.path} cannot be read: {error.strerror or error}") from error
+            raise self.source.unreadable(error) from error
         return {info.filename: info for info in archive.infolist() if not info.is_dir()}
 
     def _is_sample(self, name: str) -> bool:
@@ -110,13 +118,13 @@ class ZipArchive:
 
     def _labels(self, table: str | None, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, str]:
         if table is None and LABELS not in members:
-            label_of = FolderLabels(self.names, self.path)
+            label_of = FolderLabels(self.names, self.source)
             return {name: label for name in self.names if (label := label_of(name)) is not None}
         name = table or LABELS
         if name not in members:
             tables = [member for member in members if member.endswith(".csv")]
-            raise ValueError(f"{self.path} has no member {name!r} with labels; its tables: {', '.join(tables) or 'none'}")
-        source = f"{self.path}:{name}"
+            raise ValueError(f"{self.source} has no member {name!r} with labels; its tables: {', '.join(tables) or 'none'}")
+        source = f"{self.source}:{name}"
         rows: Mapping[str, Row] = parse_labels(self._read(name), source)
         if problems := unknown_keys(rows, self.names, source, "member"):
             raise UserError(*problems)
@@ -125,7 +133,7 @@ class ZipArchive:
     def _archive(self) -> zipfile.ZipFile:
         """Return the open archive. Every process opens its own, since forked processes would share a file position."""
         if self._open is None or self._open[0] != os.getpid():
-            self._open = os.getpid(), zipfile.ZipFile(self.path)
+            self._open = os.getpid(), zipfile.ZipFile(self.source.open())
         return self._open[1]
 
     def _read(self, name: str) -> bytes:
@@ -139,3 +147,20 @@ class ZipArchive:
             return archive.read(info)
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError) as error:
             raise ValueError(f"the member {name} cannot be unpacked: {error}") from error
+
+
+def _local(path: Path) -> SourceFile:
+    path = Path(path).expanduser().absolute()
+    if not path.exists():
+        raise ValueError(f"the file {path} does not exist (looked in {Path.cwd()}){url_hint(path)}")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "neither a file nor a folder"
+        raise ValueError(f"{path} is {what}; path must be a zip file")
+    return SourceFile(path.name, path, path.stat().st_size)
+
+
+def _remote(path: Path | None, url: str | None, cache: CacheOptions) -> Source:
+    found = sources_at(path, url, cache, (".zip",))
+    if len(found) > 1:
+        raise ValueError(f"data.url: {url} has {len(found)} zip files; give the address of one")
+    return found[0]

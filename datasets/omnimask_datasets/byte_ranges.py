@@ -6,21 +6,19 @@ import io
 import itertools
 import json
 import logging
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.cache import cache_folder, keep
-from omnimask.files import identity, is_settled
-from omnimask_datasets.sources import SourceFile, unpacked
+from omnimask_datasets.sources import Source, all_unpacked, copy_ahead
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
@@ -55,7 +53,7 @@ class Ranges:
         digest: digest of the files' names and contents and of the scheme that divided them.
     """
 
-    sources: tuple[SourceFile, ...]
+    sources: tuple[Source, ...]
     first: NDArray[np.int64]
     start: NDArray[np.int64]
     size: NDArray[np.uint32]
@@ -65,7 +63,7 @@ class Ranges:
     def __len__(self) -> int:
         return len(self.start)
 
-    def source(self, index: int) -> SourceFile:
+    def source(self, index: int) -> Source:
         """Return the file of a range."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
@@ -83,7 +81,7 @@ class Ranges:
             ValueError: the file's size has changed.
         """
         source = self.source(index)
-        with source.path.open("rb", buffering=0) as stream:
+        with source.open(buffering=0) as stream:
             if (size := stream.seek(0, io.SEEK_END)) != source.size:
                 raise ValueError(f"{source.name} has {size:,} bytes, but had {source.size:,} at the start of the run")
             stream.seek(int(self.start[index]))
@@ -115,7 +113,7 @@ def by_blank_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
         yield start, stop, begun
 
 
-def find_ranges(sources: Sequence[SourceFile], scan: Scan, scheme: str) -> Ranges:
+def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
     """Return the ranges of files, from the cache if the files are unchanged.
 
     Args:
@@ -126,15 +124,15 @@ def find_ranges(sources: Sequence[SourceFile], scan: Scan, scheme: str) -> Range
     Raises:
         ValueError: a file cannot be read, is UTF-16, cannot be divided, or has a range of 4 GiB.
     """
-    opened = tuple(unpacked(source) for source in sources)
-    statuses = [_status(source) for source in opened]
-    identities = [(source.name, *identity(source.path, status)) for source, status in zip(opened, statuses, strict=True)]
+    opened = tuple(all_unpacked(sources))
+    statuses = [source.status() for source in opened]
+    identities = [(source.name, *source.identity(status)) for source, status in zip(opened, statuses, strict=True)]
     key = repr((_FORMAT, scheme, identities))
     file = cache_folder() / "ranges" / f"{blake2b(key.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}.npz"
     found = _kept(file, opened)
     if found is None:
         found = _scan_all(opened, scan, scheme)
-        if not all(source.is_packed or is_settled(status) for source, status in zip(sources, statuses, strict=True)):
+        if not all(source.is_settled(status) for source, status in zip(sources, statuses, strict=True)):
             return found
         parts = {"first": found.first, "start": found.start, "size": found.size, "line": found.line}
         head = np.frombuffer(json.dumps({"digest": found.digest}).encode(), np.uint8)
@@ -142,19 +140,20 @@ def find_ranges(sources: Sequence[SourceFile], scan: Scan, scheme: str) -> Range
     return found
 
 
-def _scan_all(sources: tuple[SourceFile, ...], scan: Scan, scheme: str) -> Ranges:
+def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
+    copy_ahead(sources)
     progress = _ScanProgress(sum(source.size for source in sources))
     digest = blake2b(scheme.encode(), digest_size=16)
     found: list[NDArray[np.int64]] = []
     for source in sources:
         content = blake2b(digest_size=16)
         try:
-            with source.path.open("rb") as stream:
+            with source.open() as stream:
                 found.append(_as_array(scan(_watched(stream, content.update, source, progress))))
         except BadLine as error:
             raise ValueError(f"{source.name}:{error.line}: {error}") from error
         except OSError as error:
-            raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
+            raise source.unreadable(error) from error
         digest.update(f"{source.name}\0".encode("utf-8", "surrogateescape") + content.digest())
     start, stop, line = np.concatenate([np.zeros((0, 3), np.int64), *found]).T
     if len(start) and (stop - start).max() > _LARGEST:
@@ -181,9 +180,7 @@ class _ScanProgress:
             logger.info("indexing samples: %.2f of %.2f GB; later runs reuse the index", self.done / 1e9, self.total / 1e9)
 
 
-def _watched(
-    lines: Iterable[bytes], update: Callable[[bytes], object], source: SourceFile, progress: _ScanProgress
-) -> Iterator[bytes]:
+def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _ScanProgress) -> Iterator[bytes]:
     """Yield the lines, and pass each to ``update``.
 
     Raises:
@@ -191,7 +188,7 @@ def _watched(
     """
     for number, line in enumerate(lines):
         if not number and line.startswith(_MARKS):
-            raise ValueError(f"{source.path} is UTF-16 or UTF-32, which is not supported; save it as UTF-8")
+            raise ValueError(f"{source} is UTF-16 or UTF-32, which is not supported; save it as UTF-8")
         update(line)
         progress(len(line))
         yield line
@@ -201,14 +198,7 @@ def _is_blank(line: bytes) -> bool:
     return not line.removeprefix(UTF8_MARK).strip()
 
 
-def _status(source: SourceFile) -> os.stat_result:
-    try:
-        return source.path.stat()
-    except OSError as error:
-        raise ValueError(f"{source.path} cannot be read: {error.strerror or error}") from error
-
-
-def _kept(file: Path, sources: tuple[SourceFile, ...]) -> Ranges | None:
+def _kept(file: Path, sources: tuple[Source, ...]) -> Ranges | None:
     try:
         with np.load(file, allow_pickle=False) as kept:
             digest = json.loads(kept["head"].tobytes())["digest"]
@@ -221,7 +211,7 @@ def _kept(file: Path, sources: tuple[SourceFile, ...]) -> Ranges | None:
     return ranges
 
 
-def _read(stream: io.RawIOBase, size: int) -> bytes:
+def _read(stream: BinaryIO, size: int) -> bytes:
     """Read exactly ``size`` bytes. One call on an unbuffered stream may return fewer."""
     parts: list[bytes] = []
     while size > 0 and (part := stream.read(size)):

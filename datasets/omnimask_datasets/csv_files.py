@@ -6,7 +6,7 @@ import csv
 import functools
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,9 +14,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from omnimask.interfaces import Context
+from omnimask.remote import CacheOptions
 from omnimask_datasets.byte_ranges import UTF8_MARK, BadLine, find_ranges
 from omnimask_datasets.rows import RangeRows, check_column
-from omnimask_datasets.sources import SourceFile, extension_of, find_sources, unpacked
+from omnimask_datasets.sources import CACHE, INSTEAD, Source, all_unpacked, extension_of, sources_at
 
 csv.field_size_limit(2**31 - 1)  # without this a cell of more than 128 KiB is an error
 
@@ -36,6 +37,9 @@ class Csv(RangeRows):
 
     Args:
         path: a folder, or one file with any ending.
+        url: instead of a path, a URL for ``fsspec`` (``https://host/rows.csv``, ``s3://bucket/folder``, ``gs://bucket/a-*.csv``).
+            Files are copied into a cache on their first read.
+        cache: location and size of the copies, timeouts and retries.
         key: column with the samples' keys; null: the keys are file and line.
         labels: column of the field ``label``; null: the column ``label`` if it exists.
         delimiter: one character between cells; null: a tab if files end in .tsv or .tab, else a comma.
@@ -45,12 +49,15 @@ class Csv(RangeRows):
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".csv", *_TABS)
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
 
     def __init__(
         self,
         context: Context,
         *,
-        path: Path,
+        path: Path | None = None,
+        url: str | None = None,
+        cache: CacheOptions = CACHE,
         key: str | None = None,
         labels: str | None = None,
         delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None,
@@ -59,8 +66,8 @@ class Csv(RangeRows):
         follow_links: bool = False,
     ) -> None:
         del context
-        sources = [unpacked(source) for source in find_sources(path, self.extensions, follow_links=follow_links)]
-        self.form = Form(delimiter or _delimiter(sources, path), quote)
+        sources = all_unpacked(sources_at(path, url, cache, self.extensions, follow_links=follow_links))
+        self.form = Form(delimiter or _delimiter(sources, path or url), quote)
         self.headers = {source.name: _header(source, self.form) for source in sources}
         for name, header in self.headers.items():
             check_column(key, header, name)
@@ -68,7 +75,7 @@ class Csv(RangeRows):
         scan = functools.partial(by_row, form=self.form, most_lines=cell_lines)
         ranges = find_ranges(sources, scan, f"csv {self.form} {cell_lines}")
         if not len(ranges):
-            raise ValueError(f"{path} has a header but no rows")
+            raise ValueError(f"{path or url} has a header but no rows")
         super().__init__(ranges, key, labels)
 
     def parse(self, index: int, data: bytes) -> dict[str, Any]:
@@ -162,9 +169,9 @@ def _lines(row: Sequence[str]) -> str:
     return "the 1 line" if len(row) == 1 else f"the {len(row):,} lines"
 
 
-def _header(source: SourceFile, form: Form) -> list[str]:
+def _header(source: Source, form: Form) -> list[str]:
     try:
-        with source.path.open("rb") as stream:
+        with source.open() as stream:
             lines = (line.decode("utf-8-sig") for line in itertools.islice(stream, _HEADER_LINES))
             header = next((cells for cells in form.reader(lines) if cells), None)
     except (OSError, UnicodeDecodeError) as error:
@@ -180,10 +187,10 @@ def _header(source: SourceFile, form: Form) -> list[str]:
     return names
 
 
-def _delimiter(sources: Sequence[SourceFile], path: Path) -> str:
+def _delimiter(sources: Sequence[Source], place: object) -> str:
     is_tab = {extension_of(source.name) in _TABS for source in sources}
     if len(is_tab) > 1:
         raise ValueError(
-            f"{path} contains both comma-separated and tab-separated files; set delimiter, or give the path of one kind"
+            f"{place} contains both comma-separated and tab-separated files; set delimiter, or give the path of one kind"
         )
     return "\t" if is_tab == {True} else ","

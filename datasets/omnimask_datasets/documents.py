@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from omnimask.interfaces import Context
+from omnimask.remote import CacheOptions
 from omnimask_datasets.byte_ranges import Scan, by_blank_line, by_line, find_ranges
 from omnimask_datasets.folder_labels import FolderLabels
-from omnimask_datasets.sources import digest_of, find_sources, state_of
+from omnimask_datasets.sources import CACHE, INSTEAD, digest_of, sources_at, state_of
 
 _SCANS: Mapping[str, Scan] = {"blank_line": by_blank_line, "line": by_line}
 _LARGEST = 2**30
@@ -28,29 +29,35 @@ class DocumentFiles:
 
     Args:
         path: a folder or a file.
+        url: instead of a path, a URL for ``fsspec`` (``https://host/page.txt``, ``s3://bucket/folder``, ``gs://bucket/a-*.txt``).
+            Files are copied into a cache on their first read.
+        cache: location and size of the copies, timeouts and retries.
         documents: unit of a document: a ``file``, the lines between blank ones (``blank_line``), or every ``line`` that is not
             blank. Divided files must consist of lines, for example UTF-8, not UTF-16.
         follow_links: whether to follow links to folders outside of a folder. Links to files are always followed.
     """
 
     extensions: ClassVar[tuple[str, ...]] = ()
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
     field: ClassVar[str] = "file"
 
     def __init__(
         self,
         context: Context,
         *,
-        path: Path,
+        path: Path | None = None,
+        url: str | None = None,
+        cache: CacheOptions = CACHE,
         documents: Literal["file", "blank_line", "line"] = "file",
         follow_links: bool = False,
     ) -> None:
         del context
-        self.sources = find_sources(path, self.extensions, follow_links=follow_links)
-        self.labels = FolderLabels((source.name for source in self.sources), path)
+        self.sources = sources_at(path, url, cache, self.extensions, follow_links=follow_links)
+        self.labels = FolderLabels((source.name for source in self.sources), path or url)
         self._fingerprint: str | None = None
         self.ranges = None if documents == "file" else find_ranges(self.sources, _SCANS[documents], documents)
         if self.ranges is not None and not len(self.ranges):
-            raise ValueError(f"{path} contains no documents: {_blank(len(self.sources))}")
+            raise ValueError(f"{path or url} contains no documents: {_blank(len(self.sources))}")
 
     def __len__(self) -> int:
         return len(self.sources) if self.ranges is None else len(self.ranges)
@@ -68,7 +75,8 @@ class DocumentFiles:
         """
         if self.ranges is None:
             source = self.sources[index]
-            data = source.path.read_bytes()
+            with source.open() as stream:
+                data = stream.read()
             data = _unpack(data) if source.is_packed else data
         else:
             source, data = self.ranges.source(index), self.ranges.read(index)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,14 +18,18 @@ from numpy.typing import NDArray
 
 from omnimask.files import of_one_sample, watched
 from omnimask.interfaces import Context
+from omnimask.remote import CacheOptions
 from omnimask_datasets.arrow_values import row_of
 from omnimask_datasets.rows import UNREADABLE, Rows, check_column, file_bytes
-from omnimask_datasets.sources import SourceFile, digest_of, find_sources, state_of
+from omnimask_datasets.sources import CACHE, INSTEAD, RemoteSource, Source, SourceFile, digest_of, sources_at, state_of
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
 KEPT_BYTES = 128 * 2**20
 """Bytes of decoded row groups kept in memory per process."""
+_TAIL = 2**16
+"""Last bytes of a remote file to read first; most metadata fit."""
+_THREADS = 16
 
 
 class Parquet(Rows):
@@ -34,6 +41,9 @@ class Parquet(Rows):
 
     Args:
         path: a folder, or one file with any ending.
+        url: instead of a path, a URL for ``fsspec`` (``https://host/rows.parquet``, ``s3://bucket/folder``, ``gs://bucket/a-*.parquet``).
+            Files are copied into a cache on their first read; of those not read yet, only the last bytes are loaded.
+        cache: location and size of the copies, timeouts and retries.
         columns: columns to read; null: all.
         key: column with the samples' keys; null: the keys are file and row.
         labels: column of the field ``label``; null: the column ``label`` if it exists.
@@ -41,27 +51,30 @@ class Parquet(Rows):
     """
 
     extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    instead_of: ClassVar[Mapping[str, str]] = INSTEAD
 
     def __init__(
         self,
         context: Context,
         *,
-        path: Path,
+        path: Path | None = None,
+        url: str | None = None,
+        cache: CacheOptions = CACHE,
         columns: list[str] | None = None,
         key: str | None = None,
         labels: str | None = None,
         follow_links: bool = False,
     ) -> None:
         del context
-        self.sources = find_sources(path, self.extensions, follow_links=follow_links)
-        files = [_metadata(source) for source in self.sources]
+        self.sources = sources_at(path, url, cache, self.extensions, follow_links=follow_links)
+        files, self._footers = _metadata_of(self.sources)
         self.columns = _chosen(self.sources, files, columns, key, labels)
         self.groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
         sizes = [files[number].row_group(group).num_rows for number, group in self.groups]
         self.first = np.cumsum([0, *sizes])
         self.first_of_file = np.cumsum([0, *(file.num_rows for file in files)])
         if not len(self):
-            raise ValueError(f"{path} has no rows")
+            raise ValueError(f"{path or url} has no rows")
         self._digest: str | None = None
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
         self._is_kept_whole = _total(files, self.columns) <= KEPT_BYTES
@@ -92,8 +105,9 @@ class Parquet(Rows):
             raise ValueError(f"{place}: {error}") from error
 
     def digest(self) -> str:
+        """Return a digest of names and contents; of remote files, of names, sizes and what stands in their last bytes."""
         if self._digest is None:
-            self._digest = digest_of(self.sources)
+            self._digest = self._footers or digest_of(self.sources)
         return self._digest
 
     def state(self) -> str:
@@ -111,7 +125,7 @@ class Parquet(Rows):
         """Yield the column's value of every row, one row group after the other."""
         for number, group in (self.groups[place] for place in watched(range(len(self.groups)), "reading keys by row group")):
             try:
-                with pq.ParquetFile(self.sources[number].path) as opened:
+                with _opened(self.sources[number]) as opened:
                     table = opened.read_row_group(group, columns=[column], use_threads=False)
             except (OSError, pa.ArrowException) as error:
                 raise ValueError(f"{self.sources[number].name}: the column {column} cannot be read: {error}") from error
@@ -126,7 +140,7 @@ class Parquet(Rows):
     def _group(self, number: int) -> pa.Table:
         if number not in self._kept:
             file, group = self.groups[number]
-            with pq.ParquetFile(self.sources[file].path) as opened:
+            with _opened(self.sources[file]) as opened:
                 self._kept[number] = opened.read_row_group(group, columns=self.columns, use_threads=False)
             total = sum(table.nbytes for table in self._kept.values())
             while total > KEPT_BYTES and len(self._kept) > 1:
@@ -135,15 +149,51 @@ class Parquet(Rows):
         return self._kept[number]
 
 
-def _metadata(source: SourceFile) -> pq.FileMetaData:
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[pq.ParquetFile]:
+    if isinstance(source, SourceFile):
+        with pq.ParquetFile(source.path) as opened:
+            yield opened
+    else:
+        with source.open() as stream, pq.ParquetFile(stream) as opened:
+            yield opened
+
+
+def _metadata_of(sources: Sequence[Source]) -> tuple[list[pq.FileMetaData], str]:
+    """Return the metadata of the files, and a digest of remote ones, or "" for local files."""
+    remote = [source for source in sources if isinstance(source, RemoteSource)]
+    if not remote:
+        return [_metadata(source, str(source)) for source in sources], ""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        footers = list(pool.map(_footer, remote))
+    digest = blake2b(digest_size=16)
+    for source, footer in zip(remote, footers, strict=True):
+        digest.update(f"{source.name}\0{source.size}\0".encode("utf-8", "surrogateescape") + footer)
+    return [_metadata(source, pa.BufferReader(footer)) for source, footer in zip(remote, footers, strict=True)], digest.hexdigest()
+
+
+def _footer(source: RemoteSource) -> bytes:
+    """Return the last bytes of a file, with all of its metadata: their length stands before the closing mark ``PAR1``."""
+    server, url = source.files.server, source.file.url
     try:
-        return pq.read_metadata(source.path)
+        tail = server.read(url, max(0, source.size - _TAIL), source.size)
+        size = int.from_bytes(tail[-8:-4], "little") + 8
+        if size > len(tail) and size <= source.size:
+            tail = server.read(url, source.size - size, source.size)
+    except OSError as error:
+        raise source.unreadable(error) from error
+    return tail[-size:]
+
+
+def _metadata(source: Source, place: Any) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(place)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{source.path} cannot be read as Parquet: {error}") from error
+        raise ValueError(f"{source} cannot be read as Parquet: {error}") from error
 
 
 def _chosen(
-    sources: Sequence[SourceFile], files: Sequence[pq.FileMetaData], columns: list[str] | None, *others: str | None
+    sources: Sequence[Source], files: Sequence[pq.FileMetaData], columns: list[str] | None, *others: str | None
 ) -> list[str]:
     """Return the columns to read: the requested ones, or all."""
     asked = [*(columns or ()), *(other for other in others if other is not None)]

@@ -16,6 +16,9 @@ class TextFiles(DocumentFiles):
 
     Args:
         path: a folder, or one file with any ending.
+        url: instead of a path, a URL for ``fsspec``: a file, a folder or a pattern (``s3://bucket/**/*.txt``). Files are copied
+            into a cache on their first read.
+        cache: location and size of the copies, timeouts and retries.
         documents: unit of a document: a ``file``, the lines between blank ones (``blank_line``), or every ``line`` that is not
             blank. Files to divide must have lines: UTF-8, for example, not UTF-16.
         follow_links: whether to follow links to folders outside of a folder. Links to files are always followed.
@@ -30,6 +33,8 @@ class TextZip(ZipArchive):
 
     Args:
         path: the zip file.
+        url: instead of a path, a URL for ``fsspec`` (``https://host/texts.zip``). The file is copied into a cache.
+        cache: location and size of the copies, timeouts and retries.
         labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
             ``labels.csv`` if the archive has it, else folders are the labels.
     """

@@ -71,7 +71,7 @@ def lab(
 ) -> Lab:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMNIMASK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("omnimask_datasets.shards.download._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("omnimask.remote.server._LONGEST_PAUSE", 0.01)
     shutil.copytree(shards, tmp_path / "shards")
     (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     return Lab(tmp_path, monkeypatch, capfd, serve)

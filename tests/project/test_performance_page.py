@@ -28,6 +28,10 @@ def result(name: str) -> Any:
         "loop_50ms",
         "border_text",
         "border_image",
+        "transport_one_view_16k",
+        "transport_one_view_64k",
+        "transport_two_views_16k",
+        "transport_two_views_64k",
     ],
 )
 def test_tables_are_those_of_the_results(name: str) -> None:
@@ -50,6 +54,11 @@ def test_originality_is_cheaper_than_a_vocabulary() -> None:
         in PAGE
     )
     assert f"against scores at the hidden ones, {ratio['text/rts']:.2f} times" in PAGE
+
+
+@pytest.mark.parametrize("name", ["one_view_16k", "one_view_64k", "two_views_16k", "two_views_64k"])
+def test_one_buffer_costs_the_main_process_at_most_half(name: str) -> None:
+    assert result(f"transport_{name}")["rows"][1]["ratio"] >= 2
 
 
 def test_the_profile_is_that_of_the_result() -> None:

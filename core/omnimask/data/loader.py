@@ -10,17 +10,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from omnimask.data import retries
 from omnimask.data.planner import Cursor, Place, Planner, StepPlan
 from omnimask.data.worker_processes import ignore_signals, start_method
 from omnimask.errors import RunStopped
 from omnimask.interfaces import MaskedBatch
 from omnimask.packed import pin_memory
+from omnimask.remote import retries
+from omnimask.transport.parcel import Parcel, parcel
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class LoadedStep:
 
 
 Pipeline = Callable[[Sequence[Place]], LoadedBatch]
+_Delivered: TypeAlias = LoadedBatch | Parcel[LoadedBatch] | RunStopped
+"""Micro-batch as it leaves torch's loader: in one buffer from a worker, as it is from this process."""
 
 
 class Loader:
@@ -119,9 +122,9 @@ class Loader:
         processes = list(getattr(iterator, "_workers", []))
         try:
             for _ in range(self.first_step, self.last_step + 1):
-                first = _checked(next(iterator))
+                first = _received(next(iterator))
                 plan, num_micro_batches = planned.popleft()
-                loaded = [first, *(_checked(next(iterator)) for _ in range(num_micro_batches - 1))]
+                loaded = [first, *(_received(next(iterator)) for _ in range(num_micro_batches - 1))]
                 batches = [item.batch for item in loaded if item.batch is not None]
                 bad = tuple(bad for item in loaded for bad in item.bad)
                 yield LoadedStep(plan.step, batches, bad, plan.after, before + sum(item.retries for item in loaded))
@@ -149,7 +152,7 @@ class Loader:
             yield from share
             cursor = plan.after
 
-    def _start(self, micro_batches: Iterator[tuple[Place, ...]]) -> Iterator[LoadedBatch | RunStopped]:
+    def _start(self, micro_batches: Iterator[tuple[Place, ...]]) -> Iterator[_Delivered]:
         """Start the workers and undo torch's signal handler for dead workers.
 
         The handler would raise anywhere in the program. Without it, a death surfaces here, at the request for the next batch.
@@ -170,10 +173,10 @@ class Loader:
         iterator = iter(loader)
         if before is not None:
             signal.signal(signal.SIGCHLD, before)
-        return cast("Iterator[LoadedBatch | RunStopped]", iterator)
+        return cast("Iterator[_Delivered]", iterator)
 
 
-class _ByPlaces(Dataset["LoadedBatch | RunStopped"]):
+class _ByPlaces(Dataset["_Delivered"]):
     """Adapter for torch's loader: indexes the pipeline by the places of a micro-batch.
 
     A reason to stop the run is returned, since torch would raise it with a traceback as its message.
@@ -182,23 +185,24 @@ class _ByPlaces(Dataset["LoadedBatch | RunStopped"]):
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
 
-    def __getitem__(self, places: Sequence[Place]) -> LoadedBatch | RunStopped:
+    def __getitem__(self, places: Sequence[Place]) -> _Delivered:
         try:
             loaded = self.pipeline(places)
         except RunStopped as error:
             return error
-        count = retries.take()
-        return dataclasses.replace(loaded, retries=count) if count else loaded
+        if count := retries.take():
+            loaded = dataclasses.replace(loaded, retries=count)
+        return loaded if get_worker_info() is None else parcel(loaded)
 
 
-def _unchanged(loaded: LoadedBatch | RunStopped) -> LoadedBatch | RunStopped:
-    return loaded
+def _unchanged(delivered: _Delivered) -> _Delivered:
+    return delivered
 
 
-def _checked(loaded: LoadedBatch | RunStopped) -> LoadedBatch:
-    if isinstance(loaded, RunStopped):
-        raise loaded
-    return loaded
+def _received(delivered: _Delivered) -> LoadedBatch:
+    if isinstance(delivered, RunStopped):
+        raise delivered
+    return delivered.open() if isinstance(delivered, Parcel) else delivered
 
 
 def _prepare_worker(worker: int) -> None:

@@ -83,7 +83,7 @@ def files_ending_in(
     return chosen, others
 
 
-def log_left_out(place: Path, num_taken: int, others: Sequence[str]) -> None:
+def log_left_out(place: object, num_taken: int, others: Sequence[str]) -> None:
     """Log the number and endings of the skipped files."""
     if others:
         logger.info("%s: reading %d files, ignoring %d: %s", place, num_taken, len(others), endings(others))

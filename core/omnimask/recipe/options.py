@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import typing
@@ -74,7 +75,7 @@ class Resolver:
             self.problems.add(self.document, (*path, "name"), error.messages[0])
             return None
         given = {key: value for key, value in raw.items() if key != "name" and key not in apart}
-        declared = options_of(cls)
+        declared = _without_defaults(cls, options_of(cls), given)
         if self.smoke:
             given = {**_stand_ins(cls, declared), **given}
         if taken := [option for option in declared if option in apart]:
@@ -203,6 +204,13 @@ def _stand_ins(cls: type, declared: Mapping[str, Option]) -> Mapping[str, Any]:
         if callable(smoke)
         else {name: plain(smoke[name]) for name, option in declared.items() if option.is_required and name in smoke}
     )
+
+
+def _without_defaults(cls: type, declared: Mapping[str, Option], given: Mapping[str, Any]) -> Mapping[str, Option]:
+    """Make an option required unless the one that may replace it is given: ``instead_of = {"path": "url"}`` of the class."""
+    instead: Mapping[str, str] = getattr(cls, "instead_of", {})
+    needed = {name for name, other in instead.items() if name in declared and name not in given and given.get(other) is None}
+    return {name: dataclasses.replace(option, default=REQUIRED) if name in needed else option for name, option in declared.items()}
 
 
 def options_of_model(model: type[BaseModel]) -> Mapping[str, Option]:

@@ -14,15 +14,16 @@ from pydantic import Field
 
 from omnimask.files import files_state
 from omnimask.interfaces import Context
+from omnimask.remote import CacheOptions
 from omnimask_datasets.folder_labels import SPLITS, FolderLabels
 from omnimask_datasets.rows import LABEL
 from omnimask_datasets.shards.index import same_keys
 from omnimask_datasets.shards.local import LocalShards
 from omnimask_datasets.shards.names import decoder_of, field_of, is_refused
 from omnimask_datasets.shards.reader import MemberReader, ShardFiles
-from omnimask_datasets.shards.remote import Cache, RemoteShards
+from omnimask_datasets.shards.remote import RemoteShards
 
-_CACHE = Cache()
+_CACHE = CacheOptions()
 
 
 class _ReadPlan(NamedTuple):
@@ -75,7 +76,7 @@ class Shards:
         *,
         path: Path | None = None,
         url: str | None = None,
-        cache: Cache = _CACHE,
+        cache: CacheOptions = _CACHE,
         fields: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None,
         keys: Literal["sample", "shard"] = "sample",
         check: bool = True,

@@ -10,15 +10,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
-from urllib.parse import urlsplit
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from omnimask.cache import cache_folder
+from omnimask.remote import CacheOptions, FileCache, Server, check_url, expanded, url_path
 from omnimask_datasets.shards import manifest
-from omnimask_datasets.shards.cache import FileCache
-from omnimask_datasets.shards.download import Remote, check_url
 from omnimask_datasets.shards.index import SUFFIX, ShardIndex, index_of_open, read_index
 from omnimask_datasets.shards.local import TAR, write_index
 from omnimask_datasets.shards.manifest import ShardEntry, ShardManifest
@@ -28,17 +24,6 @@ _FORGIVEN = 60.0
 """Seconds before a failed shard is tried again, so that its other samples fail at once."""
 
 
-class Cache(BaseModel):
-    """Location of the copies of remote shards, and limits of their downloads."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    folder: Annotated[Path | None, Field(description="local folder; null: a folder in omnimask's cache")] = None
-    size: Annotated[int, Field(gt=0, description="maximum size of all copies; least recently used ones are removed")] = 20 * 10**9
-    timeout: Annotated[float, Field(gt=0, description="timeout of an attempt: seconds without data")] = 60.0
-    retries: Annotated[int, Field(ge=0, description="number of retries, with exponential backoff")] = 4
-
-
 class RemoteShards:
     """Shards of a URL: a folder with a manifest or a file listing, one tar file, or a pattern with braces.
 
@@ -46,9 +31,9 @@ class RemoteShards:
         ValueError: the URL is refused, nothing is found there, or its content is damaged or malicious.
     """
 
-    def __init__(self, url: str, cache: Cache) -> None:
+    def __init__(self, url: str, cache: CacheOptions) -> None:
         check_url(url)
-        self.remote = Remote(_urls(url)[0], timeout=cache.timeout, retries=cache.retries)
+        self.remote = Server(expanded(url)[0], timeout=cache.timeout, retries=cache.retries)
         folder = cache.folder or cache_folder() / "shards"
         self.cache = FileCache(folder / "tars", cache.size, self.remote.patience)
         try:
@@ -83,14 +68,14 @@ class RemoteShards:
 
     def _find(self, url: str) -> tuple[list[str], Sequence[ShardEntry | None]]:
         """Return the URLs of the shards, and their entries in the manifest."""
-        urls = _urls(url)
-        if len(urls) > 1 or _path(url).endswith(TAR):
+        urls = expanded(url)
+        if len(urls) > 1 or url_path(url).endswith(TAR):
             return urls, [None] * len(urls)
         place = f"{url.rstrip('/')}/{manifest.NAME}"
         try:
             listed = ShardManifest.from_bytes(self.remote.read(place), place)
         except FileNotFoundError:
-            found = sorted(name for name in self.remote.names(url) if _path(name).endswith(TAR))
+            found = sorted(name for name in self.remote.names(url) if url_path(name).endswith(TAR))
             if not found:
                 raise ValueError(f"data.url: {url} lists neither a {manifest.NAME} nor files ending in {TAR}") from None
             return found, [None] * len(found)
@@ -123,42 +108,22 @@ class RemoteShards:
     def _made(self, url: str, size: int, entry: ShardEntry | None) -> ShardIndex:
         descriptor = self._open(url, size, entry.sha256 if entry else "")
         try:
-            index = index_of_open(descriptor, _path(url))
+            index = index_of_open(descriptor, url_path(url))
         finally:
             os.close(descriptor)
         return dataclasses.replace(index, mtime=0, sha256=entry.sha256 if entry else "")
 
     def _open(self, url: str, size: int, sha256: str) -> int:
-        name = f"{_digest(url)}-{re.sub(r'[^A-Za-z0-9._-]', '_', PurePosixPath(_path(url)).name)[-80:]}"
+        name = f"{_digest(url)}-{re.sub(r'[^A-Za-z0-9._-]', '_', PurePosixPath(url_path(url)).name)[-80:]}"
         return self.cache.open(name, size, lambda target: self.remote.load(url, target, size=size, sha256=sha256))
-
-
-def _urls(url: str) -> list[str]:
-    """Return the URLs of a pattern with braces: ``a-{000..002}.tar``."""
-    if "{" not in url:
-        return [url]
-    try:
-        from braceexpand import braceexpand
-    except ImportError as error:
-        raise ValueError("braces in data.url need another package: pip install 'omnimask[shards]'") from error
-    try:
-        return list(braceexpand(url))
-    except ValueError as error:
-        raise ValueError(f"data.url: the braces of {url} do not match: {error}") from error
 
 
 def _short(urls: Sequence[str]) -> list[str]:
     """Return the URLs' paths without their common folders."""
-    parts = [_path(url).split("/") for url in urls]
+    parts = [url_path(url).split("/") for url in urls]
     folders = [path[:-1] for path in parts]
     shared = next((n for n, names in enumerate(zip(*folders, strict=False)) if len(set(names)) > 1), min(map(len, folders)))
     return ["/".join(path[shared:]) for path in parts]
-
-
-def _path(url: str) -> str:
-    """Return a URL's host and path, without the query."""
-    split = urlsplit(url)
-    return split.netloc + split.path
 
 
 def _fits(index: ShardIndex, size: int, entry: ShardEntry | None) -> bool:

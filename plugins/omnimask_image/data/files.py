@@ -26,6 +26,8 @@ class ImageZip(ZipArchive):
 
     Args:
         path: the zip file.
+        url: instead of a path, a URL for ``fsspec`` (``https://host/photos.zip``). The file is copied into a cache.
+        cache: location and size of the copies, timeouts and retries.
         labels: name of the member that is a CSV table in UTF-8 with the columns ``file`` (or ``key``) and ``label``. None:
             ``labels.csv`` if the archive has it, else folders are the labels.
     """

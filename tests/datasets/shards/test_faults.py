@@ -32,7 +32,7 @@ STEPS = 26
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnimask_datasets.shards.download._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("omnimask.remote.server._LONGEST_PAUSE", 0.01)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from omnimask_datasets.shards.cache import FileCache
+from omnimask.remote import CacheOptions, FileCache
 from omnimask_datasets.shards.index import make_index, with_content
 from omnimask_datasets.shards.local import beside, write_index
 from omnimask_datasets.shards.manifest import ShardEntry, ShardManifest
-from omnimask_datasets.shards.remote import Cache
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -39,14 +38,14 @@ def indexed(folder: Path) -> Path:
     return folder
 
 
-QUICK = Cache(timeout=0.4, retries=1)
+QUICK = CacheOptions(timeout=0.4, retries=1)
 SIZE = 35_000
 """The shards have 20,480, 10,240 and 20,480 bytes."""
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnimask_datasets.shards.download._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("omnimask.remote.server._LONGEST_PAUSE", 0.01)
 
 
 def expected(tars: Any, folder: Path) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def test_with_a_manifest_no_shard_is_loaded_before_it_is_read(tars: Any, indexed
 
 
 def test_the_cache_stays_within_its_size(tars: Any, indexed: Path, server: Any, tmp_path: Path) -> None:
-    dataset = tars.open(url=server.url, cache=Cache(folder=tmp_path / "copies", size=SIZE))
+    dataset = tars.open(url=server.url, cache=CacheOptions(folder=tmp_path / "copies", size=SIZE))
     for index in (0, 6, 0, 5, 11, 1):
         dataset.reader = type(dataset.reader)(dataset.files, check=True)  # nothing stays open
         assert dataset[index]["label"] == index % 10
@@ -107,7 +106,7 @@ def test_the_cache_stays_within_its_size(tars: Any, indexed: Path, server: Any, 
         assert sum(path.stat().st_size for path in copies) <= SIZE
     assert server.gets(".tar") == 6
     with pytest.raises(ValueError, match=r"has 20,480 bytes, and the cache 5,000; raise data\.cache\.size"):
-        tars.open(url=server.url, cache=Cache(folder=tmp_path / "small", size=5000))[0]
+        tars.open(url=server.url, cache=CacheOptions(folder=tmp_path / "small", size=5000))[0]
 
 
 def test_what_was_used_last_stays(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-logger = logging.getLogger(f"omnimask.{__name__}")
+logger = logging.getLogger(__name__)
 
 _LOCK, _PART = ".lock", ".part"
 _ROOM = "room"
@@ -34,13 +34,14 @@ class FileCache:
     def __init__(self, folder: Path, size: int, patience: float) -> None:
         self.folder, self.size, self.patience = folder, size, patience
 
-    def open(self, name: str, size: int, load: Callable[[Path], None]) -> int:
+    def open(self, name: str, size: int | None, load: Callable[[Path], None], *, at_least: int = 0) -> int:
         """Return a descriptor of a file. If the file is missing, ``load`` writes it.
 
         Args:
             name: name of the file, not a path.
-            size: size of the file in bytes.
+            size: size of the file in bytes; None: unknown before it is loaded.
             load: writes the file to the given path.
+            at_least: bytes to make room for, if the size is unknown.
 
         Raises:
             ValueError: the file is larger than the cache.
@@ -50,35 +51,45 @@ class FileCache:
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDONLY)
-                if os.fstat(descriptor).st_size == size:
+                if size is None or os.fstat(descriptor).st_size == size:
                     os.utime(descriptor)
                     return descriptor
                 os.close(descriptor)
                 path.unlink()
-            self._load(path, size, load)
+            self._load(path, size, load, at_least)
         raise OSError(
             f"{name} was removed from {self.folder} {_TRIES} times before it could be opened; data.cache.size is too small"
         )
 
-    def _load(self, path: Path, size: int, load: Callable[[Path], None]) -> None:
-        if size > self.size:
-            raise ValueError(f"{path.name} has {size:,} bytes, and the cache {self.size:,}; raise data.cache.size")
+    def _load(self, path: Path, size: int | None, load: Callable[[Path], None], at_least: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_size(path, size or at_least)
         with self._locked(path.name) as lock:
             if path.exists():
                 return
             self._remove_parts(path.name)
             part = path.with_name(path.name + _PART)
             try:
-                os.truncate(lock, 0)
-                os.pwrite(lock, str(size).encode(), 0)
-                with self._locked(_ROOM):
-                    self._make_room(size, path.name)
+                self._reserve(lock, path, size or at_least)
                 load(part)
+                if size is None:
+                    self._reserve(lock, path, part.stat().st_size)
                 part.replace(path)
             finally:
                 os.truncate(lock, 0)
                 self._remove_parts(path.name)
+
+    def _check_size(self, path: Path, size: int) -> None:
+        if size > self.size:
+            raise ValueError(f"{path.name} has {size:,} bytes, and the cache {self.size:,}; raise data.cache.size")
+
+    def _reserve(self, lock: int, path: Path, size: int) -> None:
+        """Make room for a file, and let other processes know its size."""
+        self._check_size(path, size)
+        os.truncate(lock, 0)
+        os.pwrite(lock, str(size).encode(), 0)
+        with self._locked(_ROOM):
+            self._make_room(size, path.name)
 
     def _make_room(self, size: int, name: str) -> None:
         """Remove files until ``size`` bytes fit. Files being loaded by other processes count too."""
