@@ -15,18 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omnimask.interfaces import AttentionKind, Layout, Packed
+from omnimask.interfaces.ragged import ranges
 
 T = TypeVar("T")
 
 _KINDS: Sequence[AttentionKind] = ("full", "causal", "ranked")
-
-
-def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Concatenate ``arange(start, start + length)`` of every sequence; (sum of lengths,)."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    # Places in the output, shifted by the difference between a sequence's start and its place there.
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def group_by_parent(layout: Layout, num_parents: int) -> Layout:
@@ -103,8 +96,9 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
 
 
 def to_tensors(value: T) -> T:
-    """Convert NumPy arrays to torch tensors with shared memory. Layouts stay host data."""
-    return map_arrays(value, _once(lambda array: torch.from_numpy(np.ascontiguousarray(array))), (np.ndarray,))
+    """Convert NumPy arrays to torch tensors with shared memory, or copies of arrays that may not be written. Layouts stay host
+    data."""
+    return map_arrays(value, _once(lambda array: torch.from_numpy(np.require(array, requirements=("C", "W")))), (np.ndarray,))
 
 
 def to_device(value: T, device: torch.device | str, *, non_blocking: bool = False) -> T:

@@ -15,24 +15,29 @@ from typing import Any, cast
 import numpy as np
 
 from omnimask.data.border import Breach, TokenBorder, called_for, check_token_values, check_view, refuse, row_of, view_of
-from omnimask.data.collation import collate
+from omnimask.data.checked_masker import WholeBatchFault
+from omnimask.data.collation import collate, collate_columns
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import BadSample, LoadedBatch
 from omnimask.data.planner import Place
+from omnimask.data.sample_columns import columns_of, is_faithful
 from omnimask.data.sample_errors import of_one_sample, reason_of, trace_of
 from omnimask.data.sample_parts import SampleParts
-from omnimask.errors import RunStopped
+from omnimask.data.whole_views import whole_views
+from omnimask.errors import BrokenContract, RunStopped
 from omnimask.interfaces import (
     SPECIAL,
     Augment,
     Dataset,
     Decoder,
     Draw,
+    FieldSpec,
     JointMasker,
     MaskedBatch,
     Masking,
     Sample,
+    SampleColumns,
     Shortens,
     Splits,
     Stream,
@@ -113,11 +118,25 @@ class ViewPlan:
     noise: bool = False
     origin: str = "the corruptor"
 
-    def __call__(self, sample: Sample) -> View:
-        draw = sample.draw if self.draw is None else sample.draw.at("view", self.draw)
-        masked = Sample(sample.tokens, draw.at("masker"), sample.modalities, sample.labels)
+    @property
+    def drawing(self) -> tuple[int, str | None]:
+        """Identity of the masker and its random draw. Views of one drawing share their maskings."""
+        return id(self.masker), self.draw
+
+    @property
+    def stage(self) -> tuple[str, ...]:
+        """Stage of the view's random draw."""
+        return () if self.draw is None else ("view", self.draw)
+
+    def masking(self, sample: Sample) -> Mapping[str, Masking]:
+        """Mask a sample."""
+        return self.masker(Sample(sample.tokens, sample.draw.at(*self.stage, "masker"), sample.modalities, sample.labels))
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking] | None = None) -> View:
+        """Return the view of a sample; ``masking`` is its own masking if it is known."""
+        masking = self.masking(sample) if masking is None else masking
+        draw = sample.draw.at(*self.stage)
         corrupted = Sample(sample.tokens, draw.at("corruptor"), sample.modalities, sample.labels)
-        masking = self.masker(masked)
         view = called_for(lambda: self.corruptor(corrupted, masking), (self.origin,), sample)
         try:
             view = view_of(view)
@@ -287,27 +306,68 @@ class Pipeline:
         return Sample(tokens, draw, tuple(self.modalities), labels)
 
     def pack(self, samples: Sequence[Sample]) -> MaskedBatch:
-        """Mask, corrupt and pack samples.
+        """Mask, corrupt and pack samples, all at once where their components can.
 
         Raises:
             RunStopped: a masker or corruptor rejected a sample.
             BrokenContract: a component's result violates its interface.
         """
+        if not is_faithful(samples, self.specs):
+            return self.pack_each(samples)
+        return self.pack_columns(columns_of(samples, self.specs, self._label_specs))
+
+    def pack_columns(self, samples: SampleColumns) -> MaskedBatch:
+        """Mask, corrupt and pack the samples of columns, all at once where their components can; see :meth:`pack`.
+
+        Sample by sample is the definition: where the whole micro-batch fails, the samples are packed one by one, which names the
+        sample and the component at fault.
+        """
+        try:
+            batch = collate_columns(samples, whole_views(self.views, samples), self.specs)
+        except MemoryError:
+            raise
+        except Exception as error:
+            fault = error
+        else:
+            if any(_holds_specials(batch.store[name].data, spec) for name, spec in self.specs.items()):
+                self._find_breach(samples.samples, [{}] * samples.num_samples)
+            return batch
+        self.pack_each(samples.samples)
+        if isinstance(fault, WholeBatchFault):
+            raise BrokenContract(f"{fault.origin}: fails for whole micro-batches, not for single samples: {fault.error}") from fault
+        raise fault
+
+    @property
+    def _label_specs(self) -> dict[str, FieldSpec]:
+        return {name: label.spec for name, label in self.labels.items()}
+
+    def pack_each(self, samples: Sequence[Sample]) -> MaskedBatch:
+        """Mask and corrupt samples one by one, and pack them; see :meth:`pack`."""
         views: list[dict[str, View]] = []
         for sample in samples:
             try:
-                views.append({name: plan(sample) for name, plan in self.views.items()})
+                views.append(self._views_of(sample))
             except ValueError as error:
                 self._find_breach([sample], [{}], error)
                 raise RunStopped(f"sample {sample.draw.key!r} with {len(sample)} tokens cannot be masked: {error}") from error
         try:
-            batch = collate(samples, views, self.specs, {name: label.spec for name, label in self.labels.items()})
+            batch = collate(samples, views, self.specs, self._label_specs)
         except Exception as error:  # named by component and sample where one of them is at fault
             self._find_breach(samples, views, error)
             raise
         if any(_holds_specials(batch.store[name].data, spec) for name, spec in self.specs.items()):
             self._find_breach(samples, views)
         return batch
+
+    def _views_of(self, sample: Sample) -> dict[str, View]:
+        """Return the views of a sample. A masker runs once for each drawing."""
+        maskings: dict[tuple[int, str | None], Mapping[str, Masking]] = {}
+        views: dict[str, View] = {}
+        for name, plan in self.views.items():
+            if plan.drawing not in maskings:
+                maskings[plan.drawing] = plan.masking(sample)
+            views[name] = plan(sample, maskings[plan.drawing])
+        return views
 
     def _find_breach(self, samples: Sequence[Sample], views: Sequence[Mapping[str, View]], error: Exception | None = None) -> None:
         """Compare the samples and views of a batch with their interfaces, one by one.

@@ -27,6 +27,7 @@ from omnimask.interfaces.batch import (
     Targets,
     View,
 )
+from omnimask.interfaces.columns import MaskingColumns, SampleColumns, TokenColumns
 from omnimask.interfaces.context import Context
 from omnimask.interfaces.data_protocols import (
     Augment,
@@ -43,8 +44,12 @@ from omnimask.interfaces.data_protocols import (
     Splits,
     Tokenizer,
     Transform,
+    WholeBatchCorruptor,
+    WholeBatchJointMasker,
+    WholeBatchMasker,
 )
 from omnimask.interfaces.draw import Draw
+from omnimask.interfaces.draws import Draws
 from omnimask.interfaces.figures import Reconstruction, Renderer
 from omnimask.interfaces.model_protocols import Embedding, Encoder, Module, Position, Predictor, Target
 from omnimask.interfaces.suggestions import FindsData, Suggester, Suggestion
@@ -69,6 +74,7 @@ __all__ = [
     "Dataset",
     "Decoder",
     "Draw",
+    "Draws",
     "Embedding",
     "Encoded",
     "Encoder",
@@ -84,6 +90,7 @@ __all__ = [
     "MaskedBatch",
     "Masker",
     "Masking",
+    "MaskingColumns",
     "Model",
     "Module",
     "OfSamples",
@@ -103,6 +110,7 @@ __all__ = [
     "Result",
     "Run",
     "Sample",
+    "SampleColumns",
     "Scores",
     "Shortens",
     "Splits",
@@ -111,10 +119,14 @@ __all__ = [
     "Suggestion",
     "Target",
     "Targets",
+    "TokenColumns",
     "TokenSpec",
     "Tokenizer",
     "Tokens",
     "Trained",
     "Transform",
     "View",
+    "WholeBatchCorruptor",
+    "WholeBatchJointMasker",
+    "WholeBatchMasker",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from omnimask.interfaces.batch import View
+from omnimask.interfaces.columns import MaskingColumns, SampleColumns, TokenColumns
 from omnimask.interfaces.draw import Draw
 from omnimask.interfaces.tokens import Masking, Sample, Tokens, TokenSpec
 
@@ -190,3 +191,38 @@ class Corruptor(Protocol):
     @property
     def num_answers(self) -> int: ...
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View: ...
+
+
+@runtime_checkable
+class WholeBatchMasker(Protocol):
+    """Optional capability of a masker: masks all samples of a micro-batch at once, which is faster.
+
+    The masker's call for one sample is the definition. Results are equal bit for bit, which the conformance kit checks.
+    """
+
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns | None:
+        """Return the maskings of all samples, or None if columns cannot express them; they are then masked one by one."""
+        ...
+
+
+@runtime_checkable
+class WholeBatchJointMasker(Protocol):
+    """The capability :class:`WholeBatchMasker` of a joint masker."""
+
+    def mask_batch(self, samples: SampleColumns) -> Mapping[str, MaskingColumns] | None:
+        """Return the maskings by modality, each of the samples that have it, or None; see :class:`WholeBatchMasker`."""
+        ...
+
+
+@runtime_checkable
+class WholeBatchCorruptor(Protocol):
+    """Optional capability of a corruptor: corrupts all samples of a micro-batch at once; see :class:`WholeBatchMasker`."""
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+        """Return one view of all samples, in batch coordinates, or None; the samples are then corrupted one by one.
+
+        The streams hold the samples' sequences in order, as :func:`omnimask.streams.stack` concatenates them: one context sequence
+        per sample with its number as ``parent``, and query sequences with that of their context sequence. ``fields`` are the
+        samples' arrays, concatenated.
+        """
+        ...
