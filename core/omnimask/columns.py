@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,26 @@ T = TypeVar("T")
 Ints = NDArray[np.int64]
 
 
+def has_whole_batch(component: Any, capability: type[T]) -> TypeGuard[T]:
+    """Return whether a component has a capability for whole micro-batches.
+
+    A class that redefines the call for one sample, but inherits the method for all, does not: the two would differ.
+    """
+    return _has_capability(type(component), capability)
+
+
+@cache
+def _has_capability(kind: type, capability: type) -> bool:
+    if not issubclass(kind, capability):
+        return False
+    method = "corrupt_batch" if hasattr(capability, "corrupt_batch") else "mask_batch"
+    nearest = next(base for base in kind.__mro__ if "__call__" in vars(base) or method in vars(base))
+    return method in vars(nearest)
+
+
 def masked(masker: Masker, tokens: TokenColumns) -> MaskingColumns | None:
     """Mask all samples with a masker of either kind. Returns None if columns cannot express the maskings."""
-    if isinstance(masker, WholeBatchMasker):
+    if has_whole_batch(masker, WholeBatchMasker):
         found = masker.mask_batch(tokens)
         if found is not None:
             return found
@@ -56,7 +74,7 @@ def masked(masker: Masker, tokens: TokenColumns) -> MaskingColumns | None:
 
 def masked_samples(masker: JointMasker, samples: SampleColumns) -> Mapping[str, MaskingColumns] | None:
     """Mask all samples with a joint masker of either kind. Returns None if columns cannot express the maskings."""
-    if isinstance(masker, WholeBatchJointMasker):
+    if has_whole_batch(masker, WholeBatchJointMasker):
         found = masker.mask_batch(samples)
         if found is not None:
             return found
@@ -110,7 +128,7 @@ def _merged(parts: Sequence[MaskingColumns], rows: Sequence[Ints], tokens: Token
 
 def corrupted(corruptor: Corruptor, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
     """Corrupt all samples with a corruptor of either kind. Returns None if one view cannot express the results."""
-    if isinstance(corruptor, WholeBatchCorruptor):
+    if has_whole_batch(corruptor, WholeBatchCorruptor):
         view = corruptor.corrupt_batch(samples, maskings)
         if view is not None:
             return view

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,22 +84,33 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
     """
     if isinstance(value, kinds):
         return function(value)
-    if isinstance(value, Layout) or value is None:
+    if value is None or isinstance(value, Layout | str):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f.name for f in dataclasses.fields(value) if not f.metadata.get("host")]
-        return dataclasses.replace(value, **{name: map_arrays(getattr(value, name), function, kinds) for name in fields})
     if isinstance(value, Mapping):
         return {key: map_arrays(item, function, kinds) for key, item in value.items()}  # pyright: ignore[reportReturnType]
     if isinstance(value, tuple):
         return tuple(map_arrays(item, function, kinds) for item in value)  # pyright: ignore[reportReturnType]
+    if names := _device_fields(type(value)):
+        mapped = {name: map_arrays(getattr(value, name), function, kinds) for name in names}
+        return dataclasses.replace(value, **mapped)  # pyright: ignore[reportArgumentType, reportReturnType]
     return value
+
+
+@cache
+def _device_fields(kind: type) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields, except host fields; of any other type none."""
+    return tuple(f.name for f in dataclasses.fields(kind) if not f.metadata.get("host")) if dataclasses.is_dataclass(kind) else ()
 
 
 def to_tensors(value: T) -> T:
     """Convert NumPy arrays to torch tensors with shared memory, or copies of arrays that may not be written. Layouts stay host
     data."""
-    return map_arrays(value, _once(lambda array: torch.from_numpy(np.require(array, requirements=("C", "W")))), (np.ndarray,))
+    return map_arrays(value, _once(_to_tensor), (np.ndarray,))
+
+
+def _to_tensor(array: NDArray[Any]) -> Tensor:
+    flags = array.flags
+    return torch.from_numpy(array if flags.c_contiguous and flags.writeable else array.copy("C"))
 
 
 def to_device(value: T, device: torch.device | str, *, non_blocking: bool = False) -> T:

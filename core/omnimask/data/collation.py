@@ -248,7 +248,8 @@ def _in_store(
 
 
 def _asked(table: Targets, layout: Layout) -> Asked:
-    slots = np.unique(table.at[:, 0])  # ascending, so grouped by sequence
+    at = table.at[:, 0]
+    slots = at if bool((at[1:] > at[:-1]).all()) else np.unique(at)  # ascending, so grouped by sequence
     row = np.full(layout.num_slots, -1)
     row[slots] = np.arange(len(slots))  # (T,) slot -> row among the asked slots, -1 for others
     lengths = np.diff(np.searchsorted(slots, layout.offsets))
@@ -256,10 +257,11 @@ def _asked(table: Targets, layout: Layout) -> Asked:
 
 
 def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int, *, is_only: bool) -> Reads:
-    is_here = stream.modality == number
-    shows_content = is_here & (source >= 0) & (stream.literal == CONTENT)
-    slots = np.flatnonzero(shows_content)
-    literal_slots = np.flatnonzero(is_here & (stream.literal >= 0))
+    shows_content, shows_literal = (source >= 0) & (stream.literal == CONTENT), stream.literal >= 0
+    if not is_only:
+        is_here = stream.modality == number
+        shows_content, shows_literal = is_here & shows_content, is_here & shows_literal
+    slots, literal_slots = np.flatnonzero(shows_content), np.flatnonzero(shows_literal)
     fills = is_only and len(slots) == len(source)
     return Reads(source[slots] - base, None if fills else slots, stream.literal[literal_slots], literal_slots)
 

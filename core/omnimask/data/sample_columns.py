@@ -38,7 +38,8 @@ def is_faithful(samples: Sequence[Sample], specs: Mapping[str, TokenSpec]) -> bo
 
 def _are_faithful(tokens: Sequence[Tokens], spec: TokenSpec) -> bool:
     lengths = [len(one.positions) for one in tokens]
-    if any(one.fields.keys() != spec.fields.keys() for one in tokens) or any(f.arity == 0 for f in spec.fields.values()):
+    names = {tuple(one.fields) for one in tokens}
+    if any(set(own) != spec.fields.keys() for own in names) or any(field.arity == 0 for field in spec.fields.values()):
         return False
     content = [one.content for one in tokens]
     if not _are_arrays([one.positions for one in tokens], lengths, np.dtype(np.float32)):
@@ -56,7 +57,7 @@ def _are_faithful(tokens: Sequence[Tokens], spec: TokenSpec) -> bool:
 
 def _are_arrays(arrays: Sequence[Any], lengths: list[int], dtype: np.dtype[Any] | None) -> bool:
     """Return whether all values are NumPy arrays with these lengths and this type (None: integers)."""
-    if not all(type(array) is np.ndarray for array in arrays) or [len(array) for array in arrays] != lengths:
+    if set(map(type, arrays)) - {np.ndarray} or list(map(len, arrays)) != lengths:
         return False
     found = {array.dtype for array in arrays}
     return all(one.kind in "iu" for one in found) if dtype is None else found <= {dtype}
@@ -66,13 +67,13 @@ def _tokens(tokens: Sequence[Tokens], spec: TokenSpec, draws: Draws) -> TokenCol
     dtype = np.dtype(np.int64 if spec.width is None else spec.dtype)
     arrays: dict[bool, dict[str, NDArray[Any]]] = {True: {}, False: {}}
     for name, field in spec.fields.items():
-        parts = [np.asarray(one.fields[name], field.dtype) for one in tokens]
+        parts = [one.fields[name] for one in tokens]
         # fields of pairs (L, L, ...) are flattened per sample to (L * L, ...)
-        flat = [part.reshape(-1, *field.shape) for part in parts] if field.arity == 2 else parts
+        flat = [np.asarray(part).reshape(-1, *field.shape) for part in parts] if field.arity == 2 else parts
         arrays[field.arity == 2][name] = _joined(flat, field.shape, np.dtype(field.dtype))
     return TokenColumns(
-        _joined([np.asarray(one.content, dtype) for one in tokens], spec.width or (), dtype),
-        _joined([np.asarray(one.positions) for one in tokens], (spec.axes,), np.dtype(np.float32)),
+        _joined([one.content for one in tokens], spec.width or (), dtype),
+        np.concatenate([np.zeros((0, spec.axes), np.float32), *(one.positions for one in tokens)]),
         np.array([len(one.positions) for one in tokens], np.int64),
         draws,
         arrays[False],
@@ -81,7 +82,8 @@ def _tokens(tokens: Sequence[Tokens], spec: TokenSpec, draws: Draws) -> TokenCol
 
 
 def _joined(parts: Sequence[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.concatenate([np.zeros((0, *shape), dtype), *parts])
+    """Concatenate arrays, converted to the declared type as by ``np.asarray``."""
+    return np.concatenate([np.zeros((0, *shape), dtype), *parts], dtype=dtype, casting="unsafe")
 
 
 def _label(samples: Sequence[Sample], name: str, spec: FieldSpec) -> NDArray[Any]:

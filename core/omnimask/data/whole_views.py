@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from omnimask.columns import corrupted_each, masked_samples
+from omnimask.columns import corrupted_each, has_whole_batch, masked_samples
 from omnimask.data.checked_masker import fault_of
 from omnimask.interfaces import SPECIAL, Draws, MaskingColumns, SampleColumns, Stream, View, WholeBatchCorruptor
 
@@ -36,7 +36,7 @@ def whole_views(plans: Mapping[str, ViewPlan], samples: SampleColumns) -> dict[s
 
 def _view(plan: ViewPlan, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | Sequence[View]:
     draws = samples.at(*plan.stage)
-    if isinstance(plan.corruptor, WholeBatchCorruptor):
+    if has_whole_batch(plan.corruptor, WholeBatchCorruptor):
         with fault_of(plan.origin):
             view = plan.corruptor.corrupt_batch(draws.at("corruptor"), maskings)
             if view is not None:

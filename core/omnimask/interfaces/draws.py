@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, overload
@@ -40,6 +40,9 @@ class Draws(Sequence[Draw]):
             return self.take(np.arange(len(self))[index])
         draw = self._shared.draws[index]
         return draw.at(*self._stage) if self._stage else draw
+
+    def __iter__(self) -> Iterator[Draw]:
+        return iter(self._shared.draws) if not self._stage else (draw.at(*self._stage) for draw in self._shared.draws)
 
     def at(self, *stage: str | int) -> Draws:
         """Return the same draws in their own stage, as :meth:`Draw.at`."""
