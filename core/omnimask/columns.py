@@ -233,6 +233,8 @@ def sequences(
         positions = samples.positions if is_every else _positions_at(samples, source, is_token)
         has_position = is_token if has_position is None else has_position
     number = np.arange(samples.num_samples) if parent is None else parent
+    # Slots of the only modality need no comparison.
+    only = modality[:1] if len(samples.tokens) == 1 else modality
     return Stream(
         source=source,
         literal=np.full(count, CONTENT, np.int64) if literal is None else literal,
@@ -241,7 +243,7 @@ def sequences(
         has_position=np.ones(count, bool) if has_position is None else has_position,
         rank=np.zeros(count, np.int64) if rank is None else rank,
         block=np.zeros(count, np.int64),
-        layout=Layout(lengths, number, attention_of(rank, None, lengths), one_modality(modality, lengths)),
+        layout=Layout(lengths, number, attention_of(rank, None, lengths), one_modality(only, lengths)),
         targets=no_targets() if targets is None else targets,
         kind=kind if parent is None else kind[parent],
         level=level if parent is None else level[parent],
@@ -279,11 +281,13 @@ def attention_of(rank: Ints | None, block: Ints | None, lengths: Ints) -> Attent
 
 
 def one_modality(modality: Ints, lengths: Ints) -> Ints:
-    """Return (S,) the modality of a sequence's slots, -1 if it has several or none."""
-    offsets = np.cumsum(lengths) - lengths
-    first = np.append(modality, -1)[np.minimum(offsets, len(modality))]
+    """Return (S,) the modality of a sequence's slots, -1 if it has several or none.
+
+    ``modality`` (T,) of the slots of all sequences, or (1,) if they have the same.
+    """
     if not len(modality) or bool((modality == modality[0]).all()):
-        return np.where(lengths > 0, first, -1)
+        return np.where(lengths > 0, modality[0] if len(modality) else -1, -1)
+    first = np.append(modality, -1)[np.cumsum(lengths) - lengths]
     owner = np.repeat(np.arange(len(lengths)), lengths)
     others = np.bincount(owner[modality != first[owner]], minlength=len(lengths))
     return np.where((lengths > 0) & (others == 0), first, -1)

@@ -91,7 +91,7 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
     if isinstance(value, tuple):
         return tuple(map_arrays(item, function, kinds) for item in value)  # pyright: ignore[reportReturnType]
     if names := _device_fields(type(value)):
-        mapped = {name: map_arrays(getattr(value, name), function, kinds) for name in names}
+        mapped = {name: map_arrays(item, function, kinds) for name in names if (item := getattr(value, name)) is not None}
         return dataclasses.replace(value, **mapped)  # pyright: ignore[reportArgumentType, reportReturnType]
     return value
 

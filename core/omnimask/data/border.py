@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from omnimask.data.view_fields import packed_fields
 from omnimask.errors import BrokenContract
-from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
+from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, SampleColumns, Stream, Tokens, TokenSpec, View
 from omnimask.messages.hints import described
+from omnimask.streams import is_plain
 
 T = TypeVar("T")
 
@@ -234,15 +235,46 @@ def check_stream_values(
     check_range(stream.source, -1, slots, f"{name}source")
     check_range(table.of, -1, rows, f"{name}targets.of")
     check_range(layout.parent, 0, parents, f"{name}layout.parent")
+    _check_contents(stream, specs, name)
+    check_range(table.at, 0, layout.num_slots if table.arity else layout.num_sequences, f"{name}targets.at")
+    if owners is not None and bool(((owners.slot if table.arity else owners.sequence)[table.at] != owners.row[:, None]).any()):
+        raise Breach(f"{name}targets.at must be inside the sample's stream")
+    _weights(table.weight)
+
+
+def _check_contents(stream: Stream, specs: Mapping[str, TokenSpec], name: str) -> None:
+    """Check ranges and finiteness of everything in streams that refers neither to tokens nor to slots."""
     check_range(stream.modality, 0, len(specs), f"{name}modality")
     num_ids = np.array([(spec.vocabulary or 0) + spec.num_special_rows for spec in specs.values()])
     check_range(stream.literal, NOTHING, num_ids[stream.modality] if len(num_ids) > 1 else int(num_ids[0]), f"{name}literal")
     _finite(stream.positions, f"{name}positions")
     _finite(stream.level, f"{name}level")
-    check_range(table.literal, -1, None, f"{name}targets.literal")
-    check_range(table.at, 0, layout.num_slots if table.arity else layout.num_sequences, f"{name}targets.at")
-    if owners is not None and bool(((owners.slot if table.arity else owners.sequence)[table.at] != owners.row[:, None]).any()):
-        raise Breach(f"{name}targets.at must be inside the sample's stream")
+    check_range(stream.targets.literal, -1, None, f"{name}targets.literal")
+
+
+def check_whole_stream(stream: Stream, samples: SampleColumns, specs: Mapping[str, TokenSpec]) -> None:
+    """Check types, counts, order, ranges and finiteness of a stream of all samples, in batch coordinates.
+
+    Raises:
+        Breach: it differs from its interface.
+    """
+    table, layout, owner = stream.targets, stream.layout, stream.layout.parent
+    if not is_plain(stream) or table.arity != 1:
+        raise Breach("streams must have the declared types and counts, and targets of single slots")
+    check_range(owner, 0, samples.num_samples, "layout.parent")
+    check_range(table.at, 0, layout.num_slots, "targets.at")
+    check_range(stream.source, -1, len(samples.owner), "source")
+    check_range(table.of, -1, len(samples.owner), "targets.of")
+    of_slot = np.repeat(owner, layout.lengths)
+    of_row = of_slot[table.at[:, 0]]
+    if bool((owner[1:] < owner[:-1]).any() or (of_row[1:] < of_row[:-1]).any()):
+        raise Breach("sequences and targets must be in the order of their samples")
+    for name, index, own in (("source", stream.source, of_slot), ("targets.of", table.of, of_row)):
+        is_token = index >= 0
+        held, wanted = (index, own) if is_token.all() else (index[is_token], own[is_token])
+        if bool((samples.owner[held] != wanted).any()):
+            raise Breach(f"{name} must be inside the sample")
+    _check_contents(stream, specs, "")
     _weights(table.weight)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.border import Breach, Owners, check_range, check_stream, check_stream_values, check_token_values
+from omnimask.data.border import Breach, Owners, check_stream, check_stream_values, check_token_values, check_whole_stream
 from omnimask.data.sample_columns import columns_of
 from omnimask.data.view_fields import CarriedFields, Fields, packed_fields, whole_fields
 from omnimask.interfaces import (
@@ -197,31 +197,12 @@ def _pack_whole(
     base: Mapping[str, int],
 ) -> Stream:
     """Return a stream of all samples in store coordinates. ``to_store`` (n + 1,) is None if they are the batch coordinates."""
-    owner, table = stream.layout.parent, stream.targets
-    if not is_plain(stream) or table.arity != 1 or np.any(np.diff(owner) < 0):
-        raise Breach("streams must have the declared types and counts, and sequences in the order of their samples")
-    check_range(owner, 0, samples.num_samples, "layout.parent")
-    check_range(table.at, 0, stream.layout.num_slots, "targets.at")
     _check_axes(stream, specs)
-    slot_owner = np.repeat(owner, stream.layout.lengths)
-    row_owner = slot_owner[table.at[:, 0]]
-    if np.any(np.diff(row_owner) < 0):
-        raise Breach("targets must be in the order of their samples")
-    first = samples.offsets
-    local = dataclasses.replace(
-        stream, source=_local(stream.source, first[slot_owner]), targets=dataclasses.replace(table, of=_local(table.of, first[row_owner]))
-    )
-    ones = np.ones(samples.num_samples, np.int64)
-    local = dataclasses.replace(local, layout=dataclasses.replace(stream.layout, parent=np.zeros_like(owner)))
-    check_stream_values(local, specs, samples.lengths, ones, Owners(slot_owner, row_owner, owner))
-    if to_store is None:
-        return _in_store(stream, stream.source, table.of, owner, specs, base)
-    return _in_store(stream, to_store[stream.source], to_store[table.of], owner, specs, base)
-
-
-def _local(index: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return batch coordinates (n,) as coordinates of their samples, whose first tokens are ``first`` (n,); -1 stays."""
-    return np.where(index >= 0, index - first, index)
+    check_whole_stream(stream, samples, specs)
+    source, of = stream.source, stream.targets.of
+    if to_store is not None:
+        source, of = to_store[source], to_store[of]
+    return _in_store(stream, source, of, stream.layout.parent, specs, base)
 
 
 def _in_store(
@@ -234,7 +215,7 @@ def _in_store(
 ) -> Stream:
     """Return the streams of B samples with store coordinates ``source`` (T,) and ``of`` (N,), and everything set by packing."""
     missing = max(spec.axes for spec in specs.values()) - joint.positions.shape[1]
-    layout = dataclasses.replace(joint.layout, parent=parent)
+    layout = joint.layout if parent is joint.layout.parent else dataclasses.replace(joint.layout, parent=parent)
     table = _by_modality(dataclasses.replace(joint.targets, of=of), joint, specs, base)
     return dataclasses.replace(
         joint,

@@ -23,7 +23,7 @@ def whole_views(plans: Mapping[str, ViewPlan], samples: SampleColumns) -> dict[s
         WholeBatchFault: a component failed.
     """
     # Kept by the copies of other stages.
-    _ = samples.owner, samples.index, samples.modality, samples.positions
+    _ = samples.owner, samples.modality, samples.positions
     maskings: dict[tuple[int, str | None], Mapping[str, MaskingColumns] | None] = {}
     views: dict[str, View | Sequence[View]] = {}
     for name, plan in plans.items():

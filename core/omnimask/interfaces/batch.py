@@ -214,7 +214,7 @@ class MaskedBatch:
     base: Mapping[str, int]
     views: Mapping[str, View]
     group: NDArray[np.int64] = field(metadata=_HOST)
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = field(metadata=_HOST)
     fields: Mapping[str, Mapping[str, Array]] = field(default_factory=dict[str, Mapping[str, Array]])
     labels: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"], metadata=_HOST)
 

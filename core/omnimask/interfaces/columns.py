@@ -162,6 +162,8 @@ class SampleColumns:
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each sample, (B,)."""
+        if len(self.tokens) == 1:
+            return self.lengths_by_modality[:, 0]
         return self.lengths_by_modality.sum(axis=1)
 
     @cached_property
@@ -183,6 +185,8 @@ class SampleColumns:
     @cached_property
     def index(self) -> Mapping[str, NDArray[np.int64]]:
         """By modality, the batch coordinates of its tokens, (P,)."""
+        if len(self.tokens) == 1:
+            return {name: np.arange(tokens.num_tokens) for name, tokens in self.tokens.items()}
         return {
             name: np.arange(tokens.num_tokens) + np.repeat(self.start[name] - tokens.offsets[:-1], tokens.lengths)
             for name, tokens in self.tokens.items()
@@ -191,6 +195,9 @@ class SampleColumns:
     @cached_property
     def modality(self) -> NDArray[np.int64]:
         """Modality index of every token, (n,)."""
+        if len(self.tokens) == 1:
+            (name,) = self.tokens
+            return np.full(self.tokens[name].num_tokens, self.modalities.index(name))
         return self.joint({name: np.full(t.num_tokens, self.modalities.index(name)) for name, t in self.tokens.items()}, np.int64)
 
     @cached_property
