@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from omnimask.data.view_fields import packed_fields
+from omnimask.data.view_fields import packed_fields, whole_fields
 from omnimask.errors import BrokenContract
 from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, SampleColumns, Stream, Tokens, TokenSpec, View
 from omnimask.messages.hints import described
@@ -252,12 +252,24 @@ def _check_contents(stream: Stream, specs: Mapping[str, TokenSpec], name: str) -
     check_range(stream.targets.literal, -1, None, f"{name}targets.literal")
 
 
-def check_whole_stream(stream: Stream, samples: SampleColumns, specs: Mapping[str, TokenSpec]) -> None:
-    """Check types, counts, order, ranges and finiteness of a stream of all samples, in batch coordinates.
+def check_whole_view(view: Any, samples: SampleColumns, specs: Mapping[str, TokenSpec]) -> View:
+    """Return a view of all samples, in batch coordinates, after checking its types, counts, order, ranges and finiteness.
 
     Raises:
         Breach: it differs from its interface.
+        ValueError: its fields do.
     """
+    view = view_of(view)
+    if not np.array_equal(view.context.layout.parent, np.arange(samples.num_samples)):
+        raise Breach("the context must have one sequence for each sample, in order")
+    whole_fields(view, samples, specs)
+    for stream in (view.context, view.query):
+        if stream is not None:
+            _check_whole_stream(stream, samples, specs)
+    return view
+
+
+def _check_whole_stream(stream: Stream, samples: SampleColumns, specs: Mapping[str, TokenSpec]) -> None:
     table, layout, owner = stream.targets, stream.layout, stream.layout.parent
     if not is_plain(stream) or table.arity != 1:
         raise Breach("streams must have the declared types and counts, and targets of single slots")
@@ -274,8 +286,16 @@ def check_whole_stream(stream: Stream, samples: SampleColumns, specs: Mapping[st
         held, wanted = (index, own) if is_token.all() else (index[is_token], own[is_token])
         if bool((samples.owner[held] != wanted).any()):
             raise Breach(f"{name} must be inside the sample")
+    check_axes(stream, specs)
     _check_contents(stream, specs, "")
     _weights(table.weight)
+
+
+def check_axes(stream: Stream, specs: Mapping[str, TokenSpec]) -> None:
+    """Raise :class:`Breach` for positions with more axes than any modality has."""
+    axes = max(spec.axes for spec in specs.values())
+    if stream.positions.shape[1] > axes:
+        raise Breach(f"positions have {stream.positions.shape[1]} axes, but modalities have at most {axes}")
 
 
 def check_stream(stream: Stream, name: str = "") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.border import Breach, Owners, check_stream, check_stream_values, check_token_values, check_whole_stream
+from omnimask.data.border import Owners, check_axes, check_stream, check_stream_values, check_token_values
 from omnimask.data.sample_columns import columns_of
 from omnimask.data.view_fields import CarriedFields, Fields, packed_fields, whole_fields
 from omnimask.interfaces import (
@@ -59,7 +59,8 @@ def collate_columns(
 ) -> MaskedBatch:
     """Pack samples and their views into one batch; see :func:`collate`.
 
-    A view is one of all samples in batch coordinates, or a sequence of one for each sample in the sample's own.
+    A view is one of all samples in batch coordinates, as :func:`omnimask.data.border.check_whole_view` returns it, or a sequence of
+    one for each sample in the sample's own.
     """
     base = dict(zip(specs, np.cumsum([0, *(samples.tokens[m].num_tokens for m in specs)])[:-1].tolist(), strict=True))
     numbers = np.arange(samples.num_samples)
@@ -91,7 +92,7 @@ def _packed(
 ) -> tuple[View, Fields]:
     """Return a view in store coordinates, and the fields that it overrides."""
     if isinstance(view, View):
-        return pack_whole_view(view, samples, specs, base), whole_fields(view, samples, specs)
+        return _pack_whole_view(view, samples, specs, base), whole_fields(view, samples, specs)
     each = samples.samples
     return _pack_view(view, _StoreCoordinates(each, samples, base), specs, base), packed_fields(each, view, specs)
 
@@ -154,7 +155,7 @@ def _pack(
     if not is_plain(joint):
         for stream in streams:
             check_stream(stream)
-    _check_axes(joint, specs)
+    check_axes(joint, specs)
     owner = np.arange(len(streams))
     slot_owner = np.repeat(owner, [s.layout.num_slots for s in streams])
     row_owner = np.repeat(owner, [len(s.targets) for s in streams])
@@ -166,39 +167,24 @@ def _pack(
     )
 
 
-def _check_axes(stream: Stream, specs: Mapping[str, TokenSpec]) -> None:
-    axes = max(spec.axes for spec in specs.values())
-    if stream.positions.shape[1] > axes:
-        raise Breach(f"positions have {stream.positions.shape[1]} axes, but modalities have at most {axes}")
-
-
-def pack_whole_view(view: View, samples: SampleColumns, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:
-    """Return a view of all samples in store coordinates.
-
-    Raises:
-        Breach: a value is out of its range or not finite, or types, counts or sequences differ from the interface.
-    """
+def _pack_whole_view(view: View, samples: SampleColumns, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:
+    """Return a view of all samples in store coordinates."""
     to_store = None
     if len(specs) > 1:
         to_store = np.full(int(samples.offsets[-1]) + 1, -1)  # index -1 stays -1
         for m in specs:
             to_store[samples.index[m]] = base[m] + np.arange(samples.tokens[m].num_tokens)
-    if not np.array_equal(view.context.layout.parent, np.arange(samples.num_samples)):
-        raise Breach("the context must have one sequence for each sample, in order")
-    streams = [_pack_whole(stream, samples, to_store, specs, base) for stream in (view.context, view.query) if stream is not None]
+    streams = [_pack_whole(stream, to_store, specs, base) for stream in (view.context, view.query) if stream is not None]
     return View(streams[0], streams[1] if len(streams) > 1 else None, hidden={m: view.hidden.get(m, (0, 0)) for m in specs})
 
 
 def _pack_whole(
     stream: Stream,
-    samples: SampleColumns,
     to_store: NDArray[np.int64] | None,
     specs: Mapping[str, TokenSpec],
     base: Mapping[str, int],
 ) -> Stream:
     """Return a stream of all samples in store coordinates. ``to_store`` (n + 1,) is None if they are the batch coordinates."""
-    _check_axes(stream, specs)
-    check_whole_stream(stream, samples, specs)
     source, of = stream.source, stream.targets.of
     if to_store is not None:
         source, of = to_store[source], to_store[of]

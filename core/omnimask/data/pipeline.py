@@ -323,7 +323,7 @@ class Pipeline:
         sample and the component at fault.
         """
         try:
-            batch = collate_columns(samples, whole_views(self.views, samples), self.specs)
+            batch = collate_columns(samples, whole_views(self.views, samples, self.specs), self.specs)
         except MemoryError:
             raise
         except Exception as error:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from omnimask.columns import corrupted_each, has_whole_batch, masked_samples
+from omnimask.data.border import check_whole_view
 from omnimask.data.checked_masker import fault_of
-from omnimask.interfaces import SPECIAL, Draws, MaskingColumns, SampleColumns, Stream, View, WholeBatchCorruptor
+from omnimask.interfaces import SPECIAL, Draws, MaskingColumns, SampleColumns, Stream, TokenSpec, View, WholeBatchCorruptor
 
 if TYPE_CHECKING:
     from omnimask.data.pipeline import ViewPlan
 
 
-def whole_views(plans: Mapping[str, ViewPlan], samples: SampleColumns) -> dict[str, View | Sequence[View]]:
+def whole_views(
+    plans: Mapping[str, ViewPlan], samples: SampleColumns, specs: Mapping[str, TokenSpec]
+) -> dict[str, View | Sequence[View]]:
     """Return each view of the samples: one in batch coordinates, or one for each sample. A masker runs once for each drawing.
 
     Raises:
@@ -30,16 +33,19 @@ def whole_views(plans: Mapping[str, ViewPlan], samples: SampleColumns) -> dict[s
         if plan.drawing not in maskings:
             maskings[plan.drawing] = masked_samples(plan.masker, samples.at(*plan.stage, "masker"))
         own = maskings[plan.drawing]
-        views[name] = [plan(sample) for sample in samples.samples] if own is None else _view(plan, samples, own)
+        views[name] = [plan(sample) for sample in samples.samples] if own is None else _view(plan, samples, own, specs)
     return views
 
 
-def _view(plan: ViewPlan, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | Sequence[View]:
+def _view(
+    plan: ViewPlan, samples: SampleColumns, maskings: Mapping[str, MaskingColumns], specs: Mapping[str, TokenSpec]
+) -> View | Sequence[View]:
     draws = samples.at(*plan.stage)
     if has_whole_batch(plan.corruptor, WholeBatchCorruptor):
         with fault_of(plan.origin):
             view = plan.corruptor.corrupt_batch(draws.at("corruptor"), maskings)
             if view is not None:
+                view = check_whole_view(view, samples, specs)
                 return dataclasses.replace(_with_noise(plan, view, draws.draws), hidden=_hidden(samples, maskings))
     # The plan corrupts in its own stage, so the samples keep theirs.
     return corrupted_each(plan, samples, maskings)
