@@ -86,13 +86,13 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
         return function(value)
     if value is None or isinstance(value, Layout | str):
         return value
+    if names := _device_fields(type(value)):
+        mapped = {name: map_arrays(item, function, kinds) for name in names if (item := getattr(value, name)) is not None}
+        return dataclasses.replace(value, **mapped)  # pyright: ignore[reportArgumentType, reportReturnType]
     if isinstance(value, Mapping):
         return {key: map_arrays(item, function, kinds) for key, item in value.items()}  # pyright: ignore[reportReturnType]
     if isinstance(value, tuple):
         return tuple(map_arrays(item, function, kinds) for item in value)  # pyright: ignore[reportReturnType]
-    if names := _device_fields(type(value)):
-        mapped = {name: map_arrays(item, function, kinds) for name in names if (item := getattr(value, name)) is not None}
-        return dataclasses.replace(value, **mapped)  # pyright: ignore[reportArgumentType, reportReturnType]
     return value
 
 

@@ -149,7 +149,7 @@ class ViewPlan:
 
 
 def _holds_specials(content: Any, spec: TokenSpec) -> bool:
-    """Return whether ids (a tensor) include special ids inserted by corruptors."""
+    """Return whether ids (an array or a tensor) include special ids inserted by corruptors."""
     return spec.vocabulary is not None and spec.num_special_rows > 0 and len(content) > 0 and int(content.max()) >= spec.vocabulary
 
 
@@ -329,7 +329,7 @@ class Pipeline:
         except Exception as error:
             fault = error
         else:
-            if any(_holds_specials(batch.store[name].data, spec) for name, spec in self.specs.items()):
+            if any(_holds_specials(samples.tokens[name].content, spec) for name, spec in self.specs.items()):
                 self._find_breach(samples.samples, [{}] * samples.num_samples)
             return batch
         self.pack_each(samples.samples)

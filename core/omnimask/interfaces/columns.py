@@ -8,11 +8,10 @@ the samples' own coordinates (see :class:`Sample`), each shifted by the tokens o
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 from omnimask.interfaces.draws import Draws
 from omnimask.interfaces.ragged import ranges
 from omnimask.interfaces.tokens import Array, Masking, Sample, Tokens
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,22 @@ class SampleColumns:
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """First token of each sample in batch coordinates, followed by n; (B + 1,)."""
+        if (only := self._only) is not None:
+            return only.offsets
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths, dtype=np.int64)])
 
     @cached_property
     def owner(self) -> NDArray[np.int64]:
         """Sample of each token, (n,)."""
+        if (only := self._only) is not None:
+            return only.owner
         return np.repeat(np.arange(len(self.draws)), self.lengths)
+
+    @property
+    def _only(self) -> TokenColumns | None:
+        """The tokens of the only modality, if all samples have it: their coordinates are those of the batch."""
+        (tokens, *others) = self.tokens.values()
+        return tokens if not others and tokens.num_samples == len(self.draws) else None
 
     @cached_property
     def start(self) -> Mapping[str, NDArray[np.int64]]:
@@ -277,9 +288,8 @@ def _with_axes(positions: Array, axes: int) -> Array:
     return np.pad(positions, ((0, 0), (0, missing))) if missing else positions
 
 
-def _changed(value: Any, **fields: Any) -> Any:
+def _changed(value: T, **fields: Any) -> T:
     """Return a copy with other fields. Everything computed from the lengths is kept, unlike by ``dataclasses.replace``."""
-    new = copy.copy(value)
-    for name, of in fields.items():
-        object.__setattr__(new, name, of)
+    new = object.__new__(type(value))
+    vars(new).update(vars(value), **fields)
     return new

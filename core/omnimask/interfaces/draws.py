@@ -84,10 +84,12 @@ class Draws(Sequence[Draw]):
         shared = self._shared
         tails = {stage: f"{(*stage, *self._stage)!r}, {purpose!r})".encode() for stage in shared.stages}
         only = next(iter(tails.values())) if len(tails) == 1 else None
+        begun = shared.digests if len(rows) == len(self) else [shared.digests[row] for row in rows.tolist()]
+        stages = [only] * len(rows) if only is not None else [tails[shared.draws[row].stage] for row in rows.tolist()]
         digests: list[bytes] = []
-        for row in rows.tolist():
-            digest = shared.digests[row].copy()
-            digest.update(tails[shared.draws[row].stage] if only is None else only)
+        for start, tail in zip(begun, stages, strict=True):
+            digest = start.copy()
+            digest.update(tail)
             digests.append(digest.digest())
         return np.frombuffer(b"".join(digests), "<u8")[::2].astype(np.uint64)
 
@@ -114,7 +116,16 @@ class _Shared:
     @cached_property
     def digests(self) -> list[Any]:
         """Return the digests of ``(seed, epoch, key,``, to be continued with stage and purpose as in :class:`Draw`."""
-        return [blake2b(f"({draw.seed!r}, {draw.epoch!r}, {draw.key!r}, ".encode(), digest_size=16) for draw in self.draws]
+        return [_begun(f"({draw.seed!r}, {draw.epoch!r}, {draw.key!r}, ".encode()) for draw in self.draws]
+
+
+_EMPTY = blake2b(digest_size=16)
+
+
+def _begun(text: bytes) -> Any:
+    digest = _EMPTY.copy()  # cheaper than a new one
+    digest.update(text)
+    return digest
 
 
 def _restored(draws: tuple[Draw, ...], stage: tuple[str | int, ...]) -> Draws:
