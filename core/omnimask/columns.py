@@ -103,7 +103,9 @@ def masked_by(maskers: Sequence[Masker], branch: Ints, tokens: TokenColumns) -> 
         return None if found is None else dataclasses.replace(found, kind=branch.astype(np.int64))
     rows = [np.flatnonzero(branch == number) for number in branches]
     parts = [masked(maskers[number], tokens.take(row).at(number)) for number, row in zip(branches, rows, strict=True)]
-    return None if any(part is None for part in parts) else _merged([part for part in parts if part is not None], rows, tokens, branch)
+    return (
+        None if any(part is None for part in parts) else _merged([part for part in parts if part is not None], rows, tokens, branch)
+    )
 
 
 def _merged(parts: Sequence[MaskingColumns], rows: Sequence[Ints], tokens: TokenColumns, branch: Ints) -> MaskingColumns | None:
@@ -341,7 +343,9 @@ def chained(stream: Stream, num_samples: int) -> Stream:
     owner = stream.layout.parent
     lengths = np.bincount(owner, weights=stream.layout.lengths, minlength=num_samples).astype(np.int64)
     first = np.searchsorted(owner, np.arange(num_samples))
-    layout = Layout(lengths, np.arange(num_samples), attention_of(stream.rank, stream.block, lengths), one_modality(stream.modality, lengths))
+    layout = Layout(
+        lengths, np.arange(num_samples), attention_of(stream.rank, stream.block, lengths), one_modality(stream.modality, lengths)
+    )
     return dataclasses.replace(stream, layout=layout, kind=stream.kind[first], level=stream.level[first])
 
 

@@ -23,6 +23,10 @@ def differences(left: Any, right: Any, path: str = "batch") -> list[str]:
     if isinstance(left, torch.Tensor):
         left, right = left.numpy(), right.numpy()
     if isinstance(left, np.ndarray):
-        is_same = left.dtype == right.dtype and left.shape == right.shape and np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+        is_same = (
+            left.dtype == right.dtype
+            and left.shape == right.shape
+            and np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+        )
         return [] if is_same else [f"{path}: {left.dtype} {left.shape} and {right.dtype} {right.shape}"]
     return [] if left == right else [f"{path}: {left!r} and {right!r}"]

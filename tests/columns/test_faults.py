@@ -94,7 +94,11 @@ def test_one_sample_at_fault_is_named_as_when_alone() -> None:
     with pytest.raises(RunStopped, match="sample 's2' with 6 tokens cannot be masked: no room"):
         packed(Masker(one=at_s2(failing), whole=failing))
     with pytest.raises(BrokenContract, match="masker 'own', sample 's2': level must be in"):
-        packed(Masker(one=at_s2(lambda m: dataclasses.replace(m, level=2.0)), whole=lambda m: dataclasses.replace(m, level=m.level + 2)))
+        packed(
+            Masker(
+                one=at_s2(lambda m: dataclasses.replace(m, level=2.0)), whole=lambda m: dataclasses.replace(m, level=m.level + 2)
+            )
+        )
     with pytest.raises(BrokenContract, match="corruptor 'own', sample 's2': context literal must be less than 10, got 77"):
         packed(
             corruptor=Corruptor(
@@ -106,15 +110,24 @@ def test_one_sample_at_fault_is_named_as_when_alone() -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"masker": Masker(whole=shorter)}, "masker 'own': fails for whole micro-batches, not for single samples: is_target has shape"),
+        (
+            {"masker": Masker(whole=shorter)},
+            "masker 'own': fails for whole micro-batches, not for single samples: is_target has shape",
+        ),
         ({"masker": Masker(whole=failing)}, "masker 'own': .* no room"),
         ({"masker": Masker(whole=lambda m: dataclasses.replace(m, kind=m.kind[1:]))}, "masker 'own': .* kind has shape"),
         ({"corruptor": Corruptor(whole=failing)}, "corruptor 'own': .* no room"),
-        ({"corruptor": Corruptor(whole=context_of(source=np.zeros(24, np.int64)))}, "corruptor 'own': .* source must be inside the sample"),
+        (
+            {"corruptor": Corruptor(whole=context_of(source=np.zeros(24, np.int64)))},
+            "corruptor 'own': .* source must be inside the sample",
+        ),
         ({"corruptor": Corruptor(whole=context_of(source=np.full(24, 24)))}, "corruptor 'own': .* source must be less than 24"),
         ({"corruptor": Corruptor(whole=context_of(rank=np.zeros(3, np.int64)))}, "corruptor 'own': .* declared types and counts"),
         ({"corruptor": Corruptor(whole=lambda view: 3)}, "corruptor 'own': .* must return a View"),
-        ({"corruptor": Corruptor(whole=lambda v: dataclasses.replace(v, fields={"x": np.zeros(1)}))}, "corruptor 'own': .* a field 'x'"),
+        (
+            {"corruptor": Corruptor(whole=lambda v: dataclasses.replace(v, fields={"x": np.zeros(1)}))},
+            "corruptor 'own': .* a field 'x'",
+        ),
     ],
 )
 def test_a_whole_batch_that_fails_where_its_samples_do_not_is_a_breach(parts: dict[str, Any], words: str) -> None:

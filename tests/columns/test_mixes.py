@@ -42,10 +42,17 @@ from omnimask.interfaces import Context, Draw, FieldSpec, Masking, Sample, Sampl
 from omnimask.interfaces.schedules import RatioSchedule
 from omnimask.testing import make_tokens
 
-FIELDS = {"special": FieldSpec("bool"), "word": FieldSpec("int64"), "score": FieldSpec("float32"), "bond": FieldSpec("int64", arity=2)}
+FIELDS = {
+    "special": FieldSpec("bool"),
+    "word": FieldSpec("int64"),
+    "score": FieldSpec("float32"),
+    "bond": FieldSpec("int64", arity=2),
+}
 SENTINELS = tuple(f"sentinel_{number}" for number in range(40))
 SPECS = {
-    "ids": TokenSpec(vocabulary=30, special_ids={"pad": 0}, specials=("end", *SENTINELS, "start", "mask"), answers=41, fields=FIELDS),
+    "ids": TokenSpec(
+        vocabulary=30, special_ids={"pad": 0}, specials=("end", *SENTINELS, "start", "mask"), answers=41, fields=FIELDS
+    ),
     "patch": TokenSpec(width=(2, 3), axes=2, extent=(9, 9), dtype="uint8", specials=("mask",)),
     "pair": TokenSpec(width=(3,), specials=("mask",), fields={"bond": FieldSpec("int64", arity=2)}),
 }

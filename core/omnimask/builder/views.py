@@ -13,8 +13,9 @@ from omnimask.components.maskers.candidates import Candidates
 from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.data.border import joined
 from omnimask.data.checked_masker import CheckedMasker
-from omnimask.data.pipeline import Grouping, ViewPlan
+from omnimask.data.pipeline import Grouping
 from omnimask.data.view_names import MAIN
+from omnimask.data.view_plan import ViewPlan
 from omnimask.interfaces import (
     SPECIAL,
     Context,

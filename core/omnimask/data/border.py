@@ -360,7 +360,10 @@ def _name(what: tuple[str, ...]) -> str:
 
 
 def check_range(values: Any, low: int, stop: Any, what: str) -> None:
-    """Raise :class:`Breach` for values below ``low`` or not below ``stop``, which is a number, an array like ``values``, or None for no limit."""
+    """Raise :class:`Breach` for values below ``low`` or not below ``stop``.
+
+    ``stop`` is a number, an array like ``values``, or None for no limit.
+    """
     array = np.asarray(values)
     if not array.size:
         return

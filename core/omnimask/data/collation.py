@@ -162,9 +162,7 @@ def _pack(
     sequence_owner = np.repeat(owner, [s.layout.num_sequences for s in streams])
     check_stream_values(joint, specs, to_store.size, num_parents, Owners(slot_owner, row_owner, sequence_owner))
     parent = joint.layout.parent + (np.cumsum(num_parents) - num_parents)[sequence_owner]
-    return _in_store(
-        joint, to_store(joint.source, slot_owner), to_store(joint.targets.of, row_owner), parent, specs, base
-    )
+    return _in_store(joint, to_store(joint.source, slot_owner), to_store(joint.targets.of, row_owner), parent, specs, base)
 
 
 def _pack_whole_view(view: View, samples: SampleColumns, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:

@@ -6,15 +6,13 @@ Runs in loader workers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Any, cast
 
-import numpy as np
-
-from omnimask.data.border import Breach, TokenBorder, called_for, check_token_values, check_view, refuse, row_of, view_of
+from omnimask.data.border import Breach, TokenBorder, check_token_values, check_view, refuse, row_of
 from omnimask.data.checked_masker import WholeBatchFault
 from omnimask.data.collation import collate, collate_columns
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
@@ -24,23 +22,21 @@ from omnimask.data.planner import Place
 from omnimask.data.sample_columns import columns_of, is_faithful
 from omnimask.data.sample_errors import of_one_sample, reason_of, trace_of
 from omnimask.data.sample_parts import SampleParts
+from omnimask.data.view_plan import ViewPlan
 from omnimask.data.whole_views import whole_views
 from omnimask.errors import BrokenContract, RunStopped
 from omnimask.interfaces import (
-    SPECIAL,
     Augment,
     Dataset,
     Decoder,
     Draw,
     FieldSpec,
-    JointMasker,
     MaskedBatch,
     Masking,
     Sample,
     SampleColumns,
     Shortens,
     Splits,
-    Stream,
     Tokenizer,
     Tokens,
     TokenSpec,
@@ -104,64 +100,9 @@ def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
     return tokenizer.part(value, *parts[0][:2]) if len(parts) > 1 else value
 
 
-@dataclass(frozen=True)
-class ViewPlan:
-    """Creation of one view of a sample by a masker and a corruptor.
-
-    ``draw`` names a random draw of the view's own. With ``noise`` every slot gets a uniform number (:class:`Stream`), for random
-    choices on the device. ``origin`` describes the corruptor's component in messages.
-    """
-
-    masker: JointMasker
-    corruptor: Callable[[Sample, Mapping[str, Masking]], View]
-    draw: str | None = None
-    noise: bool = False
-    origin: str = "the corruptor"
-
-    @property
-    def drawing(self) -> tuple[int, str | None]:
-        """Identity of the masker and its random draw. Views of one drawing share their maskings."""
-        return id(self.masker), self.draw
-
-    @property
-    def stage(self) -> tuple[str, ...]:
-        """Stage of the view's random draw."""
-        return () if self.draw is None else ("view", self.draw)
-
-    def masking(self, sample: Sample) -> Mapping[str, Masking]:
-        """Mask a sample."""
-        return self.masker(Sample(sample.tokens, sample.draw.at(*self.stage, "masker"), sample.modalities, sample.labels))
-
-    def __call__(self, sample: Sample, masking: Mapping[str, Masking] | None = None) -> View:
-        """Return the view of a sample; ``masking`` is its own masking if it is known."""
-        masking = self.masking(sample) if masking is None else masking
-        draw = sample.draw.at(*self.stage)
-        corrupted = Sample(sample.tokens, draw.at("corruptor"), sample.modalities, sample.labels)
-        view = called_for(lambda: self.corruptor(corrupted, masking), (self.origin,), sample)
-        try:
-            view = view_of(view)
-        except Breach as breach:
-            raise refuse(self.origin, breach, sample.draw.key) from None
-        if self.noise:
-            query = None if view.query is None else _with_noise(view.query, draw.at("noise", "query"))
-            view = dataclasses.replace(view, context=_with_noise(view.context, draw.at("noise", "context")), query=query)
-        return dataclasses.replace(view, hidden={name: _hidden(tokens, masking[name]) for name, tokens in sample.tokens.items()})
-
-
 def _holds_specials(content: Any, spec: TokenSpec) -> bool:
     """Return whether ids (an array or a tensor) include special ids inserted by corruptors."""
     return spec.vocabulary is not None and spec.num_special_rows > 0 and len(content) > 0 and int(content.max()) >= spec.vocabulary
-
-
-def _with_noise(stream: Stream, draw: Draw) -> Stream:
-    return dataclasses.replace(stream, noise=draw.uniform(stream.layout.num_slots))
-
-
-def _hidden(tokens: Tokens, masking: Masking) -> tuple[int, int]:
-    """Return the number of hidden tokens and of maskable tokens."""
-    special = tokens.fields.get(SPECIAL)
-    candidates = len(tokens) - (0 if special is None else int(np.count_nonzero(special)))
-    return len(tokens) - int(np.count_nonzero(masking.is_visible)), candidates
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def whole_fields(view: View, samples: SampleColumns, specs: Mapping[str, TokenSp
         tokens, spec = samples.tokens[modality], specs[modality].fields[name]
         count = int((tokens.lengths**2).sum()) if spec.arity == 2 else tokens.num_tokens
         if np.shape(value) != (count, *spec.shape):
-            raise ValueError(f"the view's field {name!r} of {modality!r} has shape {np.shape(value)}; expected {(count, *spec.shape)}")
+            raise ValueError(
+                f"the view's field {name!r} of {modality!r} has shape {np.shape(value)}; expected {(count, *spec.shape)}"
+            )
         found.setdefault(modality, {})[name] = np.asarray(value, spec.dtype)
     return found
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from omnimask.columns import corrupted_each, has_whole_batch, masked_samples
 from omnimask.data.border import check_whole_view
 from omnimask.data.checked_masker import fault_of
+from omnimask.data.view_plan import ViewPlan
 from omnimask.interfaces import SPECIAL, Draws, MaskingColumns, SampleColumns, Stream, TokenSpec, View, WholeBatchCorruptor
-
-if TYPE_CHECKING:
-    from omnimask.data.pipeline import ViewPlan
 
 
 def whole_views(

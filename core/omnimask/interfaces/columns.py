@@ -28,7 +28,7 @@ class TokenColumns:
     """One modality of B samples: their :class:`Tokens`, concatenated.
 
     ``content`` (P,) ids or (P, *width), ``positions`` (P, A) float32, ``fields`` of tokens by name, (P, ...). ``lengths`` (B,)
-    int64 are the tokens of each sample. ``draws`` of the samples. ``pairs`` are the fields of pairs, (sum of L^2, ...): the samples'
+    int64, the tokens of each sample. ``draws`` of the samples. ``pairs`` are the fields of pairs, (sum of L^2, ...): the samples'
     matrices one after another, row by row.
     """
 
@@ -239,7 +239,9 @@ class SampleColumns:
         origin = None if self.origin is None else [self.origin[row] for row in rows.tolist()]
         return SampleColumns({modality: tokens}, {modality: np.arange(len(rows))}, tokens.draws, self.modalities, labels, origin)
 
-    def take(self, rows: NDArray[np.int64], maskings: Mapping[str, MaskingColumns]) -> tuple[SampleColumns, dict[str, MaskingColumns]]:
+    def take(
+        self, rows: NDArray[np.int64], maskings: Mapping[str, MaskingColumns]
+    ) -> tuple[SampleColumns, dict[str, MaskingColumns]]:
         """Return the samples ``rows`` (B',), ascending, and their maskings."""
         tokens: dict[str, TokenColumns] = {}
         own: dict[str, MaskingColumns] = {}

@@ -98,7 +98,8 @@ def check_corruptor(
         return
     columns = columns_of(samples, specs)
     joined = {
-        name: concatenated([own[name] for own in maskings if name in own], tokens.lengths) for name, tokens in columns.tokens.items()
+        name: concatenated([own[name] for own in maskings if name in own], tokens.lengths)
+        for name, tokens in columns.tokens.items()
     }
     inputs = {name: masking for name, masking in joined.items() if masking is not None}
     if len(inputs) < len(joined):
@@ -110,10 +111,12 @@ def check_corruptor(
     whole = collate_columns(columns, {"view": check_whole_view(view, columns, specs)}, specs)
     left, right = (dataclasses.replace(batch.views["view"], hidden={}) for batch in (whole, each))
     for name, one, other in (("context", left.context, right.context), ("query", left.query, right.query)):
-        require((one is None) == (other is None), f"corrupt_batch and the calls for single samples differ in having a {name}; {_REMEDY}")
+        require(
+            (one is None) == (other is None), f"corrupt_batch and the calls for single samples differ in having a {name}; {_REMEDY}"
+        )
         for field in dataclasses.fields(one) if one is not None else ():
             require(
                 same(getattr(one, field.name), getattr(other, field.name)),
-                f"{len(samples)} samples: corrupt_batch returned another {name}.{field.name} than the calls for single samples; {_REMEDY}",
+                f"{len(samples)} samples: corrupt_batch returned another {name}.{field.name} than the single samples have; {_REMEDY}",
             )
     require(same(left.fields, right.fields), f"corrupt_batch returned other fields than the calls for single samples; {_REMEDY}")

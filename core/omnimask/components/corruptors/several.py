@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-from omnimask.component import Component
 import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.columns import arranged, corrupted, within_rows
+from omnimask.component import Component
 from omnimask.interfaces import Context, Corruptor, Masking, MaskingColumns, Sample, SampleColumns, View
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.component import Component
 from omnimask.columns import masked_by
+from omnimask.component import Component
 from omnimask.interfaces import Context, Draw, Masker, Masking, MaskingColumns, TokenColumns, Tokens
 
 Weights = list[Annotated[float, Field(gt=0)]]

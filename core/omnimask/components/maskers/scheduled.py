@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.component import Component
 from omnimask.columns import masked_by
+from omnimask.component import Component
 from omnimask.interfaces import Context, Draw, Draws, Masker, Masking, MaskingColumns, TokenColumns, Tokens
 
 Until = Annotated[float, Field(gt=0, lt=1)]
