@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
 
@@ -23,6 +24,7 @@ from omnimask.components.corruptors.sentinel_spans import SentinelSpans
 from omnimask.components.corruptors.substitute import Substitute
 from omnimask.components.corruptors.swap import Swap
 from omnimask.components.corruptors.unit_token import UnitToken
+from omnimask.components.maskers.annotated import AnnotatedMasker
 from omnimask.components.maskers.candidates import Candidates
 from omnimask.components.maskers.choose import ChooseMasker
 from omnimask.components.maskers.grid import GridMasker
@@ -38,7 +40,8 @@ from omnimask.data.checked_masker import CheckedMasker
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.pipeline import Pipeline, ViewPlan
 from omnimask.data.sample_columns import columns_of
-from omnimask.interfaces import Context, Draw, FieldSpec, Masking, Sample, SampleColumns, Tokens, TokenSpec
+from omnimask.errors import RunStopped
+from omnimask.interfaces import Context, Draw, FieldSpec, MaskedBatch, Masking, Sample, SampleColumns, Tokens, TokenSpec
 from omnimask.interfaces.schedules import RatioSchedule
 from omnimask.testing import make_tokens
 
@@ -47,6 +50,9 @@ FIELDS = {
     "word": FieldSpec("int64"),
     "score": FieldSpec("float32"),
     "bond": FieldSpec("int64", arity=2),
+    "phrase": FieldSpec("int64"),
+    "phrase.class": FieldSpec("int64", classes=4),
+    "time": FieldSpec("float32"),
 }
 SENTINELS = tuple(f"sentinel_{number}" for number in range(40))
 SPECS = {
@@ -96,7 +102,10 @@ def made(name: str, length: int, draw: Draw) -> Tokens:
         return tokens
     word = np.cumsum(draw.uniform(len(tokens), "words") < 0.6) - 1
     is_special = draw.uniform(len(tokens), "special") < 0.15
-    return dataclasses.replace(tokens, fields={**tokens.fields, "word": np.where(is_special, -1, word), "special": is_special})
+    phrase = np.where(draw.uniform(len(tokens), "phrases") < 0.5, word // 2, -1)
+    time = np.where(draw.uniform(len(tokens), "times") < 0.6, np.nan, word // 3).astype(np.float32)
+    own = {"word": np.where(is_special, -1, word), "special": is_special, "phrase": phrase, "time": time}
+    return dataclasses.replace(tokens, fields={**tokens.fields, **own})
 
 
 def samples_of(names: tuple[str, ...], count: int = 23) -> list[Sample]:
@@ -124,9 +133,20 @@ def check(names: tuple[str, ...], views: Mapping[str, ViewPlan]) -> None:
     stored = dataclasses.replace(columns_of(samples, made_of.specs, made_of._label_specs), origin=None)
     for some in (samples, samples[:1], samples[5:6], [sample for sample in samples if not len(sample)]):
         if some:
-            assert not differences(made_of.pack(some), made_of.pack_each(some))
+            same_results(lambda some=some: made_of.pack(some), lambda some=some: made_of.pack_each(some))
     # Columns from storage, of which single samples are cut.
-    assert not differences(made_of.pack_columns(stored), made_of.pack_each(samples))
+    same_results(lambda: made_of.pack_columns(stored), lambda: made_of.pack_each(samples))
+
+
+def same_results(whole: Callable[[], MaskedBatch], each: Callable[[], MaskedBatch]) -> None:
+    """Compare two batches, or the refusals of a combination that does not fit."""
+    try:
+        wanted = each()
+    except RunStopped as error:
+        with pytest.raises(RunStopped, match=re.escape(str(error))):
+            whole()
+    else:
+        assert not differences(whole(), wanted)
 
 
 def checked(masker: Any) -> Candidates:
@@ -144,6 +164,16 @@ ID_MASKERS = {
     "mixture": lambda c: ChooseMasker(c, maskers=[named("masker", "units", ratio=0.3), named("masker", "span", ratio=0.5)]),
     "mixture of units and none": lambda c: ChooseMasker(
         c, maskers=[named("masker", "random", ratio=0.3), named("masker", "span", ratio=0.5)], weights=[1.0, 2.0]
+    ),
+    "annotated": lambda c: AnnotatedMasker(
+        c, fields=["phrase", "time"], ratio=RISING, classes={"phrase": [1, 2]}, rest=named("masker", "units", ratio=0.3)
+    ),
+    "annotated, one of a span": lambda c: AnnotatedMasker(c, fields=["time"], ratio=0.5, per_span="one", share_of="tokens"),
+    "annotated, any": lambda c: AnnotatedMasker(
+        c, fields=["phrase"], ratio=0.5, per_span="any", inverse=True, fallback=named("masker", "random", ratio=0.2)
+    ),
+    "annotated, outside": lambda c: AnnotatedMasker(
+        c, fields=["time"], ratio=0.5, inverse=True, rest=named("masker", "random", ratio=0.2)
     ),
     "curriculum": lambda c: ScheduledMasker(
         c, maskers=[named("masker", "random", ratio=0.2), named("masker", "random", ratio=0.6)], until=[0.4]
@@ -246,7 +276,8 @@ def test_columns_cut_into_samples_are_the_samples() -> None:
         assert (again.draw, again.modalities, list(again.tokens)) == (sample.draw, sample.modalities, list(sample.tokens))
         assert dict(again.labels) == dict(sample.labels)
         for name, tokens in sample.tokens.items():
-            assert not differences(dict(vars(tokens)) | {"fields": dict(tokens.fields)}, dict(vars(again.tokens[name])))
+            fields = {field: again.tokens[name].fields[field] for field in tokens.fields}
+            assert not differences(tokens, dataclasses.replace(again.tokens[name], fields=fields))
         assert np.array_equal(again.positions, cut.positions[cut.owner == number][:, : again.positions.shape[1]])
         assert np.array_equal(again.modality, cut.modality[cut.owner == number])
     rows = np.array([1, 4, 5])

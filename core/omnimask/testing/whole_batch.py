@@ -117,6 +117,6 @@ def check_corruptor(
         for field in dataclasses.fields(one) if one is not None else ():
             require(
                 same(getattr(one, field.name), getattr(other, field.name)),
-                f"{len(samples)} samples: corrupt_batch returned another {name}.{field.name} than the single samples have; {_REMEDY}",
+                f"{len(samples)} samples: another {name}.{field.name} from corrupt_batch than one by one; {_REMEDY}",
             )
     require(same(left.fields, right.fields), f"corrupt_batch returned other fields than the calls for single samples; {_REMEDY}")
