@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from omnimask.interfaces import (
     CONTENT,
     AttentionKind,
-    Corruptor,
     JointMasker,
     Layout,
     Masker,
     Masking,
     MaskingColumns,
+    Sample,
     SampleColumns,
     Stream,
     Targets,
@@ -128,7 +128,9 @@ def _merged(parts: Sequence[MaskingColumns], rows: Sequence[Ints], tokens: Token
     return MaskingColumns(**columns, lengths=tokens.lengths, level=level, kind=branch.astype(np.int64))
 
 
-def corrupted(corruptor: Corruptor, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+def corrupted(
+    corruptor: Callable[[Sample, Mapping[str, Masking]], View], samples: SampleColumns, maskings: Mapping[str, MaskingColumns]
+) -> View | None:
     """Corrupt all samples with a corruptor of either kind. Returns None if one view cannot express the results."""
     if has_whole_batch(corruptor, WholeBatchCorruptor):
         view = corruptor.corrupt_batch(samples, maskings)

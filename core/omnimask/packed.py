@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omnimask.interfaces import AttentionKind, Layout, Packed
-from omnimask.interfaces.ragged import ranges
+from omnimask.interfaces.ragged import ranges as ranges
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from omnimask.columns import masked_samples
 from omnimask.data.border import Breach, called_for, check_masking, joined, refuse
-from omnimask.interfaces import Masking, MaskingColumns, Sample, SampleColumns
+from omnimask.interfaces import JointMasker, Masking, MaskingColumns, Sample, SampleColumns
 from omnimask.messages.hints import described
 
 
@@ -23,7 +23,7 @@ class CheckedMasker:
         origins: description of the masking component of each modality, for messages.
     """
 
-    def __init__(self, masker: Callable[[Sample], Mapping[str, Masking]], origins: Mapping[str, str]) -> None:
+    def __init__(self, masker: JointMasker, origins: Mapping[str, str]) -> None:
         self.masker, self.origins = masker, origins
 
     def __call__(self, sample: Sample) -> Mapping[str, Masking]:
@@ -46,8 +46,9 @@ class CheckedMasker:
         """Mask all samples of a micro-batch at once, and check the columns. Raise :class:`WholeBatchFault` if that fails."""
         with fault_of(joined(self.origins.values())):
             found = masked_samples(self.masker, samples)
-            for name, tokens in samples.tokens.items() if found is not None else ():
-                check_masking_columns(found[name], tokens.lengths)
+            if found is not None:
+                for name, tokens in samples.tokens.items():
+                    check_masking_columns(found[name], tokens.lengths)
             return found
 
 

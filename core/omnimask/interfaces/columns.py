@@ -236,7 +236,7 @@ class SampleColumns:
         """Return the samples that have a modality, restricted to it. Coordinates restart at 0; modality indices stay."""
         rows, tokens = self.rows[modality], self.tokens[modality]
         labels = {name: values[rows] for name, values in self.labels.items()}
-        origin = None if self.origin is None else [self.origin[row] for row in rows.tolist()]
+        origin = self._origin(rows)
         return SampleColumns({modality: tokens}, {modality: np.arange(len(rows))}, tokens.draws, self.modalities, labels, origin)
 
     def take(
@@ -251,8 +251,12 @@ class SampleColumns:
             tokens[name], own[name] = columns.take(places), maskings[name].take(places)
             of[name] = np.searchsorted(rows, self.rows[name][places])
         labels = {name: values[rows] for name, values in self.labels.items()}
-        origin = None if self.origin is None else [self.origin[row] for row in rows.tolist()]
+        origin = self._origin(rows)
         return SampleColumns(tokens, of, self.draws.take(rows), self.modalities, labels, origin), own
+
+    def _origin(self, rows: NDArray[np.int64]) -> list[Sample] | None:
+        numbers: list[int] = rows.tolist()
+        return None if self.origin is None else [self.origin[row] for row in numbers]
 
     def sample(self, number: int) -> Sample:
         """Return one sample. It is the original if the columns were made from samples, else cut from the columns."""

@@ -194,7 +194,7 @@ class Corruptor(Protocol):
 
 
 @runtime_checkable
-class WholeBatchMasker(Protocol):
+class WholeBatchMasker(Masker, Protocol):
     """Optional capability of a masker: masks all samples of a micro-batch at once, which is faster.
 
     The masker's call for one sample is the definition. Results are equal bit for bit, which the conformance kit checks.
@@ -206,7 +206,7 @@ class WholeBatchMasker(Protocol):
 
 
 @runtime_checkable
-class WholeBatchJointMasker(Protocol):
+class WholeBatchJointMasker(JointMasker, Protocol):
     """The capability :class:`WholeBatchMasker` of a joint masker."""
 
     def mask_batch(self, samples: SampleColumns) -> Mapping[str, MaskingColumns] | None:
@@ -218,6 +218,7 @@ class WholeBatchJointMasker(Protocol):
 class WholeBatchCorruptor(Protocol):
     """Optional capability of a corruptor: corrupts all samples of a micro-batch at once; see :class:`WholeBatchMasker`."""
 
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View: ...
     def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
         """Return one view of all samples, in batch coordinates, or None; the samples are then corrupted one by one.
 

@@ -50,7 +50,7 @@ class Draws(Sequence[Draw]):
 
     def take(self, rows: ArrayLike) -> Draws:
         """Return the draws of the samples ``rows`` (B',)."""
-        chosen = np.asarray(rows, np.int64).tolist()
+        chosen: list[int] = np.asarray(rows, np.int64).tolist()
         if chosen == list(range(len(self))):
             return self
         return self._with(_Shared(tuple(self._shared.draws[row] for row in chosen)), self._stage)
@@ -84,8 +84,9 @@ class Draws(Sequence[Draw]):
         shared = self._shared
         tails = {stage: f"{(*stage, *self._stage)!r}, {purpose!r})".encode() for stage in shared.stages}
         only = next(iter(tails.values())) if len(tails) == 1 else None
-        begun = shared.digests if len(rows) == len(self) else [shared.digests[row] for row in rows.tolist()]
-        stages = [only] * len(rows) if only is not None else [tails[shared.draws[row].stage] for row in rows.tolist()]
+        numbers: list[int] = rows.tolist()
+        begun = shared.digests if len(numbers) == len(self) else [shared.digests[row] for row in numbers]
+        stages = [only] * len(numbers) if only is not None else [tails[shared.draws[row].stage] for row in numbers]
         digests: list[bytes] = []
         for start, tail in zip(begun, stages, strict=True):
             digest = start.copy()

@@ -50,22 +50,27 @@ def batch_draws(count: int) -> list[Draw]:
 
 def check_masker(masker: Masker, spec: TokenSpec, tokens: Sequence[Tokens], draws: Sequence[Draw]) -> None:
     """Check a masker's capability ``WholeBatchMasker`` on the tokens of one micro-batch, if it has it."""
-    if not has_whole_batch(masker, WholeBatchMasker):
+    whole: Any = masker
+    if not has_whole_batch(whole, WholeBatchMasker):
         return
     samples = [Sample({"m": one}, draw, ("m",)) for one, draw in zip(tokens, draws, strict=True)]
     require(is_faithful(samples, {"m": spec}), "the tokens differ from the spec; return the declared types in the test's tokens()")
-    found = masker.mask_batch(columns_of(samples, {"m": spec}).tokens["m"])
+    found = whole.mask_batch(columns_of(samples, {"m": spec}).tokens["m"])
     _compare(found, [masker(one, draw) for one, draw in zip(tokens, draws, strict=True)])
 
 
 def check_joint_masker(masker: JointMasker, specs: Mapping[str, TokenSpec], samples: Sequence[Sample]) -> None:
     """Check a joint masker's capability ``WholeBatchJointMasker`` on the samples of one micro-batch, if it has it."""
-    if not has_whole_batch(masker, WholeBatchJointMasker):
+    whole: Any = masker
+    if not has_whole_batch(whole, WholeBatchJointMasker):
         return
-    found = masker.mask_batch(columns_of(samples, specs))
+    found = whole.mask_batch(columns_of(samples, specs))
     each = [masker(sample) for sample in samples]
-    for name in specs if found is not None else ():
-        _compare(found[name], [own[name] for own, sample in zip(each, samples, strict=True) if name in sample.tokens])
+    for name in specs:
+        _compare(
+            None if found is None else found[name],
+            [own[name] for own, sample in zip(each, samples, strict=True) if name in sample.tokens],
+        )
 
 
 def _compare(found: MaskingColumns | None, each: Sequence[Masking]) -> None:
@@ -94,7 +99,8 @@ def check_corruptor(
     corruptor: Corruptor, specs: Mapping[str, TokenSpec], samples: Sequence[Sample], maskings: Sequence[Mapping[str, Masking]]
 ) -> None:
     """Check a corruptor's capability ``WholeBatchCorruptor`` on one micro-batch, if it has it: the packed batches are equal."""
-    if not has_whole_batch(corruptor, WholeBatchCorruptor):
+    whole_path: Any = corruptor
+    if not has_whole_batch(whole_path, WholeBatchCorruptor):
         return
     columns = columns_of(samples, specs)
     joined = {
@@ -104,7 +110,7 @@ def check_corruptor(
     inputs = {name: masking for name, masking in joined.items() if masking is not None}
     if len(inputs) < len(joined):
         return
-    view = corruptor.corrupt_batch(columns, inputs)
+    view = whole_path.corrupt_batch(columns, inputs)
     if view is None:
         return
     each = collate(samples, [{"view": corruptor(s, own)} for s, own in zip(samples, maskings, strict=True)], specs)
