@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from omnimask.columns import all_found, arranged, chained, corrupted, within
+from omnimask.columns import arranged, chained, corrupted, within
+from omnimask.columns.calls import all_found
 from omnimask.interfaces import Corruptor, Masking, MaskingColumns, Sample, SampleColumns, View
 from omnimask.streams import join_views, no_sequences
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from omnimask.columns import all_found, masked
+from omnimask.columns import masked
+from omnimask.columns.calls import all_found
 from omnimask.interfaces import Masker, Masking, MaskingColumns, Sample, SampleColumns
 
 
