@@ -21,6 +21,7 @@ from omnimask.components.corruptors.mask_token import MaskToken
 from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.components.corruptors.scheduled import ScheduledCorruptor
 from omnimask.components.corruptors.sentinel_spans import SentinelSpans
+from omnimask.components.corruptors.sketch import Sketch
 from omnimask.components.corruptors.substitute import Substitute
 from omnimask.components.corruptors.swap import Swap
 from omnimask.components.corruptors.unit_token import UnitToken
@@ -188,6 +189,9 @@ ID_CORRUPTORS = {
     "substitute": lambda c: Substitute(c, ask="all"),
     "swap": Swap,
     "sentinels": lambda c: SentinelSpans(c, num_sentinels=40),
+    "sentinels at their places": lambda c: SentinelSpans(c, num_sentinels=40, renumber=False),
+    "sketch": Sketch,
+    "sketch at its places": lambda c: Sketch(c, renumber=False),
     "unit_token": UnitToken,
     "one by one": lambda c: OneByOne(MaskToken(c)),
     "by_kind": lambda c: ByKind(c, corruptors=[named("corruptor", "mask_token"), named("corruptor", "bert")]),

@@ -185,6 +185,57 @@ def written(
     )
 
 
+def written_each(
+    samples: SampleColumns,
+    joint: JointMaskings,
+    lengths: Ints,
+    of: Ints,
+    literal: Ints,
+    start: int,
+    *,
+    place: Ints | None = None,
+    weight: NDArray[np.float32] | None = None,
+) -> Stream:
+    """Return the queries of all samples, which have one modality; see :func:`written`.
+
+    ``lengths`` (B,) of the answers are at least 1.
+    """
+    count, begins = len(of), np.cumsum(lengths) - lengths
+    shown = _shifted(literal, begins, start)
+    slot = np.arange(count) - np.repeat(begins, lengths)
+    positions = slot[:, None].astype(np.float32)
+    if place is not None:
+        positions = np.zeros((count, samples.positions.shape[1]), np.float32)
+        positions[place >= 0] = samples.positions[place[place >= 0]]
+    (name,) = samples.tokens
+    return sequences(
+        samples,
+        _shifted(of, begins, -1),
+        lengths,
+        literal=np.where(shown >= 0, shown, CONTENT),
+        modality=np.full(count, samples.modalities.index(name)),
+        positions=positions,
+        has_position=None if place is None else place >= 0,
+        rank=slot,
+        targets=targets(np.arange(count), of, literal=literal, weight=weight),
+        level=joint.level,
+        kind=joint.kind,
+    )
+
+
+def _shifted(values: Ints, begins: Ints, first: int) -> Ints:
+    """Return values shifted right by one in each sequence; ``begins`` (S,) are the places of ``first``."""
+    out = np.concatenate([[first], values[:-1]])
+    out[begins] = first
+    return out
+
+
+def only_samples(samples: SampleColumns) -> str | None:
+    """Return the name of the only modality if all samples have it, else None."""
+    (name, *others) = samples.tokens
+    return None if others or samples.tokens[name].num_samples != samples.num_samples else name
+
+
 def _positions_at(sample: Sample, place: Ints) -> NDArray[np.float32]:
     """Return (N, A) positions of the tokens at ``place``, zeros for -1."""
     out = np.zeros((len(place), sample.positions.shape[1]), np.float32)

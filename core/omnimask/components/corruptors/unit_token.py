@@ -17,7 +17,16 @@ from omnimask.components.corruptors.base import (
     only_modality,
     with_units,
 )
-from omnimask.components.corruptors.shortened import Ints, Shortened, context_of, contexts_of, hidden_units, shorten, shorten_each
+from omnimask.components.corruptors.shortened import (
+    Ints,
+    Shortened,
+    context_of,
+    contexts_of,
+    hidden_units,
+    only_samples,
+    shorten,
+    shorten_each,
+)
 from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, Targets, View
 from omnimask.streams import targets
 
@@ -67,8 +76,8 @@ class UnitToken:
         return View(context)
 
     def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
-        """Corrupt all samples of a micro-batch at once; None if one of them has no token of the modality."""
-        if len(samples.tokens) != 1 or samples.num_samples != len(samples.rows[name := next(iter(samples.tokens))]):
+        """Corrupt all samples of a micro-batch at once; None unless all have the only modality."""
+        if (name := only_samples(samples)) is None:
             return None
         joint = JointMaskings(samples, maskings)
         short = shorten_each(maskings[name], samples.owner, "unit_token")
