@@ -9,6 +9,7 @@ from pathlib import Path
 import border
 import loop
 import mae
+import masking
 import texts
 from protocol import Comparison
 
@@ -18,7 +19,9 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "mae_decoder_512x8": lambda: mae.run(512, 8, 16),
     "mae_decoder_256x4": lambda: mae.run(256, 4, 8),
     "text_step": texts.run,
-    "text_masking": texts.masking,
+    "text_masking": masking.text,
+    "text_masking_512": lambda: masking.text(512, repeat=1),
+    "image_masking": masking.images,
     "text_rts": texts.originality,
     "border_text": lambda: border.run("text"),
     "border_image": lambda: border.run("image/digits"),

@@ -19,10 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     BertConfig,
     BertForMaskedLM,
-    DataCollatorForLanguageModeling,
     ModernBertConfig,
     ModernBertForMaskedLM,
-    PreTrainedTokenizerFast,
 )
 
 from omnimask.builder.build import Built, build
@@ -159,26 +157,6 @@ def run(rounds: int = 9) -> Comparison:
         "tokens": f"{sizes.sum()} of {TEXTS * CONTEXT} places in the context, 15 % hidden",
     }
     return compare("Text training step", variants, inputs=inputs, baseline="BertForMaskedLM, padded to 256", rounds=rounds)
-
-
-def masking(texts: int = 64, rounds: int = 9) -> Comparison:
-    """Masking and collating a batch, as loader workers do it, against the peer's collator."""
-    sizes = lengths(texts)
-    built, samples = ours("text/bert", 0.15, sizes, [])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(FOLDER / "tokenizer.json"), mask_token="[MASK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
-    )
-    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-    rows = [{"input_ids": sample.tokens["text"].content.tolist()} for sample in samples]
-    variants = [
-        Variant("DataCollatorForLanguageModeling", lambda: [collator(rows) for _ in range(5)]),
-        Variant("omnimask, masker, corruptor and packing", lambda: [built.pipeline.pack(samples) for _ in range(5)]),
-    ]
-    inputs = {
-        "texts": f"{texts}, log-normal lengths with mean {MEAN}",
-        "tokens": f"{sizes.sum()}, 5 times over; 15 % hidden, 80-10-10",
-    }
-    return compare("Masking a batch of text", variants, inputs=inputs, baseline="DataCollatorForLanguageModeling", rounds=rounds)
 
 
 SMALL = {"width": 256, "depth": 12, "heads": 4}

@@ -16,17 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omnimask.interfaces import AttentionKind, Layout, Packed
+from omnimask.interfaces.ragged import ranges as ranges
 from omnimask.transport.joint_buffer import JointCopies, joint_buffer, typed_view
 
 T = TypeVar("T")
-
-
-def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Concatenate ``arange(start, start + length)`` of every sequence; (sum of lengths,)."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    # Places in the output, shifted by the difference between a sequence's start and its place there.
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def group_by_parent(layout: Layout, num_parents: int) -> Layout:
@@ -76,7 +69,10 @@ def joint_attention(layouts: Sequence[Layout]) -> tuple[AttentionKind, NDArray[n
         return kinds.pop() if kinds else "full", None
     prefixes = [layout.lengths if layout.lengths.max(initial=0) <= 1 else layout.prefixes for layout in layouts]
     known = [prefix for prefix in prefixes if prefix is not None]
-    return "ranked", np.concatenate(known) if len(known) == len(prefixes) else None
+    if len(known) < len(prefixes):
+        return "ranked", None
+    lengths = np.concatenate([layout.lengths for layout in layouts])
+    return "ranked", np.where(lengths > 1, np.concatenate(known), lengths)
 
 
 def follows_prefix(layout: Layout, rank: NDArray[np.int64], block: NDArray[np.int64]) -> bool:
@@ -122,11 +118,11 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
     """
     if isinstance(value, kinds):
         return function(value)
-    if isinstance(value, Layout) or value is None:
+    if value is None or isinstance(value, Layout | str):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = _device_fields(type(value))
-        return dataclasses.replace(value, **{name: map_arrays(getattr(value, name), function, kinds) for name in names})
+    if names := _device_fields(type(value)):
+        mapped = {name: map_arrays(item, function, kinds) for name in names if (item := getattr(value, name)) is not None}
+        return dataclasses.replace(value, **mapped)  # pyright: ignore[reportArgumentType, reportReturnType]
     if isinstance(value, Mapping):
         return {key: map_arrays(item, function, kinds) for key, item in value.items()}  # pyright: ignore[reportReturnType]
     if isinstance(value, tuple):
@@ -135,14 +131,20 @@ def map_arrays(value: T, function: Callable[[Any], Any], kinds: tuple[type, ...]
 
 
 @cache
-def _device_fields(kind: Any) -> tuple[str, ...]:
-    """Return the names of a dataclass's fields that are not kept on the host."""
-    return tuple(field.name for field in dataclasses.fields(kind) if not field.metadata.get("host"))
+def _device_fields(kind: type) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields, except host fields; of any other type none."""
+    return tuple(f.name for f in dataclasses.fields(kind) if not f.metadata.get("host")) if dataclasses.is_dataclass(kind) else ()
 
 
 def to_tensors(value: T) -> T:
-    """Convert NumPy arrays to torch tensors with shared memory. Layouts stay host data."""
-    return map_arrays(value, _once(lambda array: torch.from_numpy(np.ascontiguousarray(array))), (np.ndarray,))
+    """Convert NumPy arrays to torch tensors with shared memory, or copies of arrays that may not be written. Layouts stay host
+    data."""
+    return map_arrays(value, _once(_to_tensor), (np.ndarray,))
+
+
+def _to_tensor(array: NDArray[Any]) -> Tensor:
+    flags = array.flags
+    return torch.from_numpy(array if flags.c_contiguous and flags.writeable else array.copy("C"))
 
 
 def to_device(value: T, device: torch.device | str, *, non_blocking: bool = False) -> T:

@@ -204,6 +204,32 @@ def _joined_fields(parts: Sequence[tuple[str, View]]) -> dict[str, Any]:
     }
 
 
+def is_plain(stream: Stream) -> bool:
+    """Return whether all types are exact and counts agree, as in the output of :func:`omnimask.streams.sequence`.
+
+    Counts of stacked streams are sums over samples. If False, a check of each sample finds the violation.
+    """
+    slots, table, prefix = stream.source.shape, stream.targets, stream.layout.prefix
+    rows = table.of.shape
+    return (
+        slots == stream.literal.shape == stream.modality.shape == stream.rank.shape == stream.block.shape
+        and slots == stream.has_position.shape == stream.positions.shape[:1] == (stream.layout.num_slots,)
+        and stream.positions.ndim == 2
+        and stream.layout.lengths.shape == stream.kind.shape == stream.level.shape == stream.layout.parent.shape
+        and table.at.shape == (*rows, table.arity or 1)
+        and rows == table.literal.shape == table.weight.shape
+        and stream.has_position.dtype is _BOOL
+        and table.weight.dtype is _FLOAT32
+        and stream.source.dtype is stream.literal.dtype is stream.modality.dtype is _INT64
+        and stream.rank.dtype is stream.block.dtype is table.at.dtype is table.of.dtype is table.literal.dtype is _INT64
+        and (table.index is None or (table.index.shape == rows and table.index.dtype is _INT64))
+        and (prefix is None or (prefix.shape == stream.layout.lengths.shape and prefix.dtype is _INT64))
+    )
+
+
+_BOOL, _INT64, _FLOAT32 = np.dtype("bool"), np.dtype("int64"), np.dtype("float32")
+
+
 def _modalities(layout: Layout) -> NDArray[np.int64]:
     return np.full(layout.num_sequences, -1) if layout.modality is None else layout.modality
 

@@ -23,6 +23,8 @@ def result(name: str) -> Any:
         "mae_decoder_256x4",
         "text_step",
         "text_masking",
+        "text_masking_512",
+        "image_masking",
         "text_rts",
         "loop_2ms",
         "loop_50ms",

@@ -11,9 +11,11 @@ from omnimask.component import Component, origin
 from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.components.maskers.candidates import Candidates
 from omnimask.components.maskers.per_modality import PerModalityMasker
-from omnimask.data.border import CheckedMasker, joined
-from omnimask.data.pipeline import Grouping, ViewPlan
+from omnimask.data.border import joined
+from omnimask.data.checked_masker import CheckedMasker
+from omnimask.data.pipeline import Grouping
 from omnimask.data.view_names import MAIN
+from omnimask.data.view_plan import ViewPlan
 from omnimask.interfaces import (
     SPECIAL,
     Context,

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from omnimask.data.answers import beyond_head
-from omnimask.data.view_fields import packed_fields
+from omnimask.data.view_fields import packed_fields, whole_fields
 from omnimask.errors import BrokenContract
-from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, Stream, Tokens, TokenSpec, View
+from omnimask.interfaces import NOTHING, FieldSpec, Masking, Sample, SampleColumns, Stream, Tokens, TokenSpec, View
 from omnimask.messages.hints import described
 from omnimask.packed import follows_prefix
+from omnimask.streams import is_plain
 
 T = TypeVar("T")
 
@@ -91,13 +92,13 @@ def check_token_values(tokens: Tokens, spec: TokenSpec, num_specials: int = 0) -
         Breach: a value is out of range or not finite.
     """
     if spec.width is None:
-        _in_range(tokens.content, 0, (spec.vocabulary or 0) + num_specials, "ids")
+        check_range(tokens.content, 0, (spec.vocabulary or 0) + num_specials, "ids")
     else:
         _finite(tokens.content, "content")
     _finite(tokens.positions, "positions")
     for axis, size in enumerate(spec.extent):
         if size is not None:
-            _in_range(np.asarray(tokens.positions)[:, axis], 0, size, f"positions on axis {axis}")
+            check_range(np.asarray(tokens.positions)[:, axis], 0, size, f"positions on axis {axis}")
     for name, field in spec.fields.items():
         check_field_values(tokens.fields[name], field, f"field {name!r}")
 
@@ -112,7 +113,7 @@ def check_field_values(values: ArrayLike, field: FieldSpec, what: str) -> None:
     if array.dtype.kind == "f" and array.size and bool(np.isinf(array).any()):
         raise Breach(f"{what} is infinite")
     if field.classes is not None:
-        _in_range(array, -1, field.classes, what)
+        check_range(array, -1, field.classes, what)
 
 
 def check_masking(masking: Any, length: int) -> None:
@@ -127,10 +128,10 @@ def check_masking(masking: Any, length: int) -> None:
     _has(masking.is_target, (length,), _BOOL, "is_target")
     if masking.unit is not None:
         _has(masking.unit, (length,), _INT64, "unit")
-        _in_range(masking.unit, -1, None, "unit")
+        check_range(masking.unit, -1, None, "unit")
     if masking.entry is not None:
         _has(masking.entry, (length,), _INT64, "entry")
-        _in_range(masking.entry, -1, None, "entry")
+        check_range(masking.entry, -1, None, "entry")
         if masking.unit is None:
             raise Breach("entry needs unit numbers in unit")
     if masking.weight is not None:
@@ -145,34 +146,6 @@ def check_masking(masking: Any, length: int) -> None:
         raise Breach(f"kind must be at least 0, got {masking.kind}")
     if not 0 <= masking.level <= 1:
         raise Breach(f"level must be in [0, 1], got {masking.level}")
-
-
-class CheckedMasker:
-    """Masker whose result is compared with :class:`~omnimask.interfaces.Masking` for every sample.
-
-    Args:
-        masker: over whole samples.
-        origins: description of the masking component of each modality, for messages.
-    """
-
-    def __init__(self, masker: Callable[[Sample], Mapping[str, Masking]], origins: Mapping[str, str]) -> None:
-        self.masker, self.origins = masker, origins
-
-    def __call__(self, sample: Sample) -> Mapping[str, Masking]:
-        found = called_for(lambda: self.masker(sample), self.origins.values(), sample)
-        if not isinstance(found, Mapping) or any(name not in found for name in sample.tokens):
-            got = sorted(cast(Mapping[str, Any], found)) if isinstance(found, Mapping) else described(found)
-            raise refuse(
-                joined(self.origins.values()),
-                Breach(f"it must return a masking for each of the modalities {list(sample.tokens)}, not {got}"),
-                sample.draw.key,
-            )
-        for name, tokens in sample.tokens.items():
-            try:
-                check_masking(found[name], len(tokens))
-            except Breach as breach:
-                raise refuse(self.origins.get(name, "the masker"), breach, sample.draw.key) from None
-        return found
 
 
 def view_of(value: Any) -> View:
@@ -261,48 +234,76 @@ def check_stream_values(
         if owners is None
         else (size[owners.slot], size[owners.row], num_parents[owners.sequence])
     )
-    _in_range(stream.source, -1, slots, f"{name}source")
-    _in_range(table.of, -1, rows, f"{name}targets.of")
-    _in_range(layout.parent, 0, parents, f"{name}layout.parent")
-    if layout.prefix is not None:
-        _in_range(layout.prefix, 0, layout.lengths + 1, f"{name}layout.prefix")
-        if not follows_prefix(layout, stream.rank, stream.block):
-            raise Breach(f"{name}layout.prefix contradicts rank and block; let streams.sequence make the layout from them")
-    _in_range(stream.modality, 0, len(specs), f"{name}modality")
-    num_ids = np.array([(spec.vocabulary or 0) + spec.num_special_rows for spec in specs.values()])
-    _in_range(stream.literal, NOTHING, num_ids[stream.modality] if len(num_ids) > 1 else int(num_ids[0]), f"{name}literal")
-    _finite(stream.positions, f"{name}positions")
-    _finite(stream.level, f"{name}level")
-    _in_range(table.literal, -1, None, f"{name}targets.literal")
-    _in_range(table.at, 0, layout.num_slots if table.arity else layout.num_sequences, f"{name}targets.at")
+    check_range(stream.source, -1, slots, f"{name}source")
+    check_range(table.of, -1, rows, f"{name}targets.of")
+    check_range(layout.parent, 0, parents, f"{name}layout.parent")
+    check_range(table.at, 0, layout.num_slots if table.arity else layout.num_sequences, f"{name}targets.at")
+    _check_contents(stream, specs, name)
     if owners is not None and bool(((owners.slot if table.arity else owners.sequence)[table.at] != owners.row[:, None]).any()):
         raise Breach(f"{name}targets.at must be inside the sample's stream")
     _weights(table.weight)
+
+
+def _check_contents(stream: Stream, specs: Mapping[str, TokenSpec], name: str) -> None:
+    """Check ranges and finiteness of everything in streams that refers neither to tokens nor to slots."""
+    check_range(stream.modality, 0, len(specs), f"{name}modality")
+    num_ids = np.array([(spec.vocabulary or 0) + spec.num_special_rows for spec in specs.values()])
+    check_range(stream.literal, NOTHING, num_ids[stream.modality] if len(num_ids) > 1 else int(num_ids[0]), f"{name}literal")
+    _finite(stream.positions, f"{name}positions")
+    _finite(stream.level, f"{name}level")
+    check_range(stream.targets.literal, -1, None, f"{name}targets.literal")
+    if (prefix := stream.layout.prefix) is not None:
+        check_range(prefix, 0, stream.layout.lengths + 1, f"{name}layout.prefix")
+        if not follows_prefix(stream.layout, stream.rank, stream.block):
+            raise Breach(f"{name}layout.prefix contradicts rank and block; let streams.sequence make the layout from them")
     if beyond := beyond_head(stream, specs):
         raise Breach(f"{name}{beyond}")
 
 
-def is_plain(stream: Stream) -> bool:
-    """Return whether all types are exact and counts agree, as in the output of :func:`omnimask.streams.sequence`.
+def check_whole_view(view: Any, samples: SampleColumns, specs: Mapping[str, TokenSpec]) -> View:
+    """Return a view of all samples, in batch coordinates, after checking its types, counts, order, ranges and finiteness.
 
-    Counts of stacked streams are sums over samples. If False, :func:`check_stream` on each sample finds the violation.
+    Raises:
+        Breach: it differs from its interface.
+        ValueError: its fields do.
     """
-    slots, table, prefix = stream.source.shape, stream.targets, stream.layout.prefix
-    rows = table.of.shape
-    return (
-        slots == stream.literal.shape == stream.modality.shape == stream.rank.shape == stream.block.shape
-        and slots == stream.has_position.shape == stream.positions.shape[:1] == (stream.layout.num_slots,)
-        and stream.positions.ndim == 2
-        and stream.layout.lengths.shape == stream.kind.shape == stream.level.shape == stream.layout.parent.shape
-        and table.at.shape == (*rows, table.arity or 1)
-        and rows == table.literal.shape == table.weight.shape
-        and stream.has_position.dtype is _BOOL
-        and table.weight.dtype is _FLOAT32
-        and stream.source.dtype is stream.literal.dtype is stream.modality.dtype is _INT64
-        and stream.rank.dtype is stream.block.dtype is table.at.dtype is table.of.dtype is table.literal.dtype is _INT64
-        and (table.index is None or (table.index.shape == rows and table.index.dtype is _INT64))
-        and (prefix is None or (prefix.shape == stream.layout.lengths.shape and prefix.dtype is _INT64))
-    )
+    view = view_of(view)
+    if not np.array_equal(view.context.layout.parent, np.arange(samples.num_samples)):
+        raise Breach("the context must have one sequence for each sample, in order")
+    whole_fields(view, samples, specs)
+    for stream in (view.context, view.query):
+        if stream is not None:
+            _check_whole_stream(stream, samples, specs)
+    return view
+
+
+def _check_whole_stream(stream: Stream, samples: SampleColumns, specs: Mapping[str, TokenSpec]) -> None:
+    table, layout, owner = stream.targets, stream.layout, stream.layout.parent
+    if not is_plain(stream) or table.arity != 1:
+        raise Breach("streams must have the declared types and counts, and targets of single slots")
+    check_range(owner, 0, samples.num_samples, "layout.parent")
+    check_range(table.at, 0, layout.num_slots, "targets.at")
+    check_range(stream.source, -1, len(samples.owner), "source")
+    check_range(table.of, -1, len(samples.owner), "targets.of")
+    of_slot = np.repeat(owner, layout.lengths)
+    of_row = of_slot[table.at[:, 0]]
+    if bool((owner[1:] < owner[:-1]).any() or (of_row[1:] < of_row[:-1]).any()):
+        raise Breach("sequences and targets must be in the order of their samples")
+    for name, index, own in (("source", stream.source, of_slot), ("targets.of", table.of, of_row)):
+        is_token = index >= 0
+        held, wanted = (index, own) if is_token.all() else (index[is_token], own[is_token])
+        if bool((samples.owner[held] != wanted).any()):
+            raise Breach(f"{name} must be inside the sample")
+    check_axes(stream, specs)
+    _check_contents(stream, specs, "")
+    _weights(table.weight)
+
+
+def check_axes(stream: Stream, specs: Mapping[str, TokenSpec]) -> None:
+    """Raise :class:`Breach` for positions with more axes than any modality has."""
+    axes = max(spec.axes for spec in specs.values())
+    if stream.positions.shape[1] > axes:
+        raise Breach(f"positions have {stream.positions.shape[1]} axes, but modalities have at most {axes}")
 
 
 def check_stream(stream: Stream, name: str = "") -> None:
@@ -361,15 +362,18 @@ def _has(value: Any, shape: tuple[int, ...], declared: np.dtype[Any], *what: str
         raise Breach(f"{_name(what)} reaches {np.nanmax(np.abs(array)):g}, which exceeds {declared}")
     if declared.kind in "iu" and array.dtype.kind in "iu" and not np.can_cast(array.dtype, declared):
         bounds = np.iinfo(declared)
-        _in_range(array, bounds.min, bounds.max + 1, _name(what))
+        check_range(array, bounds.min, bounds.max + 1, _name(what))
 
 
 def _name(what: tuple[str, ...]) -> str:
     return f"{what[0]}{what[1]!r}" if what[0] == _FIELD else "".join(what)
 
 
-def _in_range(values: Any, low: int, stop: Any, what: str) -> None:
-    """Check bounds; ``stop`` is a number, an array like ``values``, or None for no limit."""
+def check_range(values: Any, low: int, stop: Any, what: str) -> None:
+    """Raise :class:`Breach` for values below ``low`` or not below ``stop``.
+
+    ``stop`` is a number, an array like ``values``, or None for no limit.
+    """
     array = np.asarray(values)
     if not array.size:
         return

@@ -12,25 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.data.border import Breach, Owners, check_stream, check_stream_values, check_token_values, is_plain
-from omnimask.data.view_fields import CarriedFields
+from omnimask.data.border import Owners, check_axes, check_stream, check_stream_values, check_token_values
+from omnimask.data.sample_columns import columns_of
+from omnimask.data.view_fields import CarriedFields, Fields, packed_fields, whole_fields
 from omnimask.interfaces import (
     CONTENT,
     Asked,
+    Draws,
     FieldSpec,
     Layout,
     MaskedBatch,
     Packed,
     Reads,
     Sample,
+    SampleColumns,
     Stream,
     Targets,
+    TokenColumns,
     Tokens,
     TokenSpec,
     View,
 )
 from omnimask.packed import ranges, to_tensors
-from omnimask.streams import stack
+from omnimask.streams import is_plain, stack
 
 
 def collate(
@@ -47,32 +51,57 @@ def collate(
     Raises:
         Breach: a value is out of its range or not finite.
     """
-    lengths = {m: np.array([len(s.tokens[m]) if m in s.tokens else 0 for s in samples], np.int64) for m in specs}
-    base = dict(zip(specs, np.cumsum([0, *(int(n.sum()) for n in lengths.values())])[:-1].tolist(), strict=True))
-    to_store = _StoreCoordinates(samples, lengths, base)
-    layouts = {m: Layout(n, np.arange(len(samples), dtype=np.int64)) for m, n in lengths.items()}
-    by_view = {name: [view[name] for view in views] for name in views[0]}
-    content = {m: _content(samples, m, spec) for m, spec in specs.items()}
-    fields = {m: _fields(samples, m, spec) for m, spec in specs.items()}
+    return collate_columns(columns_of(samples, specs, labels), {name: [view[name] for view in views] for name in views[0]}, specs)
+
+
+def collate_columns(
+    samples: SampleColumns, views: Mapping[str, View | Sequence[View]], specs: Mapping[str, TokenSpec]
+) -> MaskedBatch:
+    """Pack samples and their views into one batch; see :func:`collate`.
+
+    A view is one of all samples in batch coordinates, as :func:`omnimask.data.border.check_whole_view` returns it, or a sequence of
+    one for each sample in the sample's own.
+    """
+    base = dict(zip(specs, np.cumsum([0, *(samples.tokens[m].num_tokens for m in specs)])[:-1].tolist(), strict=True))
+    numbers = np.arange(samples.num_samples)
+    layouts = {m: Layout(n, numbers) for m, n in zip(specs, np.ascontiguousarray(samples.lengths_by_modality.T), strict=True)}
+    fields = {m: _fields(samples.tokens[m], spec) for m, spec in specs.items()}
     for m, spec in specs.items():
-        check_token_values(Tokens(content[m], _positions(samples, m, spec), fields[m]), spec, spec.num_special_rows)
-    carry = CarriedFields(samples, specs, fields, layouts, base)
+        tokens = samples.tokens[m]
+        check_token_values(Tokens(tokens.content, tokens.positions, fields[m]), spec, spec.num_special_rows)
+    carry = CarriedFields(specs, fields, layouts, base)
+    packed = {name: _packed(view, samples, specs, base) for name, view in views.items()}
     batch = MaskedBatch(
-        store={m: Packed(content[m], layouts[m]) for m in specs},
+        store={m: Packed(samples.tokens[m].content, layouts[m]) for m in specs},
         base=base,
-        views={name: carry(_pack_view(chosen, to_store, specs, base), chosen) for name, chosen in by_view.items()},
-        group=_groups(samples),
-        keys=tuple(sample.draw.key for sample in samples),
+        views={name: carry(view, own) for name, (view, own) in packed.items()},
+        group=_groups(samples.draws),
+        keys=samples.draws.keys,
         fields=fields,
-        labels={name: _label(samples, name, spec) for name, spec in (labels or {}).items()},
+        labels=samples.labels,
     )
     return to_tensors(batch)
+
+
+def _fields(tokens: TokenColumns, spec: TokenSpec) -> dict[str, NDArray[Any]]:
+    return {name: (tokens.pairs if field.arity == 2 else tokens.fields)[name] for name, field in spec.fields.items()}
+
+
+def _packed(
+    view: View | Sequence[View], samples: SampleColumns, specs: Mapping[str, TokenSpec], base: Mapping[str, int]
+) -> tuple[View, Fields]:
+    """Return a view in store coordinates, and the fields that it overrides."""
+    if isinstance(view, View):
+        return _pack_whole_view(view, samples, specs, base), whole_fields(view, samples, specs)
+    each = samples.samples
+    return _pack_view(view, _StoreCoordinates(each, samples, base), specs, base), packed_fields(each, view, specs)
 
 
 class _StoreCoordinates:
     """Mapping from sample coordinates to store coordinates."""
 
-    def __init__(self, samples: Sequence[Sample], lengths: Mapping[str, NDArray[np.int64]], base: Mapping[str, int]) -> None:
+    def __init__(self, samples: Sequence[Sample], columns: SampleColumns, base: Mapping[str, int]) -> None:
+        lengths = dict(zip(columns.tokens, columns.lengths_by_modality.T, strict=True))
         starts = {m: base[m] + np.concatenate([[0], np.cumsum(n)[:-1]]) for m, n in lengths.items()}
         pieces = [(starts[m][i], lengths[m][i]) for i, sample in enumerate(samples) for m in sample.tokens]
         first, size = (
@@ -89,39 +118,11 @@ class _StoreCoordinates:
         return np.where(index >= 0, self.flat[np.maximum(index, 0) + np.where(index >= 0, self.offset[sample], 0)], -1)
 
 
-def _content(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> Any:
-    dtype = np.int64 if spec.width is None else np.dtype(spec.dtype)
-    parts = [np.asarray(s.tokens[modality].content, dtype) for s in samples if modality in s.tokens]
-    return np.concatenate([np.zeros((0, *(spec.width or ())), dtype), *parts])
-
-
-def _fields(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> dict[str, NDArray[Any]]:
-    out: dict[str, NDArray[Any]] = {}
-    for name, field in spec.fields.items():
-        dtype = np.dtype(field.dtype)
-        parts = [np.asarray(s.tokens[modality].fields[name], dtype) for s in samples if modality in s.tokens]
-        # fields of pairs (L, L, ...) are flattened per sample to (L * L, ...)
-        flat = [part.reshape(-1, *field.shape) if field.arity == 2 else part for part in parts]
-        out[name] = np.concatenate([np.zeros((0, *field.shape), dtype), *flat])
-    return out
-
-
-def _positions(samples: Sequence[Sample], modality: str, spec: TokenSpec) -> NDArray[Any]:
-    parts = [np.asarray(s.tokens[modality].positions) for s in samples if modality in s.tokens]
-    return np.concatenate([np.zeros((0, spec.axes), np.float32), *parts])
-
-
-def _groups(samples: Sequence[Sample]) -> NDArray[np.int64]:
+def _groups(draws: Draws) -> NDArray[np.int64]:
     """Return ascending group numbers (B,). Neighbours in the same group share a number; other samples have one each."""
-    named = [(sample.draw.epoch, sample.draw.group) if sample.draw.group else None for sample in samples]
+    named = [(draw.epoch, draw.group) if draw.group else None for draw in draws]
     is_next = [row > 0 and (name is None or name != named[row - 1]) for row, name in enumerate(named)]
     return np.cumsum(np.array(is_next, np.int64))
-
-
-def _label(samples: Sequence[Sample], name: str, spec: FieldSpec) -> NDArray[Any]:
-    dtype = np.dtype(spec.dtype)
-    absent = np.full(spec.shape, np.nan if dtype.kind == "f" else -1, dtype)
-    return np.stack([np.asarray(sample.labels.get(name, absent), dtype) for sample in samples])
 
 
 def _pack_view(views: Sequence[View], to_store: _StoreCoordinates, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:
@@ -154,24 +155,56 @@ def _pack(
     if not is_plain(joint):
         for stream in streams:
             check_stream(stream)
-    axes = max(spec.axes for spec in specs.values())
-    if joint.positions.shape[1] > axes:
-        raise Breach(f"positions have {joint.positions.shape[1]} axes, but modalities have at most {axes}")
+    check_axes(joint, specs)
     owner = np.arange(len(streams))
     slot_owner = np.repeat(owner, [s.layout.num_slots for s in streams])
     row_owner = np.repeat(owner, [len(s.targets) for s in streams])
     sequence_owner = np.repeat(owner, [s.layout.num_sequences for s in streams])
     check_stream_values(joint, specs, to_store.size, num_parents, Owners(slot_owner, row_owner, sequence_owner))
     parent = joint.layout.parent + (np.cumsum(num_parents) - num_parents)[sequence_owner]
-    source = to_store(joint.source, slot_owner)
-    table = dataclasses.replace(joint.targets, of=to_store(joint.targets.of, row_owner))
-    positions = np.pad(joint.positions, ((0, 0), (0, axes - joint.positions.shape[1])))
-    layout = dataclasses.replace(joint.layout, parent=parent)
-    table = _by_modality(table, joint, specs, base)
+    return _in_store(joint, to_store(joint.source, slot_owner), to_store(joint.targets.of, row_owner), parent, specs, base)
+
+
+def _pack_whole_view(view: View, samples: SampleColumns, specs: Mapping[str, TokenSpec], base: Mapping[str, int]) -> View:
+    """Return a view of all samples in store coordinates."""
+    to_store = None
+    if len(specs) > 1:
+        to_store = np.full(int(samples.offsets[-1]) + 1, -1)  # index -1 stays -1
+        for m in specs:
+            to_store[samples.index[m]] = base[m] + np.arange(samples.tokens[m].num_tokens)
+    streams = [_pack_whole(stream, to_store, specs, base) for stream in (view.context, view.query) if stream is not None]
+    return View(streams[0], streams[1] if len(streams) > 1 else None, hidden={m: view.hidden.get(m, (0, 0)) for m in specs})
+
+
+def _pack_whole(
+    stream: Stream,
+    to_store: NDArray[np.int64] | None,
+    specs: Mapping[str, TokenSpec],
+    base: Mapping[str, int],
+) -> Stream:
+    """Return a stream of all samples in store coordinates. ``to_store`` (n + 1,) is None if they are the batch coordinates."""
+    source, of = stream.source, stream.targets.of
+    if to_store is not None:
+        source, of = to_store[source], to_store[of]
+    return _in_store(stream, source, of, stream.layout.parent, specs, base)
+
+
+def _in_store(
+    joint: Stream,
+    source: NDArray[np.int64],
+    of: NDArray[np.int64],
+    parent: NDArray[np.int64],
+    specs: Mapping[str, TokenSpec],
+    base: Mapping[str, int],
+) -> Stream:
+    """Return the streams of B samples with store coordinates ``source`` (T,) and ``of`` (N,), and everything set by packing."""
+    missing = max(spec.axes for spec in specs.values()) - joint.positions.shape[1]
+    layout = joint.layout if parent is joint.layout.parent else dataclasses.replace(joint.layout, parent=parent)
+    table = _by_modality(dataclasses.replace(joint.targets, of=of), joint, specs, base)
     return dataclasses.replace(
         joint,
         source=source,
-        positions=positions,
+        positions=np.pad(joint.positions, ((0, 0), (0, missing))) if missing else joint.positions,
         layout=layout,
         targets=table,
         asked=_asked(table, layout) if table.arity == 1 else None,
@@ -180,7 +213,8 @@ def _pack(
 
 
 def _asked(table: Targets, layout: Layout) -> Asked:
-    slots = np.unique(table.at[:, 0])  # ascending, so grouped by sequence
+    at = table.at[:, 0]
+    slots = at if bool((at[1:] > at[:-1]).all()) else np.unique(at)  # ascending, so grouped by sequence
     row = np.full(layout.num_slots, -1)
     row[slots] = np.arange(len(slots))  # (T,) slot -> row among the asked slots, -1 for others
     lengths = np.diff(np.searchsorted(slots, layout.offsets))
@@ -188,10 +222,11 @@ def _asked(table: Targets, layout: Layout) -> Asked:
 
 
 def _reads(stream: Stream, source: NDArray[np.int64], number: int, base: int, *, is_only: bool) -> Reads:
-    is_here = stream.modality == number
-    shows_content = is_here & (source >= 0) & (stream.literal == CONTENT)
-    slots = np.flatnonzero(shows_content)
-    literal_slots = np.flatnonzero(is_here & (stream.literal >= 0))
+    shows_content, shows_literal = (source >= 0) & (stream.literal == CONTENT), stream.literal >= 0
+    if not is_only:
+        is_here = stream.modality == number
+        shows_content, shows_literal = is_here & shows_content, is_here & shows_literal
+    slots, literal_slots = np.flatnonzero(shows_content), np.flatnonzero(shows_literal)
     fills = is_only and len(slots) == len(source)
     return Reads(source[slots] - base, None if fills else slots, stream.literal[literal_slots], literal_slots)
 

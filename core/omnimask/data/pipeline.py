@@ -6,37 +6,38 @@ Runs in loader workers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Any, cast
 
-import numpy as np
-
-from omnimask.data.border import Breach, TokenBorder, called_for, check_token_values, check_view, refuse, row_of, view_of
-from omnimask.data.collation import collate
+from omnimask.data.border import Breach, TokenBorder, check_token_values, check_view, refuse, row_of
+from omnimask.data.checked_masker import WholeBatchFault
+from omnimask.data.collation import collate, collate_columns
 from omnimask.data.fields import FieldNames, decoded, names_of, raw_value
 from omnimask.data.label_fields import LabelReader
 from omnimask.data.loader import BadSample, LoadedBatch
 from omnimask.data.planner import Place
+from omnimask.data.sample_columns import columns_of, is_faithful
 from omnimask.data.sample_errors import of_one_sample, reason_of, trace_of
 from omnimask.data.sample_parts import SampleParts
-from omnimask.errors import RunStopped
+from omnimask.data.view_plan import ViewPlan
+from omnimask.data.whole_views import whole_views
+from omnimask.errors import BrokenContract, RunStopped
 from omnimask.interfaces import (
-    SPECIAL,
     Augment,
     Dataset,
     Decoder,
     Draw,
+    FieldSpec,
     HoldsTokens,
-    JointMasker,
     MaskedBatch,
     Masking,
     Sample,
+    SampleColumns,
     Shortens,
     Splits,
-    Stream,
     Tokenizer,
     Tokens,
     TokenSpec,
@@ -112,50 +113,9 @@ def _fitting(tokenizer: Tokenizer, value: Any) -> Any:
     return tokenizer.part(value, *parts[0][:2]) if len(parts) > 1 else value
 
 
-@dataclass(frozen=True)
-class ViewPlan:
-    """Creation of one view of a sample by a masker and a corruptor.
-
-    ``draw`` names a random draw of the view's own. With ``noise`` every slot gets a uniform number (:class:`Stream`), for random
-    choices on the device. ``origin`` describes the corruptor's component in messages.
-    """
-
-    masker: JointMasker
-    corruptor: Callable[[Sample, Mapping[str, Masking]], View]
-    draw: str | None = None
-    noise: bool = False
-    origin: str = "the corruptor"
-
-    def __call__(self, sample: Sample) -> View:
-        draw = sample.draw if self.draw is None else sample.draw.at("view", self.draw)
-        masked = Sample(sample.tokens, draw.at("masker"), sample.modalities, sample.labels)
-        corrupted = Sample(sample.tokens, draw.at("corruptor"), sample.modalities, sample.labels)
-        masking = self.masker(masked)
-        view = called_for(lambda: self.corruptor(corrupted, masking), (self.origin,), sample)
-        try:
-            view = view_of(view)
-        except Breach as breach:
-            raise refuse(self.origin, breach, sample.draw.key) from None
-        if self.noise:
-            query = None if view.query is None else _with_noise(view.query, draw.at("noise", "query"))
-            view = dataclasses.replace(view, context=_with_noise(view.context, draw.at("noise", "context")), query=query)
-        return dataclasses.replace(view, hidden={name: _hidden(tokens, masking[name]) for name, tokens in sample.tokens.items()})
-
-
 def _holds_specials(content: Any, spec: TokenSpec) -> bool:
-    """Return whether ids (a tensor) include special ids inserted by corruptors."""
+    """Return whether ids (an array or a tensor) include special ids inserted by corruptors."""
     return spec.vocabulary is not None and spec.num_special_rows > 0 and len(content) > 0 and int(content.max()) >= spec.vocabulary
-
-
-def _with_noise(stream: Stream, draw: Draw) -> Stream:
-    return dataclasses.replace(stream, noise=draw.uniform(stream.layout.num_slots))
-
-
-def _hidden(tokens: Tokens, masking: Masking) -> tuple[int, int]:
-    """Return the number of hidden tokens and of maskable tokens."""
-    special = tokens.fields.get(SPECIAL)
-    candidates = len(tokens) - (0 if special is None else int(np.count_nonzero(special)))
-    return len(tokens) - int(np.count_nonzero(masking.is_visible)), candidates
 
 
 @dataclass(frozen=True)
@@ -328,27 +288,68 @@ class Pipeline:
         return Sample(tokens, draw, tuple(self.modalities), labels)
 
     def pack(self, samples: Sequence[Sample]) -> MaskedBatch:
-        """Mask, corrupt and pack samples.
+        """Mask, corrupt and pack samples, all at once where their components can.
 
         Raises:
             RunStopped: a masker or corruptor rejected a sample.
             BrokenContract: a component's result violates its interface.
         """
+        if not is_faithful(samples, self.specs):
+            return self.pack_each(samples)
+        return self.pack_columns(columns_of(samples, self.specs, self._label_specs))
+
+    def pack_columns(self, samples: SampleColumns) -> MaskedBatch:
+        """Mask, corrupt and pack the samples of columns, all at once where their components can; see :meth:`pack`.
+
+        Sample by sample is the definition: where the whole micro-batch fails, the samples are packed one by one, which names the
+        sample and the component at fault.
+        """
+        try:
+            batch = collate_columns(samples, whole_views(self.views, samples, self.specs), self.specs)
+        except MemoryError:
+            raise
+        except Exception as error:
+            fault = error
+        else:
+            if any(_holds_specials(samples.tokens[name].content, spec) for name, spec in self.specs.items()):
+                self._find_breach(samples.samples, [{}] * samples.num_samples)
+            return batch
+        self.pack_each(samples.samples)
+        if isinstance(fault, WholeBatchFault):
+            raise BrokenContract(f"{fault.origin}: fails for whole micro-batches, not for single samples: {fault.error}") from fault
+        raise fault
+
+    @property
+    def _label_specs(self) -> dict[str, FieldSpec]:
+        return {name: label.spec for name, label in self.labels.items()}
+
+    def pack_each(self, samples: Sequence[Sample]) -> MaskedBatch:
+        """Mask and corrupt samples one by one, and pack them; see :meth:`pack`."""
         views: list[dict[str, View]] = []
         for sample in samples:
             try:
-                views.append({name: plan(sample) for name, plan in self.views.items()})
+                views.append(self._views_of(sample))
             except ValueError as error:
                 self._find_breach([sample], [{}], error)
                 raise RunStopped(f"sample {sample.draw.key!r} with {len(sample)} tokens cannot be masked: {error}") from error
         try:
-            batch = collate(samples, views, self.specs, {name: label.spec for name, label in self.labels.items()})
+            batch = collate(samples, views, self.specs, self._label_specs)
         except Exception as error:  # named by component and sample where one of them is at fault
             self._find_breach(samples, views, error)
             raise
         if any(_holds_specials(batch.store[name].data, spec) for name, spec in self.specs.items()):
             self._find_breach(samples, views)
         return batch
+
+    def _views_of(self, sample: Sample) -> dict[str, View]:
+        """Return the views of a sample. A masker runs once for each drawing."""
+        maskings: dict[tuple[int, str | None], Mapping[str, Masking]] = {}
+        views: dict[str, View] = {}
+        for name, plan in self.views.items():
+            if plan.drawing not in maskings:
+                maskings[plan.drawing] = plan.masking(sample)
+            views[name] = plan(sample, maskings[plan.drawing])
+        return views
 
     def _find_breach(self, samples: Sequence[Sample], views: Sequence[Mapping[str, View]], error: Exception | None = None) -> None:
         """Compare the samples and views of a batch with their interfaces, one by one.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Layout, Pairs, Sample, Stream, TokenSpec, View
+from omnimask.interfaces import Layout, Pairs, Sample, SampleColumns, Stream, TokenSpec, View
 
 Fields = Mapping[str, Mapping[str, NDArray[Any]]]
 """Arrays by modality and name."""
@@ -48,6 +48,25 @@ def packed_fields(samples: Sequence[Sample], views: Sequence[View], specs: Mappi
     return found
 
 
+def whole_fields(view: View, samples: SampleColumns, specs: Mapping[str, TokenSpec]) -> dict[str, dict[str, Any]]:
+    """Return the fields that a view of all samples overrides, by modality and name.
+
+    Raises:
+        ValueError: the view overrides a field that no modality has, or with a shape other than the batch's.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in view.fields.items():
+        modality, name = _owner(key, specs)
+        tokens, spec = samples.tokens[modality], specs[modality].fields[name]
+        count = int((tokens.lengths**2).sum()) if spec.arity == 2 else tokens.num_tokens
+        if np.shape(value) != (count, *spec.shape):
+            raise ValueError(
+                f"the view's field {name!r} of {modality!r} has shape {np.shape(value)}; expected {(count, *spec.shape)}"
+            )
+        found.setdefault(modality, {})[name] = np.asarray(value, spec.dtype)
+    return found
+
+
 def by_name(fields: Fields, specs: Mapping[str, TokenSpec]) -> dict[str, NDArray[Any]]:
     """Return the arrays under a view's names: the field name if it is unique to one modality, else ``modality.name``."""
     return {_key(modality, name, specs): value for modality, named in fields.items() for name, value in named.items()}
@@ -58,22 +77,19 @@ class CarriedFields:
     """Assignment of fields to the packed views of one batch.
 
     Args:
-        samples: of the batch.
         specs: of the modalities.
         stored: the samples' own fields, packed.
         layouts: of the modalities' stores, one sequence per sample.
         base: store index of each modality's first token.
     """
 
-    samples: Sequence[Sample]
     specs: Mapping[str, TokenSpec]
     stored: Fields
     layouts: Mapping[str, Layout]
     base: Mapping[str, int]
 
-    def __call__(self, packed: View, views: Sequence[View]) -> View:
-        """Return a packed view with the fields of the samples' views. Its streams have all fields of pairs."""
-        own = packed_fields(self.samples, views, self.specs)
+    def __call__(self, packed: View, own: Fields) -> View:
+        """Return a packed view with the fields that it overrides. Its streams have all fields of pairs."""
         shown = {m: {**self.stored[m], **own.get(m, {})} for m in self.specs}
         context = self._carried(packed.context, own, shown)
         query = None if packed.query is None else self._carried(packed.query, own, shown)

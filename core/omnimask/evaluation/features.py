@@ -16,7 +16,8 @@ from omnimask.builder.views import build_corruptors
 from omnimask.components.corruptors.keep import Keep
 from omnimask.components.maskers.none import NoMasker
 from omnimask.components.maskers.per_modality import PerModalityMasker
-from omnimask.data.pipeline import Pipeline, ViewPlan
+from omnimask.data.pipeline import Pipeline
+from omnimask.data.view_plan import ViewPlan
 from omnimask.errors import UserError
 from omnimask.interfaces import SPECIAL, Context, Dataset, Encoded, Encoder, MaskedBatch, Stream
 from omnimask.network.inference import inference

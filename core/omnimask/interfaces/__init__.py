@@ -27,6 +27,7 @@ from omnimask.interfaces.batch import (
     Targets,
     View,
 )
+from omnimask.interfaces.columns import MaskingColumns, SampleColumns, TokenColumns
 from omnimask.interfaces.context import Context
 from omnimask.interfaces.data_protocols import (
     Augment,
@@ -46,8 +47,12 @@ from omnimask.interfaces.data_protocols import (
     Tokenizer,
     TokenizesMany,
     Transform,
+    WholeBatchCorruptor,
+    WholeBatchJointMasker,
+    WholeBatchMasker,
 )
 from omnimask.interfaces.draw import Draw
+from omnimask.interfaces.draws import Draws
 from omnimask.interfaces.figures import Reconstruction, Renderer
 from omnimask.interfaces.model_protocols import Embedding, Encoder, Module, Position, Predictor, Target
 from omnimask.interfaces.suggestions import FindsData, Suggester, Suggestion
@@ -72,6 +77,7 @@ __all__ = [
     "Dataset",
     "Decoder",
     "Draw",
+    "Draws",
     "Embedding",
     "Encoded",
     "Encoder",
@@ -88,6 +94,7 @@ __all__ = [
     "MaskedBatch",
     "Masker",
     "Masking",
+    "MaskingColumns",
     "Model",
     "Module",
     "OfSamples",
@@ -107,6 +114,7 @@ __all__ = [
     "Result",
     "Run",
     "Sample",
+    "SampleColumns",
     "Scores",
     "Shortens",
     "Splits",
@@ -116,6 +124,7 @@ __all__ = [
     "Suggestion",
     "Target",
     "Targets",
+    "TokenColumns",
     "TokenSpec",
     "Tokenizer",
     "TokenizesMany",
@@ -123,4 +132,7 @@ __all__ = [
     "Trained",
     "Transform",
     "View",
+    "WholeBatchCorruptor",
+    "WholeBatchJointMasker",
+    "WholeBatchMasker",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.interfaces.batch import View
+from omnimask.interfaces.columns import MaskingColumns, SampleColumns, TokenColumns
 from omnimask.interfaces.draw import Draw
 from omnimask.interfaces.tokens import Masking, Sample, Tokens, TokenSpec
 
@@ -236,3 +237,39 @@ class Corruptor(Protocol):
     @property
     def num_answers(self) -> int: ...
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View: ...
+
+
+@runtime_checkable
+class WholeBatchMasker(Masker, Protocol):
+    """Optional capability of a masker: masks all samples of a micro-batch at once, which is faster.
+
+    The masker's call for one sample is the definition. Results are equal bit for bit, which the conformance kit checks.
+    """
+
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns | None:
+        """Return the maskings of all samples, or None if columns cannot express them; they are then masked one by one."""
+        ...
+
+
+@runtime_checkable
+class WholeBatchJointMasker(JointMasker, Protocol):
+    """The capability :class:`WholeBatchMasker` of a joint masker."""
+
+    def mask_batch(self, samples: SampleColumns) -> Mapping[str, MaskingColumns] | None:
+        """Return the maskings by modality, each of the samples that have it, or None; see :class:`WholeBatchMasker`."""
+        ...
+
+
+@runtime_checkable
+class WholeBatchCorruptor(Protocol):
+    """Optional capability of a corruptor: corrupts all samples of a micro-batch at once; see :class:`WholeBatchMasker`."""
+
+    def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View: ...
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+        """Return one view of all samples, in batch coordinates, or None; the samples are then corrupted one by one.
+
+        The streams hold the samples' sequences in order, as :func:`omnimask.streams.stack` concatenates them: one context sequence
+        per sample with its number as ``parent``, and query sequences with that of their context sequence. ``fields`` are the
+        samples' arrays, concatenated.
+        """
+        ...

@@ -8,10 +8,10 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_STEPS = _GOLDEN * np.arange(1, 4097, dtype=np.uint64)
+_STEPS = GOLDEN * np.arange(1, 4097, dtype=np.uint64)
 """Precomputed increments of the state, enough for most samples."""
 
 
@@ -64,9 +64,16 @@ class Draw:
         if count == 1:
             return np.array([_mixed(first)])
         start = np.uint64(first)
-        state = _STEPS[:count] + start if count <= len(_STEPS) else start + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
-        # The upper 53 bits, the precision of a float64, scaled to [0, 1).
-        return (mixed(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        state = _STEPS[:count] + start if count <= len(_STEPS) else start + GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+        return uniform_of(state)
+
+
+def uniform_of(state: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Convert states of the generator to uniform numbers in [0, 1). Overwrites ``state``."""
+    # The upper 53 bits, the precision of a float64, scaled to [0, 1).
+    state = mixed(state)
+    state >>= np.uint64(11)
+    return state.astype(np.float64) * 2.0**-53
 
 
 def mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -80,7 +87,7 @@ def mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _mixed(start: int) -> float:
     """Return the first number without allocating arrays."""
-    state = (start + int(_GOLDEN)) & _WORD
+    state = (start + int(GOLDEN)) & _WORD
     state = ((state ^ (state >> 30)) * int(_MIX_1)) & _WORD
     state = ((state ^ (state >> 27)) * int(_MIX_2)) & _WORD
     return ((state ^ (state >> 31)) >> 11) * 2.0**-53

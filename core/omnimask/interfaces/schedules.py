@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 if TYPE_CHECKING:
     from omnimask.interfaces.draw import Draw
+    from omnimask.interfaces.draws import Draws
 
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
@@ -60,3 +63,10 @@ Ratio: TypeAlias = Annotated[Annotated[Share, Tag("a number")] | Annotated[Ratio
 def value_at(value: float | ValueSchedule, draw: Draw) -> float:
     """Return an option's value at a sample's place in the run."""
     return value.at(draw.progress) if isinstance(value, ValueSchedule) else value
+
+
+def values_at(value: float | ValueSchedule, draws: Draws) -> NDArray[np.float64]:
+    """Return an option's value at the place of each of B samples in the run, (B,)."""
+    if isinstance(value, ValueSchedule):
+        return np.array([value.at(progress) for progress in draws.progress.tolist()], np.float64)
+    return np.full(len(draws), value, np.float64)

@@ -11,7 +11,8 @@ from omnimask.builder.build import Built
 from omnimask.builder.views import SampleCorruptor
 from omnimask.components.corruptors.mask_token import MaskToken
 from omnimask.components.corruptors.per_modality import PerModalityCorruptor
-from omnimask.data.pipeline import Pipeline, ViewPlan
+from omnimask.data.pipeline import Pipeline
+from omnimask.data.view_plan import ViewPlan
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Masking, Sample, TokenSpec
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from omnimask.interfaces import NOTHING, Context, Corruptor, Masking, Sample, Stream, TokenSpec, View
 from omnimask.packed import follows_prefix
+from omnimask.testing import whole_batch
 from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, same
 from omnimask.testing.samples import LENGTHS, make_masking, make_sample
 from omnimask.testing.visibility import owner, sees, shows
@@ -136,6 +137,17 @@ class CorruptorContract(ABC):
                 np.array_equal(wanted, asked),
                 f"{case}: targets must be tokens {wanted[:8].tolist()} of the masking, got {asked[:8].tolist()}",
             )
+
+    def test_whole_batch_equals_single_samples(self) -> None:
+        """Check ``corrupt_batch``, if the corruptor has it, on batches of all cases, of one, and of those without tokens."""
+        corruptor, specs = self.built(), self.reserved()
+        cases = [(sample, masking) for _, sample, masking in self.cases()]
+        draws = whole_batch.batch_draws(len(cases))
+        samples = [dataclasses.replace(sample, draw=draw) for (sample, _), draw in zip(cases, draws, strict=True)]
+        for rows in (range(len(cases)), [len(cases) - 1], [row for row, sample in enumerate(samples) if not len(sample)]):
+            some, maskings = [samples[row] for row in rows], [cases[row][1] for row in rows]
+            if some:
+                whole_batch.check_corruptor(corruptor, specs, some, maskings)
 
     def test_deterministic_per_draw(self) -> None:
         corruptor = self.built()

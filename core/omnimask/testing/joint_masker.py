@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from omnimask.interfaces import Draw, JointMasker, Masking, Sample, TokenSpec
+from omnimask.testing import whole_batch
 from omnimask.testing.masker import check_masking
 from omnimask.testing.requirements import DRAW, disturb_global_randomness, require, require_picklable, same
 from omnimask.testing.samples import make_sample
@@ -108,6 +109,14 @@ class JointMaskerContract(ABC):
         found = [masker(Sample(whole.tokens, draw, whole.modalities, whole.labels)) for draw in draws]
         asked = sum(int(np.count_nonzero(one[name].is_target)) for one in found for name in self.lengths)
         require(asked > 0, "twenty masked samples have no targets: a model would have nothing to learn")
+
+    def test_whole_batch_equals_single_samples(self) -> None:
+        """Check ``mask_batch``, if the masker has it, on a batch of samples with any of the modalities, bit for bit."""
+        masker, lengths = self.masker(), [self.lengths] if self.needs_all else list(self._partial())
+        draws = whole_batch.batch_draws(4 * len(lengths))
+        samples = [self.sample(lengths[number % len(lengths)], draw) for number, draw in enumerate(draws)]
+        for some in (samples, samples[:1]):
+            whole_batch.check_joint_masker(masker, self.specs, some)
 
     def test_picklable(self) -> None:
         masker, sample = self.masker(), self.sample(self.lengths)

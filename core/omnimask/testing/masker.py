@@ -11,6 +11,7 @@ import numpy as np
 
 from omnimask.data import border
 from omnimask.interfaces import Draw, Masker, Masking, Tokens, TokenSpec
+from omnimask.testing import whole_batch
 from omnimask.testing.requirements import DRAW, disturb_global_randomness, draws, require, require_picklable, same
 from omnimask.testing.samples import LENGTHS, make_tokens
 
@@ -95,6 +96,14 @@ class MaskerContract(ABC):
                     f"{len(tokens)} tokens: between {counts.min()} and {counts.max()} targets, but an exact "
                     f"masker has {low:.0f} or {high:.0f}; set is_exact = False if the number may vary",
                 )
+
+    def test_whole_batch_equals_single_samples(self) -> None:
+        """Check ``mask_batch``, if the masker has it, on batches of samples of any length, bit for bit."""
+        masker = self.masker()
+        for lengths in whole_batch.ragged(self.lengths):
+            draws = whole_batch.batch_draws(len(lengths))
+            tokens = [self.tokens(length, draw) for length, draw in zip(lengths, draws, strict=True)]
+            whole_batch.check_masker(masker, self.spec, tokens, draws)
 
     def test_picklable(self) -> None:
         masker, tokens = self.masker(), self.tokens(max(self.lengths), DRAW)

@@ -129,3 +129,10 @@ def test_continuous_content_and_several_axes_are_refused() -> None:
         SentinelSpans(Context(specs={"w": TokenSpec(width=(2,))}, modalities=("w",)))
     with pytest.raises(ValueError, match="set renumber: false"):
         SentinelSpans(Context(specs={"w": TokenSpec(vocabulary=2, axes=2)}, modalities=("w",)))
+
+
+def test_units_may_have_numbers_beyond_the_length() -> None:
+    """Numbers of units follow no rule; the answer holds hidden tokens alone, in the order of the numbers."""
+    view = SentinelSpans(CONTEXT, num_sentinels=SENTINELS)(sample([1, 2, 3, 4]), masking([True, False, True, True], [90, -1, 7, 7]))
+    assert view.query is not None
+    assert view.query.targets.of.tolist() == [-1, 2, 3, -1, 0, -1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import SPECIAL, Context, Masking, Sample, Targets
+from omnimask.interfaces import SPECIAL, Context, Masking, MaskingColumns, Sample, SampleColumns, Targets
 from omnimask.streams import targets
 
 
@@ -39,6 +39,58 @@ def level_of(masking: Mapping[str, Masking]) -> float:
 def kind_of(masking: Mapping[str, Masking]) -> int:
     """Return the branch drawn, the largest of all modalities."""
     return max((m.kind for m in masking.values()), default=0)
+
+
+class JointMaskings:
+    """Maskings of all modalities of a whole micro-batch, joined in batch coordinates. n tokens, B samples."""
+
+    def __init__(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> None:
+        self._samples, self._maskings = samples, maskings
+
+    @property
+    def is_visible(self) -> NDArray[np.bool_]:
+        """As :func:`joint_visible`, (n,)."""
+        return self._samples.joint({name: m.is_visible for name, m in self._maskings.items()}, bool)
+
+    @property
+    def is_target(self) -> NDArray[np.bool_]:
+        """As :func:`joint_targets`, (n,)."""
+        return self._samples.joint({name: m.is_target for name, m in self._maskings.items()}, bool)
+
+    def weight(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the loss weights (N,) of the tokens ``at`` (N,), 1 if a masking has none."""
+        if all(m.weight is None for m in self._maskings.values()):
+            return np.ones(len(at), np.float32)
+        parts = {n: np.ones(len(m.is_visible), np.float32) if m.weight is None else m.weight for n, m in self._maskings.items()}
+        return self._samples.joint(parts, np.float32)[at]
+
+    def in_place(self) -> Targets:
+        """Return targets that ask for every target token at its own slot."""
+        asked = np.flatnonzero(self.is_target)
+        return targets(asked, asked, weight=self.weight(asked))
+
+    @property
+    def level(self) -> NDArray[np.float64]:
+        """As :func:`level_of`, (B,)."""
+        return self._largest("level", np.float64)
+
+    @property
+    def kind(self) -> NDArray[np.int64]:
+        """As :func:`kind_of`, (B,)."""
+        return self._largest("kind", np.int64)
+
+    def _largest(self, name: str, dtype: type) -> Any:
+        out = np.zeros(self._samples.num_samples, dtype)
+        for modality, masking in self._maskings.items():
+            rows = self._samples.rows[modality]
+            out[rows] = np.maximum(out[rows], getattr(masking, name))
+        return out
+
+
+def specials_joint(samples: SampleColumns) -> NDArray[np.bool_]:
+    """As the inverse of :func:`all_but_special`, (n,)."""
+    parts = {name: t.fields.get(SPECIAL, np.zeros(t.num_tokens, bool)) for name, t in samples.tokens.items()}
+    return samples.joint(parts, bool)
 
 
 def all_but_special(sample: Sample) -> NDArray[np.bool_]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.components.corruptors.base import joint_targets, joint_visible, joint_weight, kind_of, level_of
-from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
+from omnimask.columns import sequences
+from omnimask.components.corruptors.base import JointMaskings, joint_targets, joint_visible, joint_weight, kind_of, level_of
+from omnimask.interfaces import CONTENT, Context, Masking, MaskingColumns, Sample, SampleColumns, View
 from omnimask.streams import sequence, targets
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -56,12 +57,29 @@ class BertCorruptor:
         hidden = np.flatnonzero(~joint_visible(sample, masking))
         # Two numbers per hidden token: its fate, and the random id, if it gets one.
         fate, place = sample.draw.uniform(2 * len(hidden), "fate").reshape(2, -1)
-        number = sample.modality[hidden]
-        masked, swapped = fate < self.masked, (fate >= self.masked) & (fate < self.masked + self.random)
-        ids = np.where(masked, self._ids[number], np.where(swapped, np.floor(place * self._sizes[number]), CONTENT))
         literal = np.full(count, CONTENT, np.int64)
-        literal[hidden] = ids
+        literal[hidden] = self._shown(sample.modality[hidden], fate, place)
         asked = np.flatnonzero(joint_targets(sample, masking))
         table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
         level, kind = level_of(masking), kind_of(masking)
         return View(sequence(sample, np.arange(count), literal=literal, targets=table, level=level, kind=kind))
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
+        """Corrupt all samples of a micro-batch at once."""
+        joint = JointMaskings(samples, maskings)
+        hidden = np.flatnonzero(~joint.is_visible)
+        counts = np.bincount(samples.owner[hidden], minlength=samples.num_samples)
+        uniform = samples.draws.uniform(2 * counts, "fate")
+        # A sample's numbers are the fates of its hidden tokens, followed by their places.
+        first = np.arange(len(hidden)) + np.repeat(np.cumsum(counts) - counts, counts)
+        literal = np.full(len(samples.owner), CONTENT, np.int64)
+        literal[hidden] = self._shown(samples.modality[hidden], uniform[first], uniform[first + np.repeat(counts, counts)])
+        every = sequences(
+            samples, None, samples.lengths, literal=literal, targets=joint.in_place(), kind=joint.kind, level=joint.level
+        )
+        return View(every)
+
+    def _shown(self, modality: NDArray[np.int64], fate: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the ids shown at hidden tokens, whole numbers, from two uniform numbers each; all arguments (n,)."""
+        masked, swapped = fate < self.masked, (fate >= self.masked) & (fate < self.masked + self.random)
+        return np.where(masked, self._ids[modality], np.where(swapped, np.floor(place * self._sizes[modality]), CONTENT))

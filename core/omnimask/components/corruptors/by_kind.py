@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from omnimask.component import Component
-from omnimask.components.corruptors.base import kind_of
+from omnimask.components.corruptors.base import JointMaskings, kind_of
 from omnimask.components.corruptors.several import Several
-from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
+from omnimask.interfaces import Context, Corruptor, Masking, MaskingColumns, Sample, SampleColumns, View
 
 
 class ByKind(Several):
@@ -35,6 +35,15 @@ class ByKind(Several):
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         kind = kind_of(masking)
+        self._check(kind)
+        return self.corrupt(kind, sample, masking)
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+        """Corrupt all samples of a micro-batch at once."""
+        kind = JointMaskings(samples, maskings).kind
+        self._check(int(kind.max(initial=0)))
+        return self.corrupt_each(kind, samples, maskings)
+
+    def _check(self, kind: int) -> None:
         if kind >= len(self.corruptors):
             raise ValueError(f"the masker drew kind {kind} (counted from 0), but by_kind has {len(self.corruptors)} corruptors")
-        return self.corrupt(kind, sample, masking)

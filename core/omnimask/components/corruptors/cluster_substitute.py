@@ -11,9 +11,9 @@ from pydantic import Field
 
 from omnimask.components.corruptors.base import check_ids
 from omnimask.components.corruptors.pools import Ints, Pools, drawable
-from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, substituted
+from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, shown_instead_each, substituted, substituted_each
 from omnimask.components.units.clusters import find_clusters, read_clusters
-from omnimask.interfaces import Context, Masking, Sample, TokenSpec, View
+from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, TokenSpec, View
 
 
 class ClusterSubstitute:
@@ -64,6 +64,10 @@ class ClusterSubstitute:
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         return substituted(sample, masking, shown_instead(sample, masking, self.pools), self.ask)
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
+        """Corrupt all samples of a micro-batch at once."""
+        return substituted_each(samples, maskings, shown_instead_each(samples, maskings, self.pools), self.ask)
 
 
 def _clusters(

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.components.corruptors.base import joint_visible, joint_weight, kind_of, level_of
+from omnimask.columns import sequences
+from omnimask.components.corruptors.base import JointMaskings, joint_visible, joint_weight, kind_of, level_of
 from omnimask.components.maskers.budget import num_hidden
-from omnimask.interfaces import NOTHING, Context, Draw, Masking, Sample, View
+from omnimask.components.maskers.ragged import lowest, num_hidden_each
+from omnimask.interfaces import NOTHING, Context, Draw, Draws, Masking, MaskingColumns, Sample, SampleColumns, View
 from omnimask.streams import no_sequences, sequence, stack, targets
 
 
@@ -69,3 +71,39 @@ class Drop:
             return
         for group in np.asarray(masking.groups, bool):
             yield np.flatnonzero(group & is_asked)
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
+        """Corrupt all samples of a micro-batch at once."""
+        joint = JointMaskings(samples, maskings)
+        level, kind = joint.level, joint.kind
+        shown = np.flatnonzero(joint.is_visible)
+        lengths = np.bincount(samples.owner[shown], minlength=samples.num_samples)
+        context = sequences(samples, shown, lengths, level=level, kind=kind)
+        is_asked, counts, is_there = {}, np.zeros_like(samples.lengths_by_modality), samples.lengths_by_modality < 0
+        for number, (name, tokens) in enumerate(samples.tokens.items()):
+            is_asked[name] = self._asked_each(maskings[name], tokens.draws.at("ask", name))
+            counts[samples.rows[name], number] = np.bincount(tokens.owner[is_asked[name]], minlength=tokens.num_samples)
+            is_there[samples.rows[name], number] = True
+        asked = np.flatnonzero(samples.joint(is_asked, bool))
+        query = sequences(
+            samples,
+            asked,
+            counts[is_there],
+            literal=np.full(len(asked), NOTHING),
+            targets=targets(np.arange(len(asked)), asked, weight=joint.weight(asked)),
+            parent=np.nonzero(is_there)[0],
+            level=level,
+            kind=kind,
+        )
+        return View(context, query)
+
+    def _asked_each(self, masking: MaskingColumns, draws: Draws) -> NDArray[np.bool_]:
+        """Return (P,) True for the tokens to ask for."""
+        if self.ask == 1:
+            return masking.is_target
+        candidates = np.flatnonzero(masking.is_target)
+        counts = np.bincount(np.searchsorted(masking.offsets, candidates, side="right") - 1, minlength=len(masking.lengths))
+        number = num_hidden_each(counts, np.full(len(counts), self.ask), draws)
+        is_asked = np.zeros(len(masking.is_target), bool)
+        is_asked[candidates] = lowest(draws.uniform(counts, "order"), counts, number)
+        return is_asked

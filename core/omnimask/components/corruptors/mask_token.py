@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from omnimask.components.corruptors.base import joint_targets, joint_visible, joint_weight, kind_of, level_of
-from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
+from omnimask.columns import sequences
+from omnimask.components.corruptors.base import JointMaskings, joint_targets, joint_visible, joint_weight, kind_of, level_of
+from omnimask.interfaces import CONTENT, Context, Masking, MaskingColumns, Sample, SampleColumns, View
 from omnimask.streams import sequence, targets
 
 
@@ -35,3 +36,13 @@ class MaskToken:
         literal = np.where(joint_visible(sample, masking), CONTENT, ids[sample.modality])
         level, kind = level_of(masking), kind_of(masking)
         return View(sequence(sample, np.arange(len(sample)), literal=literal, targets=table, level=level, kind=kind))
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
+        """Corrupt all samples of a micro-batch at once."""
+        joint = JointMaskings(samples, maskings)
+        ids = np.array([self.specs[name].id("mask") if len(samples.rows.get(name, ())) else 0 for name in samples.modalities])
+        literal = np.where(joint.is_visible, CONTENT, ids[samples.modality])
+        every = sequences(
+            samples, None, samples.lengths, literal=literal, targets=joint.in_place(), kind=joint.kind, level=joint.level
+        )
+        return View(every)

@@ -10,7 +10,7 @@ from pydantic import Field
 from omnimask.component import Component
 from omnimask.components.corruptors.several import Several
 from omnimask.components.maskers.scheduled import Stages, Until
-from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
+from omnimask.interfaces import Context, Corruptor, Masking, MaskingColumns, Sample, SampleColumns, View
 
 
 class ScheduledCorruptor(Several):
@@ -38,3 +38,7 @@ class ScheduledCorruptor(Several):
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         return self.corrupt(self.stages.at(sample.draw), sample, masking)
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+        """Corrupt all samples of a micro-batch at once."""
+        return self.corrupt_each(self.stages.each(samples.draws), samples, maskings)

@@ -8,9 +8,20 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from omnimask.components.corruptors.base import check_ids, check_one_axis, only_modality
-from omnimask.components.corruptors.shortened import Ints, context_of, hidden_units, shorten, written
-from omnimask.interfaces import Context, Masking, Sample, Stream, View
+from omnimask.components.corruptors.base import JointMaskings, check_ids, check_one_axis, only_modality
+from omnimask.components.corruptors.shortened import (
+    Ints,
+    context_of,
+    contexts_of,
+    hidden_units,
+    only_samples,
+    shorten,
+    shorten_each,
+    written,
+    written_each,
+)
+from omnimask.components.maskers.ragged import numbered
+from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, Stream, View
 
 
 class SentinelSpans:
@@ -62,7 +73,8 @@ class SentinelSpans:
     def _query(self, sample: Sample, masking: Mapping[str, Masking], name: str, unit: Ints, sentinel: Ints) -> Stream:
         spec = self.specs[name]
         # Answer: each span preceded by its sentinel. ``order`` lists hidden tokens span by span.
-        order = np.argsort(np.where(unit >= 0, unit, len(unit)), kind="stable")[: int((unit >= 0).sum())]
+        hidden = np.flatnonzero(unit >= 0)
+        order = hidden[np.argsort(unit[hidden], kind="stable")]
         is_first = np.concatenate([[True], np.diff(unit[order]) != 0]) if len(order) else np.zeros(0, bool)
         size = len(order) + len(sentinel)
         is_sentinel = np.zeros(size, bool)
@@ -76,3 +88,47 @@ class SentinelSpans:
         place[1:][is_sentinel] = order[is_first]
         number = sample.modalities.index(name)
         return written(sample, masking, number, of, literal, spec.id("start"), place=None if self.renumber else place)
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+        """Corrupt all samples of a micro-batch at once; None unless all have the only modality."""
+        if (name := only_samples(samples)) is None:
+            return None
+        joint, masking, spec = JointMaskings(samples, maskings), maskings[name], self.specs[name]
+        short = shorten_each(masking, samples.owner, "sentinel_spans")
+        hidden = np.flatnonzero(~masking.is_visible)
+        owner = samples.owner[hidden]
+        unit = (short.slot if masking.unit is None else masking.unit)[hidden]
+        spans = numbered(unit, owner, samples.num_samples)
+        if (most := int(spans.count.max(initial=0))) > self.num_sentinels:
+            raise ValueError(f"{most} spans need as many sentinels, but num_sentinels is {self.num_sentinels}")
+        if np.any(masking.is_target == masking.is_visible):
+            raise ValueError("sentinel_spans predicts exactly the masked tokens, but this masker has other targets")
+        sentinel = np.array([spec.id(f"sentinel_{i}") for i in range(most)], np.int64)
+        number = np.zeros(len(samples.owner), np.int64)
+        number[hidden] = spans.number
+        shown = sentinel[number[short.kept[short.is_unit]]]
+        context = contexts_of(samples, joint, short, shown, renumber=self.renumber)
+        # Hidden tokens, sample by sample and span by span.
+        order = np.lexsort((spans.number, owner))
+        return View(context, self._queries(samples, joint, name, hidden[order], number, sentinel))
+
+    def _queries(
+        self, samples: SampleColumns, joint: JointMaskings, name: str, hidden: Ints, number: Ints, sentinel: Ints
+    ) -> Stream:
+        """Return the answers; ``hidden`` (n',) tokens span by span, ``number`` (n,) of the span of each."""
+        spec, owner, span = self.specs[name], samples.owner[hidden], number[hidden]
+        is_first = np.ones(len(hidden), bool)
+        is_first[1:] = (owner[1:] != owner[:-1]) | (span[1:] != span[:-1])
+        counts = np.bincount(owner, minlength=samples.num_samples)
+        lengths = counts + np.bincount(owner[is_first], minlength=samples.num_samples) + 1
+        ends = np.cumsum(lengths)
+        # Behind the tokens, sentinels and ends of all samples before, and the sentinels of the own sample.
+        at = np.arange(len(hidden)) + np.cumsum(is_first) + owner
+        of, literal = np.full(int(ends[-1]), -1, np.int64), np.full(int(ends[-1]), -1, np.int64)
+        of[at], literal[at[is_first] - 1], literal[ends - 1] = hidden, sentinel[span[is_first]], spec.id("end")
+        place = None
+        if not self.renumber:
+            # A slot shows the element before: a token, or a sentinel, which stands for its span's first token.
+            place = np.full(len(of), -1)
+            place[at + 1], place[at[is_first]] = hidden, hidden[is_first]
+        return written_each(samples, joint, lengths, of, literal, spec.id("start"), place=place)

@@ -6,8 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from omnimask.columns import arranged, corrupted, within_rows
 from omnimask.component import Component
-from omnimask.interfaces import Context, Corruptor, Masking, Sample, View
+from omnimask.interfaces import Context, Corruptor, Masking, MaskingColumns, Sample, SampleColumns, View
 
 
 class Several:
@@ -43,3 +47,25 @@ class Several:
     def corrupt(self, number: int, sample: Sample, masking: Mapping[str, Masking]) -> View:
         """Corrupt a sample with one of them, in a separate stage of the draw."""
         return self.corruptors[number](dataclasses.replace(sample, draw=sample.draw.at(number)), masking)
+
+    def corrupt_each(
+        self, number: NDArray[np.int64], samples: SampleColumns, maskings: Mapping[str, MaskingColumns]
+    ) -> View | None:
+        """Corrupt all samples of a micro-batch, each with one of them: ``number`` (B,)."""
+        chosen = np.unique(number).tolist()
+        if len(chosen) == 1:
+            return corrupted(self.corruptors[chosen[0]], samples.at(chosen[0]), maskings)
+        rows = [np.flatnonzero(number == one) for one in chosen]
+        views: list[View] = []
+        for one, row in zip(chosen, rows, strict=True):
+            part, own = samples.take(row, maskings)
+            view = corrupted(self.corruptors[one], part.at(one), own)
+            if view is None or view.fields:
+                return None
+            views.append(within_rows(view, samples, row))
+        context = arranged([view.context for view in views], rows)
+        queries = [view.query for view in views if view.query is not None]
+        if len(queries) not in (0, len(views)):
+            return None
+        owners = [row[query.layout.parent] for row, query in zip(rows, queries, strict=False)]
+        return View(context, arranged(queries, owners) if queries else None)

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from omnimask.components.corruptors.base import all_but_special, check_ids, check_one_axis, joint_weight, only_modality
-from omnimask.components.corruptors.shortened import context_of, gaps, shorten, written
-from omnimask.interfaces import Context, Masking, Sample, View
+from omnimask.components.corruptors.base import (
+    JointMaskings,
+    all_but_special,
+    check_ids,
+    check_one_axis,
+    joint_weight,
+    only_modality,
+    specials_joint,
+)
+from omnimask.components.corruptors.shortened import (
+    context_of,
+    contexts_of,
+    gaps,
+    only_samples,
+    shorten,
+    shorten_each,
+    written,
+    written_each,
+)
+from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, View
 
 
 class Sketch:
@@ -54,3 +72,24 @@ class Sketch:
         weight = np.append(joint_weight(sample, masking)[asked], np.float32(1))
         number = sample.modalities.index(name)
         return View(context, written(sample, masking, number, of, literal, spec.id("start"), place=place, weight=weight))
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+        """Corrupt all samples of a micro-batch at once; None unless all have the only modality."""
+        if (name := only_samples(samples)) is None:
+            return None
+        joint, spec = JointMaskings(samples, maskings), self.specs[name]
+        short = shorten_each(dataclasses.replace(maskings[name], unit=None), samples.owner, "sketch")
+        mask_ids = np.full(int(short.is_unit.sum()), spec.id("mask"))
+        context = contexts_of(samples, joint, short, mask_ids, renumber=self.renumber)
+        asked = np.flatnonzero(~specials_joint(samples))
+        owner = samples.owner[asked]
+        lengths = np.bincount(owner, minlength=samples.num_samples) + 1
+        ends, at = np.cumsum(lengths), np.arange(len(asked)) + owner
+        of, literal = np.full(int(ends[-1]), -1, np.int64), np.full(int(ends[-1]), -1, np.int64)
+        weight = np.ones(len(of), np.float32)
+        of[at], literal[ends - 1], weight[at] = asked, spec.id("end"), joint.weight(asked)
+        place = None
+        if not self.renumber:
+            place = np.full(len(of), -1)
+            place[at + 1] = asked
+        return View(context, written_each(samples, joint, lengths, of, literal, spec.id("start"), place=place, weight=weight))

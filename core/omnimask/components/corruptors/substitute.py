@@ -8,16 +8,19 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import numpy as np
 from pydantic import Field
 
+from omnimask.columns import sequences
 from omnimask.components.corruptors.base import (
+    JointMaskings,
     all_but_special,
     check_ids,
     joint_targets,
     joint_weight,
     kind_of,
     level_of,
+    specials_joint,
 )
 from omnimask.components.corruptors.pools import Ints, Pools, whole_pools
-from omnimask.interfaces import CONTENT, Context, Masking, Sample, View
+from omnimask.interfaces import CONTENT, Context, Masking, MaskingColumns, Sample, SampleColumns, View
 from omnimask.streams import sequence, targets
 
 Asked: TypeAlias = Literal["targets", "all"]
@@ -49,6 +52,10 @@ class Substitute:
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         return substituted(sample, masking, shown_instead(sample, masking, self.pools), self.ask)
 
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
+        """Corrupt all samples of a micro-batch at once."""
+        return substituted_each(samples, maskings, shown_instead_each(samples, maskings, self.pools), self.ask)
+
 
 def shown_instead(sample: Sample, masking: Mapping[str, Masking], pools: Mapping[str, Pools]) -> Ints:
     """Return (n,) a different id of the pool for every hidden token, ``CONTENT`` elsewhere."""
@@ -68,3 +75,23 @@ def substituted(sample: Sample, masking: Mapping[str, Masking], literal: Ints, a
     table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
     level, kind = level_of(masking), kind_of(masking)
     return View(sequence(sample, np.arange(len(sample)), literal=literal, targets=table, level=level, kind=kind))
+
+
+def shown_instead_each(samples: SampleColumns, maskings: Mapping[str, MaskingColumns], pools: Mapping[str, Pools]) -> Ints:
+    """As :func:`shown_instead`, for all samples of a micro-batch, in batch coordinates."""
+    uniform = samples.draws.uniform(samples.lengths, "id")
+    literal = np.full(len(uniform), CONTENT, np.int64)
+    for name, tokens in samples.tokens.items():
+        hidden = np.flatnonzero(~maskings[name].is_visible)
+        ids, at = np.asarray(tokens.content, np.int64)[hidden], samples.index[name][hidden]
+        if len(at):
+            literal[at] = pools[name].other(ids, uniform[at])
+    return literal
+
+
+def substituted_each(samples: SampleColumns, maskings: Mapping[str, MaskingColumns], literal: Ints, ask: Asked) -> View:
+    """As :func:`substituted`, for all samples of a micro-batch, in batch coordinates."""
+    joint = JointMaskings(samples, maskings)
+    asked = np.flatnonzero(joint.is_target if ask == "targets" else ~specials_joint(samples))
+    table = targets(asked, asked, weight=joint.weight(asked))
+    return View(sequences(samples, None, samples.lengths, literal=literal, targets=table, level=joint.level, kind=joint.kind))

@@ -9,8 +9,9 @@ import numpy as np
 
 from omnimask.components.corruptors.base import check_ids
 from omnimask.components.corruptors.pools import Ints, whole_pools
-from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, substituted
-from omnimask.interfaces import Context, Masking, Sample, View
+from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, shown_instead_each, substituted, substituted_each
+from omnimask.components.maskers.ragged import order_each
+from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, View
 
 
 class Swap:
@@ -42,6 +43,23 @@ class Swap:
             if len(hidden) > 1:
                 literal[hidden + sample.start[name]] = self._turned(np.asarray(tokens.content, np.int64)[hidden], name, sample)
         return substituted(sample, masking, literal, self.ask)
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
+        """Corrupt all samples of a micro-batch at once."""
+        literal = shown_instead_each(samples, maskings, self.pools)
+        for name, tokens in samples.tokens.items():
+            hidden = np.flatnonzero(~maskings[name].is_visible)
+            counts = np.bincount(tokens.owner[hidden], minlength=tokens.num_samples)
+            hidden = hidden[(counts > 1)[tokens.owner[hidden]]]
+            counts = np.where(counts > 1, counts, 0)
+            order = order_each(tokens.draws.uniform(counts, "circle", name), counts)
+            # The place before on each sample's cycle; that of the first is the last.
+            before = np.arange(len(order)) - 1
+            held = counts > 0
+            before[(np.cumsum(counts) - counts)[held]] = np.cumsum(counts)[held] - 1
+            at, ids = samples.index[name][hidden], np.asarray(tokens.content, np.int64)[hidden]
+            literal[at[order]] = ids[order[before]]
+        return substituted_each(samples, maskings, literal, self.ask)
 
     def _turned(self, ids: Ints, name: str, sample: Sample) -> Ints:
         """Return the ids (n,) rotated by one along a random cycle."""

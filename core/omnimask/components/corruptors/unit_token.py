@@ -9,9 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.components.corruptors.base import check_one_axis, joint_targets, joint_weight, only_modality, with_units
-from omnimask.components.corruptors.shortened import Ints, Shortened, context_of, hidden_units, shorten
-from omnimask.interfaces import Context, Masking, Sample, Targets, View
+from omnimask.components.corruptors.base import (
+    JointMaskings,
+    check_one_axis,
+    joint_targets,
+    joint_weight,
+    only_modality,
+    with_units,
+)
+from omnimask.components.corruptors.shortened import (
+    Ints,
+    Shortened,
+    context_of,
+    contexts_of,
+    hidden_units,
+    only_samples,
+    shorten,
+    shorten_each,
+)
+from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, Targets, View
 from omnimask.streams import targets
 
 
@@ -57,6 +73,23 @@ class UnitToken:
         table = _answers(short, joint_targets(sample, masking), masking[name].entry, joint_weight(sample, masking))
         context = context_of(sample, masking, short, mask_ids, renumber=self.renumber, source=short.kept, targets=table)
         return View(context)
+
+    def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View | None:
+        """Corrupt all samples of a micro-batch at once; None unless all have the only modality."""
+        if (name := only_samples(samples)) is None:
+            return None
+        joint = JointMaskings(samples, maskings)
+        short = shorten_each(maskings[name], samples.owner, "unit_token")
+        weight = joint.weight(np.arange(len(samples.owner)))
+        table = _answers(short, joint.is_target, maskings[name].entry, weight)
+        # The rows of one sample's units follow those of its tokens.
+        order = np.argsort(samples.owner[short.kept[table.at[:, 0]]], kind="stable")
+        assert table.index is not None
+        table = targets(
+            table.at[order, 0], table.of[order], literal=table.literal[order], weight=table.weight[order], index=table.index[order]
+        )
+        mask_ids = np.full(int(short.is_unit.sum()), self.specs[name].id("mask"))
+        return View(contexts_of(samples, joint, short, mask_ids, renumber=self.renumber, source=short.kept, targets=table))
 
 
 def _answers(short: Shortened, is_asked: NDArray[np.bool_], entry: Ints | None, weight: NDArray[np.float32]) -> Targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from omnimask.columns import masked
 from omnimask.component import Component
 from omnimask.components.maskers.budget import pick_units
-from omnimask.components.maskers.candidates import put_back, take
-from omnimask.components.maskers.fields import Class, check_field, class_number, spans_of
-from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens, TokenSpec
-from omnimask.interfaces.schedules import Ratio, value_at
+from omnimask.components.maskers.candidates import put_back, put_back_columns, take, take_columns
+from omnimask.components.maskers.fields import Class, check_field, class_number, spans_of, spans_of_each, stretches_each
+from omnimask.components.maskers.ragged import numbered, pick_units_each
+from omnimask.interfaces import Context, Draw, Masker, Masking, MaskingColumns, TokenColumns, Tokens, TokenSpec
+from omnimask.interfaces.schedules import Ratio, value_at, values_at
 
 
 class AnnotatedMasker:
@@ -101,11 +104,70 @@ class AnnotatedMasker:
         is_hidden[held] = pick_units(np.bincount(unit, minlength=1), budget, draw)[unit]
         return is_hidden
 
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns | None:
+        """Mask all samples of a micro-batch at once; None if some of them take the fallback."""
+        span, owner = spans_of_each(tokens, self.fields, self.classes), tokens.owner
+        has_any = np.bincount(owner[span >= 0], minlength=tokens.num_samples) > 0
+        if self.fallback is not None and not has_any.all():
+            return None
+        if self.inverse:
+            span = np.where(has_any[owner], stretches_each(span < 0, tokens), -1)
+        ratio = values_at(self.ratio, tokens.draws)
+        is_target = self._hidden_each(span, ratio, tokens)
+        unit = None if self.per_span == "any" else np.where(is_target, span, -1)
+        masking = MaskingColumns(~is_target, is_target, tokens.lengths, ratio, np.zeros(tokens.num_samples, np.int64), unit=unit)
+        return masking if self.rest is None else self._with_rest(masking, np.flatnonzero(span < 0), tokens)
+
+    def _with_rest(self, masking: MaskingColumns, others: NDArray[np.int64], tokens: TokenColumns) -> MaskingColumns | None:
+        """Return the masking with that of the ``others`` (n,), which the masker of the rest sees alone."""
+        assert self.rest is not None
+        part = take_columns(tokens, others)
+        rows = np.flatnonzero(part.lengths)
+        if not len(rows):
+            return masking
+        rest = masked(self.rest, part.take(rows).at("rest"))
+        if rest is None or rest.weight is not None:
+            return None
+        level, kind = np.zeros(tokens.num_samples), np.zeros(tokens.num_samples, np.int64)
+        rest = put_back_columns(dataclasses.replace(rest, lengths=part.lengths, level=level, kind=kind), others, tokens)
+        unit = None if masking.unit is None else _joined_units(masking.unit, rest, tokens)
+        is_visible, is_target = masking.is_visible & rest.is_visible, masking.is_target | rest.is_target
+        return dataclasses.replace(masking, is_visible=is_visible, is_target=is_target, unit=unit)
+
+    def _hidden_each(self, span: NDArray[np.int64], ratio: NDArray[np.float64], tokens: TokenColumns) -> NDArray[np.bool_]:
+        """Return (P,) True for hidden candidates; see :meth:`_hidden`."""
+        held, count = np.flatnonzero(span >= 0), tokens.num_samples
+        owner = tokens.owner[held]
+        if self.per_span == "one":
+            uniform = tokens.draws.uniform(np.bincount(owner, minlength=count), "token")
+            order = np.lexsort((uniform, span[held], owner))
+            names = owner[order] * (int(span.max(initial=0)) + 1) + span[held][order]
+            held = np.sort(held[order[np.concatenate([np.ones(min(len(names), 1), bool), np.diff(names) != 0])]])
+            owner = tokens.owner[held]
+        counts = np.bincount(owner, minlength=count)
+        budget = ratio * (counts if self.share_of == "candidates" else tokens.lengths)
+        is_hidden = np.zeros(len(span), bool)
+        if self.per_span == "all":
+            units = numbered(span[held], owner, count)
+            is_hidden[held] = pick_units_each(units.size, units.count, budget, tokens.draws)[units.place]
+        else:
+            is_hidden[held] = pick_units_each(np.ones(len(held), np.int64), counts, budget, tokens.draws)
+        return is_hidden
+
 
 def _stretches(is_in: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return (L,) index of each token's run inside the region, -1 outside."""
     begins = is_in & ~np.concatenate([np.zeros(1, bool), is_in[:-1]])
     return np.where(is_in, np.cumsum(begins) - 1, -1)
+
+
+def _joined_units(unit: NDArray[np.int64], rest: MaskingColumns, tokens: TokenColumns) -> NDArray[np.int64]:
+    """Return (P,) units of disjoint tokens: those of the rest are numbered behind each sample's ``unit``; see :func:`_joined`."""
+    place = np.arange(len(unit)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
+    other = np.where(rest.is_visible, -1, place) if rest.unit is None else rest.unit
+    last = np.full(tokens.num_samples, -1)
+    np.maximum.at(last, tokens.owner, unit)
+    return np.where(other >= 0, other + last[tokens.owner] + 1, unit)
 
 
 def _joined(left: Masking, right: Masking) -> Masking:

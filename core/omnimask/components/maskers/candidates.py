@@ -4,12 +4,24 @@ after it."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.interfaces import SPECIAL, Array, JointMasker, Masking, Sample, Tokens, TokenSpec
+from omnimask.columns import masked_samples
+from omnimask.interfaces import (
+    SPECIAL,
+    Array,
+    JointMasker,
+    Masking,
+    MaskingColumns,
+    Sample,
+    SampleColumns,
+    TokenColumns,
+    Tokens,
+    TokenSpec,
+)
 
 
 class Candidates:
@@ -38,6 +50,99 @@ class Candidates:
             name: put_back(masking, chosen[name], len(sample.tokens[name])) if name in chosen else masking
             for name, masking in masked.items()
         }
+
+    def mask_batch(self, samples: SampleColumns) -> Mapping[str, MaskingColumns] | None:
+        """Mask all samples of a micro-batch at once."""
+        chosen = {
+            name: np.flatnonzero(~np.asarray(tokens.fields[SPECIAL], bool))
+            for name, tokens in samples.tokens.items()
+            if SPECIAL in tokens.fields
+        }
+        parts = {name: take_columns(tokens, chosen[name]) if name in chosen else tokens for name, tokens in samples.tokens.items()}
+        masked = masked_samples(self.masker, dataclasses.replace(samples, tokens=parts, origin=None))
+        if masked is None:
+            return None
+        return {
+            name: put_back_columns(masking, chosen[name], samples.tokens[name]) if name in chosen else masking
+            for name, masking in masked.items()
+        }
+
+
+def take_columns(tokens: TokenColumns, index: NDArray[np.int64]) -> TokenColumns:
+    """Return a subset ``index`` (P',) of the tokens of all samples. Their fields are indexed lazily."""
+    lengths = np.bincount(tokens.owner[index], minlength=tokens.num_samples)
+
+    def pairs(name: str) -> Array:
+        values, parts = tokens.pairs[name], []
+        of, starts = index - np.repeat(tokens.offsets[:-1], lengths), np.cumsum(tokens.lengths**2) - tokens.lengths**2
+        for number, (first, length) in enumerate(zip(starts.tolist(), tokens.lengths.tolist(), strict=True)):
+            own = of[int(lengths[:number].sum()) :][: lengths[number]]
+            matrix = values[first : first + length**2].reshape(length, length, *values.shape[1:])
+            parts.append(matrix[np.ix_(own, own)].reshape(-1, *values.shape[1:]))
+        return np.concatenate(parts)
+
+    return TokenColumns(
+        tokens.content[index],
+        tokens.positions[index],
+        lengths,
+        tokens.draws,
+        _Lazy(tokens.fields, lambda name: tokens.fields[name][index]),
+        _Lazy(tokens.pairs, pairs),
+    )
+
+
+class _Lazy(Mapping[str, Array]):
+    """The names of a mapping, with values that are computed when they are first read."""
+
+    def __init__(self, names: Mapping[str, Array], value: Callable[[str], Array]) -> None:
+        self._names, self._value = names, value
+        self._found: dict[str, Array] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._found:
+            self._found[name] = self._value(name)
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def put_back_columns(masking: MaskingColumns, index: NDArray[np.int64], tokens: TokenColumns) -> MaskingColumns:
+    """Expand a masking of the tokens at ``index`` to all ``tokens``, as :func:`put_back` does for one sample."""
+    unit, entry = masking.unit, masking.entry
+    if unit is not None:
+        # Between two neighbors of one unit lies a removed token: rare, so these samples are cut one by one.
+        owner = tokens.owner[index]
+        is_split = (np.diff(index) > 1) & (owner[1:] == owner[:-1]) & (unit[1:] == unit[:-1]) & (unit[1:] >= 0)
+        for sample in np.unique(owner[1:][is_split]).tolist():
+            own = slice(int(masking.offsets[sample]), int(masking.offsets[sample + 1]))
+            pieces = _cut(masking.masking(sample), np.diff(index[own]) > 1)
+            unit, entry = _with(unit, own, pieces.unit), _with(entry, own, pieces.entry)
+    length = tokens.num_tokens
+
+    def spread(values: Array, rest: float, dtype: type) -> Array:
+        out = np.full(length, rest, dtype)
+        out[index] = values
+        return out
+
+    return MaskingColumns(
+        spread(masking.is_visible, True, bool),
+        spread(masking.is_target, False, bool),
+        tokens.lengths,
+        masking.level,
+        masking.kind,
+        unit=None if unit is None else spread(unit, -1, np.int64),
+        weight=None if masking.weight is None else spread(masking.weight, 1, np.float32),
+        entry=None if entry is None else spread(entry, -1, np.int64),
+    )
+
+
+def _with(values: Array, own: slice, new: Array) -> Array:
+    """Return a copy of ``values`` with other ones in a slice; None stays."""
+    return None if values is None else np.concatenate([values[: own.start], new, values[own.stop :]])
 
 
 def take(tokens: Tokens, index: NDArray[np.int64], spec: TokenSpec) -> Tokens:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from omnimask.columns import masked_by
 from omnimask.component import Component
-from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens
+from omnimask.interfaces import Context, Draw, Masker, Masking, MaskingColumns, TokenColumns, Tokens
 
 Weights = list[Annotated[float, Field(gt=0)]]
 
@@ -40,6 +41,11 @@ class ChooseMasker:
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
         branch = int(np.searchsorted(self.shares, draw.uniform(1, "branch")[0], side="right"))
         return dataclasses.replace(self.maskers[branch](tokens, draw.at(branch)), kind=branch)
+
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns | None:
+        """Mask all samples of a micro-batch at once."""
+        uniform = tokens.draws.uniform(np.ones(tokens.num_samples), "branch")
+        return masked_by(self.maskers, np.searchsorted(self.shares, uniform, side="right"), tokens)
 
 
 def shares_of(count: int, weights: list[float] | None, what: str) -> NDArray[np.float64]:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.components.maskers.grid_places import PerAxis, axes_of, grid_places, per_axis
-from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.components.maskers.grid_places import PerAxis, axes_of, grid_places, lowest_corners, per_axis
+from omnimask.interfaces import Context, Draw, Masking, MaskingColumns, TokenColumns, Tokens
 
 Phase = Annotated[int, Field(ge=0)]
 
@@ -54,6 +54,19 @@ class GridMasker:
             phase = (draw.uniform(axes, "phase") * stride).astype(np.int32)
         is_visible = (places % stride == phase).all(axis=1)
         return Masking(is_visible, ~is_visible, level=1 - 1 / math.prod(stride.tolist()))
+
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns:
+        """Mask all samples of a micro-batch at once."""
+        places = (np.asarray(tokens.positions) - lowest_corners(tokens)).astype(np.int32)
+        axes = places.shape[1]
+        stride = per_axis(self.stride, axes, "stride")
+        phase = self._fixed_phase(stride)
+        if phase is None:
+            uniform = tokens.draws.uniform(np.full(tokens.num_samples, axes), "phase").reshape(-1, axes)
+            phase = (uniform * stride).astype(np.int32)[tokens.owner]
+        is_visible = (places % stride == phase).all(axis=1)
+        level = np.full(tokens.num_samples, 1 - 1 / math.prod(stride.tolist()))
+        return MaskingColumns(is_visible, ~is_visible, tokens.lengths, level, np.zeros(tokens.num_samples, np.int64))
 
     def _fixed_phase(self, stride: NDArray[np.int32]) -> NDArray[np.int32] | None:
         """Return the fixed phase (A,), or None if it is drawn.

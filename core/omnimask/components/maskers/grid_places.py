@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omnimask.interfaces import Context, Tokens
+from omnimask.interfaces import Context, TokenColumns, Tokens
 
 PerAxis: TypeAlias = Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], ...]
 """A number of tokens for all axes, or one for each."""
@@ -20,16 +20,33 @@ def grid_places(tokens: Tokens) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     Raises:
         ValueError: a position is not an integer.
     """
-    positions = np.asarray(tokens.positions)
+    whole = _whole(np.asarray(tokens.positions))
+    if not len(tokens):
+        return np.zeros(whole.shape, np.int32), np.zeros(whole.shape[1], np.int32)
+    lowest = whole.min(axis=0)
+    places = (whole - lowest).astype(np.int32)
+    return places, places.max(axis=0) + 1
+
+
+def _whole(positions: NDArray[np.float32]) -> NDArray[np.float32]:
     whole = np.rint(positions)
     if not np.array_equal(whole, positions):
         bad = positions[(whole != positions).any(axis=1)][0]
         raise ValueError(f"blocks and grids need integer positions, but a token is at {bad.tolist()}; use the masker random")
-    if not len(tokens):
-        return np.zeros(positions.shape, np.int32), np.zeros(positions.shape[1], np.int32)
-    lowest = whole.min(axis=0)
-    places = (whole - lowest).astype(np.int32)
-    return places, places.max(axis=0) + 1
+    return whole
+
+
+def lowest_corners(tokens: TokenColumns) -> NDArray[np.float32]:
+    """Return (P, A) the lowest corner of the bounding box of each token's sample.
+
+    Raises:
+        ValueError: a position is not an integer.
+    """
+    whole = _whole(np.asarray(tokens.positions))
+    held = np.flatnonzero(tokens.lengths)
+    if not len(held):
+        return whole
+    return np.repeat(np.minimum.reduceat(whole, tokens.offsets[held], axis=0), tokens.lengths[held], axis=0)
 
 
 def per_axis(value: int | tuple[int, ...], axes: int, option: str) -> NDArray[np.int32]:

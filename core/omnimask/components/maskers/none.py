@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from omnimask.interfaces import Context, Draw, Masking, Tokens
+from omnimask.interfaces import Context, Draw, Masking, MaskingColumns, TokenColumns, Tokens
 
 
 class NoMasker:
@@ -15,3 +15,9 @@ class NoMasker:
 
     def __call__(self, tokens: Tokens, draw: Draw) -> Masking:
         return Masking(np.ones(len(tokens), bool), np.zeros(len(tokens), bool))
+
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns:
+        """Mask all samples of a micro-batch at once."""
+        count, samples = tokens.num_tokens, tokens.num_samples
+        shown = np.ones(count, bool)
+        return MaskingColumns(shown, ~shown, tokens.lengths, np.zeros(samples), np.zeros(samples, np.int64))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from omnimask.interfaces import Masker, Masking, Sample
+from omnimask.columns import masked
+from omnimask.columns.calls import all_found
+from omnimask.interfaces import Masker, Masking, MaskingColumns, Sample, SampleColumns
 
 
 class PerModalityMasker:
@@ -15,3 +17,7 @@ class PerModalityMasker:
 
     def __call__(self, sample: Sample) -> Mapping[str, Masking]:
         return {name: self.maskers[name](tokens, sample.draw.at(name)) for name, tokens in sample.tokens.items()}
+
+    def mask_batch(self, samples: SampleColumns) -> Mapping[str, MaskingColumns] | None:
+        """Mask all samples of a micro-batch at once."""
+        return all_found({name: masked(self.maskers[name], tokens.at(name)) for name, tokens in samples.tokens.items()})

@@ -7,10 +7,13 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import Annotated
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from omnimask.columns import masked_by
 from omnimask.component import Component
-from omnimask.interfaces import Context, Draw, Masker, Masking, Tokens
+from omnimask.interfaces import Context, Draw, Draws, Masker, Masking, MaskingColumns, TokenColumns, Tokens
 
 Until = Annotated[float, Field(gt=0, lt=1)]
 
@@ -43,6 +46,10 @@ class ScheduledMasker:
         stage = self.stages.at(draw)
         return dataclasses.replace(self.maskers[stage](tokens, draw.at(stage)), kind=stage)
 
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns | None:
+        """Mask all samples of a micro-batch at once."""
+        return masked_by(self.maskers, self.stages.each(tokens.draws), tokens)
+
 
 class Stages:
     """Stages of a run, each up to a share of it.
@@ -66,3 +73,7 @@ class Stages:
     def at(self, draw: Draw) -> int:
         """Return the index of the stage to which a sample belongs."""
         return bisect_right(self.until, draw.progress)
+
+    def each(self, draws: Draws) -> NDArray[np.int64]:
+        """Return the index of the stage of every sample, (B,)."""
+        return np.searchsorted(np.array(self.until), draws.progress, side="right")

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from omnimask.components.maskers.budget import num_hidden
 from omnimask.components.maskers.fields import check_field
+from omnimask.components.maskers.ragged import lowest, num_hidden_each
 from omnimask.components.maskers.words import Words, words_of
-from omnimask.interfaces import Context, Draw, Masking, Tokens
-from omnimask.interfaces.schedules import Ratio, value_at
+from omnimask.interfaces import Context, Draw, Draws, Masking, MaskingColumns, TokenColumns, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at, values_at
 
 
 class SpanMasker:
@@ -87,6 +88,23 @@ class SpanMasker:
                 unit[start : start + size] = number
         return unit
 
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns | None:
+        """Mask all samples of a micro-batch at once; None for geometric lengths."""
+        if self.lengths != "split":
+            return None
+        ratio = values_at(self.ratio, tokens.draws)
+        hidden = num_hidden_each(tokens.lengths, ratio, tokens.draws)
+        visible = tokens.lengths - hidden
+        wanted = np.maximum(np.rint(hidden / self.mean_length).astype(np.int64), 1)
+        spans = np.minimum(np.minimum(wanted, hidden), visible + 1)
+        lengths = _parts_each(hidden, spans, tokens.draws, "spans")
+        # Without spans the only gap is the whole sample, as below.
+        free = visible - np.maximum(spans - 1, 0)
+        gaps = _parts_each(free + spans + 1, spans + 1, tokens.draws, "gaps") - 1
+        unit = _alternating(gaps, lengths, spans)
+        kind = np.zeros(tokens.num_samples, np.int64)
+        return MaskingColumns(unit < 0, unit >= 0, tokens.lengths, ratio, kind, unit=unit)
+
     def _geometric(self, tokens: Tokens, ratio: float, draw: Draw) -> NDArray[np.int64]:
         """Return (L,) index of each token's span."""
         words = words_of(tokens, self.field)
@@ -142,3 +160,34 @@ def _parts(total: int, count: int, uniform: NDArray[np.float64]) -> NDArray[np.i
     # A random subset of count - 1 of the total - 1 borders between elements.
     cuts = np.sort(np.argsort(uniform, kind="stable")[: count - 1]) + 1
     return np.diff(np.concatenate([[0], cuts, [total]])).astype(np.int64)
+
+
+def _parts_each(total: NDArray[np.int64], count: NDArray[np.int64], draws: Draws, purpose: str) -> NDArray[np.int64]:
+    """Return the lengths of :func:`_parts` of every sample, concatenated; none of a sample whose ``count`` (B,) is 0."""
+    borders = np.maximum(total - 1, 0) * (count > 0)
+    is_cut = lowest(draws.uniform(borders, purpose), borders, np.maximum(count - 1, 0))
+    # A part begins at the first element of each sample, and behind each cut.
+    sizes = total * (count > 0)
+    is_first = np.zeros(int(sizes.sum()), bool)
+    starts = (np.cumsum(sizes) - sizes)[count > 0]
+    inner = np.ones(len(is_first), bool)
+    inner[starts] = False
+    is_first[starts], is_first[inner] = True, is_cut
+    return np.bincount(np.cumsum(is_first) - 1, minlength=int(count.sum()))
+
+
+def _alternating(gaps: NDArray[np.int64], lengths: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (P,) index of each token's span, -1 in gaps.
+
+    Args:
+        gaps: (sum of spans + B,) visible tokens before each span and behind the last; inner ones lack the token that separates.
+        lengths: (sum of spans,) hidden tokens of each span.
+        spans: (B,) of each sample.
+    """
+    sizes = 2 * spans + 1
+    place = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    is_span = place % 2 == 1
+    repeats = np.empty(len(place), np.int64)
+    is_inner = ~is_span & (place > 0) & (place < np.repeat(sizes, sizes) - 1)
+    repeats[~is_span], repeats[is_span] = gaps, lengths
+    return np.repeat(np.where(is_span, place // 2, -1), repeats + is_inner)

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from omnimask.components.maskers.budget import pick_units
 from omnimask.components.maskers.fields import check_field
-from omnimask.interfaces import Context, Draw, Masking, Tokens
-from omnimask.interfaces.schedules import Ratio, value_at
+from omnimask.components.maskers.ragged import numbered, pick_units_each
+from omnimask.interfaces import Context, Draw, Masking, MaskingColumns, TokenColumns, Tokens
+from omnimask.interfaces.schedules import Ratio, value_at, values_at
 
 
 class UnitMasker:
@@ -45,3 +46,13 @@ class UnitMasker:
         is_target = np.zeros(len(number), bool)
         is_target[is_unit] = pick_units(np.bincount(unit, minlength=len(names)), ratio * len(number), draw)[unit]
         return Masking(~is_target, is_target, np.where(is_target, number, -1), level=ratio)
+
+    def mask_batch(self, tokens: TokenColumns) -> MaskingColumns:
+        """Mask all samples of a micro-batch at once."""
+        number, ratio = np.asarray(tokens.fields[self.field], np.int64), values_at(self.ratio, tokens.draws)
+        is_unit = number >= 0
+        units = numbered(number[is_unit], tokens.owner[is_unit], tokens.num_samples)
+        is_target = np.zeros(len(number), bool)
+        is_target[is_unit] = pick_units_each(units.size, units.count, ratio * tokens.lengths, tokens.draws)[units.place]
+        kind = np.zeros(tokens.num_samples, np.int64)
+        return MaskingColumns(~is_target, is_target, tokens.lengths, ratio, kind, unit=np.where(is_target, number, -1))

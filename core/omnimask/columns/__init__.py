@@ -1,0 +1,23 @@
+"""Whole micro-batches on the host, for maskers and corruptors with a whole-batch path.
+
+A component with this capability handles all samples at once; any other is called sample by sample, and its results are
+concatenated. The functions here do either, so components of both kinds mix.
+"""
+
+from omnimask.columns.calls import concatenated, corrupted, corrupted_each, has_whole_batch, masked, masked_by, masked_samples
+from omnimask.columns.views import arranged, chained, sequences, within, within_rows
+
+__all__ = [
+    "arranged",
+    "chained",
+    "concatenated",
+    "corrupted",
+    "corrupted_each",
+    "has_whole_batch",
+    "masked",
+    "masked_by",
+    "masked_samples",
+    "sequences",
+    "within",
+    "within_rows",
+]
