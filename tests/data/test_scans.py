@@ -134,7 +134,7 @@ def test_results_stay_in_memory_without_a_writable_folder(tmp_path: Path, caplog
 def test_joined_columns_are_mapped_in_the_smallest_type(tmp_path: Path) -> None:
     parts: list[Columns] = [{"a": compact([1, 2]), "b": compact([])}, {"a": compact([300]), "b": compact([7])}]
     joined = join_columns(lambda: iter(parts), tmp_path / "columns", "numbers")
-    assert isinstance(joined["a"], np.memmap) and joined["a"].dtype == np.uint16 and joined["b"].dtype == np.uint8
+    assert isinstance(joined["a"].base, np.memmap) and joined["a"].dtype == np.uint16 and joined["b"].dtype == np.uint8
     again = read_columns(tmp_path / "columns", "numbers")
     assert again is not None and again["a"].tolist() == [1, 2, 300] and again["b"].tolist() == [7]
     assert read_columns(tmp_path / "others", "numbers") is None

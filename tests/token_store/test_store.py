@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from omnimask import load_recipe
@@ -83,6 +84,39 @@ def test_a_run_on_tokens_is_the_run_on_the_data(recipe: Path, tmp_path: Path) ->
     assert same(steps(raw), steps(cached)) and same(steps(raw), steps(store))
     validations = [list(each.validation_batches()) for each in (raw, cached, store)]
     assert same(validations[0], validations[1]) and same(validations[0], validations[2])
+
+
+def test_groups_are_those_of_the_data(recipe: Path, tmp_path: Path) -> None:
+    tokenize(load_recipe(str(recipe)), tmp_path / "store")
+    group = "data.group.size=3"
+    raw, store = built(recipe, "data.cache_tokens=0", group), on_store(recipe, tmp_path / "store", group)
+        built(recipe, "data.cache_tokens=0", "data.group.size=3"),
+        on_store(recipe, tmp_path / "store", "data.group.size=3"),
+    )
+    assert same(steps(raw), steps(store)) and max(np.bincount(steps(raw)[0][0][0].group)) == 3
+
+
+SEVERAL = """\
+omnimask: 1
+device: cpu
+modalities:
+  title: {tokenizer: {name: text.bytes, max_length: 64}, masker: {name: random, ratio: 0.3}, corruptor: {name: mask_token}}
+  body: {tokenizer: {name: text.bytes, max_length: 96}, masker: {name: random, ratio: 0.3}, corruptor: {name: mask_token}}
+encoder: {name: transformer, width: 16, depth: 1, heads: 2}
+predictors:
+  - {name: mlm}
+train: {steps: 4, batch_tokens: 512, optimizer: {name: adamw, lr: 1e-3}}
+"""
+
+
+def test_several_modalities_are_stored_as_whole_samples(tmp_path: Path) -> None:
+    rows = [{"title": f"Title {n}", "body": f"Body {n}. " * 5} for n in range(NUM_TEXTS)]
+    rows[4]["body"], rows[9]["title"], rows[13]["body"] = None, None, "too long " * 90
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "several.yaml").write_text(SEVERAL + f"data: {{name: jsonl, path: {tmp_path / 'rows.jsonl'}}}\n")
+    tokenize(load_recipe(str(tmp_path / "several.yaml")), tmp_path / "store")
+    raw, store = built(tmp_path / "several.yaml"), on_store(tmp_path / "several.yaml", tmp_path / "store")
+    assert same(steps(raw), steps(store)) and "rows.jsonl:14" in str([bad for _, bad in steps(raw)])
 
 
 def test_labels_come_from_the_store(recipe: Path, tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def read_columns(folder: Path, what: str) -> Columns | None:
     """Return the memory-mapped columns of a folder, or None if it is missing. A damaged one gives None with a warning."""
     try:
         listed = cast(Mapping[str, int], json.loads((folder / _LIST).read_text()))
-        columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in listed}
+        # Plain arrays over the mapped files: operations on numpy's class of mapped arrays cost more.
+        columns = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in listed}
         if damaged := [name for name, column in columns.items() if _checksum(column) != listed[name]]:
             raise ValueError(f"wrong checksum of {', '.join(damaged)}")
     except FileNotFoundError:

@@ -70,7 +70,8 @@ class PartIndex:
         """Return the sample of a part."""
         if not 0 <= part < len(self):
             raise IndexError(f"part {part} is out of range for {len(self)} parts")
-        return int(np.searchsorted(self.first, part, side="right")) - 1
+        # A number of another type would make NumPy copy the whole column.
+        return int(self.first.searchsorted(self.first.dtype.type(part), side="right")) - 1
 
     def is_alone(self, sample: int) -> bool:
         """Return whether a sample has one part only."""
@@ -84,6 +85,8 @@ class PartIndex:
         return start, start + int(self.size[part])
 
     def is_unreadable(self, sample: int) -> bool:
+        if not len(self.unreadable):
+            return False
         place = int(np.searchsorted(self.unreadable, sample))
         return place < len(self.unreadable) and int(self.unreadable[place]) == sample
 
@@ -97,7 +100,8 @@ class PartIndex:
     def _block(self, column: int, begin: int, bad: NDArray[np.int64]) -> NDArray[np.int64]:
         stop = min(begin + _HASHED, len(self))
         if column == 0:
-            return np.searchsorted(self.first, np.arange(begin, stop), side="right").astype(np.int64) - 1
+            numbers = np.arange(begin, stop, dtype=self.first.dtype)
+            return self.first.searchsorted(numbers, side="right").astype(np.int64) - 1
         if column == 3:
             return self.tokens[begin:stop].astype(np.int64)
         values = self.start[begin:stop].astype(np.int64)

@@ -30,7 +30,9 @@ from omnimask.interfaces import (
     Dataset,
     Decoder,
     Draw,
+    Draws,
     FieldSpec,
+    HoldsColumns,
     HoldsTokens,
     MaskedBatch,
     Masking,
@@ -158,6 +160,8 @@ class Pipeline:
     origin: str = "the data set"
 
     def __call__(self, places: Sequence[Place]) -> LoadedBatch:
+        if (columns := self._held_columns(places)) is not None:
+            return LoadedBatch(self.pack_columns(columns))
         samples, bad = self.samples(places)
         return LoadedBatch(self.pack(samples) if samples else None, bad)
 
@@ -226,6 +230,19 @@ class Pipeline:
             except (OSError, ValueError) as error:
                 bad.append(self._bad(place, error))
         return samples, bad
+
+    def _held_columns(self, places: Sequence[Place]) -> SampleColumns | None:
+        """Return the stored tokens of all places as columns; None if they must be read one by one, for labels for example."""
+        dataset = self.dataset
+        if self.labels or not self._holds_tokens or not isinstance(dataset, HoldsColumns):
+            return None
+        draws = [self._draw(place) for place in places]
+        if self.grouping != Grouping():
+            groups = [tuple(self.dataset.key(place.index) for place in group) for group in self._groups(places) for _ in group]
+            draws = [dataclasses.replace(draw, group=group) for draw, group in zip(draws, groups, strict=True)]
+        joint = Draws(draws)
+        found = dataset.held_columns([place.index for place in places], joint)
+        return None if found is None else SampleColumns(*found, joint, tuple(self.specs))
 
     def _held(self, index: int, draw: Draw) -> Sample:
         with of_one_sample:

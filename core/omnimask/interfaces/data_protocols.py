@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from omnimask.interfaces.batch import View
 from omnimask.interfaces.columns import MaskingColumns, SampleColumns, TokenColumns
 from omnimask.interfaces.draw import Draw
-from omnimask.interfaces.tokens import Masking, Sample, Tokens, TokenSpec
+from omnimask.interfaces.draws import Draws
+from omnimask.interfaces.tokens import Array, Masking, Sample, Tokens, TokenSpec
 
 
 @runtime_checkable
@@ -183,6 +184,22 @@ class HoldsTokens(Protocol):
 
         Raises:
             OSError, ValueError: the sample is unreadable.
+        """
+        ...
+
+
+@runtime_checkable
+class HoldsColumns(HoldsTokens, Protocol):
+    """Optional capability of a :class:`HoldsTokens` that returns the tokens of many samples at once."""
+
+    def held_columns(self, indices: Sequence[int], draws: Draws) -> tuple[Mapping[str, TokenColumns], Mapping[str, Array]] | None:
+        """Return the tokens of B samples by modality, and by modality the numbers (B',) of the samples that have it, ascending.
+
+        Return None if one of the samples is unreadable.
+
+        Args:
+            indices: of the samples (B).
+            draws: of the samples, to be taken over.
         """
         ...
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from omnimask.cache import cache_folder, data_key
 from omnimask.data.order import Buffered
 from omnimask.data.part_index import PartIndex, list_parts, part_columns, split_samples, warn_of_unreadable
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_parts import SampleParts
-from omnimask.interfaces import Dataset, Draw, Tokens
+from omnimask.interfaces import Dataset, Draw, Draws, TokenColumns, Tokens
 from omnimask.token_store.scan import INDEX, complete, open_tokens, token_scan
 from omnimask.token_store.stored import DamagedStore, StoredTokens
 from omnimask.token_store.tokenize import TokenSource
@@ -48,19 +50,33 @@ class StoredParts(SampleParts):
         Raises:
             OSError, ValueError: the sample is unreadable.
         """
-        if self.stored is not None:
-            try:
-                if self.stored.error(index) is None:
-                    return self.stored.held(index)
-            except DamagedStore as damage:
-                logger.warning("cached tokens are not used: %s; the next run makes them anew", damage)
-                shutil.rmtree(self.stored.folder / INDEX, ignore_errors=True)
-                self.stored = None
+        with self._leaving_damage():
+            if self.stored is not None and self.stored.error(index) is None:
+                return self.stored.held(index)
         sample = self[index]
         value = self.pipeline.decoded(sample[self.pipeline.field] if isinstance(self.pipeline.field, str) else sample)
         tokens = self.pipeline.tokenized(value, Draw(0, 0, self.key(index)))
         self.check_count(index, len(tokens))
         return {self.modality: tokens}, sample
+
+    def held_columns(
+        self, indices: Sequence[int], draws: Draws
+    ) -> tuple[Mapping[str, TokenColumns], Mapping[str, NDArray[np.int64]]] | None:
+        """Return the tokens of many parts; None if one is unreadable or the cache is damaged."""
+        with self._leaving_damage():
+            return None if self.stored is None else self.stored.columns(indices, draws)
+        return None
+
+    @contextmanager
+    def _leaving_damage(self) -> Iterator[None]:
+        """Warn of a damaged cache, remove its index, and use it no more."""
+        try:
+            yield
+        except DamagedStore as damage:
+            assert self.stored is not None
+            logger.warning("cached tokens are not used: %s; the next run makes them anew", damage)
+            shutil.rmtree(self.stored.folder / INDEX, ignore_errors=True)
+            self.stored = None
 
 
 def cached_parts(source: TokenSource, *, options: str, most: int, cache: Path | None = None) -> SampleParts:

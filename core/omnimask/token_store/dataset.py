@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.errors import RunStopped
-from omnimask.interfaces import Context, Tokens
+from omnimask.interfaces import Context, Draws, TokenColumns, Tokens
 from omnimask.token_store.manifest import Manifest
 from omnimask.token_store.scan import open_tokens
 from omnimask.token_store.stored import DamagedStore
@@ -67,10 +68,19 @@ class TokenStore:
             ValueError: the sample was unreadable when the tokens were made.
             RunStopped: a file is missing or damaged.
         """
-        try:
+        with _stopping():
             return self.stored.held(index)
-        except DamagedStore as damage:
-            raise RunStopped(f"{damage}; repeat the `omnimask tokenize` command, which makes damaged files anew") from damage
+
+    def held_columns(
+        self, indices: Sequence[int], draws: Draws
+    ) -> tuple[Mapping[str, TokenColumns], Mapping[str, NDArray[np.int64]]] | None:
+        """Return the tokens of many samples; see :class:`omnimask.interfaces.HoldsColumns`.
+
+        Raises:
+            RunStopped: a file is missing or damaged.
+        """
+        with _stopping():
+            return self.stored.columns(indices, draws)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
         """Return the tokens under the main field of each modality, and the kept fields."""
@@ -82,3 +92,12 @@ class TokenStore:
         digest = blake2b(repr((self.manifest.fingerprint, self.stored.checksums.tolist())).encode(), digest_size=16)
         self.stored.index.update(digest)
         return digest.hexdigest()
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Stop the run at a damaged file."""
+    try:
+        yield
+    except DamagedStore as damage:
+        raise RunStopped(f"{damage}; repeat the `omnimask tokenize` command, which makes damaged files anew") from damage

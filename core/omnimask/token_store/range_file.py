@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from omnimask.interfaces import Tokens, TokenSpec
 
 _META = b"omnimask"
-_CONTENT, _POSITION = "content", "position"
-_RESERVED = "field."
+CONTENT, POSITION = "content", "position"
+FIELD = "field."
 """Prefix of the struct members that are fields of tokens."""
 
 
@@ -71,16 +71,16 @@ def _packed(rows: Sequence[Tokens | None], spec: TokenSpec) -> tuple[Any, dict[s
     """Return the column of one modality (R,), and the constant members by name."""
     held = [tokens for tokens in rows if tokens is not None]
     lengths = np.array([0 if tokens is None else len(tokens) for tokens in rows], np.int64)
-    members = {_CONTENT: _joined([tokens.content for tokens in held], spec.width or (), spec.dtype if spec.width else "int64")}
+    members = {CONTENT: _joined([tokens.content for tokens in held], spec.width or (), spec.dtype if spec.width else "int64")}
     positions = _joined([tokens.positions for tokens in held], (spec.axes,), "float32")
     if not _counts_up(positions, lengths):
-        members[_POSITION] = positions
+        members[POSITION] = positions
     for name, one in spec.fields.items():
         if one.arity == 1:
-            members[_RESERVED + name] = _joined([tokens.fields[name] for tokens in held], one.shape, one.dtype)
+            members[FIELD + name] = _joined([tokens.fields[name] for tokens in held], one.shape, one.dtype)
     constants = {name: value for name, values in members.items() if (value := _constant(values)) is not None}
     arrays = {name: _arrow(values) for name, values in members.items() if name not in constants}
-    arrays = arrays or {_CONTENT: _arrow(members[_CONTENT])}
+    arrays = arrays or {CONTENT: _arrow(members[CONTENT])}
     structs = pa.StructArray.from_arrays(list(arrays.values()), list(arrays))
     offsets = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
     is_absent = pa.array(np.array([tokens is None for tokens in rows], bool))
@@ -146,6 +146,11 @@ class RangeFile:
         """Keys of the whole samples (R,)."""
         return self._batch.column("key").to_pylist()
 
+    @cached_property
+    def is_bad(self) -> NDArray[np.bool_]:
+        """Whether the sample of each row is unreadable (R,)."""
+        return self._batch.column("error").is_valid().to_numpy(zero_copy_only=False)
+
     def error(self, row: int) -> str | None:
         """Return why the sample of a row is unreadable, or None."""
         return self._batch.column("error")[row].as_py()
@@ -157,17 +162,18 @@ class RangeFile:
 
     def tokens(self, row: int) -> dict[str, Tokens]:
         """Return the tokens of the modalities that are present in a row."""
-        return {name: columns.row(row) for name, columns in self._columns.items() if columns.is_present(row)}
+        return {name: columns.row(row) for name, columns in self.columns.items() if columns.is_present(row)}
 
     @cached_property
-    def _columns(self) -> Mapping[str, _Modality]:
+    def columns(self) -> Mapping[str, ModalityColumns]:
+        """Mapped columns of the modalities."""
         return {
-            name: _Modality(self._batch.column(f"modality.{name}"), spec, self._constants[name])
+            name: ModalityColumns(self._batch.column(f"modality.{name}"), spec, self._constants[name])
             for name, spec in self.specs.items()
         }
 
 
-class _Modality:
+class ModalityColumns:
     """Mapped columns of one modality."""
 
     def __init__(self, column: Any, spec: TokenSpec, constants: Mapping[str, Any]) -> None:
@@ -177,39 +183,53 @@ class _Modality:
         stored = {structs.type.field(number).name: structs.field(number) for number in range(structs.type.num_fields)}
         self._axes = spec.axes
         self._members = {
-            name: _StructColumn(stored.get(name), *shape, constants.get(name)) for name, shape in _members(spec).items()
+            name: _StructColumn(stored.get(name), *shape, constants.get(name)) for name, shape in members_of(spec).items()
         }
-        self._has_positions = _POSITION in stored or _POSITION in constants
+        self.has_positions = POSITION in stored or POSITION in constants
 
     def is_present(self, row: int) -> bool:
+        """Return whether a row has this modality."""
         return self._is_absent is None or not self._is_absent[row]
 
+    def member(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Return a member of the tokens ``[start, stop)``, in the type of the file."""
+        return self._members[name].stored(start, stop)
+
+    def constant(self, name: str) -> Any:
+        """Return the value of a member that is equal everywhere, else None."""
+        return self._members[name].constant
+
     def row(self, row: int) -> Tokens:
+        """Return the tokens of one row."""
         start, stop = int(self.offsets[row]), int(self.offsets[row + 1])
-        found = {name: member(start, stop) for name, member in self._members.items() if name != _POSITION or self._has_positions}
-        content = found.pop(_CONTENT)
-        positions = found.pop(_POSITION) if self._has_positions else np.arange(stop - start, dtype=np.float32)[:, None]
-        return Tokens(content, positions, {name.removeprefix(_RESERVED): values for name, values in found.items()})
+        found = {name: member(start, stop) for name, member in self._members.items() if name != POSITION or self.has_positions}
+        content = found.pop(CONTENT)
+        positions = found.pop(POSITION) if self.has_positions else np.arange(stop - start, dtype=np.float32)[:, None]
+        return Tokens(content, positions, {name.removeprefix(FIELD): values for name, values in found.items()})
 
 
-def _members(spec: TokenSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def members_of(spec: TokenSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Return the shape and type of each member of a token's struct."""
-    fields = {_RESERVED + name: (one.shape, np.dtype(one.dtype)) for name, one in spec.fields.items() if one.arity == 1}
+    fields = {FIELD + name: (one.shape, np.dtype(one.dtype)) for name, one in spec.fields.items() if one.arity == 1}
     content = ((), np.dtype(np.int64)) if spec.width is None else (spec.width, np.dtype(spec.dtype))
-    return {_CONTENT: content, _POSITION: ((spec.axes,), np.dtype(np.float32)), **fields}
+    return {CONTENT: content, POSITION: ((spec.axes,), np.dtype(np.float32)), **fields}
 
 
 class _StructColumn:
     """One member of all tokens of a file: mapped values, or a constant."""
 
     def __init__(self, values: Any, shape: tuple[int, ...], dtype: np.dtype[Any], constant: Any) -> None:
-        self._shape, self._dtype, self._constant = shape, dtype, constant
+        self._shape, self._dtype, self.constant = shape, dtype, constant
         self._values: NDArray[Any] | None = None
         if values is not None:
             self._values = (values.flatten() if shape else values).to_numpy().reshape(-1, *shape)
 
+    def stored(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the values of the tokens ``[start, stop)``, in the type of the file."""
+        if self._values is None:
+            return np.full((stop - start, *self._shape), self.constant, self._dtype)
+        return self._values[start:stop]
+
     def __call__(self, start: int, stop: int) -> NDArray[Any]:
         """Return the values of the tokens ``[start, stop)``, in the specified type."""
-        if self._values is None:
-            return np.full((stop - start, *self._shape), self._constant, self._dtype)
-        return self._values[start:stop].astype(self._dtype)
+        return self.stored(start, stop).astype(self._dtype)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.data.part_index import PartIndex
-from omnimask.interfaces import Tokens, TokenSpec
+from omnimask.interfaces import Draws, TokenColumns, Tokens, TokenSpec
 from omnimask.token_store.range_file import RangeFile
+from omnimask.token_store.row_columns import joined_rows
 from omnimask.token_store.tokenize import checksum, file_name
 
 
@@ -74,6 +76,24 @@ class StoredTokens:
         if (error := file.error(place)) is not None:
             raise ValueError(error)
         return file.tokens(place), file.fields(place)
+
+    def columns(self, rows: Sequence[int], draws: Draws) -> tuple[dict[str, TokenColumns], dict[str, NDArray[np.int64]]] | None:
+        """Return the tokens of many rows; see :class:`omnimask.interfaces.HoldsColumns`.
+
+        Raises:
+            DamagedStore: a file is missing or damaged.
+        """
+        places = [self._place(row) for row in rows]
+        if any(file.is_bad[place] for file, place in places):
+            return None
+        tokens: dict[str, TokenColumns] = {}
+        numbers: dict[str, NDArray[np.int64]] = {}
+        for name, spec in self.specs.items():
+            held = [(file.columns[name], place) for file, place in places]
+            present = [number for number, (columns, place) in enumerate(held) if columns.is_present(place)]
+            numbers[name] = np.array(present, np.int64)
+            tokens[name] = joined_rows([held[number] for number in present], spec, draws.take(numbers[name]))
+        return tokens, numbers
 
     def damaged(self) -> Iterator[tuple[int, DamagedStore]]:
         """Check every file. Yield the number of each missing or damaged one, and what is wrong with it."""
