@@ -90,9 +90,6 @@ def test_groups_are_those_of_the_data(recipe: Path, tmp_path: Path) -> None:
     tokenize(load_recipe(str(recipe)), tmp_path / "store")
     group = "data.group.size=3"
     raw, store = built(recipe, "data.cache_tokens=0", group), on_store(recipe, tmp_path / "store", group)
-        built(recipe, "data.cache_tokens=0", "data.group.size=3"),
-        on_store(recipe, tmp_path / "store", "data.group.size=3"),
-    )
     assert same(steps(raw), steps(store)) and max(np.bincount(steps(raw)[0][0][0].group)) == 3
 
 
