@@ -10,6 +10,7 @@ import border
 import loop
 import mae
 import masking
+import stored_tokens
 import texts
 from protocol import Comparison
 
@@ -28,6 +29,7 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
     **transport.tables(),
+    **stored_tokens.tables(),
 }
 
 

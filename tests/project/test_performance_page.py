@@ -34,6 +34,9 @@ def result(name: str) -> Any:
         "transport_one_view_64k",
         "transport_two_views_16k",
         "transport_two_views_64k",
+        "stored_tokens_128",
+        "stored_tokens_512",
+        "stored_tokens_2048",
     ],
 )
 def test_tables_are_those_of_the_results(name: str) -> None:
@@ -61,6 +64,11 @@ def test_originality_is_cheaper_than_a_vocabulary() -> None:
 @pytest.mark.parametrize("name", ["one_view_16k", "one_view_64k", "two_views_16k", "two_views_64k"])
 def test_one_buffer_costs_the_main_process_at_most_half(name: str) -> None:
     assert result(f"transport_{name}")["rows"][1]["ratio"] >= 2
+
+
+@pytest.mark.parametrize("length", [128, 512, 2048])
+def test_stored_tokens_are_ten_times_as_fast_as_tokenizing(length: int) -> None:
+    assert result(f"stored_tokens_{length}")["rows"][1]["ratio"] >= 10
 
 
 def test_the_profile_is_that_of_the_result() -> None:
