@@ -17,11 +17,10 @@ from typing import BinaryIO, TypeAlias, cast
 
 from omnimask.cache import cache_folder, keep
 from omnimask.files import content_digest, files_ending_in, files_state, identity, is_settled
-from omnimask.remote import CacheOptions, RemoteFile, RemoteFiles
+from omnimask.remote import PACKED, CacheOptions, RemoteFile, RemoteFiles
 
 logger = logging.getLogger(f"omnimask.{__name__}")
 
-PACKED = ".gz"
 CACHE = CacheOptions()
 """Default of the option ``cache``."""
 INSTEAD: Mapping[str, str] = {"path": "url"}

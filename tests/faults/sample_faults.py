@@ -91,21 +91,23 @@ def unanswered(lab: Lab) -> None:
 
 @FAULTS.row("writing a cache is interrupted")
 def cache_interrupted(lab: Lab) -> None:
-    import numpy as np
-
     Path("texts.jsonl").write_text("".join(json.dumps({"text": f"{n} bottles " * 9}) + "\n" for n in range(60)), encoding="utf-8")
     recipe = RECIPE.replace("image:", "text:").replace("shards, path: shards", "jsonl, path: texts.jsonl").replace("patch}", "ids}")
     recipe = recipe.replace("{name: image.patch, image_size: 8, patch_size: 4, channels: 1}", "{name: text.bytes, max_length: 64}")
     Path("recipe.yaml").write_text(recipe, encoding="utf-8")
-    save = np.save
 
-    def half(file: Any, array: Any, **options: Any) -> None:
-        save(file, array[:, : array.shape[1] // 2], **options)
+    def half(stream: Any, *rest: Any) -> None:
+        stream.write(b"ARROW1 and a half")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def nothing(*rest: Any) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with lab.monkeypatch.context() as patch:
-        patch.setattr(np, "save", half)
+        patch.setattr("omnimask.token_store.tokenize.write_rows", half)
+        patch.setattr("omnimask.data.column_files.open_memmap", nothing)
         lab.code = lab.pretrain("train.batch_tokens=256", "train.steps=10")
-    assert "are not cached" in lab.text
-    assert not list((lab.folder / "cache").rglob("*.npy")) and not list((lab.folder / "cache").rglob("*.part"))
+    assert "tokens are not cached" in lab.text and "parts are not cached" in lab.text
+    for ending in ("npy", "arrow", "part"):
+        assert not list((lab.folder / "cache").rglob(f"*.{ending}"))
     lab.resumes("train.steps=30")

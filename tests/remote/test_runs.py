@@ -28,7 +28,7 @@ def rows(server: Any) -> Path:
 
 
 def steps(*changes: str) -> list[LoadedStep]:
-    sizes = ["train.steps=6", "train.batch_tokens=256", "train.micro_batch_tokens=128"]
+    sizes = ["data.cache_tokens=0", "train.steps=6", "train.batch_tokens=256", "train.micro_batch_tokens=128"]
     return list(build(load_recipe("text/quickstart", [*sizes, *changes])).loader(Cursor(), 0))
 
 
@@ -48,7 +48,7 @@ def test_a_run_over_http_has_the_batches_of_a_local_one(rows: Path, server: Any,
 
 def test_repeated_requests_of_workers_are_counted(rows: Path, server: Any) -> None:
     built_from = f"data={{name: jsonl, url: '{server.url}', cache: {{size: 4500, timeout: 2, retries: 2}}}}"
-    sizes = ["train.steps=6", "train.batch_tokens=256", "train.micro_batch_tokens=128", "train.workers=1"]
+    sizes = ["data.cache_tokens=0", "train.steps=6", "train.batch_tokens=256", "train.micro_batch_tokens=128", "train.workers=1"]
     built = build(load_recipe("text/quickstart", [built_from, *sizes]))
     server.breaks("fails", ".jsonl", times=2)
     found = list(built.loader(Cursor(), 0))

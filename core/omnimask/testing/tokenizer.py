@@ -165,7 +165,15 @@ class TokenizerContract(ABC):
             require(one == other, f"raw value {number} has the parts {one} alone, but {other} according to split_many")
         require(not tokenizer.split_many([]), "split_many of no values must return nothing")
         for name, raw in self.bad_values().items():
-            require_value_error(lambda raw=raw: tokenizer.split_many([*raws, raw]), f"split_many with the bad raw value {name!r}")
+            try:
+                parts = list(tokenizer.split(raw))
+            except ValueError:
+                require_value_error(
+                    lambda raw=raw: tokenizer.split_many([*raws, raw]), f"split_many with the bad raw value {name!r}"
+                )
+            else:  # an empty value has no parts
+                found = list(tokenizer.split_many([*raws, raw])[-1])
+                require(found == parts, f"bad raw value {name!r} has the parts {parts} alone, but {found} according to split_many")
 
     def test_many_values_are_tokenized_like_each_alone(self) -> None:
         """Check that ``tokenize_many`` returns the parts of ``split``, and for each the tokens of any draw."""

@@ -22,8 +22,7 @@ from omnimask_datasets.shards.local import LocalShards
 from omnimask_datasets.shards.names import decoder_of, field_of, is_refused
 from omnimask_datasets.shards.reader import MemberReader, ShardFiles
 from omnimask_datasets.shards.remote import RemoteShards
-
-_CACHE = CacheOptions()
+from omnimask_datasets.sources import CACHE
 
 
 class _ReadPlan(NamedTuple):
@@ -76,7 +75,7 @@ class Shards:
         *,
         path: Path | None = None,
         url: str | None = None,
-        cache: CacheOptions = _CACHE,
+        cache: CacheOptions = CACHE,
         fields: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None,
         keys: Literal["sample", "shard"] = "sample",
         check: bool = True,

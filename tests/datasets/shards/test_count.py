@@ -41,7 +41,7 @@ def words(toys: Any) -> Any:
 
 
 def test_counts_of_the_index_are_used(written: Path, words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "_scan", lambda *args: pytest.fail("the samples are counted again"))
+    monkeypatch.setattr(counts, "_counts_of_range", lambda *args: pytest.fail("the samples are counted again"))
     built = build(words(written))
     lengths = [len(built.dataset[index]["words"]) for index in range(len(built.dataset))]
     assert isinstance(built.counts, np.ndarray)
@@ -57,7 +57,7 @@ def test_another_way_of_reading_is_counted_anew(written: Path, words: Any, monke
 
     recipe = words(written)
     built = build(recipe)
-    monkeypatch.setattr(counts, "_scan", count)
+    monkeypatch.setattr(counts, "_counts_of_range", count)
     monkeypatch.setattr("omnimask.builder.build.reading_options", lambda *args: "another tokenizer")
     with pytest.raises(Counted):
         _ = built.counts
