@@ -32,7 +32,7 @@ NUM_TEXTS = 23
 
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("omnimask.token_store.scan.RANGE", 4)
+    monkeypatch.setattr(scans, "RANGE", 4)
     monkeypatch.setattr(scans, "_PATIENCE", -1.0)
     monkeypatch.setattr(scans, "cores_per_rank", lambda: 2)
     monkeypatch.setenv("OMNIMASK_CACHE", str(tmp_path / "cache"))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.cache import cache_folder, data_key
+from omnimask.data import scans
 from omnimask.data.column_files import compact, join_columns, read_columns
 from omnimask.data.fields import decoded, names_of, raw_value, required_value
 from omnimask.data.order import reading_processes
@@ -35,6 +36,10 @@ _HASHED = 1 << 20
 """Parts in a block of the fingerprint's input."""
 MANY, _BYTES = 256, 1 << 24
 """Samples to split at once, and bytes of them."""
+_FEW, _ENOUGH = 64, 1 << 16
+"""Most samples to estimate tokens from, and tokens that are enough."""
+_TOKENS = 1 << 20
+"""Tokens of a range: some seconds of work, and some ten megabytes."""
 _COPIED = ("start", "size", "tokens", "digest", "unreadable")
 
 
@@ -111,6 +116,27 @@ class PartIndex:
         return values
 
 
+def few_samples(dataset: Dataset) -> Sequence[int]:
+    """Return the samples to estimate tokens from: evenly spaced ones, or the first ones if the data set is read in order."""
+    total, count = len(dataset), min(len(dataset), _FEW)
+    return range(count) if reading_processes(dataset) == 1 else [number * total // count for number in range(count)]
+
+
+def mean_tokens(counts: Iterable[int]) -> float:
+    """Return the mean of the first numbers of tokens, until enough are seen; 1 if there are none."""
+    seen = samples = 0
+    for count in counts:
+        seen, samples = seen + count, samples + 1
+        if seen >= _ENOUGH:
+            break
+    return seen / samples if seen else 1.0
+
+
+def samples_per_range(tokens: float) -> int:
+    """Return the number of samples of a range, of at most about a million tokens, if a sample has ``tokens`` on average."""
+    return max(1, min(scans.RANGE, int(_TOKENS / tokens)))
+
+
 def list_parts(dataset: Dataset, reader: ModalityReader, *, options: str = "", cache: Path | None = None) -> PartIndex:
     """Return the parts of all samples, from the cache or by reading every sample once, in several processes if there are many.
 
@@ -129,11 +155,15 @@ def list_parts(dataset: Dataset, reader: ModalityReader, *, options: str = "", c
     if index is not None:
         return _repaired(dataset, reader, index, folder) if len(index.unreadable) else index
     logger.info("listing the parts of %d samples; later runs reuse the list", len(dataset))
+    # A few samples are one range, however long: only their parts are kept.
+    few = (split_samples(dataset, reader, [number]) for number in few_samples(dataset) if len(dataset) > _FEW)
+    tokens = mean_tokens(sum(part[2] for part in parts) for ((*_, parts),) in few if not isinstance(parts, Exception))
     scan = RangeScan(
         partial(_parts_of_range, dataset, reader),
         len(dataset),
         folder.with_name(f"{key}.ranges"),
         "listing parts",
+        samples_per_range(tokens),
         processes=reading_processes(dataset),
     )
     scan.run()

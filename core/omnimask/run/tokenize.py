@@ -15,7 +15,7 @@ from omnimask.registry import plugin_files
 from omnimask.token_store.manifest import MANIFEST, Manifest
 from omnimask.token_store.scan import INDEX, complete, open_tokens, token_scan
 from omnimask.token_store.stored import StoredTokens
-from omnimask.token_store.tokenize import TokenSource, tokenize_range
+from omnimask.token_store.tokenize import TokenSource, tokenize_range, tokens_per_sample
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def tokenize(recipe: Recipe, path: Path, part: tuple[int, int] = (1, 1)) -> Toke
         if stored is not None:
             _repair(source, path, stored)
             return _told(path, stored)
-        scan = token_scan(source, path, (part[0] - 1, part[1]))
+        scan = token_scan(source, path, tokens_per_sample(source), (part[0] - 1, part[1]))
         scan.run()
         done = sum(map(scan.is_done, range(scan.num_ranges)))
         if done < scan.num_ranges:

@@ -14,20 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.cache import cache_folder, data_key
-from omnimask.data.order import Buffered
 from omnimask.data.part_index import PartIndex, list_parts, part_columns, split_samples, warn_of_unreadable
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_parts import SampleParts
 from omnimask.interfaces import Dataset, Draw, Draws, TokenColumns, Tokens
 from omnimask.token_store.scan import INDEX, complete, open_tokens, token_scan
 from omnimask.token_store.stored import DamagedStore, StoredTokens
-from omnimask.token_store.tokenize import TokenSource
+from omnimask.token_store.tokenize import TokenSource, tokens_per_sample
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
-_MEASURED = 64
-"""Samples from which the number of tokens of a data set is estimated."""
 
 
 class StoredParts(SampleParts):
@@ -98,27 +95,17 @@ def cached_parts(source: TokenSource, *, options: str, most: int, cache: Path | 
     if stored is not None and _is_repaired(dataset, reader, stored.index):
         shutil.rmtree(folder, ignore_errors=True)
         stored = None
-    if stored is None and estimated_tokens(dataset, reader) <= most:
-        stored = _made(source, folder)
+    if stored is None and (tokens := tokens_per_sample(source)) * len(dataset) <= most:
+        stored = _made(source, folder, tokens)
     if stored is None:
         return SampleParts(dataset, reader, list_parts(dataset, reader, options=options, cache=cache))
     return StoredParts(dataset, reader, stored.index, modality, stored)
 
 
-def estimated_tokens(dataset: Dataset, reader: ModalityPipeline) -> int:
-    """Estimate the number of tokens of a data set from a few samples: evenly spaced ones, or the first if it is read in order."""
-    total = len(dataset)
-    count = min(total, _MEASURED)
-    is_sequential = isinstance(dataset, Buffered) and dataset.buffer is not None
-    chosen = range(count) if is_sequential else (np.arange(count) * total // max(1, count)).tolist()
-    found = [parts for _, _, parts in split_samples(dataset, reader, chosen) if not isinstance(parts, Exception)]
-    return sum(tokens for parts in found for _, _, tokens in parts) * total // max(1, len(found))
-
-
-def _made(source: TokenSource, folder: Path) -> StoredTokens | None:
+def _made(source: TokenSource, folder: Path, tokens: float) -> StoredTokens | None:
     """Make the store; None if it cannot be written."""
     logger.info("tokenizing %d samples; later runs and epochs reuse the tokens", len(source.dataset))
-    scan = token_scan(source, folder)
+    scan = token_scan(source, folder, tokens)
     try:
         scan.run()
         return complete(source, folder, scan)

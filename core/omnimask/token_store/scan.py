@@ -11,8 +11,8 @@ import numpy as np
 
 from omnimask.data.column_files import join_columns, read_columns
 from omnimask.data.order import reading_processes
-from omnimask.data.part_index import PartIndex, numbered, warn_of_unreadable
-from omnimask.data.scans import RANGE, Columns, RangeScan
+from omnimask.data.part_index import PartIndex, numbered, samples_per_range, warn_of_unreadable
+from omnimask.data.scans import Columns, RangeScan
 from omnimask.interfaces import TokenSpec
 from omnimask.token_store.stored import StoredTokens
 from omnimask.token_store.tokenize import TokenSource, tokenize_range
@@ -21,27 +21,33 @@ logger = logging.getLogger(__name__)
 
 INDEX, _RANGES = "index", "ranges"
 _MOST_FILES = 16_384
-_FILES = ("bytes", "crc32")
+_FILES = ("bytes", "crc32", "per_file")
 
 
-def range_size(num_samples: int) -> int:
-    """Return the number of samples in a file: 4,096, doubled until there are at most 16,384 files."""
-    size = RANGE
+def range_size(num_samples: int, tokens: float) -> int:
+    """Return the number of samples in a file: about a million tokens, doubled until there are at most 16,384 files.
+
+    Args:
+        num_samples: of the data set.
+        tokens: of a sample on average.
+    """
+    size = samples_per_range(tokens)
     while num_samples > size * _MOST_FILES:
         size *= 2
     return size
 
 
-def token_scan(source: TokenSource, folder: Path, share: tuple[int, int] = (0, 1)) -> RangeScan:
+def token_scan(source: TokenSource, folder: Path, tokens: float, share: tuple[int, int] = (0, 1)) -> RangeScan:
     """Return the scan that writes the files of a store.
 
     Args:
         source: of the samples.
         folder: of the store.
+        tokens: of a sample on average (:func:`~omnimask.token_store.tokenize.tokens_per_sample`).
         share: (I, N) for every N-th range only, beginning with the I-th, counted from 0.
     """
     total = len(source.dataset)
-    size = range_size(total)
+    size = range_size(total, tokens)
     work = partial(tokenize_range, source, folder, size=size)
     return RangeScan(
         work, total, folder / _RANGES, "tokenizing", size, share, keeps=True, processes=reading_processes(source.dataset)
@@ -69,4 +75,4 @@ def open_tokens(folder: Path, specs: Mapping[str, TokenSpec]) -> StoredTokens | 
 
 def _stored(folder: Path, specs: Mapping[str, TokenSpec], columns: Columns) -> StoredTokens:
     index = PartIndex.of(columns)
-    return StoredTokens(folder, specs, index, range_size(index.num_samples), columns["bytes"], columns["crc32"])
+    return StoredTokens(folder, specs, index, int(columns["per_file"].max(initial=1)), columns["bytes"], columns["crc32"])

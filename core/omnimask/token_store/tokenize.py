@@ -13,7 +13,7 @@ import numpy as np
 
 from omnimask.cache import write_whole
 from omnimask.data.fields import names_of, raw_value
-from omnimask.data.part_index import chunks_of, part_columns
+from omnimask.data.part_index import chunks_of, few_samples, mean_tokens, part_columns
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_errors import of_one_sample
 from omnimask.data.scans import Columns
@@ -46,7 +46,8 @@ def file_name(number: int) -> str:
 
 
 def tokenize_range(source: TokenSource, folder: Path, numbers: range, size: int) -> Columns:
-    """Write the file of one range, and return the columns of its parts, with the file's ``bytes`` and ``crc32``.
+    """Write the file of one range, and return the columns of its parts, with the file's ``bytes`` and ``crc32``, and
+    ``per_file``, the samples of a file.
 
     Args:
         source: of the samples.
@@ -61,7 +62,14 @@ def tokenize_range(source: TokenSource, folder: Path, numbers: range, size: int)
     columns = part_columns(source.dataset, _into(rows, source, numbers))
     file = folder / file_name(numbers.start // size)
     write_whole(file, lambda stream: write_rows(stream, rows, source.specs))
-    return {**columns, "bytes": np.array([file.stat().st_size]), "crc32": np.array([checksum(file)])}
+    about = {"bytes": file.stat().st_size, "crc32": checksum(file), "per_file": size}
+    return {**columns, **{name: np.array([value]) for name, value in about.items()}}
+
+
+def tokens_per_sample(source: TokenSource) -> float:
+    """Return the average number of tokens of a few samples."""
+    few = (_into(RowList(), source, range(number, number + 1)) for number in few_samples(source.dataset))
+    return mean_tokens(sum(part[2] for part in parts) for ((*_, parts),) in few if not isinstance(parts, Exception))
 
 
 def checksum(file: Path) -> int:
