@@ -297,12 +297,12 @@ def test_files_are_pickled_without_connections(server: Any) -> None:
     assert copy.open(file).read() == b"abc"
 
 
-@pytest.mark.parametrize(("protocol", "package", "extra"), [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gcs")])
-def test_a_missing_backend_is_named_with_its_package(protocol: str, package: str, extra: str, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("protocol", "package"), [("s3", "s3fs"), ("gs", "gcsfs")])
+def test_a_missing_backend_is_named_with_its_package(protocol: str, package: str, monkeypatch: Any) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ValueError, match=rf"{protocol}://bucket/a\.jsonl needs the package {package}, .* 'omnimask\[{extra}\]'"):
+    with pytest.raises(ValueError, match=rf"{protocol}://bucket/a\.jsonl needs the package {package}, .* pip install {package} \("):
         local_file(f"{protocol}://bucket/a.jsonl", QUICK)
 
 

@@ -32,8 +32,8 @@ _VERSIONS = (
     *("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "modified", "created"),
 )
 """Facts about a file that change with its content, by preference; file systems name them differently."""
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "remote", "https": "remote"}
-"""omnimask's extra with the package of a protocol."""
+_HTTP = ("http", "https")
+"""Protocols of the extra ``remote``. Each release of the packages for others requires one release of fsspec."""
 
 
 class Server:
@@ -277,8 +277,8 @@ def _package(url: str) -> str:
 
     protocol = url.partition("://")[0]
     package = known_implementations[protocol]["class"].partition(".")[0]
-    package = "aiohttp" if package == "fsspec" and protocol in _EXTRAS else package
-    command = f"pip install 'omnimask[{_EXTRAS[protocol]}]'" if protocol in _EXTRAS else f"pip install {package}"
+    package = "aiohttp" if protocol in _HTTP else package
+    command = "pip install 'omnimask[remote]'" if protocol in _HTTP else f"pip install {package}"
     name = "another package" if package == "fsspec" else f"the package {package}"
     return f"{name}, which is not installed" + ("" if package == "fsspec" else f": {command}")
 
