@@ -158,14 +158,10 @@ def list_parts(dataset: Dataset, reader: ModalityReader, *, options: str = "", c
     # A few samples are one range, however long: only their parts are kept.
     few = (split_samples(dataset, reader, [number]) for number in few_samples(dataset) if len(dataset) > _FEW)
     tokens = mean_tokens(sum(part[2] for part in parts) for ((*_, parts),) in few if not isinstance(parts, Exception))
-    scan = RangeScan(
-        partial(_parts_of_range, dataset, reader),
-        len(dataset),
-        folder.with_name(f"{key}.ranges"),
-        "listing parts",
-        samples_per_range(tokens),
-        processes=reading_processes(dataset),
-    )
+    size = samples_per_range(tokens)
+    ranges = folder.with_name(f"{key}.ranges-{size}")  # ranges of another size, from another estimate, are not continued
+    work, processes = partial(_parts_of_range, dataset, reader), reading_processes(dataset)
+    scan = RangeScan(work, len(dataset), ranges, "listing parts", size, processes=processes)
     scan.run()
     warn_of_unreadable(dataset, scan)
     index = PartIndex(**join_columns(lambda: numbered(scan), folder, "parts"))

@@ -90,11 +90,6 @@ class RangeScan:
             found = self._loaded(number) if found is None else found
             yield self.work(self._range(number)) if found is None else found
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all ranges of all shares are complete."""
-        return all(map(self.is_done, range(self.num_ranges)))
-
     def remove(self) -> None:
         """Remove the finished ranges."""
         self._in_memory.clear()

@@ -49,9 +49,8 @@ def token_scan(source: TokenSource, folder: Path, tokens: float, share: tuple[in
     total = len(source.dataset)
     size = range_size(total, tokens)
     work = partial(tokenize_range, source, folder, size=size)
-    return RangeScan(
-        work, total, folder / _RANGES, "tokenizing", size, share, keeps=True, processes=reading_processes(source.dataset)
-    )
+    ranges = folder / f"{_RANGES}-{size}"  # ranges of another size, from another estimate, are not continued
+    return RangeScan(work, total, ranges, "tokenizing", size, share, keeps=True, processes=reading_processes(source.dataset))
 
 
 def complete(source: TokenSource, folder: Path, scan: RangeScan) -> StoredTokens:
