@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from omnimask.cache import code_digest
@@ -114,7 +113,7 @@ def test_long_reviews_are_parts_with_their_labels() -> None:
     reviews = Csv(Context(), path=path, key="id")
     parts = parts_of(reviews, 512)
     assert len(parts) > 3 * len(reviews) == 4800
-    several = np.flatnonzero(np.bincount(parts.index.sample) > 1)
-    first = int(np.flatnonzero(parts.index.sample == several[0])[0])
-    assert parts.key(first) == f"{reviews.key(int(several[0]))}#0"
-    assert parts[first + 1]["label"] == reviews[int(several[0])]["label"]
+    several = next(sample for sample in range(len(reviews)) if not parts.index.is_alone(sample))
+    first = int(parts.index.first[several])
+    assert parts.key(first) == f"{reviews.key(several)}#0"
+    assert parts[first + 1]["label"] == reviews[several]["label"]
