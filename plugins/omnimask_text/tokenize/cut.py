@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask_text.tokenize.characters import paragraph_starts, sentence_starts, white_space
-from omnimask_text.tokenize.scheme import Ints, Pieces, Scheme
+from omnimask_text.tokenize.scheme import Encodes, Ints, Pieces
 
 _BLOCK = 1 << 18
 """Number of characters to encode at once."""
@@ -25,7 +25,7 @@ _MOST = 256
 """Number of parts to count at once."""
 
 
-def cut(text: str, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]] = ()) -> list[tuple[int, int, int]]:
+def cut(text: str, scheme: Encodes, budget: int, whole: Sequence[tuple[int, int]] = ()) -> list[tuple[int, int, int]]:
     """Return (start, stop, pieces) of parts that cover a text except white space between them.
 
     Args:
@@ -104,7 +104,7 @@ class _CutPlaces:
 class _TextBlock:
     """Text from ``start`` to ``stop``, cut from the front, each part as full as its border allows."""
 
-    def __init__(self, text: str, start: int, stop: int, scheme: Scheme, budget: int, whole: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, text: str, start: int, stop: int, scheme: Encodes, budget: int, whole: Sequence[tuple[int, int]]) -> None:
         self.text, self.start, self.stop = text, start, stop
         self.scheme, self.budget = scheme, budget
         block = text[start:stop]

@@ -59,17 +59,8 @@ CONTENT_USES = ("unk", "mask")
 """Special tokens with text: they are predicted and shown like any other token."""
 
 
-class Scheme(Protocol):
-    """Conversion between text and ids. Picklable.
-
-    ``vocabulary`` is one more than the largest id. ``special_ids`` are special tokens by use (mask, cls, sep, pad, unk, bos, eos);
-    ``frame_ids`` (m,) are those of special tokens without text; ``frame`` surrounds texts.
-    """
-
-    vocabulary: int
-    special_ids: Mapping[str, int]
-    frame_ids: Ints
-    frame: Frame
+class Encodes(Protocol):
+    """Conversion of text to pieces."""
 
     def encode(self, text: str) -> Pieces:
         """Return the pieces of a text, without special tokens around it."""
@@ -82,6 +73,19 @@ class Scheme(Protocol):
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text."""
         ...
+
+
+class Scheme(Encodes, Protocol):
+    """Conversion between text and ids. Picklable.
+
+    ``vocabulary`` is one more than the largest id. ``special_ids`` are special tokens by use (mask, cls, sep, pad, unk, bos, eos);
+    ``frame_ids`` (m,) are those of special tokens without text; ``frame`` surrounds texts.
+    """
+
+    vocabulary: int
+    special_ids: Mapping[str, int]
+    frame_ids: Ints
+    frame: Frame
 
     def decode(self, ids: Ints) -> str:
         """Return the text of pieces."""

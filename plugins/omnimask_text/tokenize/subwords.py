@@ -70,7 +70,7 @@ class Subwords:
             self._dropped.check(text)
         with _told():
             encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
-        return [self._pieces(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
+        return self._pieces_of_many(texts, encodings)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
@@ -89,10 +89,24 @@ class Subwords:
         return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
 
     def _pieces(self, text: str, encoding: Encoding) -> Pieces:
-        count = len(encoding)
-        offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * count).reshape(count, 2)
-        offsets = _without_spaces(text, offsets)
-        return Pieces(np.array(encoding.ids, np.int64), offsets, self._words(text, encoding, offsets))
+        return self._pieces_of_many([text], [encoding])[0]
+
+    def _pieces_of_many(self, texts: Sequence[str], encodings: Sequence[Encoding]) -> list[Pieces]:
+        """Return the pieces of each text, as views of shared arrays."""
+        sizes = [len(encoding) for encoding in encodings]
+        count = sum(sizes)
+        flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+        offsets = np.fromiter(flat, np.int64, 2 * count).reshape(count, 2)
+        first = np.cumsum([0, *map(len, texts)])[:-1]  # first character of each text, among those of all
+        offsets = _without_spaces("".join(texts), offsets + np.repeat(first, sizes)[:, None]) - np.repeat(first, sizes)[:, None]
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, count)
+        stops = np.cumsum(sizes)
+        bounds = list(zip((stops - sizes).tolist(), stops.tolist(), strict=True))
+        words = [
+            self._words(text, encoding, offsets[start:stop])
+            for text, encoding, (start, stop) in zip(texts, encodings, bounds, strict=True)
+        ]
+        return [Pieces(ids[start:stop], offsets[start:stop], own) for (start, stop), own in zip(bounds, words, strict=True)]
 
     def _words(self, text: str, encoding: Encoding, offsets: Ints) -> Ints:
         """Return words as split by the tokenizer, or else runs of letters and digits, and each other character."""

@@ -13,6 +13,7 @@ from omnimask.interfaces import Draw, Tokens, TokenSpec
 from omnimask_text.tokenize.annotations import Kind, Span, check_kinds, check_spans, field_specs
 from omnimask_text.tokenize.cut import cut, fits_uncut, shares, shifted
 from omnimask_text.tokenize.fields import SPECS, annotated, fields, framed, places
+from omnimask_text.tokenize.many import RememberedPieces, tokens_of_many
 from omnimask_text.tokenize.raw import Texts, is_plain, main_key, read
 from omnimask_text.tokenize.scheme import NO_FRAME, Pieces, Scheme
 
@@ -158,18 +159,36 @@ class TextTokenizer:
         Raises:
             ValueError: one of them is refused.
         """
-        encoded = iter(self.scheme.encode_many([raw.strip() for raw in raws if self._is_plain(raw)]))
-        found: list[list[tuple[int, int, Tokens]]] = []
-        for raw in raws:
-            pieces = next(encoded) if self._is_plain(raw) else None
+        is_plain = [self._is_plain(raw) for raw in raws]
+        scheme = RememberedPieces(self.scheme)
+        encoded = iter(scheme.encode_many([raw.strip() for raw, plain in zip(raws, is_plain, strict=True) if plain]))
+        found: list[list[tuple[int, int, Tokens]]] = [[] for _ in raws]
+        whole: list[tuple[int, int, int, Pieces]] = []  # number of the raw text, start, stop, pieces
+        parts: list[tuple[int, int, int]] = []
+        for number, (raw, plain) in enumerate(zip(raws, is_plain, strict=True)):
+            pieces = next(encoded) if plain else None
             place = None if pieces is None else self._uncut(raw, len(pieces.ids))
-            if place is None or pieces is None:
-                parts = [(start, stop, self.part(raw, start, stop)) for start, stop, _ in self.split(raw)]
-                found.append([(start, stop, self(part, _NO_DRAW)) for start, stop, part in parts])
+            if pieces is not None and place is not None:
+                whole += [(number, *place[:2], pieces)] if place[2] else []
+            elif plain:
+                parts += [(number, start, stop) for start, stop, _ in cut(raw, scheme, self.max_length - self.frame.size())]
             else:
-                start, stop, size = place
-                found.append([(start, stop, self._tokens([raw[start:stop]], [pieces], {}))] if size else [])
+                own = [(start, stop, self.part(raw, start, stop)) for start, stop, _ in self.split(raw)]
+                found[number] = [(start, stop, self(part, _NO_DRAW)) for start, stop, part in own]
+        again = scheme.encode_many([raws[number][start:stop] for number, start, stop in parts])
+        whole += [(*part, pieces) for part, pieces in zip(parts, again, strict=True)]
+        texts = [raws[number][start:stop] for number, start, stop, _ in whole]
+        tokens = self._tokens_of_many(texts, [pieces for *_, pieces in whole])
+        for (number, start, stop, _), each in zip(whole, tokens, strict=True):
+            found[number].append((start, stop, each))
         return found
+
+    def _tokens_of_many(self, texts: Sequence[str], pieces: Sequence[Pieces]) -> list[Tokens]:
+        """Return the tokens of each text without annotations, as a sequence of its own."""
+        for text, part in zip(texts, pieces, strict=True):
+            self._check(text, part)
+            self._check_length(len(part.ids), 1)
+        return tokens_of_many(self.frame, texts, pieces, self._is_frame)
 
     def _is_plain(self, raw: Any) -> bool:
         return not self.annotations and is_plain(raw)
@@ -231,8 +250,7 @@ class TextTokenizer:
     def _tokens(self, texts: Sequence[str], pieces: Sequence[Pieces], spans: Mapping[str, Sequence[Sequence[Span]]]) -> Tokens:
         """Frame the pieces of the texts of one sequence, and compute their fields."""
         for text, part in zip(texts, pieces, strict=True):
-            if self._is_frame[part.ids].all():
-                raise ValueError(f"the tokenizer knows none of the text: {text[:40]!r} becomes {len(part.ids)} special tokens")
+            self._check(text, part)
         sizes = [len(part.ids) for part in pieces]
         self._check_length(sum(sizes), len(sizes))
         where = places(self.frame, sizes)
@@ -244,6 +262,10 @@ class TextTokenizer:
                 **annotated(where, pieces, spans, self.annotations),
             },
         )
+
+    def _check(self, text: str, pieces: Pieces) -> None:
+        if self._is_frame[pieces.ids].all():
+            raise ValueError(f"the tokenizer knows none of the text: {text[:40]!r} becomes {len(pieces.ids)} special tokens")
 
     def _spans(self, found: Texts) -> dict[str, list[tuple[Span, ...]]]:
         """Return validated spans of every annotation, for every text."""
