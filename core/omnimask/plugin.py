@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
     """Register maskers, corruptors, embeddings, positions, encoders, predictors, targets, optimizers, schedules and recipes."""
+    registry.reads_named_fields()
     _register_host(registry)
     _register_model(registry)
     _register_training(registry)

@@ -9,6 +9,7 @@ from omnimask.registry import Registrar
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
     """Register tokenizers, decoders, augmentations, target, initializer, exporter, data sets, renderer and suggester of images."""
+    registry.reads_named_fields()
     registry.add_tokenizer("image.patch", "omnimask_image.tokenize.tokenizer:PatchTokenizer", extra="image")
     registry.add_tokenizer("image.native", "omnimask_image.tokenize.native:NativeTokenizer", extra="image")
     registry.add_decoder("image.pillow", "omnimask_image.decode.pillow_decoder:PillowDecoder", extra="image")

@@ -9,6 +9,7 @@ from omnimask.registry import Registrar
 @hookimpl
 def omnimask_register(registry: Registrar) -> None:
     """Register tokenizers, decoder, data sets, renderer, suggester, initializers and exporters of texts."""
+    registry.reads_named_fields()
     registry.add_tokenizer("text.huggingface", "omnimask_text.tokenize.huggingface:HuggingFaceTokenizer", extra="text")
     registry.add_tokenizer("text.english", "omnimask_text.tokenize.english:EnglishTokenizer", extra="text")
     registry.add_tokenizer("text.bytes", "omnimask_text.tokenize.byte:BytesTokenizer")

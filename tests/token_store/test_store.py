@@ -335,6 +335,21 @@ def test_a_store_of_other_tokens_and_a_folder_without_one_are_refused(recipe: Pa
         on_store(recipe, tmp_path / "store")
 
 
+def test_a_store_has_the_fields_that_the_recipe_reads(recipe: Path, tmp_path: Path) -> None:
+    whole_words = "modalities.text.masker={name: units, ratio: 0.15}"
+    tokenize(load_recipe(str(recipe)), tmp_path / "lean")
+    assert on_store(recipe, tmp_path / "lean").specs["text"].fields.keys() == {"special", "document"}
+    with pytest.raises(UserError, match=r"modalities\.text\.fields was \['document', 'special'\], and the recipe has \[.*'word'\]"):
+        on_store(recipe, tmp_path / "lean", whole_words)
+    tokenize(load_recipe(str(recipe), [whole_words]), tmp_path / "words")
+    words, plain = (on_store(recipe, tmp_path / "words", *changes) for changes in ([whole_words], []))
+    assert words.specs["text"].fields.keys() == {"special", "document", "word"}
+    assert same(steps(words), steps(built(recipe, whole_words)))
+    assert same(steps(plain), steps(built(recipe)))
+    with pytest.raises(UserError, match=r"words was begun with other tokens: modalities\.text\.fields was .*'word'\], and is"):
+        tokenize(load_recipe(str(recipe)), tmp_path / "words")
+
+
 def test_a_store_is_evaluated_and_trained_on_by_the_commands(
     recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from omnimask.builder.allocation import TooLarge, build_within
 from omnimask.builder.model import build_model, views_with_noise
 from omnimask.builder.reading import check_held, parts_of, reading_options
+from omnimask.builder.token_fields import fields_read
 from omnimask.builder.views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
 from omnimask.component import Component, origin
 from omnimask.data.corpus import TrainingTokens
@@ -34,6 +35,7 @@ from omnimask.interfaces import (
     Dataset,
     HoldsTokens,
     Initializer,
+    LeavesOutFields,
     MaskedBatch,
     Splits,
     Tokenizer,
@@ -305,7 +307,9 @@ def read_part(recipe: Recipe, name: str) -> ModalityPipeline:
     """Build the reader of one modality of a recipe."""
     config = recipe.modalities[name]
     context = Context(modalities=(name,))
-    tokenizer = config.tokenizer(context)
+    tokenizer: Tokenizer = config.tokenizer(context)
+    if isinstance(tokenizer, LeavesOutFields) and (names := fields_read(recipe)) is not None:
+        tokenizer = tokenizer.keeping(names)
     spec = dataclasses.replace(context, specs={name: tokenizer.spec})
     augment = tuple(component(spec) for component in config.augment)
     decoder = config.decoder(spec) if config.decoder else None

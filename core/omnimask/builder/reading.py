@@ -103,6 +103,7 @@ def _check_store(recipe: Recipe, store: TokenStore, readers: Mapping[str, Modali
         raise UserError(f"{where}: {store.path} holds other tokens: {shown}; tokenize again, or change the recipe")
     if missing := [label.field for label in recipe.labels.values() if label.field not in store.manifest.fields]:
         raise UserError(f"{where}: {store.path} has no labels {', '.join(missing)}; tokenize again with this recipe")
+    store.read_fields({name: list(reader.tokenizer.spec.fields) for name, reader in readers.items()})
 
 
 def refusals(recipe: Recipe, readers: Mapping[str, ModalityPipeline]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -166,6 +166,18 @@ class TokenizesMany(Protocol):
 
         The parts are those of ``split`` if the tokenizer is a :class:`Splits`. Otherwise each value is one part, from 0 to 0.
         Raise ``ValueError`` if one of the values cannot be tokenized.
+        """
+        ...
+
+
+@runtime_checkable
+class LeavesOutFields(Protocol):
+    """Optional capability of a tokenizer: makes tokens without the fields that no component of a recipe reads."""
+
+    def keeping(self, names: Collection[str]) -> Tokenizer:
+        """Return a tokenizer that leaves out the fields that it can leave out and that are not among ``names``.
+
+        They are missing in the tokens and in ``spec``; everything else is equal.
         """
         ...
 

@@ -28,7 +28,8 @@ _NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 class Entry:
     """Registered component: ``reference`` is ``module:Class``, imported on first use, or the class itself.
 
-    ``extra`` names the optional dependencies of the distribution needed by the component.
+    ``extra`` names the optional dependencies of the distribution needed by the component. ``reads_named_fields``: see
+    :meth:`Registrar.reads_named_fields`.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Entry:
     reference: str | type
     plugin: Plugin
     extra: str | None = None
+    reads_named_fields: bool = False
 
     @property
     def distribution(self) -> str:
@@ -89,6 +91,7 @@ class Registrar:
         self.module: Any = None
         self.hooks: tuple[str, ...] = ()
         self.entries: list[Entry] = []
+        self._reads_named_fields = False
         self.folders: list[RecipeFolder] = []
 
     def add(self, kind: str, name: str, reference: str | type, *, extra: str | None = None) -> None:
@@ -115,7 +118,7 @@ class Registrar:
             raise ValueError(f"{kind} {name!r}: the reference {reference!r} must have the form 'package.module:Class'")
         if any(entry.kind == kind and entry.name == name for entry in self.entries):
             raise ValueError(f"{kind} {name!r} is registered twice by {self.plugin}")
-        self.entries.append(Entry(kind, name, reference, self.plugin, extra))
+        self.entries.append(Entry(kind, name, reference, self.plugin, extra, self._reads_named_fields))
 
     add_tokenizer = partialmethod(add, "tokenizer")
     add_decoder = partialmethod(add, "decoder")
@@ -136,6 +139,15 @@ class Registrar:
     add_schedule = partialmethod(add, "schedule")
     add_renderer = partialmethod(add, "renderer")
     add_suggester = partialmethod(add, "suggester")
+
+    def reads_named_fields(self) -> None:
+        """Promise that the components registered from now on read no fields of tokens but ``special`` and those that their options
+        name.
+
+        An option names a field by its value (``field: word``, which also names ``word.class``). If all components of a recipe
+        promise it, tokenizers leave out fields that nobody reads.
+        """
+        self._reads_named_fields = True
 
     def add_recipes(self, modality: str, folder: str | Path) -> None:
         """Register a folder of ``*.yaml`` recipes: a path, or ``module:attribute`` of a path or of a callable returning one."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import itertools
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from importlib import metadata
@@ -12,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omnimask.component import Component
 from omnimask.recipe import Recipe
+from omnimask.recipe.components import components_of
 from omnimask.registry import Plugin, Registry, discover
 from omnimask.registry.hooks import RUN_TIME
 
@@ -70,21 +68,6 @@ def digest_of(package: str) -> str | None:
         data = path.read_bytes()
         digest.update(f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
     return digest.hexdigest()
-
-
-def components_of(value: Any) -> Iterator[Component[Any]]:
-    """Yield every component in a recipe (or a part of one), including nested ones."""
-    if isinstance(value, Component):
-        yield value
-        yield from components_of(value.options)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from components_of([getattr(value, field.name) for field in dataclasses.fields(value)])
-    elif isinstance(value, Mapping):
-        yield from itertools.chain.from_iterable(map(components_of, value.values()))
-    elif isinstance(value, (list, tuple)):
-        yield from itertools.chain.from_iterable(map(components_of, value))
-    elif isinstance(fields := getattr(type(value), "model_fields", None), Mapping):
-        yield from components_of([getattr(value, name) for name in fields])
 
 
 def _used(recipe: Recipe, registry: Registry) -> Iterator[tuple[Plugin, str]]:

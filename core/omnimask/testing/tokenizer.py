@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from omnimask.interfaces import (
     CountsShape,
     Decoder,
     Draw,
+    LeavesOutFields,
     ReadsShape,
     Shortens,
     Splits,
@@ -197,6 +199,27 @@ class TokenizerContract(ABC):
                         f"raw value {number}: the part ({start}, {stop}) has other tokens according to tokenize_many; a tokenizer "
                         "with random choices must not offer it",
                     )
+
+    def test_without_the_fields_that_nobody_reads_tokens_are_the_same(self) -> None:
+        """Check that ``keeping`` leaves out fields in ``spec`` and in the tokens, and changes nothing else."""
+        tokenizer = self.tokenizer()
+        if not isinstance(tokenizer, LeavesOutFields):
+            return
+        fields = tokenizer.spec.fields
+        require(tokenizer.keeping(list(fields)).spec == tokenizer.spec, "keeping(all of its fields) must change nothing")
+        for names in ([], *([name] for name in fields)):
+            kept = tokenizer.keeping(names)
+            left = kept.spec.fields
+            require(set(names) <= left.keys() <= fields.keys(), f"keeping({names}) has the fields {sorted(left)}")
+            require(dataclasses.replace(kept.spec, fields=fields) == tokenizer.spec, f"keeping({names}) changes the spec")
+            for number, raw in enumerate(self.raw_values()):
+                try:
+                    whole = tokenizer(raw, DRAW)
+                except ValueError:
+                    require_value_error(lambda kept=kept, raw=raw: kept(raw, DRAW), f"keeping({names}) with raw value {number}")
+                    continue
+                wanted = Tokens(whole.content, whole.positions, {name: whole.fields[name] for name in left})
+                require(same(kept(raw, DRAW), wanted), f"raw value {number} has other tokens after keeping({names})")
 
     def test_what_fits_is_not_shortened(self) -> None:
         """Check that ``shorten`` leaves fitting values unchanged."""

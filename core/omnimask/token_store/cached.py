@@ -89,7 +89,7 @@ def cached_parts(source: TokenSource, *, options: str, most: int, cache: Path | 
         RunStopped: a worker process died.
     """
     dataset, (modality, reader) = source.dataset, next(iter(source.readers.items()))
-    key = repr((_FORMAT, data_key(dataset), len(dataset), options, source.fields))
+    key = repr((_FORMAT, data_key(dataset), len(dataset), options, source.fields, list(source.specs[modality].fields)))
     folder = (cache or cache_folder()) / "tokens" / blake2b(key.encode(), digest_size=16).hexdigest()
     stored = open_tokens(folder, source.specs)
     if stored is not None and _is_repaired(dataset, reader, stored.index):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -36,6 +37,13 @@ class TokenStore:
         if stored is None:
             raise ValueError(f"{path} is not complete; repeat the `omnimask tokenize` command that began it")
         self.stored = stored
+
+    def read_fields(self, names: Mapping[str, Collection[str]]) -> None:
+        """Read only the named fields of the tokens of each modality from now on."""
+        self.stored.specs = {
+            modality: dataclasses.replace(spec, fields={name: spec.fields[name] for name in names[modality]})
+            for modality, spec in self.stored.specs.items()
+        }
 
     def __len__(self) -> int:
         return len(self.stored)

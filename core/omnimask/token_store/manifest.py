@@ -68,6 +68,10 @@ class Manifest:
             if getattr(self, name) != getattr(other, name):
                 yield f"the data's {name}", getattr(self, name), getattr(other, name)
         yield from self.reading_differences(other.modalities)
+        for name in self.modalities.keys() & other.modalities.keys():
+            before, now = (sorted(each.modalities[name].spec.fields) for each in (self, other))
+            if set(before) > set(now):
+                yield f"modalities.{name}.fields", before, now
 
     def reading_differences(self, modalities: Mapping[str, StoredModality]) -> Iterator[tuple[str, Any, Any]]:
         """Yield (name, stored, wanted) of whatever makes the tokens of a recipe's modalities differ."""
@@ -77,6 +81,8 @@ class Manifest:
         for name, stored in self.modalities.items():
             for what, before, now in stored.differences(modalities[name]):
                 yield f"modalities.{name}.{what}", before, now
+            if not set(modalities[name].spec.fields) <= set(stored.spec.fields):
+                yield f"modalities.{name}.fields", sorted(stored.spec.fields), sorted(modalities[name].spec.fields)
 
     def write(self, folder: Path) -> None:
         """Write the manifest of a store.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ SPECS: Mapping[str, FieldSpec] = {
     "offset": FieldSpec("int64", shape=(2,)),
 }
 """Fields of every text token."""
+OPTIONAL = frozenset(("word", "sentence", "offset"))
+"""Fields that are left out where nobody reads them."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,12 @@ def framed(frame: Frame, where: PiecePlaces, pieces: Sequence[Pieces]) -> Ints:
 
 
 def fields(
-    frame: Frame, where: PiecePlaces, texts: Sequence[str], pieces: Sequence[Pieces], is_frame: NDArray[np.bool_]
+    frame: Frame,
+    where: PiecePlaces,
+    texts: Sequence[str],
+    pieces: Sequence[Pieces],
+    is_frame: NDArray[np.bool_],
+    left_out: Collection[str] = (),
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of :data:`SPECS`; word and sentence numbers continue from one text to the next.
 
@@ -71,20 +78,22 @@ def fields(
         texts: as they were read.
         pieces: of each.
         is_frame: (vocabulary,) ids without text; they are special even if a text spells them.
+        left_out: names of :data:`OPTIONAL` fields that are not computed.
     """
     is_special = [is_frame[part.ids] for part in pieces]
-    words = [np.where(special, -1, part.words) for special, part in zip(is_special, pieces, strict=True)]
-    sentences = [
-        np.where(special, -1, np.searchsorted(sentence_starts(text), part.offsets[:, 0], side="right"))
-        for special, text, part in zip(is_special, texts, pieces, strict=True)
-    ]
-    return {
-        "special": where.put(is_special, 1, bool),
-        "word": where.put(_continued(words), -1),
-        "sentence": where.put(_continued(sentences), -1),
-        "document": _documents(frame, where),
-        "offset": where.put([part.offsets for part in pieces], 0),
-    }
+    found = {"special": where.put(is_special, 1, bool), "document": _documents(frame, where)}
+    if "word" not in left_out:
+        words = [np.where(special, -1, part.words) for special, part in zip(is_special, pieces, strict=True)]
+        found["word"] = where.put(_continued(words), -1)
+    if "sentence" not in left_out:
+        sentences = [
+            np.where(special, -1, np.searchsorted(sentence_starts(text), part.offsets[:, 0], side="right"))
+            for special, text, part in zip(is_special, texts, pieces, strict=True)
+        ]
+        found["sentence"] = where.put(_continued(sentences), -1)
+    if "offset" not in left_out:
+        found["offset"] = where.put([part.offsets for part in pieces], 0)
+    return found
 
 
 def annotated(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,9 @@ class RememberedPieces:
         return [len(pieces.ids) for pieces in self.encode_many(texts)]
 
 
-def tokens_of_many(frame: Frame, texts: Sequence[str], pieces: Sequence[Pieces], is_frame: NDArray[np.bool_]) -> list[Tokens]:
+def tokens_of_many(
+    frame: Frame, texts: Sequence[str], pieces: Sequence[Pieces], is_frame: NDArray[np.bool_], left_out: Collection[str] = ()
+) -> list[Tokens]:
     """Return the tokens of each text, framed as a sequence of its own, as views of shared arrays.
 
     Args:
@@ -51,6 +53,7 @@ def tokens_of_many(frame: Frame, texts: Sequence[str], pieces: Sequence[Pieces],
         texts: (S,) as they were read.
         pieces: of each.
         is_frame: (vocabulary,) ids without text; they are special even if a text spells them.
+        left_out: names of fields that are not computed.
     """
     if not texts:
         return []
@@ -72,13 +75,13 @@ def tokens_of_many(frame: Frame, texts: Sequence[str], pieces: Sequence[Pieces],
     content = put(ids, 0)
     content[starts[:, None] + np.arange(len(before))] = before
     content[(stops - len(after))[:, None] + np.arange(len(after))] = after
-    columns = {
-        "special": put(is_special, 1),
-        "word": put(np.where(is_special, -1, np.concatenate([part.words for part in pieces])), -1),
-        "sentence": put(np.where(is_special, -1, _sentences(texts, offsets[:, 0], sizes)), -1),
-        "document": np.zeros(int(stops[-1]), np.int64),
-        "offset": put(offsets, 0),
-    }
+    columns = {"special": put(is_special, 1), "document": np.zeros(int(stops[-1]), np.int64)}
+    if "word" not in left_out:
+        columns["word"] = put(np.where(is_special, -1, np.concatenate([part.words for part in pieces])), -1)
+    if "sentence" not in left_out:
+        columns["sentence"] = put(np.where(is_special, -1, _sentences(texts, offsets[:, 0], sizes)), -1)
+    if "offset" not in left_out:
+        columns["offset"] = put(offsets, 0)
     positions = ranges(np.zeros_like(lengths), lengths).astype(np.float32)[:, None]
     return [_cut(content, positions, columns, *bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
 

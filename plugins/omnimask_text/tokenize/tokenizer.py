@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import numpy as np
 from omnimask.interfaces import Draw, Tokens, TokenSpec
 from omnimask_text.tokenize.annotations import Kind, Span, check_kinds, check_spans, field_specs
 from omnimask_text.tokenize.cut import cut, fits_uncut, shares, shifted
-from omnimask_text.tokenize.fields import SPECS, annotated, fields, framed, places
+from omnimask_text.tokenize.fields import OPTIONAL, SPECS, annotated, fields, framed, places
 from omnimask_text.tokenize.many import RememberedPieces, tokens_of_many
 from omnimask_text.tokenize.raw import Texts, is_plain, main_key, read
 from omnimask_text.tokenize.scheme import NO_FRAME, Pieces, Scheme
@@ -78,16 +79,25 @@ class TextTokenizer:
         if max_length <= (size := self.frame.size()):
             raise ValueError(f"max_length {max_length} leaves no room for text besides {size} special tokens")
         check_kinds(self.annotations)
+        self.left_out: frozenset[str] = frozenset()
         self._is_frame = np.isin(np.arange(scheme.vocabulary), scheme.frame_ids)
 
     @cached_property
     def spec(self) -> TokenSpec:
         """Ids on one unbounded axis."""
+        own = {name: field for name, field in SPECS.items() if name not in self.left_out}
         return TokenSpec(
             vocabulary=self.vocabulary,
             special_ids=dict(self.scheme.special_ids),
-            fields={**SPECS, **field_specs(self.annotations)},
+            fields={**own, **field_specs(self.annotations)},
         )
+
+    def keeping(self, names: Collection[str]) -> TextTokenizer:
+        """Return a tokenizer without those of the fields ``word``, ``sentence`` and ``offset`` that are not among ``names``."""
+        copied = copy.copy(self)
+        vars(copied).pop("spec", None)
+        copied.left_out = OPTIONAL - set(names)
+        return copied
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
         """Return tokens of a raw text. Nothing is random.
@@ -188,7 +198,7 @@ class TextTokenizer:
         for text, part in zip(texts, pieces, strict=True):
             self._check(text, part)
             self._check_length(len(part.ids), 1)
-        return tokens_of_many(self.frame, texts, pieces, self._is_frame)
+        return tokens_of_many(self.frame, texts, pieces, self._is_frame, self.left_out)
 
     def _is_plain(self, raw: Any) -> bool:
         return not self.annotations and is_plain(raw)
@@ -258,7 +268,7 @@ class TextTokenizer:
             framed(self.frame, where, pieces),
             np.arange(where.length, dtype=np.float32)[:, None],
             {
-                **fields(self.frame, where, texts, pieces, self._is_frame),
+                **fields(self.frame, where, texts, pieces, self._is_frame, self.left_out),
                 **annotated(where, pieces, spans, self.annotations),
             },
         )
