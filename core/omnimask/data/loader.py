@@ -69,7 +69,7 @@ class LoadedStep:
 
 Pipeline = Callable[[Sequence[Place]], LoadedBatch]
 _Delivered: TypeAlias = LoadedBatch | Parcel[LoadedBatch] | RunStopped
-"""Micro-batch as it leaves torch's loader: in one buffer from a worker, as it is from this process."""
+"""Micro-batch as it leaves torch's loader: in one buffer from a worker, and as it is from this process or once it is pinned."""
 
 
 class Loader:

@@ -22,7 +22,7 @@ def joint_buffer(arrays: Sequence[Any], allocate: Callable[[int], Tensor]) -> tu
         allocate: returns a (bytes,) uint8 tensor of the given size.
     """
     parts = [_bytes_of(array) for array in arrays]
-    ends = np.cumsum([0, *(_aligned(len(part)) for part in parts)])
+    ends = np.cumsum([0, *(aligned(len(part)) for part in parts)])
     buffer, starts = allocate(int(ends[-1])), ends[:-1].tolist()
     data: NDArray[np.uint8] = buffer.numpy()
     for part, start in zip(parts, starts, strict=True):
@@ -55,10 +55,10 @@ class JointCopies:
                     by_storage.setdefault(tensor.untyped_storage().data_ptr(), []).append(tensor)
         self._copies: dict[int, tuple[Tensor, int]] = {}
         for storage, found in by_storage.items():
-            first, stop = min(map(_start, found)), max(_start(tensor) + tensor.nbytes for tensor in found)
+            first, stop = min(map(_start, found)), max(_start(tensor) + _extent(tensor) for tensor in found)
             first -= first % ALIGNMENT  # a multiple of every item's size
-            is_plain = all(tensor.is_contiguous() and not tensor.requires_grad for tensor in found)
-            if is_plain and len(found) > 1 and 0 < stop - first <= 2 * sum(_aligned(tensor.nbytes) for tensor in found):
+            is_plain = all((tensor.is_contiguous() or _repeats(tensor)) and not tensor.requires_grad for tensor in found)
+            if is_plain and len(found) > 1 and 0 < stop - first <= 2 * sum(aligned(_extent(tensor)) for tensor in found):
                 whole = typed_view(found[0], first, torch.uint8, (stop - first,))
                 self._copies[storage] = whole.to(device, non_blocking=non_blocking), first
 
@@ -67,14 +67,27 @@ class JointCopies:
         if not self._copies or (found := self._copies.get(tensor.untyped_storage().data_ptr())) is None:
             return None
         buffer, first = found
+        if _repeats(tensor):
+            return typed_view(buffer, _start(tensor) - first, tensor.dtype, (1,)).expand(tensor.shape)
         return typed_view(buffer, _start(tensor) - first, tensor.dtype, tensor.shape)
+
+
+def _repeats(tensor: Tensor) -> bool:
+    """Return whether a tensor repeats one element in memory."""
+    return tensor.numel() > 1 and not any(tensor.stride())
+
+
+def _extent(tensor: Tensor) -> int:
+    """Return the bytes in memory of a contiguous tensor, or of one that repeats one element."""
+    return tensor.element_size() if _repeats(tensor) else tensor.nbytes
 
 
 def _start(tensor: Tensor) -> int:
     return int(tensor.storage_offset()) * tensor.element_size()
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """Return the number of bytes from the beginning of an array of ``size`` bytes to that of the next."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 

@@ -8,44 +8,82 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.transport.joint_buffer import joint_buffer, typed_view
+from omnimask.transport.joint_buffer import aligned, joint_buffer, typed_view
+from omnimask.transport.narrow import TensorKind, narrowed
 
 T = TypeVar("T")
 
-_Entry: TypeAlias = "tuple[torch.dtype | np.dtype[Any], tuple[int, ...], int]"
-"""Data type, shape and first byte of an array. A torch data type makes it a tensor, a NumPy one a host array."""
+
+@dataclass(frozen=True)
+class _TensorEntry:
+    """A tensor: what it is, and its elements as they travel, from byte ``start`` on in the type ``travels``."""
+
+    kind: TensorKind
+    travels: torch.dtype
+    start: int
+
+
+@dataclass(frozen=True)
+class _HostEntry:
+    """A host array that begins at byte ``start``."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
 
 
 @dataclass(frozen=True)
 class Parcel(Generic[T]):
     """A value whose arrays lie in one buffer.
 
+    Tensors travel without what the receiver can restore, see :mod:`omnimask.transport.narrow`. The value that :meth:`open` returns
+    is equal to the one that was sent, but a tensor of equal elements has strides of 0.
+
     ``buffer`` (bytes,) uint8: tensors first, then host arrays, each at a multiple of 64 bytes, then the pickled value without them.
     ``entries`` describe the arrays; the pickled value begins at byte ``outline``.
     """
 
     buffer: Tensor
-    entries: Sequence[_Entry]
+    entries: Sequence[_TensorEntry | _HostEntry]
     outline: int
 
-    def pin_memory(self) -> Parcel[T]:
-        """Return a copy in page-locked memory, for asynchronous copies to a CUDA device."""
-        return Parcel(self.buffer.pin_memory(), self.entries, self.outline)
+    def pin_memory(self) -> T:
+        """Return the value with its tensors in one buffer of page-locked memory, for asynchronous copies to a CUDA device."""
+        return self._opened(lambda entry: True, lambda size: torch.empty(size, dtype=torch.uint8, pin_memory=True))
 
     def open(self) -> T:
-        """Return the value. Its arrays are views of the buffer."""
-        data: NDArray[np.uint8] = self.buffer.numpy()
-        found = [_view(self.buffer, data, entry) for entry in self.entries]
-        return _ParcelUnpickler(data[self.outline :].tobytes(), found).load()
+        """Return the value. Its arrays are views of this buffer, and of another one for tensors that travelled in another type."""
+        return self._opened(lambda entry: entry.travels != entry.kind.dtype, lambda size: torch.empty(size, dtype=torch.uint8))
+
+    def _opened(self, is_copied: Callable[[_TensorEntry], bool], allocate: Callable[[int], Tensor]) -> T:
+        """Return the value, with some of the tensors in a new buffer."""
+        found = [self._elements(entry) for entry in self.entries]
+        copied = [
+            (number, entry) for number, entry in enumerate(self.entries) if isinstance(entry, _TensorEntry) and is_copied(entry)
+        ]
+        ends = np.cumsum([0, *(aligned(entry.kind.stored_bytes) for _, entry in copied)]).tolist()
+        buffer = allocate(ends[-1])
+        for (number, entry), start in zip(copied, ends[:-1], strict=True):
+            found[number] = typed_view(buffer, start, entry.kind.dtype, entry.kind.stored_shape).copy_(found[number])
+        arrays = [
+            entry.kind.of_stored(elements) if isinstance(entry, _TensorEntry) else elements
+            for entry, elements in zip(self.entries, found, strict=True)
+        ]
+        return _ParcelUnpickler(self.buffer.numpy()[self.outline :].tobytes(), arrays).load()
+
+    def _elements(self, entry: _TensorEntry | _HostEntry) -> Any:
+        """Return a host array, or the elements of a tensor as they travel."""
+        if isinstance(entry, _TensorEntry):
+            return typed_view(self.buffer, entry.start, entry.travels, entry.kind.stored_shape)
+        return np.ndarray(entry.shape, entry.dtype, buffer=self.buffer.numpy().data, offset=entry.start)
 
 
 def parcel(value: T) -> Parcel[T]:
@@ -56,9 +94,17 @@ def parcel(value: T) -> Parcel[T]:
     is_host = [not isinstance(array, Tensor) for array in pickler.arrays]
     order = np.argsort(is_host, kind="stable").tolist()  # tensors first, so that their range alone is copied to a device
     outline = np.frombuffer(stream.getbuffer(), np.uint8)
-    buffer, starts = joint_buffer([*(pickler.arrays[number] for number in order), outline], _shared)
+    sent: list[tuple[Any, TensorKind | None]] = [
+        narrowed(array) if isinstance(array, Tensor) else (array, None) for array in pickler.arrays
+    ]
+    buffer, starts = joint_buffer([*(sent[number][0] for number in order), outline], _shared)
     start_of = dict(zip(order, starts, strict=False))
-    entries = [(array.dtype, tuple(array.shape), start_of[number]) for number, array in enumerate(pickler.arrays)]
+    entries = [
+        _HostEntry(array.dtype, tuple(array.shape), start_of[number])
+        if kind is None
+        else _TensorEntry(kind, array.dtype, start_of[number])
+        for number, (array, kind) in enumerate(sent)
+    ]
     return Parcel(buffer, entries, starts[-1])
 
 
@@ -96,13 +142,6 @@ def _is_plain(array: Any) -> bool:
     if isinstance(array, Tensor):
         return array.device.type == "cpu" and array.layout is torch.strided and not array.requires_grad and array.is_contiguous()
     return not array.dtype.hasobject and array.dtype.itemsize > 0 and array.flags.c_contiguous
-
-
-def _view(buffer: Tensor, data: NDArray[np.uint8], entry: _Entry) -> Any:
-    dtype, shape, start = entry
-    if isinstance(dtype, torch.dtype):
-        return typed_view(buffer, start, dtype, shape)
-    return np.ndarray(shape, dtype, buffer=data.data, offset=start)
 
 
 def _shared(size: int) -> Tensor:
