@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.interfaces import Tokens
-from omnimask.interfaces.ragged import ranges
+from omnimask.packed import ranges
 from omnimask_text.tokenize.characters import sentence_starts
 from omnimask_text.tokenize.scheme import Encodes, Frame, Ints, Pieces
 
