@@ -273,8 +273,8 @@ def test_features_are_what_a_pass_encodes(tmp_path: Path, monkeypatch: pytest.Mo
     before = encode(found.model, chunk.batch, "mean", Precision("fp32", torch.device("cpu")))
     plain = Pass.encode
 
-    def doubled(self: Pass, batch: Any, **asked: Any) -> Encoded:
-        result = plain(self, batch, **asked)
+    def doubled(self: Pass, batch: Any, earlier: Any, **asked: Any) -> Encoded:
+        result = plain(self, batch, earlier, **asked)
         return dataclasses.replace(result, features=Packed(2 * result.features.data, result.features.layout))
 
     monkeypatch.setattr(Pass, "encode", doubled)

@@ -85,7 +85,7 @@ def encode(
     part = backbone(model)
     moved = to_device(batch, precision.device)
     with inference(model, precision):
-        encoded = part.encode(moved)
+        encoded = part.encode(moved, {})
     if pool == "first":
         return pooled(encoded, "first").float().cpu().numpy()
     parts: list[Tensor] = []

@@ -103,15 +103,15 @@ class Pass:
         own = batch.views[self.view]
         return [Wired(part.predictor, part.weight, _with_query(own, batch.views, part.query)) for part in self.uses.values()]
 
-    def encode(self, batch: MaskedBatch, *, only_asked: bool = False) -> Encoded:
-        """Return features of the view's context. With ``only_asked``, features that predictors do not read are skipped."""
+    def encode(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Encoded:
+        """Return features of the view's context, without predictions. With ``only_asked``, features that predictors do not read are skipped."""
         context = batch.views[self.view].context
         return self.network(context, batch, layers=self.layers, only_asked=only_asked and self.needs_asked_only)
 
     def __call__(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Result:
         """Return features and predictions. With ``only_asked``, features that predictors do not read are skipped."""
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            encoded = self.encode(batch, only_asked=only_asked)
+            encoded = self.encode(batch, earlier, only_asked=only_asked)
             result = Result(encoded, {})
             for part in self.wired(batch):
                 run = Run(batch, {**earlier, self.name: result})
