@@ -104,7 +104,10 @@ class Pass:
         return [Wired(part.predictor, part.weight, _with_query(own, batch.views, part.query)) for part in self.uses.values()]
 
     def encode(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Encoded:
-        """Return features of the view's context, without predictions. With ``only_asked``, features that predictors do not read are skipped."""
+        """Return features of the view's context, without predictions.
+
+        With ``only_asked``, features that predictors do not read are skipped.
+        """
         context = batch.views[self.view].context
         return self.network(context, batch, layers=self.layers, only_asked=only_asked and self.needs_asked_only)
 
