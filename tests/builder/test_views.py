@@ -22,7 +22,7 @@ from omnimask.data.planner import Cursor
 from omnimask.errors import UserError
 from omnimask.evaluation.features import clean_pipeline, encode
 from omnimask.interfaces import Context, Draw, Encoded, Packed, Prediction, Run, Target, TokenSpec, View
-from omnimask.network.model import Pass
+from omnimask.network.passes import Pass
 from omnimask.recipe import load_recipe
 from omnimask.registry import Plugin, Registrar, Registry
 from omnimask.report.inspection import step_flops
@@ -286,8 +286,7 @@ def test_a_pass_without_gradient_has_a_forward_pass_alone(tmp_path: Path) -> Non
     found = built(tmp_path, "views={shown: {corruptor: {name: mask_token}}}", "passes=[{name: probe, view: shown}]")
     batch = next(iter(found.validation_batches()))
     counted = step_flops(found.model, batch)
-    for part in found.model.each():
-        part.grad = True
+    found.model.passes = {name: dataclasses.replace(part, grad=True) for name, part in found.model.passes.items()}
     # two passes of one size: three times one and once the other, instead of three times both
     assert counted == pytest.approx(4 / 6 * step_flops(found.model, batch), rel=0.02)
 

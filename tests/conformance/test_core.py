@@ -198,7 +198,7 @@ class TestInPlace(PredictorContract):
 
 class TestInPlaceAtAMiddleLayer(PredictorContract):
     modality, layer = "vectors", 1
-    unused_parameters = ("passes.main.encoder.stack.blocks.1.", "passes.main.encoder.norm.")
+    unused_parameters = ("networks.main.encoder.stack.blocks.1.", "networks.main.encoder.norm.")
 
     def predictor(self) -> Component[Any]:
         return Component("predictor", "in_place", {"target": named("target", "patch", normalize=True)})

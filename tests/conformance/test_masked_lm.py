@@ -31,7 +31,7 @@ class TestDeepMLMAlibi(TestDeepMLM):
 
 class TestDeepMLMAtAMiddleLayer(TestDeepMLM):
     layer = 1
-    unused_parameters = ("passes.main.encoder.stack.blocks.1.", "passes.main.encoder.norm.")
+    unused_parameters = ("networks.main.encoder.stack.blocks.1.", "networks.main.encoder.norm.")
 
 
 class OfUnits(PredictorContract):

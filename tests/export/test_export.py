@@ -62,7 +62,7 @@ def test_a_recipe_begins_with_an_export(run: Path, tmp_path: Path) -> None:
     begun = build(load_recipe(run / "recipe.yaml", [f"init={{name: exported, path: {tmp_path / 'out'}}}", "seed=7"]))
     state = loaded.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in begun.model.state_dict().items())
-    for option, reason in (("encoder.depth=1", "model lacks passes"), ("encoder.width=16", "encoder")):
+    for option, reason in (("encoder.depth=1", "model lacks networks"), ("encoder.width=16", "encoder")):
         with pytest.raises(UserError, match=reason):
             build(load_recipe(run / "recipe.yaml", [f"init={{name: exported, path: {tmp_path / 'out'}}}", option]))
     with pytest.raises(UserError, match="does not exist"):

@@ -90,5 +90,5 @@ def test_images_that_lost_patches_are_refused() -> None:
 
 def test_the_recipe_predicts_108_numbers_per_patch() -> None:
     built = build(load_recipe("image/maskfeat", ["data={name: digits}", "encoder.depth=1", "encoder.width=24"]))
-    predictor: Any = built.model.each()[0].each()[0][0]
+    predictor: Any = next(iter(built.model.each()[0].predictors.values()))
     assert predictor.heads["image"].out_features == 108

@@ -42,7 +42,7 @@ def constant(built: Callable[..., Built]) -> Callable[..., Built]:
     def constant(name: str, overrides: Sequence[str] = ()) -> Built:
         toy = built(name, overrides)
         for part in toy.model.each():
-            for predictor, _ in part.each():
+            for predictor in part.predictors.values():
                 head = predictor.heads["words"]  # pyright: ignore[reportAttributeAccessIssue]
                 with torch.no_grad():
                     head.weight.zero_()

@@ -91,7 +91,7 @@ def built(family: str, corpus: Path, folder: Path, *more: str, init: str = "", t
 
 def table_and_bias(found: Built) -> tuple[torch.Tensor, torch.Tensor]:
     state = found.model.state_dict()
-    return state["passes.main.embeddings.text.weight"], state["passes.main.predictors.mlm.heads.text.bias"]
+    return state["networks.main.embeddings.text.weight"], state["predictors.mlm.heads.text.bias"]
 
 
 def compare(found: Built, reference: Any) -> None:

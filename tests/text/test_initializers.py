@@ -38,7 +38,7 @@ def test_types_of_roberta_are_kept_where_the_recipe_has_them(corpus: Path, tmp_p
     found = built("roberta", corpus, folder, "encoder.types=1")
     compare(found, peer("roberta"))
     stored = load_file(folder / "model.safetensors")["roberta.embeddings.token_type_embeddings.weight"]
-    assert torch.equal(found.model.state_dict()["passes.main.encoder.types.weight"], stored)
+    assert torch.equal(found.model.state_dict()["networks.main.encoder.types.weight"], stored)
 
 
 def test_former_names_and_the_parts_of_pretraining(corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,7 +84,7 @@ def test_other_predictors_begin_as_they_were_drawn(corpus: Path, tmp_path: Path,
         built("bert", corpus, folder, *two),
         build(load_recipe("text/bert", [*overrides("bert", corpus, "path: x"), *two]), initialise=False),
     )
-    name = "passes.main.predictors.sequence.head.weight"
+    name = "predictors.sequence.head.weight"
     assert torch.equal(found.model.state_dict()[name], drawn.model.state_dict()[name])
     plain = built("bert", corpus, folder)
     assert all(torch.equal(found.model.state_dict()[key], value) for key, value in plain.model.state_dict().items())

@@ -22,7 +22,8 @@ from omnimask.components.encoders.modernbert import ModernBertEncoder
 from omnimask.components.predictors.mlm import MaskedLM
 from omnimask.data.collation import collate
 from omnimask.interfaces import Context, Draw, FieldSpec, MaskedBatch, Masking, Sample, Tokens, TokenSpec
-from omnimask.network.model import MaskedModel, Pass, WeightedPredictor
+from omnimask.network.model import MaskedModel
+from omnimask.network.passes import Network, Pass, WeightedPredictor
 from omnimask.pretrained import gather, load, scatter
 from omnimask_text.weights.hf_names import BERT_TIED, MODERNBERT_TIED, bert_names, modernbert_names
 
@@ -59,7 +60,8 @@ def model_of(encoder: Any, **head: Any) -> MaskedModel:
         specs={"text": SPEC}, modalities=("text",), width=WIDTH, depth=DEPTH, embeddings={"text": embedding}, label="mlm"
     )
     predictor = MaskedLM(context, target=named("target", "ids"), **head)
-    return MaskedModel([Pass("main", "main", {"text": embedding}, encoder, {"mlm": WeightedPredictor(predictor)})])
+    network = Network({"text": embedding}, encoder)
+    return MaskedModel({"main": network}, [Pass("main", "main", network, {"mlm": WeightedPredictor(predictor)})])
 
 
 def padded(batch: MaskedBatch) -> dict[str, Tensor]:
@@ -192,7 +194,7 @@ def test_only_what_is_asked_is_computed(family: str) -> None:
     assert len(features.features.data) == len(np.unique(batch.views["main"].context.targets.at))
     gradients = []
     for is_whole in (False, True):
-        part.needs_asked_only = not is_whole
+        vars(part)["needs_asked_only"] = not is_whole
         model.zero_grad()
         model(batch).loss.backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})

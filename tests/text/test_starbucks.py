@@ -63,10 +63,7 @@ def test_a_sub_model_is_the_first_layers_alone() -> None:
     layers, width = SIZES[0]
     vector = pooled(of_size(part(batch, {}).encoded, 2, layers, width), "first")
     assert vector.shape == (4, 64) and not vector[:, width:].any() and vector[:, :width].all()
-    alone = copy.deepcopy(part)
+    alone = copy.deepcopy(part.network)
     stack = cast(Any, alone.encoder).stack
     alone.encoder.stack = Stack(list(stack.blocks)[:layers])
-    alone.layers = ()
-    for parts in (alone.predictors, alone.weights, alone.queries):
-        parts.clear()
-    assert torch.equal(pooled(alone(batch, {}).encoded, "first")[:, :width], vector[:, :width])
+    assert torch.equal(pooled(alone(batch.views["main"].context, batch), "first")[:, :width], vector[:, :width])

@@ -162,7 +162,7 @@ def test_the_manifest_says_what_is_there(runs) -> None:
     trainer.fit()
     path = trainer.checkpoints.paths()[-1]
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["format"] == 1 and manifest["step"] == 12 and set(manifest["cursor"]) == {"epoch", "position"}
+    assert manifest["format"] == 2 and manifest["step"] == 12 and set(manifest["cursor"]) == {"epoch", "position"}
     assert set(manifest["files"]) == {file.name for file in path.iterdir()} - {"manifest.json"}
     assert manifest["versions"]["torch"] == torch.__version__.split("+")[0] or manifest["versions"]["torch"] == torch.__version__
     assert manifest["versions"]["omnimask-birds"] == "1.2"

@@ -13,7 +13,8 @@ from omnimask.component import Component, named
 from omnimask.data.view_names import MAIN
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Embedding, TokenSpec
-from omnimask.network.model import MaskedModel, Pass, WeightedPredictor
+from omnimask.network.model import MaskedModel
+from omnimask.network.passes import Network, Pass, WeightedPredictor
 from omnimask.recipe import PredictorConfig, Recipe
 from omnimask.recipe.config import PassConfig
 
@@ -39,14 +40,14 @@ def build_model(
         config.label: WeightedPredictor(_predictor(config, context, encoder.depth, answers_in), config.weight, config.query)
         for config in recipe.predictors
     }
-    earlier = [_earlier(part, embeddings, encoder, predictors, answers_in) for part in recipe.passes]
-    return MaskedModel([*earlier, Pass(MAIN, MAIN, embeddings, encoder, predictors)], backbone=MAIN)
+    network = Network(embeddings, encoder)
+    earlier = [_earlier(part, network, predictors, answers_in) for part in recipe.passes]
+    return MaskedModel({MAIN: network}, [*earlier, Pass(MAIN, MAIN, network, predictors)], backbone=MAIN)
 
 
 def _earlier(
     part: PassConfig,
-    embeddings: Mapping[str, nn.Module],
-    encoder: nn.Module,
+    network: Network,
     predictors: Mapping[str, WeightedPredictor],
     answers_in: Mapping[str, Mapping[str, AnswerStream]],
 ) -> Pass:
@@ -55,16 +56,16 @@ def _earlier(
     for label, wired in chosen.items():
         if wired.query is None and wired.predictor.reads not in answers_in[part.view].values():
             raise UserError(f"passes.{part.name}: predictor {label} has no targets in view {part.view}; choose other predictors")
-    return Pass(part.name, part.view, embeddings, encoder, chosen, grad=False)
+    return Pass(part.name, part.view, network, chosen, grad=False)
 
 
 def views_with_noise(model: MaskedModel) -> set[str]:
     """Return the names of the views whose slots need a uniform number each, for predictors with random draws on the device."""
     return {
-        part.queries[label] or part.view
+        used.query or part.view
         for part in model.each()
-        for label, predictor in part.predictors.items()
-        if getattr(predictor, "needs_noise", False)
+        for used in part.uses.values()
+        if getattr(used.predictor, "needs_noise", False)
     }
 
 

@@ -21,7 +21,8 @@ from omnimask.data.view_plan import ViewPlan
 from omnimask.errors import UserError
 from omnimask.interfaces import SPECIAL, Context, Dataset, Encoded, Encoder, MaskedBatch, Stream
 from omnimask.network.inference import inference
-from omnimask.network.model import MaskedModel, Pass
+from omnimask.network.model import MaskedModel
+from omnimask.network.passes import Pass
 from omnimask.network.pooling import pooled
 from omnimask.packed import to_device
 from omnimask.training.devices.precision import Precision
@@ -39,7 +40,7 @@ DEFAULT_POOL: Pool = "mean"
 
 def backbone(model: MaskedModel) -> Pass:
     """Return the pass with the evaluated encoder."""
-    return cast(Pass, model.passes[model.backbone])
+    return model.passes[model.backbone]
 
 
 def initial_model(built: Built) -> MaskedModel:

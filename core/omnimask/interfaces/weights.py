@@ -19,11 +19,15 @@ class Model(Protocol):
     """A masked model as seen by initializers and exporters.
 
     Attributes:
-        passes: modules by name, in order; each has ``embeddings`` by modality, an ``encoder`` and ``predictors`` by label.
+        networks: modules by name; each has ``embeddings`` by modality and an ``encoder``.
+        predictors: modules by label.
+        passes: by name, in order; each has the ``embeddings`` and the ``encoder`` of its network, and ``predictors`` by label.
         backbone: name of the pass whose encoder is evaluated and exported.
     """
 
-    passes: nn.ModuleDict
+    networks: nn.ModuleDict
+    predictors: nn.ModuleDict
+    passes: Mapping[str, Any]
     backbone: str
 
     def each(self) -> Sequence[Any]:

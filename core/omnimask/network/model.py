@@ -1,36 +1,27 @@
-"""The model: passes over views, independent of steps, files and ranks. T slots, N targets, D width."""
+"""The model: networks and predictors, and passes over views, independent of steps, files and ranks. N targets."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnimask.interfaces import (
-    Embedding,
-    Encoded,
-    Encoder,
     MaskedBatch,
-    Packed,
     Prediction,
-    Predictor,
     RanksIds,
     Result,
     Run,
     Scores,
     Target,
     Targets,
-    View,
 )
-from omnimask.network.embed import embed
+from omnimask.network.passes import Network, Pass, Wired
 
 
 @dataclass(frozen=True)
@@ -64,127 +55,38 @@ class Output:
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict[str, Mapping[str, Score]])
 
 
-@dataclass(frozen=True)
-class WeightedPredictor:
-    """A predictor and the weight of its terms; ``query`` names the view it decodes (None: its own view's query stream)."""
-
-    predictor: Predictor
-    weight: float = 1.0
-    query: str | None = None
-
-
-@dataclass(frozen=True)
-class Wired:
-    """A predictor, the weight of its terms, and the view of a batch it reads."""
-
-    predictor: Predictor
-    weight: float
-    view: View
-
-
-class Pass(nn.Module):
-    """One encoder over one view, with the predictors that read its features.
-
-    Args:
-        name: of the pass; later passes find its result under it.
-        view: name of the encoded view.
-        embeddings: by modality.
-        encoder: view -> features.
-        predictors: by label, with weights.
-        grad: False for a pass that only provides answers (a teacher); its predictors have no losses.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        view: str,
-        embeddings: Mapping[str, nn.Module],
-        encoder: nn.Module,
-        predictors: Mapping[str, WeightedPredictor],
-        *,
-        grad: bool = True,
-    ) -> None:
-        super().__init__()
-        self.name, self.view, self.grad = name, view, grad
-        self.embeddings = nn.ModuleDict(embeddings)
-        self.encoder = encoder
-        self.predictors = nn.ModuleDict({label: cast(nn.Module, part.predictor) for label, part in predictors.items()})
-        self.weights = {label: part.weight for label, part in predictors.items()}
-        self.queries = {label: part.query for label, part in predictors.items()}
-        taps = {layer for part in predictors.values() for layer in part.predictor.layers}
-        self.layers = tuple(sorted(taps))
-        self.needs_asked_only = "only_asked" in inspect.signature(encoder.forward).parameters and all(
-            getattr(part.predictor, "reads_asked", False) for part in predictors.values()
-        )
-
-    def each(self) -> Sequence[tuple[Predictor, float]]:
-        """Return the predictors with their weights."""
-        return [(cast(Predictor, self.predictors[label]), weight) for label, weight in self.weights.items()]
-
-    def wired(self, batch: MaskedBatch) -> Sequence[Wired]:
-        """Return the predictors with their weights and the views of a batch they read."""
-        own = batch.views[self.view]
-        return [
-            Wired(predictor, weight, _with_query(own, batch.views, query))
-            for (predictor, weight), query in zip(self.each(), self.queries.values(), strict=True)
-        ]
-
-    def encode(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Encoded:
-        """Return features of the view's context, without predictions. Used by evaluation."""
-        context = batch.views[self.view].context
-        encoder = cast(Encoder, self.encoder)
-        embedded = embed(context, batch, cast(Mapping[str, Embedding], self.embeddings), encoder.width)
-        asked: Any = {"only_asked": True} if only_asked and self.needs_asked_only else {}
-        return encoder(Packed(embedded, context.layout), context, batch, layers=self.layers, **asked)
-
-    def forward(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Result:
-        """Return features and predictions. With ``only_asked``, features that predictors do not read are skipped."""
-        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            encoded = self.encode(batch, earlier, only_asked=only_asked)
-            result = Result(encoded, {})
-            for part in self.wired(batch):
-                run = Run(batch, {**earlier, self.name: result})
-                result = Result(encoded, {**result.predictions, **part.predictor.predict(encoded, part.view, run)})
-        return result
-
-
-def _with_query(view: View, views: Mapping[str, View], query: str | None) -> View:
-    """Return a view whose query stream is the context stream of another view of the same samples."""
-    if query is None:
-        return view
-    other = views[query].context
-    if not np.array_equal(view.context.layout.parent, other.layout.parent):
-        raise ValueError(f"view {query!r} cannot be a query: its sequences differ from those of the encoded view")
-    # Sequence i of the query decodes sequence i of the context.
-    layout = dataclasses.replace(other.layout, parent=np.arange(other.layout.num_sequences))
-    return dataclasses.replace(view, query=dataclasses.replace(other, layout=layout))
-
-
 def own_predictions(wired: Wired, result: Result) -> dict[str, Prediction]:
     """Return one predictor's predictions of its pass, by term."""
     return {name: result.predictions[name] for name in wired.predictor.select(wired.view)}
 
 
 class MaskedModel(nn.Module):
-    """An ordered list of passes. Each may read only the results of earlier ones.
+    """Networks and predictors, and the passes that use them. Each pass may read only the results of earlier ones.
 
     Args:
+        networks: by name.
         passes: in order.
         backbone: name of the pass whose encoder is evaluated and exported.
+
+    Attributes:
+        passes: by name, in order.
     """
 
-    def __init__(self, passes: Sequence[Pass], *, backbone: str = "main") -> None:
+    def __init__(self, networks: Mapping[str, Network], passes: Sequence[Pass], *, backbone: str = "main") -> None:
         super().__init__()
-        self.order = tuple(part.name for part in passes)
-        backbone_first = sorted(passes, key=lambda part: part.name != backbone)  # names shared parameters after the backbone
-        self.passes = nn.ModuleDict({part.name: part for part in backbone_first})
+        self.networks = nn.ModuleDict(networks)
+        self.passes: Mapping[str, Pass] = {part.name: part for part in passes}
         if backbone not in self.passes:
             raise ValueError(f"backbone {backbone!r} is not one of the passes {list(self.passes)}")
         self.backbone = backbone
+        backbone_first = sorted(passes, key=lambda part: part.name != backbone)
+        self.predictors = nn.ModuleDict(
+            {label: cast(nn.Module, predictor) for part in backbone_first for label, predictor in part.predictors.items()}
+        )
 
     def each(self) -> Sequence[Pass]:
         """Return the passes, in order."""
-        return [cast(Pass, self.passes[name]) for name in self.order]
+        return list(self.passes.values())
 
     def counts(self, batch: MaskedBatch) -> dict[str, float]:
         """Return the divisor of every term for this batch, before any forward pass. The caller sums over micro-batches and

@@ -66,7 +66,7 @@ class Unigram:
 
 def has_ids(built: Built) -> bool:
     """Return whether any predictor of the model answers with ids."""
-    predictors = [predictor for part in built.model.each() if part.grad for predictor, _ in part.each()]
+    predictors = [predictor for part in built.model.each() if part.grad for predictor in part.predictors.values()]
     return any(isinstance(_target(predictor, modality), RanksIds) for predictor in predictors for modality in built.specs)
 
 

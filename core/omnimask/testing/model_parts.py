@@ -50,11 +50,11 @@ class EncoderContract(ModelContract):
         built = self.built()
         part, batch = built.model.eval().each()[0], self.batch(built)
         encoder: Any = part.encoder
-        part.layers = tuple(range(1, encoder.depth + 1))
-        encoded = part(batch, {}).encoded
+        layers = tuple(range(1, encoder.depth + 1))
+        encoded = part.network(batch.views[part.view].context, batch, layers=layers)
         slots, sequences = encoded.stream.layout.num_slots, encoded.stream.layout.num_sequences
         found = {"features": encoded.features.data, **{f"layers[{layer}]": value for layer, value in encoded.layers.items()}}
-        require(set(encoded.layers) == set(part.layers), f"layers {list(part.layers)} were requested, got {sorted(encoded.layers)}")
+        require(set(encoded.layers) == set(layers), f"layers {list(layers)} were requested, got {sorted(encoded.layers)}")
         for name, value in found.items():
             require(
                 tuple(value.shape) == (slots, encoder.width),

@@ -46,7 +46,7 @@ class TargetContract(ModelContract):
         results = model.predict(batch)
         for part in model.each():
             for prediction in results[part.name].predictions.values():
-                for predictor, _ in part.each():
+                for predictor in part.predictors.values():
                     yield predictor.target(prediction.modality), prediction, Run(batch, results), built
 
     def test_one_loss_for_each_target(self) -> None:

@@ -139,7 +139,7 @@ class TestCsv(DatasetContract):
 
 
 class TestQuickstart(RecipeContract):
-    unused_parameters = ("passes.main.embeddings.timeseries.missing",)  # the first stocks have no gaps; see the next class
+    unused_parameters = ("networks.main.embeddings.timeseries.missing",)  # the first stocks have no gaps; see the next class
 
     def recipe(self):
         return "timeseries/quickstart"
@@ -156,7 +156,7 @@ class TestSeveralChannels(RecipeContract):
 class TestPatchTst(RecipeContract):
     unused_parameters = (
         *TestQuickstart.unused_parameters,
-        "passes.main.encoder.norm",  # the head reads what comes before the last norm
+        "networks.main.encoder.norm",  # the head reads what comes before the last norm
     )
 
     def recipe(self):

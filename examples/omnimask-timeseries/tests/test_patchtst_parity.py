@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers")
 
 TOLERANCE = 1e-5  # measured: loss 1.5e-7, whole gradient 4.4e-7, single tensors 1.6e-6 of their scale
 LENGTH, CHANNELS = 100, 3
-WITHOUT_PEER = ("passes.main.encoder.norm", "passes.main.embeddings.timeseries.missing")
+WITHOUT_PEER = ("networks.main.encoder.norm", "networks.main.embeddings.timeseries.missing")
 """Unused parameters: the last norm, and the vectors of missing values (the series have none)."""
 SIZES = {
     "tiny": {"window": 8, "width": 32, "depth": 2, "heads": 4, "hidden": 64},
@@ -30,11 +30,11 @@ SIZES = {
 
 def names(depth: int) -> list[tuple[str, tuple[str, ...]]]:
     """Return the peer's parameters for each of ours."""
-    peer, ours = "model.encoder", "passes.main.encoder.stack.blocks"
+    peer, ours = "model.encoder", "networks.main.encoder.stack.blocks"
     found: list[tuple[str, tuple[str, ...]]] = []
     for part in ("weight", "bias"):
-        found.append((f"passes.main.embeddings.timeseries.project.{part}", (f"{peer}.embedder.input_embedding.{part}",)))
-        found.append((f"passes.main.predictors.in_place.heads.timeseries.{part}", (f"head.linear.{part}",)))
+        found.append((f"networks.main.embeddings.timeseries.project.{part}", (f"{peer}.embedder.input_embedding.{part}",)))
+        found.append((f"predictors.in_place.heads.timeseries.{part}", (f"head.linear.{part}",)))
         for number in range(depth):
             layer, block = f"{peer}.layers.{number}", f"{ours}.{number}"
             found += [
@@ -45,7 +45,7 @@ def names(depth: int) -> list[tuple[str, tuple[str, ...]]]:
                 (f"{block}.mlp.0.{part}", (f"{layer}.ff.0.{part}",)),
                 (f"{block}.mlp.2.{part}", (f"{layer}.ff.3.{part}",)),
             ]
-    found.append(("passes.main.encoder.position.tables.timeseries", (f"{peer}.positional_encoder.position_enc",)))
+    found.append(("networks.main.encoder.position.tables.timeseries", (f"{peer}.positional_encoder.position_enc",)))
     return found
 
 

@@ -71,11 +71,11 @@ def load_vit_mae(model: Model, state: Mapping[str, Tensor], *, modality: str = "
         raise ValueError("; ".join(problems))
     mapped = from_vit_mae(state, modality=modality, predictor=predictor)
     encoder, decoder = (state[name][0] for name in POSITIONS)
-    for owner, table in zip(owners, (encoder, decoder), strict=True):
+    for owner, place, table in zip(owners, ("networks.main.encoder", f"predictors.{predictor}"), (encoder, decoder), strict=True):
         if isinstance(owners[owner].position, Learned):
-            mapped[f"passes.main.{owner}.position.tables.{modality}"] = table[1:]
+            mapped[f"{place}.position.tables.{modality}"] = table[1:]
     if isinstance(main.encoder.position, Learned):  # summary tokens have no position here, the table's first row there
-        mapped["passes.main.encoder.summary"] = mapped["passes.main.encoder.summary"] + encoder[:1]
+        mapped["networks.main.encoder.summary"] = mapped["networks.main.encoder.summary"] + encoder[:1]
     load(model, mapped)
 
 
@@ -126,7 +126,7 @@ def kind_of(table: Tensor) -> str:
 
 
 def _names(depth: int, decoder_depth: int, modality: str, label: str) -> Iterator[tuple[str, list[str]]]:
-    encoder, embedding, predictor = "passes.main.encoder", f"passes.main.embeddings.{modality}", f"passes.main.predictors.{label}"
+    encoder, embedding, predictor = "networks.main.encoder", f"networks.main.embeddings.{modality}", f"predictors.{label}"
     for part in ("weight", "bias"):
         yield f"{embedding}.project.{part}", [f"vit.embeddings.patch_embeddings.projection.{part}"]
         yield f"{encoder}.norm.{part}", [f"vit.layernorm.{part}"]

@@ -13,7 +13,7 @@ from omnimask.modules import BertEncoder, MaskedLM
 from omnimask.pretrained import quiet, scatter
 from omnimask_text.weights.check_written import check_tokenizer, compare_features
 from omnimask_text.weights.hf_configs import EncoderParts, bert_encoder_settings, encoder_parts_of
-from omnimask_text.weights.hf_names import MAIN_PASS, bert_names
+from omnimask_text.weights.hf_names import bert_names
 from omnimask_text.weights.hf_tokenizer import peer_tokenizer, special_ids
 
 
@@ -70,6 +70,6 @@ def _load(model: transformers.BertModel, trained: Trained, parts: EncoderParts) 
         for ours, theirs in bert_names(parts.encoder.depth, types=has_types, modality=parts.modality)
         if theirs[0].startswith("bert.")
     ]
-    mine = {key: tensor for key, tensor in trained.model.state_dict().items() if not key.startswith(f"{MAIN_PASS}.predictors.")}
+    mine = {key: tensor for key, tensor in trained.model.state_dict().items() if not key.startswith("predictors.")}
     types = {"embeddings.token_type_embeddings.weight": parts.table.new_zeros(2, parts.encoder.width)}
     model.load_state_dict({**types, **scatter(mine, names)}, strict=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 Pair = tuple[str, tuple[str, ...]]
 
-MAIN_PASS = "passes.main"
+NETWORK = "networks.main"
+"""Prefix of the names of the main network's embeddings and encoder."""
 
 
 def bert_names(depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
@@ -17,8 +18,8 @@ def bert_names(depth: int, *, types: bool = True, modality: str = "text", predic
         types: whether the recipe's encoder has token types.
         modality, predictor: the recipe's name of the text, and the label of its predictor.
     """
-    encoder, head = f"{MAIN_PASS}.encoder", f"{MAIN_PASS}.predictors.{predictor}"
-    yield f"{MAIN_PASS}.embeddings.{modality}.weight", ("bert.embeddings.word_embeddings.weight",)
+    encoder, head = f"{NETWORK}.encoder", f"predictors.{predictor}"
+    yield f"{NETWORK}.embeddings.{modality}.weight", ("bert.embeddings.word_embeddings.weight",)
     yield f"{encoder}.position.tables.{modality}", ("bert.embeddings.position_embeddings.weight",)
     if types:
         yield f"{encoder}.types.weight", ("bert.embeddings.token_type_embeddings.weight",)
@@ -76,8 +77,8 @@ def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "ml
         depth: number of blocks.
         modality, predictor: the recipe's name of the text, and the label of its predictor.
     """
-    encoder, head = f"{MAIN_PASS}.encoder", f"{MAIN_PASS}.predictors.{predictor}"
-    yield f"{MAIN_PASS}.embeddings.{modality}.weight", ("model.embeddings.tok_embeddings.weight",)
+    encoder, head = f"{NETWORK}.encoder", f"predictors.{predictor}"
+    yield f"{NETWORK}.embeddings.{modality}.weight", ("model.embeddings.tok_embeddings.weight",)
     yield f"{encoder}.norm_embedding.weight", ("model.embeddings.norm.weight",)
     yield f"{encoder}.norm.weight", ("model.final_norm.weight",)
     yield f"{head}.dense.weight", ("head.dense.weight",)

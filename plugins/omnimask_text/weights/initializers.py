@@ -30,8 +30,8 @@ from omnimask_text.weights.hf_configs import (
 )
 from omnimask_text.weights.hf_names import (
     BERT_TIED,
-    MAIN_PASS,
     MODERNBERT_TIED,
+    NETWORK,
     ROBERTA_TIED,
     Pair,
     bert_names,
@@ -161,8 +161,8 @@ class MaskedLMInitializer(ABC):
 
     def _fit(self, mapped: dict[str, Tensor], parts: MaskedLMParts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
         """Map the rows of the checkpoint's tokens to the recipe's ids."""
-        table = f"{MAIN_PASS}.embeddings.{parts.modality}.weight"
-        bias = f"{MAIN_PASS}.predictors.{parts.label}.heads.{parts.modality}.bias"
+        table = f"{NETWORK}.embeddings.{parts.modality}.weight"
+        bias = f"predictors.{parts.label}.heads.{parts.modality}.bias"
         num_rows = len(mapped[table])
         mine, theirs = _vocabulary(tokenizer), self._vocabulary()
         if mine is None or theirs is None:
@@ -202,7 +202,7 @@ class MaskedLMInitializer(ABC):
 
 def _of_others(model: Model, label: str) -> dict[str, Tensor]:
     """Return weights of predictors missing in the checkpoint; they keep their random initialization."""
-    own = f"{MAIN_PASS}.predictors."
+    own = "predictors."
     found = {name: value for name, value in model.state_dict().items() if name.startswith(own)}
     others = {name: value for name, value in found.items() if not name.startswith(f"{own}{label}.")}
     if others:
@@ -292,7 +292,7 @@ class RobertaInitializer(MaskedLMInitializer):
     def _adjust(
         self, mapped: dict[str, Tensor], parts: MaskedLMParts, config: Mapping[str, Any], state: Mapping[str, Tensor]
     ) -> None:
-        name = f"{MAIN_PASS}.encoder.position.tables.{parts.modality}"
+        name = f"{NETWORK}.encoder.position.tables.{parts.modality}"
         mapped[name] = mapped[name][first_position(config) :]
         if parts.encoder.types is None:
             mapped[name] = mapped[name] + state[_ROBERTA_TYPES][0]

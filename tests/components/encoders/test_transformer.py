@@ -25,20 +25,19 @@ def batch(of: Built, count: int = 5) -> MaskedBatch:
     return of.pipeline.pack([of.pipeline.sample(Place(0, i, i, 0.0)) for i in range(count)])
 
 
-def encoded(of: Built, data: MaskedBatch) -> Encoded:
-    return of.model.predict(data)["main"].encoded
+def encoded(of: Built, data: MaskedBatch, *layers: int) -> Encoded:
+    return of.model.passes["main"].network(data.views["main"].context, data, layers=layers)
 
 
 def test_taps_are_the_outputs_of_the_blocks() -> None:
     part = built()
     data = batch(part)
     main = part.model.each()[0]
-    main.layers = (1, 2)
     outputs: dict[int, torch.Tensor] = {}
     encoder: Any = main.encoder
     for number, block in enumerate(encoder.stack.blocks, start=1):
         block.register_forward_hook(lambda _m, _a, out, number=number: outputs.__setitem__(number, out))
-    found = encoded(part, data)
+    found = encoded(part, data, 1, 2)
     assert set(found.layers) == {1, 2}
     assert all(torch.equal(found.at(number), outputs[number]) for number in (1, 2))
     assert torch.equal(found.at(None), encoder.norm(outputs[2]))
@@ -63,8 +62,7 @@ def test_summary_taps_keep_slot_coordinates() -> None:
     part = built(summary=2)
     data = batch(part)
     main = part.model.each()[0]
-    main.layers = (2,)
-    found = encoded(part, data)
+    found = encoded(part, data, 2)
     encoder: Any = main.encoder
     assert torch.allclose(encoder.norm(found.layers[2]), found.features.data, atol=1e-6)
 

@@ -92,9 +92,9 @@ def test_registers_are_summary_tokens_that_nobody_reads() -> None:
     state = one.model.state_dict()
     joined = {
         **state,
-        "passes.main.encoder.summary": torch.cat([state.pop(f"passes.main.encoder.{n}") for n in ("summary", "registers")]),
+        "networks.main.encoder.summary": torch.cat([state.pop(f"networks.main.encoder.{n}") for n in ("summary", "registers")]),
     }
-    joined.pop("passes.main.encoder.registers")
+    joined.pop("networks.main.encoder.registers")
     three.model.load_state_dict(joined, strict=True)
     left, right = (part.model.predict(batch_of(part))["main"].encoded for part in (one, three))
     assert torch.equal(left.features.data, right.features.data)

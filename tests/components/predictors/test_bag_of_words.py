@@ -68,7 +68,7 @@ def test_a_frame_is_neither_scored_nor_asked_for() -> None:
         data.store, data.base, data.views, data.group, data.keys, {"letters": {"special": torch.from_numpy(special)}}
     )
     part = built.model.each()[0]
-    predictor = part.each()[0][0]
+    predictor = next(iter(part.predictors.values()))
     view = framed.views["main"]
     with torch.no_grad():
         encoded = part(framed, {}).encoded

@@ -48,7 +48,7 @@ def attended(block: Any, asking: Tensor, shown: Tensor, sees: Tensor) -> Tensor:
 def test_enhanced_decoding_is_attention_to_the_vector_and_drawn_others(depth: int) -> None:
     built = made(EVERYTHING, visibility=0.5, depth=depth)
     data, part = batch(built), built.model.eval().each()[0]
-    result, predictor = part(data, {}), part.each()[0][0]
+    result, predictor = part(data, {}), next(iter(part.predictors.values()))
     query: Any = part.wired(data)[0].view.query
     decoder: Any = predictor
     shown = part.embeddings["letters"](data.store["letters"].data[query.source - data.base["letters"]])
@@ -139,7 +139,7 @@ def test_where_the_vector_stands() -> None:
     for pool, is_shown in (("first", False), ("mean", True)):
         built = made(EVERYTHING, pool=pool)
         data, part = batch(built), built.model.eval().each()[0]
-        part_of: Any = part.each()[0][0]
+        part_of: Any = next(iter(part.predictors.values()))
         part_of.vector = lambda encoded: torch.zeros(encoded.stream.layout.num_sequences, 32)
         first = data.store["letters"].layout.offsets[:-1]
         before = part(data, {}).predictions["bottleneck"].features
@@ -183,4 +183,4 @@ def test_the_vector_says_what_the_decoder_cannot_know(visibility: float | None) 
 
 
 def _decoder(built: Built) -> Any:
-    return built.model.each()[0].each()[0][0]
+    return next(iter(built.model.each()[0].predictors.values()))

@@ -79,7 +79,7 @@ def test_an_answer_depends_on_other_questions_only_with_self_attention(self_atte
 @pytest.mark.parametrize(("wanted", "layers"), [(1, ()), (2, (2,)), (3, (1, 2)), ("all", (1, 2))])
 def test_feature_maps_are_the_last_layers(wanted: Any, layers: tuple[int, ...]) -> None:
     part = built(feature_maps=wanted)
-    predictor: Any = part.model.each()[0].each()[0][0]
+    predictor: Any = next(iter(part.model.each()[0].predictors.values()))
     assert tuple(predictor.layers) == layers
     assert (predictor.mixture is None) == (not layers)
 
@@ -87,7 +87,7 @@ def test_feature_maps_are_the_last_layers(wanted: Any, layers: tuple[int, ...]) 
 def test_every_block_learns_a_mixture_of_its_own() -> None:
     part = built(feature_maps="all")
     part.model(batch_of(part)).loss.backward()
-    predictor: Any = part.model.each()[0].each()[0][0]
+    predictor: Any = next(iter(part.model.each()[0].predictors.values()))
     assert torch.equal(predictor.mixture, torch.full((2, 3), 1 / 3))
     assert predictor.mixture.grad.ne(0).all()
     assert not torch.equal(predictor.mixture.grad[0], predictor.mixture.grad[1])
@@ -102,7 +102,7 @@ def test_a_block_is_cross_attention_and_an_mlp() -> None:
     batch = batch_of(part, 1)
     view = batch.views["main"]
     encoded = part.model.eval().predict(batch)["main"].encoded
-    predictor: Any = part.model.each()[0].each()[0][0]
+    predictor: Any = next(iter(part.model.each()[0].predictors.values()))
     x = predictor.mask_vector + predictor.position(view.query).added
     for block in predictor.stack.blocks:
         query = block.cross.query(block.norm_context(x))

@@ -46,7 +46,7 @@ def test_a_small_size_reads_its_columns_alone() -> None:
     """The head's linear layer at the first 8 columns, on the first 8 numbers of the first layer."""
     built, data = made()
     part = built.model.eval().each()[0]
-    result, inner = part(data, {}), part.each()[0][0].inner  # pyright: ignore[reportAttributeAccessIssue]
+    result, inner = part(data, {}), next(iter(part.predictors.values())).inner  # pyright: ignore[reportAttributeAccessIssue]
     prediction = result.predictions["matryoshka.1x8"]
     at = prediction.targets.at[:, 0]
     dense = torch.nn.functional.linear(result.encoded.layers[1][at, :8], inner.dense.weight[:, :8], inner.dense.bias)

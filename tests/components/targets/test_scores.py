@@ -107,7 +107,7 @@ def test_a_models_scores_are_those_of_its_logits_and_answers(corruptor: str) -> 
     ((term, scores),) = summed_scores(built.model, run).items()
     prediction = run.results["main"].predictions[term]
     asked = asked_ids(built.model, batch)[term]
-    (predictor,) = (predictor for part in built.model.each() for predictor, _ in part.each())
+    (predictor,) = (predictor for part in built.model.each() for predictor in part.predictors.values())
     assert asked.ids.tolist() == predictor.target("letters").answers(prediction, run).tolist()
     assert (asked.ids >= 7).any() == (corruptor == "sentinel_spans")
     logits = prediction.head(prediction.features)

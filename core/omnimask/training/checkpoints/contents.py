@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from omnimask.errors import UserError
 from omnimask.training.checkpoints.directory import SHARDS, Checkpoints, Writers, verify
 from omnimask.training.checkpoints.durable_files import DurableWriter
+from omnimask.training.checkpoints.old_names import present_name
 from omnimask.training.counters import Counters
 from omnimask.training.optim.ema import Ema
 
@@ -88,12 +89,19 @@ def read_weights(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Tensor]
     if (checkpoint / SHARDS).is_dir():
         state = _read_shards(checkpoint, _MODEL, likes)
         tied = torch.load(checkpoint / TRAINING, map_location="cpu", weights_only=True)[_TIED]
-        return {**state, **{name: state[kept] for name, kept in tied.items()}}
+        return {**state, **_others(state, tied)}
     with safetensors.safe_open(checkpoint / MODEL, framework="pt") as file:
         tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
         names = file.keys()
-        state = {name: arranged(file.get_tensor(name), likes.get(_MODEL + name)) for name in names}
-    return {**state, **{name: state[kept] for name, kept in tied.items()}}
+        present = {name: now for name in names if (now := present_name(name)) is not None}
+        state = {now: arranged(file.get_tensor(name), likes.get(_MODEL + now)) for name, now in present.items()}
+    return {**state, **_others(state, tied)}
+
+
+def _others(state: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the shared tensors of a state dict under their other names."""
+    pairs = [(present_name(name), present_name(kept)) for name, kept in tied.items()]
+    return {name: state[kept] for name, kept in pairs if name is not None and kept is not None}
 
 
 def read_averages(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Tensor] | None:
@@ -103,17 +111,19 @@ def read_averages(checkpoint: Path, likes: Likes = NO_LIKES) -> dict[str, Tensor
     path = checkpoint / EMA
     if not path.exists():
         return None
-    return {name: arranged(tensor, likes.get(_AVERAGES + name)) for name, tensor in safetensors.torch.load_file(path).items()}
+    present = {now: tensor for name, tensor in safetensors.torch.load_file(path).items() if (now := present_name(name)) is not None}
+    return {name: arranged(tensor, likes.get(_AVERAGES + name)) for name, tensor in present.items()}
 
 
 def _read_shards(checkpoint: Path, prefix: str, likes: Likes) -> dict[str, Tensor]:
     from omnimask.training.checkpoints.fsdp_files import read
 
     def layout(name: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
-        like = likes.get(prefix + (name.partition("/")[0] if prefix == _OPTIMIZER else name))
+        like = likes.get(f"{prefix}{name.partition('/')[0] if prefix == _OPTIMIZER else present_name(name)}")
         return torch.empty(size, dtype=dtype) if like is None or like.shape != size else torch.empty_like(like, dtype=dtype)
 
-    return read(checkpoint / SHARDS, layout, prefix)
+    found = read(checkpoint / SHARDS, layout, prefix)
+    return {now: tensor for name, tensor in found.items() if (now := present_name(name)) is not None}
 
 
 def arranged(tensor: Tensor, like: Tensor | None) -> Tensor:

@@ -23,7 +23,10 @@ from omnimask.training.checkpoints.durable_files import DurableWriter, FileRecor
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)
+"""Formats that this version reads. In format 1, weights had the names of passes; see
+:mod:`omnimask.training.checkpoints.old_names`."""
 MANIFEST = "manifest.json"
 BEST = "best.json"
 SHARDS = "shards"
@@ -62,7 +65,7 @@ class CheckpointManifest:
             raise Damaged(f"{MANIFEST} is unreadable ({error})") from error
         if digest != _digest(content):
             raise Damaged(f"{MANIFEST} was changed")
-        if content["format"] != FORMAT:
+        if content["format"] not in _READ:
             raise UserError(f"checkpoint format {content['format']} is not supported; this version reads {FORMAT}: update omnimask")
         records = {name: FileRecord(**record) for name, record in content["files"].items()}
         return cls(content["step"], content["cursor"], records, content["versions"])
