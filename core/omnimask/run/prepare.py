@@ -26,6 +26,7 @@ from omnimask.run.figures import load_renderers
 from omnimask.run.plugin_sources import components_by_distribution, plugin_versions
 from omnimask.run.provenance import Origin, origin_of
 from omnimask.run.recipe_warnings import oddities
+from omnimask.run.recorded_tokens import recorded_tokens, tokens_record
 from omnimask.run.threads import choose_threads
 from omnimask.run.unigram import unigram_scores
 from omnimask.training.checkpoints.run_directory import RunDirectory
@@ -74,7 +75,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
     with ranks.together():
         device = choose_device(recipe.device, ranks)
         torch.set_num_threads(choose_threads(recipe.train.threads, recipe.train.workers, _threads(directory)))
-        built = build(recipe, initialise=initialise)
+        built = dataclasses.replace(build(recipe, initialise=initialise), recorded_tokens=recorded_tokens(directory))
         check_data(built, ranks.world)
         check_model(built)
         load_renderers(recipe)
@@ -135,7 +136,12 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> PreparedRun:
     if ranks.is_first:
         for oddity in oddities(run.built):
             logger.warning("%s", oddity)
-    about = {"data": data_record(run.built), "components": components_by_distribution(recipe), **run.origin.record()}
+    about = {
+        "data": data_record(run.built),
+        "components": components_by_distribution(recipe),
+        **tokens_record(run.built, run.device.type),
+        **run.origin.record(),
+    }
     ranks.first(lambda: run.directory.create(run.origin.recipe, plugin_versions(recipe), about))
     return run
 
