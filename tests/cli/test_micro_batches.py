@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from omnimask.builder import build as builder
 from omnimask.builder.micro_batches import AUTO_MICRO_BATCH, TokenCost
+from omnimask.network.model import MaskedModel
 from omnimask.run.resume import reopen
 
 from ..tiny_recipes import IMAGE
@@ -95,6 +97,21 @@ def test_a_run_records_what_auto_stands_for(omnimask: Command, begun: Path, reci
     omnimask("pretrain", recipe, "--run", "b")
     omnimask("pretrain", recipe, "--run", "c", "train.micro_batch_tokens=8")
     assert [files_of(tmp_path / run).environment[KEY] for run in "bc"] == [{"cpu": 160}, {}]
+
+
+def test_a_step_out_of_memory_names_the_views(omnimask: Command, two_views: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = MaskedModel.forward
+
+    def failing(model: MaskedModel, *arguments: Any, **options: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise MemoryError
+        return forward(model, *arguments, **options)
+
+    monkeypatch.setattr(MaskedModel, "forward", failing)
+    result = omnimask("pretrain", two_views, "--run", "a", "train.micro_batch_tokens=100")
+    assert result.code == 1
+    assert "25 samples, and a token costs 2.1 slots of the encoder, because several views have gradients" in result.errors[0]
+    assert "set train.micro_batch_tokens=50 (gradients stay the same)" in result.errors[0]
 
 
 def test_a_run_goes_on_with_the_recorded_number(

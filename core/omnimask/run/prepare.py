@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import RunStopped, UserError
 from omnimask.interfaces import Sample
 from omnimask.messages.printable import printable
+from omnimask.network.token_cost import slots_per_token, views_with_gradients
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
@@ -93,6 +95,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             left_out=built.left_out,
             baselines=lambda: unigram_scores(built, scored.samples),
             scored=scored if scored.held_out else None,
+            slots_per_token=partial(slots_per_token, built.model) if len(views_with_gradients(built.model)) > 1 else None,
         )
         notes, plugins = origin.files(), plugin_versions(recipe)
         place = RunContext(directory, device, recipe.seed, ranks=ranks, plugins=plugins, notes=notes, show=show)
