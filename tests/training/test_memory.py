@@ -73,6 +73,22 @@ def test_one_sample_cannot_be_cut_further(runs, tiny, stream) -> None:
     assert "micro_batch_tokens" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("slots", "told"), [(1.0, None), (1.04, None), (1.83, "and a token costs 1.8 slots of the encoder, because several")]
+)
+def test_several_views_are_named_as_the_cause(runs, tiny, slots: float, told: str | None) -> None:
+    model = tiny()
+    model.poison = fail_at(1, MemoryError())
+    seen: list[int] = []
+    cost = {"slots_per_token": lambda batch: seen.append(batch.num_tokens) or slots}
+    with pytest.raises(RunStopped, match=r"11 tokens, 4 samples.*set train\.micro_batch_tokens=5 ") as raised:
+        runs.trainer(model=model, trainer_options=cost).fit()
+    assert seen == [11]
+    assert (
+        "slots" not in str(raised.value) if told is None else f"a micro-batch had 11 tokens, 4 samples, {told}" in str(raised.value)
+    )
+
+
 def test_where_no_knob_is_left(runs, tiny, stream, monkeypatch) -> None:
     model = tiny()
     model.poison = fail_at(1, MemoryError(), micro=8)

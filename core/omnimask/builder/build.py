@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from omnimask.builder.allocation import TooLarge, build_within
+from omnimask.builder.micro_batches import TokenCost, measure_token_cost, slot_budget
 from omnimask.builder.model import build_model, views_with_noise
 from omnimask.builder.reading import check_held, parts_of, reading_options
 from omnimask.builder.token_fields import fields_read
@@ -49,9 +50,6 @@ from omnimask.registry import plugin_files
 from omnimask.training.validation import Scored
 from omnimask.training.validation_cost import num_scored
 
-AUTO_MICRO_BATCH = {"cpu": 16_384, "cuda": 65_536, "mps": 16_384}
-"""Tokens per forward pass for ``auto`` in a recipe, by device type."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -71,6 +69,8 @@ class Built:
     validation_indices: NDArray[np.int64]
     left_out: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
     """Reasons by key of the unreadable held-out samples so far."""
+    recorded_tokens: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """Tokens of ``train.micro_batch_tokens: auto`` by device type, as recorded by the run that is continued."""
 
     @property
     def specs(self) -> Mapping[str, TokenSpec]:
@@ -88,10 +88,33 @@ class Built:
         readers = self.pipeline.modalities
         return token_counts(self.dataset, tuple(readers.values()), options=reading_options(self.recipe, readers))
 
+    @cached_property
+    def token_cost(self) -> TokenCost:
+        """Memory that a token costs in training. Reads and masks a few samples if several views have gradients."""
+        return measure_token_cost(self.model, self.pipeline, self.train_indices, self.recipe.train.steps)
+
+    def auto_tokens(self, device: str) -> int:
+        """Return the tokens per training micro-batch for ``train.micro_batch_tokens: auto`` on a device type.
+
+        A recorded number applies; otherwise the device's budget is divided by :attr:`token_cost`.
+        """
+        recorded = self.recorded_tokens.get(device)
+        return self.token_cost.divided(slot_budget(device)) if recorded is None else recorded
+
     def micro_batch_tokens(self, device: str) -> int:
-        """Return the tokens per forward pass on a device type."""
-        wanted = self.recipe.train.micro_batch_tokens
-        return min(self.recipe.train.batch_tokens, AUTO_MICRO_BATCH.get(device, 16_384)) if wanted == "auto" else wanted
+        """Return the tokens per training micro-batch on a device type."""
+        train = self.recipe.train
+        return min(train.batch_tokens, self.auto_tokens(device)) if train.micro_batch_tokens == "auto" else train.micro_batch_tokens
+
+    def inference_tokens(self, device: str) -> int:
+        """Return the tokens per forward pass without gradients on a device type, for validation and evaluation.
+
+        Not divided by :attr:`token_cost`: without a backward pass, activations are freed layer by layer, so several views need the
+        memory of the largest, not of all. Sums over batches depend on their bounds by rounding, so runs keep the bounds they began
+        with.
+        """
+        train = self.recipe.train
+        return min(train.batch_tokens, slot_budget(device)) if train.micro_batch_tokens == "auto" else train.micro_batch_tokens
 
     def planner(self, device: str = "cpu") -> Planner:
         """Return the planner that splits the training samples into steps, and into micro-batches for a device type."""
@@ -135,7 +158,7 @@ class Built:
 
         The batches and their masks are the same every time. Each of several ranks gets every ``world``-th batch.
         """
-        batches = self.validation_places(self.micro_batch_tokens(device), num_samples)
+        batches = self.validation_places(self.inference_tokens(device), num_samples)
         for places in itertools.islice(batches, rank, None, world):
             yield from self._batch(places)
 

@@ -128,15 +128,25 @@ def _data(found: Inspection, train: TrainConfig) -> dict[str, str]:
     by_batch = rate_by_batch(train)
     rate = {} if by_batch is None else {"peak learning rate": f"{by_batch} (train.base_lr)"}
     per_sample = f"{low:,}" if low == high else f"{low:,} to {high:,}, {mean:,.1f} on average"
+    cost = {} if found.slots_per_token == 1 else {"memory per token": _token_cost(found, train)}
     return {
         "samples": f"{found.num_samples:,} to train on, {found.num_held_out:,} held out",
         "tokens per sample": per_sample,
+        **cost,
         "one step": f"{found.samples_per_step:,} samples, {found.tokens_per_step:,} tokens, in "
         f"{found.micro_batches:,} micro-batch{'es' * (found.micro_batches != 1)} of up to {found.micro_batch_tokens:,} tokens",
         "one epoch": f"{_few_digits(found.steps_per_epoch)} steps",
         "the run": f"{_few_digits(found.epochs)} epochs",
         **rate,
     }
+
+
+def _token_cost(found: Inspection, train: TrainConfig) -> str:
+    slots = (
+        f"{found.slots_per_token:g} slots of the encoder, in {len(found.gradient_views)} views ({', '.join(found.gradient_views)})"
+    )
+    is_auto = train.micro_batch_tokens == "auto"
+    return f"{slots}: micro-batches of {found.micro_batch_tokens:,} tokens{'' if is_auto else ', as set'}"
 
 
 def _validation(found: Inspection, every: int) -> dict[str, str]:

@@ -68,7 +68,7 @@ def mean_answers(built: Built) -> dict[str, MeanAnswer]:
     counts: dict[str, int] = {}
     modalities: dict[str, str] = {}
     samples = tokens = 0
-    for chunk in read_chunks(built.validation, wanted, built.micro_batch_tokens("cpu"), {}):
+    for chunk in read_chunks(built.validation, wanted, built.inference_tokens("cpu"), {}):
         for term, modality, answers in _given(built.model, chunk.batch):
             total = answers.double().sum(0).numpy()
             totals[term], counts[term] = totals.get(term, 0.0) + total, counts.get(term, 0) + len(answers)

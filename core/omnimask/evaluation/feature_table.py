@@ -57,7 +57,7 @@ def compute_features(
     bad, indices, sizes = dict[int, str](), list[int](), list[int]()
     wanted = sorted({*sides.train, *sides.test})
     logger.info("computing features of %d samples", len(wanted))
-    for chunk in read_chunks(clean_pipeline(built, recorder), wanted, built.micro_batch_tokens(device.type), bad):
+    for chunk in read_chunks(clean_pipeline(built, recorder), wanted, built.inference_tokens(device.type), bad):
         for name, model in models.items():
             parts[name].append(encode(model, chunk.batch, pool, precision, modality))
         raw.add(chunk.samples, [whole_key(built.dataset, index) for index in chunk.indices])

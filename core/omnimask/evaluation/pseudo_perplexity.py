@@ -68,7 +68,7 @@ def pseudo_perplexity(
     tables = {term: ScoreTable() for term in unigrams}
     hidden = dict.fromkeys(built.specs, 0)
     for number in watched(range(len(chosen.samples)), "pseudo-perplexity"):
-        for batch, name, count in hidden_alone(built, chosen.samples[number], built.micro_batch_tokens(precision.device.type)):
+        for batch, name, count in hidden_alone(built, chosen.samples[number], built.inference_tokens(precision.device.type)):
             hidden[name] += count
             for term, rows in scored_rows(built, batch, precision).items():
                 if term in tables and rows.asked.modality == name:

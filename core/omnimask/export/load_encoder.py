@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.builder.build import AUTO_MICRO_BATCH, BuiltModel, build_without_data
+from omnimask.builder.build import BuiltModel, build_without_data
+from omnimask.builder.micro_batches import slot_budget
 from omnimask.builder.reading import reading_options
 from omnimask.data.chunks import read_chunks
 from omnimask.data.fields import names_of
@@ -121,7 +122,7 @@ class FrozenEncoder:
         keys: list[str] = []
         sizes: list[int] = []
         vectors: list[NDArray[np.float32]] = []
-        budget = AUTO_MICRO_BATCH.get(self._precision.device.type, AUTO_MICRO_BATCH["cpu"])
+        budget = slot_budget(self._precision.device.type)
         for chunk in read_chunks(clean_pipeline(self._built, dataset), range(len(dataset)), budget, bad):
             keys += [whole_key(dataset, index) for index in chunk.indices]
             sizes += map(num_tokens, chunk.samples)

@@ -52,6 +52,9 @@ class Inspection:
         parameters: parameters by part.
         tokens_per_sample: smallest, mean and largest number, before masking.
         samples_per_step, tokens_per_step, micro_batches, flops: of one optimizer step.
+        micro_batch_tokens: tokens per training micro-batch, before masking.
+        slots_per_token: memory that a token costs, in slots of the encoder; :class:`omnimask.builder.micro_batches.TokenCost`.
+        gradient_views: names of the views computed with gradients.
         memory: bytes by use, on one device.
         validation: cost of validations.
         not_exact: terms whose gradient depends on the division of a step into micro-batches.
@@ -66,6 +69,8 @@ class Inspection:
     tokens_per_step: int
     micro_batches: int
     micro_batch_tokens: int
+    slots_per_token: float
+    gradient_views: Sequence[str]
     steps_per_epoch: float
     epochs: float
     flops: float
@@ -102,6 +107,8 @@ def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
         sum(sizes),
         len(plan.micro_batches),
         built.micro_batch_tokens(device),
+        built.token_cost.slots,
+        built.token_cost.views,
         samples_per_epoch / len(plan.places),
         train.steps * len(plan.places) / samples_per_epoch,
         step_flops(built.model, batch) * per_token * sum(sizes),
@@ -122,7 +129,7 @@ def validation_cost(built: Built, device: str) -> ValidationCost | None:
     if not scored.held_out:
         return None
     tokens = built.validation_tokens(scored.samples)
-    batches = sum(1 for _ in built.validation_places(built.micro_batch_tokens(device), scored.samples))
+    batches = sum(1 for _ in built.validation_places(built.inference_tokens(device), scored.samples))
     return ValidationCost(scored.samples, scored.held_out, tokens, batches, num_validations(train), cost_share(train, tokens))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import RunStopped, UserError
 from omnimask.interfaces import Sample
 from omnimask.messages.printable import printable
+from omnimask.network.token_cost import slots_per_token, views_with_gradients
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
 from omnimask.run.plugin_sources import components_by_distribution, plugin_versions
 from omnimask.run.provenance import Origin, origin_of
 from omnimask.run.recipe_warnings import oddities
+from omnimask.run.recorded_tokens import recorded_tokens, tokens_record
 from omnimask.run.threads import choose_threads
 from omnimask.run.unigram import unigram_scores
 from omnimask.training.checkpoints.run_directory import RunDirectory
@@ -74,7 +77,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
     with ranks.together():
         device = choose_device(recipe.device, ranks)
         torch.set_num_threads(choose_threads(recipe.train.threads, recipe.train.workers, _threads(directory)))
-        built = build(recipe, initialise=initialise)
+        built = dataclasses.replace(build(recipe, initialise=initialise), recorded_tokens=recorded_tokens(directory))
         check_data(built, ranks.world)
         check_model(built)
         load_renderers(recipe)
@@ -92,6 +95,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             left_out=built.left_out,
             baselines=lambda: unigram_scores(built, scored.samples),
             scored=scored if scored.held_out else None,
+            slots_per_token=partial(slots_per_token, built.model) if len(views_with_gradients(built.model)) > 1 else None,
         )
         notes, plugins = origin.files(), plugin_versions(recipe)
         place = RunContext(directory, device, recipe.seed, ranks=ranks, plugins=plugins, notes=notes, show=show)
@@ -135,7 +139,12 @@ def start(recipe: Recipe, path: Path, *, show: bool = True) -> PreparedRun:
     if ranks.is_first:
         for oddity in oddities(run.built):
             logger.warning("%s", oddity)
-    about = {"data": data_record(run.built), "components": components_by_distribution(recipe), **run.origin.record()}
+    about = {
+        "data": data_record(run.built),
+        "components": components_by_distribution(recipe),
+        **tokens_record(run.built, run.device.type),
+        **run.origin.record(),
+    }
     ranks.first(lambda: run.directory.create(run.origin.recipe, plugin_versions(recipe), about))
     return run
 

@@ -88,7 +88,7 @@ def count_answers(built: Built) -> dict[str, Unigram]:
     modalities: dict[str, str] = {}
     samples = tokens = 0
     tell = Paced(min(SAMPLES, len(order)), "counting answers for the unigram baseline", "training samples")
-    for chunk in read_chunks(built.validation, built.train_indices[order[:SAMPLES]].tolist(), built.micro_batch_tokens("cpu"), {}):
+    for chunk in read_chunks(built.validation, built.train_indices[order[:SAMPLES]].tolist(), built.inference_tokens("cpu"), {}):
         for term, asked in asked_ids(built.model, chunk.batch).items():
             found = np.bincount(asked.ids, minlength=built.specs[asked.modality].num_answers)
             counts[term] = counts[term] + found if term in counts else found

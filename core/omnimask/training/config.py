@@ -40,7 +40,7 @@ class TrainConfig(BaseModel):
     batch_tokens: Annotated[int, Field(gt=0, description="tokens per optimizer step before masking, over all ranks")]
     micro_batch_tokens: Annotated[
         Annotated[int, Field(gt=0)] | Literal["auto"],
-        Field(description="tokens per forward pass and device; lower it to save memory"),
+        Field(description="tokens per micro-batch and device; auto: by device and memory of a token; lower it to save memory"),
     ] = "auto"
     base_lr: Annotated[
         BaseRate | None,

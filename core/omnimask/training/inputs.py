@@ -34,6 +34,8 @@ class TrainingData:
         left_out: reasons by key of unreadable held-out samples; validations add to it.
         baselines: scores of predictions without a model; called once, after the first validation with scores.
         scored: number of held-out samples in ``validation``, and of all; None if unknown.
+        slots_per_token: returns the memory that a token of a batch costs, in slots of the encoder, for the message of a step that
+            runs out of memory; None for one slot.
     """
 
     steps: Steps
@@ -43,6 +45,7 @@ class TrainingData:
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     baselines: Callable[[], ScoresByTerm] | None = None
     scored: Scored | None = None
+    slots_per_token: Callable[[MaskedBatch], float] | None = None
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,8 @@ class Trainer:
             with self.ranks.alike():
                 guard([bad for several in self.ranks.gathered(loaded.bad) for bad in several])
         doing = f"step {loaded.step + 1}"
-        with memory.explained(loaded.batches, self.config, self.directory.path, doing), refusals(doing, self.directory.path):
+        explained = memory.explained(loaded.batches, self.config, self.directory.path, doing, self.data.slots_per_token)
+        with explained, refusals(doing, self.directory.path):
             result = self.runner(loaded, totals)
         self._folder.settle()
         seconds = time.perf_counter() - begin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,13 @@ _MESSAGES = (
 
 
 @contextmanager
-def explained(batches: Sequence[MaskedBatch], config: TrainConfig, run: Path, doing: str) -> Generator[None]:
+def explained(
+    batches: Sequence[MaskedBatch],
+    config: TrainConfig,
+    run: Path,
+    doing: str,
+    slots_per_token: Callable[[MaskedBatch], float] | None = None,
+) -> Generator[None]:
     """Convert an out-of-memory error inside the ``with`` block into a ``RunStopped`` with remedies.
 
     Args:
@@ -31,6 +37,7 @@ def explained(batches: Sequence[MaskedBatch], config: TrainConfig, run: Path, do
         config: the recipe's ``train:``.
         run: the run directory.
         doing: the operation, for the message: ``step 12``.
+        slots_per_token: returns the memory that a token of a micro-batch costs, in slots of the encoder; None for one slot.
 
     Raises:
         RunStopped: the device or the host ran out of memory.
@@ -42,7 +49,7 @@ def explained(batches: Sequence[MaskedBatch], config: TrainConfig, run: Path, do
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunStopped(
-            f"out of memory in {doing}: {_remedies(batches, config)}; earlier checkpoints are intact, continue "
+            f"out of memory in {doing}: {_remedies(batches, config, slots_per_token)}; earlier checkpoints are intact, continue "
             f"with `omnimask resume {run}` and that change. Cause: {reason}"
         ) from error
 
@@ -54,7 +61,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
-def _remedies(batches: Sequence[MaskedBatch], config: TrainConfig) -> str:
+def _remedies(batches: Sequence[MaskedBatch], config: TrainConfig, slots_per_token: Callable[[MaskedBatch], float] | None) -> str:
     if not batches:
         return f"lower train.micro_batch_tokens (now {config.micro_batch_tokens}), which does not change results"
     largest = max(batches, key=lambda batch: batch.num_tokens)
@@ -64,6 +71,8 @@ def _remedies(batches: Sequence[MaskedBatch], config: TrainConfig) -> str:
     if not config.activation_checkpointing:
         remedies.append("train.activation_checkpointing=true (slower)")
     held = f"a micro-batch had {largest.num_tokens:,} tokens, {largest.num_samples:,} sample{'s' * (largest.num_samples > 1)}"
+    if slots_per_token is not None and (slots := slots_per_token(largest)) >= 1.05:
+        held += f", and a token costs {slots:.1f} slots of the encoder, because several views have gradients"
     if remedies:
         return f"{held}; set {', or '.join(remedies)}"
     return f"{held}; use smaller samples, a smaller model, or a device with more memory"
