@@ -8,7 +8,8 @@ from typing import cast
 from torch import nn
 
 from omnimask.interfaces import MaskedBatch
-from omnimask.network.model import MaskedModel, Pass, Wired
+from omnimask.network.model import MaskedModel
+from omnimask.network.passes import Wired
 
 
 def views_with_gradients(model: MaskedModel) -> tuple[str, ...]:
@@ -19,7 +20,7 @@ def views_with_gradients(model: MaskedModel) -> tuple[str, ...]:
     found: list[str] = []
     for part in model.each():
         if part.grad:
-            decoded = (query for query in part.queries.values() if query is not None)
+            decoded = (used.query for used in part.uses.values() if used.query is not None)
             found += dict.fromkeys([part.view, *decoded])
     return tuple(found)
 
@@ -35,7 +36,7 @@ def slots_per_token(model: MaskedModel, batch: MaskedBatch) -> float:
         model: its passes name the views they read.
         batch: on the host, with these views.
     """
-    backbone = kept_per_slot(cast(Pass, model.passes[model.backbone]).encoder)
+    backbone = kept_per_slot(model.passes[model.backbone].encoder)
 
     def size(network: object) -> float:
         return kept_per_slot(cast(nn.Module, network)) / backbone if backbone else 1.0
