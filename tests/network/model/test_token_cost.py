@@ -13,7 +13,8 @@ from omnimask.builder.build import Built, build
 from omnimask.component import named
 from omnimask.data.planner import Place
 from omnimask.interfaces import Layout, MaskedBatch
-from omnimask.network.model import MaskedModel, Pass
+from omnimask.network.model import MaskedModel
+from omnimask.network.passes import Network, Pass
 from omnimask.network.token_cost import kept_per_slot, slots_per_token, views_with_gradients
 from omnimask.recipe import Recipe
 from omnimask.recipe.config import PassConfig, ViewConfig
@@ -88,10 +89,7 @@ def test_sequences_of_a_sample_count_each() -> None:
     built = build(bottleneck())
     main = built.model.each()[0]
     model = MaskedModel(
-        [
-            Pass("other", AGAIN, dict(main.embeddings.items()), main.encoder, {}),
-            Pass("main", "main", dict(main.embeddings.items()), main.encoder, {}),
-        ]
+        {"main": main.network}, [Pass(name, view, main.network, {}) for name, view in (("other", AGAIN), ("main", "main"))]
     )
     assert views_with_gradients(model) == (AGAIN, "main")
     data = batch(built)
@@ -131,7 +129,8 @@ def test_a_view_of_other_sequences_is_no_query() -> None:
 
 
 def test_an_encoder_without_matrices_is_as_large_as_any() -> None:
-    model = MaskedModel([Pass(name, name, {}, nn.Identity(), {}) for name in (AGAIN, "main")])
+    network = Network({}, nn.Identity())
+    model = MaskedModel({"main": network}, [Pass(name, name, network, {}) for name in (AGAIN, "main")])
     assert slots_per_token(model, batch(build(bottleneck()))) == pytest.approx(2)
 
 
