@@ -64,7 +64,7 @@ def write_texts(path: Path, count: int) -> int:
     """Write texts with lognormal lengths as JSON lines, always the same. Return their bytes."""
     rng, pool = np.random.default_rng(0), words()
     lengths = np.clip(np.rint(rng.lognormal(np.log(MEAN) - SPREAD**2 / 2, SPREAD, count)), 1, MOST).astype(int)
-    starts = rng.integers(0, len(pool) - MOST, count)
+    starts = rng.integers(0, max(1, len(pool) - MOST), count)
     with path.open("w", encoding="utf-8") as stream:
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             stream.write(json.dumps({"text": " ".join(pool[start : start + length])}) + "\n")

@@ -15,6 +15,7 @@ from tests.data.earlier_split import held_out as earlier
 
 from omnimask.data import low_scores, order, validation_split
 from omnimask.data.order import KeyedOrder, StreamOrder, WindowOrder, shuffled
+from omnimask.data.scans import RangeScan
 from omnimask.data.training_indices import TrainingIndices, blocks, tokens_in
 from omnimask.data.validation_split import held_out, split_samples, spread
 from omnimask.data.whole_parts import WholeParts
@@ -134,6 +135,30 @@ def test_a_damaged_split_is_made_anew(by_ranges: None, tmp_path: Path, caplog: p
     with caplog.at_level(logging.WARNING):
         assert_equal(split_samples(dataset, 0.2, 1, tmp_path), wanted)
     assert "splits" in caplog.text
+
+
+def test_what_another_process_has_split_meanwhile_is_not_hashed_again(
+    by_ranges: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, other = Plain([f"key {number}" for number in range(200)]), Plain([f"key {number}" for number in range(200)])
+    wanted, run = earlier(dataset.keys, 0.2, 1), RangeScan.run
+
+    def later(scan: RangeScan) -> None:
+        monkeypatch.setattr(RangeScan, "run", run)
+        assert_equal(split_samples(other, 0.2, 1, tmp_path), wanted)
+        dataset.asked = 0
+        run(scan)
+
+    monkeypatch.setattr(RangeScan, "run", later)
+    assert_equal(split_samples(dataset, 0.2, 1, tmp_path), wanted)
+    assert dataset.asked == 0
+
+
+def test_a_cache_that_cannot_be_written_changes_no_split(by_ranges: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = Plain([f"key {number}" for number in range(200)])
+    (tmp_path / "splits").write_text("a file where a folder should be")
+    assert_equal(split_samples(dataset, 0.2, 1, tmp_path), earlier(dataset.keys, 0.2, 1))
+    assert "are not cached" in caplog.text
 
 
 def test_faulty_keys_of_many_are_refused(by_ranges: None, tmp_path: Path) -> None:

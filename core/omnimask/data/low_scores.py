@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -56,14 +59,28 @@ def low_scores(keys: NumberedKeys, fraction: float, seed: int, *, processes: int
     name = blake2b(repr((_FORMAT, keys.identity, keys.total, fraction, seed)).encode(), digest_size=16).hexdigest()
     folder = (cache or cache_folder()) / "splits" / name
     columns = read_columns(folder, "splits")
-    if columns is None or columns.keys() != {"low"}:
+    if columns is None:
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         logger.info("splitting %d samples by their keys; later runs reuse the split", keys.total)
         work = partial(_low_of_range, keys, fraction, seed)
-        scan = RangeScan(work, keys.total, folder.with_name(f"{name}.ranges"), _DOING, RANGE, processes=processes)
+        ranges = folder.with_name(f"{name}.ranges")
+        scan = RangeScan(work, keys.total, ranges, _DOING, RANGE, processes=processes, joined=folder)
         scan.run()
-        columns = join_columns(lambda: iter(scan), folder, "splits")
-        scan.remove()
+        with _waiting(folder.with_name(f"{name}.lock")):  # ranks that share the cache finish together; one joins
+            columns = read_columns(folder, "splits")
+            if columns is None:
+                columns = join_columns(lambda: iter(scan), folder, "splits")
+                scan.remove()
     return columns["low"].astype(np.int64)
+
+
+@contextmanager
+def _waiting(lock: Path) -> Iterator[None]:
+    """Let one process at a time into the ``with`` block, if the folder of the lock can be written."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            fcntl.flock(stack.enter_context(lock.open("ab")), fcntl.LOCK_EX)
+        yield
 
 
 def _low_of_range(keys: NumberedKeys, fraction: float, seed: int, numbers: range) -> Columns:
