@@ -62,7 +62,8 @@ class TrainingIndices:
             IndexError: a place is outside ``[0, len(self))``; a single one may also count from the end.
         """
         if isinstance(places, slice):
-            return self._at(np.arange(*places.indices(len(self))))
+            start, stop, step = places.indices(len(self))
+            return self._from(start, stop) if step == 1 and start < stop else self._at(np.arange(start, stop, step))
         if isinstance(places, np.ndarray):
             if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(self):
                 raise IndexError(f"places {places.min()} to {places.max()} are out of range for {len(self)} indices")
@@ -92,6 +93,12 @@ class TrainingIndices:
     def num_below(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of training samples below each of some indices."""
         return np.minimum(indices, self.total) - np.searchsorted(self.held_out, indices)
+
+    def _from(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the indices at consecutive places, without a search for each."""
+        first, last = self._at(np.array([start, stop - 1])).tolist()
+        numbers = np.arange(first - start, last - (stop - 1))  # of the held-out samples between them
+        return np.delete(np.arange(first, last + 1), self._before[numbers].astype(np.int64) + numbers - first)
 
     def _at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         # Numbers of another type would make NumPy copy the whole column.
