@@ -7,6 +7,7 @@ import itertools
 import logging
 import pickle
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnimask.data.part_index import list_parts
+from omnimask.data import part_index
+from omnimask.data.part_index import PartIndex, list_parts
 from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.pipeline import ModalityPipeline as Reader
 from omnimask.data.planner import Place
@@ -336,3 +338,21 @@ def test_groups_of_samples_are_groups_of_parts(tmp_path: Path) -> None:
     documents.group_starts = np.array([0, 1, 3, 4, 5])  # pyright: ignore[reportAttributeAccessIssue]
     assert parts.group_starts is not None
     assert parts.group_starts.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 1000])
+def test_the_fingerprint_is_of_the_columns_of_all_parts(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run compares it, so its definition may never change: sample, start, stop and tokens of every part, int64."""
+    monkeypatch.setattr(part_index, "_HASHED", block)
+    sizes, starts = np.array([2, 0, 0, 3, 1, 4, 0]), np.array([0, 5, 0, 9, 20, 0, 1, 2, 3, 4])
+    lengths, tokens, bad = np.arange(1, 11), np.arange(10, 20), np.array([4])
+    first = np.cumsum([0, *sizes]).astype(np.uint8)
+    index = PartIndex(first, starts, lengths, tokens, np.zeros(7, np.uint32), bad)
+    found = blake2b(digest_size=16)
+    index.update(found)
+    stops = starts + lengths
+    starts[5] = stops[5] = part_index.UNREADABLE
+    wanted = blake2b(digest_size=16)
+    for column in (np.repeat(np.arange(7), sizes), starts, stops, tokens):
+        wanted.update(column.astype(np.int64).tobytes())
+    assert found.hexdigest() == wanted.hexdigest()

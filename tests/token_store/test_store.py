@@ -14,7 +14,7 @@ import pytest
 from omnimask import load_recipe
 from omnimask.builder.build import Built, build
 from omnimask.cli import main
-from omnimask.data import scans
+from omnimask.data import low_scores, scans
 from omnimask.data.planner import Cursor
 from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import RunStopped, UserError
@@ -84,6 +84,26 @@ def test_a_run_on_tokens_is_the_run_on_the_data(recipe: Path, tmp_path: Path) ->
     assert same(steps(raw), steps(cached)) and same(steps(raw), steps(store))
     validations = [list(each.validation_batches()) for each in (raw, cached, store)]
     assert same(validations[0], validations[1]) and same(validations[0], validations[2])
+
+
+def test_a_split_by_ranges_is_the_split_of_the_data(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes hash the keys of the data's samples, of those with stored tokens, and of a store's rows."""
+    tokenize(load_recipe(str(recipe)), tmp_path / "store")
+    fraction = "data.validation=0.2"
+
+    def splits() -> list[tuple[list[int], list[int]]]:
+        found = (
+            built(recipe, "data.cache_tokens=0", fraction),
+            built(recipe, fraction),
+            on_store(recipe, tmp_path / "store", fraction),
+        )
+        return [(each.train_indices.tolist(), each.validation_indices.tolist()) for each in found]
+
+    before = splits()
+    assert before[0] == before[1] == before[2] and all(before[0])
+    monkeypatch.setattr(low_scores, "RANGE", 3)
+    assert splits() == before == splits()
+    assert list((tmp_path / "cache" / "splits").glob("*/low.npy"))
 
 
 def test_groups_are_those_of_the_data(recipe: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from omnimask.data.pipeline import ModalityPipeline, Pipeline
 from omnimask.data.planner import Cursor, Place, Planner
 from omnimask.data.sample_parts import SampleParts
 from omnimask.data.token_counts import token_counts
+from omnimask.data.training_indices import TrainingIndices
 from omnimask.data.validation_split import split_samples, spread
 from omnimask.errors import UserError
 from omnimask.interfaces import (
@@ -65,7 +66,7 @@ class Built:
     dataset: Dataset
     pipeline: Pipeline
     validation: Pipeline
-    train_indices: NDArray[np.int64]
+    train_indices: TrainingIndices
     validation_indices: NDArray[np.int64]
     left_out: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
     """Reasons by key of the unreadable held-out samples so far."""

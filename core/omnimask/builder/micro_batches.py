@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
+from omnimask.data.training_indices import TrainingIndices
 from omnimask.data.validation_split import spread
 from omnimask.errors import RunStopped, UserError
 from omnimask.interfaces import MaskedBatch, Sample
@@ -50,7 +50,7 @@ def slot_budget(device: str) -> int:
     return AUTO_MICRO_BATCH.get(device, AUTO_MICRO_BATCH["cpu"])
 
 
-def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: NDArray[np.int64], steps: int) -> TokenCost:
+def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: TrainingIndices, steps: int) -> TokenCost:
     """Measure the memory cost of a token on evenly spaced samples, masked as at the beginning, middle and end of the run.
 
     Reads and masks a few samples if several views are computed with gradients, and nothing otherwise. The result is the same every
@@ -59,7 +59,7 @@ def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: NDArray[
     Args:
         model: on the host; not run.
         pipeline: of the training samples.
-        indices: (n,) data set indices of the training samples.
+        indices: data set indices of the training samples.
         steps: of the run.
 
     Raises:
@@ -85,7 +85,7 @@ def rounded_up(number: float) -> float:
     return round(math.ceil(number / unit - 1e-4) * unit, 6)
 
 
-def _samples(pipeline: Pipeline, indices: NDArray[np.int64]) -> list[Sample]:
+def _samples(pipeline: Pipeline, indices: TrainingIndices) -> list[Sample]:
     size = pipeline.grouping.size
     firsts = spread(np.arange(0, len(indices), size), _TRIED)
     stride = max(1, len(firsts) // _SAMPLES)

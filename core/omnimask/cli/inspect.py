@@ -63,7 +63,7 @@ def inspect(
         check_data(built)
         check_model(built)
         odd = list(oddities(built))
-        places = [Place(0, 0, index, 0.0) for index in built.train_indices.tolist()]
+        places = (Place(0, 0, index, 0.0) for index in built.train_indices)
         samples = read_samples(built.validation, places, _MEASURED)
         found = measure(built, samples, device)
         drawn = [] if figure is None else _draw(built, figure)

@@ -8,12 +8,13 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from omnimask.cache import data_key
 from omnimask.data.fields import raw_value
+from omnimask.data.order import shuffled
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_errors import of_one_sample
+from omnimask.data.training_indices import Indices, blocks
 from omnimask.interfaces import Dataset, Draw, HoldsTokens, Tokens
 
 
@@ -33,7 +34,7 @@ class TrainingTokens:
 
     dataset: Dataset
     reader: ModalityPipeline
-    indices: NDArray[np.int64]
+    indices: Indices
     options: str
     modality: str = ""
 
@@ -51,9 +52,8 @@ class TrainingTokens:
         """Return an iterator over the decoded raw values."""
         return (value for _, value in self._values())
 
-    def _shuffled(self) -> list[int]:
-        order = np.random.Generator(np.random.Philox(0)).permutation(len(self.indices))
-        return self.indices[order].tolist()
+    def _shuffled(self) -> Iterator[int]:
+        return shuffled(self.indices, np.random.Generator(np.random.Philox(0)))
 
     def _held(self, dataset: HoldsTokens) -> Iterator[Tokens]:
         for index in self._shuffled():
@@ -79,5 +79,6 @@ class TrainingTokens:
     def fingerprint(self) -> str:
         """Return a digest of all inputs affecting the tokens."""
         digest = blake2b(repr((data_key(self.dataset), self.reader.field, self.options)).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(self.indices).tobytes())
+        for block in blocks(self.indices):
+            digest.update(block.tobytes())
         return digest.hexdigest()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from omnimask.data.training_indices import Indices, TrainingIndices
 from omnimask.errors import UserError
 from omnimask.interfaces.draw import mixed
 
@@ -60,14 +61,14 @@ class Order(Protocol):
     """Sample order of an epoch. ``indices`` (N,) are the data set indices visited once per epoch."""
 
     num_samples: int
-    indices: NDArray[np.int64]
+    indices: Indices
 
     def take(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """Return the (stop - start,) data set indices at the positions ``[start, stop)`` of an epoch; both count from 0."""
         ...
 
 
-def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window: int | Literal["auto"] = "auto") -> Order:
+def stream_order(dataset: object, indices: Indices, seed: int, window: int | Literal["auto"] = "auto") -> Order:
     """Return the order of a data set's samples.
 
     Args:
@@ -92,6 +93,19 @@ def stream_order(dataset: object, indices: NDArray[np.int64], seed: int, window:
     return StreamOrder(len(indices), seed, indices)
 
 
+def shuffled(indices: Indices, rng: np.random.Generator) -> Iterator[int]:
+    """Yield the indices in random order; more than 4,194,304 of them without a permutation in memory."""
+    places = range(0, len(indices), AUTO_WINDOW)
+    if len(indices) <= LARGE:
+        order = rng.permutation(len(indices))
+        found = (indices[order[start : start + AUTO_WINDOW]] for start in places)
+    else:
+        keyed = KeyedOrder(indices, int(rng.integers(2**63)))
+        found = (keyed.take(0, start, min(start + AUTO_WINDOW, len(indices))) for start in places)
+    for block in found:
+        yield from block.tolist()
+
+
 class StreamOrder:
     """Order in which every epoch is a permutation of all samples, keyed by (seed, epoch).
 
@@ -101,8 +115,8 @@ class StreamOrder:
         indices: (num_samples,) data set indices to permute, for example the training split; None means ``0 .. num_samples - 1``.
     """
 
-    def __init__(self, num_samples: int, seed: int, indices: ArrayLike | None = None) -> None:
-        self.indices: NDArray[np.int64] = np.arange(num_samples) if indices is None else np.array(indices, np.int64)
+    def __init__(self, num_samples: int, seed: int, indices: ArrayLike | TrainingIndices | None = None) -> None:
+        self.indices: Indices = np.arange(num_samples) if indices is None else np.array(indices, np.int64)
         _check_not_empty(num_samples)
         if self.indices.shape != (num_samples,):
             raise ValueError(f"num_samples is {num_samples}, but indices have shape {self.indices.shape}")
@@ -133,8 +147,8 @@ class KeyedOrder:
     [0] Black, Rogaway: Ciphers with arbitrary finite domains, CT-RSA 2002.
     """
 
-    def __init__(self, indices: NDArray[np.int64], seed: int) -> None:
-        self.indices = indices
+    def __init__(self, indices: Indices, seed: int) -> None:
+        self.indices: Indices = indices
         self.num_samples = len(indices)
         self.seed = seed
         _check_not_empty(self.num_samples)
@@ -173,18 +187,16 @@ class WindowOrder:
         window: samples in a window.
     """
 
-    def __init__(self, indices: ArrayLike, group_starts: ArrayLike, seed: int, window: int) -> None:
-        self.indices: NDArray[np.int64] = np.array(indices, np.int64)
+    def __init__(self, indices: ArrayLike | TrainingIndices, group_starts: ArrayLike, seed: int, window: int) -> None:
+        self.indices: Indices = indices if isinstance(indices, TrainingIndices) else TrainingIndices.of(indices)
         self.num_samples = len(self.indices)
         self.seed, self.window = seed, window
         _check_not_empty(self.num_samples)
         if window < 1:
             raise ValueError(f"a window must have at least one sample, got {window}")
-        if (np.diff(self.indices) <= 0).any():
-            raise ValueError("indices must be increasing")
-        group = np.searchsorted(np.asarray(group_starts, np.int64), self.indices, side="right")  # (N,) group of each sample
-        self._first = np.flatnonzero(np.diff(group, prepend=-1))
-        self._size = np.diff(self._first, append=self.num_samples)
+        first = self.indices.num_below(np.asarray(group_starts, np.int64))
+        size = np.diff(first, append=self.num_samples)
+        self._first, self._size = first[size > 0], size[size > 0]  # of the groups that are not held out as a whole
         self._groups: _Last[tuple[NDArray[np.int64], NDArray[np.int64]]] = _Last()
         self._windows: _Last[NDArray[np.int64]] = _Last()
 

@@ -105,8 +105,9 @@ class PartIndex:
     def _block(self, column: int, begin: int, bad: NDArray[np.int64]) -> NDArray[np.int64]:
         stop = min(begin + _HASHED, len(self))
         if column == 0:
-            numbers = np.arange(begin, stop, dtype=self.first.dtype)
-            return self.first.searchsorted(numbers, side="right").astype(np.int64) - 1
+            samples = np.arange(self.sample(begin), self.sample(stop - 1) + 1)
+            bounds = np.clip(self.first[samples[0] : samples[-1] + 2].astype(np.int64), begin, stop)
+            return np.repeat(samples, np.diff(bounds))
         if column == 3:
             return self.tokens[begin:stop].astype(np.int64)
         values = self.start[begin:stop].astype(np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.data.order import Order
+from omnimask.data.training_indices import tokens_in
 
 _FIRST_GUESS = 256
 """Initial number of samples to look at if their sizes differ. Later steps start from the size of the last one."""
@@ -198,7 +199,9 @@ class Planner:
         Raises:
             ValueError: a step could have fewer samples than ranks.
         """
-        largest = max(1, int(self.counts if isinstance(self.counts, int | np.integer) else self.counts[self.order.indices].max()))
+        largest = max(
+            1, int(self.counts) if isinstance(self.counts, int | np.integer) else tokens_in(self.counts, self.order.indices)[2]
+        )
         largest *= self.group
         what, whats = ("sample has", "samples") if self.group == 1 else (f"group of {self.group} samples may have", "groups")
         if self.batch_tokens // largest < world:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.cache import Stated
+from omnimask.cache import Stated, data_key
 from omnimask.data.fields import decoded, names_of, required_value
 from omnimask.data.order import Buffered, Grouped
 from omnimask.data.part_index import UNREADABLE, PartIndex
 from omnimask.data.raw_digest import digest_of, memory_of
 from omnimask.data.token_counts import ModalityReader
+from omnimask.data.whole_parts import WholeParts
 from omnimask.interfaces import Dataset, Splits
 
 KEPT_BYTES = 64 * 2**20
@@ -70,11 +72,9 @@ class SampleParts:
         """Return the key of the sample that a part belongs to."""
         return self.dataset.key(self.index.sample(index))
 
-    def wholes(self) -> tuple[Iterator[str], NDArray[np.int64]]:
-        """Return the keys of the samples that have parts, and the number of parts of each."""
-        sizes = np.diff(self.index.first.astype(np.int64))
-        held = np.flatnonzero(sizes)
-        return (self.dataset.key(sample) for sample in held.tolist()), sizes[held]
+    def wholes(self) -> WholeParts:
+        """Return the keys of the samples, and the location of their parts."""
+        return WholeParts(self.dataset.key, self.index.first, partial(data_key, self.dataset))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return the sample's fields, with those of the modality restricted to the part.

@@ -44,6 +44,8 @@ class RangeScan:
         share: (I, N) to scan only every N-th range, beginning with the I-th, counted from 0.
         keeps: whether to write a file even if there is only one range.
         processes: maximum number of worker processes; 1 for data sets that are read in order.
+        joined: folder in which the columns of all ranges are joined. Once it exists, another process has made it, and no range is
+            missing.
     """
 
     work: Callable[[range], Columns]
@@ -54,6 +56,7 @@ class RangeScan:
     share: tuple[int, int] = (0, 1)
     keeps: bool = False
     processes: int = sys.maxsize
+    joined: Path | None = None
     _in_memory: dict[int, Columns] = field(default_factory=dict[int, Columns])
     _keeps: bool = field(init=False)
 
@@ -114,7 +117,7 @@ class RangeScan:
 
     def is_done(self, number: int) -> bool:
         """Return whether a range is complete."""
-        return number in self._in_memory or self._file(number).exists()
+        return number in self._in_memory or self._file(number).exists() or (self.joined is not None and self.joined.exists())
 
     def _take(self, number: int, found: Columns | None) -> None:
         if found is not None:

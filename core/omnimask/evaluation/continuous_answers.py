@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from omnimask.builder.build import Built
 from omnimask.data.chunks import read_chunks
+from omnimask.data.order import shuffled
 from omnimask.data.validation_split import whole_key
 from omnimask.evaluation.confidence_intervals import LOSS, MIN_GROUPS, Interval, ratio_interval
 from omnimask.evaluation.id_answers import samples_of
@@ -62,8 +64,8 @@ class ContinuousScores:
 
 def mean_answers(built: Built) -> dict[str, MeanAnswer]:
     """Return mean answers by term, for terms with rows of numbers that depend on the batch alone. No network runs."""
-    order = Draw(built.recipe.seed, 0, "samples", stage=("mean answer",)).rng("order").permutation(len(built.train_indices))
-    wanted = built.train_indices[order[:SAMPLES]].tolist()
+    rng = Draw(built.recipe.seed, 0, "samples", stage=("mean answer",)).rng("order")
+    wanted = list(islice(shuffled(built.train_indices, rng), SAMPLES))
     totals: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
     modalities: dict[str, str] = {}

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from omnimask.builder.build import Built
 from omnimask.data.planner import Cursor, StepPlan
+from omnimask.data.training_indices import tokens_in
 from omnimask.interfaces import Context, MaskedBatch, Result, Run, Sample
 from omnimask.network.model import MaskedModel, own_predictions
 from omnimask.training.devices.switches import checkpoint_activations
@@ -93,24 +94,23 @@ def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
         checkpoint_activations(built.model)
     batch = built.validation.pack(samples)
     plan = _first_step(built, device)
-    counts = np.atleast_1d(np.asarray(built.counts))
-    counts = counts if len(counts) == 1 else counts[built.train_indices]
+    counts, number = built.counts, len(built.train_indices)
+    least, total, largest = (counts, counts * number, counts) if isinstance(counts, int) else tokens_in(counts, built.train_indices)
     sizes = [int(np.broadcast_to(built.counts, len(built.dataset))[place.index]) for place in plan.places]
     per_token = 1 / max(1, batch.num_tokens)
-    samples_per_epoch = len(built.train_indices)
     return Inspection(
         parameters_by_part(built.model),
-        samples_per_epoch,
+        number,
         len(built.validation_indices),
-        (int(counts.min()), float(counts.mean()), int(counts.max())),
+        (least, total / number, largest),
         len(plan.places),
         sum(sizes),
         len(plan.micro_batches),
         built.micro_batch_tokens(device),
         built.token_cost.slots,
         built.token_cost.views,
-        samples_per_epoch / len(plan.places),
-        train.steps * len(plan.places) / samples_per_epoch,
+        number / len(plan.places),
+        train.steps * len(plan.places) / number,
         step_flops(built.model, batch) * per_token * sum(sizes),
         _memory(built, batch, device),
         validation_cost(built, device),

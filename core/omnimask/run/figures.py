@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from omnimask.builder.build import Built
 from omnimask.component import Component
+from omnimask.data.order import LARGE
 from omnimask.data.pipeline import Pipeline
 from omnimask.data.planner import Place
+from omnimask.data.training_indices import Indices
+from omnimask.data.validation_split import spread
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, Dataset, MaskedBatch, Reconstruction, Renderer, Sample
 from omnimask.messages.printable import printable
@@ -26,6 +26,8 @@ COUNT = 6
 """Default number of samples in a figure."""
 _LOOKED_AT = 20
 """Number of samples to examine for labels, per sample in a figure."""
+_CONSIDERED = 65_536
+"""Number of samples to choose from in a very large data set."""
 
 
 def load_renderers(recipe: Recipe) -> dict[str, type[Renderer]]:
@@ -46,11 +48,13 @@ def held_out_samples(built: Built, count: int) -> list[Sample]:
     return varied_samples(built, built.validation_indices if len(built.validation_indices) else built.train_indices, count)
 
 
-def varied_samples(built: Built, indices: NDArray[np.int64], count: int) -> list[Sample]:
+def varied_samples(built: Built, indices: Indices, count: int) -> list[Sample]:
     """Return readable samples among ``indices``, with validation's masks.
 
-    Their order follows the digests of their keys, independent of the folder, with one of each label before the second of any.
+    Their order follows the digests of their keys, independent of the folder, with one of each label before the second of any. Of
+    more than 4,194,304 indices, 65,536 evenly spaced ones are considered.
     """
+    indices = indices if len(indices) <= LARGE else spread(indices, _CONSIDERED)
     ordered = by_label(built.dataset, by_key(built.dataset, indices.tolist()), count)
     return read_samples(built.validation, [Place(0, 0, index, 0.0) for index in ordered], count)
 
@@ -77,7 +81,7 @@ def by_label(dataset: Dataset, indices: Sequence[int], count: int) -> list[int]:
     return [*(looked_at[number] for _, number in sorted(ranked)), *indices[_LOOKED_AT * count :]]
 
 
-def read_samples(pipeline: Pipeline, places: Sequence[Place], count: int) -> list[Sample]:
+def read_samples(pipeline: Pipeline, places: Iterable[Place], count: int) -> list[Sample]:
     """Return up to ``count`` readable samples.
 
     Raises:

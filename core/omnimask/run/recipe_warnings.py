@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from omnimask.builder.build import Built
+from omnimask.data.training_indices import tokens_in
 from omnimask.training.optim.schedules import in_steps
 from omnimask.training.validation_cost import cost_share, share_of
 
@@ -22,7 +21,7 @@ def oddities(built: Built) -> Iterator[str]:
     if number < FEWEST_SAMPLES:
         yield f"only {number} training samples; the model will memorize them"
     counts = built.counts
-    tokens = number * counts if isinstance(counts, int) else int(np.sum(counts[built.train_indices]))
+    tokens = number * counts if isinstance(counts, int) else tokens_in(counts, built.train_indices)[1]
     epochs = train.steps * train.batch_tokens / tokens if tokens else 0.0
     if epochs > MOST_EPOCHS:
         yield (

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.builder.build import Built
 from omnimask.data.chunks import read_chunks
+from omnimask.data.order import shuffled
 from omnimask.data.progress_lines import Paced
 from omnimask.interfaces import Draw, MaskedBatch, Predictor, Target
 from omnimask.interfaces.answers import ACCURACY, CROSS_ENTROPY, TOP5, RanksIds
@@ -83,12 +85,13 @@ def count_answers(built: Built) -> dict[str, Unigram]:
 
     At most ``SAMPLES`` samples are read, and no more after ``TOKENS`` tokens.
     """
-    order = Draw(built.recipe.seed, 0, "samples", stage=("unigram",)).rng("order").permutation(len(built.train_indices))
+    rng = Draw(built.recipe.seed, 0, "samples", stage=("unigram",)).rng("order")
+    chosen = list(islice(shuffled(built.train_indices, rng), SAMPLES))
     counts: dict[str, NDArray[np.int64]] = {}
     modalities: dict[str, str] = {}
     samples = tokens = 0
-    tell = Paced(min(SAMPLES, len(order)), "counting answers for the unigram baseline", "training samples")
-    for chunk in read_chunks(built.validation, built.train_indices[order[:SAMPLES]].tolist(), built.inference_tokens("cpu"), {}):
+    tell = Paced(len(chosen), "counting answers for the unigram baseline", "training samples")
+    for chunk in read_chunks(built.validation, chosen, built.inference_tokens("cpu"), {}):
         for term, asked in asked_ids(built.model, chunk.batch).items():
             found = np.bincount(asked.ids, minlength=built.specs[asked.modality].num_answers)
             counts[term] = counts[term] + found if term in counts else found

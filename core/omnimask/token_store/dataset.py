@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.data.whole_parts import WholeParts
 from omnimask.errors import RunStopped
 from omnimask.interfaces import Context, Draws, TokenColumns, Tokens
 from omnimask.token_store.manifest import Manifest
@@ -62,12 +63,15 @@ class TokenStore:
         """Return the key of the sample that a part belongs to."""
         return self.stored.key(index)
 
-    def wholes(self) -> tuple[Iterator[str], NDArray[np.int64]]:
-        """Return the keys of the samples that have parts, and the number of parts of each."""
-        first = self.stored.index.first.astype(np.int64)
-        sizes = np.diff(first)
-        held = np.flatnonzero(sizes)
-        return (self.stored.key(row) for row in first[held].tolist()), sizes[held]
+    def wholes(self) -> WholeParts:
+        """Return the keys of the samples that have parts, and the location of their parts."""
+        return WholeParts(self._sample_key, self.stored.index.first, self._identity)
+
+    def _sample_key(self, sample: int) -> str:
+        return self.stored.key(int(self.stored.index.first[sample]))
+
+    def _identity(self) -> str:
+        return repr((self.manifest.fingerprint, self.stored.checksums.tolist()))
 
     def held(self, index: int) -> tuple[Mapping[str, Tokens], Mapping[str, Any]]:
         """Return the tokens of a sample by modality, and the values of its kept fields.
@@ -97,7 +101,7 @@ class TokenStore:
 
     def fingerprint(self) -> str:
         """Return a digest of the parts and of the files' checksums."""
-        digest = blake2b(repr((self.manifest.fingerprint, self.stored.checksums.tolist())).encode(), digest_size=16)
+        digest = blake2b(self._identity().encode(), digest_size=16)
         self.stored.index.update(digest)
         return digest.hexdigest()
 
