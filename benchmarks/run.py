@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import border
+import image_loading
 import loop
 import mae
 import masking
@@ -28,6 +29,7 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "border_image": lambda: border.run("image/digits"),
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
+    **image_loading.tables(),
     **transport.tables(),
     **stored_tokens.tables(),
 }
