@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import webdataset
 from PIL import Image, ImageFilter
 from protocol import Comparison, Variant, compare
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
+from webdataset.compat import WebDataset
 
 from omnimask.builder.build import Built, build
 from omnimask.data.planner import Cursor
@@ -89,7 +89,9 @@ def from_pillow(data: bytes) -> Image.Image:
 
 
 def from_torchvision(data: bytes) -> torch.Tensor:
-    return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    assert isinstance(pixels, torch.Tensor)
+    return pixels
 
 
 def transforms(*, has_floats: bool) -> v2.Compose:
@@ -121,8 +123,8 @@ def shard_loader(folder: Path, shard: Path, *, has_floats: bool) -> Callable[[],
         for path in sorted(folder.glob("*.jpg")):
             tar.add(path, path.name)
     transform = transforms(has_floats=has_floats)
-    pipeline = webdataset.WebDataset(str(shard), shardshuffle=False).decode("pilrgb").to_tuple("jpg")
-    loader = pipeline.map_tuple(transform).batched(BATCH)
+    pipeline: Any = WebDataset(str(shard), shardshuffle=False).decode("pilrgb").to_tuple("jpg")
+    loader: Any = pipeline.map_tuple(transform).batched(BATCH)
     return lambda: [masked(images) for (images,) in loader].clear()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import border
+import feeding
 import image_loading
 import loop
 import mae
@@ -17,7 +18,7 @@ from protocol import Comparison
 
 import transport
 
-BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
+BENCHMARKS: Mapping[str, Callable[[], Comparison | feeding.Feeding]] = {
     "mae_decoder_512x8": lambda: mae.run(512, 8, 16),
     "mae_decoder_256x4": lambda: mae.run(256, 4, 8),
     "text_step": texts.run,
@@ -30,6 +31,7 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
     **image_loading.tables(),
+    **feeding.tables(),
     **transport.tables(),
     **stored_tokens.tables(),
 }
