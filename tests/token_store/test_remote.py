@@ -181,6 +181,8 @@ def test_a_cache_of_few_files_is_enough_and_shared(recipe: Path, server: Server,
         found = on_server(recipe, server, f"folder: {folder}, {cache}", f"train.workers={workers}")
         server.requests.clear()
         assert same(steps(found), expected)
+        assert isinstance(found.dataset, TokenStore)
+        assert all(file.path.exists() for file in found.dataset.stored._files.values()), "displaced copies are not kept open"
     assert sum(path.stat().st_size for path in small.iterdir() if path.suffix != ".lock") <= size
     assert len(list(whole.glob("*.arrow"))) == len(files) == server.gets(".arrow"), "one process loads a file, and the others wait"
 
@@ -210,9 +212,13 @@ def test_a_run_on_a_url_equals_a_run_on_the_folder(
     here, there = tmp_path / "here", tmp_path / "there"
     with caplog.at_level(logging.ERROR):
         for run, place in ((here, f"data={{name: tokens, path: {server.root}}}"), (there, at(server))):
-            assert main(["pretrain", str(recipe), "--run", str(run), place]) == 0
+            assert main(["pretrain", str(recipe), "--run", str(run), place, "train.checkpoint_every=2"]) == 0
         assert metrics(here) == metrics(there) and len(metrics(here)) > 1
         assert same(weights(here), weights(there)) and weights(here)
+        shutil.rmtree(max((there / "checkpoints").glob("step-*")))
+        (there / "summary.json").unlink()
+        assert main(["resume", str(there), "data.url=null", f"data.path={server.root}"]) == 0
+        assert same(weights(here), weights(there)) and json.loads((there / "summary.json").read_text())["status"] == "finished"
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from omnimask.token_store.range_file import RangeFile
 from omnimask.token_store.range_folder import DamagedStore
 from omnimask.token_store.row_columns import joined_rows
 
+_TRIES = 5
+
 
 class StoreFiles(Protocol):
     """Location of the range files of a store. Their sizes in bytes and CRC-32 are those of the index."""
@@ -154,24 +156,26 @@ class StoredTokens:
             self._check(number)
             self._checked.add(number)
         if number not in self._files:
-            if self.files.is_bounded:
-                self._release_removed()
             self._files[number] = self._open(number)
+            if self.files.is_bounded:
+                self._release_removed(but=number)
         return self._files[number]
 
     def _open(self, number: int) -> RangeFile:
-        for last in (False, True):
-            path = self.files.path(number, *self._written(number))
+        path = self.files.path(number, *self._written(number))
+        for _ in range(_TRIES):
             try:
                 return RangeFile(path, self.specs)
+            except FileNotFoundError:  # removed by another process since it was found
+                path = self.files.path(number, *self._written(number))
             except (OSError, ValueError) as error:
-                if last or not isinstance(error, FileNotFoundError):
-                    raise DamagedStore(str(error)) from error
-        raise AssertionError("the second attempt returns or raises")
+                raise DamagedStore(str(error)) from error
+        hint = "; data.cache.size is too small" if self.files.is_bounded else ""
+        raise DamagedStore(f"{path} is missing{hint}")
 
-    def _release_removed(self) -> None:
-        """Close the files that were removed, because their bytes take space until then."""
-        for number in [number for number, file in self._files.items() if not file.path.exists()]:
+    def _release_removed(self, but: int) -> None:
+        """Close the files that were removed, except one, because their bytes take space until then."""
+        for number in [number for number, file in self._files.items() if number != but and not file.path.exists()]:
             del self._files[number]
 
     def _check(self, number: int) -> None:
