@@ -42,11 +42,11 @@ def server(recipe: Path, serve: Callable[[Path], Server], tmp_path: Path, monkey
     return serve(tmp_path / "store")
 
 
-def at(server: Server, cache: str = "timeout: 0.5, retries: 2") -> str:
+def at(server: Server, cache: str = "timeout: 1.0, retries: 2") -> str:
     return f"data={{name: tokens, url: '{server.url}', cache: {{{cache}}}}}"
 
 
-def on_server(recipe: Path, server: Server, cache: str = "timeout: 0.5, retries: 2", *changes: str) -> Built:
+def on_server(recipe: Path, server: Server, cache: str = "timeout: 1.0, retries: 2", *changes: str) -> Built:
     return built(recipe, at(server, cache), *changes)
 
 
