@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import border
+import feeding
+import image_loading
 import loop
 import mae
 import masking
@@ -16,7 +18,7 @@ from protocol import Comparison
 
 import transport
 
-BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
+BENCHMARKS: Mapping[str, Callable[[], Comparison | feeding.Feeding]] = {
     "mae_decoder_512x8": lambda: mae.run(512, 8, 16),
     "mae_decoder_256x4": lambda: mae.run(256, 4, 8),
     "text_step": texts.run,
@@ -28,6 +30,8 @@ BENCHMARKS: Mapping[str, Callable[[], Comparison]] = {
     "border_image": lambda: border.run("image/digits"),
     "loop_2ms": lambda: loop.run(rows=64, width=384, steps=300),
     "loop_50ms": lambda: loop.run(rows=384, width=1024, steps=60),
+    **image_loading.tables(),
+    **feeding.tables(),
     **transport.tables(),
     **stored_tokens.tables(),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import zlib
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -60,6 +61,15 @@ def write_whole(file: Path, write: Callable[[BinaryIO], object]) -> None:
 def temporary_beside(path: Path) -> Path:
     """Return an unused name beside a file or folder, for its contents until they are complete."""
     return path.with_name(f"{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
+
+
+def checksum(file: Path) -> int:
+    """Return the CRC-32 of a file's bytes."""
+    found = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 24):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def keep(file: Path, write: Callable[[BinaryIO], object], what: str) -> bool:

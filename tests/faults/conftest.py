@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -30,19 +29,6 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleTy
     yield importlib.import_module
     for path in FOLDER.glob("*.py"):
         sys.modules.pop(path.stem, None)
-
-
-def _of_shards(name: str) -> Any:
-    """A fixture of the tests of shards."""
-    path = Path(__file__).parents[1] / "datasets" / "shards" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("conftest_of_shards", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
-
-
-serve = _of_shards("serve")
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tarfile
 from typing import Any
 
+from ..tiny_recipes import TEXT
 from .lab import RECIPE, Faults, Lab
 
 FAULTS = Faults()
@@ -132,7 +134,7 @@ def remote(lab: Lab, **fault: Any) -> Any:
 
 @FAULTS.row("a server hangs, breaks off or sends other bytes, and recovers")
 def server_recovers(lab: Lab) -> None:
-    for number, fault in enumerate(("hangs", "hangs_halfway", "cuts_off", "refuses", "damages")):
+    for number, fault in enumerate(("stalls", "stalls_halfway", "cuts_off", "fails", "damages")):
         server = remote(lab, fault=fault, faulty="shard-000003.tar", times=1)
         lab.code = lab.command("pretrain", "recipe.yaml", "--run", f"run-{number}", "train.workers=2")
         lab.run = lab.folder / f"run-{number}"
@@ -145,9 +147,35 @@ def server_recovers(lab: Lab) -> None:
 
 @FAULTS.row("a server hangs for good")
 def server_hangs(lab: Lab) -> None:
-    remote(lab, fault="hangs", faulty="shard-000003.tar")
+    remote(lab, fault="stalls", faulty="shard-000003.tar")
     lab.code = lab.pretrain("data.max_bad.at_least=3")
     failed = r"shard-000003\.tar could not be loaded in 2 attempts; last error: (no byte for 1 seconds|TimeoutError: no answer)"
     assert re.search(failed, lab.log)
     assert lab.summary["bad_samples"] and lab.summary["retries"] >= 1
     assert lab.last["bad_samples"] <= len(lab.summary["bad_samples"])
+
+
+@FAULTS.row("a file of a token store changes on the server during the run")
+def store_changes(lab: Lab) -> None:
+    def written(word: str) -> None:
+        rows = ({"text": f"{word} {number} " * 8} for number in range(64))
+        (lab.folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        shutil.rmtree(lab.folder / "store", ignore_errors=True)
+        assert lab.command("tokenize", "recipe.yaml", "store") == 0
+
+    lab.monkeypatch.setattr("omnimask.data.scans.RANGE", 8)
+    text = TEXT.replace("{name: english}", "{name: jsonl, path: texts.jsonl, window: 8, validation: 0}")
+    (lab.folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    written("first")
+    shutil.copytree(lab.folder / "store", lab.folder / "served")
+    server = lab.serve(lab.folder / "served")
+    place = f"data={{name: tokens, url: '{server.url}', window: 8, validation: 0, cache: {{timeout: 1.0, retries: 1}}}}"
+
+    def change() -> None:
+        written("other")
+        shutil.rmtree(server.root)
+        shutil.copytree(lab.folder / "store", server.root)
+
+    lab.code = lab.pretrain_with(1, change, place)
+    assert "the store has changed on the server since the start of the run; restore it, or begin another run" in lab.log
+    assert lab.summary["status"] == "stopped"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from omnimask.interfaces import Augment, Context, Draw
 from omnimask_image.augment.geometry import Flip, RandomCrop, RandomResizedCrop
@@ -34,6 +35,30 @@ def test_crops_lie_inside_the_image(height: int, width: int, key: int) -> None:
     top, left, rows, columns = crop(scale=(0.05, 1.0)).box(height, width, Draw(0, 0, str(key)))
     assert 0 <= top < top + rows <= height
     assert 0 <= left < left + columns <= width
+
+
+@pytest.mark.parametrize("shape", [(60, 90, 3), (33, 12, 1), (40, 40)])
+def test_torch_resizes_the_same_part_as_pillow(shape: tuple[int, ...]) -> None:
+    """Smooth pixels, whose neighbors beside the part hardly matter; rounding differs between both."""
+    rows, columns = np.indices(shape[:2])
+    smooth = np.rint(127 + 100 * np.sin(rows / 17) * np.cos(columns / 13)).astype(np.uint8)
+    pixels = np.broadcast_to(smooth.reshape(*shape[:2], *(1,) * (len(shape) - 2)), shape)
+    for draw in draws(20):
+        ours, theirs = crop(resize="torch")(pixels, draw), crop()(pixels, draw)
+        assert ours.shape == theirs.shape and ours.dtype == np.uint8 and ours.flags.c_contiguous
+        inner = np.abs(ours.astype(int) - theirs)[2:-2, 2:-2]
+        assert inner.max() <= 2 and np.abs(ours.astype(int) - theirs).max() <= 12
+        assert np.array_equal(ours, crop(resize="torch")(pixels, draw))
+
+
+def test_torch_resizes_like_pillow_after_a_crop() -> None:
+    for draw in draws(20):
+        pixels = noise(120, 80, 3)
+        top, left, rows, columns = crop().box(120, 80, draw)
+        part = np.ascontiguousarray(pixels[top : top + rows, left : left + columns])
+        expected = np.asarray(Image.fromarray(part).resize((16, 16), Image.Resampling.BICUBIC)).astype(int)
+        difference = np.abs(crop(resize="torch")(pixels, draw) - expected)
+        assert difference.max() <= 2 and difference.mean() < 0.1
 
 
 def test_areas_and_ratios_are_spread_over_their_ranges() -> None:

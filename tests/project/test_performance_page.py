@@ -37,6 +37,7 @@ def result(name: str) -> Any:
         "stored_tokens_128",
         "stored_tokens_512",
         "stored_tokens_2048",
+        "image_loading",
     ],
 )
 def test_tables_are_those_of_the_results(name: str) -> None:
@@ -69,6 +70,26 @@ def test_one_buffer_costs_the_main_process_at_most_half(name: str) -> None:
 @pytest.mark.parametrize("length", [128, 512, 2048])
 def test_stored_tokens_are_ten_times_as_fast_as_tokenizing(length: int) -> None:
     assert result(f"stored_tokens_{length}")["rows"][1]["ratio"] >= 10
+
+
+def test_loading_images_is_faster_than_the_same_decoder_beside_it() -> None:
+    ratio = {row["name"]: row["ratio"] for row in result("image_loading")["rows"]}
+    assert ratio["omnimask, image.pillow"] > 1
+    assert ratio["omnimask, image.torchvision, resize: torch"] > ratio["Dataset, v2 on tensors"]
+
+
+def test_cores_are_those_of_the_result() -> None:
+    found = result("feeding")
+    assert found["rounds"] >= 7
+    for row in found["rows"]:
+        stages = ("read", "tokenize", "mask", "corrupt", "pack", "transport")
+        shown = " | ".join(f"{row['stages'][stage]:,.1f}" for stage in stages)
+        low, high = row["quartiles"]
+        assert f"| {row['name']} | {shown} | {row['microseconds']:,.1f} | {low:,.1f}-{high:,.1f} | {row['cores']:.1f} |" in PAGE
+        rate = int(row["device"].split()[0].replace(",", "")) / (row["tokens_per_sample"] if "tokens" in row["device"] else 1)
+        assert row["cores"] == pytest.approx(row["microseconds"] * rate / 1e6)
+    for name, count in found["bytes_per_token"].items():
+        assert f"| `{name}` | {count:,.0f} |" in PAGE
 
 
 def test_the_profile_is_that_of_the_result() -> None:

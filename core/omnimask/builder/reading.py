@@ -100,9 +100,9 @@ def check_held(recipe: Recipe, dataset: HoldsTokens, readers: Mapping[str, Modal
 def _check_store(recipe: Recipe, store: TokenStore, readers: Mapping[str, ModalityPipeline], where: str) -> None:
     if differences := list(store.manifest.reading_differences(stored_modalities(recipe, readers))):
         shown = "; ".join(f"{name} was {before}, and the recipe has {now}" for name, before, now in differences)
-        raise UserError(f"{where}: {store.path} holds other tokens: {shown}; tokenize again, or change the recipe")
+        raise UserError(f"{where}: {store.place} holds other tokens: {shown}; tokenize again, or change the recipe")
     if missing := [label.field for label in recipe.labels.values() if label.field not in store.manifest.fields]:
-        raise UserError(f"{where}: {store.path} has no labels {', '.join(missing)}; tokenize again with this recipe")
+        raise UserError(f"{where}: {store.place} has no labels {', '.join(missing)}; tokenize again with this recipe")
     store.read_fields({name: list(reader.tokenizer.spec.fields) for name, reader in readers.items()})
 
 

@@ -19,7 +19,8 @@ from omnimask.data.scans import Columns
 
 logger = logging.getLogger(__name__)
 
-_LIST = "columns.json"
+LIST = "columns.json"
+"""Name of the list of a folder's columns with their checksums."""
 _BLOCK = 1 << 24
 """Bytes of a column to check at once."""
 
@@ -51,7 +52,7 @@ def join_columns(parts: Callable[[], Iterator[Columns]], folder: Path, what: str
             _fill(columns, parts())
             for column in columns.values():
                 column.flush()
-            (temporary / _LIST).write_text(json.dumps({name: _checksum(column) for name, column in columns.items()}))
+            (temporary / LIST).write_text(json.dumps({name: _checksum(column) for name, column in columns.items()}))
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
         except BaseException:
@@ -69,17 +70,38 @@ def join_columns(parts: Callable[[], Iterator[Columns]], folder: Path, what: str
 def read_columns(folder: Path, what: str) -> Columns | None:
     """Return the memory-mapped columns of a folder, or None if it is missing. A damaged one gives None with a warning."""
     try:
-        listed = cast(Mapping[str, int], json.loads((folder / _LIST).read_text()))
-        # Plain arrays over the mapped files: operations on numpy's class of mapped arrays cost more.
-        columns = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in listed}
-        if damaged := [name for name, column in columns.items() if _checksum(column) != listed[name]]:
-            raise ValueError(f"wrong checksum of {', '.join(damaged)}")
+        listed = cast(Mapping[str, int], json.loads((folder / LIST).read_text()))
+        return mapped_columns(listed, lambda name, read: read(folder / f"{name}.npy"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, AttributeError) as error:
         logger.warning("cached %s %s cannot be read (%s) and are recomputed", what, folder, error)
         return None
-    return columns
+
+
+def mapped_columns(listed: Mapping[str, int], reading: Callable[[str, Callable[[Path], NDArray[Any]]], NDArray[Any]]) -> Columns:
+    """Return memory-mapped columns.
+
+    Args:
+        listed: checksum of each column by name.
+        reading: called with the name of a column and a function that maps a file and compares its checksum; returns its array.
+
+    Raises:
+        ValueError, EOFError: a file is damaged.
+        OSError: a file cannot be read.
+    """
+
+    def reader(name: str) -> Callable[[Path], NDArray[Any]]:
+        def read(file: Path) -> NDArray[Any]:
+            # A plain array over the mapped file: operations on numpy's class of mapped arrays cost more.
+            column = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+            if _checksum(column) != listed[name]:
+                raise ValueError(f"wrong checksum of {name}")
+            return column
+
+        return read
+
+    return {name: reading(name, reader(name)) for name in listed}
 
 
 def _shapes(parts: Iterator[Columns]) -> dict[str, tuple[np.dtype[Any], tuple[int]]]:

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from omnimask.cache import checksum
 from omnimask.remote.retries import note as note_retry
 
 logger = logging.getLogger(__name__)
@@ -104,19 +105,19 @@ class Server:
         wanted = len(data) if stop is None else stop - start
         return data[start:stop] if len(data) > wanted else data  # a server without ranges returns the whole file
 
-    def load(self, url: str, target: Path, *, size: int, sha256: str = "") -> None:
+    def load(self, url: str, target: Path, *, size: int, sha256: str = "", crc32: int | None = None) -> None:
         """Copy a file.
 
         Args:
             url: URL of the file.
             target: destination; attempts are written beside it.
             size: expected size in bytes.
-            sha256: expected digest, if known.
+            sha256, crc32: expected digest or checksum, if known.
 
         Raises:
             OSError: the file is missing, or no attempt succeeded.
         """
-        self._tried(url, lambda: self._load(url, target, size, sha256))
+        self._tried(url, lambda: self._load(url, target, size, sha256, crc32))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
@@ -168,7 +169,7 @@ class Server:
                 raise TimeoutError(f"no answer from {what} for {patience:g} seconds, after {seen:,} bytes")
         return call.result()
 
-    def _load(self, url: str, target: Path, size: int, sha256: str) -> None:
+    def _load(self, url: str, target: Path, size: int, sha256: str, crc32: int | None) -> None:
         part = target.with_name(f"{target.name}.{time.monotonic_ns()}.part")  # an abandoned attempt may still write to its own
         try:
             self._waited(lambda: self._files.get_file(url, str(part)), url, lambda: part.stat().st_size if part.exists() else 0)
@@ -177,6 +178,8 @@ class Server:
                 raise ValueError(f"it has {found:,} bytes instead of {size:,}")
             if sha256 and _digest(part) != sha256:
                 raise ValueError("it is damaged: sha256 mismatch")
+            if crc32 is not None and checksum(part) != crc32:
+                raise ValueError("it is damaged: CRC-32 mismatch")
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from omnimask.interfaces import Context, HoldsTokens
 from omnimask.recipe import Recipe
 from omnimask.registry import plugin_files
 from omnimask.token_store.manifest import MANIFEST, Manifest
-from omnimask.token_store.scan import INDEX, complete, open_tokens, token_scan
+from omnimask.token_store.remote import INDEX
+from omnimask.token_store.scan import complete, open_tokens, token_scan
 from omnimask.token_store.stored import StoredTokens
 from omnimask.token_store.tokenize import TokenSource, tokenize_range, tokens_per_sample
 

@@ -18,8 +18,10 @@ from omnimask.data.part_index import PartIndex, list_parts, part_columns, split_
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_parts import SampleParts
 from omnimask.interfaces import Dataset, Draw, Draws, TokenColumns, Tokens
-from omnimask.token_store.scan import INDEX, complete, open_tokens, token_scan
-from omnimask.token_store.stored import DamagedStore, StoredTokens
+from omnimask.token_store.range_folder import DamagedStore
+from omnimask.token_store.remote import INDEX
+from omnimask.token_store.scan import complete, open_tokens, token_scan
+from omnimask.token_store.stored import StoredTokens
 from omnimask.token_store.tokenize import TokenSource, tokens_per_sample
 
 logger = logging.getLogger(__name__)
@@ -34,10 +36,14 @@ class StoredParts(SampleParts):
         dataset, reader, index: see :class:`~omnimask.data.sample_parts.SampleParts`.
         modality: name of the only modality.
         stored: tokens of the parts.
+        folder: of the store.
     """
 
-    def __init__(self, dataset: Dataset, reader: ModalityPipeline, index: PartIndex, modality: str, stored: StoredTokens) -> None:
+    def __init__(
+        self, dataset: Dataset, reader: ModalityPipeline, index: PartIndex, modality: str, stored: StoredTokens, folder: Path
+    ) -> None:
         super().__init__(dataset, reader, index)
+        self.folder = folder
         self.modality, self.pipeline = modality, reader
         self.stored: StoredTokens | None = stored
 
@@ -70,9 +76,8 @@ class StoredParts(SampleParts):
         try:
             yield
         except DamagedStore as damage:
-            assert self.stored is not None
             logger.warning("cached tokens are not used: %s; the next run makes them anew", damage)
-            shutil.rmtree(self.stored.folder / INDEX, ignore_errors=True)
+            shutil.rmtree(self.folder / INDEX, ignore_errors=True)
             self.stored = None
 
 
@@ -99,7 +104,7 @@ def cached_parts(source: TokenSource, *, options: str, most: int, cache: Path | 
         stored = _made(source, folder, tokens)
     if stored is None:
         return SampleParts(dataset, reader, list_parts(dataset, reader, options=options, cache=cache))
-    return StoredParts(dataset, reader, stored.index, modality, stored)
+    return StoredParts(dataset, reader, stored.index, modality, stored, folder)
 
 
 def _made(source: TokenSource, folder: Path, tokens: float) -> StoredTokens | None:

@@ -7,37 +7,45 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.data.whole_parts import WholeParts
 from omnimask.errors import RunStopped
-from omnimask.interfaces import Context, Draws, TokenColumns, Tokens
+from omnimask.interfaces import Context, Draws, TokenColumns, Tokens, TokenSpec
+from omnimask.remote import CacheOptions
 from omnimask.token_store.manifest import Manifest
-from omnimask.token_store.scan import open_tokens
-from omnimask.token_store.stored import DamagedStore
+from omnimask.token_store.range_folder import DamagedStore
+from omnimask.token_store.remote import RemoteStore
+from omnimask.token_store.scan import open_remote_tokens, open_tokens
+from omnimask.token_store.stored import StoredTokens
+
+_LOCAL = CacheOptions()
 
 
 class TokenStore:
-    """Tokens made once by ``omnimask tokenize``, mapped from disk. Training reads them without the original data.
+    """Tokens made once by ``omnimask tokenize``, mapped from disk, also of a server. Training reads them without the original data.
 
     Keys, order and masks are those of the original data set, so a run gives the same losses. The recipe keeps its tokenizer, which
     must be the store's. Augmentation and transforms of groups need raw values.
 
     Args:
         path: folder of the store.
+        url: instead of a path, the store's folder on a server as a URL for ``fsspec`` (``https://host/folder``, ``s3://bucket/folder``).
+            Its index is loaded at the start, and each file is copied into a cache when its tokens are first read.
+        cache: location and size of the copies, timeouts and retries.
     """
 
-    def __init__(self, context: Context, *, path: Path) -> None:
+    instead_of: ClassVar[Mapping[str, str]] = {"path": "url"}
+
+    def __init__(self, context: Context, *, path: Path | None = None, url: str | None = None, cache: CacheOptions = _LOCAL) -> None:
         del context
-        self.path = path
-        self.manifest = Manifest.read(path)
-        stored = open_tokens(path, {name: part.spec for name, part in self.manifest.modalities.items()})
-        if stored is None:
-            raise ValueError(f"{path} is not complete; repeat the `omnimask tokenize` command that began it")
-        self.stored = stored
+        if (path is None) == (url is None):
+            raise ValueError("this data set needs either path (a local folder) or url (of a server)")
+        self.place = str(path or url)
+        self.manifest, self.stored = _opened(path, url or "", cache)
 
     def read_fields(self, names: Mapping[str, Collection[str]]) -> None:
         """Read only the named fields of the tokens of each modality from now on."""
@@ -61,14 +69,17 @@ class TokenStore:
 
     def whole(self, index: int) -> str:
         """Return the key of the sample that a part belongs to."""
-        return self.stored.key(index)
+        with self._stopping():
+            return self.stored.key(index)
 
     def wholes(self) -> WholeParts:
         """Return the keys of the samples that have parts, and the location of their parts."""
         return WholeParts(self._sample_key, self.stored.index.first, self._identity)
 
     def _sample_key(self, sample: int) -> str:
-        return self.stored.key(int(self.stored.index.first[sample]))
+        with self._stopping():
+            self.stored.read_keys()
+            return self.stored.key(int(self.stored.index.first[sample]))
 
     def _identity(self) -> str:
         return repr((self.manifest.fingerprint, self.stored.checksums.tolist()))
@@ -80,7 +91,7 @@ class TokenStore:
             ValueError: the sample was unreadable when the tokens were made.
             RunStopped: a file is missing or damaged.
         """
-        with _stopping():
+        with self._stopping():
             return self.stored.held(index)
 
     def held_columns(
@@ -91,7 +102,7 @@ class TokenStore:
         Raises:
             RunStopped: a file is missing or damaged.
         """
-        with _stopping():
+        with self._stopping():
             return self.stored.columns(indices, draws)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
@@ -105,11 +116,27 @@ class TokenStore:
         self.stored.index.update(digest)
         return digest.hexdigest()
 
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Stop the run at a damaged file."""
+        try:
+            yield
+        except DamagedStore as damage:
+            raise RunStopped("; ".join(filter(None, (str(damage), self.stored.files.remedy)))) from damage
 
-@contextmanager
-def _stopping() -> Iterator[None]:
-    """Stop the run at a damaged file."""
-    try:
-        yield
-    except DamagedStore as damage:
-        raise RunStopped(f"{damage}; repeat the `omnimask tokenize` command, which makes damaged files anew") from damage
+
+def _opened(path: Path | None, url: str, cache: CacheOptions) -> tuple[Manifest, StoredTokens]:
+    """Open a complete store of a folder, or of a URL."""
+    if path is None:
+        remote = RemoteStore(url, cache)
+        manifest = remote.manifest()
+        return manifest, open_remote_tokens(remote, _specs(manifest))
+    manifest = Manifest.read(path)
+    stored = open_tokens(path, _specs(manifest))
+    if stored is None:
+        raise ValueError(f"{path} is not complete; repeat the `omnimask tokenize` command that began it")
+    return manifest, stored
+
+
+def _specs(manifest: Manifest) -> dict[str, TokenSpec]:
+    return {name: part.spec for name, part in manifest.modalities.items()}

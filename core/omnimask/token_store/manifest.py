@@ -103,19 +103,29 @@ class Manifest:
         """
         file = folder / MANIFEST
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if record["format"] > _FORMAT:
-                raise UserError(f"{file} has format {record['format']}; this version of omnimask reads {_FORMAT}: update omnimask")
-            modalities = {
-                name: StoredModality(**{**part, "spec": _spec(part["spec"])}) for name, part in record["modalities"].items()
-            }
-            return Manifest(record["data"], record["fingerprint"], record["samples"], modalities, record["fields"])
+            return Manifest.parse(file.read_bytes(), str(file))
         except FileNotFoundError:
             raise UserError(f"{folder} has no {MANIFEST}, so it is not a token store; make one with `omnimask tokenize`") from None
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UserError(f"{file} is damaged: {error}; remove the folder and tokenize again") from error
+
+    @staticmethod
+    def parse(data: bytes, name: str) -> Manifest:
+        """Return the manifest in the bytes of the file ``name``.
+
+        Raises:
+            UserError: it is damaged or of a newer version.
+        """
+        try:
+            record = json.loads(data)
+            if record["format"] > _FORMAT:
+                raise UserError(f"{name} has format {record['format']}; this version of omnimask reads {_FORMAT}: update omnimask")
+            modalities = {
+                key: StoredModality(**{**part, "spec": _spec(part["spec"])}) for key, part in record["modalities"].items()
+            }
+            return Manifest(record["data"], record["fingerprint"], record["samples"], modalities, record["fields"])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{name} is damaged: {error}; remove the folder and tokenize again") from error
 
 
 def _spec(record: Mapping[str, Any]) -> TokenSpec:

@@ -27,6 +27,11 @@ FIELD = "field."
 """Prefix of the struct members that are fields of tokens."""
 
 
+def file_name(number: int) -> str:
+    """Return the name of the file of a range."""
+    return f"tokens-{number:06d}.arrow"
+
+
 @dataclass
 class RowList:
     """RowList of one file while it is made. Lists of R; ``tokens`` has None for an absent modality or an unreadable sample."""
@@ -117,6 +122,25 @@ def _arrow(values: NDArray[Any]) -> Any:
     return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
 
 
+def keys_of(stream: Any, name: str) -> list[str]:
+    """Return the keys of the rows of a file (R,). Only their bytes are read.
+
+    Args:
+        stream: seekable, of the file.
+        name: of the file in messages.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: of the stream.
+    """
+    try:
+        options = pa.ipc.IpcReadOptions(included_fields=[0], use_threads=False)
+        batch = pa.ipc.open_file(pa.PythonFile(stream, "r"), options=options).get_batch(0)
+        return batch.column("key").to_pylist()
+    except (pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
+
+
 class RangeFile:
     """RowList of one file, mapped from disk.
 
@@ -129,7 +153,7 @@ class RangeFile:
     """
 
     def __init__(self, path: Path, specs: Mapping[str, TokenSpec]) -> None:
-        self.specs = specs
+        self.path, self.specs = path, specs
         try:
             with pa.memory_map(str(path)) as source:
                 reader = pa.ipc.open_file(source)

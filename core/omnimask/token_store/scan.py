@@ -14,12 +14,14 @@ from omnimask.data.order import reading_processes
 from omnimask.data.part_index import PartIndex, numbered, samples_per_range, warn_of_unreadable
 from omnimask.data.scans import Columns, RangeScan
 from omnimask.interfaces import TokenSpec
-from omnimask.token_store.stored import StoredTokens
+from omnimask.token_store.range_folder import RangeFolder
+from omnimask.token_store.remote import INDEX, RemoteStore
+from omnimask.token_store.stored import StoredTokens, StoreFiles
 from omnimask.token_store.tokenize import TokenSource, tokenize_range
 
 logger = logging.getLogger(__name__)
 
-INDEX, _RANGES = "index", "ranges"
+_RANGES = "ranges"
 _MOST_FILES = 16_384
 _FILES = ("bytes", "crc32", "per_file")
 
@@ -58,7 +60,7 @@ def complete(source: TokenSource, folder: Path, scan: RangeScan) -> StoredTokens
     warn_of_unreadable(source.dataset, scan)
     columns = join_columns(lambda: numbered(scan, _FILES), folder / INDEX, "tokens")
     scan.remove()
-    found = _stored(folder, source.specs, columns)
+    found = _stored(RangeFolder(folder), source.specs, columns)
     index = found.index
     if num_empty := int(np.count_nonzero(np.diff(index.first.astype(np.int64)) == 0)):
         logger.info("skipping %d of %d samples, which are empty", num_empty, index.num_samples)
@@ -69,9 +71,21 @@ def complete(source: TokenSource, folder: Path, scan: RangeScan) -> StoredTokens
 def open_tokens(folder: Path, specs: Mapping[str, TokenSpec]) -> StoredTokens | None:
     """Return the tokens of a complete store; None if it has no index, or a damaged one."""
     columns = read_columns(folder / INDEX, "tokens")
-    return None if columns is None else _stored(folder, specs, columns)
+    return None if columns is None else _stored(RangeFolder(folder), specs, columns)
 
 
-def _stored(folder: Path, specs: Mapping[str, TokenSpec], columns: Columns) -> StoredTokens:
+def open_remote_tokens(store: RemoteStore, specs: Mapping[str, TokenSpec]) -> StoredTokens:
+    """Return the tokens of a store on a server.
+
+    Raises:
+        ValueError: the store is not complete, its index is damaged, or the server does not respond.
+    """
+    try:
+        return _stored(store, specs, store.index())
+    except KeyError as error:
+        raise ValueError(f"data.url: the index of {store.url} has no column {error}; copy the store to the server again") from error
+
+
+def _stored(files: StoreFiles, specs: Mapping[str, TokenSpec], columns: Columns) -> StoredTokens:
     index = PartIndex.of(columns)
-    return StoredTokens(folder, specs, index, int(columns["per_file"].max(initial=1)), columns["bytes"], columns["crc32"])
+    return StoredTokens(files, specs, index, int(columns["per_file"].max(initial=1)), columns["bytes"], columns["crc32"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,36 @@ from numpy.typing import NDArray
 from omnimask.data.part_index import PartIndex
 from omnimask.interfaces import Draws, TokenColumns, Tokens, TokenSpec
 from omnimask.token_store.range_file import RangeFile
+from omnimask.token_store.range_folder import DamagedStore
 from omnimask.token_store.row_columns import joined_rows
-from omnimask.token_store.tokenize import checksum, file_name
+
+_TRIES = 5
 
 
-class DamagedStore(ValueError):
-    """File of a store that is missing or has other bytes than were written."""
+class StoreFiles(Protocol):
+    """Location of the range files of a store. Their sizes in bytes and CRC-32 are those of the index."""
+
+    @property
+    def remedy(self) -> str:
+        """Return how a missing or damaged file is mended; "" if the errors contain it."""
+        ...
+
+    @property
+    def is_bounded(self) -> bool:
+        """Return whether files are copies, of which the least recently used are removed."""
+        ...
+
+    def path(self, number: int, size: int, crc32: int) -> Path:
+        """Return the path of a file, which another process may remove. Raise :class:`DamagedStore` if it cannot be had."""
+        ...
+
+    def check(self, number: int, size: int, crc32: int) -> None:
+        """Raise :class:`DamagedStore` unless a file has the bytes that were written."""
+        ...
+
+    def keys(self, sizes: list[int]) -> dict[int, list[str]]:
+        """Return the keys of the rows of files by number, for files whose keys are had without the rest."""
+        ...
 
 
 @dataclass
@@ -26,14 +50,14 @@ class StoredTokens:
     """Tokens of the parts of a data set, one row each, in the order of ``index``.
 
     Args:
-        folder: of the files.
+        files: location of the range files.
         specs: of the modalities.
         index: of the parts.
         size: samples in a file, except the last one.
         sizes, checksums: (F,) bytes and CRC-32 of each file.
     """
 
-    folder: Path
+    files: StoreFiles
     specs: Mapping[str, TokenSpec]
     index: PartIndex
     size: int
@@ -43,6 +67,7 @@ class StoredTokens:
     def __post_init__(self) -> None:
         self._files: dict[int, RangeFile] = {}
         self._checked: set[int] = set()
+        self._keys: dict[int, list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -53,8 +78,19 @@ class StoredTokens:
         Raises:
             DamagedStore: its file is missing or damaged.
         """
-        file, place = self._place(row, is_checked=False)
-        return file.keys[place]
+        number, place = self._address(row)
+        if self._keys is not None and number in self._keys:
+            return self._keys[number][place]
+        return self._file(number, is_checked=False).keys[place]
+
+    def read_keys(self) -> None:
+        """Read the keys of all rows ahead, if that takes only a part of the files.
+
+        Raises:
+            DamagedStore: a file is missing or damaged.
+        """
+        if self._keys is None:
+            self._keys = self.files.keys(self.sizes.tolist())
 
     def error(self, row: int) -> str | None:
         """Return why a row has no tokens, or None.
@@ -104,11 +140,16 @@ class StoredTokens:
                 yield number, damage
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_checked": set()}
+        return {**self.__dict__, "_files": {}, "_checked": set(), "_keys": None}
 
-    def _place(self, row: int, *, is_checked: bool = True) -> tuple[RangeFile, int]:
+    def _place(self, row: int) -> tuple[RangeFile, int]:
+        number, place = self._address(row)
+        return self._file(number), place
+
+    def _address(self, row: int) -> tuple[int, int]:
+        """Return the number of a row's file, and the row's place in it."""
         number = self.index.sample(row) // self.size
-        return self._file(number, is_checked=is_checked), row - int(self.index.first[number * self.size])
+        return number, row - int(self.index.first[number * self.size])
 
     def _file(self, number: int, *, is_checked: bool = True) -> RangeFile:
         """Return an open file. Its checksum is compared when its tokens are first read: keys alone need a few of its pages."""
@@ -116,19 +157,30 @@ class StoredTokens:
             self._check(number)
             self._checked.add(number)
         if number not in self._files:
-            try:
-                self._files[number] = RangeFile(self.folder / file_name(number), self.specs)
-            except (OSError, ValueError) as error:
-                raise DamagedStore(str(error)) from error
+            self._files[number] = self._open(number)
+            if self.files.is_bounded:
+                self._release_removed(but=number)
         return self._files[number]
 
+    def _open(self, number: int) -> RangeFile:
+        path = self.files.path(number, *self._written(number))
+        for _ in range(_TRIES):
+            try:
+                return RangeFile(path, self.specs)
+            except FileNotFoundError:  # removed by another process since it was found
+                path = self.files.path(number, *self._written(number))
+            except (OSError, ValueError) as error:
+                raise DamagedStore(str(error)) from error
+        hint = "; data.cache.size is too small" if self.files.is_bounded else ""
+        raise DamagedStore(f"{path} is missing{hint}")
+
+    def _release_removed(self, but: int) -> None:
+        """Close the files that were removed, except one, because their bytes take space until then."""
+        for number in [number for number, file in self._files.items() if number != but and not file.path.exists()]:
+            del self._files[number]
+
     def _check(self, number: int) -> None:
-        path, size = self.folder / file_name(number), int(self.sizes[number])
-        try:
-            found = path.stat().st_size
-            if found != size:
-                raise DamagedStore(f"{path} has {found:,} bytes, but {size:,} were written")
-            if checksum(path) != int(self.checksums[number]):
-                raise DamagedStore(f"{path} is damaged: its checksum differs from the one that was written")
-        except OSError as error:
-            raise DamagedStore(f"{path} cannot be read: {error.strerror or error}") from error
+        self.files.check(number, *self._written(number))
+
+    def _written(self, number: int) -> tuple[int, int]:
+        return int(self.sizes[number]), int(self.checksums[number])

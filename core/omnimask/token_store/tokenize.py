@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from omnimask.cache import write_whole
+from omnimask.cache import checksum, write_whole
 from omnimask.data.fields import names_of, raw_value
 from omnimask.data.part_index import chunks_of, few_samples, mean_tokens, part_columns
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_errors import of_one_sample
 from omnimask.data.scans import Columns
 from omnimask.interfaces import Dataset, Draw, Splits, TokenizesMany, Tokens, TokenSpec
-from omnimask.token_store.range_file import RowList, write_rows
+from omnimask.token_store.range_file import RowList, file_name, write_rows
 
 Parts: TypeAlias = "Sequence[tuple[int, int, int, Mapping[str, Tokens] | Exception]]"
 """(start, stop, number of tokens, tokens by modality) of the parts of one sample; an exception for a part that has no tokens."""
@@ -38,11 +37,6 @@ class TokenSource:
     @property
     def specs(self) -> dict[str, TokenSpec]:
         return {name: reader.tokenizer.spec for name, reader in self.readers.items()}
-
-
-def file_name(number: int) -> str:
-    """Return the name of the file of a range."""
-    return f"tokens-{number:06d}.arrow"
 
 
 def tokenize_range(source: TokenSource, folder: Path, numbers: range, size: int) -> Columns:
@@ -70,15 +64,6 @@ def tokens_per_sample(source: TokenSource) -> float:
     """Return the average number of tokens of a few samples."""
     few = (_into(RowList(), source, range(number, number + 1)) for number in few_samples(source.dataset))
     return mean_tokens(sum(part[2] for part in parts) for ((*_, parts),) in few if not isinstance(parts, Exception))
-
-
-def checksum(file: Path) -> int:
-    """Return the CRC-32 of a file's bytes."""
-    found = 0
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 24):
-            found = zlib.crc32(block, found)
-    return found
 
 
 def _into(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,14 @@ class RandomResizedCrop:
     [0] Szegedy et al.: Going Deeper with Convolutions, CVPR 2015. [1] He et al.: Masked Autoencoders Are Scalable Vision Learners,
     CVPR 2022; reference implementation facebookresearch/mae.
 
+    Pillow's filter, the default, also reads pixels beside the part, as much as its support. Torch's kernel for bytes reads the part
+    only, as torchvision does, and takes a quarter of the time; its last bits may depend on the processor.
+
     Args:
         size: output size in pixels, or (height, width); use the tokenizer's ``image_size``.
         scale: minimum and maximum share of the area, in (0, 1].
         ratio: minimum and maximum aspect ratio (width / height) of the part, greater than 0.
+        resize: ``pillow``, or ``torch`` for torch's antialiased kernel.
     """
 
     smoke: ClassVar[Mapping[str, Any]] = {"size": 32}
@@ -47,6 +51,7 @@ class RandomResizedCrop:
             3 / 4,
             4 / 3,
         ),
+        resize: Annotated[Literal["pillow", "torch"], Field(description="library that resizes; torch is faster")] = "pillow",
     ) -> None:
         for name, (low, high) in (("scale", scale), ("ratio", ratio)):
             if low > high:
@@ -54,11 +59,15 @@ class RandomResizedCrop:
         self.size = pair(size)
         self.scale = scale
         self.ratio = ratio
+        self.resize = resize
 
     def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
         """Crop and resize a (H, W) or (H, W, C) uint8 array to (height, width, C) uint8."""
-        height, width, _ = checked(raw).shape
+        pixels = checked(raw)
+        height, width, _ = pixels.shape
         top, left, rows, columns = self.box(height, width, draw)
+        if self.resize == "torch":
+            return _resized_by_torch(pixels[top : top + rows, left : left + columns], self.size)
         part = (left, top, left + columns, top + rows)
         return to_array(to_pillow(raw).resize((self.size[1], self.size[0]), Image.Resampling.BICUBIC, box=part))
 
@@ -75,6 +84,17 @@ class RandomResizedCrop:
         ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
         rows, columns = max(1, min(height, round(width / ratio))), max(1, min(width, round(height * ratio)))
         return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def _resized_by_torch(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize a (H, W, C) uint8 array to (height, width, C) with torch's antialiased bicubic kernel for bytes."""
+    import torch
+
+    if not pixels.flags.writeable or min(pixels.strides) < 0:  # torch refuses such arrays
+        pixels = np.array(pixels)
+    image = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # channels last, as the fast kernel needs them
+    resized = torch.nn.functional.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 class RandomCrop:
@@ -125,4 +145,9 @@ class Flip:
     def __call__(self, raw: Any, draw: Draw) -> NDArray[np.uint8]:
         """Return the (H, W, C) uint8 array, mirrored or unchanged."""
         pixels = checked(raw)
-        return np.ascontiguousarray(pixels[:, ::-1]) if draw.uniform(1, "flip")[0] < self.probability else pixels
+        if draw.uniform(1, "flip")[0] >= self.probability:
+            return pixels
+        mirrored = np.empty(pixels.shape, pixels.dtype)
+        for channel in range(pixels.shape[2]):  # a quarter of the time of a copy pixel by pixel
+            mirrored[:, :, channel] = pixels[:, ::-1, channel]
+        return mirrored

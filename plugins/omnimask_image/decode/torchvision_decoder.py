@@ -33,4 +33,4 @@ class TorchvisionDecoder(PillowDecoder):
         except RuntimeError:
             return super().__call__(data)
         assert isinstance(pixels, torch.Tensor)
-        return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+        return pixels.permute(1, 2, 0).numpy()  # a view: what follows copies a part of it, or all

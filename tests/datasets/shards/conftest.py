@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import tarfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -67,72 +65,6 @@ class Tars:
         return {dataset.key(index): dataset[index] for index in range(len(dataset))}
 
 
-class Server:
-    """Serves a folder over HTTP; ``fault`` says what happens to requests for names ending in ``faulty``."""
-
-    def __init__(self, root: Path) -> None:
-        self.requests: list[str] = []
-        self.fault, self.faulty, self.times = "", ".tar", 10**9
-        self.released = threading.Event()
-        server = self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *args: Any) -> None:
-                super().__init__(*args, directory=str(root))
-
-            def do_GET(self) -> None:
-                server.requests.append(self.path)
-                if server.fault and self.path.endswith(server.faulty) and server.times > 0:
-                    server.times -= 1
-                    return getattr(self, server.fault)()
-                return super().do_GET()
-
-            def hangs(self) -> None:
-                server.released.wait(30)
-
-            def hangs_halfway(self) -> None:
-                self.begin()
-                server.released.wait(30)
-
-            def cuts_off(self) -> None:
-                self.begin()
-
-            def refuses(self) -> None:
-                self.send_error(503)
-
-            def damages(self) -> None:
-                data = bytearray((root / self.path.lstrip("/")).read_bytes())
-                data[600] ^= 1
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def begin(self) -> None:
-                data = (root / self.path.lstrip("/")).read_bytes()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data[: len(data) // 2])
-                self.wfile.flush()
-
-            def log_message(self, *args: Any) -> None: ...
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def gets(self, ending: str) -> int:
-        """Requests so far for names with an ending."""
-        return sum(path.endswith(ending) for path in self.requests)
-
-    def close(self) -> None:
-        self.released.set()
-        self.http.shutdown()
-        self.http.server_close()
-
-
 class Toys:
     """The toy plugins and their recipes."""
 
@@ -162,17 +94,3 @@ def folder(tmp_path: Path) -> Path:
     for shard, numbers in enumerate((range(5), range(5, 6), range(6, 12))):
         Tars.write(tmp_path / "data" / f"s-{shard}.tar", Tars.samples(*numbers))
     return tmp_path / "data"
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Path], Server]]:
-    """Serves a folder over HTTP until the test ends."""
-    servers: list[Server] = []
-
-    def start(root: Path) -> Server:
-        servers.append(Server(root))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()

@@ -118,9 +118,9 @@ def test_a_server_that_hangs_once_costs_nothing_but_time(
 ) -> None:
     here, _ = train(make(f"data.path={shards}"), tmp_path / "here")
     server = serve(shards)
-    server.fault, server.times = "hangs_halfway", 2
+    server.breaks("stalls_halfway", ".tar", times=2)
     with caplog.at_level(logging.WARNING):
-        there, _ = train(make(f"data.url={server.url}", "data.cache={timeout: 0.3, retries: 2}"), tmp_path / "there")
+        there, _ = train(make(f"data.url={server.url}", "data.cache={timeout: 1.0, retries: 2}"), tmp_path / "there")
     assert [line["loss"] for line in there] == [line["loss"] for line in here]
     assert there[-1]["bad_samples"] == 0
     assert there[-1]["retries"] == 2

@@ -196,10 +196,10 @@ def test_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("hangs", "no answer from .* for 0.4 seconds|no byte for 0.4"),
-        ("hangs_halfway", "no answer from .* for 0.4 seconds, after|no byte for 0.4"),
+        ("stalls", "no answer from .* for 0.4 seconds|no byte for 0.4"),
+        ("stalls_halfway", "no answer from .* for 0.4 seconds, after|no byte for 0.4"),
         ("cuts_off", "10,240 bytes instead of 20,480|Payload"),
-        ("refuses", "503"),
+        ("fails", "503"),
         ("damages", "it is damaged: sha256 mismatch"),
     ],
 )
@@ -222,7 +222,7 @@ def test_every_fault_of_a_server_is_retried_then_named(
     assert not list(Path(dataset.files.cache.folder).glob("*.part"))
 
 
-@pytest.mark.parametrize("fault", ["hangs", "hangs_halfway", "cuts_off", "refuses", "damages"])
+@pytest.mark.parametrize("fault", ["stalls", "stalls_halfway", "cuts_off", "fails", "damages"])
 def test_a_fault_that_passes_costs_one_attempt(tars: Any, indexed: Path, server: Any, fault: str) -> None:
     dataset = tars.open(url=server.url, cache=QUICK)
     server.fault, server.times = fault, 1
@@ -241,7 +241,7 @@ def test_a_shard_that_is_gone_is_not_asked_for_again_and_again(tars: Any, indexe
 
 
 def test_a_server_that_hangs_at_the_start_is_named(tars: Any, folder: Path, server: Any) -> None:
-    server.fault, server.faulty = "hangs", "manifest.json"
+    server.fault, server.faulty = "stalls", "manifest.json"
     with pytest.raises(ValueError, match=r"data\.url: .*manifest\.json could not be loaded in 2 attempts"):
         tars.open(url=server.url, cache=QUICK)
 
