@@ -17,6 +17,7 @@ import os
 import re
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -29,7 +30,7 @@ from protocol import machine
 
 RESULT = Path(__file__).parent / "results" / "corpus.json"
 LENGTH, PROCESSES = 128, 2
-MEAN, SPREAD, MOST = 50, 0.8, 2_000
+MEAN, SPREAD, MOST = 30, 0.8, 2_000
 """Words of a text: mean, spread of the logarithm, and maximum."""
 CHANGES = (
     f"modalities.text.tokenizer={{name: text.english, max_length: {LENGTH}}}",
@@ -48,16 +49,27 @@ class Killed:
 
 
 def words() -> list[str]:
-    """Return the words of ``$OMNIMASK_DATA/text``, or of the embedded texts."""
+    """Return the words of the texts in ``$OMNIMASK_DATA/text``, or of the embedded texts."""
     folder = os.environ.get("OMNIMASK_DATA")
-    files = sorted(Path(folder, "text").iterdir()) if folder else []
-    if files:
-        read = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes() for file in files)
-        return [word for text in read for word in text.decode("utf-8", "replace").split()]
+    if folder and (
+        read := [word for path in sorted(Path(folder, "text").iterdir()) for text in texts_of(path) for word in text.split()]
+    ):
+        return read
     from omnimask.interfaces import Context
     from omnimask_datasets.english import English
 
     return [word for text in English(Context()).texts for word in text.split()]
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Yield the texts of a file, if it is a text, a compressed one or an archive of them."""
+    if path.name.endswith(".txt.gz"):
+        yield gzip.decompress(path.read_bytes()).decode("utf-8", "replace")
+    elif path.suffix == ".txt":
+        yield path.read_text("utf-8", "replace")
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            yield from (archive.read(name).decode("utf-8", "replace") for name in archive.namelist() if name.endswith(".txt"))
 
 
 def write_texts(path: Path, count: int) -> int:
