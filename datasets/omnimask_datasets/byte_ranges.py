@@ -8,8 +8,10 @@ import json
 import logging
 import time
 import zipfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -67,7 +69,11 @@ class Ranges:
         """Return the file of a range."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
-        return self.sources[int(np.searchsorted(self.first, index, side="right")) - 1]
+        return self.sources[bisect_right(self._bounds, index) - 1]
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        return self.first.tolist()
 
     def name(self, index: int) -> str:
         """Return ``file:line``."""

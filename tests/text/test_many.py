@@ -17,6 +17,8 @@ TOKENIZERS: list[TextTokenizer] = [
     EnglishTokenizer(Context(), max_length=512),
     EnglishTokenizer(Context(), max_length=9, add_special=False),
     BytesTokenizer(Context(), max_length=16),
+    EnglishTokenizer(Context(), max_length=12).keeping([]),
+    EnglishTokenizer(Context(), max_length=12).keeping(["sentence"]),
 ]
 TEXTS = st.one_of(
     st.text(max_size=60),
@@ -26,7 +28,7 @@ TEXTS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["short", "long", "unframed", "bytes"])
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["short", "long", "unframed", "bytes", "lean", "sentences"])
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=8))
 @example(texts=["One. Two? three. Four", " one\n\ntwo ", "", "x", "x", "漢字 one", "a. " * 40])

@@ -57,6 +57,10 @@ class ByteScheme:
             return [len(self.encode(text).ids) for text in texts]
         return [len(text.encode("utf-8")) for text in texts]
 
+    def ids_many(self, texts: Sequence[str]) -> list[Ints]:
+        """Return the ids of the bytes of each text."""
+        return [self.encode(text).ids for text in texts]
+
     def encode_many(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the bytes of each text."""
         return [self.encode(text) for text in texts]

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from omnimask.interfaces import Tokens
 from omnimask.packed import ranges
 from omnimask_text.tokenize.characters import sentence_starts
-from omnimask_text.tokenize.scheme import Encodes, Frame, Ints, Pieces
+from omnimask_text.tokenize.scheme import Frame, Ints, Pieces, Scheme
+
+_NO_PLACES, _NO_WORDS = np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
 
 
 class RememberedPieces:
@@ -22,25 +24,31 @@ class RememberedPieces:
 
     Args:
         scheme: encodes the texts.
+        has_places: whether the pieces of many texts have offsets and words, which take time; those of one text always have.
     """
 
-    def __init__(self, scheme: Encodes) -> None:
-        self._scheme = scheme
+    def __init__(self, scheme: Scheme, *, has_places: bool) -> None:
+        self._scheme, self._has_places = scheme, has_places
         self._pieces: dict[str, Pieces] = {}
 
     def encode(self, text: str) -> Pieces:
-        """Return the pieces of a text. Raise ``ValueError`` as the scheme does."""
-        return self.encode_many([text])[0]
+        """Return the pieces of a text with their places. Raise ``ValueError`` as the scheme does."""
+        return self.encode_many([text])[0] if self._has_places else self._scheme.encode(text)
 
     def encode_many(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the pieces of each text. Raise ``ValueError`` as the scheme does."""
         if new := [text for text in dict.fromkeys(texts) if text not in self._pieces]:
-            self._pieces.update(zip(new, self._scheme.encode_many(new), strict=True))
+            self._pieces.update(zip(new, self._encoded(new), strict=True))
         return [self._pieces[text] for text in texts]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text. Raise ``ValueError`` as the scheme does."""
         return [len(pieces.ids) for pieces in self.encode_many(texts)]
+
+    def _encoded(self, texts: Sequence[str]) -> Sequence[Pieces]:
+        if self._has_places:
+            return self._scheme.encode_many(texts)
+        return [Pieces(ids, _NO_PLACES, _NO_WORDS) for ids in self._scheme.ids_many(texts)]
 
 
 def tokens_of_many(
@@ -51,7 +59,7 @@ def tokens_of_many(
     Args:
         frame: around each text.
         texts: (S,) as they were read.
-        pieces: of each.
+        pieces: of each; without places if ``left_out`` contains all optional fields.
         is_frame: (vocabulary,) ids without text; they are special even if a text spells them.
         left_out: names of fields that are not computed.
     """
@@ -64,7 +72,6 @@ def tokens_of_many(
     starts = stops - lengths
     place = ranges(starts + len(before), sizes)  # (N,) of the pieces among all tokens
     ids = np.concatenate([part.ids for part in pieces])
-    offsets = np.concatenate([part.offsets for part in pieces])
     is_special = is_frame[ids]
 
     def put(values: NDArray[Any], fill: float) -> NDArray[Any]:
@@ -79,9 +86,10 @@ def tokens_of_many(
     if "word" not in left_out:
         columns["word"] = put(np.where(is_special, -1, np.concatenate([part.words for part in pieces])), -1)
     if "sentence" not in left_out:
-        columns["sentence"] = put(np.where(is_special, -1, _sentences(texts, offsets[:, 0], sizes)), -1)
+        places = np.concatenate([part.offsets[:, 0] for part in pieces])
+        columns["sentence"] = put(np.where(is_special, -1, _sentences(texts, places, sizes)), -1)
     if "offset" not in left_out:
-        columns["offset"] = put(offsets, 0)
+        columns["offset"] = put(np.concatenate([part.offsets for part in pieces]), 0)
     positions = ranges(np.zeros_like(lengths), lengths).astype(np.float32)[:, None]
     return [_cut(content, positions, columns, *bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
 

@@ -87,6 +87,10 @@ class Scheme(Encodes, Protocol):
     frame_ids: Ints
     frame: Frame
 
+    def ids_many(self, texts: Sequence[str]) -> Sequence[Ints]:
+        """Return the ids of the pieces of each text."""
+        ...
+
     def decode(self, ids: Ints) -> str:
         """Return the text of pieces."""
         ...

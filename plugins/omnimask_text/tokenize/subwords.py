@@ -72,13 +72,21 @@ class Subwords:
             encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
         return self._pieces_of_many(texts, encodings)
 
+    def ids_many(self, texts: Sequence[str]) -> list[Ints]:
+        """Return the ids of the pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
+        return [np.array(encoding.ids, np.int64) for encoding in self._fast(texts)]
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
+        return [len(encoding) for encoding in self._fast(texts)]
+
+    def _fast(self, texts: Sequence[str]) -> Sequence[Encoding]:
+        """Encode texts without the places of pieces."""
         if self._dropped.is_possible:
             for text in texts:
                 self._dropped.check(text)
         with _told():
-            return [len(encoding) for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+            return self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
 
     def decode(self, ids: Ints) -> str:
         """Return the text of pieces as joined by the tokenizer; special tokens are spelled out."""

@@ -170,7 +170,7 @@ class TextTokenizer:
             ValueError: one of them is refused.
         """
         is_plain = [self._is_plain(raw) for raw in raws]
-        scheme = RememberedPieces(self.scheme)
+        scheme = RememberedPieces(self.scheme, has_places=not self.left_out >= OPTIONAL)
         encoded = iter(scheme.encode_many([raw.strip() for raw, plain in zip(raws, is_plain, strict=True) if plain]))
         found: list[list[tuple[int, int, Tokens]]] = [[] for _ in raws]
         whole: list[tuple[int, int, int, Pieces]] = []  # number of the raw text, start, stop, pieces
