@@ -19,9 +19,7 @@ def answers(toy: Toy, label: str) -> torch.Tensor:
         for part in toy.built.model.each():
             results = toy.built.model.predict(batch)
             prediction = results[part.name].predictions[label]
-            target = dict(zip(part.weights, (predictor for predictor in part.predictors.values()), strict=True))[label].target(
-                prediction.modality
-            )
+            target = part.predictors[label].target(prediction.modality)
             found.append(target.answers(prediction, Run(batch, results)))
     return torch.cat(found)
 
