@@ -28,6 +28,7 @@ import numpy as np
 from safetensors.numpy import load
 
 from omnimask.recipe import shipped_recipes
+from omnimask.training.checkpoints.old_names import present_name
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("core", "plugins", "datasets")
@@ -96,9 +97,9 @@ def _weight_differences(here: bytes, there: bytes) -> Iterator[str]:
     """Describe the tensors that differ."""
     if here == there:
         return
-    one, other = load(here), load(there)
-    if one.keys() != other.keys():
-        yield f"tensors only on one side: {', '.join(sorted(one.keys() ^ other.keys()))}"
+    one, other = ({present_name(name): tensor for name, tensor in load(file).items()} for file in (here, there))
+    if lone := sorted(map(str, one.keys() ^ other.keys())):
+        yield f"{len(lone)} tensors only on one side: {', '.join(lone[:3])}"
     differing = [name for name in one.keys() & other.keys() if one[name].tobytes() != other[name].tobytes()]
     if differing:
         same = [(one[name], other[name]) for name in differing if one[name].shape == other[name].shape]
