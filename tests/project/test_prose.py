@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from .loaded import loaded
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def prose() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prose", ROOT / "scripts" / "prose.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def prose() -> Iterator[ModuleType]:
+    with loaded("scripts", "prose") as module:
+        yield module
 
 
 def test_docstrings_are_read_and_code_is_not(prose: ModuleType, tmp_path: Path) -> None:

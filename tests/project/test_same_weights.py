@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,17 +11,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from .loaded import loaded
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("same_weights", ROOT / "scripts" / "same_weights.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["same_weights"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script() -> Iterator[ModuleType]:
+    with loaded("scripts", "same_weights") as module:
+        yield module
 
 
 def trained(script: ModuleType, weight: float = 1.0, **metrics: Any) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from .loaded import loaded
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 RESULT: Any = json.loads((ROOT / "benchmarks" / "results" / "scaling.json").read_text(encoding="utf-8"))
@@ -20,13 +20,8 @@ RESULT: Any = json.loads((ROOT / "benchmarks" / "results" / "scaling.json").read
 
 @pytest.fixture(scope="module")
 def scaling() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("scaling", ROOT / "benchmarks" / "scaling.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scaling"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["scaling"]
+    with loaded("benchmarks", "scaling") as module:
+        yield module
 
 
 def test_every_line_of_the_tables_is_on_the_page(scaling: Any) -> None:

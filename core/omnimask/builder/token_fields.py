@@ -29,4 +29,4 @@ def fields_read(recipe: Recipe) -> frozenset[str] | None:
         except UserError:  # a class given directly
             return None
         names |= set(texts_of(component.options))
-    return frozenset(names)
+    return frozenset(names | {f"{name}.class" for name in names})

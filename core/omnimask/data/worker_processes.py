@@ -52,7 +52,7 @@ def start_method() -> str | None:
 
 def ignore_signals() -> None:
     """Prepare a worker: end it with its parent, and let the main process alone handle signals sent to the process group."""
-    gc.freeze()  # collections need not look at what the main process has loaded: a tenth of the time of tokenizing
+    gc.freeze()  # collections need not look at what the main process has loaded: a fifth of the time of tokenizing
     if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
         threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -34,7 +34,7 @@ class FileCache:
     def __init__(self, folder: Path, size: int, patience: float) -> None:
         self.folder, self.size, self.patience = folder, size, patience
 
-    def open(self, name: str, size: int | None, load: Callable[[Path], None], *, at_least: int = 0) -> int:
+    def open(self, name: str, size: int | None, load: Callable[[Path], object], *, at_least: int = 0) -> int:
         """Return a descriptor of a file. If the file is missing, ``load`` writes it.
 
         Args:
@@ -61,7 +61,7 @@ class FileCache:
             f"{name} was removed from {self.folder} {_TRIES} times before it could be opened; data.cache.size is too small"
         )
 
-    def _load(self, path: Path, size: int | None, load: Callable[[Path], None], at_least: int) -> None:
+    def _load(self, path: Path, size: int | None, load: Callable[[Path], object], at_least: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_size(path, size or at_least)
         with self._locked(path.name) as lock:

@@ -49,10 +49,11 @@ class TokenStore:
 
     def read_fields(self, names: Mapping[str, Collection[str]]) -> None:
         """Read only the named fields of the tokens of each modality from now on."""
-        self.stored.specs = {
+        specs = {
             modality: dataclasses.replace(spec, fields={name: spec.fields[name] for name in names[modality]})
             for modality, spec in self.stored.specs.items()
         }
+        self.stored = dataclasses.replace(self.stored, specs=specs)
 
     def __len__(self) -> int:
         return len(self.stored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -152,7 +153,7 @@ class RemoteStore:
         return f"damaged or displaced at once in {self.cache.folder}; raise data.cache.size, or check that disk"
 
     def _copied(self, name: str, size: int | None, load: Callable[[Path], object]) -> None:
-        io.FileIO(self.cache.open(name, size, lambda target: (load(target), None)[1])).close()
+        os.close(self.cache.open(name, size, load))
 
     def _copy_name(self, name: str, size: int, crc32: int) -> str:
         digest = blake2b(repr((self.url, name, size, crc32)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -96,7 +96,7 @@ class TextTokenizer:
         """Return a tokenizer without those of the fields ``word``, ``sentence`` and ``offset`` that are not among ``names``."""
         copied = copy.copy(self)
         vars(copied).pop("spec", None)
-        copied.left_out = OPTIONAL - set(names)
+        copied.left_out = self.left_out | (OPTIONAL - set(names))
         return copied
 
     def __call__(self, raw: Any, draw: Draw) -> Tokens:
