@@ -199,7 +199,7 @@ def test_a_transform_sees_groups_and_makes_rows(tmp_path: Path) -> None:
         ((AGAIN, DECODES.replace("toy.decoding", "in_place, label: two")), "does not decode a query stream"),
         ((AGAIN.replace("mask_token", "drop"), DECODES), "puts the targets of letters into its query stream"),
         (("passes=[{name: probe, view: nowhere}]",), "unknown view 'nowhere'"),
-        (("passes=[{name: main, view: main}]",), "is already the name of a pass"),
+        (("passes=[{name: a, view: main}, {name: a, view: main}]",), "is already the name of a pass"),
         (("passes=[{name: probe, view: main, predictors: [mlm]}]",), "unknown predictor 'mlm'"),
         ((AGAIN.replace("mask_token", "drop"), "passes=[{name: probe, view: again}]"), "has no targets in view again"),
         (("labels={letters: {}}",), "is already the name of a modality"),

@@ -17,7 +17,6 @@ from omnimask.registry.signature import WIRING_KEYS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("maskers.md", "corruptors.md", "text.md", "text-variants.md", "recipes.md")
-WIRING = tuple(key for key in WIRING_KEYS if key != "name")
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -33,7 +32,7 @@ def test_what_the_pages_show_can_be_written(text: str) -> None:
     resolver = Resolver(document, discover(), problems)
     for key, value in document.data.items():
         for kind, one in components(key, value):
-            resolver.component(kind, one, (key,), apart=WIRING if kind == "predictor" else ())
+            resolver.component(kind, one, (key,), apart=WIRING_KEYS.get(kind, ()))
     assert problems.messages() == []
 
 

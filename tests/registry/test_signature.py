@@ -89,4 +89,4 @@ def test_options_in_order_with_descriptions() -> None:
 )
 def test_constructors_against_the_rule(cls: type, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        options_of(cls)
+        options_of(cls, "predictor")

@@ -23,7 +23,8 @@ from omnimask.components.predictors.mlm import MaskedLM
 from omnimask.data.collation import collate
 from omnimask.interfaces import Context, Draw, FieldSpec, MaskedBatch, Masking, Sample, Tokens, TokenSpec
 from omnimask.network.model import MaskedModel
-from omnimask.network.passes import Network, Pass, WeightedPredictor
+from omnimask.network.network import Network
+from omnimask.network.passes import Pass, WeightedPredictor
 from omnimask.pretrained import gather, load, scatter
 from omnimask_text.weights.hf_names import BERT_TIED, MODERNBERT_TIED, bert_names, modernbert_names
 

@@ -107,3 +107,20 @@ class TestToyPlugins:
         members = {"plugin": lambda self: name, "registry": lambda self: toy_registry(), "is_light": False}
         contract = type("Contract", (PluginContract,), members)
         getattr(contract(), test)()
+
+
+class TestSignalLatent(ToyRecipe):
+    name = "signal_latent"
+
+
+class TestWordsCorrected(ToyRecipe):
+    name = "words_corrected"
+
+
+class TestPairsStacked(ToyRecipe):
+    name = "pairs_stacked"
+    unused_parameters = ("networks.main.embeddings.words.weight", "networks.main.embeddings.signal")
+
+
+class TestWordsMirrored(ToyRecipe):
+    name = "words_mirrored"

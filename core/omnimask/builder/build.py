@@ -258,7 +258,9 @@ def _seeded_model(
             return build_model(recipe, specs, answers_in)
 
     try:
-        return build_within(make)
+        model = build_within(make)
+        model.settle()
+        return model
     except TooLarge as error:
         raise UserError(f"{recipe.name}: the model does not fit in memory: {error}") from error
 
@@ -271,6 +273,7 @@ def _initialise(
         initializer(model, tokenizers)
     except ValueError as error:
         raise UserError(f"{component.where or 'init'}: {error}") from error
+    model.settle()
 
 
 @dataclass(frozen=True)

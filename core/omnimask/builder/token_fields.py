@@ -8,7 +8,19 @@ from omnimask.recipe.components import components_of, texts_of
 from omnimask.registry import discover
 
 _READERS = frozenset(
-    ("masker", "joint_masker", "corruptor", "embedding", "position", "encoder", "predictor", "target", "initializer", "renderer")
+    (
+        "masker",
+        "joint_masker",
+        "corruptor",
+        "embedding",
+        "position",
+        "encoder",
+        "replacer",
+        "predictor",
+        "target",
+        "initializer",
+        "renderer",
+    )
 )
 """Kinds of components that see tokens."""
 

@@ -57,7 +57,7 @@ def clean_pipeline(built: Built | BuiltModel, dataset: Dataset) -> Pipeline:
     names = tuple(built.specs)
     masker = PerModalityMasker({name: NoMasker(Context(specs=built.specs, modalities=(name,))) for name in names})
     plan = ViewPlan(masker, Keep(Context(specs=built.specs, modalities=names)))
-    views = {backbone(built.model).view: plan}
+    views = {part.view: plan for part in built.model.needed(built.model.backbone)}
     if isinstance(built, BuiltModel):
         return dataclasses.replace(built.pipeline(dataset), views=views)
     return dataclasses.replace(built.validation, dataset=dataset, views=views, stage="evaluation")
@@ -85,7 +85,7 @@ def encode(
     part = backbone(model)
     moved = to_device(batch, precision.device)
     with inference(model, precision):
-        encoded = part.encode(moved, {})
+        encoded = model.encode(moved)
     if pool == "first":
         return pooled(encoded, "first").float().cpu().numpy()
     parts: list[Tensor] = []

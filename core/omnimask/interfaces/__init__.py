@@ -56,7 +56,17 @@ from omnimask.interfaces.data_protocols import (
 from omnimask.interfaces.draw import Draw
 from omnimask.interfaces.draws import Draws
 from omnimask.interfaces.figures import Reconstruction, Renderer
-from omnimask.interfaces.model_protocols import Embedding, Encoder, Module, Position, Predictor, Target
+from omnimask.interfaces.model_protocols import (
+    EarlierPass,
+    Embedding,
+    Encoder,
+    Module,
+    Position,
+    Predictor,
+    Replacer,
+    Target,
+    TrainedNetwork,
+)
 from omnimask.interfaces.suggestions import FindsData, Suggester, Suggestion
 from omnimask.interfaces.tokens import SPECIAL, Array, FieldSpec, Masking, Sample, Tokens, TokenSpec
 from omnimask.interfaces.weights import Exported, Exporter, Initializer, Model, Trained
@@ -80,6 +90,7 @@ __all__ = [
     "Decoder",
     "Draw",
     "Draws",
+    "EarlierPass",
     "Embedding",
     "Encoded",
     "Encoder",
@@ -115,6 +126,7 @@ __all__ = [
     "ReadsSpelled",
     "Reconstruction",
     "Renderer",
+    "Replacer",
     "Result",
     "Run",
     "Sample",
@@ -134,6 +146,7 @@ __all__ = [
     "TokenizesMany",
     "Tokens",
     "Trained",
+    "TrainedNetwork",
     "Transform",
     "View",
     "WholeBatchCorruptor",

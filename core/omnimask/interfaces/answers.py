@@ -24,7 +24,7 @@ logarithm of the correct answer's probability."""
 class Scores(Protocol):
     """Optional capability of a target: human-readable quality of each answer."""
 
-    def scores(self, prediction: Prediction, answers: Tensor) -> Mapping[str, Tensor]:
+    def scores(self, prediction: Prediction, answers: Any) -> Mapping[str, Tensor]:
         """Return values (n,) by score name, for the targets to which a score applies.
 
         These are all N or a subset (cells of one kind, for example). The mean of each score is shown and

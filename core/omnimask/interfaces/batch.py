@@ -271,7 +271,7 @@ class Encoded:
     """Output of an encoder.
 
     ``features`` (T, D) in the coordinates of ``stream``; ``layers`` (T, D) by tap, where 1 is the output of the first block;
-    ``summary`` (S, R, D) of class or register tokens.
+    ``mlps`` (T, D) by block, the output of its MLP before the residual addition; ``summary`` (S, R, D) of class or register tokens.
 
     If ``only_asked``, ``features`` holds the stream's asked slots alone; see :meth:`at_slots`.
     """
@@ -281,6 +281,7 @@ class Encoded:
     layers: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
     summary: Tensor | None = None
     only_asked: bool = False
+    mlps: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
 
     def at(self, layer: int | None) -> Tensor:
         """Return (T, D) features of a tapped layer, or of the last layer for None."""
@@ -299,10 +300,17 @@ class Encoded:
         A token with several slots, as in several sequences of its sample, gets the mean of their features, one without a slot
         zeros.
         """
-        features, source = self.at(layer), self.stream.source
         if layer is None and self.only_asked:
             assert self.stream.asked is not None
-            source = source[self.stream.asked.slots]
+            return self._in_store(self.features.data, self.stream.source[self.stream.asked.slots], num_tokens)
+        return self.to_store(self.at(layer), num_tokens)
+
+    def to_store(self, values: Tensor, num_tokens: int) -> Tensor:
+        """Return values (T, D) of the stream's slots in store coordinates (P, D), as :meth:`in_store` does with features."""
+        return self._in_store(values, self.stream.source, num_tokens)
+
+    @staticmethod
+    def _in_store(features: Tensor, source: Tensor, num_tokens: int) -> Tensor:
         # Inserted slots go to one more row. Leaving them out would make the host wait for their number.
         row = torch.where(source >= 0, source, num_tokens)
         total = features.new_zeros(num_tokens + 1, features.shape[1]).index_add(0, row, features)

@@ -10,7 +10,7 @@ from omnimask.interfaces.tokens import FieldSpec, TokenSpec
 
 if TYPE_CHECKING:
     from omnimask.interfaces.data_protocols import Corpus
-    from omnimask.interfaces.model_protocols import Embedding
+    from omnimask.interfaces.model_protocols import EarlierPass, Embedding, TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Context:
         depth: number of layers of this encoder.
         summary: number of summary vectors of this encoder.
         embeddings: by modality, for tied heads.
-        passes: widths of the earlier passes.
+        passes: the earlier passes by name, for what a component reads of their results.
+        networks: the networks built so far, by name, for an encoder that follows one.
         layer: the tap to read; None for the last layer.
         label: name of a predictor's loss terms.
         num_heads: of the attention served by a position component; 0 elsewhere.
@@ -41,8 +42,16 @@ class Context:
     summary: int = 0
     corpora: Mapping[str, Corpus] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    passes: Mapping[str, int] = field(default_factory=dict[str, int])
+    passes: Mapping[str, EarlierPass] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    networks: Mapping[str, TrainedNetwork] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     layer: int | None = None
     label: str = ""
     num_heads: int = 0
     head_width: int = 0
+
+    def earlier(self, name: str) -> EarlierPass:
+        """Return an earlier pass. Raise ``ValueError`` if there is none of this name."""
+        if name not in self.passes:
+            known = ", ".join(self.passes) or "none"
+            raise ValueError(f"earlier pass {name!r} does not exist; earlier passes: {known}. Add it under passes: before this one")
+        return self.passes[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class Embedding(Protocol):
         ...
 
     def ids(self, literal: Tensor) -> Tensor:
-        """Map (n,) ids, including specials, to (n, D)."""
+        """Map (n,) ids, including specials, to (n, D). Soft ids (n, vocabulary + specials) are optional."""
         ...
 
 
@@ -49,7 +49,12 @@ class Encoder(Protocol):
 
     An encoder may accept another keyword, ``only_asked``. If it is True, the encoder may compute the last layer for the stream's
     asked slots alone (:class:`Asked`), and then sets the flag in :class:`Encoded`. The keyword is passed if all predictors of the
-    pass read nothing else.
+    pass read nothing else. It may also accept ``mlps``, numbers of blocks whose MLP outputs it then returns in
+    :attr:`Encoded.mlps`.
+
+    Optional attributes: ``embedding_width``, the width of the embeddings it maps to D itself (default: D); ``embedding_modules``,
+    names of its modules that complete the embedding of a slot (positions, norm). A network that borrows another network's
+    embeddings borrows these too.
     """
 
     width: int
@@ -62,6 +67,55 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class TrainedNetwork(Protocol):
+    """Device, ``nn.Module``. A network: the ``embeddings`` of its modalities, and the ``encoder`` behind them."""
+
+    embeddings: nn.ModuleDict
+    encoder: nn.Module
+
+
+class EarlierPass(Protocol):
+    """A pass that runs before, as components see it when they are built. It then computes what they asked for."""
+
+    name: str
+    view: str
+    width: int
+    depth: int
+    num_summary: int
+
+    def encoded(self, *, layers: Sequence[int] = (), mlps: Sequence[int] = ()) -> Callable[[Run], Encoded]:
+        """Ask for the features of all slots, and for those of layers.
+
+        Args:
+            layers: blocks whose outputs are read (:attr:`Encoded.layers`), counted from 1.
+            mlps: blocks whose MLP outputs are read (:attr:`Encoded.mlps`).
+
+        Raises:
+            ValueError: the encoder has no such layer, or does not return outputs of MLPs.
+        """
+        ...
+
+    def predictions(self, label: str | None = None) -> Callable[[Run], Mapping[str, Prediction]]:
+        """Ask for a predictor's predictions by modality. Without a label it is the pass's only predictor.
+
+        Raises:
+            ValueError: the pass has no such predictor.
+        """
+        ...
+
+
+@runtime_checkable
+class Replacer(Protocol):
+    """Device, ``nn.Module``. Changes which ids the slots of a pass's stream show, before it is embedded.
+
+    It may change literals of slots that show an id, and nothing else (:func:`omnimask.modules.with_ids`): layouts, targets and
+    divisors are known on the host before. Chance comes from ``Stream.noise``, which it receives if ``needs_noise`` is True.
+    """
+
+    def __call__(self, stream: Stream, run: Run) -> Stream: ...
+
+
+@runtime_checkable
 class Target(Protocol):
     """Correct answers and their loss, used inside a predictor. An ``nn.Module`` if it has weights.
 
@@ -71,11 +125,11 @@ class Target(Protocol):
 
     num_outputs: int
 
-    def answers(self, prediction: Prediction, run: Run) -> Tensor:
-        """Return (N, ...) correct answers."""
+    def answers(self, prediction: Prediction, run: Run) -> Any:
+        """Return the correct answers, usually a tensor (N, ...), in the form that :meth:`loss` takes."""
         ...
 
-    def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
+    def loss(self, prediction: Prediction, answers: Any) -> Tensor:
         """Return (N,) losses, unweighted and unreduced."""
         ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from einops import rearrange
@@ -67,11 +68,32 @@ def asked_rows(stream: Stream, wanted: bool) -> OutputRows | None:
     return OutputRows(stream.asked.slots, AttentionPlan(stream.asked.layout, stream.layout))
 
 
-def encoded(x_TD: Tensor, stream: Stream, taps: Mapping[int, Tensor], rows: OutputRows | None) -> Encoded:
+@dataclass(frozen=True)
+class Wanted:
+    """What a pass reads of an encoder: outputs of blocks in ``layers`` and of their MLPs in ``mlps``, counted from 1. With
+    ``only_asked`` the last block may compute the asked slots alone."""
+
+    layers: Sequence[int] = ()
+    mlps: Sequence[int] = ()
+    only_asked: bool = False
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Outputs of blocks, and of their MLPs before the residual addition, by number from 1."""
+
+    layers: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    mlps: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+
+    def at(self, rows: Tensor) -> Taps:
+        """Return the taps of some rows."""
+        return Taps(*({number: tap[rows] for number, tap in taps.items()} for taps in (self.layers, self.mlps)))
+
+
+def encoded(x_TD: Tensor, stream: Stream, taps: Taps, rows: OutputRows | None = None, summary: Tensor | None = None) -> Encoded:
     """Return an encoder's result. If ``rows`` is given, ``x_TD`` contains only their features."""
-    if rows is None:
-        return Encoded(Packed(x_TD, stream.layout), stream, taps)
-    return Encoded(Packed(x_TD, rows.plan.layout), stream, taps, only_asked=True)
+    layout = stream.layout if rows is None else rows.plan.layout
+    return Encoded(Packed(x_TD, layout), stream, taps.layers, summary, rows is not None, taps.mlps)
 
 
 class SelfAttention(nn.Module):
@@ -197,8 +219,10 @@ class Block(nn.Module):
         context_rotation: Rotation | None = None,
         kept: Tensor | None = None,
         rows: OutputRows | None = None,
-    ) -> Tensor:
-        """Return (T, D), or (R, D) if ``rows`` is given.
+        *,
+        with_mlp: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return (T, D), or (R, D) if ``rows`` is given; ``with_mlp`` also the output of the MLP.
 
         Args:
             plan: of self-attention.
@@ -217,7 +241,8 @@ class Block(nn.Module):
             branch = self.cross(self.norm_context(x_TD), context, context_plan, rotations)
             x_TD = add_branch(x_TD, branch, kept, 1)
         branch = self.mlp(self.norm_mlp(x_TD))
-        return add_branch(x_TD, branch, kept, 2)
+        x_TD = add_branch(x_TD, branch, kept, 2)
+        return (x_TD, branch) if with_mlp else x_TD
 
 
 class Stack(nn.Module):
@@ -225,6 +250,7 @@ class Stack(nn.Module):
 
     Args:
         blocks: in order; they take the arguments of :class:`Block` and declare their number of residual branches in ``branches``.
+            Only blocks of taps ``mlps`` need the argument ``with_mlp``.
         drop_path: stochastic depth rate of the last block; the others' rates grow linearly up to it.
     """
 
@@ -247,14 +273,14 @@ class Stack(nn.Module):
         context: Tensor | Sequence[Tensor] | None = None,
         context_plan: AttentionPlan | None = None,
         context_rotation: Rotation | None = None,
-        layers: Sequence[int] = (),
+        wanted: Wanted = Wanted(),
         rows: OutputRows | None = None,
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Return the last block's output (at ``rows`` only, if given), and the outputs of the blocks in ``layers``, counted from 1.
+    ) -> tuple[Tensor, Taps]:
+        """Return the last block's output (at ``rows`` only, if given), and the taps that are wanted.
 
         ``rotation`` and ``context`` are shared by all blocks, or given per block.
         """
-        taps: dict[int, Tensor] = {}
+        taps = Taps()
         if self._checkpoints and self.training:
             prepare(plan, x_TD)
         for number, (block, rate) in enumerate(zip(self.blocks, self.rates, strict=True), start=1):
@@ -266,15 +292,18 @@ class Stack(nn.Module):
                 kept = kept[:, last.index]
             turn = rotation[number - 1] if isinstance(rotation, list) else rotation
             arguments = (x_TD, plan, turn, read, context_plan, context_rotation, kept, last)
-            x_TD = self._run(block, arguments)
-            if number in layers:
-                taps[number] = x_TD
+            if number in wanted.mlps:
+                x_TD, taps.mlps[number] = self._run(block, arguments, with_mlp=True)
+            else:
+                x_TD = self._run(block, arguments)
+            if number in wanted.layers:
+                taps.layers[number] = x_TD
         return x_TD, taps
 
-    def _run(self, block: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
+    def _run(self, block: nn.Module, arguments: tuple[Any, ...], **more: bool) -> Any:
         if self._checkpoints and self.training:
-            return cast(Tensor, checkpoint(block, *arguments, use_reentrant=False))
-        return block(*arguments)
+            return checkpoint(partial(block, **more), *arguments, use_reentrant=False)
+        return block(*arguments, **more)
 
     def _draw(self, rate: float, plan: AttentionPlan, x_TD: Tensor) -> Tensor | None:
         """Draw the branches kept by each sequence; None keeps all of them."""

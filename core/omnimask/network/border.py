@@ -70,10 +70,11 @@ def _embedded(found: Any, width: int, module: nn.Module, content: Tensor, *args:
     return None
 
 
-def _encoded(found: Any, width: int, module: nn.Module, embedded: Any, stream: Any, *args: Any, **kwargs: Any) -> str | None:
+def _encoded(found: Any, width: int, module: nn.Module, *args: Any, **kwargs: Any) -> str | None:
     if not isinstance(found, Encoded):
         return f"it must return Encoded, not {described(found)}"
-    asked = found.stream.asked
+    stream = found.stream
+    asked = stream.asked
     slots = len(asked.slots) if found.only_asked and asked is not None else stream.layout.num_slots
     expected = (slots, getattr(module, "width", width))
     if tuple(found.features.data.shape) != expected:

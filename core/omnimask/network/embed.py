@@ -19,6 +19,8 @@ def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding
     """
     out: Tensor | None = None
     for name, reads in stream.reads.items():
+        if _is_absent(name, stream, embeddings):
+            continue
         content = embeddings[name](batch.store[name].data[reads.index])
         # All slots show content of this modality in order, so there is nothing to scatter.
         if reads.slots is None:
@@ -31,6 +33,33 @@ def embed(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding
     if out is None:
         raise ValueError("the stream has no modality")
     return out
+
+
+def embed_features(stream: Stream, batch: MaskedBatch, embeddings: Mapping[str, Embedding], features: Tensor) -> Tensor:
+    """Return (T, D): features (P, D) of their tokens at slots with content, special vectors for shown ids, zeros elsewhere."""
+    out = features.new_zeros(stream.layout.num_slots, features.shape[1])
+    for name, reads in stream.reads.items():
+        if _is_absent(name, stream, embeddings):
+            continue
+        content = features[reads.index + batch.base[name]]
+        # All parameters take part in every step, and embeddings of no token have a gradient of zero.
+        content = content + embeddings[name](batch.store[name].data[:0]).to(content.dtype).sum(0)
+        if reads.slots is None:
+            return content
+        out = out.index_copy(0, reads.slots, content)
+        if len(reads.literal_slots):
+            out = out.index_copy(0, reads.literal_slots, embeddings[name].ids(reads.literals).to(out.dtype))
+    return out
+
+
+def _is_absent(name: str, stream: Stream, embeddings: Mapping[str, Embedding]) -> bool:
+    """Return whether a network has no embedding of a modality. Raise ``ValueError`` if the stream shows one of its tokens."""
+    if name in embeddings:
+        return False
+    reads = stream.reads[name]
+    if len(reads.index) or len(reads.literals):
+        raise ValueError(f"the network embeds {', '.join(embeddings)}, but its view contains tokens of {name}; set of: at its pass")
+    return True
 
 
 def field_at(stream: Stream, batch: MaskedBatch, name: str, absent: int = 0) -> Tensor:

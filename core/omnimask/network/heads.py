@@ -49,7 +49,25 @@ class TiedHead(nn.Module):
 
 
 def heads_over_ids(context: Context, num_outputs: Mapping[str, int], *, tied: bool) -> nn.ModuleDict:
-    """Return a head for every modality in ``num_outputs``: tied to the modality's embedding, or a linear layer from D."""
+    """Return a head for every modality in ``num_outputs``: tied to the modality's embedding, or a linear layer from D.
+
+    Tied heads take the width of the embedding; see :func:`tied_width`.
+    """
     return nn.ModuleDict(
         {m: TiedHead(context.embeddings[m], n) if tied else nn.Linear(context.width, n) for m, n in num_outputs.items()}
     )
+
+
+def tied_width(context: Context) -> int:
+    """Return the width of the tables to which heads of the context's modalities are tied, D if there are none.
+
+    It differs from the encoder's width for an encoder that maps narrower or wider embeddings to its own width.
+
+    Raises:
+        ValueError: the tables have several widths.
+    """
+    tables = [getattr(context.embeddings.get(m), "weight", None) for m in context.modalities]
+    widths = {table.shape[1] for table in tables if isinstance(table, Tensor) and table.ndim == 2}
+    if len(widths) > 1:
+        raise ValueError(f"tied heads share one layer, but the embedding tables have widths {sorted(widths)}; set tied: false")
+    return widths.pop() if widths else context.width

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnimask.interfaces import (
+    Encoded,
     MaskedBatch,
     Prediction,
     RanksIds,
@@ -21,7 +22,8 @@ from omnimask.interfaces import (
     Target,
     Targets,
 )
-from omnimask.network.passes import Network, Pass, Wired
+from omnimask.network.network import FollowsWeights, Network
+from omnimask.network.passes import Pass, Wired
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Output:
 
 
 def own_predictions(wired: Wired, result: Result) -> dict[str, Prediction]:
-    """Return one predictor's predictions of its pass, by term."""
+    """Return one predictor's predictions of its pass, by its own names of terms."""
     return {name: result.predictions[name] for name in wired.predictor.select(wired.view)}
 
 
@@ -83,6 +85,18 @@ class MaskedModel(nn.Module):
         self.predictors = nn.ModuleDict(
             {label: cast(nn.Module, predictor) for part in backbone_first for label, predictor in part.predictors.items()}
         )
+        self.replacers = nn.ModuleDict({part.name: cast(nn.Module, part.replace) for part in passes if part.replace is not None})
+        self._followers = [module for module in self.networks.values() if isinstance(module, FollowsWeights)]
+
+    def settle(self) -> None:
+        """Let networks that follow others start from their weights; called when these are initialized."""
+        for module in self._followers:
+            module.settle()
+
+    def after_update(self, progress: float) -> None:
+        """Let networks that follow others take a step; called after every update, at a share of the run in [0, 1]."""
+        for module in self._followers:
+            module.after_update(progress)
 
     def each(self) -> Sequence[Pass]:
         """Return the passes, in order."""
@@ -94,18 +108,33 @@ class MaskedModel(nn.Module):
         found: dict[str, float] = {}
         for part in self.each():
             for wired in part.wired(batch) if part.grad else ():
-                found.update(wired.predictor.counts(batch, wired.view))
+                found.update({wired.prefix + term: count for term, count in wired.predictor.counts(batch, wired.view).items()})
         return found
 
     def predict(self, batch: MaskedBatch, *, only_asked: bool = False) -> dict[str, Result]:
         """Return features and predictions of every pass without reading answers.
 
-        With ``only_asked``, a model of one pass skips features that its predictors do not read.
+        With ``only_asked``, passes skip features that nothing reads.
         """
         results: dict[str, Result] = {}
         for part in self.each():
-            results[part.name] = part(batch, results, only_asked=only_asked and len(self.passes) == 1)
+            results[part.name] = part(batch, results, only_asked=only_asked)
         return results
+
+    def needed(self, name: str) -> list[Pass]:
+        """Return the passes whose features the encoder of a pass reads, directly or not, and the pass itself; in order."""
+        wanted = {name}
+        for part in reversed(self.each()):
+            wanted |= set(part.reads) if part.name in wanted else set()
+        return [part for part in self.each() if part.name in wanted]
+
+    def encode(self, batch: MaskedBatch, name: str | None = None) -> Encoded:
+        """Return the features of a pass, by default of the backbone, without predictions and replacements."""
+        name = self.backbone if name is None else name
+        results: dict[str, Result] = {}
+        for part in self.needed(name):
+            results[part.name] = Result(part.encode(batch, results), {})
+        return results[name].encoded
 
     def forward(self, batch: MaskedBatch, denominators: Mapping[str, float] | None = None, *, is_scored: bool = False) -> Output:
         """Return the loss of a batch.
@@ -124,16 +153,17 @@ class MaskedModel(nn.Module):
         for part in self.each():
             for wired in part.wired(batch) if part.grad else ():
                 for term in wired.predictor.losses(own_predictions(wired, results[part.name]), run):
-                    divisor = denominators.get(term.name, 0.0)
+                    name = wired.prefix + term.name
+                    divisor = denominators.get(name, 0.0)
                     # Multiplied by 0 rather than skipped, so that all parameters take part in the backward pass.
                     value = term.total / divisor if divisor else term.total * 0.0
                     loss = loss + wired.weight * value
-                    terms[term.name] = value.detach()
+                    terms[name] = value.detach()
         return Output(loss, terms, summed_scores(self, run) if is_scored else {})
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable parameters, shared ones counted once."""
+        """Number of parameters, shared ones counted once."""
         return sum(math.prod(parameter.shape) for parameter in self.parameters())
 
 
@@ -143,7 +173,7 @@ def each_prediction(model: MaskedModel, run: Run) -> Iterator[tuple[str, Predict
         for wired in part.wired(run.batch) if part.grad else ():
             for term in wired.predictor.select(wired.view):
                 prediction = run.results[part.name].predictions[term]
-                yield term, prediction, wired.predictor.target(prediction.modality)
+                yield wired.prefix + term, prediction, wired.predictor.target(prediction.modality)
 
 
 def each_score(model: MaskedModel, run: Run) -> Iterator[tuple[str, Prediction, Mapping[str, Tensor]]]:
@@ -169,7 +199,7 @@ def asked_ids(model: MaskedModel, batch: MaskedBatch) -> dict[str, AnswerIds]:
             for term, table in wired.predictor.select(wired.view).items():
                 modality = modality_of(table, batch)
                 if modality is not None and isinstance(wired.predictor.target(modality), RanksIds):
-                    found[term] = AnswerIds(modality, _answers(table, batch, modality))
+                    found[wired.prefix + term] = AnswerIds(modality, _answers(table, batch, modality))
     return found
 
 

@@ -1,72 +1,59 @@
-"""Networks, and passes over views. T slots, D width."""
+"""Passes: networks over views, and the predictors that read their features. T slots, P store tokens, D width."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, cast
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from omnimask.interfaces import Embedding, Encoded, Encoder, MaskedBatch, Packed, Predictor, Result, Run, Stream, View
-from omnimask.network.embed import embed
+from omnimask.interfaces import Encoded, MaskedBatch, Predictor, Replacer, Result, Run, View
+from omnimask.network.earlier import Requests
+from omnimask.network.network import Network
 
 
 @dataclass(frozen=True)
 class WeightedPredictor:
-    """A predictor and the weight of its terms; ``query`` names the view it decodes (None: its own view's query stream)."""
+    """A predictor and the weight of its terms.
+
+    ``query`` names the view it decodes (None: its own view's query stream). ``prefix`` stands before the names of its terms, in
+    passes other than the one that owns it.
+    """
 
     predictor: Predictor
     weight: float = 1.0
     query: str | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Wired:
-    """A predictor, the weight of its terms, and the view of a batch it reads."""
+    """A predictor, the weight of its terms, the view of a batch it reads, and the prefix of its terms' names."""
 
     predictor: Predictor
     weight: float
     view: View
-
-
-class Network(nn.Module):
-    """The embeddings of modalities, and an encoder behind them.
-
-    Args:
-        embeddings: by modality.
-        encoder: embedded slots -> features.
-    """
-
-    def __init__(self, embeddings: Mapping[str, nn.Module], encoder: nn.Module) -> None:
-        super().__init__()
-        self.embeddings = nn.ModuleDict(embeddings)
-        self.encoder = encoder
-
-    @property
-    def skips_unasked(self) -> bool:
-        """Whether the encoder can compute its last layer for asked slots alone."""
-        return "only_asked" in inspect.signature(self.encoder.forward).parameters
-
-    def forward(self, stream: Stream, batch: MaskedBatch, *, layers: Sequence[int] = (), only_asked: bool = False) -> Encoded:
-        """Return features of a stream. ``only_asked`` requires :attr:`skips_unasked`."""
-        encoder = cast(Encoder, self.encoder)
-        embedded = embed(stream, batch, cast(Mapping[str, Embedding], self.embeddings), encoder.width)
-        asked: Any = {"only_asked": True} if only_asked else {}
-        return encoder(Packed(embedded, stream.layout), stream, batch, layers=layers, **asked)
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Pass:
     """One network over one view, and the predictors that read its features. The modules belong to the model.
 
-    ``name`` of the pass, under which later passes find its result; ``view``: name of the encoded view; ``uses`` of predictors by
-    label. ``grad`` is False for a pass that only provides answers (a teacher); its predictors have no losses.
+    Attributes:
+        name: of the pass, under which later passes find its result.
+        view: name of the encoded view.
+        network: of the model.
+        uses: predictors by label.
+        grad: False for a pass that only provides answers (a teacher); its predictors have no losses.
+        input: earlier passes, whose features its slots show instead of embeddings.
+        context: earlier pass whose features its encoder attends to.
+        replace: changes the ids that its slots show.
+        requests: what others read of it.
     """
 
     name: str
@@ -74,6 +61,10 @@ class Pass:
     network: Network
     uses: Mapping[str, WeightedPredictor]
     grad: bool = True
+    input: tuple[str, ...] = ()
+    context: str | None = None
+    replace: Replacer | None = None
+    requests: Requests = field(default_factory=Requests)
 
     @property
     def embeddings(self) -> nn.ModuleDict:
@@ -88,35 +79,69 @@ class Pass:
         """Predictors by label."""
         return {label: used.predictor for label, used in self.uses.items()}
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the earlier passes whose features its encoder reads."""
+        return (*self.input, *(() if self.context is None else (self.context,)))
+
     @cached_property
     def layers(self) -> tuple[int, ...]:
-        """Layers that predictors read besides the last, ascending."""
-        return tuple(sorted({layer for part in self.uses.values() for layer in part.predictor.layers}))
+        """Layers read besides the last, ascending."""
+        own = {layer for part in self.uses.values() for layer in part.predictor.layers}
+        return tuple(sorted(own | self.requests.layers))
+
+    @cached_property
+    def mlps(self) -> tuple[int, ...]:
+        """Blocks whose MLP outputs are read, ascending."""
+        return tuple(sorted(self.requests.mlps))
 
     @cached_property
     def needs_asked_only(self) -> bool:
         """Whether nothing reads features of other slots than the asked ones."""
-        return self.network.skips_unasked and all(getattr(part.predictor, "reads_asked", False) for part in self.uses.values())
+        own = all(getattr(part.predictor, "reads_asked", False) for part in self.uses.values())
+        return own and not self.requests.reads_features and self.network.skips_unasked
 
     def wired(self, batch: MaskedBatch) -> Sequence[Wired]:
-        """Return the predictors with their weights and the views of a batch they read."""
-        own = batch.views[self.view]
-        return [Wired(part.predictor, part.weight, _with_query(own, batch.views, part.query)) for part in self.uses.values()]
+        """Return the predictors with their weights and the views of a batch they read, as the host knows them."""
+        return self._wired(batch, batch.views[self.view])
+
+    def _wired(self, batch: MaskedBatch, own: View) -> Sequence[Wired]:
+        return [
+            Wired(part.predictor, part.weight, _with_query(own, batch.views, part.query), part.prefix)
+            for part in self.uses.values()
+        ]
 
     def encode(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Encoded:
-        """Return features of the view's context, without predictions.
+        """Return features of the view's context, without replacements and predictions.
 
-        With ``only_asked``, features that predictors do not read are skipped.
+        With ``only_asked``, features that nothing reads are skipped.
         """
-        context = batch.views[self.view].context
-        return self.network(context, batch, layers=self.layers, only_asked=only_asked and self.needs_asked_only)
+        return self._encode(batch, batch.views[self.view], earlier, only_asked)
+
+    def _encode(self, batch: MaskedBatch, view: View, earlier: Mapping[str, Result], only_asked: bool) -> Encoded:
+        return self.network(
+            view.context,
+            batch,
+            features=self._features(batch, earlier) if self.input else None,
+            context=None if self.context is None else earlier[self.context].encoded,
+            layers=self.layers,
+            mlps=self.mlps,
+            only_asked=only_asked and self.needs_asked_only,
+        )
+
+    def _features(self, batch: MaskedBatch, earlier: Mapping[str, Result]) -> Tensor:
+        """Return (P, D) the sum of the earlier features in store coordinates."""
+        return reduce(torch.add, [earlier[name].encoded.in_store(batch.num_tokens) for name in self.input])
 
     def __call__(self, batch: MaskedBatch, earlier: Mapping[str, Result], *, only_asked: bool = False) -> Result:
-        """Return features and predictions. With ``only_asked``, features that predictors do not read are skipped."""
+        """Return features and predictions. With ``only_asked``, features that nothing reads are skipped."""
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
-            encoded = self.encode(batch, earlier, only_asked=only_asked)
+            view = batch.views[self.view]
+            if self.replace is not None:
+                view = dataclasses.replace(view, context=self.replace(view.context, Run(batch, earlier)))
+            encoded = self._encode(batch, view, earlier, only_asked)
             result = Result(encoded, {})
-            for part in self.wired(batch):
+            for part in self._wired(batch, view):
                 run = Run(batch, {**earlier, self.name: result})
                 result = Result(encoded, {**result.predictions, **part.predictor.predict(encoded, part.view, run)})
         return result

@@ -13,11 +13,13 @@ from pydantic import Field, PositiveInt
 from omnimask.component import Component
 from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
+from omnimask.data.view_names import MAIN
 from omnimask.recipe.keys import SPREAD, Key, written
 from omnimask.recipe.yaml_text import dump
 from omnimask.training.config import TrainConfig
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+EmbeddingGradient: TypeAlias = Literal["shared", "disentangled"]
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,6 @@ class ViewConfig:
 
 
 @dataclass(frozen=True)
-class PassConfig:
-    """Pass before the main one, for answers only: the recipe's encoder and the predictors with these labels, over a view."""
-
-    name: Annotated[str, Key("name of the pass", type=str, unset="")]
-    view: Annotated[str, Key("view to encode", type=str, unset="")]
-    predictors: Annotated[tuple[str, ...], Key("labels of the predictors to run; default: all", type=tuple[str, ...] | None)]
-
-
-@dataclass(frozen=True)
 class LabelConfig:
     """Label of samples: the data set's field, and ``classes`` of an integer, optionally named (None for a real number)."""
 
@@ -101,6 +94,66 @@ class PredictorConfig:
 
 
 @dataclass(frozen=True)
+class BorrowedEmbeddings:
+    """Embeddings of another network, used instead of own ones."""
+
+    of: Annotated[str, Key("network whose embeddings are used", type=str, unset="")]
+    gradient: Annotated[
+        EmbeddingGradient,
+        Key(
+            "`shared`: both networks train them; `disentangled`: the other one alone, plus a trained difference of this network",
+            type=EmbeddingGradient,
+        ),
+    ] = "shared"
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Further network: an encoder, the modalities it embeds, and the network whose embeddings it uses instead of its own."""
+
+    component: Annotated[Component[Any], SPREAD]
+    of: Annotated[tuple[str, ...], Key("modalities it embeds; default: all", type=str | list[str] | None)]
+    embeddings: Annotated[
+        BorrowedEmbeddings | None, Key("network whose embeddings it uses: a name, or {of: ..., gradient: ...}")
+    ] = None
+
+
+@dataclass(frozen=True)
+class PassConfig:
+    """Pass of a network over a view.
+
+    ``predictors`` are written in place, or labels of predictors that are written elsewhere. Without ``grad`` nothing is
+    differentiated, and its predictors have no losses.
+    """
+
+    name: Annotated[str, Key("name of the pass", type=str, unset="")]
+    view: Annotated[str, Key("view to encode", type=str)] = MAIN
+    encoder: Annotated[str, Key("network: a name under `encoders`; default: the one of `encoder`", type=str | None, unset=None)] = (
+        MAIN
+    )
+    grad: Annotated[
+        bool,
+        Key(
+            "whether it is trained; default: if it is the main pass, or names an encoder with weights to train",
+            type=bool | None,
+            unset=None,
+        ),
+    ] = False
+    input: Annotated[
+        tuple[str, ...],
+        Key(
+            "earlier passes, whose features slots with content show instead of embeddings", type=str | list[str] | None, unset=None
+        ),
+    ] = ()
+    context: Annotated[str | None, Key("earlier pass whose features the encoder attends to", type=str | None)] = None
+    replace: Annotated[Component[Any] | None, Key("changes the ids that its slots show", kind="replacer")] = None
+    predictors: Annotated[
+        tuple[str | PredictorConfig, ...],
+        Key("predictors, in place or by label; default: all under `predictors` for an untrained pass of `encoder`, else none"),
+    ] = ()
+
+
+@dataclass(frozen=True)
 class GroupConfig:
     """Number of consecutive samples in a group, and the transform of a group."""
 
@@ -122,8 +175,8 @@ class Recipe:
     """Complete description of a run. ``name`` is ``modality/recipe`` or the file's stem; ``path`` the file it was read from.
 
     ``masker`` is a joint masker over all modalities; ``corruptor`` handles modalities without their own. ``init`` sets the initial
-    weights; None initializes them from the seed. ``views`` are additional to the main view, which the modalities describe;
-    ``passes`` run before the main one. ``plugins`` are Python files with components, in addition to installed ones.
+    weights; None initializes them from the seed. ``views`` are additional to the main view, which the modalities describe.
+    ``encoder`` is that of the network ``main``. ``plugins`` are Python files with components, in addition to installed ones.
     """
 
     format: Annotated[int, Key("version of the format", name="omnimask")] = 1
@@ -136,13 +189,25 @@ class Recipe:
     corruptor: Annotated[Component[Any] | None, Key("corruptor of modalities without their own", kind="corruptor")] = None
     views: Annotated[Mapping[str, ViewConfig], Key("additional views, by name")] = field(default_factory=dict[str, ViewConfig])
     encoder: Annotated[Component[Any], Key("encoder", kind="encoder")]
-    passes: Annotated[tuple[PassConfig, ...], Key("passes before the main one")] = ()
-    predictors: Annotated[tuple[PredictorConfig, ...], Key("a list of predictors")]
+    encoders: Annotated[Mapping[str, EncoderConfig], Key("further networks, by name")] = field(
+        default_factory=dict[str, EncoderConfig]
+    )
+    passes: Annotated[tuple[PassConfig, ...], Key("passes, in order; the main one comes last unless it is listed")] = ()
+    predictors: Annotated[tuple[PredictorConfig, ...], Key("predictors of the main pass")] = ()
+    backbone: Annotated[str | None, Key("pass whose encoder is evaluated and exported; default: the main one", type=str | None)] = (
+        None
+    )
     init: Annotated[Component[Any] | None, Key("initial weights", kind="initializer")] = None
     data: Annotated[DataConfig, Key("data set")]
     train: Annotated[TrainConfig, Key("training loop")]
     name: str = field(default="", compare=False)
     path: Path | None = field(default=None, compare=False)
+
+    @property
+    def every_predictor(self) -> tuple[PredictorConfig, ...]:
+        """Predictors of the main pass, and those written in passes."""
+        in_place = [part for one in self.passes for part in one.predictors if isinstance(part, PredictorConfig)]
+        return (*self.predictors, *in_place)
 
     def to_yaml(self) -> str:
         """Return the complete recipe as YAML. Loading the text gives an equal recipe."""

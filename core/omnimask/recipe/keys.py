@@ -18,6 +18,9 @@ from typing import Any
 from omnimask.recipe.options import plain
 from omnimask.registry.signature import Option
 
+_OF_FIELD: Any = object()
+"""Default of a key that is the default of its field, or None if the field has none."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -27,14 +30,14 @@ class Key:
         description: for the reference.
         type: type of the value in a recipe, which may be wider than the field's; None for components and nested sections.
         kind: kind of the component, or of the components of a list.
-        unset: default in a recipe if the field has none, because it is computed.
+        unset: default in a recipe, if it is not that of the field, because the field's is computed.
         name: if it is not the field's.
     """
 
     description: str
     type: Any = None
     kind: str | None = None
-    unset: Any = None
+    unset: Any = _OF_FIELD
     name: str | None = None
 
 
@@ -50,7 +53,8 @@ def declared(section: type) -> Mapping[str, Key]:
     for field in dataclasses.fields(section):
         for key in getattr(hints[field.name], "__metadata__", ()):
             if isinstance(key, Key):
-                unset = key.unset if field.default is dataclasses.MISSING else field.default
+                of_field = None if field.default is dataclasses.MISSING else field.default
+                unset = of_field if key.unset is _OF_FIELD else key.unset
                 found[field.name] = dataclasses.replace(key, name=key.name or field.name, unset=unset)
     return found
 

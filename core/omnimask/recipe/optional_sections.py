@@ -1,34 +1,21 @@
-"""Optional sections of recipes: labels, additional views, passes before the main one, groups of samples."""
+"""Optional sections of recipes: labels, additional views, groups of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from omnimask.component import Component
 from omnimask.data.view_names import MAIN
-from omnimask.messages.hints import listed, nearest
 from omnimask.recipe import keys
-from omnimask.recipe.config import GroupConfig, LabelConfig, PassConfig, PredictorConfig, ViewConfig
-from omnimask.recipe.document import Document, KeyPath
-from omnimask.recipe.options import INVALID, Resolver
-from omnimask.recipe.problems import Problems
-from omnimask.registry import Registry
+from omnimask.recipe.config import GroupConfig, LabelConfig, ViewConfig
+from omnimask.recipe.document import KeyPath
+from omnimask.recipe.options import INVALID
+from omnimask.recipe.section_resolver import SectionResolver
 
 
-class OptionalSections:
-    """Resolver of the optional sections of one document.
-
-    Args:
-        document: with overrides applied.
-        registry: source of components.
-        resolver: of the document.
-        problems: collects all problems.
-    """
-
-    def __init__(self, document: Document, registry: Registry, resolver: Resolver, problems: Problems) -> None:
-        self.document, self.registry, self.resolver, self.problems = document, registry, resolver, problems
-        self.data: Mapping[str, Any] = document.data
+class OptionalSections(SectionResolver):
+    """Resolver of the optional sections of one document."""
 
     def labels(self) -> dict[str, LabelConfig]:
         """Return the labels by name."""
@@ -82,32 +69,6 @@ class OptionalSections:
             found = dict.fromkeys(known, masker)
         return None, {name: masker for name, masker in found.items() if masker is not None}
 
-    def passes(self, views: Mapping[str, ViewConfig], predictors: Sequence[PredictorConfig]) -> tuple[PassConfig, ...]:
-        """Return the passes before the main one, in order."""
-        found: list[PassConfig] = []
-        for index, raw in enumerate(self._section("passes", list)):
-            part = self._pass(raw, ("passes", index), views, [predictor.label for predictor in predictors])
-            if part is not None and part.name in [MAIN, *(other.name for other in found)]:
-                self.problems.add(self.document, ("passes", index, "name"), f"{part.name!r} is already the name of a pass")
-            found += [] if part is None else [part]
-        return tuple(found)
-
-    def _pass(self, raw: Any, path: KeyPath, views: Mapping[str, Any], labels: Sequence[str]) -> PassConfig | None:
-        values = self._options(PassConfig, raw, path, "a pass", "{name: probe, view: ...}")
-        if values is None:
-            return None
-        self._name(values["name"], path, "pass", ())
-        self._one_of(values["view"], [MAIN, *views], (*path, "view"), "view")
-        for label in values["predictors"] or ():
-            self._one_of(label, labels, (*path, "predictors"), "predictor")
-        return PassConfig(values["name"], values["view"], tuple(values["predictors"] or labels))
-
-    def query(self, name: str | None, path: KeyPath) -> None:
-        """Report a predictor's ``query`` with an unknown view."""
-        section = self.data.get("views")
-        if name is not None:
-            self._one_of(name, list(section) if isinstance(section, Mapping) else [], path, "view")
-
     def group(self, raw: Any, path: KeyPath) -> GroupConfig | None:
         """Return the groups of the order, or None if a problem was reported."""
         if raw is None:
@@ -116,45 +77,3 @@ class OptionalSections:
         written = raw.get("transform") if isinstance(raw, Mapping) else None
         transform = None if written is None else self.resolver.component("transform", written, (*path, "transform"))
         return None if values is None or (written is not None and transform is None) else GroupConfig(values["size"], transform)
-
-    # ---- what they share
-
-    def _section(self, key: str, kind: Callable[[], Any]) -> Any:
-        value = self.data.get(key)
-        empty = kind()
-        if value is None:
-            return empty
-        if not isinstance(value, type(empty)):
-            self.problems.add(self.document, (key,), "must be " + ("a list" if isinstance(empty, list) else "a mapping by name"))
-            return empty
-        return value
-
-    def _modalities(self) -> list[str]:
-        section = self.data.get("modalities")
-        return list(section) if isinstance(section, Mapping) else []
-
-    def _options(self, section: type, raw: Any, path: KeyPath, owner: str, form: str) -> dict[str, Any] | None:
-        """Return the values that a section declares; its components are resolved elsewhere."""
-        if not isinstance(raw, Mapping):
-            self.problems.add(self.document, path, f"must be a mapping: {form}")
-            return None
-        apart = tuple(keys.kinds(section))
-        given = {key: value for key, value in raw.items() if key not in apart}
-        return self.resolver.options(keys.values(section), given, path, owner, apart)
-
-    def _name(self, name: str, path: KeyPath, what: str, taken: Sequence[str]) -> None:
-        if not name.isidentifier():
-            self.problems.add(self.document, path, f"{name!r} is not a valid {what} name: use letters, digits and _")
-        if name in taken:
-            self.problems.add(self.document, path, f"{name!r} is already the name of a modality; rename the {what}")
-
-    def _known(self, raw: Mapping[str, Any], known: Sequence[str], path: KeyPath, owner: str, what: str = "key") -> None:
-        for key in raw:
-            if key not in known:
-                message = f"unknown {what}{nearest(key, known)}; {what}s of {owner}: {listed(known)}"
-                self.problems.add(self.document, (*path, key), message.replace("modalitys", "modalities"))
-
-    def _one_of(self, name: str, known: Sequence[str], path: KeyPath, what: str) -> None:
-        if name not in known:
-            there = f"{what}s: {listed(known)}" if known else f"the recipe has no {what}s"
-            self.problems.add(self.document, path, f"unknown {what} {name!r}{nearest(name, known)}; {there}")

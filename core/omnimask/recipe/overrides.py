@@ -10,7 +10,22 @@ from omnimask.recipe.document import Document, KeyPath, SourceLocation, dotted
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.yaml_text import parse_value
 
-SECTIONS = frozenset({"masker", "corruptor", "init", "labels", "views", "passes", "smoke", "data", "encoder", "predictors"})
+SECTIONS = frozenset(
+    {
+        "masker",
+        "corruptor",
+        "init",
+        "labels",
+        "views",
+        "encoders",
+        "passes",
+        "backbone",
+        "smoke",
+        "data",
+        "encoder",
+        "predictors",
+    }
+)
 """Top-level keys that an override may add, even if nested sections use the same key."""
 _ORDER = 1000
 """Sorts the command line after every file."""

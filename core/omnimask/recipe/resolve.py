@@ -12,18 +12,18 @@ from omnimask.data.config import DataOptions
 from omnimask.data.fields import FieldNames
 from omnimask.messages.hints import listed, nearest
 from omnimask.recipe import keys
-from omnimask.recipe.config import DataConfig, ModalityConfig, PredictorConfig, Recipe
+from omnimask.recipe.config import DataConfig, ModalityConfig, Recipe
 from omnimask.recipe.data_by_path import data_by_path
 from omnimask.recipe.document import Document, KeyPath
+from omnimask.recipe.network_sections import NetworkSections
 from omnimask.recipe.optional_sections import OptionalSections
-from omnimask.recipe.options import INVALID, Resolver, options_of_model
+from omnimask.recipe.options import Resolver, options_of_model
 from omnimask.recipe.problems import Problems
 from omnimask.recipe.smoke_data import SmokeData
 from omnimask.recipe.yaml_text import UNSET
 from omnimask.registry import Registry
 from omnimask.registry.signature import REQUIRED
 from omnimask.training.config import TrainConfig
-from omnimask.training.monitoring.metrics import is_reserved
 
 _DOCUMENT = ("extends", "smoke")
 """Keys of a document that its resolved recipe lacks."""
@@ -63,8 +63,7 @@ class _Recipes:
         }
         shared.update(labels=self.sections.labels(), views=self.sections.views())
         encoder = self._required("encoder")
-        predictors = self._predictors(encoder)
-        shared.update(passes=self.sections.passes(shared["views"], predictors))
+        shared.update(NetworkSections(self.document, self.registry, self.resolver, self.problems).resolve(encoder, shared["views"]))
         init = self._init()
         data = self._data(modalities)
         is_other = self.smoke and data is not None and data.dataset.name != self._section("data").get("name")
@@ -79,7 +78,6 @@ class _Recipes:
             format=self.data["omnimask"],
             modalities=modalities,
             encoder=encoder,
-            predictors=predictors,
             init=init,
             data=data,
             train=train,
@@ -171,60 +169,6 @@ class _Recipes:
             elif not own and not top:
                 remedy = f"set a {key} here, or a {shared} for all modalities at the top of the recipe"
                 self.problems.missing(self.document, (*path, key), remedy)
-
-    # ---- predictors
-
-    def _predictors(self, encoder: Component[Any] | None) -> tuple[PredictorConfig, ...]:
-        raw = self._section("predictors")
-        if not isinstance(raw, list) or not raw:
-            self.problems.missing(self.document, ("predictors",), "list of predictors: [{name: ..., of: ...}]")
-            return ()
-        found = [self._predictor(value, ("predictors", index), encoder) for index, value in enumerate(raw)]
-        places: dict[str, KeyPath] = {}
-        for index, predictor in enumerate(found):
-            path = ("predictors", index)
-            if predictor is not None and is_reserved(predictor.label):
-                message = f"{predictor.label!r} is a reserved key of metrics.jsonl; choose another label"
-                self.problems.add(self.document, (*path, "label"), message)
-            if predictor is not None and "." in predictor.label:
-                self.problems.add(self.document, (*path, "label"), f"{predictor.label!r} contains a dot; labels of losses must not")
-            if predictor is not None and (first := places.setdefault(predictor.label, path)) != path:
-                message = f"{predictor.label!r} is also the label of {'.'.join(map(str, first))}; set a unique label: ..."
-                self.problems.add(self.document, (*path, "label"), message)
-        return tuple(predictor for predictor in found if predictor is not None)
-
-    def _predictor(self, raw: Any, path: KeyPath, encoder: Component[Any] | None) -> PredictorConfig | None:
-        wired = keys.values(PredictorConfig)
-        component = self.resolver.component("predictor", raw, path, apart=tuple(wired))
-        if not isinstance(raw, Mapping):
-            return None
-        wiring = {name: self.resolver.option(option, raw, path, "predictors") for name, option in wired.items()}
-        of = self._of(wiring["of"], path)
-        layer, label = wiring["layer"], wiring["label"]
-        depth = encoder.options.get("depth") if encoder is not None else None
-        if isinstance(layer, int) and isinstance(depth, int) and layer > depth:
-            self.problems.add(self.document, (*path, "layer"), f"the encoder has {depth} layers; layer {layer} does not exist")
-        if component is None or of is None or INVALID in wiring.values():
-            return None
-        self.sections.query(wiring["query"], (*path, "query"))
-        return PredictorConfig(component, of, layer, wiring["weight"], label or component.name.replace(".", "_"), wiring["query"])
-
-    def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
-        section = self.data.get("modalities")
-        known = list(section) if isinstance(section, Mapping) else []
-        if value is INVALID:
-            return None
-        if value == []:
-            self.problems.add(self.document, (*path, "of"), f"empty list; modalities: {listed(known)}")
-        names = known if value is None else [value] if isinstance(value, str) else value
-        for index, name in enumerate(names):
-            place = (*path, "of", index) if isinstance(value, list) else (*path, "of")
-            if name not in known:
-                message = f"unknown modality {name!r}{nearest(name, known)}; modalities: {listed(known)}"
-                self.problems.add(self.document, place, message)
-            elif name in names[:index]:
-                self.problems.add(self.document, place, f"duplicate modality {name!r}")
-        return tuple(names)
 
     # ---- data and training
 

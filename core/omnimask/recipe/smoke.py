@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from omnimask.component import Component
-from omnimask.recipe.config import DataConfig, GroupConfig, ModalityConfig, PredictorConfig, Recipe, ViewConfig
+from omnimask.data.view_names import MAIN
+from omnimask.recipe.config import DataConfig, GroupConfig, ModalityConfig, PassConfig, PredictorConfig, Recipe, ViewConfig
 from omnimask.recipe.document import Document, KeyPath
 from omnimask.recipe.options import INVALID, Resolver, plain
 from omnimask.recipe.problems import Problems
@@ -42,6 +43,8 @@ class _Shrinker:
 
     def recipe(self, recipe: Recipe) -> Recipe:
         encoder = self.component(recipe.encoder, ("encoder",))
+        encoders = {name: self.component(part.component, ("encoders", name)) for name, part in recipe.encoders.items()}
+        encoders[MAIN] = encoder
         dataset = self.component(recipe.data.dataset, ("data",))
         return replace(
             recipe,
@@ -49,6 +52,8 @@ class _Shrinker:
             masker=self._optional(recipe.masker, ("masker",)),
             corruptor=self._optional(recipe.corruptor, ("corruptor",)),
             encoder=encoder,
+            encoders={name: replace(part, component=encoders[name]) for name, part in recipe.encoders.items()},
+            passes=tuple(self._pass(part, ("passes", i), encoders) for i, part in enumerate(recipe.passes)),
             predictors=tuple(self._predictor(p, ("predictors", i), encoder) for i, p in enumerate(recipe.predictors)),
             views={name: self._view(view) for name, view in recipe.views.items()},
             data=DataConfig(dataset, recipe.data.options.model_copy(update=self._data(recipe)), self._group(recipe.data.group)),
@@ -98,6 +103,13 @@ class _Shrinker:
         depth = encoder.options.get("depth")
         layer = min(predictor.layer, depth) if predictor.layer is not None and isinstance(depth, int) else predictor.layer
         return replace(predictor, component=self.component(predictor.component, path), layer=layer)
+
+    def _pass(self, part: PassConfig, path: KeyPath, encoders: Mapping[str, Component[Any]]) -> PassConfig:
+        used = [
+            one if isinstance(one, str) else self._predictor(one, (*path, "predictors", index), encoders[part.encoder])
+            for index, one in enumerate(part.predictors)
+        ]
+        return replace(part, replace=self._optional(part.replace, (*path, "replace")), predictors=tuple(used))
 
     def _view(self, view: ViewConfig) -> ViewConfig:
         path: KeyPath = ("views", view.name)

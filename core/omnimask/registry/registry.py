@@ -130,6 +130,7 @@ class Registrar:
     add_embedding = partialmethod(add, "embedding")
     add_position = partialmethod(add, "position")
     add_encoder = partialmethod(add, "encoder")
+    add_replacer = partialmethod(add, "replacer")
     add_predictor = partialmethod(add, "predictor")
     add_target = partialmethod(add, "target")
     add_initializer = partialmethod(add, "initializer")
@@ -258,7 +259,7 @@ def _load(entry: Entry) -> type[Any]:
     if not isinstance(cls, type):
         raise UserError(f"{about}: {entry.reference} is not a class but {cls!r}")
     try:
-        options_of(cls)
+        options_of(cls, entry.kind)
     except ValueError as error:
         raise UserError(f"{about}: {cls.__module__}.{cls.__qualname__}: {error}") from error
     return cls

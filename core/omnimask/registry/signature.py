@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-WIRING_KEYS = ("name", "of", "layer", "weight", "label", "query", "ref", "run")
-"""Keys that a recipe uses itself, beside or around a component's options."""
+WIRING_KEYS: Mapping[str, tuple[str, ...]] = {
+    "predictor": ("of", "layer", "weight", "label", "query"),
+    "encoder": ("of", "embeddings"),
+}
+"""Keys that a recipe uses itself beside the options of a component, by kind."""
 
 REQUIRED: Any = inspect.Parameter.empty
 """``default`` of a required option."""
@@ -31,15 +34,19 @@ class Option:
         return self.default is REQUIRED
 
 
-def options_of(cls: type) -> Mapping[str, Option]:
+def options_of(cls: type, kind: str = "") -> Mapping[str, Option]:
     """Return the options of a component class, in the constructor's order.
+
+    Args:
+        cls: the class.
+        kind: of component; its wiring keys are refused as options.
 
     Raises:
         ValueError: the constructor breaks the rule ``__init__(self, context, *, option: type = default, ...)``.
     """
     init = inspect.unwrap(cls.__init__)
     parameters = list(inspect.signature(init).parameters.values())[1:]
-    _check_shape(parameters)
+    _check_shape(parameters, kind)
     hints = _annotations(init, [parameter.name for parameter in parameters[1:]])
     documented = _documented(cls)
     return {
@@ -53,7 +60,7 @@ def options_of(cls: type) -> Mapping[str, Option]:
     }
 
 
-def _check_shape(parameters: list[inspect.Parameter]) -> None:
+def _check_shape(parameters: list[inspect.Parameter], kind: str) -> None:
     rule = "a component's constructor is __init__(self, context, *, option: type = default, ...)"
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -63,7 +70,7 @@ def _check_shape(parameters: list[inspect.Parameter]) -> None:
     if len(positional) != 1:
         raise ValueError(f"it has {len(positional)} positional parameters ({', '.join(positional)}); it must have one; {rule}")
     for parameter in parameters[1:]:
-        if parameter.name in WIRING_KEYS:
+        if parameter.name in ("name", *WIRING_KEYS.get(kind, ())):
             raise ValueError(f"option {parameter.name!r} has the name of a recipe key; rename it")
         if parameter.annotation is parameter.empty:
             raise ValueError(f"option {parameter.name!r} has no type annotation; {rule}")

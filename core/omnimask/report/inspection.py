@@ -163,7 +163,7 @@ def step_flops(model: MaskedModel, batch: MaskedBatch) -> float:
     results: dict[str, Result] = {}
     forward_only = 0.0
     for part in model.each():
-        run = partial(part, batch, dict(results))
+        run = partial(part, batch, dict(results), only_asked=True)
         forward_only += 0.0 if part.grad else _flops(run)
         with torch.no_grad():
             results[part.name] = run()

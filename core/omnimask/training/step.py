@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from omnimask.data.loader import LoadedStep
 from omnimask.interfaces import MaskedBatch
+from omnimask.network.network import FollowsWeights
 from omnimask.packed import to_device
 from omnimask.registry.observers import Skipped, StepResult
 from omnimask.training.devices.memory import is_out_of_memory
@@ -108,7 +109,7 @@ class StepRunner:
         self.model.train()
         try:
             loss, terms = self._forward_and_backward(loaded.batches, totals.denominators)
-            values = self._update(loss)
+            values = self._update(loss, loaded.step)
         finally:
             self.optimizer.zero_grad(set_to_none=True)
         return StepResult(
@@ -179,7 +180,7 @@ class StepRunner:
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss if self.precision.scaler is None else self.precision.scaler.scale(loss)
 
-    def _update(self, loss: Tensor) -> _Values:
+    def _update(self, loss: Tensor, step: int) -> _Values:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not parameters:
             return _Values(loss.item(), 0.0, "nothing to answer", is_failure=True)
@@ -199,6 +200,8 @@ class StepRunner:
             scaler.update()
         if self.ema is not None:
             self.ema.update()
+        if isinstance(self.model, FollowsWeights):
+            self.model.after_update(step / self.steps)
         return _Values(loss_value, norm_value)
 
     def _refuse(self, loss: float, norm: float) -> _Values:

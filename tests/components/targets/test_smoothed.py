@@ -74,7 +74,7 @@ def recipe(share: float = 0.5, **view: Any) -> Recipe:
     """A predictor is asked about the same tokens before, where they are shown."""
     found = synthetic_recipe(target=named("target", "smoothed", share=share, probe="probe"))
     shown = ViewConfig("shown", None, **{"maskers": {}, "corruptor": KEEP, "draw": None, **view})
-    return replace(found, views={"shown": shown}, passes=(PassConfig("probe", "shown", ("in_place",)),))
+    return replace(found, views={"shown": shown}, passes=(PassConfig("probe", "shown", predictors=("in_place",)),))
 
 
 def batch(built: Built, count: int = 8, epoch: int = 0) -> MaskedBatch:
@@ -123,13 +123,12 @@ def test_a_pass_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"earlier pass 'probe' does not exist; earlier passes: none"):
         build(synthetic_recipe(target=named("target", "smoothed", probe="probe")))
     with pytest.raises(UserError, match=r"earlier pass 'probe' does not exist.*earlier passes: other"):
-        build(replace(recipe(), passes=(PassConfig("other", "shown", ("in_place",)),)))
+        build(replace(recipe(), passes=(PassConfig("other", "shown", predictors=("in_place",)),)))
 
 
 def test_a_pass_without_the_predictor_is_named() -> None:
-    built = build(replace(recipe(), passes=(PassConfig("probe", "shown", ()),)))
-    with pytest.raises(RunStopped, match=r"pass 'probe' has no predictions of this predictor; passes: probe, main"):
-        built.model(batch(built))
+    with pytest.raises(UserError, match=r"pass probe has no predictor 'in_place'; its predictors: none\. Add it there"):
+        build(replace(recipe(), passes=(PassConfig("probe", "shown"),)))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from omnimask.component import named
 from omnimask.data.planner import Place
 from omnimask.interfaces import Layout, MaskedBatch
 from omnimask.network.model import MaskedModel
-from omnimask.network.passes import Network, Pass
+from omnimask.network.network import Network
+from omnimask.network.passes import Pass
 from omnimask.network.token_cost import kept_per_slot, slots_per_token, views_with_gradients
 from omnimask.recipe import Recipe
 from omnimask.recipe.config import PassConfig, ViewConfig
@@ -114,7 +115,7 @@ def test_a_pass_without_gradients_costs_nothing() -> None:
     shown = ViewConfig("shown", None, {}, named("corruptor", "keep"), None)
     target = named("target", "smoothed", share=0.5, probe="probe")
     recipe = dataclasses.replace(
-        synthetic_recipe(target=target), views={"shown": shown}, passes=(PassConfig("probe", "shown", ("in_place",)),)
+        synthetic_recipe(target=target), views={"shown": shown}, passes=(PassConfig("probe", "shown", predictors=("in_place",)),)
     )
     built = build(recipe)
     assert len(built.model.each()) == 2
@@ -129,7 +130,9 @@ def test_a_view_of_other_sequences_is_no_query() -> None:
 
 
 def test_an_encoder_without_matrices_is_as_large_as_any() -> None:
-    network = Network({}, nn.Identity())
+    encoder = nn.Identity()
+    encoder.width = 16  # pyright: ignore[reportAttributeAccessIssue]
+    network = Network({}, encoder)
     model = MaskedModel({"main": network}, [Pass(name, name, network, {}) for name in (AGAIN, "main")])
     assert slots_per_token(model, batch(build(bottleneck()))) == pytest.approx(2)
 

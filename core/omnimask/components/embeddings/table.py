@@ -12,7 +12,7 @@ from omnimask.interfaces import Context, Module
 class TableEmbedding(Module):
     """One learned row per id, followed by one per special token; initialized from N(0, 0.02).
 
-    Soft ids (n, vocabulary) give weighted means of rows.
+    Soft ids (n, vocabulary), or (n, rows) with special tokens, give weighted means of rows.
     """
 
     is_local = True
@@ -33,4 +33,4 @@ class TableEmbedding(Module):
         return functional.embedding(content, self.weight)
 
     def ids(self, literal: Tensor) -> Tensor:
-        return functional.embedding(literal, self.weight)
+        return self(literal) if literal.is_floating_point() else functional.embedding(literal, self.weight)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from omnimask.interfaces import Encoded, MaskedBatch, Module, Packed, Placement, Stream
+from omnimask.network.blocks import Wanted
 from omnimask.network.embed import ModalityEmbedding, with_modality
 
 
@@ -32,6 +33,7 @@ class SelfAttentionEncoder(Module, ABC):
         context: Encoded | None = None,
         layers: Sequence[int] = (),
         only_asked: bool = False,
+        mlps: Sequence[int] = (),
     ) -> Encoded:
         """Return the features of a stream.
 
@@ -42,15 +44,8 @@ class SelfAttentionEncoder(Module, ABC):
             raise ValueError(f"encoder {self.name} has no cross-attention; use an encoder with cross-attention to read a context")
         placement: Placement = self.position(stream)
         x_TD = with_modality(embedded.data, stream, self.modalities)
-        return self.encode(x_TD, placement, stream, batch, layers, only_asked)
+        return self.encode(x_TD, placement, stream, batch, Wanted(layers, mlps, only_asked))
 
     @abstractmethod
-    def encode(
-        self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, layers: Sequence[int], only_asked: bool
-    ) -> Encoded:
-        """Return features of the embeddings (T, D), to which modality vectors are added but positions are not.
-
-        Args:
-            layers: blocks to tap, counted from 1.
-            only_asked: whether the last block may be computed for asked slots alone.
-        """
+    def encode(self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, wanted: Wanted) -> Encoded:
+        """Return features of the embeddings (T, E), to which modality vectors are added but positions are not."""

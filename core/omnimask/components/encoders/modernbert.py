@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -15,7 +14,17 @@ from omnimask.components.encoders.base import SelfAttentionEncoder
 from omnimask.components.positions.trial import check_placement
 from omnimask.interfaces import Context, Encoded, MaskedBatch, Placement, Position, Stream
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import OutputRows, Rotation, SelfAttention, Stack, asked_rows, check_heads, encoded, initialise_normal
+from omnimask.network.blocks import (
+    OutputRows,
+    Rotation,
+    SelfAttention,
+    Stack,
+    Wanted,
+    asked_rows,
+    check_heads,
+    encoded,
+    initialise_normal,
+)
 from omnimask.network.embed import ModalitySlots, make_modality_embedding
 from omnimask.network.layers import GLU, add_branch
 
@@ -53,12 +62,16 @@ class ModernBertBlock(nn.Module):
         context_rotation: None = None,
         kept: Tensor | None = None,
         rows: OutputRows | None = None,
-    ) -> Tensor:
-        """Return (T, D), or (R, D) if ``rows`` is given. ``kept`` (2, T, 1) factors of the branches."""
+        *,
+        with_mlp: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return (T, D), or (R, D) if ``rows`` is given; ``with_mlp`` also the output of the MLP. ``kept`` (2, T, 1) factors of the
+        branches."""
         branch = self.attention(self.norm_attention(x_TD), plan.within(self.reach), rotation, rows)
         x_TD = add_branch(x_TD if rows is None else x_TD[rows.index], branch, kept, 0)
         branch = self.mlp(self.norm_mlp(x_TD))
-        return add_branch(x_TD, branch, kept, 1)
+        x_TD = add_branch(x_TD, branch, kept, 1)
+        return (x_TD, branch) if with_mlp else x_TD
 
 
 class ModernBertEncoder(SelfAttentionEncoder):
@@ -124,17 +137,15 @@ class ModernBertEncoder(SelfAttentionEncoder):
             check_placement(self.local_position, context.specs, "local_position", "rotation")
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def encode(
-        self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, layers: Sequence[int], only_asked: bool
-    ) -> Encoded:
+    def encode(self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, wanted: Wanted) -> Encoded:
         x_TD = self.norm_embedding(x_TD if placement.added is None else x_TD + placement.added)
         local = placement.rotation if self.local_position is None else self._rotation(self.local_position(stream))
         rotations = [placement.rotation if reach is None else local for reach in self.reaches]
         plan = AttentionPlan.of(stream, placement.bias)
         # Windows count all slots of a sequence, so asked slots alone need a global last block.
         is_global = plan.within(self.reaches[-1]) is plan
-        rows = asked_rows(stream, only_asked and placement.bias is None and is_global)
-        x_TD, taps = self.stack(x_TD, plan, rotations, layers=layers, rows=rows)
+        rows = asked_rows(stream, wanted.only_asked and placement.bias is None and is_global)
+        x_TD, taps = self.stack(x_TD, plan, rotations, wanted=wanted, rows=rows)
         return encoded(self.norm(x_TD), stream, taps, rows)
 
     @staticmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 from omnimask.component import Component, named
 from omnimask.components.encoders.base import SelfAttentionEncoder
 from omnimask.components.positions.trial import check_placement
-from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Packed, Placement, Position, Stream
+from omnimask.interfaces import Context, Encoded, Layout, MaskedBatch, Placement, Position, Stream
 from omnimask.network.attention_plan import AttentionPlan
-from omnimask.network.blocks import Block, Rotation, Stack, asked_rows, check_heads, encoded, initialise
+from omnimask.network.blocks import Block, Rotation, Stack, Wanted, asked_rows, check_heads, encoded, initialise
 from omnimask.network.embed import ModalitySlots, make_modality_embedding
 from omnimask.network.layers import MLPKind, NormKind, make_norm
 from omnimask.packed import index_tensor, interleave
@@ -91,17 +90,15 @@ class TransformerEncoder(SelfAttentionEncoder):
         self.no_weight_decay = {"summary", "registers"}
         self.modalities = make_modality_embedding(context, width, modality_embedding)
 
-    def encode(
-        self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, layers: Sequence[int], only_asked: bool
-    ) -> Encoded:
+    def encode(self, x_TD: Tensor, placement: Placement, stream: Stream, batch: MaskedBatch, wanted: Wanted) -> Encoded:
         x_TD = x_TD if placement.added is None else x_TD + placement.added
         if self.summary is None and self.registers is None:
-            rows = asked_rows(stream, only_asked and placement.bias is None)
-            x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, layers=layers, rows=rows)
+            rows = asked_rows(stream, wanted.only_asked and placement.bias is None)
+            x_TD, taps = self.stack(x_TD, AttentionPlan.of(stream, placement.bias), placement.rotation, wanted=wanted, rows=rows)
             return encoded(self.norm(x_TD), stream, taps, rows)
-        return self._with_learned(x_TD, stream, placement.unbiased("an encoder with summary tokens or registers").rotation, layers)
+        return self._with_learned(x_TD, stream, placement.unbiased("an encoder with summary tokens or registers").rotation, wanted)
 
-    def _with_learned(self, x_TD: Tensor, stream: Stream, rotation: Rotation | None, layers: Sequence[int]) -> Encoded:
+    def _with_learned(self, x_TD: Tensor, stream: Stream, rotation: Rotation | None, wanted: Wanted) -> Encoded:
         """Encode with summary tokens and registers before every sequence."""
         if stream.layout.attention != "full":
             raise ValueError(
@@ -119,12 +116,11 @@ class TransformerEncoder(SelfAttentionEncoder):
             ahead = cos.new_ones(sequences * count, cos.shape[1])
             rotation = torch.cat([ahead, cos])[order], torch.cat([torch.zeros_like(ahead), sin])[order]
         before = torch.cat([learned.to(x_TD.dtype).repeat(sequences, 1), x_TD])[order]
-        x_TD, taps = self.stack(before, AttentionPlan(layout), rotation, layers=layers)
+        x_TD, taps = self.stack(before, AttentionPlan(layout), rotation, wanted=wanted)
         # Inverse permutation: learned tokens of all sequences, then the slots in packed order.
         back = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
         x_TD = self.norm(x_TD)[back]
         first = sequences * count
-        taps = {number: tap[back[first:]] for number, tap in taps.items()}
         # (S, summary + registers, D); registers are discarded.
         summary = x_TD[:first].unflatten(0, (sequences, count))[:, : self.num_summary] if self.num_summary else None
-        return Encoded(Packed(x_TD[first:], stream.layout), stream, taps, summary)
+        return encoded(x_TD[first:], stream, taps.at(back[first:]), summary=summary)

@@ -12,7 +12,7 @@ from omnimask.component import Component, named
 from omnimask.components.predictors.base import PredictorModule
 from omnimask.interfaces import Context, Target, Targets
 from omnimask.network.blocks import initialise_normal
-from omnimask.network.heads import heads_over_ids
+from omnimask.network.heads import heads_over_ids, tied_width
 
 
 class MaskedLM(PredictorModule):
@@ -22,7 +22,8 @@ class MaskedLM(PredictorModule):
 
     Args:
         target: correct answers and their loss.
-        tied: whether output weights are tied to the embedding, or are the head's own.
+        tied: whether output weights are tied to the embedding, or are the head's own. The linear layer maps to the embedding's
+            width.
         bias: whether the linear layer and the norm before the logits have biases (BERT: yes, ModernBERT: no); the logits have one.
         norm_eps: epsilon of the norm.
 
@@ -41,8 +42,8 @@ class MaskedLM(PredictorModule):
         norm_eps: Annotated[float, Field(gt=0)] = 1e-12,
     ) -> None:
         super().__init__(context, target)
-        width, self.reads_asked = context.width, context.layer is None
-        self.dense = nn.Linear(width, width, bias=bias)
+        width, self.reads_asked = tied_width(context) if tied else context.width, context.layer is None
+        self.dense = nn.Linear(context.width, width, bias=bias)
         self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
         self.heads = heads_over_ids(context, {m: self.target(m).num_outputs for m in context.modalities}, tied=tied)
         initialise_normal(self)

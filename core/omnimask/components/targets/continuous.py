@@ -12,7 +12,7 @@ from omnimask.components.embeddings.content import ContentScale
 from omnimask.interfaces import Context, Module, Run
 
 LossKind: TypeAlias = Literal["mse", "l1", "smooth_l1"]
-_LOSSES = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth_l1": functional.smooth_l1_loss}
+_LOSSES = {"mse": functional.mse_loss, "l1": functional.l1_loss}
 
 
 class ContinuousTarget(Module):
@@ -32,6 +32,13 @@ class ContinuousTarget(Module):
         return self.scale(run.batch.store[self.name].data[index - run.batch.base[self.name]])
 
 
+def errors_of(kind: LossKind, predicted: Tensor, answers: Tensor, beta: float = 1.0) -> Tensor:
+    """Return (N, w) losses of every number, in float32; ``smooth_l1`` is quadratic below a difference of ``beta``."""
+    if kind == "smooth_l1":
+        return functional.smooth_l1_loss(predicted.float(), answers, reduction="none", beta=beta)
+    return _LOSSES[kind](predicted.float(), answers, reduction="none")
+
+
 def mean_loss(kind: LossKind, predicted: Tensor, answers: Tensor) -> Tensor:
     """Return (N,) mean over the numbers of each answer, in float32; ``smooth_l1`` is quadratic below a difference of 1."""
-    return _LOSSES[kind](predicted.float(), answers, reduction="none").mean(1)
+    return errors_of(kind, predicted, answers).mean(1)

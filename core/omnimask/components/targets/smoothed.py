@@ -41,9 +41,7 @@ class Smoothed(Ids):
         super().__init__(context)
         self.share, self.probe, self.label = share, probe, context.label
         self._is_checked = False
-        if probe is not None and probe not in context.passes:
-            known = ", ".join(context.passes) or "none"
-            raise ValueError(f"earlier pass {probe!r} does not exist; earlier passes: {known}. Add one under passes:")
+        self._probe = None if probe is None else context.earlier(probe).predictions(context.label)
         if self.num_outputs >= _EXACT:
             raise ValueError(f"target smoothed supports up to {_EXACT - 1} ids, got {self.num_outputs}; use ids")
 
@@ -73,17 +71,10 @@ class Smoothed(Ids):
         """Return this predictor's prediction in the earlier pass.
 
         Raises:
-            RunStopped: the predictor was not part of it, or was asked for other tokens.
+            RunStopped: it was asked for other tokens there.
         """
-        assert self.probe is not None
-        result = run.results.get(self.probe)
-        answered = [name for name in (result.predictions if result else ()) if name in self._terms()]
-        found = result.predictions[answered[0]] if result and answered else None
-        if found is None:
-            raise RunStopped(
-                f"target smoothed of predictor {self.label!r}: pass {self.probe!r} has no predictions of this predictor; passes: "
-                f"{', '.join(run.results)}. Add the predictor there: {{name: {self.probe}, predictors: [{self.label}], ...}}"
-            )
+        assert self._probe is not None
+        found = self._probe(run)[self.name]
         if not self._asks_the_same(found, prediction):
             raise RunStopped(
                 f"target smoothed of predictor {self.label!r}: pass {self.probe!r} answers {len(found.targets)} tokens and this "
@@ -91,9 +82,6 @@ class Smoothed(Ids):
                 f"masking in the view of {self.probe!r}: remove its masker and draw"
             )
         return found
-
-    def _terms(self) -> tuple[str, str]:
-        return self.label, f"{self.label}.{self.name}"
 
     def _asks_the_same(self, found: Prediction, prediction: Prediction) -> bool:
         """Compare lengths always, and tokens always on CPU but only once elsewhere, because it synchronizes with the device."""

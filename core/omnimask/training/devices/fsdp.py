@@ -163,9 +163,12 @@ class _Root(nn.Module):
 
 def _touch_own(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
     """Make every parameter of a block take part in the backward pass, used or not (forward hook)."""
-    if not (torch.is_grad_enabled() and isinstance(output, Tensor)):
+    if not torch.is_grad_enabled():
         return output
-    return touched(output, [p for p in module.parameters() if p.requires_grad])
+    own = [p for p in module.parameters() if p.requires_grad]
+    if isinstance(output, tuple):  # of a tapped block
+        return touched(output[0], own), *output[1:]
+    return touched(output, own) if isinstance(output, Tensor) else output
 
 
 def _cast_to_own(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
