@@ -93,6 +93,7 @@ def _register_model(registry: Registrar) -> None:
     registry.add_encoder("bert", "omnimask.components.encoders.bert:BertEncoder")
     registry.add_encoder("cross_transformer", "omnimask.components.encoders.cross_transformer:CrossTransformerEncoder")
     registry.add_encoder("average", "omnimask.components.encoders.average:Average")
+    registry.add_encoder("frozen", "omnimask.export.frozen:Frozen")
     registry.add_encoder("modernbert", "omnimask.components.encoders.modernbert:ModernBertEncoder")
     registry.add_replacer("sampled", "omnimask.components.replacers.sampled:Sampled")
     registry.add_replacer("errors", "omnimask.components.replacers.errors:Errors")
