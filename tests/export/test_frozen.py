@@ -81,7 +81,7 @@ def test_checkpoints_contain_its_digest_alone(tmp_path: Path, earlier: Path) -> 
 def test_other_frozen_weights_are_refused(tmp_path: Path, earlier: Path) -> None:
     folder = export(student(tmp_path, earlier), tmp_path / "now")
     export(made(tmp_path, "seed=8"), earlier)
-    with pytest.raises(UserError, match="frozen network networks.teacher has other weights than in the run"):
+    with pytest.raises(UserError, match=r"frozen network networks\.teacher has other weights than in the run"):
         set_weights(student(tmp_path, earlier).model, read_weights(folder), folder)
 
 

@@ -20,18 +20,22 @@ class InPlace(PredictorModule):
         target: correct answers and their loss.
         norm: a layer norm before the head. By default only for a middle layer, whose features are not normalized yet.
         units: answers the corruptor's targets for whole units (``replace_units``) instead of those for tokens.
+        dense: a linear layer with GELU before the head, shared by all modalities (ELECTRA's discriminator [1]).
 
-    [0] Xie et al.: SimMIM, 2021.
+    [0] Xie et al.: SimMIM, 2021. [1] Clark et al.: ELECTRA, 2020.
     """
 
     reads: ClassVar[Literal["context", "query"]] = "context"
 
-    def __init__(self, context: Context, *, target: Component[Target], norm: bool | None = None, units: bool = False) -> None:
+    def __init__(
+        self, context: Context, *, target: Component[Target], norm: bool | None = None, units: bool = False, dense: bool = False
+    ) -> None:
         super().__init__(context, target)
         self.units = units
         self.reads_asked = context.layer is None
         needs_norm = context.layer is not None if norm is None else norm
         self.norm = nn.LayerNorm(context.width, eps=1e-6) if needs_norm else nn.Identity()
+        self.dense = nn.Sequential(nn.Linear(context.width, context.width), nn.GELU()) if dense else nn.Identity()
         self.heads = self.linear_heads(context.width)
         initialise(self)
 
@@ -39,4 +43,4 @@ class InPlace(PredictorModule):
         return self.select_units(view) if self.units else super().select(view)
 
     def head_input(self, features: Tensor, table: Targets) -> Tensor:
-        return self.norm(features)
+        return self.dense(self.norm(features))
