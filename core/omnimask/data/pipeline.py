@@ -159,6 +159,11 @@ class Pipeline:
     grouping: Grouping = Grouping()
     origin: str = "the data set"
 
+    @property
+    def without_repetitions(self) -> Pipeline:
+        """Pipeline with the first masking of every sample alone, in which a token is either shown or hidden."""
+        return dataclasses.replace(self, views={name: dataclasses.replace(plan, repeat=1) for name, plan in self.views.items()})
+
     def __call__(self, places: Sequence[Place]) -> LoadedBatch:
         if (columns := self._held_columns(places)) is not None:
             return LoadedBatch(self.pack_columns(columns))

@@ -16,6 +16,10 @@ from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
 
 
+_OF_MODALITIES = ("masker", "corruptor", "of")
+"""Keys of views that the modalities set for the main view."""
+
+
 class OptionalSections:
     """Resolver of the optional sections of one document.
 
@@ -48,22 +52,41 @@ class OptionalSections:
         return LabelConfig(name, values["field"] or name, len(names) or classes, tuple(names))
 
     def views(self) -> dict[str, ViewConfig]:
-        """Return the additional views by name."""
+        """Return the additional views by name, and the main one if it has keys of its own."""
         found = {name: self._view(name, raw, ("views", name)) for name, raw in self._section("views", dict).items()}
         return {name: view for name, view in found.items() if view is not None}
 
     def _view(self, name: str, raw: Any, path: KeyPath) -> ViewConfig | None:
         self._name(name, path, "view", ())
-        if name == MAIN:
-            self.problems.add(self.document, path, "the view main is set under modalities; change masker and corruptor there")
+        known = [key for key in keys.names(ViewConfig) if name != MAIN or key not in _OF_MODALITIES]
         if not isinstance(raw, Mapping) or not raw:
-            self.problems.add(self.document, path, "must differ from the main view: {masker: ..., corruptor: ...}")
+            form = f"set some of {listed(known)}: {{repeat: 4}}" if name == MAIN else "differ from the main view: {masker: ..., ...}"
+            self.problems.add(self.document, path, f"must {form}")
             return None
-        self._known(raw, keys.names(ViewConfig), path, "views")
-        draw = self.resolver.option(keys.values(ViewConfig)["draw"], raw, path, "views")
+        for key in _OF_MODALITIES if name == MAIN else ():
+            if key in raw:
+                remedy = "the main view has all modalities" if key == "of" else f"change the {key} there"
+                self.problems.add(self.document, (*path, key), f"the view main is set under modalities; {remedy}")
+        self._known({key: raw[key] for key in raw if key not in _OF_MODALITIES}, known, path, "views")
+        options = keys.values(ViewConfig)
+        values = {key: self.resolver.option(options[key], raw, path, "views") for key in options}
+        of = self._of(values["of"], (*path, "of")) if "of" in raw else ()
         corruptor = self.resolver.component("corruptor", raw["corruptor"], (*path, "corruptor")) if raw.get("corruptor") else None
         joint, maskers = self._maskers(raw.get("masker"), (*path, "masker"))
-        return None if draw is INVALID else ViewConfig(name, joint, maskers, corruptor, draw)
+        return None if INVALID in values.values() else ViewConfig(name, joint, maskers, corruptor, **{**values, "of": of})
+
+    def _of(self, value: Any, path: KeyPath) -> tuple[str, ...]:
+        """Return the modalities of a view, () for all."""
+        if value is INVALID or value is None:
+            return ()
+        names = (value,) if isinstance(value, str) else tuple(value)
+        if not names:
+            self.problems.add(self.document, path, f"empty list; modalities: {listed(self._modalities())}")
+        for name in names:
+            self._one_of(name, self._modalities(), path, "modality")
+        if len(set(names)) < len(names):
+            self.problems.add(self.document, path, "duplicate modality")
+        return tuple(names)
 
     def _maskers(self, raw: Any, path: KeyPath) -> tuple[Component[Any] | None, dict[str, Component[Any]]]:
         """Return a joint masker, or one masker per modality: the same for all, or a mapping by name."""
@@ -97,7 +120,7 @@ class OptionalSections:
         if values is None:
             return None
         self._name(values["name"], path, "pass", ())
-        self._one_of(values["view"], [MAIN, *views], (*path, "view"), "view")
+        self._one_of(values["view"], list(dict.fromkeys([MAIN, *views])), (*path, "view"), "view")
         for label in values["predictors"] or ():
             self._one_of(label, labels, (*path, "predictors"), "predictor")
         return PassConfig(values["name"], values["view"], tuple(values["predictors"] or labels))
@@ -106,7 +129,17 @@ class OptionalSections:
         """Report a predictor's ``query`` with an unknown view."""
         section = self.data.get("views")
         if name is not None:
-            self._one_of(name, list(section) if isinstance(section, Mapping) else [], path, "view")
+            known = [view for view in section if view != MAIN] if isinstance(section, Mapping) else []
+            self._one_of(name, known, path, "view")
+
+    def check_decoded(self, views: Mapping[str, ViewConfig], predictors: Sequence[PredictorConfig]) -> None:
+        """Report decoded views that repeat otherwise than the main view, if that has several maskings of a sample."""
+        main = (views[MAIN].repeat if MAIN in views else None) or 1
+        for name in dict.fromkeys(predictor.query for predictor in predictors):
+            own = views[name].repeat if name is not None and name in views else None
+            if own is not None and main not in (1, own):
+                message = f"is {own}, but predictors decode this view from the main one, whose repeat is {main}; omit it"
+                self.problems.add(self.document, ("views", str(name), "repeat"), message)
 
     def group(self, raw: Any, path: KeyPath) -> GroupConfig | None:
         """Return the groups of the order, or None if a problem was reported."""
@@ -156,5 +189,6 @@ class OptionalSections:
 
     def _one_of(self, name: str, known: Sequence[str], path: KeyPath, what: str) -> None:
         if name not in known:
-            there = f"{what}s: {listed(known)}" if known else f"the recipe has no {what}s"
+            many = f"{what}s".replace("modalitys", "modalities")
+            there = f"{many}: {listed(known)}" if known else f"the recipe has no {many}"
             self.problems.add(self.document, path, f"unknown {what} {name!r}{nearest(name, known)}; {there}")

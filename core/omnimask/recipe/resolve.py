@@ -64,6 +64,7 @@ class _Recipes:
         shared.update(labels=self.sections.labels(), views=self.sections.views())
         encoder = self._required("encoder")
         predictors = self._predictors(encoder)
+        self.sections.check_decoded(shared["views"], predictors)
         shared.update(passes=self.sections.passes(shared["views"], predictors))
         init = self._init()
         data = self._data(modalities)
