@@ -50,14 +50,14 @@ class LazyArrays(Mapping[str, Array]):
 class _RepeatedTokens(TokenColumns):
     """Tokens whose content is gathered when it is first read. Patches and frames are much larger than all their other columns."""
 
-    _content: _Gathered
+    _content: _GatheredContent
 
     @cached_property
     def content(self) -> Array:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._content.values
 
 
-class _Gathered:
+class _GatheredContent:
     """Rows ``index`` of an array; copies of the columns in other stages of the draw share it."""
 
     def __init__(self, values: Array, index: NDArray[np.int64]) -> None:
@@ -74,7 +74,7 @@ def _repeated(tokens: TokenColumns, times: int, draws: Draws) -> TokenColumns:
     of_pairs = ranges((np.cumsum(squares) - squares)[rows], squares[rows]) if tokens.pairs else index
     new = object.__new__(_RepeatedTokens)
     vars(new).update(
-        _content=_Gathered(tokens.content, index),
+        _content=_GatheredContent(tokens.content, index),
         positions=tokens.positions[index],
         lengths=tokens.lengths[rows],
         draws=draws,
