@@ -175,3 +175,138 @@ def test_fields_that_differ_between_repetitions_are_refused(kind: Any) -> None:
     check(("ids",), views)
     with pytest.raises(RunStopped, match=r"corruptor 'own' changes the fields \['word'\].*remove repeat"):
         packed(views)
+
+
+# ---- ask
+
+
+KEEPING = ("bert", "mask_token", "keep", "substitute", "clusters", "swap", "one by one")
+
+
+@pytest.mark.parametrize("corruptor", KEEPING)
+def test_asking_for_all(corruptor: str) -> None:
+    plan = ViewPlan(masker_of("scored"), CORRUPTORS[corruptor](IDS), noise=True, repeat=2, asks_all=True)
+    check(("ids",), {"main": plan})
+    for sample in samples_of(("ids",)):
+        own, all_ = dataclasses.replace(plan, asks_all=False)(sample), plan(sample)
+        special = np.asarray(sample.tokens["ids"].fields["special"], bool)
+        assert rows_of(all_.context) == [np.flatnonzero(~special).tolist()] * 2
+        assert np.array_equal(all_.context.source[all_.context.targets.at[:, 0]], all_.context.targets.of)
+        assert np.array_equal(own.context.literal, all_.context.literal)
+        assert own.hidden == all_.hidden
+
+
+def test_asking_for_all_keeps_the_weights_and_the_answers_of_units(tmp_path: Path) -> None:
+    plan = ViewPlan(masker_of("random"), units(tmp_path), asks_all=True)
+    check(("ids",), {"main": plan})
+    weighed = ViewPlan(checked(Weighing()), Keep(IDS), asks_all=True)
+    check(("ids",), {"main": weighed})
+    for sample in samples_of(("ids",)):
+        table, before = plan(sample).context.targets, dataclasses.replace(plan, asks_all=False)(sample).context.targets
+        index = np.zeros(len(table), np.int64) if table.index is None else table.index
+        count = int(np.count_nonzero(index < 0))
+        assert count == int(np.count_nonzero(before.of < 0)) and np.all(index[len(index) - count :] < 0)
+        assert table.literal[index < 0].tolist() == before.literal[before.of < 0].tolist()
+        one = weighed(sample).context.targets
+        # Special tokens are no candidates: the masker weighs the others by their number among these.
+        assert one.weight.tolist() == list(range(len(one)))
+
+
+class Weighing:
+    def __call__(self, sample: Sample) -> Mapping[str, Masking]:
+        return {
+            name: Masking(np.ones(len(t), bool), np.zeros(len(t), bool), weight=np.arange(len(t), dtype=np.float32))
+            for name, t in sample.tokens.items()
+        }
+
+
+@pytest.mark.parametrize("corruptor", ["drop", "sentinels", "unit_token"])
+def test_tokens_without_a_slot_cannot_be_asked_for(corruptor: str) -> None:
+    views = {"main": ViewPlan(masker_of("random"), CORRUPTORS[corruptor](IDS), asks_all=True, origin="corruptor 'own'")}
+    check(("ids",), views)
+    with pytest.raises(RunStopped, match=r"ask: all needs a slot for every token, but corruptor 'own' gives \d+ of \d+"):
+        packed(views)
+
+
+# ---- of
+
+
+def joint_plan(corruptor: Any, **keys: Any) -> ViewPlan:
+    parts = {name: RandomMasker(context(name), ratio=0.5) for name in SPECS}
+    return ViewPlan(checked(PerModalityMasker(parts)), corruptor, noise=True, **keys)
+
+
+def mixed() -> PerModalityCorruptor:
+    """Answers in both streams, and a causal query."""
+    parts = {"ids": CORRUPTORS["sentinels"](IDS), "patch": Drop(context("patch")), "pair": MaskToken(context("pair"))}
+    return PerModalityCorruptor(parts)
+
+
+@pytest.mark.parametrize("of", [("ids",), ("patch",), ("pair", "ids"), tuple(SPECS)])
+@pytest.mark.parametrize("corruptor", [lambda: Drop(context(*SPECS)), mixed, lambda: OneByOne(MaskToken(context(*SPECS)))])
+def test_some_of_the_modalities(corruptor: Any, of: tuple[str, ...]) -> None:
+    plan = joint_plan(corruptor(), of=of, repeat=2)
+    check(tuple(SPECS), {"main": plan})
+    whole = dataclasses.replace(plan, of=())
+    numbers = [list(SPECS).index(name) for name in of]
+    for sample in samples_of(tuple(SPECS)):
+        some, every = plan(sample), whole(sample)
+        assert some.context.layout.parent.tolist() == [0, 0]
+        assert some.hidden.keys() == {name for name in of if name in sample.tokens}
+        for part, full in zip(streams(some), streams(every), strict=True):
+            kept = np.isin(full.modality, numbers)
+            for name in ("source", "literal", "positions", "rank", "noise"):
+                assert np.array_equal(getattr(part, name), getattr(full, name)[kept])
+            rows = kept[full.targets.at[:, 0]]
+            assert np.array_equal(part.targets.of, full.targets.of[rows])
+            assert np.array_equal(np.flatnonzero(kept)[part.targets.at[:, 0]], full.targets.at[rows, 0])
+        if not any(name in of for name in sample.tokens):
+            assert some.context.layout.lengths.tolist() == [0, 0]
+
+
+# ---- split
+
+
+@pytest.mark.parametrize("corruptor", [*KEEPING, "drop", "drop some"])
+def test_runs_of_a_field_are_sequences(corruptor: str) -> None:
+    plan = ViewPlan(masker_of("random"), CORRUPTORS[corruptor](IDS), noise=True, repeat=2, split="word")
+    check(("ids",), {"main": plan})
+    for sample in samples_of(("ids",)):
+        parts, whole = plan(sample), dataclasses.replace(plan, split=None)(sample)
+        word = np.asarray(sample.tokens["ids"].fields["word"])
+        borders = np.flatnonzero(np.diff(word)) + 1
+        runs = np.split(np.arange(len(word)), borders)
+        context = parts.context
+        assert context.layout.num_sequences == 2 * len(runs)
+        assert context.layout.parent.tolist() == [0] * (2 * len(runs))
+        shown = np.split(context.source, context.layout.offsets[1:-1])
+        for run, tokens in zip([*runs, *runs], shown, strict=True):
+            assert tokens.tolist() == [token for token in run.tolist() if token in set(tokens.tolist())]
+        for part, full in zip(streams(parts), streams(whole), strict=True):
+            assert np.array_equal(part.source, full.source) and np.array_equal(part.noise, full.noise)
+            assert np.array_equal(part.positions, full.positions) and np.array_equal(part.literal, full.literal)
+            assert np.array_equal(part.targets.of, full.targets.of)
+            assert np.array_equal(part.targets.at, full.targets.at)
+        if parts.query is not None:
+            # Each query belongs to the context of its run, even if the run is hidden.
+            run_of = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
+            wanted = run_of[parts.query.source]
+            parent = np.repeat(parts.query.layout.parent, parts.query.layout.lengths)
+            assert np.array_equal(parent % len(runs), wanted)
+
+
+def test_runs_of_one_of_several_modalities() -> None:
+    for corruptor in (Drop(context(*SPECS)), MaskToken(context(*SPECS))):
+        plan = joint_plan(corruptor, of=("ids",), split="phrase")
+        check(tuple(SPECS), {"main": plan, "more": dataclasses.replace(plan, repeat=3)})
+        for sample in samples_of(tuple(SPECS)):
+            if "ids" not in sample.tokens or not len(sample.tokens["ids"]):
+                assert plan(sample).context.layout.lengths.tolist() == [0]
+
+
+@pytest.mark.parametrize("corruptor", ["sentinels", "sketch"])
+def test_inserted_slots_cannot_be_split(corruptor: str) -> None:
+    views = {"main": ViewPlan(masker_of("span"), CORRUPTORS[corruptor](IDS), split="word", origin="corruptor 'own'")}
+    check(("ids",), views)
+    with pytest.raises(RunStopped, match="split: word needs a token for every slot, but corruptor 'own' inserts slots into the"):
+        packed(views)
