@@ -111,8 +111,8 @@ class Built:
         """Return the tokens per forward pass without gradients on a device type, for validation and evaluation.
 
         Not divided by :attr:`token_cost`: without a backward pass, activations are freed layer by layer, so several views need the
-        memory of the largest, not of all. It is divided by the repetitions of that one. Sums over batches depend on their bounds by rounding, so runs keep the bounds they began
-        with.
+        memory of the largest, not of all. The budget is divided by the largest number of repetitions. Sums over batches depend on
+        their bounds by rounding, so runs keep the bounds they began with.
         """
         train = self.recipe.train
         if train.micro_batch_tokens != "auto":

@@ -53,8 +53,8 @@ def slot_budget(device: str) -> int:
 def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: TrainingIndices, steps: int) -> TokenCost:
     """Measure the memory cost of a token on evenly spaced samples, masked as at the beginning, middle and end of the run.
 
-    Reads and masks a few samples if several views are computed with gradients, or one that repeats, and nothing otherwise. The result is the same every
-    time, on all ranks and devices.
+    Reads and masks a few samples if several views are computed with gradients, or one that repeats, and nothing otherwise. The
+    result is the same every time, on all ranks and devices.
 
     Args:
         model: on the host; not run.

@@ -75,7 +75,7 @@ def build_views(
 
 
 def repeats_of(recipe: Recipe) -> dict[str, int]:
-    """Return the number of maskings of a sample in each view. A decoded view repeats as the main one unless it has its own number."""
+    """Return the number of maskings of a sample in each view. A decoded view repeats as the main one by default."""
     main = (recipe.views[MAIN].repeat if MAIN in recipe.views else None) or 1
     decoded = {predictor.query for predictor in recipe.predictors}
     return {MAIN: main} | {
@@ -87,7 +87,9 @@ def _check_split(view: ViewConfig, specs: Mapping[str, TokenSpec]) -> None:
     """Raise ``UserError`` for a view split by something other than an integer field of the tokens of all its modalities."""
     for name in () if view.split is None else view.of or specs:
         fields = specs[name].fields
-        fitting = [key for key, field in fields.items() if field.arity == 1 and not field.shape and np.dtype(field.dtype).kind in "iub"]
+        fitting = [
+            key for key, field in fields.items() if field.arity == 1 and not field.shape and np.dtype(field.dtype).kind in "iub"
+        ]
         if view.split not in fitting:
             known = listed(fitting) if fitting else "none"
             remedy = "" if len(specs) == 1 or view.name == MAIN else "; of: restricts the view to modalities that have it"
@@ -143,8 +145,8 @@ def build_corruptors(
             answers[name] = corruptor.answers_in
             if view in recipe.views and recipe.views[view].ask == "all" and corruptor.answers_in == "query":
                 raise UserError(
-                    f"views.{view}.ask: the corruptor {component.name} removes masked tokens of {name}, so they cannot be asked for "
-                    "in place; use a corruptor that keeps them (mask_token), or remove ask"
+                    f"views.{view}.ask: the corruptor {component.name} removes masked tokens of {name}, so they cannot be asked "
+                    "for in place; use a corruptor that keeps them (mask_token), or remove ask"
                 )
             specs = {**specs, name: _with_specials(specs[name], corruptor)}
         answers_in[view] = answers

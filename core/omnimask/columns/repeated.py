@@ -12,7 +12,6 @@ from omnimask.interfaces import Array, Draws, SampleColumns, TokenColumns
 from omnimask.packed import ranges
 
 
-
 def repeated(samples: SampleColumns, times: int, *stage: str | int) -> SampleColumns:
     """Return every sample ``times`` times in a row, as B * R samples with a draw each (see :meth:`Draws.repeated`).
 

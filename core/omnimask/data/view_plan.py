@@ -22,7 +22,8 @@ class ViewPlan:
 
     ``repeat`` is the number of maskings of a sample. The first repetition draws in :attr:`stage`, as a view without repetitions
     does, and repetition i > 0 in the stage ``("repeat", i)`` behind it. With ``asks_all``, every token except special ones is a
-    target. ``of`` are the modalities of the view (empty: all). ``split`` is a field of tokens; each run of its values is a sequence.
+    target. ``of`` are the modalities of the view (empty: all). ``split`` is a field of tokens, and each run of its values is a
+    sequence.
     """
 
     masker: JointMasker

@@ -66,20 +66,19 @@ class ViewConfig:
     repeat: Annotated[
         int | None,
         Key(
-            "number of maskings of a sample, a sequence for each; default: 1, or that of the main view if predictors decode the view",
+            "number of maskings of a sample, a sequence for each; default: 1, or the main view's for a view that predictors decode",
             type=PositiveInt | None,
         ),
     ] = None
     split: Annotated[
-        str | None, Key("field of tokens; each run of equal values is a sequence of its own; default: no splitting", type=str | None)
+        str | None,
+        Key("field of tokens; each run of equal values is a sequence of its own; default: no splitting", type=str | None),
     ] = None
     ask: Annotated[
         Literal["all"] | None,
         Key("`all`: every token except special ones is a target; default: as set by the masker", type=Literal["all"] | None),
     ] = None
-    of: Annotated[
-        tuple[str, ...], Key("modality, or list of modalities, to show; default: all", type=str | list[str] | None)
-    ] = ()
+    of: Annotated[tuple[str, ...], Key("modality, or list of modalities, to show; default: all", type=str | list[str] | None)] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,8 @@ class Recipe:
 
     ``masker`` is a joint masker over all modalities; ``corruptor`` handles modalities without their own. ``init`` sets the initial
     weights; None initializes them from the seed. ``views`` are additional to the main view, which the modalities describe; under
-    ``main`` they have its other keys. ``passes`` run before the main one. ``plugins`` are Python files with components, in addition to installed ones.
+    ``main`` they have its other keys. ``passes`` run before the main one. ``plugins`` are Python files with components, in addition
+    to installed ones.
     """
 
     format: Annotated[int, Key("version of the format", name="omnimask")] = 1
@@ -153,7 +153,9 @@ class Recipe:
     modalities: Annotated[Mapping[str, ModalityConfig], Key("modalities by name")]
     masker: Annotated[Component[Any] | None, Key("joint masker over all modalities", kind="joint_masker")] = None
     corruptor: Annotated[Component[Any] | None, Key("corruptor of modalities without their own", kind="corruptor")] = None
-    views: Annotated[Mapping[str, ViewConfig], Key("additional views, by name; `main`: keys of the main view")] = field(default_factory=dict[str, ViewConfig])
+    views: Annotated[Mapping[str, ViewConfig], Key("additional views, by name; `main`: keys of the main view")] = field(
+        default_factory=dict[str, ViewConfig]
+    )
     encoder: Annotated[Component[Any], Key("encoder", kind="encoder")]
     passes: Annotated[tuple[PassConfig, ...], Key("passes before the main one")] = ()
     predictors: Annotated[tuple[PredictorConfig, ...], Key("a list of predictors")]

@@ -20,7 +20,9 @@ def modernised(document: Document, problems: Problems) -> Document:
 
 def _with_ask(document: Document, problems: Problems) -> Document:
     """Move the option ``ask`` of corruptors to their views."""
-    views = {view: [place for root in roots for place in _asks(document.data, root)] for view, roots in _roots(document.data).items()}
+    views = {
+        view: [place for root in roots for place in _asks(document.data, root)] for view, roots in _roots(document.data).items()
+    }
     found = [place for places in views.values() for place, value in places if value is not None]
     if not found:
         return document
@@ -31,8 +33,8 @@ def _with_ask(document: Document, problems: Problems) -> Document:
             problems.add(
                 document,
                 (*place, "ask"),
-                f"is now a key of views, and applies to all corruptors of a view: views: {{{view}: {{ask: all}}}}; this recipe asks for "
-                "all tokens of some corruptors only, which a single view cannot do",
+                f"is now a key of views, and applies to all corruptors of a view: views: {{{view}: {{ask: all}}}}; this recipe "
+                "asks for all tokens of some corruptors only, which a single view cannot do",
             )
     changed = document
     for view in views:

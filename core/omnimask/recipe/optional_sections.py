@@ -15,7 +15,6 @@ from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
 
-
 _OF_MODALITIES = ("masker", "corruptor", "of")
 """Keys of views that the modalities set for the main view."""
 
@@ -60,7 +59,9 @@ class OptionalSections:
         self._name(name, path, "view", ())
         known = [key for key in keys.names(ViewConfig) if name != MAIN or key not in _OF_MODALITIES]
         if not isinstance(raw, Mapping) or not raw:
-            form = f"set some of {listed(known)}: {{repeat: 4}}" if name == MAIN else "differ from the main view: {masker: ..., ...}"
+            form = (
+                f"set some of {listed(known)}: {{repeat: 4}}" if name == MAIN else "differ from the main view: {masker: ..., ...}"
+            )
             self.problems.add(self.document, path, f"must {form}")
             return None
         for key in _OF_MODALITIES if name == MAIN else ():

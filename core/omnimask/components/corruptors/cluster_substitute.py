@@ -20,8 +20,8 @@ class ClusterSubstitute:
     """A random id of the same cluster in place of every hidden token, answered in place (after C-RTS [0]).
 
     Substitutes are harder to detect than those of ``substitute``. They are never the token's own id or one of the tokenizer's
-    special ids. A token alone in its cluster, or in none, shows any id. For modalities with ids. C-RTS asks whether each token is the
-    original, in a view with ``ask: all``.
+    special ids. A token alone in its cluster, or in none, shows any id. For modalities with ids. C-RTS asks whether each token is
+    the original, in a view with ``ask: all``.
 
     C-RTS also counts the model's errors for every pair of clusters during training, and draws the substitute's cluster by these
     counts. Here the cluster is always the token's own.

@@ -209,8 +209,8 @@ def _check_apart(layout: Layout) -> None:
     held = np.flatnonzero(layout.lengths)
     if len(np.unique(np.stack([layout.parent[held], modality[held]]), axis=1).T) < len(held):
         raise ValueError(
-            "predictor bottleneck decodes all sequences of one vector together, so that each would show what another hides; set the "
-            "repeat and split of the decoded view for the encoded view too"
+            "predictor bottleneck decodes all sequences of one vector together, so that each would show what another hides; set "
+            "the repeat and split of the decoded view for the encoded view too"
         )
 
 
