@@ -46,7 +46,8 @@ def _with_ask(document: Document, problems: Problems) -> Document:
         if "all" in asked[view if views[view] else MAIN]:
             changed = changed.with_value(path, Document("all", {(): document.place((*told[0], "ask"))}))
         elif path in changed.places:
-            changed = changed.without(path)
+            is_alone = len(changed.data["views"][view]) == 1  # a view without keys is not valid
+            changed = changed.without(path[:-1] if is_alone else path)
     for place in found:
         changed = changed.without((*place, "ask"))
     return changed
