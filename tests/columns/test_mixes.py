@@ -186,7 +186,7 @@ ID_CORRUPTORS = {
     "keep": Keep,
     "drop": Drop,
     "drop some": lambda c: Drop(c, ask=0.4),
-    "substitute": lambda c: Substitute(c, ask="all"),
+    "substitute": Substitute,
     "swap": Swap,
     "sentinels": lambda c: SentinelSpans(c, num_sentinels=40),
     "sentinels at their places": lambda c: SentinelSpans(c, num_sentinels=40, renumber=False),

@@ -183,18 +183,9 @@ class TestSubstitute(OfIds):
         return Substitute(context)
 
 
-class TestSubstituteAskingForAll(OfIds):
-    """Visible tokens are asked for too, and see themselves."""
-
-    answers_are_hidden = asks_all_targets = False
-
-    def corruptor(self, context: Context) -> Corruptor:
-        return Substitute(context, ask="all")
-
-
 class TestClusterSubstitute(OfIds):
     def corruptor(self, context: Context) -> Corruptor:
-        return ClusterSubstitute(context, clusters="random", num_clusters=4, ask="targets")
+        return ClusterSubstitute(context, clusters="random", num_clusters=4)
 
 
 class TestSwap(OfIds):

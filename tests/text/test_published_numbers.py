@@ -83,9 +83,9 @@ TABLE = {
         vocabulary=30_528,
         minimum=0.02,
     ),
-    "rts": substituting(8 * 32, "substitute", ask="all"),
-    "c-rts": substituting(8 * 16, "cluster_substitute", ask="all", num_clusters=100),
-    "slm": substituting(8 * 32, "substitute", ask="targets"),
+    "rts": substituting(8 * 32, "substitute"),
+    "c-rts": substituting(8 * 16, "cluster_substitute", num_clusters=100),
+    "slm": substituting(8 * 32, "substitute"),
     "retromae": Published(512, 8 * 32, 8 * 25_000, 0.3, 1e-4, 20_000, (0.9, 0.999), 1e-8, 0.01, "linear", BERT_BASE),
     "starbucks": Published(
         512, 8 * 32 * 2, 290_000, 0.2, 1e-4, round(0.05 * 290_000), (0.9, 0.999), 1e-8, 0.001, "cosine", BERT_BASE,
@@ -138,8 +138,9 @@ def test_masking_and_sizes(name: str) -> None:
     assert text.tokenizer.options["vocabulary"] == published.vocabulary
     assert text.masker is not None and text.corruptor is not None
     assert text.masker.options.get("ratio") == published.hidden
-    name, options = published.corruptor
-    assert (text.corruptor.name, {key: text.corruptor.options[key] for key in options}) == (name, options)
+    corruptor, options = published.corruptor
+    assert (text.corruptor.name, {key: text.corruptor.options[key] for key in options}) == (corruptor, options)
+    assert [view.ask for view in recipe.views.values()] == (["all"] if name in ("rts", "c-rts") else [None] * len(recipe.views))
     encoder = {**recipe.encoder.options, "name": recipe.encoder.name, "position": recipe.encoder.options["position"].name}
     assert {key: encoder[key] for key in published.encoder} == published.encoder
 

@@ -61,7 +61,7 @@ MASKERS = {
     "mixture": "{name: choose, maskers: [{name: random, ratio: 0.15}, {name: ngram, ratio: 0.5}], weights: [2, 1]}",
 }
 CORRUPTORS = {
-    "substitute": ("{name: substitute, ask: all}", RANDOM, IN_PLACE),
+    "substitute": ("{name: substitute}", RANDOM, IN_PLACE),
     "clusters": ("{name: cluster_substitute, clusters: random, num_clusters: 5}", RANDOM, IN_PLACE),
     "swap": ("{name: swap}", RANDOM, IN_PLACE),
     "unit token": ("{name: unit_token}", MASKERS["lexicon"], IN_PLACE),

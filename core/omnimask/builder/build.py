@@ -91,7 +91,7 @@ class Built:
 
     @cached_property
     def token_cost(self) -> TokenCost:
-        """Memory that a token costs in training. Reads and masks a few samples if several views have gradients."""
+        """Memory that a token costs in training. Reads and masks a few samples if several views have gradients, or one repeats."""
         return measure_token_cost(self.model, self.pipeline, self.train_indices, self.recipe.train.steps)
 
     def auto_tokens(self, device: str) -> int:
@@ -111,11 +111,14 @@ class Built:
         """Return the tokens per forward pass without gradients on a device type, for validation and evaluation.
 
         Not divided by :attr:`token_cost`: without a backward pass, activations are freed layer by layer, so several views need the
-        memory of the largest, not of all. Sums over batches depend on their bounds by rounding, so runs keep the bounds they began
-        with.
+        memory of the largest, not of all. The budget is divided by the largest number of repetitions. Sums over batches depend on
+        their bounds by rounding, so runs keep the bounds they began with.
         """
         train = self.recipe.train
-        return min(train.batch_tokens, slot_budget(device)) if train.micro_batch_tokens == "auto" else train.micro_batch_tokens
+        if train.micro_batch_tokens != "auto":
+            return train.micro_batch_tokens
+        most = max((plan.repeat for plan in self.validation.views.values()), default=1)
+        return min(train.batch_tokens, max(1, slot_budget(device) // most))
 
     def planner(self, device: str = "cpu") -> Planner:
         """Return the planner that splits the training samples into steps, and into micro-batches for a device type."""

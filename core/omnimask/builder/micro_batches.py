@@ -33,7 +33,7 @@ class TokenCost:
 
     Attributes:
         slots: slots of the backbone's encoder that cost the same, at least 1, with two significant digits. Exactly 1 if networks
-            compute a single view with gradients, whatever its number of slots.
+            compute a single view with gradients that masks every sample once, whatever its number of slots.
         views: names of the views computed with gradients.
     """
 
@@ -53,8 +53,8 @@ def slot_budget(device: str) -> int:
 def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: TrainingIndices, steps: int) -> TokenCost:
     """Measure the memory cost of a token on evenly spaced samples, masked as at the beginning, middle and end of the run.
 
-    Reads and masks a few samples if several views are computed with gradients, and nothing otherwise. The result is the same every
-    time, on all ranks and devices.
+    Reads and masks a few samples if several views are computed with gradients, or one that repeats, and nothing otherwise. The
+    result is the same every time, on all ranks and devices.
 
     Args:
         model: on the host; not run.
@@ -66,7 +66,7 @@ def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: Training
         UserError: no sample is readable, one cannot be masked, or the views do not fit the networks.
     """
     views = views_with_gradients(model)
-    if len(views) < 2:
+    if len(views) < 2 and all(pipeline.views[name].repeat == 1 for name in views):
         return TokenCost(1.0, views)
     samples = _samples(pipeline, indices)
     try:

@@ -41,4 +41,5 @@ def fields_read(recipe: Recipe) -> frozenset[str] | None:
         except UserError:  # a class given directly
             return None
         names |= set(texts_of(component.options))
+    names |= {view.split for view in recipe.views.values() if view.split is not None}
     return frozenset(names | {f"{name}.class" for name in names})

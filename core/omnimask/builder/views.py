@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from omnimask.component import Component, origin
 from omnimask.components.corruptors.per_modality import PerModalityCorruptor
 from omnimask.components.maskers.candidates import Candidates
@@ -16,6 +18,7 @@ from omnimask.data.checked_masker import CheckedMasker
 from omnimask.data.pipeline import Grouping
 from omnimask.data.view_names import MAIN
 from omnimask.data.view_plan import ViewPlan
+from omnimask.errors import UserError
 from omnimask.interfaces import (
     SPECIAL,
     Context,
@@ -29,8 +32,9 @@ from omnimask.interfaces import (
     TokenSpec,
     View,
 )
+from omnimask.messages.hints import listed
 from omnimask.recipe import Recipe
-from omnimask.recipe.config import LabelConfig
+from omnimask.recipe.config import LabelConfig, ViewConfig
 
 AnswerStream: TypeAlias = Literal["context", "query"]
 SampleCorruptor: TypeAlias = Callable[[Sample, Mapping[str, Masking]], View]
@@ -43,16 +47,55 @@ def build_views(
     corpora: Corpora,
     corruptors: Mapping[str, Callable[[Corpora], SampleCorruptor]],
 ) -> dict[str, ViewPlan]:
-    """Build the main view and the others. A view inherits unspecified parts from the main one."""
+    """Build the main view and the others. A view inherits unspecified parts from the main one.
+
+    Raises:
+        UserError: a view is split by a field that its modalities lack, or asks for tokens that it removes.
+    """
     own = build_masker(recipe.masker, {name: config.masker for name, config in recipe.modalities.items()}, specs, corpora)
     main = joined(origin(config.corruptor or recipe.corruptor) for config in recipe.modalities.values())
-    views = {MAIN: ViewPlan(own, corruptors[MAIN](corpora), origin=main)}
-    for name, view in recipe.views.items():
+    repeats = repeats_of(recipe)
+    views: dict[str, ViewPlan] = {}
+    for view in (recipe.views.get(MAIN, ViewConfig(MAIN)), *(view for name, view in recipe.views.items() if name != MAIN)):
         is_told = view.masker is not None or bool(view.maskers)
         masker = build_masker(view.masker, view.maskers, specs, corpora) if is_told else own
         own_origin = main if view.corruptor is None else origin(view.corruptor)
-        views[name] = ViewPlan(masker, corruptors[name](corpora), view.draw, origin=own_origin)
+        _check_split(view, specs)
+        views[view.name] = ViewPlan(
+            masker,
+            corruptors[view.name](corpora),
+            view.draw,
+            origin=own_origin,
+            repeat=repeats[view.name],
+            asks_all=view.ask == "all",
+            of=view.of,
+            split=view.split,
+        )
     return views
+
+
+def repeats_of(recipe: Recipe) -> dict[str, int]:
+    """Return the number of maskings of a sample in each view. A decoded view repeats as the main one by default."""
+    main = (recipe.views[MAIN].repeat if MAIN in recipe.views else None) or 1
+    decoded = {predictor.query for predictor in recipe.predictors}
+    return {MAIN: main} | {
+        name: view.repeat or (main if name in decoded else 1) for name, view in recipe.views.items() if name != MAIN
+    }
+
+
+def _check_split(view: ViewConfig, specs: Mapping[str, TokenSpec]) -> None:
+    """Raise ``UserError`` for a view split by something other than an integer field of the tokens of all its modalities."""
+    for name in () if view.split is None else view.of or specs:
+        fields = specs[name].fields
+        fitting = [
+            key for key, field in fields.items() if field.arity == 1 and not field.shape and np.dtype(field.dtype).kind in "iub"
+        ]
+        if view.split not in fitting:
+            known = listed(fitting) if fitting else "none"
+            remedy = "" if len(specs) == 1 or view.name == MAIN else "; of: restricts the view to modalities that have it"
+            raise UserError(
+                f"views.{view.name}.split: the tokens of {name} have no integer field {view.split!r}; such fields: {known}{remedy}"
+            )
 
 
 def build_masker(
@@ -86,6 +129,9 @@ def build_corruptors(
     Corruptors are built twice. The first time, their options determine the special tokens they need. The second time, these are
     reserved: corruptors look up ids and learn from the training samples. Possible answers, of any corruptor of any view, come
     before all other special tokens.
+
+    Raises:
+        UserError: a view asks for all tokens, but its corruptor removes some.
     """
     served = {MAIN: {name: config.corruptor or recipe.corruptor for name, config in recipe.modalities.items()}}
     for view in recipe.views.values():
@@ -97,6 +143,11 @@ def build_corruptors(
             assert component is not None
             corruptor: Corruptor = component(Context(specs=specs, modalities=(name,)))
             answers[name] = corruptor.answers_in
+            if view in recipe.views and recipe.views[view].ask == "all" and corruptor.answers_in == "query":
+                raise UserError(
+                    f"views.{view}.ask: the corruptor {component.name} removes masked tokens of {name}, so they cannot be asked "
+                    "for in place; use a corruptor that keeps them (mask_token), or remove ask"
+                )
             specs = {**specs, name: _with_specials(specs[name], corruptor)}
         answers_in[view] = answers
     return specs, {view: partial(_over_samples, components, specs) for view, components in served.items()}, answers_in

@@ -82,7 +82,7 @@ def _draw(built: Built, path: Path) -> list[Path]:
     from omnimask.run.figures import COUNT, render, varied_samples
 
     samples = varied_samples(built, built.train_indices, COUNT)
-    batch = built.validation.pack(samples)
+    batch = built.validation.without_repetitions.pack(samples)
     found = masked_only(samples, batch, built.tokenizers, built.specs)
     return render(built.recipe, found, path, title=f"{built.recipe.name}: masks")
 

@@ -5,9 +5,11 @@ concatenated. The functions here do either, so components of both kinds mix.
 """
 
 from omnimask.columns.calls import concatenated, corrupted, corrupted_each, has_whole_batch, masked, masked_by, masked_samples
+from omnimask.columns.repeated import LazyArrays, repeated
 from omnimask.columns.views import arranged, chained, sequences, within, within_rows
 
 __all__ = [
+    "LazyArrays",
     "arranged",
     "chained",
     "concatenated",
@@ -17,6 +19,7 @@ __all__ = [
     "masked",
     "masked_by",
     "masked_samples",
+    "repeated",
     "sequences",
     "within",
     "within_rows",

@@ -159,6 +159,11 @@ class Pipeline:
     grouping: Grouping = Grouping()
     origin: str = "the data set"
 
+    @property
+    def without_repetitions(self) -> Pipeline:
+        """Pipeline with the first masking of every sample alone, in which a token is either shown or hidden."""
+        return dataclasses.replace(self, views={name: dataclasses.replace(plan, repeat=1) for name, plan in self.views.items()})
+
     def __call__(self, places: Sequence[Place]) -> LoadedBatch:
         if (columns := self._held_columns(places)) is not None:
             return LoadedBatch(self.pack_columns(columns))
@@ -359,13 +364,13 @@ class Pipeline:
         return batch
 
     def _views_of(self, sample: Sample) -> dict[str, View]:
-        """Return the views of a sample. A masker runs once for each drawing."""
-        maskings: dict[tuple[int, str | None], Mapping[str, Masking]] = {}
+        """Return the views of a sample. A masker runs once for each repetition of a drawing."""
+        maskings: dict[tuple[int, str | None], list[Mapping[str, Masking]]] = {}
         views: dict[str, View] = {}
         for name, plan in self.views.items():
-            if plan.drawing not in maskings:
-                maskings[plan.drawing] = plan.masking(sample)
-            views[name] = plan(sample, maskings[plan.drawing])
+            own = maskings.setdefault(plan.drawing, [])
+            own += [plan.masking(sample, number) for number in range(len(own), plan.repeat)]
+            views[name] = plan(sample, own[: plan.repeat])
         return views
 
     def _find_breach(self, samples: Sequence[Sample], views: Sequence[Mapping[str, View]], error: Exception | None = None) -> None:

@@ -55,6 +55,15 @@ class Draws(Sequence[Draw]):
             return self
         return self._with(_Shared(tuple(self._shared.draws[row] for row in chosen)), self._stage)
 
+    def repeated(self, times: int, *stage: str | int) -> Draws:
+        """Return the draws of ``times`` repetitions of every sample, one after another, (B * times,).
+
+        The first repetition of a sample has its own draw, and repetition i > 0 the draw in the stage ``(*stage, i)``.
+        """
+        shared = _Shared(tuple(one for draw in self for one in (draw, *(draw.at(*stage, i) for i in range(1, times)))))
+        shared.digests = [digest for digest in self._shared.digests for _ in range(times)]
+        return self._with(shared, ())
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Keys of the samples."""

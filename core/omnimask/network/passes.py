@@ -151,9 +151,17 @@ def _with_query(view: View, views: Mapping[str, View], query: str | None) -> Vie
     """Return a view whose query stream is the context stream of another view of the same samples."""
     if query is None:
         return view
-    other = views[query].context
-    if not np.array_equal(view.context.layout.parent, other.layout.parent):
-        raise ValueError(f"view {query!r} cannot be a query: its sequences differ from those of the encoded view")
-    # Sequence i of the query decodes sequence i of the context.
-    layout = dataclasses.replace(other.layout, parent=np.arange(other.layout.num_sequences))
+    other, context = views[query].context, view.context.layout
+    # Sequence i of a sample's query decodes sequence i of its context, or the only one.
+    parent = np.arange(other.layout.num_sequences)
+    if not np.array_equal(context.parent, other.layout.parent):
+        parent = np.searchsorted(context.parent, other.layout.parent)
+        is_one_each = np.array_equal(context.parent[parent.clip(max=context.num_sequences - 1)], other.layout.parent)
+        if np.any(np.diff(context.parent) <= 0) or np.any(np.diff(parent) < 0) or not is_one_each:
+            several = np.bincount(context.parent).max(initial=0), np.bincount(other.layout.parent).max(initial=0)
+            raise ValueError(
+                f"view {query!r} cannot be a query: its sequences differ from those of the encoded view, with up to {several[1]} "
+                f"instead of {several[0]} for a sample; set the same repeat and split for both views"
+            )
+    layout = dataclasses.replace(other.layout, parent=parent)
     return dataclasses.replace(view, query=dataclasses.replace(other, layout=layout))

@@ -52,10 +52,12 @@ class ModalityConfig:
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Additional view of every sample: ``masker`` for all modalities together, or ``maskers`` by modality.
+    """View of every sample: ``masker`` for all modalities together, or ``maskers`` by modality.
 
-    Parts that are None or empty are inherited from the main view. ``draw`` names a random draw of its own; views without one share
-    one.
+    Maskers and corruptor that are None or empty are inherited from the main view, whose own are those of the modalities. ``draw``
+    names a random draw of its own; views without one share one. A sample has ``repeat`` maskings, and a sequence for each; None: 1,
+    or as many as its reader for a decoded view. ``split`` is a field of tokens, each run of whose values becomes a sequence.
+    ``ask`` is None if the masker decides which tokens are targets. ``of`` are the view's modalities, all if empty.
     """
 
     name: str
@@ -63,6 +65,22 @@ class ViewConfig:
     maskers: Annotated[Mapping[str, Component[Any]], Key("", name="masker")] = field(default_factory=dict[str, Component[Any]])
     corruptor: Annotated[Component[Any] | None, Key("default: the main view's", kind="corruptor")] = None
     draw: Annotated[str | None, Key("name of an independent random draw; default: the shared one", type=str | None)] = None
+    repeat: Annotated[
+        int | None,
+        Key(
+            "number of maskings of a sample, a sequence for each; default: 1, or the main view's for a view that predictors decode",
+            type=PositiveInt | None,
+        ),
+    ] = None
+    split: Annotated[
+        str | None,
+        Key("field of tokens; each run of equal values is a sequence of its own; default: no splitting", type=str | None),
+    ] = None
+    ask: Annotated[
+        Literal["all"] | None,
+        Key("`all`: every token except special ones is a target; default: as set by the masker", type=Literal["all"] | None),
+    ] = None
+    of: Annotated[tuple[str, ...], Key("modality, or list of modalities, to show; default: all", type=str | list[str] | None)] = ()
 
 
 @dataclass(frozen=True)
@@ -175,8 +193,9 @@ class Recipe:
     """Complete description of a run. ``name`` is ``modality/recipe`` or the file's stem; ``path`` the file it was read from.
 
     ``masker`` is a joint masker over all modalities; ``corruptor`` handles modalities without their own. ``init`` sets the initial
-    weights; None initializes them from the seed. ``views`` are additional to the main view, which the modalities describe.
-    ``encoder`` is that of the network ``main``. ``plugins`` are Python files with components, in addition to installed ones.
+    weights; None initializes them from the seed. ``views`` are additional to the main view, which the modalities describe; under
+    ``main`` they have its other keys. ``encoder`` is that of the network ``main``. ``plugins`` are Python files with components, in
+    addition to installed ones.
     """
 
     format: Annotated[int, Key("version of the format", name="omnimask")] = 1
@@ -187,7 +206,9 @@ class Recipe:
     modalities: Annotated[Mapping[str, ModalityConfig], Key("modalities by name")]
     masker: Annotated[Component[Any] | None, Key("joint masker over all modalities", kind="joint_masker")] = None
     corruptor: Annotated[Component[Any] | None, Key("corruptor of modalities without their own", kind="corruptor")] = None
-    views: Annotated[Mapping[str, ViewConfig], Key("additional views, by name")] = field(default_factory=dict[str, ViewConfig])
+    views: Annotated[Mapping[str, ViewConfig], Key("additional views, by name; `main`: keys of the main view")] = field(
+        default_factory=dict[str, ViewConfig]
+    )
     encoder: Annotated[Component[Any], Key("encoder", kind="encoder")]
     encoders: Annotated[Mapping[str, EncoderConfig], Key("further networks, by name")] = field(
         default_factory=dict[str, EncoderConfig]

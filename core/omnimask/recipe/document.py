@@ -88,10 +88,19 @@ class Document:
                 renamed.setdefault(path[:-1], old)
         return Document(_put(self.data, path, other.data, ()), places, renamed)
 
+    def without(self, path: KeyPath) -> Document:
+        """Return this document without a key of a mapping."""
+        places = {key: place for key, place in self.places.items() if key[: len(path)] != path}
+        return Document(_put(self.data, path, _ABSENT, ()), places, self.renamed)
+
     def merged_into(self, base: Document) -> Document:
         """Merge this document over ``base``. Mappings are merged; everything else, and components of another name, is replaced."""
         data, places = _merge(base.data, self.data, (), {**base.places}, self.places)
         return Document(data, places)
+
+
+_ABSENT: Any = object()
+"""Stands for the value of a key that is removed."""
 
 
 def _value(data: Any, path: KeyPath) -> Any:
@@ -108,6 +117,8 @@ def _value(data: Any, path: KeyPath) -> Any:
 def _put(data: Any, path: KeyPath, value: Any, above: KeyPath) -> Any:
     if not path:
         return value
+    if value is _ABSENT and len(path) == 1:
+        return {key: item for key, item in data.items() if key != path[0]}
     key, rest = path[0], path[1:]
     if isinstance(data, list):
         if not isinstance(key, int) or key >= len(data):

@@ -10,6 +10,7 @@ from typing import Any
 from omnimask.errors import UserError
 from omnimask.recipe.config import Recipe
 from omnimask.recipe.document import Document
+from omnimask.recipe.old_spellings import modernised
 from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.overrides import apply
 from omnimask.recipe.problems import Problems
@@ -53,6 +54,7 @@ def load_recipe(
     try:
         document = apply(document, overrides, problems)
         _check_format(document)
+        document = modernised(document, problems)
         files = _plugin_files(document, registry, problems, runs_files)
         registry = discover() if given is None else plugin_files.over(given)
         recipe = resolve(document, registry, problems, smoke=smoke)

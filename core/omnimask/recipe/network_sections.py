@@ -7,7 +7,6 @@ from typing import Any
 
 from omnimask.component import Component
 from omnimask.data.view_names import MAIN
-from omnimask.messages.hints import listed, nearest
 from omnimask.recipe import keys
 from omnimask.recipe.config import BorrowedEmbeddings, EncoderConfig, PassConfig, PredictorConfig
 from omnimask.recipe.document import KeyPath
@@ -118,24 +117,9 @@ class NetworkSections(SectionResolver):
             return None
         views = self.data.get("views")
         if query is not None:
-            self._one_of(query, list(views) if isinstance(views, Mapping) else [], (*path, "query"), "view")
+            known = [view for view in views if view != MAIN] if isinstance(views, Mapping) else []
+            self._one_of(query, known, (*path, "query"), "view")
         return PredictorConfig(component, of, layer, wiring["weight"], label or component.name.replace(".", "_"), query)
-
-    def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
-        known = self._modalities()
-        if value is INVALID:
-            return None
-        if value == []:
-            self.problems.add(self.document, (*path, "of"), f"empty list; modalities: {listed(known)}")
-        names = known if value is None else [value] if isinstance(value, str) else value
-        for index, name in enumerate(names):
-            place = (*path, "of", index) if isinstance(value, list) else (*path, "of")
-            if name not in known:
-                message = f"unknown modality {name!r}{nearest(name, known)}; modalities: {listed(known)}"
-                self.problems.add(self.document, place, message)
-            elif name in names[:index]:
-                self.problems.add(self.document, place, f"duplicate modality {name!r}")
-        return tuple(names)
 
     # ---- passes
 
@@ -160,7 +144,7 @@ class NetworkSections(SectionResolver):
             self._name(name, path, "pass", ())
             if name in [other.name for other in found]:
                 self.problems.add(self.document, (*path, "name"), f"{name!r} is already the name of a pass")
-            self._one_of(values["view"], [MAIN, *views], (*path, "view"), "view")
+            self._one_of(values["view"], list(dict.fromkeys([MAIN, *views])), (*path, "view"), "view")
             encoder = values["encoder"] or MAIN
             self._one_of(encoder, networks, (*path, "encoder"), "encoder")
             earlier = [other.name for other in found]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omnimask.component import Component
 from omnimask.data.view_names import MAIN
+from omnimask.messages.hints import listed
 from omnimask.recipe import keys
-from omnimask.recipe.config import GroupConfig, LabelConfig, ViewConfig
+from omnimask.recipe.config import GroupConfig, LabelConfig, PredictorConfig, ViewConfig
 from omnimask.recipe.document import KeyPath
 from omnimask.recipe.options import INVALID
 from omnimask.recipe.section_resolver import SectionResolver
+
+_OF_MODALITIES = ("masker", "corruptor", "of")
+"""Keys of views that the modalities set for the main view."""
 
 
 class OptionalSections(SectionResolver):
@@ -35,22 +39,30 @@ class OptionalSections(SectionResolver):
         return LabelConfig(name, values["field"] or name, len(names) or classes, tuple(names))
 
     def views(self) -> dict[str, ViewConfig]:
-        """Return the additional views by name."""
+        """Return the additional views by name, and the main one if it has keys of its own."""
         found = {name: self._view(name, raw, ("views", name)) for name, raw in self._section("views", dict).items()}
         return {name: view for name, view in found.items() if view is not None}
 
     def _view(self, name: str, raw: Any, path: KeyPath) -> ViewConfig | None:
         self._name(name, path, "view", ())
-        if name == MAIN:
-            self.problems.add(self.document, path, "the view main is set under modalities; change masker and corruptor there")
+        known = [key for key in keys.names(ViewConfig) if name != MAIN or key not in _OF_MODALITIES]
         if not isinstance(raw, Mapping) or not raw:
-            self.problems.add(self.document, path, "must differ from the main view: {masker: ..., corruptor: ...}")
+            form = (
+                f"set some of {listed(known)}: {{repeat: 4}}" if name == MAIN else "differ from the main view: {masker: ..., ...}"
+            )
+            self.problems.add(self.document, path, f"must {form}")
             return None
-        self._known(raw, keys.names(ViewConfig), path, "views")
-        draw = self.resolver.option(keys.values(ViewConfig)["draw"], raw, path, "views")
+        for key in _OF_MODALITIES if name == MAIN else ():
+            if key in raw:
+                remedy = "the main view has all modalities" if key == "of" else f"change the {key} there"
+                self.problems.add(self.document, (*path, key), f"the view main is set under modalities; {remedy}")
+        self._known({key: raw[key] for key in raw if key not in _OF_MODALITIES}, known, path, "views")
+        options = keys.values(ViewConfig)
+        values = {key: self.resolver.option(options[key], raw, path, "views") for key in options}
+        of = () if values["of"] is None else self._of(values["of"], path) or ()
         corruptor = self.resolver.component("corruptor", raw["corruptor"], (*path, "corruptor")) if raw.get("corruptor") else None
         joint, maskers = self._maskers(raw.get("masker"), (*path, "masker"))
-        return None if draw is INVALID else ViewConfig(name, joint, maskers, corruptor, draw)
+        return None if INVALID in values.values() else ViewConfig(name, joint, maskers, corruptor, **{**values, "of": of})
 
     def _maskers(self, raw: Any, path: KeyPath) -> tuple[Component[Any] | None, dict[str, Component[Any]]]:
         """Return a joint masker, or one masker per modality: the same for all, or a mapping by name."""
@@ -68,6 +80,15 @@ class OptionalSections(SectionResolver):
             masker = self.resolver.component("masker", raw, path)
             found = dict.fromkeys(known, masker)
         return None, {name: masker for name, masker in found.items() if masker is not None}
+
+    def check_decoded(self, views: Mapping[str, ViewConfig], predictors: Sequence[PredictorConfig]) -> None:
+        """Report decoded views that repeat otherwise than the main view, if that has several maskings of a sample."""
+        main = (views[MAIN].repeat if MAIN in views else None) or 1
+        for name in dict.fromkeys(predictor.query for predictor in predictors):
+            own = views[name].repeat if name is not None and name in views else None
+            if own is not None and main not in (1, own):
+                message = f"is {own}, but predictors decode this view from the main one, whose repeat is {main}; omit it"
+                self.problems.add(self.document, ("views", str(name), "repeat"), message)
 
     def group(self, raw: Any, path: KeyPath) -> GroupConfig | None:
         """Return the groups of the order, or None if a problem was reported."""

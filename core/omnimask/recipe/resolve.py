@@ -63,7 +63,9 @@ class _Recipes:
         }
         shared.update(labels=self.sections.labels(), views=self.sections.views())
         encoder = self._required("encoder")
-        shared.update(NetworkSections(self.document, self.registry, self.resolver, self.problems).resolve(encoder, shared["views"]))
+        networks = NetworkSections(self.document, self.registry, self.resolver, self.problems).resolve(encoder, shared["views"])
+        self.sections.check_decoded(shared["views"], networks["predictors"])
+        shared.update(networks)
         init = self._init()
         data = self._data(modalities)
         is_other = self.smoke and data is not None and data.dataset.name != self._section("data").get("name")

@@ -8,7 +8,7 @@ from typing import Any
 from omnimask.messages.hints import listed, nearest
 from omnimask.recipe import keys
 from omnimask.recipe.document import Document, KeyPath
-from omnimask.recipe.options import Resolver
+from omnimask.recipe.options import INVALID, Resolver
 from omnimask.recipe.problems import Problems
 from omnimask.registry import Registry
 
@@ -66,5 +66,23 @@ class SectionResolver:
 
     def _one_of(self, name: str, known: Sequence[str], path: KeyPath, what: str) -> None:
         if name not in known:
-            there = f"{what}s: {listed(known)}" if known else f"the recipe has no {what}s"
+            many = f"{what}s".replace("modalitys", "modalities")
+            there = f"{many}: {listed(known)}" if known else f"the recipe has no {many}"
             self.problems.add(self.document, path, f"unknown {what} {name!r}{nearest(name, known)}; {there}")
+
+    def _of(self, value: Any, path: KeyPath) -> tuple[str, ...] | None:
+        """Return the modalities that ``of`` of a section names, all if it is None; None for an invalid value."""
+        known = self._modalities()
+        if value is INVALID:
+            return None
+        if value == []:
+            self.problems.add(self.document, (*path, "of"), f"empty list; modalities: {listed(known)}")
+        names = known if value is None else [value] if isinstance(value, str) else value
+        for index, name in enumerate(names):
+            place = (*path, "of", index) if isinstance(value, list) else (*path, "of")
+            if name not in known:
+                message = f"unknown modality {name!r}{nearest(name, known)}; modalities: {listed(known)}"
+                self.problems.add(self.document, place, message)
+            elif name in names[:index]:
+                self.problems.add(self.document, place, f"duplicate modality {name!r}")
+        return tuple(names)

@@ -27,6 +27,9 @@ TRAIN: Mapping[str, Any] = {
 MAX_VALIDATION = 64
 """Maximum number of held-out samples in one validation of a smoke run."""
 
+REPEAT = 2
+"""Maximum number of repetitions of a view in a smoke run."""
+
 
 def shrink(recipe: Recipe, document: Document, registry: Registry, problems: Problems) -> Recipe:
     """Return the recipe with few, small steps and every component reduced by ``smoke`` of its class.
@@ -118,6 +121,7 @@ class _Shrinker:
             masker=self._optional(view.masker, (*path, "masker")),
             maskers={name: self.component(masker, (*path, "masker", name)) for name, masker in view.maskers.items()},
             corruptor=self._optional(view.corruptor, (*path, "corruptor")),
+            repeat=view.repeat if view.repeat is None or self.document.is_override((*path, "repeat")) else min(view.repeat, REPEAT),
         )
 
     def _group(self, group: GroupConfig) -> GroupConfig:

@@ -67,7 +67,7 @@ def reconstruct(
     Args:
         model: on ``precision.device``. It is evaluated with its current weights, and its mode is restored.
         samples: the samples of ``batch``, in its order.
-        batch: on the host.
+        batch: on the host, with one masking of each sample (:attr:`omnimask.data.pipeline.Pipeline.without_repetitions`).
         tokenizers: tokenizers by modality, for decoding.
         specs: specs by modality.
         precision: precision of the forward pass, and the device.

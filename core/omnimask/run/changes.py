@@ -11,6 +11,8 @@ from typing import Any
 
 from omnimask.errors import UserError
 from omnimask.messages.hints import nearest
+from omnimask.recipe.old_spellings import modernised
+from omnimask.recipe.problems import Problems
 from omnimask.recipe.yaml_text import inline, parse
 from omnimask.registry.plugin_files import MODULE
 from omnimask.run.plugin_sources import CORE_PACKAGE
@@ -200,7 +202,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _flat(recipe: str) -> Mapping[str, Any]:
-    return dict(_leaves(parse(recipe, "recipe").data, ()))
+    return dict(_leaves(modernised(parse(recipe, "recipe"), Problems()).data, ()))
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -75,4 +75,5 @@ def with_shown_masks(built: Built, pipeline: Pipeline) -> Pipeline:
         UserError: see :func:`exact_corruptor`.
     """
     plan = ViewPlan(ShownMasks(built.specs), exact_corruptor(built))
-    return dataclasses.replace(pipeline, views=dict.fromkeys(pipeline.views, plan))
+    views = {name: dataclasses.replace(plan, of=own.of, split=own.split) for name, own in pipeline.views.items()}
+    return dataclasses.replace(pipeline, views=views)

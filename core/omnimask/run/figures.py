@@ -106,12 +106,12 @@ def fill_in(
 ) -> dict[str, list[Reconstruction]]:
     """Return the model's reconstructions of the samples by modality, with its current weights.
 
-    ``pipeline`` masks the samples; the default is the validation pipeline.
+    ``pipeline`` masks the samples, each once; the default is the validation pipeline.
 
     Raises:
         RunStopped: a masker or a corruptor rejects a sample.
     """
-    batch: MaskedBatch = (pipeline or built.validation).pack(samples)
+    batch: MaskedBatch = (pipeline or built.validation).without_repetitions.pack(samples)
     return reconstruct(built.model, samples, batch, built.tokenizers, built.specs, precision)
 
 

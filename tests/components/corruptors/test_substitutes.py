@@ -14,6 +14,7 @@ from omnimask.components.corruptors.pools import Pools
 from omnimask.components.corruptors.substitute import Substitute
 from omnimask.components.corruptors.swap import Swap
 from omnimask.components.units.clusters import find_clusters, read_clusters
+from omnimask.data.view_sequences import asking_all
 from omnimask.interfaces import CONTENT, Context, TokenSpec
 
 from .views import built, masking_of, read, sample_of
@@ -50,7 +51,8 @@ def test_substitutes_are_uniform() -> None:
 
 def test_originality_is_asked_of_every_token_but_those_that_frame() -> None:
     sample = sample_of([0, 5, 6, 7, 0], special=[0, 4])
-    view = built(Substitute, SPEC, ask="all")[0](sample, masking_of(5, [2]))
+    masking = masking_of(5, [2])
+    view = asking_all(built(Substitute, SPEC)[0](sample, masking), sample, masking, "substitute")
     assert view.context.targets.of.tolist() == [1, 2, 3]
     assert (read(view.context, sample) == sample.tokens["m"].content).tolist() == [True, True, False, True, True]
 

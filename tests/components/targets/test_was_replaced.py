@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from omnimask.component import named
 from omnimask.components.targets.was_replaced import WasReplaced
 from omnimask.data.planner import Place
 from omnimask.interfaces import CONTENT, Context, Run, TokenSpec
+from omnimask.recipe.config import ViewConfig
 from omnimask.testing import synthetic_recipe
 
 
-def predicted(ask: str):
+def predicted(ask: Literal["all"] | None):
     torch.manual_seed(0)
     predictor = named("predictor", "in_place", target=named("target", "was_replaced"))
-    built = build(synthetic_recipe(modality="letters", corruptor=named("corruptor", "substitute", ask=ask), predictor=predictor))
+    recipe = synthetic_recipe(modality="letters", corruptor=named("corruptor", "substitute"), predictor=predictor)
+    built = build(dataclasses.replace(recipe, views={"main": ViewConfig("main", ask=ask)}))
     batch = built.pipeline.pack([built.pipeline.sample(Place(0, i, i, 0.0)) for i in range(6)])
     results = built.model.predict(batch)
     (prediction,) = results["main"].predictions.values()
@@ -45,7 +48,7 @@ def test_answers_are_where_another_id_is_shown() -> None:
 
 
 def test_substituted_tokens_alone_are_all_replaced() -> None:
-    _, prediction, run = predicted("targets")
+    _, prediction, run = predicted(None)
     assert target().answers(prediction, run).all()
 
 

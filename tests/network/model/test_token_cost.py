@@ -125,8 +125,20 @@ def test_a_pass_without_gradients_costs_nothing() -> None:
 
 def test_a_view_of_other_sequences_is_no_query() -> None:
     built = build(bottleneck())
-    with pytest.raises(ValueError, match=f"view '{AGAIN}' cannot be a query"):
-        slots_per_token(built.model, longer(batch(built), AGAIN, 2))
+    once = batch(built)
+    for main, again in ((2, 1), (2, 3)):
+        changed = longer(longer(once, AGAIN, again), "main", main)
+        with pytest.raises(ValueError, match=f"view '{AGAIN}' cannot be a query: .* up to {again} instead of {main} for a sample"):
+            slots_per_token(built.model, changed)
+
+
+@pytest.mark.parametrize("main", [1, 3])
+def test_a_sequence_decodes_that_of_its_number_or_the_only_one(main: int) -> None:
+    built = build(bottleneck())
+    (wired,) = built.model.passes["main"].wired(longer(longer(batch(built), AGAIN, 3), "main", main))
+    assert wired.view.query is not None
+    parent = wired.view.query.layout.parent.tolist()
+    assert parent == (list(range(len(parent))) if main == 3 else [number for number in range(len(parent) // 3) for _ in range(3)])
 
 
 def test_an_encoder_without_matrices_is_as_large_as_any() -> None:

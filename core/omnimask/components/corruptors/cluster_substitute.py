@@ -11,7 +11,7 @@ from pydantic import Field
 
 from omnimask.components.corruptors.base import check_ids
 from omnimask.components.corruptors.pools import Ints, Pools, drawable
-from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, shown_instead_each, substituted, substituted_each
+from omnimask.components.corruptors.substitute import shown_instead, shown_instead_each, substituted, substituted_each
 from omnimask.components.units.clusters import find_clusters, read_clusters
 from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, TokenSpec, View
 
@@ -20,7 +20,8 @@ class ClusterSubstitute:
     """A random id of the same cluster in place of every hidden token, answered in place (after C-RTS [0]).
 
     Substitutes are harder to detect than those of ``substitute``. They are never the token's own id or one of the tokenizer's
-    special ids. A token alone in its cluster, or in none, shows any id. For modalities with ids.
+    special ids. A token alone in its cluster, or in none, shows any id. For modalities with ids. C-RTS asks whether each token is
+    the original, in a view with ``ask: all``.
 
     C-RTS also counts the model's errors for every pair of clusters during training, and draws the substitute's cluster by these
     counts. Here the cluster is always the token's own.
@@ -32,7 +33,6 @@ class ClusterSubstitute:
             (``$OMNIMASK_CACHE``).
         tensor: name of the matrix; None: the only one that fits.
         num_clusters: number of clusters to find; no effect if a file defines them.
-        ask: which tokens are asked for: the masker's ``targets``, or ``all`` except special tokens.
 
     [0] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders, 2022; 100 clusters of BERT's ids.
     """
@@ -50,12 +50,10 @@ class ClusterSubstitute:
         embeddings: Annotated[Path | None, Field(description="safetensors file whose rows are clustered")] = None,
         tensor: Annotated[str | None, Field(description="name of the matrix; default: the only one of matching shape")] = None,
         num_clusters: Annotated[int, Field(gt=0, description="number of clusters")] = 100,
-        ask: Ask = "all",
     ) -> None:
         check_ids(context, "cluster_substitute")
         if (clusters is None) == (embeddings is None):
             raise ValueError("cluster_substitute needs either clusters (a file), or embeddings to compute them from")
-        self.ask: Asked = ask
         self.pools: dict[str, Pools] = {}
         for name in context.modalities:
             spec = context.specs[name]
@@ -63,11 +61,11 @@ class ClusterSubstitute:
             self.pools[name] = Pools.of(np.where(drawable(spec), number, -1), name)
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        return substituted(sample, masking, shown_instead(sample, masking, self.pools), self.ask)
+        return substituted(sample, masking, shown_instead(sample, masking, self.pools))
 
     def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
         """Corrupt all samples of a micro-batch at once."""
-        return substituted_each(samples, maskings, shown_instead_each(samples, maskings, self.pools), self.ask)
+        return substituted_each(samples, maskings, shown_instead_each(samples, maskings, self.pools))
 
 
 def _clusters(

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from omnimask.columns import sequences
-from omnimask.components.corruptors.base import (
-    JointMaskings,
-    all_but_special,
-    check_ids,
-    joint_targets,
-    joint_weight,
-    kind_of,
-    level_of,
-    specials_joint,
-)
+from omnimask.components.corruptors.base import JointMaskings, check_ids, joint_targets, joint_weight, kind_of, level_of
 from omnimask.components.corruptors.pools import Ints, Pools, whole_pools
 from omnimask.interfaces import CONTENT, Context, Masking, MaskingColumns, Sample, SampleColumns, View
 from omnimask.streams import sequence, targets
-
-Asked: TypeAlias = Literal["targets", "all"]
-Ask: TypeAlias = Annotated[Asked, Field(description="targets: as set by the masker; all: every token")]
 
 
 class Substitute:
     """A random id, never the token's own, in place of every hidden token, answered in place (RTS, SLM [0]).
 
     The network sees no mask token. Ids are uniform over the vocabulary without the tokenizer's special ones. For modalities with
-    ids.
-
-    Args:
-        ask: which tokens are asked for: the masker's ``targets`` (SLM: predict the original), or ``all`` except special tokens
-            (RTS: detect replaced tokens).
+    ids. SLM predicts the original of the masker's targets. RTS detects replaced tokens, in a view with ``ask: all``.
 
     [0] Di Liello et al.: Effective Pretraining Objectives for Transformer-based Autoencoders, 2022.
     """
@@ -44,17 +27,16 @@ class Substitute:
     specials: tuple[str, ...] = ()
     num_answers = 0
 
-    def __init__(self, context: Context, *, ask: Ask = "targets") -> None:
+    def __init__(self, context: Context) -> None:
         check_ids(context, "substitute")
-        self.ask: Asked = ask
         self.pools = whole_pools(context)
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
-        return substituted(sample, masking, shown_instead(sample, masking, self.pools), self.ask)
+        return substituted(sample, masking, shown_instead(sample, masking, self.pools))
 
     def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
         """Corrupt all samples of a micro-batch at once."""
-        return substituted_each(samples, maskings, shown_instead_each(samples, maskings, self.pools), self.ask)
+        return substituted_each(samples, maskings, shown_instead_each(samples, maskings, self.pools))
 
 
 def shown_instead(sample: Sample, masking: Mapping[str, Masking], pools: Mapping[str, Pools]) -> Ints:
@@ -68,10 +50,9 @@ def shown_instead(sample: Sample, masking: Mapping[str, Masking], pools: Mapping
     return literal
 
 
-def substituted(sample: Sample, masking: Mapping[str, Masking], literal: Ints, ask: Asked) -> View:
+def substituted(sample: Sample, masking: Mapping[str, Masking], literal: Ints) -> View:
     """Return a view in which every token keeps its slot, and ids (n,) are shown unless they are ``CONTENT``."""
-    is_asked = joint_targets(sample, masking) if ask == "targets" else all_but_special(sample)
-    asked = np.flatnonzero(is_asked)
+    asked = np.flatnonzero(joint_targets(sample, masking))
     table = targets(asked, asked, weight=joint_weight(sample, masking)[asked])
     level, kind = level_of(masking), kind_of(masking)
     return View(sequence(sample, np.arange(len(sample)), literal=literal, targets=table, level=level, kind=kind))
@@ -89,9 +70,8 @@ def shown_instead_each(samples: SampleColumns, maskings: Mapping[str, MaskingCol
     return literal
 
 
-def substituted_each(samples: SampleColumns, maskings: Mapping[str, MaskingColumns], literal: Ints, ask: Asked) -> View:
+def substituted_each(samples: SampleColumns, maskings: Mapping[str, MaskingColumns], literal: Ints) -> View:
     """As :func:`substituted`, for all samples of a micro-batch, in batch coordinates."""
     joint = JointMaskings(samples, maskings)
-    asked = np.flatnonzero(joint.is_target if ask == "targets" else ~specials_joint(samples))
-    table = targets(asked, asked, weight=joint.weight(asked))
+    table = joint.in_place()
     return View(sequences(samples, None, samples.lengths, literal=literal, targets=table, level=joint.level, kind=joint.kind))

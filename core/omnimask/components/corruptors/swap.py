@@ -9,7 +9,7 @@ import numpy as np
 
 from omnimask.components.corruptors.base import check_ids
 from omnimask.components.corruptors.pools import Ints, whole_pools
-from omnimask.components.corruptors.substitute import Ask, Asked, shown_instead, shown_instead_each, substituted, substituted_each
+from omnimask.components.corruptors.substitute import shown_instead, shown_instead_each, substituted, substituted_each
 from omnimask.components.maskers.ragged import order_each
 from omnimask.interfaces import Context, Masking, MaskingColumns, Sample, SampleColumns, View
 
@@ -21,9 +21,6 @@ class Swap:
     only hidden token of its modality shows a random other id. The network sees no mask token, and the sample's ids change only in
     order. For modalities with ids.
 
-    Args:
-        ask: which tokens are asked for: the masker's ``targets``, or ``all`` except special tokens.
-
     [0] Chen et al.: Pre-training Language Model as a Multi-perspective Course Learner, 2023.
     """
 
@@ -31,9 +28,8 @@ class Swap:
     specials: tuple[str, ...] = ()
     num_answers = 0
 
-    def __init__(self, context: Context, *, ask: Ask = "targets") -> None:
+    def __init__(self, context: Context) -> None:
         check_ids(context, "swap")
-        self.ask: Asked = ask
         self.pools = whole_pools(context)
 
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
@@ -42,7 +38,7 @@ class Swap:
             hidden = np.flatnonzero(~np.asarray(masking[name].is_visible, bool))
             if len(hidden) > 1:
                 literal[hidden + sample.start[name]] = self._turned(np.asarray(tokens.content, np.int64)[hidden], name, sample)
-        return substituted(sample, masking, literal, self.ask)
+        return substituted(sample, masking, literal)
 
     def corrupt_batch(self, samples: SampleColumns, maskings: Mapping[str, MaskingColumns]) -> View:
         """Corrupt all samples of a micro-batch at once."""
@@ -59,7 +55,7 @@ class Swap:
             before[(np.cumsum(counts) - counts)[held]] = np.cumsum(counts)[held] - 1
             at, ids = samples.index[name][hidden], np.asarray(tokens.content, np.int64)[hidden]
             literal[at[order]] = ids[order[before]]
-        return substituted_each(samples, maskings, literal, self.ask)
+        return substituted_each(samples, maskings, literal)
 
     def _turned(self, ids: Ints, name: str, sample: Sample) -> Ints:
         """Return the ids (n,) rotated by one along a random cycle."""

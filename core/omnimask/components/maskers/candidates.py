@@ -4,12 +4,12 @@ after it."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnimask.columns import masked_samples
+from omnimask.columns import LazyArrays, masked_samples
 from omnimask.interfaces import (
     SPECIAL,
     Array,
@@ -86,28 +86,9 @@ def take_columns(tokens: TokenColumns, index: NDArray[np.int64]) -> TokenColumns
         tokens.positions[index],
         lengths,
         tokens.draws,
-        _Lazy(tokens.fields, lambda name: tokens.fields[name][index]),
-        _Lazy(tokens.pairs, pairs),
+        LazyArrays(tokens.fields, lambda name: tokens.fields[name][index]),
+        LazyArrays(tokens.pairs, pairs),
     )
-
-
-class _Lazy(Mapping[str, Array]):
-    """The names of a mapping, with values that are computed when they are first read."""
-
-    def __init__(self, names: Mapping[str, Array], value: Callable[[str], Array]) -> None:
-        self._names, self._value = names, value
-        self._found: dict[str, Array] = {}
-
-    def __getitem__(self, name: str) -> Array:
-        if name not in self._found:
-            self._found[name] = self._value(name)
-        return self._found[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def put_back_columns(masking: MaskingColumns, index: NDArray[np.int64], tokens: TokenColumns) -> MaskingColumns:

@@ -170,6 +170,7 @@ class Bottleneck(MaskedLM):
 
     def _joint(self, encoded: Encoded, query: Stream, device: torch.device) -> _Joint:
         sequences, slots = encoded.stream.layout.num_sequences, query.layout.num_slots
+        _check_apart(query.layout)
         grouped = group_by_parent(query.layout, sequences)
         is_first = self.pool == "first" or (self.pool == "auto" and (encoded.summary is None or self.context.layer is not None))
         if is_first:
@@ -200,6 +201,17 @@ class Bottleneck(MaskedLM):
         place = index_tensor(np.arange(joint.layout.num_slots) - first, device)
         is_vector = torch.zeros(len(noise), dtype=torch.bool, device=device).index_fill(0, joint.vectors, True)
         return hiding(noise, place, is_vector, self.visibility, self.heads_of_blocks)
+
+
+def _check_apart(layout: Layout) -> None:
+    """Raise ``ValueError`` if several sequences of one modality are decoded from one vector: each would see what another hides."""
+    modality = np.zeros(layout.num_sequences, np.int64) if layout.modality is None else layout.modality
+    held = np.flatnonzero(layout.lengths)
+    if len(np.unique(np.stack([layout.parent[held], modality[held]]), axis=1).T) < len(held):
+        raise ValueError(
+            "predictor bottleneck decodes all sequences of one vector together, so that each would show what another hides; set "
+            "the repeat and split of the decoded view for the encoded view too"
+        )
 
 
 def _rotation(rotation: Rotation | None, vectors: int, order: Tensor) -> Rotation | None:
