@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from omnimask.interfaces import Tokens, TokenSpec
+from omnimask.token_store.arrow_arrays import bool_array, is_null, number_array, numbers_of, text_array
 
 _META = b"omnimask"
 CONTENT, POSITION = "content", "position"
@@ -59,9 +60,9 @@ def write_rows(stream: BinaryIO, rows: RowList, specs: Mapping[str, TokenSpec]) 
     """
     meta: dict[str, Any] = {}
     columns: dict[str, Any] = {
-        "key": pa.array(rows.keys, pa.large_string()),
-        "error": pa.array(rows.errors, pa.large_string()),
-        "fields": pa.array(rows.fields, pa.large_string()),
+        "key": text_array(rows.keys),
+        "error": text_array(rows.errors),
+        "fields": text_array(rows.fields),
     }
     for name, spec in specs.items():
         found = [None if row is None else row.get(name) for row in rows.tokens]
@@ -87,8 +88,8 @@ def _packed(rows: Sequence[Tokens | None], spec: TokenSpec) -> tuple[Any, dict[s
     arrays = {name: _arrow(values) for name, values in members.items() if name not in constants}
     arrays = arrays or {CONTENT: _arrow(members[CONTENT])}
     structs = pa.StructArray.from_arrays(list(arrays.values()), list(arrays))
-    offsets = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
-    is_absent = pa.array(np.array([tokens is None for tokens in rows], bool))
+    offsets = number_array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+    is_absent = bool_array(np.array([tokens is None for tokens in rows], bool))
     return pa.LargeListArray.from_arrays(offsets, structs, mask=is_absent), constants
 
 
@@ -118,7 +119,7 @@ def _arrow(values: NDArray[Any]) -> Any:
         )
     elif values.dtype.kind == "b":
         values = values.astype(np.uint8)
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    flat = number_array(np.ascontiguousarray(values).reshape(-1))
     return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
 
 
@@ -173,7 +174,7 @@ class RangeFile:
     @cached_property
     def is_bad(self) -> NDArray[np.bool_]:
         """Whether the sample of each row is unreadable (R,)."""
-        return self._batch.column("error").is_valid().to_numpy(zero_copy_only=False)
+        return ~is_null(self._batch.column("error"))
 
     def error(self, row: int) -> str | None:
         """Return why the sample of a row is unreadable, or None."""
@@ -202,8 +203,8 @@ class ModalityColumns:
 
     def __init__(self, column: Any, spec: TokenSpec, constants: Mapping[str, Any]) -> None:
         structs = column.values
-        self._is_absent = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
-        self.offsets: NDArray[np.int64] = column.offsets.to_numpy()
+        self._is_absent = is_null(column) if column.null_count else None
+        self.offsets: NDArray[np.int64] = numbers_of(column.offsets)
         stored = {structs.type.field(number).name: structs.field(number) for number in range(structs.type.num_fields)}
         self._axes = spec.axes
         self._members = {
@@ -246,7 +247,7 @@ class _StructColumn:
         self._shape, self._dtype, self.constant = shape, dtype, constant
         self._values: NDArray[Any] | None = None
         if values is not None:
-            self._values = (values.flatten() if shape else values).to_numpy().reshape(-1, *shape)
+            self._values = numbers_of(values.flatten() if shape else values).reshape(-1, *shape)
 
     def stored(self, start: int, stop: int) -> NDArray[Any]:
         """Return the values of the tokens ``[start, stop)``, in the type of the file."""
