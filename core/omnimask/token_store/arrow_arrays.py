@@ -1,7 +1,7 @@
 """Arrays of Arrow over memory of NumPy and back, without copies. n values.
 
-The library's own conversions (``pyarrow.array``, ``to_numpy``, ``is_valid``) import pandas where it is installed, which takes longer
-than everything else that a start does with a small store.
+The library's own conversions (``pyarrow.array``, ``to_numpy``, ``is_valid``) import pandas where it is installed, which takes
+longer than everything else that a start does with a small store.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Tokens, TokenSpec
+from omnimask.interfaces import PartColumns, Tokens, TokenSpec
 from omnimask.token_store.arrow_arrays import bool_array, is_null, number_array, numbers_of, text_array
 
 _META = b"omnimask"
@@ -35,19 +35,35 @@ def file_name(number: int) -> str:
 
 @dataclass
 class RowList:
-    """RowList of one file while it is made. Lists of R; ``tokens`` has None for an absent modality or an unreadable sample."""
+    """Rows of one file while it is made. Lists of R, and ``runs`` of consecutive rows.
+
+    A run is one row with its tokens by modality, none of an absent one or an unreadable sample; or rows of one modality with their
+    tokens as columns.
+    """
 
     keys: list[str] = field(default_factory=list[str])
     errors: list[str | None] = field(default_factory=list["str | None"])
     fields: list[str | None] = field(default_factory=list["str | None"])
-    tokens: list[Mapping[str, Tokens] | None] = field(default_factory=list["Mapping[str, Tokens] | None"])
+    runs: list[Mapping[str, Tokens] | Mapping[str, PartColumns]] = field(default_factory=list[Any])
 
     def add(self, key: str, tokens: Mapping[str, Tokens] | None, fields: Mapping[str, Any], error: str | None = None) -> None:
         """Append one row."""
         self.keys.append(key)
         self.errors.append(error)
-        self.fields.append(json.dumps(fields, ensure_ascii=False) if fields else None)
-        self.tokens.append(tokens)
+        self.fields.append(_json(fields))
+        self.runs.append(tokens or {})
+
+    def add_columns(self, keys: Sequence[str], modality: str, columns: PartColumns, fields: Sequence[Mapping[str, Any]]) -> None:
+        """Append the rows of the parts of several samples, with the keys and the fields of the samples."""
+        for key, own, count in zip(keys, map(_json, fields), columns.parts.tolist(), strict=True):
+            self.keys += [key] * count
+            self.fields += [own] * count
+        self.errors += [None] * len(columns.lengths)
+        self.runs.append({modality: columns})
+
+
+def _json(fields: Mapping[str, Any]) -> str | None:
+    return json.dumps(fields, ensure_ascii=False) if fields else None
 
 
 def write_rows(stream: BinaryIO, rows: RowList, specs: Mapping[str, TokenSpec]) -> None:
@@ -65,18 +81,19 @@ def write_rows(stream: BinaryIO, rows: RowList, specs: Mapping[str, TokenSpec]) 
         "fields": text_array(rows.fields),
     }
     for name, spec in specs.items():
-        found = [None if row is None else row.get(name) for row in rows.tokens]
-        columns[f"modality.{name}"], meta[name] = _packed(found, spec)
+        columns[f"modality.{name}"], meta[name] = _packed([run.get(name) for run in rows.runs], spec)
     batch = pa.record_batch(columns)
     schema = batch.schema.with_metadata({_META: json.dumps(meta).encode()})
     with pa.ipc.new_file(stream, schema) as writer:
         writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
-def _packed(rows: Sequence[Tokens | None], spec: TokenSpec) -> tuple[Any, dict[str, Any]]:
+def _packed(runs: Sequence[Tokens | PartColumns | None], spec: TokenSpec) -> tuple[Any, dict[str, Any]]:
     """Return the column of one modality (R,), and the constant members by name."""
-    held = [tokens for tokens in rows if tokens is not None]
-    lengths = np.array([0 if tokens is None else len(tokens) for tokens in rows], np.int64)
+    held = [tokens for tokens in runs if tokens is not None]
+    each = [_lengths(run) for run in runs]
+    lengths = np.concatenate([np.zeros(0, np.int64), *each])
+    is_absent = np.repeat(np.array([run is None for run in runs], bool), list(map(len, each)))
     members = {CONTENT: _joined([tokens.content for tokens in held], spec.width or (), spec.dtype if spec.width else "int64")}
     positions = _joined([tokens.positions for tokens in held], (spec.axes,), "float32")
     if not _counts_up(positions, lengths):
@@ -89,8 +106,12 @@ def _packed(rows: Sequence[Tokens | None], spec: TokenSpec) -> tuple[Any, dict[s
     arrays = arrays or {CONTENT: _arrow(members[CONTENT])}
     structs = pa.StructArray.from_arrays(list(arrays.values()), list(arrays))
     offsets = number_array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
-    is_absent = bool_array(np.array([tokens is None for tokens in rows], bool))
-    return pa.LargeListArray.from_arrays(offsets, structs, mask=is_absent), constants
+    return pa.LargeListArray.from_arrays(offsets, structs, mask=bool_array(is_absent)), constants
+
+
+def _lengths(run: Tokens | PartColumns | None) -> NDArray[np.int64]:
+    """Return the number of tokens of each row of a run."""
+    return run.lengths if isinstance(run, PartColumns) else np.array([0 if run is None else len(run)], np.int64)
 
 
 def _joined(parts: Sequence[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
@@ -143,7 +164,7 @@ def keys_of(stream: Any, name: str) -> list[str]:
 
 
 class RangeFile:
-    """RowList of one file, mapped from disk.
+    """Rows of one file, mapped from disk.
 
     Args:
         path: of the file.

@@ -72,9 +72,14 @@ class Subwords:
             encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
         return self._pieces_of_many(texts, encodings)
 
-    def ids_many(self, texts: Sequence[str]) -> list[Ints]:
-        """Return the ids of the pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
-        return [np.array(encoding.ids, np.int64) for encoding in self._fast(texts)]
+    def ids_many(self, texts: Sequence[str]) -> tuple[Ints, Ints]:
+        """Return the ids of the pieces of all texts (N,), and the number of pieces of each (S,), which are encoded together.
+
+        Raise ``ValueError`` as :meth:`encode` does.
+        """
+        ids = [encoding.ids for encoding in self._fast(texts)]
+        sizes = np.fromiter(map(len, ids), np.int64, len(ids))
+        return np.fromiter(chain.from_iterable(ids), np.int64, int(sizes.sum())), sizes
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
