@@ -102,13 +102,16 @@ class PartColumns:
     def of(found: Sequence[Sequence[tuple[int, int, Tokens]]], spec: TokenSpec) -> PartColumns:
         """Concatenate (start, stop, tokens) of the parts of each raw value."""
         parts = [part for each in found for part in each]
-        bounds = np.array([(start, stop, len(tokens)) for start, stop, tokens in parts], np.int64).reshape(-1, 3)
+        bounds = [(start, stop, len(tokens)) for start, stop, tokens in parts]
+        start, stop, lengths = np.array(bounds, np.int64).reshape(-1, 3).T.copy()
         tokens = [tokens for *_, tokens in parts]
         shape, dtype = ((), "int64") if spec.width is None else (spec.width, spec.dtype)
         fields = {name: _joined([each.fields[name] for each in tokens], one.shape, one.dtype) for name, one in spec.fields.items()}
         return PartColumns(
             np.array([len(each) for each in found], np.int64),
-            *bounds.T.copy(),
+            start,
+            stop,
+            lengths,
             _joined([each.content for each in tokens], shape, dtype),
             _joined([each.positions for each in tokens], (spec.axes,), "float32"),
             fields,

@@ -86,8 +86,7 @@ def parts_of_texts(scheme: Scheme, raws: Sequence[str], budget: int, *, has_plac
     is_uncut = (pieces.sizes <= budget) & (around <= longest_block(budget))
     start = np.zeros(len(raws), np.int64)
     is_padded = is_uncut & (sizes != around)
-    if is_padded.any():  # white space can have pieces
-        padded = np.flatnonzero(is_padded)
+    if padded := np.flatnonzero(is_padded).tolist():  # white space can have pieces
         is_uncut[padded] = np.array(scheme.lengths([raws[number] for number in padded]), np.int64) <= budget
         start[padded] = [len(raws[number]) - len(raws[number].lstrip()) for number in padded]
     number = np.flatnonzero(is_uncut & (pieces.sizes > 0))
@@ -103,7 +102,8 @@ def parts_of_texts(scheme: Scheme, raws: Sequence[str], budget: int, *, has_plac
     texts_of_rows = np.concatenate([number, len(raws) + np.arange(len(cuts))])
     order = np.argsort(rows[:, 0], kind="stable")
     everything = pieces + ManyPieces.of(again, has_places=has_places)
-    return PartsOfTexts(*rows[order].T.copy(), everything.take(texts_of_rows[order]))
+    number, start, stop = rows[order].T.copy()
+    return PartsOfTexts(number, start, stop, everything.take(texts_of_rows[order]))
 
 
 def columns_of_many(
@@ -139,7 +139,7 @@ def columns_of_many(
         columns["word"] = put(np.where(is_special, -1, pieces.words), -1)
     if "sentence" not in left_out and pieces.offsets is not None:
         bounds = zip(found.number.tolist(), found.start.tolist(), found.stop.tolist(), strict=True)
-        texts = [raws[number][start:stop] for number, start, stop in bounds]
+        texts: list[str] = [raws[number][start:stop] for number, start, stop in bounds]
         columns["sentence"] = put(np.where(is_special, -1, _sentences(texts, pieces.offsets[:, 0], sizes)), -1)
     if "offset" not in left_out and pieces.offsets is not None:
         columns["offset"] = put(pieces.offsets, 0)

@@ -199,7 +199,7 @@ class TextTokenizer:
             np.add.reduceat(self._is_frame[found.pieces.ids], np.cumsum(sizes) - sizes, dtype=np.int64) if len(sizes) else sizes
         )
         for part in np.flatnonzero(num_special == sizes)[:1].tolist():
-            text = raws[found.number[part]][found.start[part] : found.stop[part]]
+            text = raws[int(found.number[part])][int(found.start[part]) : int(found.stop[part])]
             raise self._unknown(text, int(sizes[part]))
         self._check_length(int(sizes.max(initial=0)), 1)
         return columns_of_many(self.frame, found, raws, self._is_frame, self.left_out)
