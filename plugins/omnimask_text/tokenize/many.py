@@ -32,10 +32,16 @@ class RememberedPieces:
     def __init__(self, scheme: Scheme, *, has_places: bool) -> None:
         self._scheme, self._has_places = scheme, has_places
         self._pieces: dict[str, Pieces] = {}
+        self._placed: dict[str, Pieces] = self._pieces if has_places else {}
 
     def encode(self, text: str) -> Pieces:
         """Return the pieces of a text with their places. Raise ``ValueError`` as the scheme does."""
-        return self.encode_many([text])[0] if self._has_places else self._scheme.encode(text)
+        found = self._placed.get(text)
+        return self._scheme.encode(text) if found is None else found
+
+    def encode_ahead(self, texts: Sequence[str]) -> None:
+        """Encode texts together, with their places. Raise ``ValueError`` as the scheme does."""
+        self._placed.update(zip(texts, self._scheme.encode_many(texts), strict=True))
 
     def encode_many(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the pieces of each text. Raise ``ValueError`` as the scheme does."""
@@ -94,7 +100,9 @@ def parts_of_texts(scheme: Scheme, raws: Sequence[str], budget: int, *, has_plac
         whole = pieces if len(number) == len(raws) else pieces.take(number)
         return PartsOfTexts(number, start[number], (start + sizes)[number], whole)
     remembered = RememberedPieces(scheme, has_places=has_places)
-    cuts = [(long, *part[:2]) for long in np.flatnonzero(~is_uncut).tolist() for part in cut(raws[long], remembered, budget)]
+    cut_up: list[int] = np.flatnonzero(~is_uncut).tolist()
+    remembered.encode_ahead([raws[long] for long in cut_up if len(raws[long]) <= longest_block(budget)])
+    cuts = [(long, *part[:2]) for long in cut_up for part in cut(raws[long], remembered, budget)]
     again = remembered.encode_many([raws[long][begin:end] for long, begin, end in cuts])
     rows = np.concatenate(
         [np.stack([number, start[number], (start + sizes)[number]], axis=1), np.array(cuts, np.int64).reshape(-1, 3)]
