@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from omnimask.data import part_index
+from omnimask.data.part_index import chunks_of
 from omnimask.data.pipeline import ModalityPipeline
 from omnimask.data.sample_reads import read_samples
 from omnimask.errors import BrokenContract
 from omnimask.interfaces import Context, Draw, PartColumns, Tokens
 from omnimask.testing.requirements import same
+from omnimask.token_store import tokenize
 from omnimask.token_store.range_file import RangeFile, file_name
 from omnimask.token_store.tokenize import TokenSource, tokenize_range
 from omnimask_datasets.jsonl import Jsonl
 from omnimask_text.tokenize.english import EnglishTokenizer
+from omnimask_text.tokenize.tokenizer import TextTokenizer
 
 TEXTS: list[Any] = [
     "One text. Another sentence of it!", "", "   ", "a longer text " * 9, None, 12, "[SEP]", "  padded \n", "one\udc80", "last"
@@ -30,7 +33,7 @@ TEXTS: list[Any] = [
 class OneByOne:
     """A tokenizer as other plugins write it: without columns of many texts."""
 
-    def __init__(self, tokenizer: EnglishTokenizer) -> None:
+    def __init__(self, tokenizer: TextTokenizer) -> None:
         self._tokenizer = tokenizer
         self.spec, self.split, self.part = tokenizer.spec, tokenizer.split, tokenizer.part
 
@@ -62,7 +65,7 @@ def rows_of(folder: Path, source: TokenSource) -> tuple[list[Any], Mapping[str, 
 def test_many_samples_give_the_rows_of_each_alone(
     tmp_path: Path, most: int, kept: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part_index.chunks_of, "__defaults__", (most, part_index.chunks_of.__defaults__[1]))
+    monkeypatch.setattr(tokenize, "chunks_of", partial(chunks_of, most=most))
     tokenizer = EnglishTokenizer(Context(), max_length=12).keeping(kept)
     rows, columns = rows_of(tmp_path, source_of(tmp_path, tokenizer))
     alone, listed = rows_of(tmp_path, source_of(tmp_path, OneByOne(tokenizer)))

@@ -147,7 +147,7 @@ def columns_of_many(
         columns["word"] = put(np.where(is_special, -1, pieces.words), -1)
     if "sentence" not in left_out and pieces.offsets is not None:
         bounds = zip(found.number.tolist(), found.start.tolist(), found.stop.tolist(), strict=True)
-        texts: list[str] = [raws[number][start:stop] for number, start, stop in bounds]
+        texts = [raws[int(number)][start:stop] for number, start, stop in bounds]
         columns["sentence"] = put(np.where(is_special, -1, _sentences(texts, pieces.offsets[:, 0], sizes)), -1)
     if "offset" not in left_out and pieces.offsets is not None:
         columns["offset"] = put(pieces.offsets, 0)
