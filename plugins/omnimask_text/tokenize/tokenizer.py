@@ -174,6 +174,8 @@ class TextTokenizer:
 
     def tokenize_columns(self, raws: Sequence[Any]) -> PartColumns:
         """Return the parts of each raw text with their tokens, concatenated; see :meth:`tokenize_many`."""
+        if self.annotations:
+            return PartColumns.of([self._own_parts(raw) for raw in raws], self.spec)
         is_plain = np.array([self._is_plain(raw) for raw in raws], bool)
         if is_plain.all():
             return self._columns(raws)
