@@ -26,13 +26,20 @@ logger = logging.getLogger(f"omnimask.{__name__}")
 
 Scan: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[int, int, int]]]
 """Maps the lines of a file, line ends included, to (start, stop, line): byte offsets, and the 1-based number of the first line."""
+BlockScan: TypeAlias = Callable[[Iterable[bytes]], Iterator[NDArray[np.int64]]]
+"""Maps blocks of whole lines of a file to the same as arrays (n, 3)."""
 
 _FORMAT = 2
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF8_MARK = b"\xef\xbb\xbf"
+_LINE_END, _RETURN = b"\n\r"
+_MAY_BE_BLANK = np.array([bytes([value]).isspace() or value == UTF8_MARK[0] for value in range(256)])
+"""By the first byte of a line."""
 _LARGEST = 2**32 - 1
-_CHECKED = 4096
-"""Lines between two looks at the clock."""
+_BLOCK = 1 << 22
+"""Bytes of a file to divide at once, up to the end of a line."""
+_AHEAD = 1 << 20
+"""Bytes of a file to read at once for neighboring ranges."""
 _SECONDS = 10.0
 """Seconds between two progress messages."""
 
@@ -69,7 +76,11 @@ class Ranges:
         """Return the file of a range."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
-        return self.sources[bisect_right(self._bounds, index) - 1]
+        return self.sources[self._number(index)]
+
+    def _number(self, index: int) -> int:
+        """Return the number of the file of a range."""
+        return bisect_right(self._bounds, index) - 1
 
     @cached_property
     def _bounds(self) -> list[int]:
@@ -88,19 +99,64 @@ class Ranges:
         """
         source = self.source(index)
         with source.open(buffering=0) as stream:
-            if (size := stream.seek(0, io.SEEK_END)) != source.size:
-                raise ValueError(f"{source.name} has {size:,} bytes, but had {source.size:,} at the start of the run")
-            stream.seek(int(self.start[index]))
-            return _read(stream, int(self.size[index]))
+            return _read_at(stream, source, int(self.start[index]), int(self.size[index]))
+
+    def read_many(self, indices: Sequence[int]) -> Iterator[bytes | Exception]:
+        """Yield the bytes of each range, or the exception of :meth:`read`. About 1 MiB of neighboring ranges is read at once."""
+        for number, group in itertools.groupby(indices, self._number):
+            source = self.sources[number]
+            try:
+                stream = source.open(buffering=0)
+            except (OSError, ValueError) as error:
+                yield from (error for _ in group)
+                continue
+            with stream:
+                for places in self._neighbors(group):
+                    yield from _read_places(stream, source, places)
+
+    def _neighbors(self, indices: Iterable[int]) -> Iterator[list[tuple[int, int]]]:
+        """Yield (start, stop) of ranges of one file to read at once, which ascend."""
+        places: list[tuple[int, int]] = []
+        for index in indices:
+            start = int(self.start[index])
+            place = start, start + int(self.size[index])
+            if places and (start < places[-1][1] or place[1] - places[0][0] > _AHEAD):
+                yield places
+                places = []
+            places.append(place)
+        if places:
+            yield places
 
 
-def by_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Yield every nonblank line."""
-    start = 0
-    for number, line in enumerate(lines, 1):
-        if not _is_blank(line):
-            yield start, start + len(line.rstrip(b"\r\n")), number
-        start += len(line)
+def by_line(blocks: Iterable[bytes]) -> Iterator[NDArray[np.int64]]:
+    """Yield every nonblank line, without its line end."""
+    begin, number = 0, 1
+    for block in blocks:
+        values = np.frombuffer(block, np.uint8)
+        ends = np.flatnonzero(values == _LINE_END) + 1
+        if not block.endswith(b"\n"):
+            ends = np.append(ends, len(block))
+        starts = np.concatenate([[0], ends[:-1]])
+        stops = ends - (values[ends - 1] == _LINE_END)
+        for line in np.flatnonzero((stops > starts) & (values[stops - 1] == _RETURN)).tolist():
+            stops[line] = starts[line] + len(block[starts[line] : stops[line]].rstrip(b"\r\n"))
+        is_blank = starts == stops
+        for line in np.flatnonzero(~is_blank & _MAY_BE_BLANK[values[starts]]).tolist():
+            is_blank[line] = _is_blank(block[starts[line] : stops[line]])
+        lines = np.stack([starts + begin, stops + begin, number + np.arange(len(ends))], axis=1)
+        yield lines[~is_blank]
+        begin, number = begin + len(block), number + len(ends)
+
+
+def line_by_line(scan: Scan) -> BlockScan:
+    """Return a scan of blocks of lines."""
+
+    def scanned(blocks: Iterable[bytes]) -> Iterator[NDArray[np.int64]]:
+        # Only "\n" ends a line. No list of tuples in between.
+        places = scan(itertools.chain.from_iterable(map(io.BytesIO, blocks)))
+        yield np.fromiter(itertools.chain.from_iterable(places), np.int64).reshape(-1, 3)
+
+    return scanned
 
 
 def by_blank_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
@@ -119,7 +175,7 @@ def by_blank_line(lines: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
         yield start, stop, begun
 
 
-def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
+def find_ranges(sources: Sequence[Source], scan: BlockScan, scheme: str) -> Ranges:
     """Return the ranges of files, from the cache if the files are unchanged.
 
     Args:
@@ -146,7 +202,7 @@ def find_ranges(sources: Sequence[Source], scan: Scan, scheme: str) -> Ranges:
     return found
 
 
-def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
+def _scan_all(sources: tuple[Source, ...], scan: BlockScan, scheme: str) -> Ranges:
     copy_ahead(sources)
     progress = _ScanProgress(sum(source.size for source in sources))
     digest = blake2b(scheme.encode(), digest_size=16)
@@ -155,7 +211,8 @@ def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
         content = blake2b(digest_size=16)
         try:
             with source.open() as stream:
-                found.append(_as_array(scan(_watched(stream, content.update, source, progress))))
+                places = list(scan(_watched(_blocks(stream), content.update, source, progress)))
+                found.append(np.concatenate([np.zeros((0, 3), np.int64), *places]))
         except BadLine as error:
             raise ValueError(f"{source.name}:{error.line}: {error}") from error
         except OSError as error:
@@ -168,36 +225,39 @@ def _scan_all(sources: tuple[Source, ...], scan: Scan, scheme: str) -> Ranges:
     return Ranges(sources, first, start.copy(), (stop - start).astype(np.uint32), line.astype(np.uint32), digest.hexdigest())
 
 
-def _as_array(places: Iterator[tuple[int, int, int]]) -> NDArray[np.int64]:
-    """Return an array (n, 3), without an intermediate list of tuples."""
-    return np.fromiter(itertools.chain.from_iterable(places), np.int64).reshape(-1, 3)
-
-
 class _ScanProgress:
     """Progress of the pass, logged every ten seconds."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self._lines, self._last = total, 0, 0, time.monotonic()
+        self.total, self.done, self._last = total, 0, time.monotonic()
 
     def __call__(self, size: int) -> None:
-        self.done, self._lines = self.done + size, self._lines + 1
-        if self._lines % _CHECKED == 0 and time.monotonic() - self._last >= _SECONDS:
+        self.done += size
+        if time.monotonic() - self._last >= _SECONDS:
             self._last = time.monotonic()
             logger.info("indexing samples: %.2f of %.2f GB; later runs reuse the index", self.done / 1e9, self.total / 1e9)
 
 
-def _watched(lines: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _ScanProgress) -> Iterator[bytes]:
-    """Yield the lines, and pass each to ``update``.
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a file as blocks of whole lines."""
+    while block := stream.read(_BLOCK):
+        yield block + (b"" if block.endswith(b"\n") else stream.readline())
+
+
+def _watched(
+    blocks: Iterable[bytes], update: Callable[[bytes], object], source: Source, progress: _ScanProgress
+) -> Iterator[bytes]:
+    """Yield the blocks of lines, and pass each to ``update``.
 
     Raises:
         ValueError: the file is UTF-16 or UTF-32, whose line ends differ.
     """
-    for number, line in enumerate(lines):
-        if not number and line.startswith(_MARKS):
+    for number, block in enumerate(blocks):
+        if not number and block.startswith(_MARKS):
             raise ValueError(f"{source} is UTF-16 or UTF-32, which is not supported; save it as UTF-8")
-        update(line)
-        progress(len(line))
-        yield line
+        update(block)
+        progress(len(block))
+        yield block
 
 
 def _is_blank(line: bytes) -> bool:
@@ -215,6 +275,29 @@ def _kept(file: Path, sources: tuple[Source, ...]) -> Ranges | None:
         logger.warning("%s is damaged (%s); samples are indexed again", file, error)
         return None
     return ranges
+
+
+def _read_places(stream: BinaryIO, source: Source, places: Sequence[tuple[int, int]]) -> Iterator[bytes | Exception]:
+    """Yield the bytes of each (start, stop) of ascending places, which are read at once, or one by one if that fails."""
+    begin, end = places[0][0], places[-1][1]
+    try:
+        data = _read_at(stream, source, begin, end - begin)
+    except (OSError, ValueError) as error:
+        if len(places) == 1:
+            yield error
+        else:
+            for place in places:
+                yield from _read_places(stream, source, [place])
+        return
+    for start, stop in places:
+        yield data[start - begin : stop - begin]
+
+
+def _read_at(stream: BinaryIO, source: Source, start: int, size: int) -> bytes:
+    if (found := stream.seek(0, io.SEEK_END)) != source.size:
+        raise ValueError(f"{source.name} has {found:,} bytes, but had {source.size:,} at the start of the run")
+    stream.seek(start)
+    return _read(stream, size)
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

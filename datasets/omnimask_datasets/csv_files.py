@@ -15,7 +15,7 @@ from pydantic import Field
 
 from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
-from omnimask_datasets.byte_ranges import UTF8_MARK, BadLine, find_ranges
+from omnimask_datasets.byte_ranges import UTF8_MARK, BadLine, find_ranges, line_by_line
 from omnimask_datasets.rows import RangeRows, check_column
 from omnimask_datasets.sources import CACHE, INSTEAD, Source, all_unpacked, extension_of, sources_at
 
@@ -73,7 +73,7 @@ class Csv(RangeRows):
             check_column(key, header, name)
             check_column(labels, header, name)
         scan = functools.partial(by_row, form=self.form, most_lines=cell_lines)
-        ranges = find_ranges(sources, scan, f"csv {self.form} {cell_lines}")
+        ranges = find_ranges(sources, line_by_line(scan), f"csv {self.form} {cell_lines}")
         if not len(ranges):
             raise ValueError(f"{path or url} has a header but no rows")
         super().__init__(ranges, key, labels)

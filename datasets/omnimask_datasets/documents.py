@@ -5,17 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from omnimask.interfaces import Context
 from omnimask.remote import CacheOptions
-from omnimask_datasets.byte_ranges import Scan, by_blank_line, by_line, find_ranges
+from omnimask_datasets.byte_ranges import BlockScan, by_blank_line, by_line, find_ranges, line_by_line
 from omnimask_datasets.folder_labels import FolderLabels
-from omnimask_datasets.sources import CACHE, INSTEAD, digest_of, sources_at, state_of
+from omnimask_datasets.sources import CACHE, INSTEAD, Source, digest_of, sources_at, state_of
 
-_SCANS: Mapping[str, Scan] = {"blank_line": by_blank_line, "line": by_line}
+_SCANS: Mapping[str, BlockScan] = {"blank_line": line_by_line(by_blank_line), "line": by_line}
 _LARGEST = 2**30
 """Largest unpacked size of a packed document, in bytes."""
 
@@ -80,6 +80,21 @@ class DocumentFiles:
             data = _unpack(data) if source.is_packed else data
         else:
             source, data = self.ranges.source(index), self.ranges.read(index)
+        return self._document(source, data)
+
+    def read_many(self, indices: Sequence[int]) -> Iterator[dict[str, Any] | Exception]:
+        """Yield each document, or the exception of reading it. Pieces of a file are read many at a time."""
+        if self.ranges is None:
+            for index in indices:
+                try:
+                    yield self[index]
+                except (OSError, ValueError) as error:
+                    yield error
+            return
+        for index, data in zip(indices, self.ranges.read_many(indices), strict=True):
+            yield data if isinstance(data, Exception) else self._document(self.ranges.source(index), data)
+
+    def _document(self, source: Source, data: bytes) -> dict[str, Any]:
         label = self.labels(source.name)
         return {self.field: data} if label is None else {self.field: data, "label": label}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
@@ -63,7 +63,9 @@ class Rows(ABC):
         Raises:
             OSError, ValueError: the row cannot be read, or lacks the label column.
         """
-        row = self.row(index)
+        return self._labeled(index, self.row(index))
+
+    def _labeled(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
         if self.labels is None:
             return row
         return {**row, LABEL: _value(row, self.labels, self.place(index))}
@@ -125,7 +127,17 @@ class RangeRows(Rows):
         return state_of(self.ranges.sources)
 
     def row(self, index: int) -> dict[str, Any]:
-        data = self.ranges.read(index)
+        return self._parsed(index, self.ranges.read(index))
+
+    def read_many(self, indices: Sequence[int]) -> Iterator[dict[str, Any] | Exception]:
+        """Yield the row of each index with ``label``, or the exception of reading it. Rows are read many at a time."""
+        for index, data in zip(indices, self.ranges.read_many(indices), strict=True):
+            try:
+                yield data if isinstance(data, Exception) else self._labeled(index, self._parsed(index, data))
+            except (OSError, ValueError) as error:
+                yield error
+
+    def _parsed(self, index: int, data: bytes) -> dict[str, Any]:
         try:
             return self.parse(index, data)
         except MemoryError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,6 +62,47 @@ def test_dataset_contract(fault: str, test: str, message: str) -> None:
             return len(cls.numbers)
 
     finds(Contract(), test, message)
+
+
+class Ahead(Waves):
+    """Reads many samples at once, with a fault."""
+
+    def __init__(self, context: Context, fault: str) -> None:
+        super().__init__(context)
+        self.fault = fault
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index == 2:
+            raise ValueError("torn")
+        return dict(super().__getitem__(index))
+
+    def read_many(self, indices: Sequence[int]) -> Iterator[dict[str, Any] | Exception]:
+        order = sorted(indices) if self.fault == "order" else indices[:-1] if self.fault == "end" else indices
+        for index in order:
+            try:
+                yield self[index]
+            except ValueError as error:
+                yield OSError("torn") if self.fault == "error" else error
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("", ""),
+        ("order", r"according to read_many of \[19, 18"),
+        ("end", "read_many of 20 indices yielded 19 samples"),
+        ("error", "sample 2 is ValueError.* alone, but OSError"),
+    ],
+)
+def test_samples_of_many_are_compared_with_each_alone(fault: str, message: str) -> None:
+    class Contract(DatasetContract):
+        def dataset(self) -> Any:
+            return Ahead(Context(), fault)
+
+    if fault:
+        finds(Contract(), "test_many_samples_are_read_like_each_alone", message)
+    else:
+        Contract().test_many_samples_are_read_like_each_alone()
 
 
 # ---- augmentations and renderers

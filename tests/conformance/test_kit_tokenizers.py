@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimask.interfaces import Context, Draw, FieldSpec, Tokens, TokenSpec
+from omnimask.interfaces import Context, Draw, FieldSpec, PartColumns, Tokens, TokenSpec
 from omnimask.testing import DecoderContract, TokenizerContract
 from omnimask.testing.requirements import same
 from omnimask.testing.synthetic import Letters, VectorTokenizer
@@ -182,3 +182,49 @@ def test_tokenizer_contract_on_what_names_embedded_data() -> None:
 
     finds(Contract(Undecided), "test_declares_what_serves_it", "a static method of the tokenizer's options")
     Contract(Decided).test_declares_what_serves_it()
+
+
+class Together(Letters):
+    """Tokenizes many values at once, with a fault in the columns."""
+
+    def __init__(self, context: Context, fault: str) -> None:
+        self.fault = fault
+
+    def tokenize_many(self, raws: Sequence[Any]) -> list[list[tuple[int, int, Tokens]]]:
+        return [[(0, 0, self(raw, Draw(0, 0, "")))] for raw in raws]
+
+    def tokenize_columns(self, raws: Sequence[Any]) -> PartColumns:
+        if self.fault == "accepts everything":
+            return PartColumns.of([], self.spec)
+        columns = PartColumns.of(self.tokenize_many(raws), self.spec)
+        if self.fault == "content":
+            return dataclasses.replace(columns, content=columns.content[::-1])
+        if self.fault == "parts":
+            return dataclasses.replace(columns, parts=columns.parts + 1)
+        return columns
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("", ""),
+        ("content", "tokenize_columns of 2 values has content .* but tokenize_many has"),
+        ("parts", "tokenize_columns of 2 values has parts .* but tokenize_many has"),
+        ("accepts everything", "tokenize_columns of 2 values has parts"),
+    ],
+)
+def test_columns_are_compared_with_tokens(fault: str, message: str) -> None:
+    class Contract(TokenizerContract):
+        def tokenizer(self) -> Any:
+            return Together(Context(), fault)
+
+        def raw_values(self) -> Sequence[Any]:
+            return [np.arange(7) % 7]
+
+        def bad_values(self) -> Mapping[str, Any]:
+            return {"no letters": "x"}
+
+    if fault:
+        finds(Contract(), "test_columns_of_many_values_are_their_tokens", message)
+    else:
+        Contract().test_columns_of_many_values_are_their_tokens()

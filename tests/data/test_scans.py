@@ -111,12 +111,22 @@ def test_ranks_share_the_work_of_one_folder(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_damaged_range_is_scanned_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scan = scan_of(squares, tmp_path)
-    scan.run()
+    scan_of(squares, tmp_path).run()
     (tmp_path / "ranges" / "000001.npz").write_bytes(b"rubbish")
     (tmp_path / "ranges" / "000002.npz").unlink()
-    assert column(scan) == SQUARES
+    assert column(scan_of(squares, tmp_path)) == SQUARES
     assert "000001.npz cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("num_held", [0, 2, 6])
+def test_ranges_are_read_from_files_where_memory_does_not_hold_them(
+    tmp_path: Path, num_held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scans, "_HELD_BYTES", num_held * 4 * 16)  # two columns of four numbers
+    scan = scan_of(squares, tmp_path)
+    scan.run()
+    assert column(scan) == SQUARES
+    assert len(scan._in_memory) == num_held
 
 
 def test_results_stay_in_memory_without_a_writable_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,13 +6,14 @@ import gzip
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omnimask.interfaces import Context, Dataset
 from omnimask.testing import DatasetContract
-from omnimask_datasets.byte_ranges import Scan, by_blank_line, by_line
+from omnimask_datasets.byte_ranges import BlockScan, by_blank_line, by_line, line_by_line
 from omnimask_datasets.documents import DocumentFiles
 
 from .conftest import write
@@ -163,16 +164,20 @@ def test_what_is_no_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @given(st.lists(st.sampled_from([b"a", b"bc\r", b"", b" ", b"\t\r", b"\xff"]), max_size=12), st.booleans())
 def test_ranges_are_in_order_and_hold_all_that_is_not_blank(lines: list[bytes], has_end: bool) -> None:
     data = b"\n".join(lines) + (b"\n" if has_end else b"")
-    scans: tuple[Scan, ...] = (by_line, by_blank_line)
+    scans: tuple[BlockScan, ...] = (by_line, line_by_line(by_blank_line))
     for scan in scans:
-        places = list(scan(_split(data)))
+        places = np.concatenate([np.zeros((0, 3), np.int64), *scan(_split(data))]).tolist()
+        for size in (2, 100):  # lines in a block
+            blocks = [b"".join(_split(data)[start : start + size]) for start in range(0, len(_split(data)), size)]
+            assert np.concatenate([np.zeros((0, 3), np.int64), *scan(blocks)]).tolist() == places
         flat = [place for start, stop, _ in places for place in (start, stop)]
         assert flat == sorted(flat)
         assert all(data[start:stop].strip() and not data[start:stop].endswith(b"\n") for start, stop, _ in places)
         kept = b"".join(b"".join(data[start:stop].split()) for start, stop, _ in places)
         assert kept == b"".join(data.split())
         assert all(data[:start].count(b"\n") + 1 == line for start, _, line in places)
-    assert not any(b"\n" in data[start:stop] for start, stop, _ in by_line(_split(data)))
+        if scan is by_line:
+            assert not any(b"\n" in data[start:stop] or data[start:stop].endswith(b"\r") for start, stop, _ in places)
 
 
 def _split(data: bytes) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -236,14 +236,16 @@ def test_without_room_for_the_cache_only_parts_are_listed(
 def test_texts_of_special_tokens_are_bad_samples_as_without_the_store(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from omnimask_text.tokenize.tokenizer import TextTokenizer
 
-    tokens = TextTokenizer._tokens
+    def refusing(make: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(self: TextTokenizer, texts: Any, *rest: Any) -> Any:
+            if any("Sentence 6." in text for text in texts):
+                raise ValueError("none of it is known")
+            return make(self, texts, *rest)
 
-    def refuse(self: TextTokenizer, texts: Any, *rest: Any) -> Any:
-        if "Sentence 6." in texts[0]:
-            raise ValueError("none of it is known")
-        return tokens(self, texts, *rest)
+        return refuse
 
-    monkeypatch.setattr(TextTokenizer, "_tokens", refuse)
+    for name in ("_tokens", "_columns"):  # of one text, and of many
+        monkeypatch.setattr(TextTokenizer, name, refusing(getattr(TextTokenizer, name)))
     raw, cached = built(recipe, "data.cache_tokens=0"), built(recipe)
     assert isinstance(cached.dataset, StoredParts)
     assert raw.dataset.fingerprint() == cached.dataset.fingerprint()

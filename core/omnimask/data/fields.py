@@ -52,7 +52,7 @@ def required_value(sample: Mapping[str, Any], field: FieldNames) -> Any:
 
 def decoded(raw: Any, decoder: Decoder | None) -> Any:
     """Decode all ``bytes`` in a raw value."""
-    if decoder is None:
+    if decoder is None or isinstance(raw, str):
         return raw
     if isinstance(raw, bytes):
         return decoder(raw)

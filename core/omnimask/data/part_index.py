@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -21,6 +21,7 @@ from omnimask.data.fields import decoded, names_of, raw_value, required_value
 from omnimask.data.order import reading_processes
 from omnimask.data.raw_digest import digest_of, memory_of
 from omnimask.data.sample_errors import of_one_sample, reason_of
+from omnimask.data.sample_reads import read_samples
 from omnimask.data.scans import Columns, RangeScan
 from omnimask.data.token_counts import ModalityReader
 from omnimask.interfaces import Dataset, Splits, SplitsMany
@@ -34,7 +35,7 @@ _NAMED = 3
 """Number of samples whose reasons a warning contains."""
 _HASHED = 1 << 20
 """Parts in a block of the fingerprint's input."""
-MANY, _BYTES = 256, 1 << 24
+MANY, _BYTES = 1024, 1 << 24
 """Samples to split at once, and bytes of them."""
 _FEW, _ENOUGH = 64, 1 << 16
 """Most samples to estimate tokens from, and tokens that are enough."""
@@ -273,12 +274,13 @@ def _split(tokenizer: Splits, values: Sequence[Any]) -> Sequence[Sequence[tuple[
 
 def _decoded(dataset: Dataset, reader: ModalityReader, numbers: Iterable[int]) -> Iterator[tuple[int, Any]]:
     """Yield the number and the decoded raw value of each sample: None if it is empty, an exception if it is unreadable."""
-    for number in numbers:
-        try:
-            with of_one_sample:
-                value = _raw_value(dataset[number], reader)
-        except (OSError, ValueError) as error:
-            value = error
+    for number, value in read_samples(dataset, list(numbers)):
+        if not isinstance(value, Exception):
+            try:
+                with of_one_sample:
+                    value = _raw_value(value, reader)
+            except (OSError, ValueError) as error:
+                value = error
         yield number, value
 
 
@@ -288,13 +290,15 @@ def _raw_value(sample: Mapping[str, Any], reader: ModalityReader) -> Any:
     return decoded(required_value(sample, reader.field), reader.decoder)
 
 
-def chunks_of(read: Iterable[tuple[int, Any]], most: int = MANY) -> Iterator[list[tuple[int, Any]]]:
+def chunks_of(
+    read: Iterable[tuple[int, Any]], most: int = MANY, size_of: Callable[[Any], int] = memory_of
+) -> Iterator[list[tuple[int, Any]]]:
     """Yield lists of at most ``most`` numbered values and about 16 MiB."""
     chunk: list[tuple[int, Any]] = []
     size = 0
     for item in read:
         chunk.append(item)
-        size += memory_of(item[1])
+        size += size_of(item[1])
         if len(chunk) >= most or size >= _BYTES:
             yield chunk
             chunk, size = [], 0

@@ -18,7 +18,9 @@ def digest_of(value: Any) -> int:
 
 
 def _update(digest: blake2b, value: Any) -> None:
-    if isinstance(value, Mapping):
+    if isinstance(value, str):  # first, because texts are many and short
+        digest.update(b"%d " % len(value) + value.encode("utf-8", "surrogatepass"))
+    elif isinstance(value, Mapping):
         for name, item in cast(Mapping[str, Any], value).items():
             digest.update(f"{name!r}:".encode())
             _update(digest, item)
@@ -26,8 +28,6 @@ def _update(digest: blake2b, value: Any) -> None:
         digest.update(b"[%d]" % len(cast(list[Any], value)))
         for item in cast(list[Any], value):
             _update(digest, item)
-    elif isinstance(value, str):
-        digest.update(b"%d " % len(value) + value.encode("utf-8", "surrogatepass"))
     elif isinstance(value, np.ndarray):
         digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
     else:
@@ -36,6 +36,8 @@ def _update(digest: blake2b, value: Any) -> None:
 
 def memory_of(value: Any) -> int:
     """Return the approximate memory of a value in bytes."""
+    if isinstance(value, str):
+        return sys.getsizeof(value)
     if isinstance(value, Mapping):
         return sum(memory_of(item) for item in cast(Mapping[str, Any], value).values())
     if isinstance(value, list | tuple):

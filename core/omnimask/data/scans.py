@@ -26,6 +26,10 @@ RANGE = 4096
 """Samples in a range: about a second of work for a tokenizer of texts."""
 _PATIENCE = 2.0
 """Seconds of work in this process, and of estimated remaining work, from which on other processes pay for their start."""
+_CLEARLY = 5
+"""Times as much remaining work, from which on they are started after the first range."""
+_HELD_BYTES = 1 << 26
+"""Bytes of finished ranges to keep in memory, so their files need not be read again."""
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 """Arrays by name, found in one range of samples."""
@@ -58,6 +62,7 @@ class RangeScan:
     processes: int = sys.maxsize
     joined: Path | None = None
     _in_memory: dict[int, Columns] = field(default_factory=dict[int, Columns])
+    _held: int = 0
     _keeps: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +85,8 @@ class RangeScan:
             tell(done * self.size)
             spent, left = time.monotonic() - begun, len(missing) - done
             processes = min(cores_per_rank(), left, self.processes)
-            if processes > 1 and spent > _PATIENCE and spent / done * left > _PATIENCE:
+            remains = spent / done * left
+            if processes > 1 and remains > _PATIENCE and (spent > _PATIENCE or remains > _CLEARLY * _PATIENCE):
                 logger.info("%s: %d of %d ranges are left for %d processes", self.doing, left, self.num_ranges, processes)
                 for more, (other, found) in enumerate(in_processes(self._scanned, remaining, processes, self.doing), done + 1):
                     self._take(other, found)
@@ -119,17 +125,21 @@ class RangeScan:
         """Return whether a range is complete."""
         return number in self._in_memory or self._file(number).exists() or (self.joined is not None and self.joined.exists())
 
-    def _take(self, number: int, found: Columns | None) -> None:
-        if found is not None:
+    def _take(self, number: int, scanned: tuple[Columns, bool]) -> None:
+        """Keep the columns of a range in memory if they are not in a file, or while there is room."""
+        found, is_kept = scanned
+        size = sum(column.nbytes for column in found.values())
+        if not is_kept or self._held + size <= _HELD_BYTES:
             self._in_memory[number] = found
+            self._held += size
 
-    def _scanned(self, number: int) -> Columns | None:
-        """Scan one range and write its file. Return the columns if they are not in a file."""
+    def _scanned(self, number: int) -> tuple[Columns, bool]:
+        """Scan one range and write its file. Return the columns, and whether they are in a file."""
         found = self.work(self._range(number))
         self._keeps = self._keeps and keep(
             self._file(number), lambda stream: np.savez(stream, **cast(Any, found)), f"results of {self.doing}"
         )
-        return None if self._keeps else found
+        return found, self._keeps
 
     def _loaded(self, number: int) -> Columns | None:
         file = self._file(number)

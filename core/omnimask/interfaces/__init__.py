@@ -27,7 +27,7 @@ from omnimask.interfaces.batch import (
     Targets,
     View,
 )
-from omnimask.interfaces.columns import MaskingColumns, SampleColumns, TokenColumns
+from omnimask.interfaces.columns import MaskingColumns, PartColumns, SampleColumns, TokenColumns
 from omnimask.interfaces.context import Context
 from omnimask.interfaces.data_protocols import (
     Augment,
@@ -41,12 +41,14 @@ from omnimask.interfaces.data_protocols import (
     JointMasker,
     LeavesOutFields,
     Masker,
+    ReadsMany,
     ReadsShape,
     ReadsSpelled,
     Shortens,
     Splits,
     SplitsMany,
     Tokenizer,
+    TokenizesColumns,
     TokenizesMany,
     Transform,
     WholeBatchCorruptor,
@@ -116,12 +118,14 @@ __all__ = [
     "Packed",
     "PairBias",
     "Pairs",
+    "PartColumns",
     "Placement",
     "Position",
     "Prediction",
     "Predictor",
     "RanksIds",
     "Reads",
+    "ReadsMany",
     "ReadsShape",
     "ReadsSpelled",
     "Reconstruction",
@@ -143,6 +147,7 @@ __all__ = [
     "TokenColumns",
     "TokenSpec",
     "Tokenizer",
+    "TokenizesColumns",
     "TokenizesMany",
     "Tokens",
     "Trained",

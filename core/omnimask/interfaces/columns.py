@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from omnimask.interfaces.draws import Draws
 from omnimask.interfaces.ragged import ranges
-from omnimask.interfaces.tokens import Array, Masking, Sample, Tokens
+from omnimask.interfaces.tokens import Array, Masking, Sample, Tokens, TokenSpec
 
 T = TypeVar("T")
 
@@ -79,6 +79,59 @@ class TokenColumns:
     def at(self, *stage: str | int) -> TokenColumns:
         """Return the same tokens, with their draws in a further stage."""
         return _changed(self, draws=self.draws.at(*stage))
+
+
+@dataclass(frozen=True)
+class PartColumns:
+    """The parts of R raw values with their :class:`Tokens`, concatenated: K parts, P tokens, of no draw.
+
+    ``parts`` (R,) int64, the number of parts of each raw value. ``start``, ``stop`` (K,) int64, the bounds of each part in units of
+    the tokenizer, and ``lengths`` (K,) int64, its tokens. ``content`` (P,) ids or (P, *width), ``positions`` (P, A) float32,
+    ``fields`` of tokens by name, (P, ...).
+    """
+
+    parts: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    content: Array
+    positions: Array
+    fields: Mapping[str, Array] = field(default_factory=dict[str, Array])
+
+    @staticmethod
+    def of(found: Sequence[Sequence[tuple[int, int, Tokens]]], spec: TokenSpec) -> PartColumns:
+        """Concatenate (start, stop, tokens) of the parts of each raw value."""
+        parts = [part for each in found for part in each]
+        bounds = [(start, stop, len(tokens)) for start, stop, tokens in parts]
+        start, stop, lengths = np.array(bounds, np.int64).reshape(-1, 3).T.copy()
+        tokens = [tokens for *_, tokens in parts]
+        shape, dtype = ((), "int64") if spec.width is None else (spec.width, spec.dtype)
+        fields = {name: _joined([each.fields[name] for each in tokens], one.shape, one.dtype) for name, one in spec.fields.items()}
+        return PartColumns(
+            np.array([len(each) for each in found], np.int64),
+            start,
+            stop,
+            lengths,
+            _joined([each.content for each in tokens], shape, dtype),
+            _joined([each.positions for each in tokens], (spec.axes,), "float32"),
+            fields,
+        )
+
+    def each(self) -> list[list[tuple[int, int, Tokens]]]:
+        """Return (start, stop, tokens) of the parts of each raw value, as views into the columns."""
+        ends = np.cumsum(self.lengths)
+        bounds = zip(self.start, self.stop, ends - self.lengths, ends, strict=True)
+        parts = [(int(start), int(stop), self._tokens(int(first), int(end))) for start, stop, first, end in bounds]
+        last = np.cumsum(self.parts).tolist()
+        return [parts[end - count : end] for end, count in zip(last, self.parts.tolist(), strict=True)]
+
+    def _tokens(self, first: int, end: int) -> Tokens:
+        fields = {name: values[first:end] for name, values in self.fields.items()}
+        return Tokens(self.content[first:end], self.positions[first:end], fields)
+
+
+def _joined(parts: Sequence[Array], shape: tuple[int, ...], dtype: str) -> Array:
+    return np.concatenate([np.zeros((0, *shape), dtype), *(np.asarray(part, dtype) for part in parts)])
 
 
 @dataclass(frozen=True)

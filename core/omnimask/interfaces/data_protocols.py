@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnimask.interfaces.batch import View
-from omnimask.interfaces.columns import MaskingColumns, SampleColumns, TokenColumns
+from omnimask.interfaces.columns import MaskingColumns, PartColumns, SampleColumns, TokenColumns
 from omnimask.interfaces.draw import Draw
 from omnimask.interfaces.draws import Draws
 from omnimask.interfaces.tokens import Array, Masking, Sample, Tokens, TokenSpec
@@ -32,6 +32,18 @@ class Dataset(Protocol):
 
     def fingerprint(self) -> str:
         """Return a digest of keys and contents, independent of the data's location. A resumed run on other data is refused."""
+        ...
+
+
+@runtime_checkable
+class ReadsMany(Dataset, Protocol):
+    """Optional capability of a data set that reads neighboring samples faster than one by one."""
+
+    def read_many(self, indices: Sequence[int]) -> Iterator[Mapping[str, Any] | Exception]:
+        """Yield the sample of each index, in order, or the ``OSError`` or ``ValueError`` that ``self[index]`` raises.
+
+        It may read ahead, as far as its own bound on memory allows.
+        """
         ...
 
 
@@ -167,6 +179,15 @@ class TokenizesMany(Protocol):
         The parts are those of ``split`` if the tokenizer is a :class:`Splits`. Otherwise each value is one part, from 0 to 0.
         Raise ``ValueError`` if one of the values cannot be tokenized.
         """
+        ...
+
+
+@runtime_checkable
+class TokenizesColumns(TokenizesMany, Protocol):
+    """Optional capability of a :class:`TokenizesMany` that returns the tokens of many raw values without arrays of their own."""
+
+    def tokenize_columns(self, raws: Sequence[Any]) -> PartColumns:
+        """Return the parts of ``tokenize_many(raws)``, concatenated. Raise ``ValueError`` as it does."""
         ...
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from omnimask.interfaces import Dataset
+from omnimask.interfaces import Dataset, ReadsMany
 from omnimask.testing.requirements import require, require_picklable, same
 
 
@@ -53,6 +53,23 @@ class DatasetContract(ABC):
                 f"sample {index} differs between two readings; move random changes to an augmentation",
             )
 
+    def test_many_samples_are_read_like_each_alone(self) -> None:
+        """Check that ``read_many`` yields the samples of ``__getitem__`` in any order, and the exceptions of unreadable ones."""
+        for dataset in (self.dataset(), *(self.damaged() or ())[:1]):
+            if not isinstance(dataset, ReadsMany):
+                continue
+            few = list(range(min(self.num_tried, len(dataset))))
+            for indices in (few, few[::-1], few[::2] + few[:1], []):
+                found = list(dataset.read_many(indices))
+                require(len(found) == len(indices), f"read_many of {len(indices)} indices yielded {len(found)} samples")
+                for index, sample in zip(indices, found, strict=True):
+                    alone = _read(dataset, index)
+                    if isinstance(sample, Exception) or isinstance(alone, Exception):
+                        is_same = type(sample) is type(alone) and str(sample) == str(alone)
+                    else:
+                        is_same = same(dict(sample), dict(alone))
+                    require(is_same, f"sample {index} is {alone!r} alone, but {sample!r} according to read_many of {indices}")
+
     def test_fingerprint(self) -> None:
         first = self.dataset().fingerprint()
         require(isinstance(first, str) and bool(first), "the fingerprint must be a non-empty string")
@@ -95,3 +112,10 @@ class DatasetContract(ABC):
                     "ValueError to skip a bad sample; anything else stops the run"
                 ) from error
             raise AssertionError(f"the unreadable sample {index} was read without an error")
+
+
+def _read(dataset: Dataset, index: int) -> Mapping[str, Any] | Exception:
+    try:
+        return dataset[index]
+    except (OSError, ValueError) as error:
+        return error

@@ -16,11 +16,13 @@ from omnimask.interfaces import (
     Decoder,
     Draw,
     LeavesOutFields,
+    PartColumns,
     ReadsShape,
     Shortens,
     Splits,
     SplitsMany,
     Tokenizer,
+    TokenizesColumns,
     TokenizesMany,
     Tokens,
     TokenSpec,
@@ -199,6 +201,29 @@ class TokenizerContract(ABC):
                         f"raw value {number}: the part ({start}, {stop}) has other tokens according to tokenize_many; a tokenizer "
                         "with random choices must not offer it",
                     )
+
+    def test_columns_of_many_values_are_their_tokens(self) -> None:
+        """Check that ``tokenize_columns`` returns the parts and tokens of ``tokenize_many``, concatenated."""
+        tokenizer = self.tokenizer()
+        if not isinstance(tokenizer, TokenizesColumns):
+            return
+        raws = [*self.raw_values(), *self.raw_values()]
+        for values in (raws, raws[:1], []):
+            columns = tokenizer.tokenize_columns(values)
+            wanted = PartColumns.of(tokenizer.tokenize_many(values), tokenizer.spec)
+            for name in ("parts", "start", "stop", "lengths", "content", "positions", "fields"):
+                found, other = getattr(columns, name), getattr(wanted, name)
+                require(
+                    same(found, other),
+                    f"tokenize_columns of {len(values)} values has {name} {found!r}, but tokenize_many has {other!r}",
+                )
+        for name, raw in self.bad_values().items():
+            try:
+                tokenizer.tokenize_many([raw])
+            except ValueError:
+                require_value_error(
+                    lambda raw=raw: tokenizer.tokenize_columns([*raws, raw]), f"tokenize_columns with the bad raw value {name!r}"
+                )
 
     def test_without_the_fields_that_nobody_reads_tokens_are_the_same(self) -> None:
         """Check that ``keeping`` leaves out fields in ``spec`` and in the tokens, and changes nothing else."""

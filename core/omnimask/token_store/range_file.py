@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from omnimask.interfaces import Tokens, TokenSpec
+from omnimask.interfaces import PartColumns, Tokens, TokenSpec
+from omnimask.token_store.arrow_arrays import bool_array, is_null, number_array, numbers_of, text_array
 
 _META = b"omnimask"
 CONTENT, POSITION = "content", "position"
@@ -34,19 +35,35 @@ def file_name(number: int) -> str:
 
 @dataclass
 class RowList:
-    """RowList of one file while it is made. Lists of R; ``tokens`` has None for an absent modality or an unreadable sample."""
+    """Rows of one file while it is made. Lists of R, and ``runs`` of consecutive rows.
+
+    A run is one row with its tokens by modality, none of an absent one or an unreadable sample; or rows of one modality with their
+    tokens as columns.
+    """
 
     keys: list[str] = field(default_factory=list[str])
     errors: list[str | None] = field(default_factory=list["str | None"])
     fields: list[str | None] = field(default_factory=list["str | None"])
-    tokens: list[Mapping[str, Tokens] | None] = field(default_factory=list["Mapping[str, Tokens] | None"])
+    runs: list[Mapping[str, Tokens] | Mapping[str, PartColumns]] = field(default_factory=list[Any])
 
     def add(self, key: str, tokens: Mapping[str, Tokens] | None, fields: Mapping[str, Any], error: str | None = None) -> None:
         """Append one row."""
         self.keys.append(key)
         self.errors.append(error)
-        self.fields.append(json.dumps(fields, ensure_ascii=False) if fields else None)
-        self.tokens.append(tokens)
+        self.fields.append(_json(fields))
+        self.runs.append(tokens or {})
+
+    def add_columns(self, keys: Sequence[str], modality: str, columns: PartColumns, fields: Sequence[Mapping[str, Any]]) -> None:
+        """Append the rows of the parts of several samples, with the keys and the fields of the samples."""
+        for key, own, count in zip(keys, map(_json, fields), columns.parts.tolist(), strict=True):
+            self.keys += [key] * count
+            self.fields += [own] * count
+        self.errors += [None] * len(columns.lengths)
+        self.runs.append({modality: columns})
+
+
+def _json(fields: Mapping[str, Any]) -> str | None:
+    return json.dumps(fields, ensure_ascii=False) if fields else None
 
 
 def write_rows(stream: BinaryIO, rows: RowList, specs: Mapping[str, TokenSpec]) -> None:
@@ -59,23 +76,24 @@ def write_rows(stream: BinaryIO, rows: RowList, specs: Mapping[str, TokenSpec]) 
     """
     meta: dict[str, Any] = {}
     columns: dict[str, Any] = {
-        "key": pa.array(rows.keys, pa.large_string()),
-        "error": pa.array(rows.errors, pa.large_string()),
-        "fields": pa.array(rows.fields, pa.large_string()),
+        "key": text_array(rows.keys),
+        "error": text_array(rows.errors),
+        "fields": text_array(rows.fields),
     }
     for name, spec in specs.items():
-        found = [None if row is None else row.get(name) for row in rows.tokens]
-        columns[f"modality.{name}"], meta[name] = _packed(found, spec)
+        columns[f"modality.{name}"], meta[name] = _packed([run.get(name) for run in rows.runs], spec)
     batch = pa.record_batch(columns)
     schema = batch.schema.with_metadata({_META: json.dumps(meta).encode()})
     with pa.ipc.new_file(stream, schema) as writer:
         writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
-def _packed(rows: Sequence[Tokens | None], spec: TokenSpec) -> tuple[Any, dict[str, Any]]:
+def _packed(runs: Sequence[Tokens | PartColumns | None], spec: TokenSpec) -> tuple[Any, dict[str, Any]]:
     """Return the column of one modality (R,), and the constant members by name."""
-    held = [tokens for tokens in rows if tokens is not None]
-    lengths = np.array([0 if tokens is None else len(tokens) for tokens in rows], np.int64)
+    held = [tokens for tokens in runs if tokens is not None]
+    each = [_lengths(run) for run in runs]
+    lengths = np.concatenate([np.zeros(0, np.int64), *each])
+    is_absent = np.repeat(np.array([run is None for run in runs], bool), list(map(len, each)))
     members = {CONTENT: _joined([tokens.content for tokens in held], spec.width or (), spec.dtype if spec.width else "int64")}
     positions = _joined([tokens.positions for tokens in held], (spec.axes,), "float32")
     if not _counts_up(positions, lengths):
@@ -87,9 +105,13 @@ def _packed(rows: Sequence[Tokens | None], spec: TokenSpec) -> tuple[Any, dict[s
     arrays = {name: _arrow(values) for name, values in members.items() if name not in constants}
     arrays = arrays or {CONTENT: _arrow(members[CONTENT])}
     structs = pa.StructArray.from_arrays(list(arrays.values()), list(arrays))
-    offsets = pa.array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
-    is_absent = pa.array(np.array([tokens is None for tokens in rows], bool))
-    return pa.LargeListArray.from_arrays(offsets, structs, mask=is_absent), constants
+    offsets = number_array(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+    return pa.LargeListArray.from_arrays(offsets, structs, mask=bool_array(is_absent)), constants
+
+
+def _lengths(run: Tokens | PartColumns | None) -> NDArray[np.int64]:
+    """Return the number of tokens of each row of a run."""
+    return run.lengths if isinstance(run, PartColumns) else np.array([0 if run is None else len(run)], np.int64)
 
 
 def _joined(parts: Sequence[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
@@ -118,7 +140,7 @@ def _arrow(values: NDArray[Any]) -> Any:
         )
     elif values.dtype.kind == "b":
         values = values.astype(np.uint8)
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    flat = number_array(np.ascontiguousarray(values).reshape(-1))
     return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
 
 
@@ -142,7 +164,7 @@ def keys_of(stream: Any, name: str) -> list[str]:
 
 
 class RangeFile:
-    """RowList of one file, mapped from disk.
+    """Rows of one file, mapped from disk.
 
     Args:
         path: of the file.
@@ -173,7 +195,7 @@ class RangeFile:
     @cached_property
     def is_bad(self) -> NDArray[np.bool_]:
         """Whether the sample of each row is unreadable (R,)."""
-        return self._batch.column("error").is_valid().to_numpy(zero_copy_only=False)
+        return ~is_null(self._batch.column("error"))
 
     def error(self, row: int) -> str | None:
         """Return why the sample of a row is unreadable, or None."""
@@ -202,8 +224,8 @@ class ModalityColumns:
 
     def __init__(self, column: Any, spec: TokenSpec, constants: Mapping[str, Any]) -> None:
         structs = column.values
-        self._is_absent = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
-        self.offsets: NDArray[np.int64] = column.offsets.to_numpy()
+        self._is_absent = is_null(column) if column.null_count else None
+        self.offsets: NDArray[np.int64] = numbers_of(column.offsets)
         stored = {structs.type.field(number).name: structs.field(number) for number in range(structs.type.num_fields)}
         self._axes = spec.axes
         self._members = {
@@ -246,7 +268,7 @@ class _StructColumn:
         self._shape, self._dtype, self.constant = shape, dtype, constant
         self._values: NDArray[Any] | None = None
         if values is not None:
-            self._values = (values.flatten() if shape else values).to_numpy().reshape(-1, *shape)
+            self._values = numbers_of(values.flatten() if shape else values).reshape(-1, *shape)
 
     def stored(self, start: int, stop: int) -> NDArray[Any]:
         """Return the values of the tokens ``[start, stop)``, in the type of the file."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -14,13 +14,18 @@ from omnimask.cache import checksum, write_whole
 from omnimask.data.fields import names_of, raw_value
 from omnimask.data.part_index import chunks_of, few_samples, mean_tokens, part_columns
 from omnimask.data.pipeline import ModalityPipeline
+from omnimask.data.raw_digest import memory_of
 from omnimask.data.sample_errors import of_one_sample
+from omnimask.data.sample_reads import read_samples
 from omnimask.data.scans import Columns
-from omnimask.interfaces import Dataset, Draw, Splits, TokenizesMany, Tokens, TokenSpec
+from omnimask.interfaces import Dataset, Draw, Splits, TokenizesColumns, TokenizesMany, Tokens, TokenSpec
+from omnimask.token_store.part_border import checked_columns
 from omnimask.token_store.range_file import RowList, file_name, write_rows
 
 Parts: TypeAlias = "Sequence[tuple[int, int, int, Mapping[str, Tokens] | Exception]]"
 """(start, stop, number of tokens, tokens by modality) of the parts of one sample; an exception for a part that has no tokens."""
+_One: TypeAlias = "tuple[int, Any, Sequence[tuple[int, int, int]] | Exception]"
+"""Number of a sample, its raw value, and its parts with their numbers of tokens, or why it is unreadable."""
 
 
 @dataclass(frozen=True)
@@ -66,29 +71,74 @@ def tokens_per_sample(source: TokenSource) -> float:
     return mean_tokens(sum(part[2] for part in parts) for ((*_, parts),) in few if not isinstance(parts, Exception))
 
 
-def _into(
-    rows: RowList, source: TokenSource, numbers: range
-) -> Iterator[tuple[int, Any, Sequence[tuple[int, int, int]] | Exception]]:
+def _into(rows: RowList, source: TokenSource, numbers: range) -> Iterator[_One]:
     """Add the tokens of samples to ``rows``. Yield the number, the raw value, and the parts with their numbers of tokens."""
-    for chunk in chunks_of(_read(source, numbers)):
-        read = [item for _, item in chunk if isinstance(item, _Raw)]
-        found = iter(_tokenized(source, read))
-        for number, item in chunk:
-            parts = next(found) if isinstance(item, _Raw) else item
-            key = source.dataset.key(number)
-            if isinstance(parts, Exception):
-                rows.add(key, None, {}, str(parts))
-                yield number, None, parts
+    for chunk in chunks_of(_read(source, numbers), size_of=_memory_of):
+        for is_readable, items in groupby(chunk, lambda item: isinstance(item[1], _Raw)):
+            if is_readable:
+                yield from _add_many(rows, source, cast("list[tuple[int, _Raw]]", list(items)))
                 continue
-            fields = item.fields if isinstance(item, _Raw) else {}
-            for *_, tokens in parts:
-                is_bad = isinstance(tokens, Exception)
-                rows.add(key, None if is_bad else tokens, {} if is_bad else fields, str(tokens) if is_bad else None)
-            yield number, item.digested if isinstance(item, _Raw) else None, [part[:3] for part in parts]
+            for number, item in items:  # empty, or unreadable
+                if isinstance(item, Exception):
+                    rows.add(source.dataset.key(number), None, {}, str(item))
+                yield number, None, cast("Exception | tuple[()]", item)
 
 
-@dataclass(frozen=True)
-class _Raw:
+def _add_many(rows: RowList, source: TokenSource, read: Sequence[tuple[int, _Raw]]) -> Iterator[_One]:
+    """Add the tokens of samples to ``rows``; see :func:`_into`."""
+    (name, reader), *others = source.readers.items()
+    if others:
+        yield from (_add(rows, number, raw, _joint(source.readers, raw)) for number, raw in read)
+        return
+    values = [raw.values[name] for _, raw in read]
+    try:
+        with of_one_sample:
+            tokenizer = cast(TokenizesMany, reader.tokenizer)
+            together = tokenizer.tokenize_columns(values) if isinstance(tokenizer, TokenizesColumns) else None
+            found = tokenizer.tokenize_many(values) if together is None else []
+            if together is None and len(found) != len(read):
+                raise ValueError(f"tokenize_many of {len(read)} values returned {len(found)} lists of parts")
+    except (OSError, ValueError):
+        if len(read) == 1:
+            yield _add(rows, *read[0], _alone(reader, name, read[0][1]))
+            return
+        for half in (read[: len(read) // 2], read[len(read) // 2 :]):  # a bad sample costs the others a few more calls
+            yield from _add_many(rows, source, half)
+        return
+    if together is not None:
+        yield from _add_columns(rows, reader, name, read, together)
+    else:
+        for (number, raw), parts in zip(read, found, strict=True):
+            yield _add(rows, number, raw, _checked(reader, name, raw, parts))
+
+
+def _add_columns(
+    rows: RowList, reader: ModalityPipeline, name: str, read: Sequence[tuple[int, _Raw]], found: Any
+) -> Iterator[_One]:
+    keys = [raw.key for _, raw in read]
+    columns = checked_columns(reader, found, keys)
+    rows.add_columns(keys, name, columns, [raw.fields for _, raw in read])
+    bounds = list(zip(columns.start.tolist(), columns.stop.tolist(), columns.lengths.tolist(), strict=True))
+    first = 0
+    for (number, raw), count in zip(read, columns.parts.tolist(), strict=True):
+        yield number, raw.digested, bounds[first : first + count]
+        first += count
+
+
+def _add(rows: RowList, number: int, raw: _Raw, parts: Parts | Exception) -> _One:
+    """Add the tokens of one sample to ``rows``."""
+    if isinstance(parts, Exception):
+        rows.add(raw.key, None, {}, str(parts))
+        return number, None, parts
+    for *_, tokens in parts:
+        if isinstance(tokens, Exception):
+            rows.add(raw.key, None, {}, str(tokens))
+        else:
+            rows.add(raw.key, tokens, raw.fields)
+    return number, raw.digested, [part[:3] for part in parts]
+
+
+class _Raw(NamedTuple):
     """Decoded raw values of one sample by modality, its key, and its kept fields."""
 
     key: str
@@ -101,21 +151,30 @@ class _Raw:
         return next(iter(self.values.values())) if len(self.values) == 1 else self.values
 
 
+def _memory_of(item: Any) -> int:
+    return memory_of(item.digested if isinstance(item, _Raw) else item)
+
+
 def _read(source: TokenSource, numbers: range) -> Iterator[tuple[int, _Raw | Parts | Exception]]:
     """Yield the number and the raw values of each sample; no parts if it is empty, an exception if it is unreadable."""
-    for number in numbers:
-        try:
-            with of_one_sample:
-                yielded = _raw(source, number)
-        except (OSError, ValueError) as error:
-            yielded = error
+    for number, sample in read_samples(source.dataset, numbers):
+        yielded: _Raw | Parts | Exception
+        if isinstance(sample, Exception):
+            yielded = sample
+        else:
+            try:
+                with of_one_sample:
+                    yielded = _raw(source, number, sample)
+            except (OSError, ValueError) as error:
+                yielded = error
         yield number, yielded
 
 
-def _raw(source: TokenSource, number: int) -> _Raw | Parts:
-    sample = source.dataset[number]
-    found = {name: (reader, raw_value(sample, reader.field)) for name, reader in source.readers.items()}
-    values = {name: reader.decoded(value) for name, (reader, value) in found.items() if value is not None}
+def _raw(source: TokenSource, number: int, sample: Mapping[str, Any]) -> _Raw | Parts:
+    values: dict[str, Any] = {}
+    for name, reader in source.readers.items():
+        if (value := raw_value(sample, reader.field)) is not None:
+            values[name] = reader.decoded(value)
     if not values:
         mains = [names_of(reader.field)[0] for reader in source.readers.values()]
         if not any(name in sample for name in mains):
@@ -129,17 +188,6 @@ def _scalar(value: Any) -> Any:
     """Return a label as a value that JSON can hold; any other value as text, which no label accepts."""
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, str | int | float) else repr(value)
-
-
-def _tokenized(source: TokenSource, read: Sequence[_Raw]) -> Sequence[Parts | Exception]:
-    """Return the parts of each sample, or its exception."""
-    if len(source.readers) > 1:
-        return [_joint(source.readers, raw) for raw in read]
-    (name, reader), *_ = source.readers.items()
-    with contextlib.suppress(OSError, ValueError), of_one_sample:
-        many = cast(TokenizesMany, reader.tokenizer).tokenize_many([raw.values[name] for raw in read])
-        return [_checked(reader, name, raw, parts) for raw, parts in zip(read, many, strict=True)]
-    return [_alone(reader, name, raw) for raw in read]
 
 
 def _checked(reader: ModalityPipeline, name: str, raw: _Raw, parts: Sequence[tuple[int, int, Tokens]]) -> Parts:

@@ -16,7 +16,7 @@ from pydantic import Field
 from omnimask.interfaces import Context
 from omnimask_text.tokenize.annotations import Kind
 from omnimask_text.tokenize.characters import word_numbers
-from omnimask_text.tokenize.scheme import CONTENT_USES, Frame, Ints, Pieces
+from omnimask_text.tokenize.scheme import CONTENT_USES, Frame, Ints, ManyPieces, Pieces
 from omnimask_text.tokenize.tokenizer import TextTokenizer
 
 _NUM_BYTES = 256
@@ -57,9 +57,14 @@ class ByteScheme:
             return [len(self.encode(text).ids) for text in texts]
         return [len(text.encode("utf-8")) for text in texts]
 
-    def ids_many(self, texts: Sequence[str]) -> list[Ints]:
-        """Return the ids of the bytes of each text."""
-        return [self.encode(text).ids for text in texts]
+    def ids_many(self, texts: Sequence[str]) -> tuple[Ints, Ints]:
+        """Return the ids of the bytes of all texts (N,), and the number of bytes of each (S,)."""
+        if self.reads_spelled:
+            pieces = ManyPieces.of(self.encode_many(texts), has_places=False)
+            return pieces.ids, pieces.sizes
+        encoded = [text.encode("utf-8") for text in texts]
+        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64), sizes
 
     def encode_many(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the bytes of each text."""

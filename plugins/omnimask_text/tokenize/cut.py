@@ -40,7 +40,7 @@ def cut(text: str, scheme: Encodes, budget: int, whole: Sequence[tuple[int, int]
     found: list[tuple[int, int, int]] = []
     start = 0
     while start < len(text):
-        stop = _block_end(text, start, max(_BLOCK, 16 * budget))
+        stop = _block_end(text, start, longest_block(budget))
         parts = list(_TextBlock(text, start, stop, scheme, budget, whole).parts())
         if stop < len(text) and len(parts) > 1:
             parts.pop()
@@ -50,9 +50,9 @@ def cut(text: str, scheme: Encodes, budget: int, whole: Sequence[tuple[int, int]
     return found
 
 
-def fits_uncut(text: str, budget: int) -> bool:
-    """Return whether a text of at most ``budget`` pieces is one part: it is encoded at once."""
-    return len(text) <= max(_BLOCK, 16 * budget)
+def longest_block(budget: int) -> int:
+    """Return the most characters that are encoded at once. A text of as many, with at most ``budget`` pieces, is one part."""
+    return max(_BLOCK, 16 * budget)
 
 
 def shares(lengths: Sequence[int], room: int) -> list[int]:

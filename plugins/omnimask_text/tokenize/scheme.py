@@ -9,7 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from omnimask.packed import ranges
+
 Ints = NDArray[np.int64]
+_NONE: Ints = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,44 @@ class Pieces:
     ids: Ints
     offsets: Ints
     words: Ints
+
+
+@dataclass(frozen=True)
+class ManyPieces:
+    """The N pieces of S texts, one after another: ``ids`` (N,), and ``sizes`` (S,), the pieces of each text.
+
+    ``offsets`` (N, 2) and ``words`` (N,) are those of :class:`Pieces`, in each text from 0, or None.
+    """
+
+    ids: Ints
+    sizes: Ints
+    offsets: Ints | None = None
+    words: Ints | None = None
+
+    @staticmethod
+    def of(pieces: Sequence[Pieces], *, has_places: bool) -> ManyPieces:
+        """Concatenate the pieces of texts."""
+        ids = np.concatenate([_NONE, *(part.ids for part in pieces)])
+        sizes = np.array([len(part.ids) for part in pieces], np.int64)
+        if not has_places:
+            return ManyPieces(ids, sizes)
+        offsets = np.concatenate([_NONE.reshape(0, 2), *(part.offsets for part in pieces)])
+        return ManyPieces(ids, sizes, offsets, np.concatenate([_NONE, *(part.words for part in pieces)]))
+
+    def take(self, texts: Ints) -> ManyPieces:
+        """Return the pieces of the texts (S',)."""
+        begins = np.cumsum(self.sizes) - self.sizes
+        index = ranges(begins[texts], self.sizes[texts])
+        places = (None if values is None else values[index] for values in (self.offsets, self.words))
+        return ManyPieces(self.ids[index], self.sizes[texts], *places)
+
+    def __add__(self, other: ManyPieces) -> ManyPieces:
+        """Return the pieces of these texts and then of others; both have places, or neither."""
+        places = (
+            None if one is None or two is None else np.concatenate([one, two])
+            for one, two in ((self.offsets, other.offsets), (self.words, other.words))
+        )
+        return ManyPieces(np.concatenate([self.ids, other.ids]), np.concatenate([self.sizes, other.sizes]), *places)
 
 
 @dataclass(frozen=True)
@@ -51,7 +92,6 @@ class Frame:
         return sum(map(len, self.around(num_texts))) + (num_texts - 1) * len(self.between)
 
 
-_NONE: Ints = np.zeros(0, np.int64)
 NO_FRAME = Frame(_NONE, _NONE, _NONE)
 
 
@@ -87,8 +127,8 @@ class Scheme(Encodes, Protocol):
     frame_ids: Ints
     frame: Frame
 
-    def ids_many(self, texts: Sequence[str]) -> Sequence[Ints]:
-        """Return the ids of the pieces of each text."""
+    def ids_many(self, texts: Sequence[str]) -> tuple[Ints, Ints]:
+        """Return the ids of the pieces of all texts (N,), and the number of pieces of each (S,)."""
         ...
 
     def decode(self, ids: Ints) -> str:

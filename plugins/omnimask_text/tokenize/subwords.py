@@ -16,6 +16,7 @@ from omnimask_text.tokenize.characters import divided_by_script, white_space, wo
 from omnimask_text.tokenize.frame import read_frame
 from omnimask_text.tokenize.scheme import CONTENT_USES, Ints, Pieces
 from omnimask_text.tokenize.unknown import DroppedCharacters
+from omnimask_text.tokenize.word_table import WordTable, is_by_word
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class Subwords:
         self.frame = read_frame(backend)
         self._dropped = DroppedCharacters(backend)
         self._has_words = _divides(backend)
+        is_by_words = self._has_words and not self._dropped.is_possible and is_by_word(backend)
+        self._table = WordTable(self._encoded) if is_by_words else None
 
     def encode(self, text: str) -> Pieces:
         """Return the pieces of a text, without special tokens around it.
@@ -59,26 +62,33 @@ class Subwords:
         Raises:
             ValueError: the tokenizer has no piece for a character, and no unknown token.
         """
-        self._dropped.check(text)
-        with _told():
-            encoding = self.backend.encode(text, add_special_tokens=False)
-        return self._pieces(text, encoding)
+        return self.encode_many([text])[0]
 
     def encode_many(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the pieces of each text, which are encoded together. Raise ``ValueError`` as :meth:`encode` does."""
+        return self._encoded(texts) if self._table is None else self._table.encode_many(texts)
+
+    def _encoded(self, texts: Sequence[str]) -> list[Pieces]:
         for text in texts:
             self._dropped.check(text)
         with _told():
             encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
         return self._pieces_of_many(texts, encodings)
 
-    def ids_many(self, texts: Sequence[str]) -> list[Ints]:
-        """Return the ids of the pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
-        return [np.array(encoding.ids, np.int64) for encoding in self._fast(texts)]
+    def ids_many(self, texts: Sequence[str]) -> tuple[Ints, Ints]:
+        """Return the ids of the pieces of all texts (N,), and the number of pieces of each (S,), which are encoded together.
+
+        Raise ``ValueError`` as :meth:`encode` does.
+        """
+        if self._table is not None:
+            return self._table.ids_many(texts)
+        ids = [encoding.ids for encoding in self._fast(texts)]
+        sizes = np.fromiter(map(len, ids), np.int64, len(ids))
+        return np.fromiter(chain.from_iterable(ids), np.int64, int(sizes.sum())), sizes
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the number of pieces of each text, in batches. Raise ``ValueError`` as :meth:`encode` does."""
-        return [len(encoding) for encoding in self._fast(texts)]
+        return [len(encoding) for encoding in self._fast(texts)] if self._table is None else self._table.lengths(texts)
 
     def _fast(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """Encode texts without the places of pieces."""
@@ -95,9 +105,6 @@ class Subwords:
     def fingerprint(self) -> str:
         """Return a digest of the tokenizer's file as serialized by the library."""
         return blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
-
-    def _pieces(self, text: str, encoding: Encoding) -> Pieces:
-        return self._pieces_of_many([text], [encoding])[0]
 
     def _pieces_of_many(self, texts: Sequence[str], encodings: Sequence[Encoding]) -> list[Pieces]:
         """Return the pieces of each text, as views of shared arrays."""

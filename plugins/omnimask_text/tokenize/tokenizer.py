@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache, cached_property
@@ -10,11 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from omnimask.interfaces import Draw, Tokens, TokenSpec
+from omnimask.interfaces import Draw, PartColumns, Tokens, TokenSpec
 from omnimask_text.tokenize.annotations import Kind, Span, check_kinds, check_spans, field_specs
-from omnimask_text.tokenize.cut import cut, fits_uncut, shares, shifted
+from omnimask_text.tokenize.cut import cut, longest_block, shares, shifted
 from omnimask_text.tokenize.fields import OPTIONAL, SPECS, annotated, fields, framed, places
-from omnimask_text.tokenize.many import RememberedPieces, tokens_of_many
+from omnimask_text.tokenize.many import columns_of_many, parts_of_texts
 from omnimask_text.tokenize.raw import Texts, is_plain, main_key, read
 from omnimask_text.tokenize.scheme import NO_FRAME, Pieces, Scheme
 
@@ -169,36 +170,41 @@ class TextTokenizer:
         Raises:
             ValueError: one of them is refused.
         """
-        is_plain = [self._is_plain(raw) for raw in raws]
-        scheme = RememberedPieces(self.scheme, has_places=not self.left_out >= OPTIONAL)
-        encoded = iter(scheme.encode_many([raw.strip() for raw, plain in zip(raws, is_plain, strict=True) if plain]))
-        found: list[list[tuple[int, int, Tokens]]] = [[] for _ in raws]
-        whole: list[tuple[int, int, int, Pieces]] = []  # number of the raw text, start, stop, pieces
-        parts: list[tuple[int, int, int]] = []
-        for number, (raw, plain) in enumerate(zip(raws, is_plain, strict=True)):
-            pieces = next(encoded) if plain else None
-            place = None if pieces is None else self._uncut(raw, len(pieces.ids))
-            if pieces is not None and place is not None:
-                whole += [(number, *place[:2], pieces)] if place[2] else []
-            elif plain:
-                parts += [(number, start, stop) for start, stop, _ in cut(raw, scheme, self.max_length - self.frame.size())]
-            else:
-                own = [(start, stop, self.part(raw, start, stop)) for start, stop, _ in self.split(raw)]
-                found[number] = [(start, stop, self(part, _NO_DRAW)) for start, stop, part in own]
-        again = scheme.encode_many([raws[number][start:stop] for number, start, stop in parts])
-        whole += [(*part, pieces) for part, pieces in zip(parts, again, strict=True)]
-        texts = [raws[number][start:stop] for number, start, stop, _ in whole]
-        tokens = self._tokens_of_many(texts, [pieces for *_, pieces in whole])
-        for (number, start, stop, _), each in zip(whole, tokens, strict=True):
-            found[number].append((start, stop, each))
-        return found
+        return self.tokenize_columns(raws).each()
 
-    def _tokens_of_many(self, texts: Sequence[str], pieces: Sequence[Pieces]) -> list[Tokens]:
-        """Return the tokens of each text without annotations, as a sequence of its own."""
-        for text, part in zip(texts, pieces, strict=True):
-            self._check(text, part)
-            self._check_length(len(part.ids), 1)
-        return tokens_of_many(self.frame, texts, pieces, self._is_frame, self.left_out)
+    def tokenize_columns(self, raws: Sequence[Any]) -> PartColumns:
+        """Return the parts of each raw text with their tokens, concatenated; see :meth:`tokenize_many`."""
+        if self.annotations:
+            return PartColumns.of([self._own_parts(raw) for raw in raws], self.spec)
+        is_plain = np.array([self._is_plain(raw) for raw in raws], bool)
+        if is_plain.all():
+            return self._columns(raws)
+        own = {number: self._own_parts(raws[number]) for number in np.flatnonzero(~is_plain).tolist()}
+        found = self._columns([raw for raw, plain in zip(raws, is_plain, strict=True) if plain])
+        if not any(own.values()):  # blank
+            parts = np.zeros(len(raws), np.int64)
+            parts[is_plain] = found.parts
+            return dataclasses.replace(found, parts=parts)
+        each = iter(found.each())
+        return PartColumns.of([own[number] if number in own else next(each) for number in range(len(raws))], self.spec)
+
+    def _own_parts(self, raw: Any) -> list[tuple[int, int, Tokens]]:
+        parts = [(start, stop, self.part(raw, start, stop)) for start, stop, _ in self.split(raw)]
+        return [(start, stop, self(part, _NO_DRAW)) for start, stop, part in parts]
+
+    def _columns(self, raws: Sequence[str]) -> PartColumns:
+        """Return the tokens of the parts of texts without annotations, each a sequence of its own."""
+        budget = self.max_length - self.frame.size()
+        found = parts_of_texts(self.scheme, raws, budget, has_places=not self.left_out >= OPTIONAL)
+        sizes = found.pieces.sizes
+        num_special = (
+            np.add.reduceat(self._is_frame[found.pieces.ids], np.cumsum(sizes) - sizes, dtype=np.int64) if len(sizes) else sizes
+        )
+        for part in np.flatnonzero(num_special == sizes)[:1].tolist():
+            text = raws[int(found.number[part])][int(found.start[part]) : int(found.stop[part])]
+            raise self._unknown(text, int(sizes[part]))
+        self._check_length(int(sizes.max(initial=0)), 1)
+        return columns_of_many(self.frame, found, raws, self._is_frame, self.left_out)
 
     def _is_plain(self, raw: Any) -> bool:
         return not self.annotations and is_plain(raw)
@@ -209,7 +215,7 @@ class TextTokenizer:
         Return None if it has several parts, or may have: white space can have pieces.
         """
         budget, text = self.max_length - self.frame.size(), raw.strip()
-        if size > budget or not fits_uncut(raw, budget) or (text != raw and self.scheme.lengths([raw])[0] > budget):
+        if size > budget or len(raw) > longest_block(budget) or (text != raw and self.scheme.lengths([raw])[0] > budget):
             return None
         start = len(raw) - len(raw.lstrip())
         return start, start + len(text), size
@@ -275,7 +281,10 @@ class TextTokenizer:
 
     def _check(self, text: str, pieces: Pieces) -> None:
         if self._is_frame[pieces.ids].all():
-            raise ValueError(f"the tokenizer knows none of the text: {text[:40]!r} becomes {len(pieces.ids)} special tokens")
+            raise self._unknown(text, len(pieces.ids))
+
+    def _unknown(self, text: str, num_pieces: int) -> ValueError:
+        return ValueError(f"the tokenizer knows none of the text: {text[:40]!r} becomes {num_pieces} special tokens")
 
     def _spans(self, found: Texts) -> dict[str, list[tuple[Span, ...]]]:
         """Return validated spans of every annotation, for every text."""
