@@ -78,6 +78,7 @@ def _register_host(registry: Registrar) -> None:
     registry.add_corruptor("scheduled", "omnimask.components.corruptors.scheduled:ScheduledCorruptor")
     registry.add_corruptor("by_kind", "omnimask.components.corruptors.by_kind:ByKind")
     registry.add_corruptor("keep", "omnimask.components.corruptors.keep:Keep")
+    registry.add_corruptor("withhold_position", "omnimask.components.corruptors.withhold_position:WithholdPosition")
     registry.add_corruptor("sentinel_spans", "omnimask.components.corruptors.sentinel_spans:SentinelSpans")
 
 
@@ -111,6 +112,7 @@ def _register_model(registry: Registrar) -> None:
     registry.add_target("smoothed", "omnimask.components.targets.smoothed:Smoothed")
     registry.add_target("label", "omnimask.components.targets.label:Label")
     registry.add_target("unit_ids", "omnimask.components.targets.unit_ids:UnitIds")
+    registry.add_target("position", "omnimask.components.targets.position:PositionTarget")
     registry.add_target("was_replaced", "omnimask.components.targets.was_replaced:WasReplaced")
     registry.add_dataset("tokens", "omnimask.token_store.dataset:TokenStore")
     registry.add_initializer("exported", "omnimask.export.weights:FromExported")

@@ -53,6 +53,11 @@ class TestSignals(DatasetContract):
         return toy_signal.Signals(Context())
 
 
+class TestChirps(DatasetContract):
+    def dataset(self) -> Dataset:
+        return toy_signal.Chirps(Context())
+
+
 class TestSentences(DatasetContract):
     def dataset(self) -> Dataset:
         return toy_grammar.Sentences(Context())
@@ -84,6 +89,10 @@ class TestWordsSentinels(ToyRecipe):
 
 class TestSignalDrop(ToyRecipe):
     name = "signal_drop"
+
+
+class TestSignalPositions(ToyRecipe):
+    name = "signal_positions"
 
 
 class TestPairsDrop(ToyRecipe):

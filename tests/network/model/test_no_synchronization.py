@@ -33,6 +33,7 @@ RECIPES = [
     "image/crossmae",
     "image/maskfeat",
     "image/modern",
+    "image/mp3",
     "image/native",
     "image/simmim",
     "text/bitimebert",

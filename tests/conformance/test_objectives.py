@@ -1,0 +1,53 @@
+"""Corruptors, targets and predictors of objectives other than reconstruction keep the contracts that plugins keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omnimask.component import Component, named
+from omnimask.components.corruptors.withhold_position import WithholdPosition
+from omnimask.interfaces import Context, Corruptor, TokenSpec
+from omnimask.testing import CorruptorContract, PredictorContract, TargetContract
+
+IDS = TokenSpec(vocabulary=11)
+PATCHES = TokenSpec(width=(2, 3), axes=2, extent=(8, 8), dtype="uint8")
+
+
+class TestWithholdPosition(CorruptorContract):
+    specs = {"ids": IDS, "patches": PATCHES}
+    hides_all_hidden = answers_are_hidden = False  # contents stay, places are the answers
+
+    def corruptor(self, context: Context) -> Corruptor:
+        return WithholdPosition(context)
+
+
+class TestWithholdPositionOfAShare(TestWithholdPosition):
+    def corruptor(self, context: Context) -> Corruptor:
+        return WithholdPosition(context, seen=0.3)
+
+
+class TestWithholdPositionSeeingThePlaced(TestWithholdPosition):
+    def corruptor(self, context: Context) -> Corruptor:
+        return WithholdPosition(context, seen="placed")
+
+
+class TestPosition(TargetContract):
+    def target(self) -> Component[Any]:
+        return named("target", "position", max_length=32)
+
+
+class TestPositionSmoothed(TargetContract):
+    modality = "vectors"
+
+    def target(self) -> Component[Any]:
+        return named("target", "position", max_length=32, smoothing=1.5)
+
+
+class TestInPlaceOfWithheldPositions(PredictorContract):
+    modality = "vectors"
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "in_place", target=named("target", "position", max_length=32))
+
+    def corruptor(self) -> Component[Any]:
+        return named("corruptor", "withhold_position", seen=0.5)
