@@ -51,3 +51,33 @@ class TestInPlaceOfWithheldPositions(PredictorContract):
 
     def corruptor(self) -> Component[Any]:
         return named("corruptor", "withhold_position", seen=0.5)
+
+
+class TestPick(PredictorContract):
+    modality = "vectors"
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "pick", heads=2, layers=2)
+
+    def corruptor(self) -> Component[Any]:
+        return named("corruptor", "drop")
+
+
+class TestPickOfIds(TestPick):
+    modality = "letters"
+    overfit_factor = 0.9  # seven letters: equal ones cannot be told apart
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "pick", heads=2, layers=2)
+
+
+class TestPickAsPublished(TestPick):
+    overfit_factor = 0.98  # a token's score is that for the sample plus that for the place
+
+    def predictor(self) -> Component[Any]:
+        return named("predictor", "pick", heads=2)
+
+
+class TestPickAtAMiddleLayer(TestPick):
+    layer = 1
+    unused_parameters = ("networks.main.encoder.stack.blocks.1.", "networks.main.encoder.norm.")

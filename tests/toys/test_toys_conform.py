@@ -95,6 +95,10 @@ class TestSignalPositions(ToyRecipe):
     name = "signal_positions"
 
 
+class TestSignalPick(ToyRecipe):
+    name = "signal_pick"
+
+
 class TestPairsDrop(ToyRecipe):
     name = "pairs_drop"
 

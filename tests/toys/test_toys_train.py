@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -79,3 +80,10 @@ def test_windows_find_their_places_among_placed_ones(trained: Callable[..., Toy]
     smoothing = "predictors.0.target.smoothing=0.5"
     toy = trained("signal_positions", (*options, smoothing))
     assert held_out_scores(toy.built)["in_place"]["accuracy"] > 5 / 12
+
+
+def test_places_pick_their_windows_among_hidden_ones(trained: Callable[..., Toy]) -> None:
+    toy = trained("signal_pick")
+    scores = held_out_scores(toy.built)["pick"]
+    assert scores["accuracy"] > 0.8  # of six windows that are hidden
+    assert scores["cross_entropy"] < 0.4 * math.log(6)

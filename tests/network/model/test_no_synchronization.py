@@ -35,6 +35,7 @@ RECIPES = [
     "image/modern",
     "image/mp3",
     "image/native",
+    "image/selfie",
     "image/simmim",
     "text/bitimebert",
     "text/c-rts",
