@@ -95,6 +95,7 @@ def _register_model(registry: Registrar) -> None:
     registry.add_encoder("modernbert", "omnimask.components.encoders.modernbert:ModernBertEncoder")
     registry.add_predictor("decoder", "omnimask.components.predictors.decoder:Decoder")
     registry.add_predictor("cross_decoder", "omnimask.components.predictors.cross_decoder:CrossDecoder")
+    registry.add_predictor("conv_decoder", "omnimask.components.predictors.conv_decoder:ConvDecoder")
     registry.add_predictor("pick", "omnimask.components.predictors.pick:Pick")
     registry.add_predictor("in_place", "omnimask.components.predictors.in_place:InPlace")
     registry.add_predictor("mlm", "omnimask.components.predictors.mlm:MaskedLM")

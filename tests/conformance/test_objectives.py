@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omnimask.component import Component, named
@@ -81,3 +82,31 @@ class TestPickAsPublished(TestPick):
 class TestPickAtAMiddleLayer(TestPick):
     layer = 1
     unused_parameters = ("networks.main.encoder.stack.blocks.1.", "networks.main.encoder.norm.")
+
+
+class TestConvDecoder(PredictorContract):
+    modality = "vectors"
+    options: Mapping[str, Any] = {}
+
+    def predictor(self) -> Component[Any]:
+        small = {"width": 32, "depth": 2, "groups": 4, "kernel": 5, "target": named("target", "patch")}
+        return Component("predictor", "conv_decoder", {**small, **self.options})
+
+    def corruptor(self) -> Component[Any]:
+        return named("corruptor", "drop")
+
+
+class TestConvDecoderOfAnotherWidth(TestConvDecoder):
+    options = {"width": 24, "fill": "learned", "head_layers": 2}
+
+
+class TestConvDecoderOfIds(TestConvDecoder):
+    modality = "letters"
+    options = {"residual": False, "target": named("target", "ids")}
+
+
+class TestConvDecoderOfHalf(TestConvDecoder):
+    """Cells of tokens that are neither seen nor asked for."""
+
+    def corruptor(self) -> Component[Any]:
+        return named("corruptor", "drop", ask=0.5)
