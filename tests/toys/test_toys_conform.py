@@ -103,6 +103,10 @@ class TestPairsDrop(ToyRecipe):
     name = "pairs_drop"
 
 
+class TestPairsConv(ToyRecipe):
+    name = "pairs_conv"
+
+
 class TestPairsMixed(ToyRecipe):
     name = "pairs_mixed"
 

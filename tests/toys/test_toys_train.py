@@ -60,7 +60,7 @@ def test_signal_dropped_and_decoded(trained: Callable[..., Toy]) -> None:
     assert toy.after["decoder"] < 0.1 * baseline
 
 
-@pytest.mark.parametrize("recipe", ["pairs_drop", "pairs_mixed"])
+@pytest.mark.parametrize("recipe", ["pairs_drop", "pairs_mixed", "pairs_conv"])
 def test_two_modalities_of_which_one_may_be_absent(trained: Callable[..., Toy], recipe: str) -> None:
     toy = trained(recipe)
     assert toy.after["signal"] < 0.7 * mean_guess(toy, "signal")

@@ -48,7 +48,8 @@ class Grid:
         if spec.axes > 3 or (sizes is None and spec.axes > 1):
             raise ValueError(
                 f"predictor conv_decoder needs a grid, but {name!r} has {spec.axes} position axes with extent "
-                f"{list(spec.extent) or 'unbounded'}; use a tokenizer with a fixed grid of up to three axes, or the predictor decoder"
+                f"{list(spec.extent) or 'unbounded'}; use a tokenizer with a fixed grid of up to three axes, or another predictor "
+                "(decoder)"
             )
         return cls(name, list(specs).index(name), spec.axes, sizes, kernel // 2)
 
@@ -114,9 +115,7 @@ class Cells:
         device = stream.positions.device
         start, size = (index_tensor(part[owner], device) for part in (self.start, self.sizes))
         positions = stream.positions[:, : self.grid.axes].floor()
-        limits = size[:, None] if self.grid.sizes is None else torch.tensor(self.grid.sizes)
-        if self.grid.sizes is not None and device.type != "cpu":
-            limits = index_tensor(np.array(self.grid.sizes), device)
+        limits = size[:, None] if self.grid.sizes is None else index_tensor(np.array(self.grid.sizes), device)
         is_here = stream.has_position & (stream.modality == self.grid.number)
         is_inside = ((positions >= 0) & (positions < limits)).all(1)
         if device.type == "cpu" and bool((is_here & ~is_inside).any()):
@@ -128,8 +127,8 @@ class Cells:
     def _refuse(self, position: list[float], size: int) -> None:
         there = f"the grid {list(self.grid.sizes)}" if self.grid.sizes else f"a sample of {size} tokens"
         raise ValueError(
-            f"predictor conv_decoder: position {position} of {self.grid.name!r} lies outside {there}; it needs whole positions that "
-            "count from 0"
+            f"predictor conv_decoder: position {position} of {self.grid.name!r} lies outside {there}; it needs whole positions "
+            "that count from 0"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -81,8 +82,7 @@ class ConvDecoder(PredictorModule):
         convolution: Any = _CONVOLUTIONS[self.grid.axes]
         widths = [context.width, *[width] * depth]
         self.convolutions = nn.ModuleList(
-            convolution(before, after, kernel, padding=kernel // 2, groups=groups)
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
+            convolution(before, after, kernel, padding=kernel // 2, groups=groups) for before, after in itertools.pairwise(widths)
         )
         middle = [round(width * head_ratio)] * (head_layers - 1)
         self.heads = nn.ModuleDict({self.name: _head([width, *middle, self.target(self.name).num_outputs])})
@@ -133,8 +133,8 @@ class ConvDecoder(PredictorModule):
 def _only(context: Context) -> str:
     if len(context.modalities) != 1:
         raise ValueError(
-            f"predictor conv_decoder has the grid of one modality, not of {list(context.modalities)}; write one predictor for each, "
-            "with of: [NAME]"
+            f"predictor conv_decoder has the grid of one modality, not of {list(context.modalities)}; write one predictor for "
+            "each, with of: [NAME]"
         )
     return context.modalities[0]
 
@@ -149,7 +149,7 @@ def _check(before: int, width: int, kernel: int, groups: int) -> None:
 
 def _head(widths: list[int]) -> nn.Module:
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.GELU()] if layers else []
         layers.append(nn.Linear(before, after))
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)

@@ -20,31 +20,41 @@ def keys_of(noise: Tensor) -> Tensor:
 
 def mixed(state: Tensor) -> Tensor:
     """Return uniform numbers in [0, 1) from int64 states with wrap-around arithmetic (SplitMix64's output function)."""
-    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
-        state = (state ^ _shifted(state, shift)) * factor
-    state = state ^ _shifted(state, 31)
     # The upper 53 bits fill the mantissa of a float64.
-    return _shifted(state, 11).double() * 2.0**-53
+    return _shifted(_hashed(state), 11).double() * 2.0**-53
 
 
 @torch.no_grad()
 def normal(keys: Tensor, place: Tensor, width: int) -> Tensor:
-    """Return (n, width) float32 numbers from N(0, 1).
+    """Return (n, width) float32 numbers from N(0, 1), of 2^24 possible values up to 5.4.
 
     Args:
         keys: (n,) int64, see :func:`keys_of`.
         place: (n,) int64, at least 0; rows of one key differ in it.
         width: numbers of a row.
     """
+    half = (width + 1) // 2  # a hash gives two numbers
     out = torch.empty(len(keys), width, device=keys.device)
-    column = torch.arange(1, width + 1, device=keys.device)
+    column = torch.arange(1, half + 1, device=keys.device)
     rows = max(1, _LARGEST // max(width, 1))
     for start in range(0, len(keys), rows):
         part = slice(start, start + rows)
-        uniform = mixed(keys[part, None] + (place[part, None] * width + column) * GOLDEN)
-        # Inverse of the normal distribution; -1 and 1 are infinite.
-        out[part] = math.sqrt(2) * (2 * uniform - 1).clamp(2.0**-53 - 1, 1 - 2.0**-53).erfinv()
+        bits = _hashed(keys[part, None] + (place[part, None] * half + column) * GOLDEN)
+        out[part, :half] = _normal_of(_shifted(bits, 40))
+        out[part, half:] = _normal_of(_shifted(bits, 16) & 0xFFFFFF)[:, : width - half]
     return out
+
+
+def _normal_of(bits: Tensor) -> Tensor:
+    """Map whole numbers below 2^24 to the quantiles of N(0, 1) in the middle of their shares."""
+    # Whole numbers below 2^25 are exact in float32; the ends -1 and 1, where the quantile is infinite, are not reached.
+    return (((bits * 2 + 1 - (1 << 24)).float()).mul_(2.0**-24)).erfinv_().mul_(math.sqrt(2))
+
+
+def _hashed(state: Tensor) -> Tensor:
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        state = (state ^ _shifted(state, shift)) * factor
+    return state ^ _shifted(state, 31)
 
 
 def _shifted(state: Tensor, by: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -44,9 +45,9 @@ class OwnTokens:
         compared = self._compared(prediction, answers)
         jobs = list(compared.jobs(largest))
         # Several chunks are recomputed in the backward pass, so the logits of only one are in memory.
-        is_kept = len(jobs) == 1
-        parts = [_losses(*job) if is_kept else checkpoint(_losses, *job, use_reentrant=False) for job in jobs]
-        return compared.in_rows(parts)
+        if len(jobs) == 1:
+            return compared.in_rows([_losses(*jobs[0])])
+        return compared.in_rows([cast(Tensor, checkpoint(_losses, *job, use_reentrant=False)) for job in jobs])
 
     def content(self, prediction: Prediction, run: Run) -> None:
         """Return None: a choice among a sample's own tokens is not shown."""
