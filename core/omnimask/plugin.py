@@ -78,6 +78,7 @@ def _register_host(registry: Registrar) -> None:
     registry.add_corruptor("scheduled", "omnimask.components.corruptors.scheduled:ScheduledCorruptor")
     registry.add_corruptor("by_kind", "omnimask.components.corruptors.by_kind:ByKind")
     registry.add_corruptor("keep", "omnimask.components.corruptors.keep:Keep")
+    registry.add_corruptor("withhold_position", "omnimask.components.corruptors.withhold_position:WithholdPosition")
     registry.add_corruptor("sentinel_spans", "omnimask.components.corruptors.sentinel_spans:SentinelSpans")
 
 
@@ -100,6 +101,8 @@ def _register_model(registry: Registrar) -> None:
     registry.add_replacer("soft", "omnimask.components.replacers.soft:Soft")
     registry.add_predictor("decoder", "omnimask.components.predictors.decoder:Decoder")
     registry.add_predictor("cross_decoder", "omnimask.components.predictors.cross_decoder:CrossDecoder")
+    registry.add_predictor("conv_decoder", "omnimask.components.predictors.conv_decoder:ConvDecoder")
+    registry.add_predictor("pick", "omnimask.components.predictors.pick:Pick")
     registry.add_predictor("in_place", "omnimask.components.predictors.in_place:InPlace")
     registry.add_predictor("mlm", "omnimask.components.predictors.mlm:MaskedLM")
     registry.add_predictor("deep_mlm", "omnimask.components.predictors.deep_mlm:DeepMLM")
@@ -119,6 +122,7 @@ def _register_model(registry: Registrar) -> None:
     registry.add_target("label", "omnimask.components.targets.label:Label")
     registry.add_target("unit_ids", "omnimask.components.targets.unit_ids:UnitIds")
     registry.add_target("features", "omnimask.components.targets.features:Features")
+    registry.add_target("position", "omnimask.components.targets.position:PositionTarget")
     registry.add_target("was_replaced", "omnimask.components.targets.was_replaced:WasReplaced")
     registry.add_dataset("tokens", "omnimask.token_store.dataset:TokenStore")
     registry.add_initializer("exported", "omnimask.export.weights:FromExported")

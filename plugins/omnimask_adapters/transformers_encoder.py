@@ -47,6 +47,7 @@ class TransformersEncoder(nn.Module):
     """
 
     num_summary = 0
+    needs_positions = True
 
     def __init__(
         self,

@@ -196,6 +196,16 @@ class TestMaskFeat(RecipeContract):
         return "image/maskfeat"
 
 
+class TestMp3(RecipeContract):
+    def recipe(self) -> str:
+        return "image/mp3"
+
+
+class TestSelfie(RecipeContract):
+    def recipe(self) -> str:
+        return "image/selfie"
+
+
 class TestNativeRecipe(RecipeContract):
     overfit_factor = 0.9
 

@@ -41,6 +41,8 @@ def rate(recipe: Recipe) -> float:
     [
         ("mae", 2.4e-3),
         ("crossmae", 2.4e-3),
+        ("mp3", 2.4e-3),
+        ("selfie", 2.4e-3),
         ("modern", 2.4e-3),
         ("maskfeat", 1.6e-3),
         ("simmim", 4e-4),

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from omnimask.builder.build import Built, build
+from omnimask.interfaces import Run
+from omnimask.network.model import each_score
 from omnimask.recipe import load_recipe
 from omnimask.registry import Registry
 from omnimask.registry.installed import GROUP, collect
@@ -50,6 +52,19 @@ def held_out_terms(built: Built) -> dict[str, float]:
             counts[name] = counts.get(name, 0.0) + found[name]
     model.train()
     return {name: total / counts[name] for name, total in totals.items()}
+
+
+@torch.no_grad()
+def held_out_scores(built: Built) -> dict[str, dict[str, float]]:
+    """Means of the scores over all targets of the held-out samples, by term and name."""
+    model = built.model.eval()
+    found: dict[str, dict[str, list[torch.Tensor]]] = {}
+    for batch in built.validation_batches():
+        for term, _, scores in each_score(model, Run(batch, model.predict(batch))):
+            for name, values in scores.items():
+                found.setdefault(term, {}).setdefault(name, []).append(values.float())
+    model.train()
+    return {term: {name: float(torch.cat(parts).mean()) for name, parts in scores.items()} for term, scores in found.items()}
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,11 @@ class TestSignals(DatasetContract):
         return toy_signal.Signals(Context())
 
 
+class TestChirps(DatasetContract):
+    def dataset(self) -> Dataset:
+        return toy_signal.Chirps(Context())
+
+
 class TestSentences(DatasetContract):
     def dataset(self) -> Dataset:
         return toy_grammar.Sentences(Context())
@@ -86,8 +91,20 @@ class TestSignalDrop(ToyRecipe):
     name = "signal_drop"
 
 
+class TestSignalPositions(ToyRecipe):
+    name = "signal_positions"
+
+
+class TestSignalPick(ToyRecipe):
+    name = "signal_pick"
+
+
 class TestPairsDrop(ToyRecipe):
     name = "pairs_drop"
+
+
+class TestPairsConv(ToyRecipe):
+    name = "pairs_conv"
 
 
 class TestPairsMixed(ToyRecipe):

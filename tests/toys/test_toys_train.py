@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from omnimask.interfaces import Run
 
-from .conftest import Toy
+from .conftest import Toy, held_out_scores
 
 
 def answers(toy: Toy, label: str) -> torch.Tensor:
@@ -59,9 +60,30 @@ def test_signal_dropped_and_decoded(trained: Callable[..., Toy]) -> None:
     assert toy.after["decoder"] < 0.1 * baseline
 
 
-@pytest.mark.parametrize("recipe", ["pairs_drop", "pairs_mixed"])
+@pytest.mark.parametrize("recipe", ["pairs_drop", "pairs_mixed", "pairs_conv"])
 def test_two_modalities_of_which_one_may_be_absent(trained: Callable[..., Toy], recipe: str) -> None:
     toy = trained(recipe)
     assert toy.after["signal"] < 0.7 * mean_guess(toy, "signal")
     assert toy.after["words"] < 0.8 * unigram(toy, "words")
     assert toy.summary["bad_samples"] == {}
+
+
+def test_windows_find_their_places_from_content(trained: Callable[..., Toy]) -> None:
+    toy = trained("signal_positions")
+    accuracy = held_out_scores(toy.built)["in_place"]["accuracy"]
+    assert accuracy > 5 / 12  # of twelve places
+
+
+def test_windows_find_their_places_among_placed_ones(trained: Callable[..., Toy]) -> None:
+    """DropPos: a few windows keep their positions, and only those are seen."""
+    options = ("modalities.signal.masker.ratio=0.75", "modalities.signal.corruptor.seen=placed", "encoder.position.name=learned")
+    smoothing = "predictors.0.target.smoothing=0.5"
+    toy = trained("signal_positions", (*options, smoothing))
+    assert held_out_scores(toy.built)["in_place"]["accuracy"] > 5 / 12
+
+
+def test_places_pick_their_windows_among_hidden_ones(trained: Callable[..., Toy]) -> None:
+    toy = trained("signal_pick")
+    scores = held_out_scores(toy.built)["pick"]
+    assert scores["accuracy"] > 0.8  # of six windows that are hidden
+    assert scores["cross_entropy"] < 0.4 * math.log(6)

@@ -20,6 +20,7 @@ from omnimask.builder.model import build_model, views_with_noise
 from omnimask.builder.reading import check_held, parts_of, reading_options
 from omnimask.builder.token_fields import fields_read
 from omnimask.builder.views import AnswerStream, build_corruptors, build_grouping, build_views, label_spec
+from omnimask.builder.withheld import check_withheld
 from omnimask.component import Component, origin
 from omnimask.data.corpus import TrainingTokens
 from omnimask.data.label_fields import LabelReader
@@ -230,6 +231,7 @@ def build(recipe: Recipe, *, initialise: bool = True) -> Built:
     labels = {name: LabelReader(label.field, label_spec(label)) for name, label in recipe.labels.items()}
     grouping = build_grouping(recipe, specs, corpora)
     model = _seeded_model(recipe, specs, answers_in)
+    check_withheld(model, views)
     views = {name: dataclasses.replace(plan, noise=name in views_with_noise(model)) for name, plan in views.items()}
     if initialise and recipe.init is not None:
         tokenizers = {name: part.tokenizer for name, part in parts.items()}

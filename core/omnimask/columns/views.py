@@ -36,6 +36,7 @@ def sequences(
     positions: NDArray[np.float32] | None = None,
     has_position: NDArray[np.bool_] | None = None,
     rank: Ints | None = None,
+    block: Ints | None = None,
     targets: Targets | None = None,
     parent: Ints | None = None,
     kind: Ints,
@@ -51,7 +52,7 @@ def sequences(
         modality: (T,) modality indices; required for inserted slots, defaults to the source's.
         positions: (T, A); the source's if None (inserted slots then have none).
         has_position: (T,) bool; defaults to True where the slot has a source, or everywhere if ``positions`` is given.
-        rank: (T,) visibility; 0 everywhere if None.
+        rank, block: (T,) visibility; 0 everywhere if None.
         targets: ``at`` slots of this stream, ``of`` batch coordinates.
         parent: (S,) sample of each sequence; one sequence per sample if None.
         kind, level: (B,) branch and ratio of each sample.
@@ -68,7 +69,7 @@ def sequences(
     number = np.arange(samples.num_samples) if parent is None else parent
     # Slots of the only modality need no comparison.
     only = modality[:1] if len(samples.tokens) == 1 else modality
-    attention, prefix = visibility_of(rank, None, lengths)
+    attention, prefix = visibility_of(rank, block, lengths)
     return Stream(
         source=source,
         literal=np.full(count, CONTENT, np.int64) if literal is None else literal,
@@ -76,7 +77,7 @@ def sequences(
         positions=np.asarray(positions, np.float32),
         has_position=np.ones(count, bool) if has_position is None else has_position,
         rank=np.zeros(count, np.int64) if rank is None else rank,
-        block=np.zeros(count, np.int64),
+        block=np.zeros(count, np.int64) if block is None else block,
         layout=Layout(lengths, number, attention, one_modality(only, lengths), prefix),
         targets=no_targets() if targets is None else targets,
         kind=kind if parent is None else kind[parent],

@@ -278,6 +278,9 @@ class Corruptor(Protocol):
 
     ``specials`` are the names of inserted tokens, reserved by the builder for every modality it serves; the first ``num_answers``
     of them may also be answers. ``answers_in`` is the stream of its targets: ``context`` or ``query``.
+
+    Optional boolean attribute ``withholds_positions``: it shows content in slots without ``has_position``. Networks with a module
+    that has ``needs_positions`` are then refused.
     """
 
     answers_in: ClassVar[Literal["context", "query"]]

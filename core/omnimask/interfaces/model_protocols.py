@@ -38,7 +38,11 @@ class Embedding(Protocol):
 
 @runtime_checkable
 class Position(Protocol):
-    """Device, ``nn.Module``. Encodes the positions of slots. Slots without ``has_position`` get nothing."""
+    """Device, ``nn.Module``. Encodes the positions of slots. Slots without ``has_position`` get nothing.
+
+    Optional boolean attribute ``needs_positions``, of any module of an encoder: "nothing" cannot be told from position 0, as with
+    rotations by an angle of 0. Recipes whose corruptor ``withholds_positions`` are then refused.
+    """
 
     def __call__(self, stream: Stream) -> Placement: ...
 

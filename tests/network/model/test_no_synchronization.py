@@ -33,7 +33,9 @@ RECIPES = [
     "image/crossmae",
     "image/maskfeat",
     "image/modern",
+    "image/mp3",
     "image/native",
+    "image/selfie",
     "image/simmim",
     "text/bitimebert",
     "text/c-rts",
@@ -74,9 +76,19 @@ def runner(model: MaskedModel) -> StepRunner:
     return StepRunner(model, optimizer, schedule, Precision("fp32", META), steps=1, clip=None, ema=None, seed=0, device=META)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_step_reads_nothing_from_the_device(name: str) -> None:
-    built = omnimask.build(omnimask.load_recipe(name, ["device=cpu"], smoke=True))
+CONVOLUTIONS = {
+    "image/mae": ["predictors=[{name: conv_decoder, target: {name: patch}}]"],
+    "text/quickstart": [
+        "modalities.text.corruptor={name: drop}",
+        "predictors=[{name: conv_decoder, kernel: 9, groups: 1, fill: learned, target: {name: ids}}]",
+    ],
+}
+"""A predictor of no shipped recipe, on a grid and along sequences."""
+
+
+@pytest.mark.parametrize(("name", "changes"), [*((name, []) for name in RECIPES), *CONVOLUTIONS.items()])
+def test_a_step_reads_nothing_from_the_device(name: str, changes: list[str]) -> None:
+    built = omnimask.build(omnimask.load_recipe(name, ["device=cpu", *changes], smoke=True))
     batch = next(iter(built.validation_batches()))
     model = built.model.train().to(META)
     with OneWay():

@@ -77,7 +77,29 @@ class Signals:
         return "toy signals 1"
 
 
+def chirp_of(key: str) -> NDArray[np.float32]:
+    """A sine whose frequency rises, from any phase, and a little noise: the frequency of a window tells its place."""
+    rng = Draw(0, 0, key).rng("chirp")
+    time = np.arange(LENGTH)
+    place = rng.uniform(0, 2 * np.pi) + 2 * np.pi * (0.01 * time + 0.35 * time**2 / (2 * LENGTH))
+    return (np.sin(place) + rng.normal(0, 0.05, LENGTH)).astype(np.float32)
+
+
+class Chirps(Signals):
+    """512 noisy chirps."""
+
+    def key(self, index: int) -> str:
+        return f"chirps/{range(len(self))[index]}"
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"signal": chirp_of(self.key(index))}
+
+    def fingerprint(self) -> str:
+        return "toy chirps 1"
+
+
 @omnimask.hookimpl
 def omnimask_register(registry: Registrar) -> None:
     registry.add_tokenizer("toy.window", "toy_signal:WindowTokenizer")
     registry.add_dataset("toy.signals", "toy_signal:Signals")
+    registry.add_dataset("toy.chirps", "toy_signal:Chirps")

@@ -23,6 +23,11 @@ class PerModalityCorruptor:
         self.corruptors = corruptors
         self.has_query = any(corruptor.answers_in == "query" for corruptor in corruptors.values())
 
+    @property
+    def withholds_positions(self) -> bool:
+        """Whether any of them shows content without its position."""
+        return any(getattr(corruptor, "withholds_positions", False) for corruptor in self.corruptors.values())
+
     def __call__(self, sample: Sample, masking: Mapping[str, Masking]) -> View:
         parts = [(name, self.corruptors[name](sample.only(name), {name: masking[name]})) for name in sample.tokens]
         view = parts[0][1] if len(parts) == 1 else join_views(sample, parts)

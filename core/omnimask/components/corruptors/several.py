@@ -34,6 +34,11 @@ class Several:
         return self.corruptors[0].answers_in
 
     @property
+    def withholds_positions(self) -> bool:
+        """Whether any of them shows content without its position."""
+        return any(getattr(corruptor, "withholds_positions", False) for corruptor in self.corruptors)
+
+    @property
     def specials(self) -> tuple[str, ...]:
         """Specials of all of them, possible answers first."""
         answers = [name for corruptor in self.corruptors for name in corruptor.specials[: corruptor.num_answers]]

@@ -14,6 +14,11 @@ def grid_size(spec: TokenSpec) -> tuple[int, ...] | None:
     return sizes if len(sizes) == spec.axes else None
 
 
+def bounded_sizes(spec: TokenSpec, max_length: int) -> tuple[int, ...]:
+    """Return the size of every position axis, ``max_length`` for unbounded ones."""
+    return tuple(max_length if size is None else size for size in spec.extent or (None,) * spec.axes)
+
+
 def grid_positions(sizes: tuple[int, ...]) -> Tensor:
     """Return (product of sizes, A) float32 positions of all places, the last axis fastest."""
     axes = [torch.arange(size, dtype=torch.float32) for size in sizes]

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omnimask.components.positions.grid import grid_place
-from omnimask.interfaces import Context, Module, Placement, Stream, TokenSpec
+from omnimask.components.positions.grid import bounded_sizes, grid_place
+from omnimask.interfaces import Context, Module, Placement, Stream
 
 
 class Learned(Module):
@@ -26,7 +26,7 @@ class Learned(Module):
     ) -> None:
         super().__init__()
         self.names = tuple(context.specs)
-        self.sizes = {name: _sizes(context.specs[name], max_length) for name in context.modalities}
+        self.sizes = {name: bounded_sizes(context.specs[name], max_length) for name in context.modalities}
         self.tables = nn.ParameterDict(
             {name: nn.Parameter(torch.randn(math.prod(sizes), context.width) * 0.02) for name, sizes in self.sizes.items()}
         )
@@ -54,8 +54,3 @@ class Learned(Module):
                 f"positions of {name!r} reach {reached}, but learned positions must be less than {list(sizes)}; raise max_length"
             )
         return grid_place(held, sizes)
-
-
-def _sizes(spec: TokenSpec, max_length: int) -> tuple[int, ...]:
-    extent = spec.extent or (None,) * spec.axes
-    return tuple(max_length if size is None else size for size in extent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -16,8 +16,8 @@ class Rotary(Module):
     """Rotation of pairs of channels of queries and keys by angles proportional to the position [0]; n-dimensional.
 
     The channels of a head are paired (i, i + half). Pairs are divided evenly over the position axes, and remaining pairs are not
-    rotated. A slot without a position is not rotated, which equals position 0: if positions are withheld, use ``sincos`` or
-    ``learned``.
+    rotated. A slot without a position is not rotated, which equals position 0, so a recipe that withholds positions is refused: use
+    ``sincos`` or ``learned``.
 
     Args:
         temperature: base of the wavelengths.
@@ -25,6 +25,7 @@ class Rotary(Module):
     [0] Su et al.: RoFormer, 2021.
     """
 
+    needs_positions: ClassVar[bool] = True
     frequency: Tensor
 
     def __init__(self, context: Context, *, temperature: Annotated[float, Field(gt=1)] = 10000.0) -> None:

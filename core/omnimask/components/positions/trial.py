@@ -25,7 +25,7 @@ def check_placement(position: Position | nn.Module, specs: Mapping[str, TokenSpe
         reader: its name in messages.
         ways: parts of :class:`omnimask.interfaces.Placement` used by the reader.
     """
-    found = _placement(cast(Position, position), specs)
+    found = trial_placement(position, specs)
     useless = [way for way in _WAYS if way not in ways and getattr(found, way) is not None]
     if useless:
         given, usable = (" and ".join(_WAYS[way] for way in chosen) for chosen in (useless, ways))
@@ -35,8 +35,9 @@ def check_placement(position: Position | nn.Module, specs: Mapping[str, TokenSpe
 
 
 @torch.no_grad()
-def _placement(position: Position, specs: Mapping[str, TokenSpec]) -> Placement:
-    return position(_stream(specs))
+def trial_placement(position: Position | nn.Module, specs: Mapping[str, TokenSpec]) -> Placement:
+    """Return a position component's output for two tokens of every modality."""
+    return cast(Position, position)(_stream(specs))
 
 
 def _stream(specs: Mapping[str, TokenSpec]) -> Stream:

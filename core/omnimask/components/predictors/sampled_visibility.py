@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from omnimask.components.predictors.keyed import GOLDEN, keys_of, mixed
 from omnimask.interfaces import PairBias
 from omnimask.network.attention_plan import AttentionPlan
 from omnimask.network.blocks import CrossAttention, Rotation
-
-_GOLDEN, _MIX_1, _MIX_2 = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 class AskingBlock(nn.Module):
@@ -53,13 +52,12 @@ def hiding(noise: Tensor, place: Tensor, is_open: Tensor, share: float, heads: i
         share: in (0, 1].
         heads: H, which share the choice.
     """
-    # All 53 random bits of a float64 in [0, 1).
-    key = (noise * 2.0**53).long()
-    step = (place + 1) * _GOLDEN
+    key = keys_of(noise)
+    step = (place + 1) * GOLDEN
 
     def of(asking: Tensor, seen: Tensor) -> Tensor:
         # (sequences, L queries, L keys): a number per pair, from the query's key and the place of the key's slot.
-        drawn = _mixed(key[asking][:, :, None] + step[seen][:, None, :])
+        drawn = mixed(key[asking][:, :, None] + step[seen][:, None, :])
         is_hidden = (drawn >= share) | (asking[:, :, None] == seen[:, None, :])
         is_hidden = is_hidden & ~is_open[seen][:, None, :]
         bias = torch.zeros(is_hidden.shape, device=is_hidden.device).masked_fill(is_hidden, -torch.inf)
@@ -67,17 +65,3 @@ def hiding(noise: Tensor, place: Tensor, is_open: Tensor, share: float, heads: i
         return bias[:, None].expand(-1, heads, -1, -1)
 
     return of
-
-
-def _mixed(state: Tensor) -> Tensor:
-    """Return uniform numbers in [0, 1) from int64 states with wrap-around arithmetic."""
-    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
-        state = (state ^ _shifted(state, shift)) * factor
-    state = state ^ _shifted(state, 31)
-    # The upper 53 bits fill the mantissa of a float64.
-    return _shifted(state, 11).double() * 2.0**-53
-
-
-def _shifted(state: Tensor, by: int) -> Tensor:
-    """Shift right as an unsigned integer."""
-    return (state >> by) & ((1 << (64 - by)) - 1)
