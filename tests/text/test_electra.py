@@ -38,9 +38,7 @@ def peers(rows: int, length: int) -> tuple[Any, Any]:
         "attention_probs_dropout_prob": 0.0, "type_vocab_size": 2, "pad_token_id": None,
     }  # fmt: skip
     judge = transformers.ElectraForPreTraining(
-        transformers.ElectraConfig(
-            hidden_size=32, num_hidden_layers=DEPTH, num_attention_heads=4, intermediate_size=128, **common
-        )
+        transformers.ElectraConfig(hidden_size=32, num_hidden_layers=DEPTH, num_attention_heads=4, intermediate_size=128, **common)
     )
     generator = transformers.ElectraForMaskedLM(
         transformers.ElectraConfig(

@@ -70,8 +70,8 @@ def _share_modules(encoder: nn.Module, source: nn.Module, where: str) -> None:
         shapes = [[] if module is None else _shapes(module) for module in (own, theirs)]
         if shapes[0] != shapes[1]:
             raise UserError(
-                f"{where}: the {name} of this encoder and of the one whose embeddings it uses are shared, but their weights differ in "
-                f"shape: {dict(shapes[0]) or 'none'} and {dict(shapes[1]) or 'none'}; give both the same options"
+                f"{where}: the {name} of this encoder and of the one whose embeddings it uses are shared, but their weights differ "
+                f"in shape: {dict(shapes[0]) or 'none'} and {dict(shapes[1]) or 'none'}; give both the same options"
             )
         if shapes[0]:
             setattr(encoder, name, theirs)

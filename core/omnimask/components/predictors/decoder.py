@@ -106,7 +106,7 @@ class Decoder(QueryPredictor):
         return super().served(query, num_parents, apart=self.apart)
 
     def _read(self, encoded: Encoded, served: Served) -> tuple[Layout, Tensor | None, Tensor | None]:
-        """Return the layout of the visible slots by decoded sequence, the slots, and the rows of their summaries; None: as given."""
+        """Return the layout of the visible slots by decoded sequence, the slots, and the rows of summaries; None: as given."""
         layout = encoded.features.layout
         if not self.apart:
             return layout, None, None
