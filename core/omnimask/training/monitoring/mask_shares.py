@@ -31,13 +31,15 @@ def mask_shares(counts: Mapping[tuple[str, ...], float]) -> dict[str, float]:
 
     ``mask_ratio`` is the number of hidden tokens divided by the number of maskable tokens of a view. With several modalities the
     keys are ``mask_ratio.<modality>``; views other than the main one use ``mask_ratio.<view>`` and
-    ``mask_ratio.<view>.<modality>``. If a step has samples of kinds other than 0, ``mask_kind.<kind>`` is the share of each kind.
+    ``mask_ratio.<view>.<modality>``, and are omitted if they hide nothing, as a teacher's view does. If a step has samples of kinds
+    other than 0, ``mask_kind.<kind>`` is the share of each kind.
     """
     found: dict[str, float] = {}
     for view in dict.fromkeys(view for view, *_ in counts):
         prefix = "" if view == MAIN else f".{view}"
         modalities = [modality for where, name, modality in counts if (where, name) == (view, _CANDIDATES)]
-        for modality in modalities:
+        is_masked = view == MAIN or any(counts[view, _HIDDEN, modality] for modality in modalities)
+        for modality in modalities if is_masked else ():
             if candidates := counts[view, _CANDIDATES, modality]:
                 share = counts[view, _HIDDEN, modality] / candidates
                 found[f"mask_ratio{prefix}" + (f".{modality}" if len(modalities) > 1 else "")] = share
