@@ -352,7 +352,7 @@ PairBias: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 all n."""
 
 PairRelation: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Integers of pairs of slots: query slots (n, L_q) and key slots (n, L_k) -> int64 (n, L_q, L_k), or (1, ...) if equal for all n."""
+"""Integers of pairs: query slots (n, L_q) and key slots (n, L_k) -> int64 (n, L_q, L_k), or (1, ...) if equal for all n."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ ROBERTA_TIED: Mapping[str, str] = {_roberta_name(second): _roberta_name(first) f
 
 
 def deberta_names(depth: int, *, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
-    """Yield names of ``DebertaV2ForMaskedLM`` (``legacy``, as by default) and a recipe with encoder ``deberta`` and predictor ``mlm``.
+    """Yield names of ``DebertaV2ForMaskedLM`` (``legacy``) and a recipe with encoder ``deberta`` and predictor ``mlm``.
 
     Args:
         depth: number of blocks.
