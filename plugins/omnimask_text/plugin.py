@@ -28,3 +28,4 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_exporter("text.bert", "omnimask_text.weights.exporters:BertExporter", extra="text")
     registry.add_exporter("text.bert_encoder", "omnimask_text.weights.encoder_exporters:BertEncoderOnly", extra="text")
     registry.add_exporter("text.modernbert", "omnimask_text.weights.exporters:ModernBertExporter", extra="text")
+    registry.add_exporter("text.deberta", "omnimask_text.weights.exporters:DebertaExporter", extra="text")

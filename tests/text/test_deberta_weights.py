@@ -1,4 +1,4 @@
-"""Recipes with the encoder `deberta` that begin with a checkpoint of `transformers`."""
+"""Recipes with the encoder `deberta` that begin with a checkpoint of `transformers`, and their export as one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from omnimask.builder.build import Built, build
+from omnimask.cli import main
 from omnimask.errors import UserError
+from omnimask.export import export_run, load_exported
 from omnimask.recipe import load_recipe
 from omnimask_text.tokenize.english import FOLDER
 
 from .pretrained import LENGTH, SIZES, compare
+from .test_export import TRAIN, logits, same
 
 transformers = pytest.importorskip("transformers")
 
@@ -68,3 +71,21 @@ def test_other_sizes_are_refused_with_the_remedy(corpus: Path, tmp_path: Path) -
     checkpoint(tmp_path)
     with pytest.raises(UserError, match=r"set encoder\.max_distance: 40"):
         built(corpus, tmp_path, ENCODER.replace("max_distance: 40", "max_distance: 32"))
+
+
+def test_a_run_is_exported_and_begun_from(corpus: Path, tmp_path: Path) -> None:
+    """The copy has the logits of the run, and a recipe that begins with it the run's weights, bit for bit."""
+    run, out, weights = tmp_path / "run", tmp_path / "out", tmp_path / "weights"
+    text = f"modalities.text.tokenizer={{name: text.huggingface, path: {FOLDER}, max_length: {LENGTH}}}"
+    more = (f"data.path={corpus}", "data.validation=0.3", "predictors=[{name: mlm, norm_eps: 1.0e-7}]", ENCODER, *TRAIN)
+    assert main(["pretrain", "text/bert", text, *more, "--run", str(run)]) == 0
+    export_run(run, "transformers", out)
+    export_run(run, "safetensors", weights)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    texts = ["The encoder [MASK] the whole sentence.", "Short.", "Nothing is [MASK] on the way, and [MASK] else."]
+    peer = transformers.AutoModelForMaskedLM.from_pretrained(out).eval()
+    assert type(peer).__name__ == "DebertaV2ForMaskedLM"
+    same(logits(weights, texts), peer, tokenizer(texts, padding=True, return_tensors="pt"))
+    begun = build(load_recipe(weights / "recipe.yaml", [f"init={{name: text.deberta, path: {out}}}", "seed=5"]))
+    state, before = begun.model.state_dict(), load_exported(weights).model.state_dict()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in before.items())
