@@ -93,9 +93,10 @@ def scene() -> tuple[Built, MaskedBatch, Any, Judge]:
 
 def test_losses_and_gradients(scene: tuple[Built, MaskedBatch, Any, Judge]) -> None:
     built, batch, generator, judge = scene
-    model = built.model.eval()
+    model: Any = built.model.eval()
     output = model(batch)
     output.loss.backward()
+    judged: Any
     stream, judged = batch.views["main"].context, batch.views["judged"].context
     content, lengths = batch.store["text"].data, stream.layout.lengths.tolist()
     assert len(set(lengths)) > 1
@@ -120,7 +121,7 @@ def test_losses_and_gradients(scene: tuple[Built, MaskedBatch, Any, Judge]) -> N
         name: {key: parameter.grad for key, parameter in peer.named_parameters() if parameter.grad is not None}
         for name, peer in (("generator", generator), ("judge", judge))
     }
-    mine = {name: parameter.grad for name, parameter in model.named_parameters()}
+    mine: dict[str, Any] = {name: parameter.grad for name, parameter in model.named_parameters()}
     theirs = {
         name: torch.cat([gradients[peer][part] for part in parts])[: len(mine[name])] for name, (peer, parts) in names().items()
     }

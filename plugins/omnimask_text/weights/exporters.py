@@ -183,6 +183,8 @@ class DebertaExporter(_MaskedLMExporter):
     reads_types = False
 
     def _model(self, parts: MaskedLMParts, ids: Mapping[str, Any], length: int) -> Any:
+        # Entries that the model reads and its configuration class does not declare.
+        undeclared: Any = {"share_att_key": True, "norm_rel_ebd": "layer_norm"}
         return transformers.DebertaV2ForMaskedLM(
             transformers.DebertaV2Config(
                 **deberta_settings(parts),
@@ -195,8 +197,7 @@ class DebertaExporter(_MaskedLMExporter):
                 relative_attention=True,
                 position_biased_input=False,
                 pos_att_type="p2c|c2p",
-                share_att_key=True,
-                norm_rel_ebd="layer_norm",
+                **undeclared,
             )
         )
 
