@@ -10,6 +10,7 @@ from omnimask.components.corruptors.drop import Drop
 from omnimask.components.embeddings.linear import LinearEmbedding
 from omnimask.components.embeddings.table import TableEmbedding
 from omnimask.components.encoders.bert import BertEncoder
+from omnimask.components.encoders.deberta import DebertaEncoder
 from omnimask.components.encoders.modernbert import ModernBertEncoder
 from omnimask.components.encoders.transformer import TransformerEncoder
 from omnimask.components.positions.grid import grid_place, grid_size
@@ -32,6 +33,7 @@ from omnimask.network.pooling import pooled
 __all__ = [
     "MLP",
     "BertEncoder",
+    "DebertaEncoder",
     "Decoder",
     "Drop",
     "Learned",

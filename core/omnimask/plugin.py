@@ -92,6 +92,7 @@ def _register_model(registry: Registrar) -> None:
     registry.add_position("none", "omnimask.components.positions.none:NoPosition")
     registry.add_encoder("transformer", "omnimask.components.encoders.transformer:TransformerEncoder")
     registry.add_encoder("bert", "omnimask.components.encoders.bert:BertEncoder")
+    registry.add_encoder("deberta", "omnimask.components.encoders.deberta:DebertaEncoder")
     registry.add_encoder("cross_transformer", "omnimask.components.encoders.cross_transformer:CrossTransformerEncoder")
     registry.add_encoder("average", "omnimask.components.encoders.average:Average")
     registry.add_encoder("frozen", "omnimask.export.frozen:Frozen")

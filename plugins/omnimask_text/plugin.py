@@ -24,6 +24,8 @@ def omnimask_register(registry: Registrar) -> None:
     registry.add_initializer("text.bert", "omnimask_text.weights.initializers:BertInitializer", extra="text")
     registry.add_initializer("text.roberta", "omnimask_text.weights.initializers:RobertaInitializer", extra="text")
     registry.add_initializer("text.modernbert", "omnimask_text.weights.initializers:ModernBertInitializer", extra="text")
+    registry.add_initializer("text.deberta", "omnimask_text.weights.initializers:DebertaInitializer", extra="text")
     registry.add_exporter("text.bert", "omnimask_text.weights.exporters:BertExporter", extra="text")
     registry.add_exporter("text.bert_encoder", "omnimask_text.weights.encoder_exporters:BertEncoderOnly", extra="text")
     registry.add_exporter("text.modernbert", "omnimask_text.weights.exporters:ModernBertExporter", extra="text")
+    registry.add_exporter("text.deberta", "omnimask_text.weights.exporters:DebertaExporter", extra="text")

@@ -191,6 +191,21 @@ class TestTransformerLearned(TestTransformer):
     options = {"position": named("position", "learned", max_length=32)}
 
 
+class TestDeberta(EncoderContract):
+    """Few buckets, so that distances are single, logarithmic and clamped."""
+
+    options: Mapping[str, Any] = {}
+
+    def encoder(self) -> Component[Any]:
+        small = {"width": 32, "depth": 2, "heads": 2, "buckets": 4, "max_distance": 6}
+        return Component("encoder", "deberta", {**small, **self.options})
+
+
+class TestDebertaNarrowEmbedding(TestDeberta):
+    modality = "vectors"
+    options = {"embedding_width": 24}
+
+
 class TestInPlace(PredictorContract):
     def predictor(self) -> Component[Any]:
         return Component("predictor", "in_place", {"target": named("target", "ids")})

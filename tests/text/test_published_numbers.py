@@ -11,7 +11,8 @@ DrBERT and ERNIE-Gram: the encoder and the training of BERT-base. RetroMAE: Xiao
 reference (8 epochs of 25,000 steps by BERT's count; Adam: defaults of its trainer). Starbucks: the reference's pretrain_smae.sh.
 Span-origin objectives: Di Liello et al. 2022, on RoBERTa-base; training chosen here. PROP: Ma et al. 2021, and the scripts of
 the reference (40 documents to a step, each read twice, with room for the sets).
-ELECTRA: Clark et al. 2020, tables 6 and 7, and the reference's pretrain_helpers.py. data2vec 2.0: the reference's
+ELECTRA: Clark et al. 2020, tables 6 and 7, and the reference's pretrain_helpers.py. DeBERTaV3: He et al. 2021, and the
+reference's rtd_base.json (sizes) and rtd_task.py (masking); betas, epsilon, decay as RoBERTa's. data2vec 2.0: the reference's
 base_text_only_task.yaml (16 devices with 4 sequences). Mirror-BERT: Liu et al. 2021, sentence encoders; self-distillation: Lee et
 al. 2023; schedules of both, and all of the latter's training, are chosen here, as the recipes say.
 """
@@ -54,6 +55,10 @@ class Published:
 
 BASE = {"width": 768, "depth": 12, "heads": 12}
 BERT_BASE = {**BASE, "name": "bert", "types": 2, "dropout": 0.1, "norm_eps": 1e-12, "mlp_width": None, "position": "learned"}
+DEBERTA_BASE = {
+    **BASE, "name": "deberta", "buckets": 256, "max_distance": 512, "dropout": 0.1, "norm_eps": 1e-7, "mlp_width": None,
+    "embedding_width": None,
+}  # fmt: skip
 XLMR_BASE = {**BERT_BASE, "types": 0, "norm_eps": 1e-5}
 
 
@@ -114,6 +119,12 @@ TABLE = {
         512, 256, 766_000, 0.15, 2e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE,
         corruptor=("bert", {"masked": 0.85, "random": 0.0}),
     ),
+    "deberta-v3": Published(
+        512, 8192, 500_000, 0.15, 6e-4, 10_000, (0.9, 0.98), 1e-6, 0.01, "linear",
+        {**DEBERTA_BASE, "depth": 6},
+        vocabulary=128_100,
+        corruptor=("mask_token", {}),
+    ),
     "data2vec2": Published(
         512, 16 * 4, 1_000_000, 0.48, 2e-4, 4_000, (0.9, 0.98), 1e-6, 0.01, "cosine",
         {**BASE, "name": "bert", "types": 0, "norm_eps": 1e-5, "mlp_width": None, "position": "learned"},
@@ -138,7 +149,7 @@ OPEN = {
 """What recipes leave open beside data and tokenizer."""
 
 
-ASKED = {"rts": ["main"], "c-rts": ["main"], "electra": ["judged"], "self-distillation": ["clean"]}
+ASKED = {"rts": ["main"], "c-rts": ["main"], "electra": ["judged"], "deberta-v3": ["judged"], "self-distillation": ["clean"]}
 """Views of which every token is asked for."""
 
 
@@ -161,7 +172,9 @@ def test_masking_and_sizes(name: str) -> None:
     corruptor, options = published.corruptor
     assert (text.corruptor.name, {key: text.corruptor.options[key] for key in options}) == (corruptor, options)
     assert [key for key, view in recipe.views.items() if view.ask == "all"] == ASKED.get(name, [])
-    encoder = {**recipe.encoder.options, "name": recipe.encoder.name, "position": recipe.encoder.options["position"].name}
+    encoder = {**recipe.encoder.options, "name": recipe.encoder.name}
+    if "position" in encoder:
+        encoder["position"] = encoder["position"].name
     assert {key: encoder[key] for key in published.encoder} == published.encoder
 
 
@@ -185,6 +198,17 @@ def test_electra_has_a_generator_of_a_third() -> None:
     expected = {"width": 768 // 3, "depth": 12, "heads": 4, "embedding_width": 768, "mlp_width": None}
     assert {key: generator.component.options[key] for key in expected} == expected
     assert generator.embeddings is not None and (generator.embeddings.of, generator.embeddings.gradient) == ("main", "shared")
+    replaced = recipe.every_predictor[-1]
+    assert (replaced.label, replaced.weight, replaced.component.options["dense"]) == ("replaced", 50.0, True)
+
+
+def test_deberta_has_a_generator_of_half_the_depth_whose_table_it_corrects() -> None:
+    recipe = recipe_of("deberta-v3")
+    discriminator = recipe.encoders["discriminator"]
+    assert discriminator.embeddings is not None and recipe.backbone == "discriminator"
+    assert (discriminator.embeddings.of, discriminator.embeddings.gradient) == ("main", "disentangled")
+    sizes = {**discriminator.component.options, "name": discriminator.component.name}
+    assert {key: sizes[key] for key in DEBERTA_BASE} == DEBERTA_BASE
     replaced = recipe.every_predictor[-1]
     assert (replaced.label, replaced.weight, replaced.component.options["dense"]) == ("replaced", 50.0, True)
 

@@ -351,6 +351,9 @@ PairBias: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Additive bias of attention logits: query slots (n, L_q) and key slots (n, L_k) -> (n, H, L_q, L_k), or (1, ...) if equal for
 all n."""
 
+PairRelation: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Integers of pairs: query slots (n, L_q) and key slots (n, L_k) -> int64 (n, L_q, L_k), or (1, ...) if equal for all n."""
+
 
 @dataclass(frozen=True)
 class Placement:

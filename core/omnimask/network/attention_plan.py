@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.interfaces import Layout, PairBias, Stream
+from omnimask.interfaces import Layout, PairBias, PairRelation, Stream
 from omnimask.network.block_mask import interval_mask
 from omnimask.packed import index_tensor, ranges
 
@@ -52,6 +52,7 @@ class AttentionPlan:
         keys: layout of the keys and values; None for self-attention.
         rank, block: (T,) visibility within sequences, required if ``layout.attention`` is ``ranked`` and ``layout.prefix`` None.
         bias: added to the logits of pairs of slots.
+        relation: integers of pairs of slots, for attention whose logits depend on them and on the features.
         reach: maximum distance in slots, to either side, of visible slots; None for all.
         is_suffix: the queries are the last slots of their key sequences and see the keys up to themselves, instead of all keys.
     """
@@ -64,6 +65,7 @@ class AttentionPlan:
         rank: Tensor | None = None,
         block: Tensor | None = None,
         bias: PairBias | None = None,
+        relation: PairRelation | None = None,
         reach: int | None = None,
         is_suffix: bool = False,
     ) -> None:
@@ -76,15 +78,15 @@ class AttentionPlan:
             raise ValueError("a ranked layout needs the rank and the block of every slot")
         if keys is not None and (bias is not None or (reach is not None and not is_suffix)):
             raise ValueError("a bias or a reach needs self-attention, but the keys are those of another stream")
-        self.rank, self.block, self.bias, self.reach = rank, block, bias, reach
+        self.rank, self.block, self.bias, self.relation, self.reach = rank, block, bias, relation, reach
         self._device_cache: dict[Any, Any] = {}
         self._within: dict[int, AttentionPlan] = {}
         self._pairs_of = self
 
     @classmethod
-    def of(cls, stream: Stream, bias: PairBias | None = None) -> AttentionPlan:
+    def of(cls, stream: Stream, bias: PairBias | None = None, relation: PairRelation | None = None) -> AttentionPlan:
         """Return the plan of a stream's self-attention."""
-        return cls(stream.layout, rank=stream.rank, block=stream.block, bias=bias)
+        return cls(stream.layout, rank=stream.rank, block=stream.block, bias=bias, relation=relation)
 
     def within(self, reach: int | None) -> AttentionPlan:
         """Return the plan limited to ``reach`` slots to either side, or itself if this is not a restriction."""
@@ -200,6 +202,17 @@ class AttentionPlan:
         if self._pairs_of is not self:
             return self._pairs_of.pairs(number, device)
         return self._cached(("pairs", number), device, lambda: self._pairs(self.slots(self.buckets[number], device)))
+
+    def relations(self, number: int, device: torch.device) -> Tensor:
+        """Return the relation of pairs of slots of the ``number``-th bucket, (count or 1, L, L), computed once for all layers."""
+        relation = self.relation
+        assert relation is not None
+        slots = self.slots(self.buckets[number], device)
+        return self._cached(("relations", number), device, lambda: relation(slots, slots))
+
+    def visible(self, number: int, device: torch.device) -> Tensor | None:
+        """Return the visibility of pairs of slots of the ``number``-th bucket, (count or 1, 1, L, L), None if all are visible."""
+        return self._cached(("visible", number), device, lambda: self._seen(self.slots(self.buckets[number], device)))
 
     def _pairs(self, slots: Tensor) -> Tensor | None:
         seen = self._seen(slots)

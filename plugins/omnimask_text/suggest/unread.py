@@ -25,6 +25,19 @@ _MODERNBERT = {
     "tie_word_embeddings": True,
 }
 
+_DEBERTA = {
+    "hidden_act": ("gelu", "gelu"),
+    "relative_attention": (True, False),
+    "position_biased_input": (False, True),
+    "share_att_key": (True, False),
+    "norm_rel_ebd": ("layer_norm", "none"),
+    "type_vocab_size": (0, 0),
+    "conv_kernel_size": (0, 0),
+    "legacy": (True, True),
+    "tie_word_embeddings": (True, True),
+}
+"""The supported value of an entry, and that of a configuration without it."""
+
 
 def bert_unread(config: Mapping[str, Any]) -> list[str]:
     """Return entries of a BERT or RoBERTa configuration unsupported by recipes, as ``key: value``."""
@@ -45,6 +58,21 @@ def modernbert_unread(config: Mapping[str, Any]) -> list[str]:
         found.append(f"layer_types: full attention in blocks {full} (not in the first and every so-manieth after it)")
     if (window := settings["local_attention"]) is not None and (window < 2 or window % 2):
         found.append(f"local_attention: {window!r} (a window is even)")
+    return found
+
+
+def deberta_unread(config: Mapping[str, Any]) -> list[str]:
+    """Return unsupported entries of a DeBERTa-v2 configuration, like :func:`bert_unread`."""
+    found = [
+        f"{key}: {config.get(key, default)!r}" for key, (wanted, default) in _DEBERTA.items() if config.get(key, default) != wanted
+    ]
+    terms = config.get("pos_att_type") or []
+    if {*(terms.split("|") if isinstance(terms, str) else terms)} != {"c2p", "p2c"}:
+        found.append(f"pos_att_type: {terms!r}")
+    if (buckets := config.get("position_buckets", -1)) < 4:
+        found.append(f"position_buckets: {buckets!r}")
+    if (width := config.get("embedding_size")) not in (None, config.get("hidden_size", 1536)):
+        found.append(f"embedding_size: {width!r}")
     return found
 
 

@@ -13,11 +13,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from omnimask.interfaces import Context, Exported, TokenSpec, Trained
-from omnimask.modules import BertEncoder, ModernBertEncoder
+from omnimask.modules import BertEncoder, DebertaEncoder, ModernBertEncoder
 from omnimask.pretrained import quiet, scatter
 from omnimask_text.weights.check_written import check_tokenizer, compare
-from omnimask_text.weights.hf_configs import FULL, SLIDING, MaskedLMParts, bert_settings, modernbert_settings, parts_of
-from omnimask_text.weights.hf_names import BERT_TIED, MODERNBERT_TIED, Pair, bert_names, modernbert_names
+from omnimask_text.weights.hf_configs import (
+    FULL,
+    SLIDING,
+    MaskedLMParts,
+    bert_settings,
+    deberta_settings,
+    modernbert_settings,
+    parts_of,
+)
+from omnimask_text.weights.hf_names import (
+    BERT_TIED,
+    DEBERTA_TIED,
+    MODERNBERT_TIED,
+    Pair,
+    bert_names,
+    deberta_names,
+    modernbert_names,
+)
 from omnimask_text.weights.hf_tokenizer import peer_tokenizer, special_ids
 
 UNANSWERED = -1e4
@@ -154,3 +170,42 @@ class ModernBertExporter(_MaskedLMExporter):
 
     def _completed(self, state: dict[str, Tensor], parts: MaskedLMParts, spec: TokenSpec) -> dict[str, Tensor]:
         return {**state, "decoder.bias": _with_unanswered(state["decoder.bias"], len(parts.table))}
+
+
+class DebertaExporter(_MaskedLMExporter):
+    """A ``DebertaV2ForMaskedLM`` with its tokenizer, from a recipe with the encoder ``deberta`` and the predictor ``mlm``.
+
+    Encoders that DeBERTa cannot represent are refused: embeddings of another width, a predictor without biases, different epsilons.
+    If the corruptor appended a mask token because the tokenizer has none, the exported tokenizer includes it.
+    """
+
+    encoder = DebertaEncoder
+    encoder_name = "deberta"
+    tied = DEBERTA_TIED
+    reads_types = False
+
+    def _model(self, parts: MaskedLMParts, ids: Mapping[str, Any], length: int) -> Any:
+        # Entries that the model reads and its configuration class does not declare.
+        undeclared: Any = {"share_att_key": True, "norm_rel_ebd": "layer_norm"}
+        return transformers.DebertaV2ForMaskedLM(
+            transformers.DebertaV2Config(
+                **deberta_settings(parts),
+                **ids,
+                max_position_embeddings=length,
+                layer_norm_eps=parts.epsilon(),
+                hidden_dropout_prob=getattr(parts.encoder.dropout, "p", 0.0),
+                attention_probs_dropout_prob=0.0,
+                type_vocab_size=0,
+                relative_attention=True,
+                position_biased_input=False,
+                pos_att_type="p2c|c2p",
+                **undeclared,
+            )
+        )
+
+    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
+        return deberta_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label, network=parts.network)
+
+    def _completed(self, state: dict[str, Tensor], parts: MaskedLMParts, spec: TokenSpec) -> dict[str, Tensor]:
+        bias = _with_unanswered(state["cls.predictions.bias"], len(parts.table))
+        return {**state, "cls.predictions.bias": bias}

@@ -227,6 +227,41 @@ def modernbert_read(config: Mapping[str, Any]) -> Settings:
     }
 
 
+def deberta_settings(parts: EncoderParts) -> Settings:
+    """Return entries of ``DebertaV2Config`` except the vocabulary, the epsilon, and those that never vary.
+
+    Raises:
+        ValueError: DeBERTa cannot represent the model.
+    """
+    encoder = parts.encoder
+    if encoder.project is not None:
+        raise ValueError(f"the encoder has embeddings of width {encoder.embedding_width}; remove embedding_width")
+    if isinstance(parts, MaskedLMParts) and parts.predictor.dense.bias is None:
+        raise ValueError("the predictor's head has no biases; DeBERTa's has, bias: true")
+    blocks: Any = encoder.stack.blocks
+    return {
+        "hidden_size": encoder.width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": blocks[0].attention.heads,
+        "intermediate_size": blocks[0].mlp[0].out_features,
+        "position_buckets": encoder.buckets,
+        "max_relative_positions": encoder.max_distance,
+    }
+
+
+def deberta_read(config: Mapping[str, Any]) -> Settings:
+    """Return the entries of :func:`deberta_settings` from a configuration; missing ones have the defaults of `transformers`."""
+    distance = config.get("max_relative_positions", -1)
+    return {
+        "hidden_size": config.get("hidden_size", 1536),
+        "num_hidden_layers": config.get("num_hidden_layers", 24),
+        "num_attention_heads": config.get("num_attention_heads", 24),
+        "intermediate_size": config.get("intermediate_size", 6144),
+        "position_buckets": config.get("position_buckets", -1),
+        "max_relative_positions": distance if distance >= 1 else config.get("max_position_embeddings", 512),
+    }
+
+
 def global_every(types: Sequence[str]) -> int | None:
     """Return the encoder ``modernbert``'s option ``global_every`` for these kinds of blocks; None if there is none."""
     made = (number for number in range(1, len(types) + 1) if list(types) == layer_types(len(types), number))

@@ -75,6 +75,40 @@ ROBERTA_TIED: Mapping[str, str] = {_roberta_name(second): _roberta_name(first) f
 """Names as in :data:`BERT_TIED`, for ``RobertaForMaskedLM``."""
 
 
+def deberta_names(depth: int, *, modality: str = "text", predictor: str = "mlm", network: str = NETWORK) -> Iterator[Pair]:
+    """Yield names of ``DebertaV2ForMaskedLM`` (``legacy``) and a recipe with encoder ``deberta`` and predictor ``mlm``.
+
+    Args:
+        depth: number of blocks.
+        modality, predictor: the recipe's name of the text, and the label of its predictor.
+    """
+    encoder, head = f"{network}.encoder", f"predictors.{predictor}"
+    yield f"{network}.embeddings.{modality}.weight", ("deberta.embeddings.word_embeddings.weight",)
+    yield f"{encoder}.places", ("deberta.encoder.rel_embeddings.weight",)
+    yield f"{head}.heads.{modality}.bias", ("cls.predictions.bias",)
+    for part in ("weight", "bias"):
+        yield f"{encoder}.norm.{part}", (f"deberta.embeddings.LayerNorm.{part}",)
+        yield f"{encoder}.norm_places.{part}", (f"deberta.encoder.LayerNorm.{part}",)
+        yield f"{head}.dense.{part}", (f"cls.predictions.transform.dense.{part}",)
+        yield f"{head}.norm.{part}", (f"cls.predictions.transform.LayerNorm.{part}",)
+        for number in range(depth):
+            for ours, theirs in _bert_block(f"{encoder}.stack.blocks.{number}", f"deberta.encoder.layer.{number}", part):
+                yield ours, tuple(_deberta_name(name) for name in theirs)
+
+
+def _deberta_name(name: str) -> str:
+    for part in ("query", "key", "value"):
+        name = name.replace(f"self.{part}.", f"self.{part}_proj.")
+    return name
+
+
+DEBERTA_TIED: Mapping[str, str] = {
+    "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+"""Names as in :data:`BERT_TIED`, for ``DebertaV2ForMaskedLM``."""
+
+
 def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "mlm", network: str = NETWORK) -> Iterator[Pair]:
     """Yield names of ``ModernBertForMaskedLM`` and a recipe with encoder ``modernbert`` and predictor ``mlm`` (``bias: false``).
 

@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from omnimask.interfaces import Context, Model, Tokenizer, TokenSpec
-from omnimask.modules import BertEncoder, ModernBertEncoder
+from omnimask.modules import BertEncoder, DebertaEncoder, ModernBertEncoder
 from omnimask.pretrained import gather, load, other_model, read_config, read_weights
-from omnimask_text.suggest.unread import bert_unread, modernbert_unread
+from omnimask_text.suggest.unread import bert_unread, deberta_unread, modernbert_unread
 from omnimask_text.tokenize.find_tokenizer import load as load_tokenizer
 from omnimask_text.tokenize.subwords import Subwords
 from omnimask_text.weights.hf_configs import (
@@ -25,16 +25,20 @@ from omnimask_text.weights.hf_configs import (
     Settings,
     bert_read,
     bert_settings,
+    deberta_read,
+    deberta_settings,
     initial_parts_of,
     modernbert_read,
     modernbert_settings,
 )
 from omnimask_text.weights.hf_names import (
     BERT_TIED,
+    DEBERTA_TIED,
     MODERNBERT_TIED,
     ROBERTA_TIED,
     Pair,
     bert_names,
+    deberta_names,
     modernbert_names,
     roberta_names,
 )
@@ -53,6 +57,8 @@ _OPTIONS = {
     "intermediate_size": "encoder.mlp_width",
     "max_position_embeddings": "encoder.position.max_length",
     "type_vocab_size": "encoder.types",
+    "position_buckets": "encoder.buckets",
+    "max_relative_positions": "encoder.max_distance",
     "layer_types": "encoder.global_every, which must give",
     "local_attention": "encoder.window",
     "global_rope_theta": "encoder.position.temperature",
@@ -354,6 +360,29 @@ class ModernBertInitializer(MaskedLMInitializer):
 
     def _names(self, parts: EncoderParts) -> Iterable[Pair]:
         return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=_label(parts), network=parts.network)
+
+
+class DebertaInitializer(MaskedLMInitializer):
+    """Initialization from a ``DebertaV2ForMaskedLM`` of `transformers` in the form of DeBERTaV3, for continued pretraining.
+
+    The folder is written by ``save_pretrained``: ``config.json`` and ``model.safetensors``; pickled weights are never read. The
+    recipe has one modality, the encoder ``deberta`` of the same size, and the predictor ``mlm`` with ``norm_eps: 1e-7``. Its
+    tokenizer may differ from the checkpoint's: rows are matched by token, and ``new_rows`` initializes new tokens.
+    """
+
+    kinds = ("deberta-v2",)
+    unread = staticmethod(deberta_unread)
+    encoder = DebertaEncoder
+    encoder_name = "deberta"
+    tied = DEBERTA_TIED
+    epsilon = "layer_norm_eps"
+    unused = ("deberta.embeddings.position_ids",)
+
+    def _settings(self, config: Mapping[str, Any], parts: EncoderParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+        return deberta_read(config), deberta_settings(parts)
+
+    def _names(self, parts: EncoderParts) -> Iterable[Pair]:
+        return deberta_names(parts.encoder.depth, modality=parts.modality, predictor=_label(parts), network=parts.network)
 
 
 def _vocabulary(tokenizer: Tokenizer) -> Vocabulary | None:

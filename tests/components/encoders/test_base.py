@@ -16,9 +16,10 @@ from omnimask.testing import synthetic_recipe
 OPTIONS: dict[str, Any] = {"width": 16, "depth": 2, "heads": 2}
 
 
-@pytest.mark.parametrize("name", ["bert", "modernbert", "transformer"])
+@pytest.mark.parametrize("name", ["bert", "deberta", "modernbert", "transformer"])
 def test_a_context_is_refused(name: str) -> None:
-    encoder = Component("encoder", name, {**OPTIONS, "position": named("position", "sincos")})
+    position = {} if name == "deberta" else {"position": named("position", "sincos")}
+    encoder = Component("encoder", name, {**OPTIONS, **position})
     built = build(synthetic_recipe(encoder=encoder))
     batch = built.pipeline.pack([built.pipeline.sample(Place(0, 0, 0, 0.0))])
     (part,) = built.model.each()
