@@ -6,7 +6,6 @@ import itertools
 import json
 
 import pytest
-
 from torch import Tensor
 
 from omnimask.run.trained_run import choose_checkpoint
@@ -27,7 +26,12 @@ WEIGHT_TOLERANCE = 1e-4
 
 @pytest.mark.parametrize(
     ("recipe", "strategy"),
-    [*itertools.product(("image", "text", "pairs"), ("ddp", "fsdp")), ("latent", "fsdp"), ("replaced", "ddp"), ("replaced", "fsdp")],
+    [
+        *itertools.product(("image", "text", "pairs"), ("ddp", "fsdp")),
+        ("latent", "fsdp"),
+        ("replaced", "ddp"),
+        ("replaced", "fsdp"),
+    ],
 )
 def test_two_processes_train_what_one_does(trained: Trained, recipe: str, strategy: str) -> None:
     """Pictures with clipping and averages; texts of all lengths; samples that lack a modality, in micro-batches that differ by rank
