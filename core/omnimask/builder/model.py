@@ -98,6 +98,12 @@ class _Passes:
     def _check(self, part: PassConfig) -> None:
         """Note what a pass reads of earlier ones, and check that its own result is of use."""
         network = self.networks[part.encoder]
+        shown = (self.recipe.views[part.view].of if part.view in self.recipe.views else ()) or tuple(self.specs)
+        if missing := [name for name in shown if name not in network.embeddings]:
+            raise UserError(
+                f"passes.{part.name}: view {part.view} contains {missing[0]}, which network {part.encoder} does not embed; encode "
+                f"a view with of: {list(network.embeddings)}"
+            )
         for name in part.input:
             earlier = self._earlier(part)[name]
             if earlier.width != network.embedding_width:
