@@ -19,8 +19,7 @@ _MEASURED = 4
 """Samples to measure operations and activations on."""
 
 FLOPS_RULE = (
-    "3 x the forward pass, 1 x for what has no gradient (2 per multiply-add, counted by torch on a few samples) x tokens of a step "
-    "/ tokens measured"
+    "forward and backward pass of a few samples, counted by torch (2 per multiply-add), x tokens of a step / tokens measured"
 )
 MEMORY_RULE = (
     "fp32; activations: what the backward pass needs of a few samples, measured on the CPU, x micro_batch_tokens / tokens "
@@ -108,7 +107,7 @@ def _write(built: Built, found: Inspection, device: str) -> None:
     steps = built.recipe.train.steps
     write_pairs(
         {
-            "one step": f"about {quantity(found.flops)}FLOP, forward and backward",
+            "one step": f"about {quantity(found.flops)}FLOP",
             f"all {steps:,} steps": f"about {quantity(found.flops * steps)}FLOP",
             "how": FLOPS_RULE,
             "not exact": ", ".join(found.not_exact) or "no loss term: splitting a step changes no gradient",

@@ -22,9 +22,6 @@ from omnimask.network.network import Network
 from omnimask.training.devices.switches import checkpoint_activations
 from omnimask.training.validation_cost import cost_share, num_validations
 
-BACKWARD = 3
-"""Operations of forward and backward pass together, as a multiple of the forward pass."""
-
 
 @dataclass(frozen=True)
 class ValidationCost:
@@ -161,33 +158,36 @@ def parameters_by_part(model: MaskedModel) -> dict[str, int]:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations of a forward pass, those with gradient apart from those without."""
+    """Counts operations of products and convolutions, in forward and backward passes.
+
+    Torch's own counter follows modules as well, and fails where one is called inside a function with its own gradient.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.with_gradient = self.without_gradient = 0.0
+        self.total = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
+        count = flop_registry.get(func.overloadpacket)
         if count is not None:
-            flops = float(count(*args, **(kwargs or {}), out_val=result))
-            if torch.is_grad_enabled():
-                self.with_gradient += flops
-            else:
-                self.without_gradient += flops
+            self.total += float(count(*args, **(kwargs or {}), out_val=result))
         return result
 
 
 def step_flops(model: MaskedModel, batch: MaskedBatch) -> float:
     """Return the floating-point operations of training on a batch: matrix products and convolutions, 2 per multiply-add.
 
-    Operations without gradient, as in a teacher's pass, count once, all others :data:`BACKWARD` times.
+    Forward and backward pass are run and counted, so passes without gradient count their forward pass alone, and recomputed
+    activations count twice. Gradients are cleared.
     """
     model.train()
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Operations() as counter:
-        model(batch)
-    return BACKWARD * counter.with_gradient + counter.without_gradient
+        loss = model(batch).loss
+        if loss.requires_grad:
+            loss.backward()
+    model.zero_grad(set_to_none=True)
+    return counter.total
 
 
 def activation_bytes(model: nn.Module, batch: MaskedBatch) -> int:
