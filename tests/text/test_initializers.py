@@ -91,6 +91,30 @@ def test_other_predictors_begin_as_they_were_drawn(corpus: Path, tmp_path: Path,
     assert "predictors sequence start from random weights:" in caplog.text
 
 
+def test_recipes_with_several_passes_start_from_a_checkpoint(corpus: Path, tmp_path: Path) -> None:
+    """Without `mlm` the encoder alone is read; a teacher starts equal, and a generator that borrows the table has it."""
+    folder = saved("bert", tmp_path / "checkpoint")
+    plain = built("bert", corpus, folder).model.state_dict()
+
+    def start(recipe: str, *more: str) -> dict[str, torch.Tensor]:
+        changes = [*overrides("bert", corpus, f"path: {folder}"), *more]
+        return build(load_recipe(f"text/{recipe}", changes)).model.state_dict()
+
+    mirror = start("mirror-bert", "data.group.size=2")
+    distilled = start("self-distillation")
+    electra = start("electra", *(f"encoders.generator.{option}" for option in GENERATOR))
+    for name, value in plain.items():
+        if name.startswith("networks.main."):
+            assert torch.equal(mirror[name], value) and torch.equal(distilled[name], value) and torch.equal(electra[name], value)
+            assert torch.equal(distilled[name.replace(".main.", ".teacher.")], value)
+    assert torch.equal(distilled["predictors.mlm.dense.weight"], plain["predictors.mlm.dense.weight"])
+    assert torch.equal(electra["networks.generator.embeddings.text.weight"], plain["networks.main.embeddings.text.weight"])
+    assert torch.equal(electra["networks.generator.encoder.norm.weight"], plain["networks.main.encoder.norm.weight"])
+
+
+GENERATOR = ("width=16", "heads=2", "depth=1", f"position.max_length={LENGTH}", "embedding_width=32")
+
+
 def test_refusals_name_the_remedy(corpus: Path, tmp_path: Path) -> None:
     folder = saved("bert", tmp_path / "checkpoint")
     message = refusal("bert", corpus, folder, "encoder.depth=2", "encoder.heads=2", "encoder.types=0")

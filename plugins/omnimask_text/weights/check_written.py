@@ -94,14 +94,14 @@ def _masked(tokens: Tokens, spec: TokenSpec) -> Tokens:
 
 def _logits(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Tensor:
     """Return (sum of n, V) logits of the recipe's model for every token."""
-    (part,) = trained.model.each()
-    (prediction,) = trained.model.predict(_batch(trained, parts, shown))[part.name].predictions.values()
+    part = trained.model.passes[trained.model.backbone]
+    (prediction,) = part(_batch(trained, parts, shown), {}).predictions.values()
     return prediction.head(prediction.features)
 
 
 def _features(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Tensor:
     """Return (sum of n, D) features of the recipe's encoder, without running a predictor."""
-    (part,) = trained.model.each()
+    part = trained.model.passes[trained.model.backbone]
     batch = _batch(trained, parts, shown)
     stream = batch.views[part.view].context
     embedded = embed(stream, batch, {parts.modality: parts.embedding}, parts.encoder.width)
@@ -110,7 +110,7 @@ def _features(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> Ten
 
 def _batch(trained: Trained, parts: EncoderParts, shown: list[Tokens]) -> MaskedBatch:
     """Return a batch of the texts in place, with every token as a target."""
-    (part,) = trained.model.each()
+    part = trained.model.passes[trained.model.backbone]
     samples = [Sample({parts.modality: tokens}, Draw(0, 0, str(number)), (parts.modality,)) for number, tokens in enumerate(shown)]
     every = [np.arange(len(tokens)) for tokens in shown]
     views = [

@@ -33,7 +33,7 @@ class BertEncoderOnly:
 
     def __call__(self, trained: Trained, folder: Path) -> Exported:
         parts = encoder_parts_of(trained.model, BertEncoder, "bert")
-        predictors = list(trained.model.each()[0].predictors.values())
+        predictors = list(trained.model.passes[trained.model.backbone].predictors.values())
         if [type(predictor) for predictor in predictors] == [MaskedLM]:
             raise ValueError("this format drops predictors; text.bert writes mlm with its output layer, see its reason above")
         tokenizer = trained.tokenizers[parts.modality]
@@ -67,9 +67,9 @@ def _load(model: transformers.BertModel, trained: Trained, parts: EncoderParts) 
     has_types = parts.encoder.types is not None
     names = [
         (ours, [name.removeprefix("bert.") for name in theirs])
-        for ours, theirs in bert_names(parts.encoder.depth, types=has_types, modality=parts.modality)
+        for ours, theirs in bert_names(parts.encoder.depth, types=has_types, modality=parts.modality, network=parts.network)
         if theirs[0].startswith("bert.")
     ]
-    mine = {key: tensor for key, tensor in trained.model.state_dict().items() if not key.startswith("predictors.")}
+    mine = {key: tensor for key, tensor in trained.model.state_dict().items() if key.startswith(f"{parts.network}.")}
     types = {"embeddings.token_type_embeddings.weight": parts.table.new_zeros(2, parts.encoder.width)}
     model.load_state_dict({**types, **scatter(mine, names)}, strict=True)

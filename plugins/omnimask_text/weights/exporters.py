@@ -110,7 +110,9 @@ class BertExporter(_MaskedLMExporter):
 
     def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
         has_types = parts.encoder.types is not None
-        return bert_names(parts.encoder.depth, types=has_types, modality=parts.modality, predictor=parts.label)
+        return bert_names(
+            parts.encoder.depth, types=has_types, modality=parts.modality, predictor=parts.label, network=parts.network
+        )
 
     def _completed(self, state: dict[str, Tensor], parts: MaskedLMParts, spec: TokenSpec) -> dict[str, Tensor]:
         types = "bert.embeddings.token_type_embeddings.weight"
@@ -148,7 +150,7 @@ class ModernBertExporter(_MaskedLMExporter):
         )
 
     def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
-        return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label)
+        return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label, network=parts.network)
 
     def _completed(self, state: dict[str, Tensor], parts: MaskedLMParts, spec: TokenSpec) -> dict[str, Tensor]:
         return {**state, "decoder.bias": _with_unanswered(state["decoder.bias"], len(parts.table))}

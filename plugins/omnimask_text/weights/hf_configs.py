@@ -20,11 +20,12 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 @dataclass(frozen=True)
 class EncoderParts:
-    """Parts of a model without its predictors: its only modality, and the modules."""
+    """Parts of a model without its predictors: its only modality, the modules of its backbone, and the prefix of their names."""
 
     modality: str
     embedding: TableEmbedding
     encoder: Any
+    network: str
 
     @property
     def table(self) -> Tensor:
@@ -73,23 +74,24 @@ def encoder_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
     Raises:
         ValueError: it is another model; the message describes the difference.
     """
-    if len(model.passes) != 1:
-        raise ValueError(f"the model has {len(model.passes)} passes, {', '.join(model.passes)}; one is supported")
-    (part,) = model.each()
+    part = model.passes[model.backbone]
+    if part.reads:
+        raise ValueError(f"pass {part.name} reads features of others, {', '.join(part.reads)}; it must read its embeddings")
     if len(part.embeddings) != 1:
         raise ValueError(f"the model must have one modality, but has {', '.join(part.embeddings)}")
     ((modality, embedding),) = part.embeddings.items()
     check_class(part.encoder, encoder, f"encoder: {{name: {name}}}")
     check_class(embedding, TableEmbedding, "embedding: {name: table}")
     assert isinstance(embedding, TableEmbedding)
-    return EncoderParts(modality, embedding, part.encoder)
+    (network, *_) = [name for name, one in model.networks.items() if one is part.network]
+    return EncoderParts(modality, embedding, part.encoder, f"networks.{network}")
 
 
 def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = False) -> MaskedLMParts:
     """Return the parts of a model with one modality of ids, an encoder of a given class, and the predictor ``mlm``.
 
     Args:
-        model: of one pass.
+        model: its backbone's pass is read.
         encoder: its class.
         name: the encoder's name in recipes.
         beside_others: whether it may have other predictors too, which are excluded from the result.
@@ -98,7 +100,7 @@ def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = Fa
         ValueError: it is another model; the message describes the difference.
     """
     parts = encoder_parts_of(model, encoder, name)
-    predictors = model.each()[0].predictors
+    predictors = model.passes[model.backbone].predictors
     if beside_others and len(predictors) > 1:
         predictors = {label: part for label, part in predictors.items() if type(part) is MaskedLM}
     if len(predictors) != 1:
@@ -112,17 +114,29 @@ def parts_of(model: Model, encoder: type, name: str, *, beside_others: bool = Fa
         raise ValueError("the predictor has a separate output matrix; it must share the embedding's, tied: true")
     if predictor.context.layer is not None:
         raise ValueError(f"the predictor reads layer {predictor.context.layer}; it must read the last one; remove layer:")
-    return MaskedLMParts(modality, parts.embedding, parts.encoder, label, predictor, head)
+    return MaskedLMParts(modality, parts.embedding, parts.encoder, parts.network, label, predictor, head)
 
 
-def bert_settings(parts: MaskedLMParts) -> Settings:
+def initial_parts_of(model: Model, encoder: type, name: str) -> EncoderParts:
+    """Return the parts of a model to initialize: with its predictor ``mlm`` if the backbone's pass has one.
+
+    Raises:
+        ValueError: as for :func:`parts_of`.
+    """
+    predictors = model.passes[model.backbone].predictors.values()
+    if predictors and not any(isinstance(predictor, MaskedLM) for predictor in predictors):
+        return encoder_parts_of(model, encoder, name)
+    return parts_of(model, encoder, name, beside_others=True)
+
+
+def bert_settings(parts: EncoderParts) -> Settings:
     """Return entries of ``BertConfig`` except the vocabulary and the epsilon.
 
     Raises:
         ValueError: BERT cannot represent the model.
     """
     settings = bert_encoder_settings(parts)
-    if parts.predictor.dense.bias is None:
+    if isinstance(parts, MaskedLMParts) and parts.predictor.dense.bias is None:
         raise ValueError("the predictor's head has no biases; BERT's has, bias: true")
     return settings
 
@@ -130,6 +144,8 @@ def bert_settings(parts: MaskedLMParts) -> Settings:
 def bert_encoder_settings(parts: EncoderParts) -> Settings:
     """Return entries as :func:`bert_settings` does, for the encoder alone."""
     encoder = parts.encoder
+    if encoder.project is not None:
+        raise ValueError(f"the encoder maps embeddings of width {encoder.embedding_width} to {encoder.width}; BERT has one width")
     check_class(encoder.position, Learned, "position: {name: learned} in the encoder")
     blocks: Any = encoder.stack.blocks
     if not isinstance(blocks[0].mlp, MLP):
@@ -165,7 +181,7 @@ def bert_read(config: Mapping[str, Any], first_position: int = 0) -> Settings:
     }
 
 
-def modernbert_settings(parts: MaskedLMParts) -> Settings:
+def modernbert_settings(parts: EncoderParts) -> Settings:
     """Return entries of ``ModernBertConfig`` except the vocabulary, the epsilon, and those that never vary.
 
     Raises:
@@ -175,7 +191,7 @@ def modernbert_settings(parts: MaskedLMParts) -> Settings:
     check_class(encoder.position, Rotary, "position: {name: rotary} in the encoder")
     if encoder.local_position is not None:
         check_class(encoder.local_position, Rotary, "local_position: {name: rotary} in the encoder")
-    if parts.predictor.dense.bias is not None:
+    if isinstance(parts, MaskedLMParts) and parts.predictor.dense.bias is not None:
         raise ValueError("the predictor's head has biases; ModernBERT's has none, bias: false")
     blocks: Any = encoder.stack.blocks
     reaches = [reach for reach in encoder.reaches if reach is not None]

@@ -10,16 +10,19 @@ NETWORK = "networks.main"
 """Prefix of the names of the main network's embeddings and encoder."""
 
 
-def bert_names(depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
+def bert_names(
+    depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm", network: str = NETWORK
+) -> Iterator[Pair]:
     """Yield names of ``BertForMaskedLM`` and a recipe with encoder ``bert`` (positions ``learned``) and predictor ``mlm``.
 
     Args:
         depth: number of blocks.
         types: whether the recipe's encoder has token types.
         modality, predictor: the recipe's name of the text, and the label of its predictor.
+        network: prefix of the names of the network's embeddings and encoder.
     """
-    encoder, head = f"{NETWORK}.encoder", f"predictors.{predictor}"
-    yield f"{NETWORK}.embeddings.{modality}.weight", ("bert.embeddings.word_embeddings.weight",)
+    encoder, head = f"{network}.encoder", f"predictors.{predictor}"
+    yield f"{network}.embeddings.{modality}.weight", ("bert.embeddings.word_embeddings.weight",)
     yield f"{encoder}.position.tables.{modality}", ("bert.embeddings.position_embeddings.weight",)
     if types:
         yield f"{encoder}.types.weight", ("bert.embeddings.token_type_embeddings.weight",)
@@ -48,9 +51,11 @@ def _bert_block(ours: str, theirs: str, part: str) -> Iterator[Pair]:
     yield f"{ours}.norm_mlp.{part}", (f"{theirs}.output.LayerNorm.{part}",)
 
 
-def roberta_names(depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
+def roberta_names(
+    depth: int, *, types: bool = True, modality: str = "text", predictor: str = "mlm", network: str = NETWORK
+) -> Iterator[Pair]:
     """Yield names of ``RobertaForMaskedLM`` and a recipe like BERT's; its position table begins with unused rows."""
-    for ours, theirs in bert_names(depth, types=types, modality=modality, predictor=predictor):
+    for ours, theirs in bert_names(depth, types=types, modality=modality, predictor=predictor, network=network):
         yield ours, tuple(_roberta_name(name) for name in theirs)
 
 
@@ -70,15 +75,15 @@ ROBERTA_TIED: Mapping[str, str] = {_roberta_name(second): _roberta_name(first) f
 """Names as in :data:`BERT_TIED`, for ``RobertaForMaskedLM``."""
 
 
-def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "mlm") -> Iterator[Pair]:
+def modernbert_names(depth: int, *, modality: str = "text", predictor: str = "mlm", network: str = NETWORK) -> Iterator[Pair]:
     """Yield names of ``ModernBertForMaskedLM`` and a recipe with encoder ``modernbert`` and predictor ``mlm`` (``bias: false``).
 
     Args:
         depth: number of blocks.
         modality, predictor: the recipe's name of the text, and the label of its predictor.
     """
-    encoder, head = f"{NETWORK}.encoder", f"predictors.{predictor}"
-    yield f"{NETWORK}.embeddings.{modality}.weight", ("model.embeddings.tok_embeddings.weight",)
+    encoder, head = f"{network}.encoder", f"predictors.{predictor}"
+    yield f"{network}.embeddings.{modality}.weight", ("model.embeddings.tok_embeddings.weight",)
     yield f"{encoder}.norm_embedding.weight", ("model.embeddings.norm.weight",)
     yield f"{encoder}.norm.weight", ("model.final_norm.weight",)
     yield f"{head}.dense.weight", ("head.dense.weight",)

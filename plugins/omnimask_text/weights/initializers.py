@@ -20,18 +20,18 @@ from omnimask_text.suggest.unread import bert_unread, modernbert_unread
 from omnimask_text.tokenize.find_tokenizer import load as load_tokenizer
 from omnimask_text.tokenize.subwords import Subwords
 from omnimask_text.weights.hf_configs import (
+    EncoderParts,
     MaskedLMParts,
     Settings,
     bert_read,
     bert_settings,
+    initial_parts_of,
     modernbert_read,
     modernbert_settings,
-    parts_of,
 )
 from omnimask_text.weights.hf_names import (
     BERT_TIED,
     MODERNBERT_TIED,
-    NETWORK,
     ROBERTA_TIED,
     Pair,
     bert_names,
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 NewRows = Literal["pieces", "mean", "random"] | Path
 
+_PREDICTORS = "predictors."
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _OPTIONS = {
     "hidden_size": "encoder.width",
@@ -94,10 +95,14 @@ class MaskedLMInitializer(ABC):
         parts = self._checked(model, config, state)
         names = list(self._names(parts))
         self._check_tied(state)
-        mapped = gather(state, names, ignored=[*self.tied, *self._left_out(state, parts)])
+        ignored = [*self.tied, *self._left_out(state, parts)]
+        if not isinstance(parts, MaskedLMParts):
+            ignored += [name for ours, theirs in names if ours.startswith(_PREDICTORS) for name in theirs]
+            names = [pair for pair in names if not pair[0].startswith(_PREDICTORS)]
+        mapped = gather(state, names, ignored=ignored)
         self._adjust(mapped, parts, config, state)
         self._fit(mapped, parts, tokenizers[parts.modality], self.specs[parts.modality])
-        load(model, {**_of_others(model, parts.label), **mapped})
+        load(model, {**_of_others(model, mapped), **mapped})
 
     # ---- specific to a family
 
@@ -107,26 +112,26 @@ class MaskedLMInitializer(ABC):
         """Return unsupported entries of the checkpoint's configuration."""
 
     @abstractmethod
-    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: EncoderParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         """Return the checkpoint's settings, and the recipe's."""
 
     @abstractmethod
-    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]: ...
+    def _names(self, parts: EncoderParts) -> Iterable[Pair]: ...
 
     def _adjust(
-        self, mapped: dict[str, Tensor], parts: MaskedLMParts, config: Mapping[str, Any], state: Mapping[str, Tensor]
+        self, mapped: dict[str, Tensor], parts: EncoderParts, config: Mapping[str, Any], state: Mapping[str, Tensor]
     ) -> None:
         """Change weights with other shapes here; by default none."""
         return
 
     # ---- common to all families
 
-    def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> MaskedLMParts:
+    def _checked(self, model: Model, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> EncoderParts:
         """Return the model's parts. Raise for differences that weight sizes do not reveal, or reveal without a remedy."""
         if strange := self.unread(config):
             raise ValueError(f"{self.path / 'config.json'} has {', '.join(strange)}; only the published form is supported")
         try:
-            parts = parts_of(model, self.encoder, self.encoder_name, beside_others=True)
+            parts = initial_parts_of(model, self.encoder, self.encoder_name)
             theirs, ours = self._settings(config, parts, state)
         except ValueError as error:
             raise other_model(self.path, [str(error)]) from error
@@ -153,16 +158,16 @@ class MaskedLMInitializer(ABC):
             if second in state and first in state and not torch.equal(state[second], state[first]):
                 raise ValueError(f"the checkpoint's {second} differs from its {first}; untied output matrices are not supported")
 
-    def _left_out(self, state: Mapping[str, Tensor], parts: MaskedLMParts) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: EncoderParts) -> list[str]:
         found = sorted(name for name in self.unused if name in state)
         if found:
             logger.info("%s: skipped, since a masked language model does not need it: %s", self.path, ", ".join(found))
         return found
 
-    def _fit(self, mapped: dict[str, Tensor], parts: MaskedLMParts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
+    def _fit(self, mapped: dict[str, Tensor], parts: EncoderParts, tokenizer: Tokenizer, spec: TokenSpec) -> None:
         """Map the rows of the checkpoint's tokens to the recipe's ids."""
-        table = f"{NETWORK}.embeddings.{parts.modality}.weight"
-        bias = f"predictors.{parts.label}.heads.{parts.modality}.bias"
+        table = f"{parts.network}.embeddings.{parts.modality}.weight"
+        bias = f"{_PREDICTORS}{_label(parts)}.heads.{parts.modality}.bias"
         num_rows = len(mapped[table])
         mine, theirs = _vocabulary(tokenizer), self._vocabulary()
         if mine is None or theirs is None:
@@ -171,8 +176,11 @@ class MaskedLMInitializer(ABC):
         rows = match(mine, theirs, spec, num_rows)
         if torch.equal(rows.source, torch.arange(num_rows)):
             return
-        filled = fill(rows, theirs, self.new_rows, mapped[table], mapped[bias], parts.table.detach())
-        mapped[table], mapped[bias] = filled.table, filled.bias[: parts.head.out_features]
+        biases = mapped[bias] if bias in mapped else mapped[table].new_zeros(num_rows)
+        filled = fill(rows, theirs, self.new_rows, mapped[table], biases, parts.table.detach())
+        mapped[table] = filled.table
+        if isinstance(parts, MaskedLMParts):
+            mapped[bias] = filled.bias[: parts.head.out_features]
         counts = ", ".join(f"{count:,} {name}" for name, count in filled.counts.items())
         logger.info("vocabulary: of %s rows, %s; the checkpoint has %s rows", f"{len(filled.table):,}", counts, f"{num_rows:,}")
 
@@ -200,15 +208,25 @@ class MaskedLMInitializer(ABC):
             )
 
 
-def _of_others(model: Model, label: str) -> dict[str, Tensor]:
-    """Return weights of predictors missing in the checkpoint; they keep their random initialization."""
-    own = "predictors."
-    found = {name: value for name, value in model.state_dict().items() if name.startswith(own)}
-    others = {name: value for name, value in found.items() if not name.startswith(f"{own}{label}.")}
-    if others:
-        labels = sorted({name.removeprefix(own).partition(".")[0] for name in others})
+def _of_others(model: Model, mapped: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights missing in the checkpoint, of other predictors and networks; they keep their initialization."""
+    shared = _shared(model, mapped)
+    others = {name: value for name, value in model.state_dict().items() if name not in mapped and name not in shared}
+    labels = sorted({name.removeprefix(_PREDICTORS).partition(".")[0] for name in others if name.startswith(_PREDICTORS)})
+    if labels:
         logger.info("predictors %s start from random weights: the checkpoint has none for them", ", ".join(labels))
-    return others
+    return {**others, **{name: mapped[first] for name, first in shared.items()}}
+
+
+def _label(parts: EncoderParts) -> str:
+    return parts.label if isinstance(parts, MaskedLMParts) else "mlm"
+
+
+def _shared(model: Model, mapped: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return other names of the mapped tensors, in networks that borrow them, by name."""
+    state = model.state_dict()
+    first = {state[name].data_ptr(): name for name in mapped if name in state and state[name].numel()}
+    return {name: first[value.data_ptr()] for name, value in state.items() if name not in mapped and value.data_ptr() in first}
 
 
 def with_present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -240,17 +258,21 @@ class BertInitializer(MaskedLMInitializer):
         "cls.seq_relationship.weight",
     )
 
-    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: EncoderParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         theirs = bert_read(config)
         is_nothing = parts.encoder.types is None and _BERT_TYPES in state and not state[_BERT_TYPES].any()
         return {**theirs, "type_vocab_size": 0} if is_nothing else theirs, bert_settings(parts)
 
-    def _left_out(self, state: Mapping[str, Tensor], parts: MaskedLMParts) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: EncoderParts) -> list[str]:
         return [*super()._left_out(state, parts), *([_BERT_TYPES] if parts.encoder.types is None else [])]
 
-    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
+    def _names(self, parts: EncoderParts) -> Iterable[Pair]:
         return bert_names(
-            parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
+            parts.encoder.depth,
+            types=parts.encoder.types is not None,
+            modality=parts.modality,
+            predictor=_label(parts),
+            network=parts.network,
         )
 
 
@@ -272,27 +294,31 @@ class RobertaInitializer(MaskedLMInitializer):
     epsilon = "layer_norm_eps"
     unused = ("roberta.embeddings.position_ids", "roberta.pooler.dense.bias", "roberta.pooler.dense.weight")
 
-    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: EncoderParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         theirs = bert_read(config, first_position(config))
         is_folded = parts.encoder.types is None
         return {**theirs, "type_vocab_size": 0} if is_folded else theirs, bert_settings(parts)
 
     beside = ("roberta.embeddings.token_type_embeddings.weight",)
 
-    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
+    def _names(self, parts: EncoderParts) -> Iterable[Pair]:
         return roberta_names(
-            parts.encoder.depth, types=parts.encoder.types is not None, modality=parts.modality, predictor=parts.label
+            parts.encoder.depth,
+            types=parts.encoder.types is not None,
+            modality=parts.modality,
+            predictor=_label(parts),
+            network=parts.network,
         )
 
-    def _left_out(self, state: Mapping[str, Tensor], parts: MaskedLMParts) -> list[str]:
+    def _left_out(self, state: Mapping[str, Tensor], parts: EncoderParts) -> list[str]:
         if _ROBERTA_TYPES not in state:
             raise ValueError(f"the checkpoint lacks {_ROBERTA_TYPES}")
         return [*super()._left_out(state, parts), _ROBERTA_TYPES]
 
     def _adjust(
-        self, mapped: dict[str, Tensor], parts: MaskedLMParts, config: Mapping[str, Any], state: Mapping[str, Tensor]
+        self, mapped: dict[str, Tensor], parts: EncoderParts, config: Mapping[str, Any], state: Mapping[str, Tensor]
     ) -> None:
-        name = f"{NETWORK}.encoder.position.tables.{parts.modality}"
+        name = f"{parts.network}.encoder.position.tables.{parts.modality}"
         mapped[name] = mapped[name][first_position(config) :]
         if parts.encoder.types is None:
             mapped[name] = mapped[name] + state[_ROBERTA_TYPES][0]
@@ -323,11 +349,11 @@ class ModernBertInitializer(MaskedLMInitializer):
     tied = MODERNBERT_TIED
     epsilon = "norm_eps"
 
-    def _settings(self, config: Mapping[str, Any], parts: MaskedLMParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
+    def _settings(self, config: Mapping[str, Any], parts: EncoderParts, state: Mapping[str, Tensor]) -> tuple[Settings, Settings]:
         return modernbert_read(config), modernbert_settings(parts)
 
-    def _names(self, parts: MaskedLMParts) -> Iterable[Pair]:
-        return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=parts.label)
+    def _names(self, parts: EncoderParts) -> Iterable[Pair]:
+        return modernbert_names(parts.encoder.depth, modality=parts.modality, predictor=_label(parts), network=parts.network)
 
 
 def _vocabulary(tokenizer: Tokenizer) -> Vocabulary | None:
