@@ -73,14 +73,14 @@ def run(decoder: str, rounds: int = 7) -> Comparison:
         batches = [batch for _, batch in models]
         asked = sum(sum(model.counts(batch).values()) for model, batch in models)
         expected = expected or asked
-        assert asked == expected, f"{name}: {asked} instead of {expected} predictions"
+        assert abs(asked / expected - 1) < 0.01, f"{name}: {asked} instead of {expected} predictions"
         flops = sum(step_flops(models[0][0], batch) for batch in batches)
         variants.append(Variant(name, step(models[0][0], batches), flops))
     operations = {variant.name: variants[0].flops / variant.flops for variant in variants if variants[0].flops and variant.flops}
     inputs = {
-        "call": f"{round(expected):,} predictions: {IMAGES} images of {mae.SIZE} x {mae.SIZE}, or {IMAGES} / M with repeat: M",
+        "call": f"about {round(expected):,} predictions: {IMAGES} images of {mae.SIZE} x {mae.SIZE}, or {IMAGES} / M with repeat: M",
         "masks": f"inverse blocks of 3 x 3 patches, {100 * RATIO:.0f} % of {(mae.SIZE // mae.PATCH) ** 2} hidden",
-        "encoder": f"{mae.ENCODER['width']} x {mae.ENCODER['depth']}, {mae.ENCODER['heads']} heads; its average encodes whole images",
+        "encoder": f"{mae.ENCODER['width']} x {mae.ENCODER['depth']}, {mae.ENCODER['heads']} heads; its average sees whole images",
         "decoder": DECODERS[decoder].split(", target")[0].lstrip("{"),
         "operations": ", ".join(f"{name}: 1 / {ratio:.2f}" for name, ratio in operations.items()),
     }
