@@ -78,7 +78,7 @@ def run(decoder: str, rounds: int = 7) -> Comparison:
         variants.append(Variant(name, step(models[0][0], batches), flops))
     operations = {variant.name: variants[0].flops / variant.flops for variant in variants if variants[0].flops and variant.flops}
     inputs = {
-        "call": f"about {round(expected):,} predictions: {IMAGES} images of {mae.SIZE} x {mae.SIZE}, or {IMAGES} / M with repeat: M",
+        "call": f"{round(expected):,} predictions: {IMAGES} images of {mae.SIZE} x {mae.SIZE}, or {IMAGES} / M with repeat: M",
         "masks": f"inverse blocks of 3 x 3 patches, {100 * RATIO:.0f} % of {(mae.SIZE // mae.PATCH) ** 2} hidden",
         "encoder": f"{mae.ENCODER['width']} x {mae.ENCODER['depth']}, {mae.ENCODER['heads']} heads; its average sees whole images",
         "decoder": DECODERS[decoder].split(", target")[0].lstrip("{"),
