@@ -9,6 +9,7 @@ from pathlib import Path
 import border
 import feeding
 import image_loading
+import latent
 import loop
 import mae
 import masking
@@ -21,6 +22,8 @@ import transport
 BENCHMARKS: Mapping[str, Callable[[], Comparison | feeding.Feeding]] = {
     "mae_decoder_512x8": lambda: mae.run(512, 8, 16),
     "mae_decoder_256x4": lambda: mae.run(256, 4, 8),
+    "latent_conv": lambda: latent.run("conv"),
+    "latent_transformer": lambda: latent.run("transformer"),
     "text_step": texts.run,
     "text_masking": masking.text,
     "text_masking_512": lambda: masking.text(512, repeat=1),

@@ -109,7 +109,7 @@ def test_inspect_fits_a_terminal_and_ends_with_its_rules(omnimask: Command, reci
     tables = result.out[result.out.index("parameters\n") :]
     assert max(map(len, tables.splitlines())) <= 80
     assert "8 samples, 32 tokens, in 1 micro-batch of up to 32" in tables
-    assert "3 x the forward pass" in tables
+    assert "forward and backward pass of a few samples" in tables
 
 
 def test_inspect_draws_the_masks(omnimask: Command, recipe: Path, tmp_path: Path) -> None:

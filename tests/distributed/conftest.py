@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ..tiny_recipes import LATENT, REPLACED
+
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "toys"
 PLUGINS = {"toy_signal": TOYS, "toy_grammar": TOYS, "toy_pairs": TOYS, "saboteur": Path(__file__).parent}
@@ -97,12 +99,14 @@ train:
   checkpoint_every: 10
 """
 
+RECIPES = {"image": IMAGE, "text": TEXT, "pairs": PAIRS, "latent": LATENT, "replaced": REPLACED}
+
 
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the recipes ``image.yaml``, ``text.yaml`` and ``pairs.yaml``, shared by all runs, and plugins for them."""
+    """A folder with the recipes, shared by all runs, and plugins for them."""
     folder = tmp_path_factory.mktemp("distributed")
-    for name, recipe in (("image", IMAGE), ("text", TEXT), ("pairs", PAIRS)):
+    for name, recipe in RECIPES.items():
         (folder / f"{name}.yaml").write_text(recipe, encoding="utf-8")
     witness().install(folder / "site")
     info = folder / "site" / "omnimask_toys-1.0.dist-info"

@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+
+from omnimask.training.checkpoints.contents import read_weights
 
 from .conftest import Call, Trained, curve, largest_difference, visits_of, witness
 
@@ -58,3 +61,15 @@ def test_as_many_processes_continue_bit_for_bit(trained: Trained, call: Call, st
     run = trained("image", "--devices", "2", f"train.distributed={strategy}", *EPOCH, "train.keep_checkpoints=9")
     copy = continued(call, run, f"exact-{strategy}", "step-00000003", "--devices", "2")
     assert curve(copy) == curve(run)
+
+
+def test_a_teacher_in_shares_is_resumed_whole(trained: Trained, call: Call) -> None:
+    """Saved by two processes in shares, continued by one: the same losses, whose targets are the teacher's."""
+    run = trained("latent", "--devices", "2", "train.distributed=fsdp")
+    copy = continued(call, run, "resumed-latent", "step-00000010", "--devices", "1")
+    assert largest_difference(run, copy) < 1e-5
+    expected, found = (read_weights(path / "checkpoints" / "step-00000020") for path in (run, copy))
+    teacher = [name for name in expected if name.startswith("networks.teacher.")]
+    assert teacher
+    for name in teacher:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)

@@ -132,3 +132,17 @@ def test_hidden_numbers_are_marked(built: Callable[[str], Built]) -> None:
         assert np.array_equal(np.asarray(shown.original)[~shown.is_hidden], np.asarray(shown.visible)[~shown.is_hidden])
         assert 0 < shown.is_hidden.mean() < 1
     assert all(shown.is_hidden is None for shown in found["words"]) and samples
+
+
+def test_features_of_a_teacher_fill_in_nothing(built: Callable[[str], Built]) -> None:
+    """Neither their numbers nor the mean in their place, which would look like an answer."""
+    for shown in look(built("signal_latent"))[1]["signal"]:
+        assert shown.filled is None and shown.note == "no predictor answers with content, so nothing is filled in"
+        assert shown.is_hidden is not None and shown.is_hidden.any()
+
+
+def test_a_generator_fills_in_what_the_main_network_judges(built: Callable[[str], Built], monkeypatch: pytest.MonkeyPatch) -> None:
+    perfect(monkeypatch)
+    for shown in look(built("words_judged"))[1]["words"]:
+        assert shown.filled == shown.original and not shown.note
+        assert any(blank.candidates for blank in shown.blanks)

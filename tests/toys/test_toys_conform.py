@@ -141,3 +141,7 @@ class TestPairsStacked(ToyRecipe):
 
 class TestWordsMirrored(ToyRecipe):
     name = "words_mirrored"
+
+
+class TestWordsJudged(ToyRecipe):
+    name = "words_judged"

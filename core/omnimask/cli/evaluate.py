@@ -162,7 +162,7 @@ def _show(evaluation: Evaluation, checkpoint: str) -> None:
         "  Differences are paired."
     )
     for note in evaluation.notes:
-        write_text(f"Note: {note}.")
+        write_text(textwrap.fill(f"Note: {note}.", 80, subsequent_indent="  "))
 
 
 def _per_class(labels: Any) -> str:

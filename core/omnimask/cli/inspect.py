@@ -19,8 +19,7 @@ _MEASURED = 4
 """Samples to measure operations and activations on."""
 
 FLOPS_RULE = (
-    "3 x the forward pass, 1 x for passes without gradient (2 per multiply-add, counted by torch on a few samples) x tokens of a "
-    "step / tokens measured"
+    "forward and backward pass of a few samples, counted by torch (2 per multiply-add), x tokens of a step / tokens measured"
 )
 MEMORY_RULE = (
     "fp32; activations: what the backward pass needs of a few samples, measured on the CPU, x micro_batch_tokens / tokens "
@@ -99,8 +98,7 @@ def _json(built: Built, found: Inspection, device: str) -> dict[str, Any]:
 
 def _write(built: Built, found: Inspection, device: str) -> None:
     write_text(built.recipe.to_yaml())
-    total = sum(found.parameters.values())
-    write_pairs({**{name: f"{number:,}" for name, number in found.parameters.items()}, "all": f"{total:,}"}, title="parameters")
+    write_pairs(_parameters(found), title="parameters")
     write_text("")
     write_pairs(_data(found, built.recipe.train), title="data")
     write_text("")
@@ -109,7 +107,7 @@ def _write(built: Built, found: Inspection, device: str) -> None:
     steps = built.recipe.train.steps
     write_pairs(
         {
-            "one step": f"about {quantity(found.flops)}FLOP, forward and backward",
+            "one step": f"about {quantity(found.flops)}FLOP",
             f"all {steps:,} steps": f"about {quantity(found.flops * steps)}FLOP",
             "how": FLOPS_RULE,
             "not exact": ", ".join(found.not_exact) or "no loss term: splitting a step changes no gradient",
@@ -119,6 +117,12 @@ def _write(built: Built, found: Inspection, device: str) -> None:
     write_text("")
     memory = {name: size(number) for name, number in found.memory.items() if number}
     write_pairs({**memory, "all": size(sum(found.memory.values())), "how": MEMORY_RULE}, title=f"memory on one device ({device})")
+
+
+def _parameters(found: Inspection) -> dict[str, str]:
+    total = sum(found.parameters.values())
+    trained = {} if found.num_trained == total else {"trained": f"{found.num_trained:,}"}
+    return {**{name: f"{number:,}" for name, number in found.parameters.items()}, "all": f"{total:,}", **trained}
 
 
 def _data(found: Inspection, train: TrainConfig) -> dict[str, str]:

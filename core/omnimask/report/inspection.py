@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from omnimask.builder.build import Built
 from omnimask.data.planner import Cursor, StepPlan
 from omnimask.data.training_indices import tokens_in
-from omnimask.interfaces import Context, MaskedBatch, Result, Run, Sample
+from omnimask.interfaces import Context, MaskedBatch, Run, Sample
 from omnimask.network.model import MaskedModel, own_predictions
+from omnimask.network.network import Network
 from omnimask.training.devices.switches import checkpoint_activations
 from omnimask.training.validation_cost import cost_share, num_validations
-
-BACKWARD = 3
-"""Operations of forward and backward pass together, as a multiple of the forward pass."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,7 @@ class Inspection:
 
     Attributes:
         parameters: parameters by part.
+        num_trained: parameters that the optimizer changes.
         tokens_per_sample: smallest, mean and largest number, before masking.
         samples_per_step, tokens_per_step, micro_batches, flops: of one optimizer step.
         micro_batch_tokens: tokens per training micro-batch, before masking.
@@ -63,6 +62,7 @@ class Inspection:
     """
 
     parameters: Mapping[str, int]
+    num_trained: int
     num_samples: int
     num_held_out: int
     tokens_per_sample: tuple[int, float, int]
@@ -100,6 +100,7 @@ def inspect(built: Built, samples: Sequence[Sample], device: str) -> Inspection:
     per_token = 1 / max(1, batch.num_tokens)
     return Inspection(
         parameters_by_part(built.model),
+        _num_trained(built.model),
         number,
         len(built.validation_indices),
         (least, total / number, largest),
@@ -133,15 +134,20 @@ def validation_cost(built: Built, device: str) -> ValidationCost | None:
     return ValidationCost(scored.samples, scored.held_out, tokens, batches, num_validations(train), cost_share(train, tokens))
 
 
-def parameters_by_part(model: Any) -> dict[str, int]:
-    """Return the number of parameters of every embedding, encoder and predictor. Shared ones count in the first part only."""
+def parameters_by_part(model: MaskedModel) -> dict[str, int]:
+    """Return the number of parameters of every embedding, encoder, predictor and replacer.
+
+    Shared ones count in the first part only. Together they are all parameters of the model.
+    """
     parts: dict[str, nn.Module] = {}
-    several = len(model.each()) > 1
-    for one in model.each():
-        prefix = f"{one.name} " if several else ""
-        parts.update({f"{prefix}embedding {name}": module for name, module in one.embeddings.items()})
-        parts[f"{prefix}encoder"] = one.encoder
-        parts.update({f"{prefix}predictor {name}": module for name, module in one.predictors.items()})
+    for name, network in cast(Mapping[str, Network], model.networks).items():
+        prefix = f"{name} " if len(model.networks) > 1 else ""
+        parts.update({f"{prefix}embedding {modality}": module for modality, module in network.embeddings.items()})
+        if network.adapt is not None:
+            parts[f"{prefix}map of embeddings"] = network.adapt
+        parts[f"{prefix}encoder"] = network.encoder
+    parts.update({f"predictor {label}": module for label, module in model.predictors.items()})
+    parts.update({f"replacer {name}": module for name, module in model.replacers.items() if any(module.parameters())})
     seen: set[int] = set()
     found: dict[str, int] = {}
     for name, module in parts.items():
@@ -151,29 +157,37 @@ def parameters_by_part(model: Any) -> dict[str, int]:
     return found
 
 
+class _Operations(TorchDispatchMode):
+    """Counts operations of products and convolutions, in forward and backward passes.
+
+    Torch's own counter follows modules as well, and fails where one is called inside a function with its own gradient.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.total += float(count(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
 def step_flops(model: MaskedModel, batch: MaskedBatch) -> float:
     """Return the floating-point operations of training on a batch: matrix products and convolutions, 2 per multiply-add.
 
-    Passes without gradient count their forward pass only.
+    Forward and backward pass are run and counted, so passes without gradient count their forward pass alone, and recomputed
+    activations count twice. Gradients are cleared.
     """
     model.train()
-    whole = _flops(lambda: model(batch))
-    if all(part.grad for part in model.each()):
-        return BACKWARD * whole
-    results: dict[str, Result] = {}
-    forward_only = 0.0
-    for part in model.each():
-        run = partial(part, batch, dict(results), only_asked=True)
-        forward_only += 0.0 if part.grad else _flops(run)
-        with torch.no_grad():
-            results[part.name] = run()
-    return BACKWARD * (whole - forward_only) + forward_only
-
-
-def _flops(run: Callable[[], object]) -> float:
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        run()
-    return float(counter.get_total_flops())
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Operations() as counter:
+        loss = model(batch).loss
+        if loss.requires_grad:
+            loss.backward()
+    model.zero_grad(set_to_none=True)
+    return counter.total
 
 
 def activation_bytes(model: nn.Module, batch: MaskedBatch) -> int:
@@ -212,7 +226,7 @@ def not_exact(model: Any, batch: MaskedBatch) -> list[str]:
 
 def _memory(built: Built, batch: MaskedBatch, device: str) -> dict[str, int]:
     train = built.recipe.train
-    trained = sum(p.numel() for p in built.model.parameters() if p.requires_grad)
+    trained = _num_trained(built.model)
     total = built.model.num_parameters
     tokens = max(built.micro_batch_tokens(device), 1)
     return {
@@ -236,4 +250,8 @@ def optimizer_bytes(model: nn.Module, component: Any) -> int:
         for key, value in state.items()
         if isinstance(value, Tensor) and value.shape == (1, 1)
     )
-    return 4 * numbers * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return 4 * numbers * _num_trained(model)
+
+
+def _num_trained(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

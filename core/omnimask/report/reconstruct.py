@@ -34,18 +34,20 @@ from omnimask.training.devices.precision import Precision
 Predicted: TypeAlias = tuple[NDArray[Any], NDArray[np.bool_]]
 """(P_m, ...) content in stored units or ids, and (P_m,) whether it was predicted."""
 
+_WITHOUT_CONTENT = "no predictor answers with content, so nothing is filled in"
+
 
 @dataclass(frozen=True)
 class Answers:
     """A model's answers for the tokens of a batch, by modality.
 
     Attributes:
-        predicted: content.
+        predicted: content. Without a predictor that answers with content, a modality has none.
         ranking: ranked ids, if tokens are ids.
         notes: the targets' notes on parts not answered by the model.
     """
 
-    predicted: Mapping[str, Predicted]
+    predicted: dict[str, Predicted]
     ranking: Mapping[str, Ranking]
     notes: Mapping[str, dict[str, None]]
 
@@ -61,8 +63,9 @@ def reconstruct(
     """Return the reconstructions of every sample by modality. A modality without tokens in any sample has none.
 
     In ``filled``, visible tokens stay unchanged, and hidden ones come from the first predictor of content. A hidden token without a
-    prediction looks as in ``visible``: the modality's mean for continuous content; ids are left out. Ids have ``blanks`` with the
-    candidates of the first predictor to rank ids.
+    prediction looks as in ``visible``: the modality's mean for continuous content; ids are left out. If no predictor answers with
+    content, as with features of a teacher, ``filled`` is None. Ids have ``blanks`` with the candidates of the first predictor to
+    rank ids.
 
     Args:
         model: on ``precision.device``. It is evaluated with its current weights, and its mode is restored.
@@ -103,7 +106,7 @@ def _each(
                 tokens = sample.tokens[name]
                 visible = tokenizer.decode(_shown(tokens, spec, is_visible[part]))
                 filled = None
-                if answers is not None:
+                if answers is not None and name in answers.predicted:
                     content, is_known = answers.predicted[name]
                     filled = tokenizer.decode(_filled(tokens, spec, is_visible[part], content[part], is_known[part]))
                 hidden = _hidden(tokenizer, tokens, spec, is_visible[part])
@@ -150,13 +153,16 @@ def _sources(stream: Stream) -> NDArray[np.int64]:
 
 def _answers(model: MaskedModel, batch: MaskedBatch, specs: Mapping[str, TokenSpec], precision: Precision) -> Answers:
     found = Answers(
-        {name: _nothing(packed.data) for name, packed in batch.store.items()},
+        {},
         {name: no_ranking(packed.layout.num_slots, specs[name]) for name, packed in batch.store.items()},
         {name: {} for name in batch.store},
     )
     with predicted(model, batch, precision) as run:
         for _, prediction, target in each_prediction(model, run):
             _add(found, prediction, target, run, specs)
+    for name in batch.store:
+        if name not in found.predicted:
+            found.notes[name][_WITHOUT_CONTENT] = None
     return found
 
 
@@ -171,7 +177,7 @@ def _add(found: Answers, prediction: Prediction, target: Target, run: Run, specs
     values = target.content(prediction, run)
     if values is not None:
         found.notes[name].update(dict.fromkeys(filter(None, [getattr(target, "content_note", "")])))
-        _put(found.predicted[name], of, values.cpu().numpy())
+        _put(found.predicted.setdefault(name, _nothing(run.batch.store[name].data)), of, values.cpu().numpy())
     if isinstance(target, RanksIds):
         ids, probabilities = target.candidates(prediction, columns_of(specs[name]))
         found.ranking[name].put(of, ids.cpu().numpy(), probabilities.cpu().numpy())
