@@ -79,6 +79,11 @@ HEALTHY: dict[str, tuple[str, tuple[str, ...], int]] = {
     "sentences, long": (WORDS, ("train.steps=1000", "train.validate_every=100"), 1),
     "sentences, tiny batches": (WORDS, ("train.batch_tokens=96", "train.micro_batch_tokens=96"), 2),
     "images": (IMAGE, LATENT_IMAGE, 2),
+    "image/ijepa": ("image/ijepa", (), 2),
+    "image/data2vec2": ("image/data2vec2", (), 2),
+    "text/data2vec2": ("text/data2vec2", (), 2),
+    "text/mirror-bert": ("text/mirror-bert", (), 2),
+    "text/self-distillation": ("text/self-distillation", (), 2),
     "random weights, signals": (SIGNAL, ("train.optimizer.lr=1e-12", LAST), 2),
     "random weights, sentences": (WORDS, ("train.optimizer.lr=1e-12",), 2),
 }
@@ -103,9 +108,9 @@ def registry() -> Registry:
 
 def train(found: Registry, recipe: str, overrides: tuple[str, ...], seed: int) -> dict[str, Any]:
     """Train a recipe; return its measurements and the step of its warning."""
-    options = (f"train.steps={STEPS}", f"train.validate_every={EVERY}", "train.checkpoint_every=100000", "device=cpu")
-    source: Any = Path(recipe) if recipe.endswith(".yaml") else recipe
-    loaded = load_recipe(source, (*options, *overrides, f"seed={seed}"), registry=found)
+    is_smoke = "/" in recipe and not recipe.endswith(".yaml") and recipe != IMAGE
+    options = () if is_smoke else (f"train.steps={STEPS}", f"train.validate_every={EVERY}", "train.checkpoint_every=100000")
+    loaded = load_recipe(recipe, (*options, "device=cpu", *overrides, f"seed={seed}"), registry=found, smoke=is_smoke)
     built = build(loaded)
     measured_at: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:

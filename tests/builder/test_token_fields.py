@@ -35,6 +35,7 @@ def test_fields_named_by_options_are_read() -> None:
         "document",
         "sentence",
     }
+    assert fields(recipe("views={main: {split: sentence}}")) == {"special", "document", "sentence"}
     nested = fields_read(recipe("modalities.text.masker={name: choose, maskers: [{name: units, ratio: 0.15}]}"))
     assert nested is not None and {"word", "word.class"} <= nested
 

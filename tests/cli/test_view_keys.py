@@ -16,7 +16,14 @@ from ..tiny_recipes import TEXT
 
 Command = Callable[..., Any]
 
-SHORT = ("train.steps=6", "train.checkpoint_every=2", "train.log_every=1", "train.keep_checkpoints=9", "train.validate_every=3")
+SHORT = (
+    "train.steps=6",
+    "train.checkpoint_every=2",
+    "train.log_every=1",
+    "train.keep_checkpoints=9",
+    "train.validate_every=3",
+    "data.max_validation=8",
+)
 OLD = "{name: substitute, ask: all}"
 FOUND = "predictors:\n  - {name: in_place, target: {name: was_replaced}}"
 

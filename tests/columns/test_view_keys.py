@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.columns.compared import differences
 from tests.columns.test_mixes import (
     ID_CORRUPTORS,
     ID_MASKERS,
@@ -23,6 +24,7 @@ from tests.columns.test_mixes import (
     samples_of,
 )
 
+from omnimask.columns import repeated
 from omnimask.components.corruptors.bert import BertCorruptor
 from omnimask.components.corruptors.cluster_substitute import ClusterSubstitute
 from omnimask.components.corruptors.drop import Drop
@@ -33,8 +35,9 @@ from omnimask.components.corruptors.replace_units import ReplaceUnits
 from omnimask.components.maskers.per_modality import PerModalityMasker
 from omnimask.components.maskers.random import RandomMasker
 from omnimask.data.pipeline import ViewPlan
+from omnimask.data.sample_columns import columns_of
 from omnimask.errors import RunStopped
-from omnimask.interfaces import Draw, MaskedBatch, Masking, Sample, Stream, Tokens, View
+from omnimask.interfaces import Draw, FieldSpec, MaskedBatch, Masking, Sample, Stream, Tokens, View
 
 IDS = context("ids")
 
@@ -128,6 +131,23 @@ def test_repetitions_are_sequences_of_their_sample() -> None:
     asked = [query.targets.of[owner == number].tolist() for number in range(3 * len(samples))]
     longest = int(np.argmax(masked))
     assert len({tuple(part) for part in asked[3 * longest : 3 * longest + 3]}) == 3
+
+
+def test_repeated_columns_are_the_samples_in_a_row() -> None:
+    samples = samples_of(tuple(SPECS))
+    columns = columns_of(samples, SPECS, {"year": FieldSpec("int64", arity=0)})
+    for source in (columns, dataclasses.replace(columns, origin=None)):
+        three = repeated(source.at("own"), 3, "repeat")
+        changed = {name: dataclasses.replace(tokens, lengths=tokens.lengths) for name, tokens in three.tokens.items()}
+        for found in (three, dataclasses.replace(three, tokens=changed), three.at("more")):
+            for number in range(3 * len(samples)):
+                one, sample = found.sample(number), samples[number // 3]
+                stage = ("own", "repeat", number % 3) if number % 3 else ("own",)
+                assert one.draw in (sample.draw.at(*stage), sample.draw.at(*stage, "more"))
+                assert not differences(dict(one.labels), dict(sample.labels))
+                for name, tokens in sample.tokens.items():
+                    fields = {field: one.tokens[name].fields[field] for field in tokens.fields}
+                    assert not differences(tokens, dataclasses.replace(one.tokens[name], fields=fields))
 
 
 def test_views_share_the_masking_of_each_repetition() -> None:

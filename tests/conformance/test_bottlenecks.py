@@ -115,7 +115,7 @@ def probed(share: float = 0.5) -> Recipe:
     """The same predictor is asked about the same tokens before, where they are shown."""
     recipe = synthetic_recipe(target=named("target", "smoothed", share=share, probe="probe"))
     view = ViewConfig("shown", None, {}, named("corruptor", "keep"), None)
-    return replace(recipe, views={"shown": view}, passes=(PassConfig("probe", "shown", ("in_place",)),))
+    return replace(recipe, views={"shown": view}, passes=(PassConfig("probe", "shown", predictors=("in_place",)),))
 
 
 class TestSmoothedByAProbe(ModelContract):

@@ -11,6 +11,9 @@ DrBERT and ERNIE-Gram: the encoder and the training of BERT-base. RetroMAE: Xiao
 reference (8 epochs of 25,000 steps by BERT's count; Adam: defaults of its trainer). Starbucks: the reference's pretrain_smae.sh.
 Span-origin objectives: Di Liello et al. 2022, on RoBERTa-base; training chosen here. PROP: Ma et al. 2021, and the scripts of
 the reference (40 documents to a step, each read twice, with room for the sets).
+ELECTRA: Clark et al. 2020, tables 6 and 7, and the reference's pretrain_helpers.py. data2vec 2.0: the reference's
+base_text_only_task.yaml (16 devices with 4 sequences). Mirror-BERT: Liu et al. 2021, sentence encoders; self-distillation: Lee et
+al. 2023; schedules of both, and all of the latter's training, are chosen here, as the recipes say.
 """
 
 from __future__ import annotations
@@ -107,6 +110,19 @@ TABLE = {
         512, 2048, 100_000, 0.15, 5e-5, 10_000, (0.9, 0.98), 1e-6, 0.01, "linear",
         {**BASE, "name": "bert", "types": 0, "dropout": 0.1, "norm_eps": 1e-5, "mlp_width": None, "position": "learned"},
     ),
+    "electra": Published(
+        512, 256, 766_000, 0.15, 2e-4, 10_000, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE,
+        corruptor=("bert", {"masked": 0.85, "random": 0.0}),
+    ),
+    "data2vec2": Published(
+        512, 16 * 4, 1_000_000, 0.48, 2e-4, 4_000, (0.9, 0.98), 1e-6, 0.01, "cosine",
+        {**BASE, "name": "bert", "types": 0, "norm_eps": 1e-5, "mlp_width": None, "position": "learned"},
+        corruptor=("drop", {}),
+    ),
+    "mirror-bert": Published(
+        64, 200, 50, 0.125, 2e-5, 0, (0.9, 0.999), 1e-8, 0.01, "constant", BERT_BASE, corruptor=("mask_token", {}),
+    ),
+    "self-distillation": Published(512, 64, 20_000, 0.15, 5e-5, 2_000, (0.9, 0.999), 1e-8, 0.01, "linear", BERT_BASE),
     "prop": Published(
         512, 40 * 5 // 2, 26_000_000 // 80, 0.15, 2e-5, 32_500, (0.9, 0.999), 1e-6, 0.01, "linear", BERT_BASE,
     ),
@@ -120,6 +136,10 @@ OPEN = {
     "prop": ("init.path=.",),
 }
 """What recipes leave open beside data and tokenizer."""
+
+
+ASKED = {"rts": ["main"], "c-rts": ["main"], "electra": ["judged"], "self-distillation": ["clean"]}
+"""Views of which every token is asked for."""
 
 
 def recipe_of(name: str) -> Recipe:
@@ -140,7 +160,7 @@ def test_masking_and_sizes(name: str) -> None:
     assert text.masker.options.get("ratio") == published.hidden
     corruptor, options = published.corruptor
     assert (text.corruptor.name, {key: text.corruptor.options[key] for key in options}) == (corruptor, options)
-    assert [view.ask for view in recipe.views.values()] == (["all"] if name in ("rts", "c-rts") else [None] * len(recipe.views))
+    assert [key for key, view in recipe.views.items() if view.ask == "all"] == ASKED.get(name, [])
     encoder = {**recipe.encoder.options, "name": recipe.encoder.name, "position": recipe.encoder.options["position"].name}
     assert {key: encoder[key] for key in published.encoder} == published.encoder
 
@@ -157,3 +177,26 @@ def test_training(name: str) -> None:
     assert train.schedule.name == published.schedule
     assert train.schedule.options["warmup"] == published.warmup
     assert train.schedule.options.get("minimum", 0.0) == published.minimum
+
+
+def test_electra_has_a_generator_of_a_third() -> None:
+    recipe = recipe_of("electra")
+    generator = recipe.encoders["generator"]
+    expected = {"width": 768 // 3, "depth": 12, "heads": 4, "embedding_width": 768, "mlp_width": None}
+    assert {key: generator.component.options[key] for key in expected} == expected
+    assert generator.embeddings is not None and (generator.embeddings.of, generator.embeddings.gradient) == ("main", "shared")
+    replaced = recipe.every_predictor[-1]
+    assert (replaced.label, replaced.weight, replaced.component.options["dense"]) == ("replaced", 50.0, True)
+
+
+def test_data2vec_on_text() -> None:
+    recipe = recipe_of("data2vec2")
+    assert recipe.views["main"].repeat == 8
+    decay = recipe.encoders["teacher"].component.options["decay"]
+    assert (decay.start, decay.end, decay.until * recipe.train.steps) == (0.9999, 0.99999, 100_000)
+    decoder = recipe.predictors[0].component.options
+    expected = {"width": 768, "depth": 5, "kernel": 9, "groups": 1, "residual": False, "head_layers": 2, "head_ratio": 2.0}
+    assert {key: decoder[key] for key in expected} == expected
+    target = {"last": 12, "mlp": True, "norm": "instance", "final_norm": "none", "loss": "mse", "reduction": "sum"}
+    assert {key: decoder["target"].options[key] for key in target} == target
+    assert recipe.train.clip == 1.0

@@ -229,7 +229,7 @@ REPEATED, SPLIT, READING = chains("main: {repeat: 2}"), chains("main: {split: wo
     ("text", "change", "message"),
     [
         (REPEATED, "views.main.repeat=0", "views.main.repeat: "),
-        (REPEATED, "views.main.masker={name: none}", "the view main is set under modalities; change the masker there"),
+        (REPEATED, "views.main.masker={name: none}", "the view main is set under modalities; change the masker"),
         (REPEATED, "views.main.of=chain", "the main view has all modalities"),
         (REPEATED, "views.main={}", "must set some of ask, draw, repeat, split: {repeat: 4}"),
         (REPEATED, "views.main.repeats=3", "unknown key (did you mean 'repeat'?); keys of views: ask, draw, repeat, split"),

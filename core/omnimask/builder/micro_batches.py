@@ -50,6 +50,12 @@ def slot_budget(device: str) -> int:
     return AUTO_MICRO_BATCH.get(device, AUTO_MICRO_BATCH["cpu"])
 
 
+def costs_more(model: MaskedModel, pipeline: Pipeline) -> bool:
+    """Return whether a token may cost more than a slot: several views are computed with gradients, or one that repeats."""
+    views = views_with_gradients(model)
+    return len(views) > 1 or any(pipeline.views[name].repeat > 1 for name in views)
+
+
 def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: TrainingIndices, steps: int) -> TokenCost:
     """Measure the memory cost of a token on evenly spaced samples, masked as at the beginning, middle and end of the run.
 
@@ -66,7 +72,7 @@ def measure_token_cost(model: MaskedModel, pipeline: Pipeline, indices: Training
         UserError: no sample is readable, one cannot be masked, or the views do not fit the networks.
     """
     views = views_with_gradients(model)
-    if len(views) < 2 and all(pipeline.views[name].repeat == 1 for name in views):
+    if not costs_more(model, pipeline):
         return TokenCost(1.0, views)
     samples = _samples(pipeline, indices)
     try:

@@ -11,8 +11,7 @@ from omnimask.builder.views import AnswerStream, label_spec
 from omnimask.data.view_names import MAIN
 from omnimask.errors import UserError
 from omnimask.interfaces import Context, EarlierPass, Encoder, Predictor, Replacer, TokenSpec
-from omnimask.network.earlier import EarlierPass as Handle
-from omnimask.network.earlier import Requests
+from omnimask.network.earlier import PassHandle, Requests
 from omnimask.network.model import MaskedModel
 from omnimask.network.passes import Pass, WeightedPredictor
 from omnimask.recipe import PredictorConfig, Recipe
@@ -32,10 +31,10 @@ def build_model(recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: Answ
     Raises:
         UserError: components do not fit each other.
     """
-    return _Model(recipe, specs, answers_in).model
+    return _Passes(recipe, specs, answers_in).model
 
 
-class _Model:
+class _Passes:
     def __init__(self, recipe: Recipe, specs: Mapping[str, TokenSpec], answers_in: AnswersIn) -> None:
         self.recipe, self.specs, self.answers_in = recipe, specs, answers_in
         self.networks = build_networks(recipe, specs)
@@ -92,13 +91,19 @@ class _Model:
         names = [one.name for one in self.passes]
         before = self.passes[: names.index(part.name)]
         return {
-            one.name: Handle(one.name, one.view, self.networks[one.encoder], labels_of(one), self.requests[one.name])
+            one.name: PassHandle(one.name, one.view, self.networks[one.encoder], labels_of(one), self.requests[one.name])
             for one in before
         }
 
     def _check(self, part: PassConfig) -> None:
         """Note what a pass reads of earlier ones, and check that its own result is of use."""
         network = self.networks[part.encoder]
+        shown = (self.recipe.views[part.view].of if part.view in self.recipe.views else ()) or tuple(self.specs)
+        if missing := [name for name in shown if name not in network.embeddings]:
+            raise UserError(
+                f"passes.{part.name}: view {part.view} contains {missing[0]}, which network {part.encoder} does not embed; encode "
+                f"a view with of: {list(network.embeddings)}"
+            )
         for name in part.input:
             earlier = self._earlier(part)[name]
             if earlier.width != network.embedding_width:

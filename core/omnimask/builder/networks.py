@@ -55,15 +55,25 @@ def _borrowing(config: BorrowedEmbeddings, of: tuple[str, ...], source: Network,
         )
     network = Network(shared, encoder, embedding_width=source.embedding_width)
     if network.adapt is None and type(encoder) is type(source.encoder):
-        _share_modules(encoder, source.encoder)
+        _share_modules(encoder, source.encoder, where)
     return network
 
 
-def _share_modules(encoder: nn.Module, source: nn.Module) -> None:
-    """Share the modules that complete the embedding of a slot, if both encoders have them in equal shapes."""
+def _share_modules(encoder: nn.Module, source: nn.Module, where: str) -> None:
+    """Share the modules that complete the embedding of a slot, if they have weights.
+
+    Raises:
+        UserError: their shapes differ.
+    """
     for name in getattr(encoder, "embedding_modules", ()):
         own, theirs = getattr(encoder, name), getattr(source, name)
-        if own is not None and theirs is not None and _shapes(own) == _shapes(theirs) != []:
+        shapes = [[] if module is None else _shapes(module) for module in (own, theirs)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"{where}: the {name} of this encoder and of the one whose embeddings it uses are shared, but their weights differ "
+                f"in shape: {dict(shapes[0]) or 'none'} and {dict(shapes[1]) or 'none'}; give both the same options"
+            )
+        if shapes[0]:
             setattr(encoder, name, theirs)
 
 

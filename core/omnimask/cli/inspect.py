@@ -142,9 +142,8 @@ def _data(found: Inspection, train: TrainConfig) -> dict[str, str]:
 
 
 def _token_cost(found: Inspection, train: TrainConfig) -> str:
-    slots = (
-        f"{found.slots_per_token:g} slots of the encoder, in {len(found.gradient_views)} views ({', '.join(found.gradient_views)})"
-    )
+    views = found.gradient_views
+    slots = f"{found.slots_per_token:g} slots of the encoder, in {len(views)} view{'s' * (len(views) != 1)} ({', '.join(views)})"
     is_auto = train.micro_batch_tokens == "auto"
     return f"{slots}: micro-batches of {found.micro_batch_tokens:,} tokens{'' if is_auto else ', as set'}"
 

@@ -21,8 +21,8 @@ class Requests:
     is_read: bool = False
 
 
-class EarlierPass:
-    """Handle on a pass; see :class:`omnimask.interfaces.EarlierPass`.
+class PassHandle:
+    """Handle on an earlier pass; see :class:`omnimask.interfaces.EarlierPass`.
 
     Args:
         name: of the pass.

@@ -80,7 +80,9 @@ class ViewConfig:
         Literal["all"] | None,
         Key("`all`: every token except special ones is a target; default: as set by the masker", type=Literal["all"] | None),
     ] = None
-    of: Annotated[tuple[str, ...], Key("modality, or list of modalities, to show; default: all", type=str | list[str] | None)] = ()
+    of: Annotated[
+        tuple[str, ...], Key("modality, or list of modalities, to show; default: all", type=str | list[str] | None, unset=None)
+    ] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 
 from omnimask.builder.allocation import TooLarge, limited_memory
 from omnimask.builder.build import Built, build
+from omnimask.builder.micro_batches import costs_more
 from omnimask.data.fields import names_of
 from omnimask.data.file_digests import FINGERPRINT_FORMAT
 from omnimask.data.planner import Place
@@ -21,7 +22,7 @@ from omnimask.data.sample_parts import SampleParts
 from omnimask.errors import RunStopped, UserError
 from omnimask.interfaces import Sample
 from omnimask.messages.printable import printable
-from omnimask.network.token_cost import slots_per_token, views_with_gradients
+from omnimask.network.token_cost import slots_per_token
 from omnimask.recipe import Recipe
 from omnimask.run.device import choose_device
 from omnimask.run.figures import load_renderers
@@ -95,7 +96,7 @@ def prepare(recipe: Recipe, path: Path, *, show: bool = True, initialise: bool =
             left_out=built.left_out,
             baselines=lambda: unigram_scores(built, scored.samples),
             scored=scored if scored.held_out else None,
-            slots_per_token=partial(slots_per_token, built.model) if len(views_with_gradients(built.model)) > 1 else None,
+            slots_per_token=partial(slots_per_token, built.model) if costs_more(built.model, built.pipeline) else None,
         )
         notes, plugins = origin.files(), plugin_versions(recipe)
         place = RunContext(directory, device, recipe.seed, ranks=ranks, plugins=plugins, notes=notes, show=show)

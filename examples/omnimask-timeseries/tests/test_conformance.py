@@ -153,6 +153,13 @@ class TestSeveralChannels(RecipeContract):
         return "timeseries/quickstart"
 
 
+class TestLatent(RecipeContract):
+    unused_parameters = TestQuickstart.unused_parameters
+
+    def recipe(self):
+        return "timeseries/latent"
+
+
 class TestPatchTst(RecipeContract):
     unused_parameters = (
         *TestQuickstart.unused_parameters,

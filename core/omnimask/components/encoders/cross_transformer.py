@@ -18,10 +18,10 @@ from omnimask.packed import group_by_parent
 
 
 class CrossTransformerEncoder(Module):
-    """A pre-norm transformer whose blocks attend to their own stream, then to the features of an earlier pass (the ``context`` of
-    its pass), then apply their MLP.
+    """A pre-norm transformer whose blocks also attend to the features of an earlier pass, the ``context`` of their pass.
 
-    Slots of a sample attend to all of the earlier pass's slots of that sample, whatever their number of sequences.
+    A block attends to its own stream, then to the context, then applies its MLP. Slots of a sample attend to all of the earlier
+    pass's slots of that sample, whatever their number of sequences.
 
     Args:
         width: D, features per token.

@@ -71,7 +71,7 @@ class Contrast(OfSequences):
         return {self.term: float(len(self.answers.rows(batch, view.context.layout)))}
 
 
-class Compared(NamedTuple):
+class Counterparts(NamedTuple):
     """Compared sequences: ``marks`` (n, 4) their numbers, samples, groups and classes, and ``vectors`` (n, W) of their
     counterparts."""
 
@@ -109,7 +109,7 @@ class GroupContrast(Module):
             raise ValueError(f"view {self.view!r} cannot be contrasted: its sequences differ from those of the predictor's view")
         return np.flatnonzero((layout.lengths > 0) & (other.lengths > 0))
 
-    def answers(self, prediction: Prediction, run: Run) -> Compared:
+    def answers(self, prediction: Prediction, run: Run) -> Counterparts:
         layout = prediction.stream.layout
         rows = self.rows(run.batch, layout)
         samples = layout.parent[rows]
@@ -117,7 +117,7 @@ class GroupContrast(Module):
         classes = samples if self.classes is None else np.asarray(run.batch.labels[self.classes])[samples].astype(np.int64)
         device = prediction.features.device
         marks = np.stack([rows, samples, run.batch.group[samples], classes], axis=1)
-        return Compared(index_tensor(marks, device), functional.normalize(self._theirs(index_tensor(rows, device), run), dim=1))
+        return Counterparts(index_tensor(marks, device), functional.normalize(self._theirs(index_tensor(rows, device), run), dim=1))
 
     def _theirs(self, rows: Tensor, run: Run) -> Tensor:
         """Return (n, W) float32 of the counterparts of these sequences."""
@@ -129,7 +129,7 @@ class GroupContrast(Module):
         own = prediction.head(prediction.features)[rows]
         return LearnedVectors(self._source, self._theirs(rows, run), own, _REMEDY)
 
-    def loss(self, prediction: Prediction, answers: Compared) -> Tensor:
+    def loss(self, prediction: Prediction, answers: Counterparts) -> Tensor:
         """Return (n,) the mean of both directions."""
         mine, theirs = self._own(prediction, answers), answers.vectors
         relations = self._relations(answers)
@@ -148,7 +148,7 @@ class GroupContrast(Module):
     def content(self, prediction: Prediction, run: Run) -> None:
         """Return None: vectors cannot be rendered."""
 
-    def scores(self, prediction: Prediction, answers: Compared) -> Mapping[str, Tensor]:
+    def scores(self, prediction: Prediction, answers: Counterparts) -> Mapping[str, Tensor]:
         """Return ``accuracy`` (m,) of the sequences with another sample in their group; ties are not right."""
         is_candidate, is_positive, is_negative = self._relations(answers)
         similar = (self._own(prediction, answers) @ answers.vectors.t()).masked_fill(~is_candidate, -torch.inf)
@@ -157,10 +157,10 @@ class GroupContrast(Module):
         has_others = is_negative.any(1)
         return {"accuracy": (best_right[has_others].amax(1) > best_wrong[has_others].amax(1)).float()}
 
-    def _own(self, prediction: Prediction, answers: Compared) -> Tensor:
+    def _own(self, prediction: Prediction, answers: Counterparts) -> Tensor:
         return functional.normalize(prediction.head(prediction.features)[answers.marks[:, 0]].float(), dim=1)
 
-    def _relations(self, answers: Compared) -> tuple[Tensor, Tensor, Tensor]:
+    def _relations(self, answers: Counterparts) -> tuple[Tensor, Tensor, Tensor]:
         """Return (n, n) whether a key is compared, is a positive, or is a negative of a query."""
         number, sample, group, label = answers.marks.unbind(1)
         is_counterpart = number[:, None] == number

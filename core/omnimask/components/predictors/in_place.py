@@ -21,6 +21,8 @@ class InPlace(PredictorModule):
         norm: a layer norm before the head. By default only for a middle layer, whose features are not normalized yet.
         units: answers the corruptor's targets for whole units (``replace_units``) instead of those for tokens.
         dense: a linear layer with GELU before the head, shared by all modalities (ELECTRA's discriminator [1]).
+        linear: whether there is a linear head; False: the features themselves are compared with the target, for the distance to
+            another encoder's features.
 
     [0] Xie et al.: SimMIM, 2021. [1] Clark et al.: ELECTRA, 2020.
     """
@@ -28,7 +30,14 @@ class InPlace(PredictorModule):
     reads: ClassVar[Literal["context", "query"]] = "context"
 
     def __init__(
-        self, context: Context, *, target: Component[Target], norm: bool | None = None, units: bool = False, dense: bool = False
+        self,
+        context: Context,
+        *,
+        target: Component[Target],
+        norm: bool | None = None,
+        units: bool = False,
+        dense: bool = False,
+        linear: bool = True,
     ) -> None:
         super().__init__(context, target)
         self.units = units
@@ -36,7 +45,10 @@ class InPlace(PredictorModule):
         needs_norm = context.layer is not None if norm is None else norm
         self.norm = nn.LayerNorm(context.width, eps=1e-6) if needs_norm else nn.Identity()
         self.dense = nn.Sequential(nn.Linear(context.width, context.width), nn.GELU()) if dense else nn.Identity()
-        self.heads = self.linear_heads(context.width)
+        for m in () if linear else context.modalities:
+            if (outputs := self.target(m).num_outputs) != context.width:
+                raise ValueError(f"linear: false compares features of width {context.width} with {outputs} numbers of the target")
+        self.heads = self.linear_heads(context.width) if linear else nn.ModuleDict({m: nn.Identity() for m in context.modalities})
         initialise(self)
 
     def select(self, view: View) -> Mapping[str, Targets]:

@@ -23,7 +23,7 @@ from omnimask.packed import index_tensor, ranges
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """``slots`` (n,) of a query stream served by a predictor, and their ``layout``, one sequence per context sequence."""
+    """``slots`` (n,) of a query stream served by a predictor, and their ``layout``; its parents are context sequences."""
 
     slots: NDArray[np.int64]
     layout: Layout
@@ -75,14 +75,16 @@ class QueryPredictor(PredictorModule, ABC):
             return self.mask_vector.expand(query.layout.num_slots, -1)
         return nn.functional.embedding(query.modality, self.mask_vector)
 
-    def served(self, query: Stream, num_parents: int) -> Served:
-        """Return the query's slots of the served modalities, grouped by context sequence."""
+    def served(self, query: Stream, num_parents: int, *, apart: bool = False) -> Served:
+        """Return the query's slots of the served modalities, grouped by context sequence, or ``apart`` by query sequence."""
         layout = query.layout
         numbers = [self.names.index(m) for m in self.context.modalities]
         modality = np.full(layout.num_sequences, -1) if layout.modality is None else layout.modality
         # Sequences of several modalities (-1) are served by every predictor.
         chosen = np.flatnonzero(np.isin(modality, numbers) | (modality < 0))
         lengths, parent = layout.lengths[chosen], layout.parent[chosen]
+        if apart:
+            return Served(ranges(layout.offsets[:-1][chosen], lengths), Layout(lengths, parent))
         # The served sequences of one context sequence merge into one, possibly of several modalities.
         grouped = np.bincount(parent, weights=lengths, minlength=num_parents).astype(np.int64)
         return Served(ranges(layout.offsets[:-1][chosen], lengths), Layout(grouped, np.arange(num_parents, dtype=np.int64)))

@@ -11,8 +11,7 @@ from omnimask.interfaces import Context, Prediction, Run, Stream
 
 
 class Errors(ReplacesPredicted):
-    """Shows what the view shows (a mask token) only where an earlier pass's most probable id is wrong, and the token where it is
-    right.
+    """Shows the token where an earlier pass's most probable id is right, and what the view shows, a mask token, where it is wrong.
 
     The tokens that a model gets wrong are thus asked again, with more context (self-correction courses of MCL [0]).
 

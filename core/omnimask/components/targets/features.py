@@ -44,7 +44,8 @@ class Features(Module):
             [3], in each sequence).
         temperature: of ``contrast``, divides the cosine similarities.
         beta: difference at which ``smooth_l1`` becomes linear.
-        reduction: over the D numbers of a target: ``mean``, or ``root`` for the sum over the square root of D, as in data2vec.
+        reduction: over the D numbers of a target: ``mean``, ``sum``, or ``root`` for the sum over the square root of D (data2vec on
+            images).
 
     [0] Assran et al.: Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture, 2023. [1] Baevski et
     al.: data2vec, 2022. [2] Baevski et al.: Efficient Self-supervised Learning with Contextualized Target Representations for
@@ -65,7 +66,7 @@ class Features(Module):
         loss: LossKind | Literal["cosine", "contrast"] = "mse",
         beta: Annotated[float, Field(gt=0)] = 1.0,
         temperature: Annotated[float, Field(gt=0)] = 0.1,
-        reduction: Literal["mean", "root"] = "mean",
+        reduction: Literal["mean", "sum", "root"] = "mean",
     ) -> None:
         super().__init__()
         earlier = context.earlier(of)
@@ -113,7 +114,7 @@ class Features(Module):
             sequence = index_tensor(np.repeat(np.arange(layout.num_sequences), layout.lengths), predicted.device)
             return contrast_within(predicted, answers, sequence[prediction.targets.at[:, 0]], self.temperature)
         losses = errors_of(self.kind, predicted, answers, self.beta)
-        return losses.mean(1) if self.reduction == "mean" else losses.sum(1) / self.num_outputs**0.5
+        return losses.sum(1) / {"mean": self.num_outputs, "sum": 1.0, "root": self.num_outputs**0.5}[self.reduction]
 
     def content(self, prediction: Prediction, run: Run) -> None:
         """Return None: features cannot be rendered."""

@@ -72,7 +72,7 @@ def _remedies(batches: Sequence[MaskedBatch], config: TrainConfig, slots_per_tok
         remedies.append("train.activation_checkpointing=true (slower)")
     held = f"a micro-batch had {largest.num_tokens:,} tokens, {largest.num_samples:,} sample{'s' * (largest.num_samples > 1)}"
     if slots_per_token is not None and (slots := slots_per_token(largest)) >= 1.05:
-        held += f", and a token costs {slots:.1f} slots of the encoder, because several views have gradients"
+        held += f", and a token costs {slots:.1f} slots of the encoder, because several views have gradients, or one repeats"
     if remedies:
         return f"{held}; set {', or '.join(remedies)}"
     return f"{held}; use smaller samples, a smaller model, or a device with more memory"
