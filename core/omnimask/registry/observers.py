@@ -116,8 +116,8 @@ class LearnedSpread:
         rows: number of targets in the sample.
         width: D of the answers.
         rankme: effective rank of the answers, from 1 to the smaller of ``rows`` and ``width``.
-        spread: standard deviation of the answers over targets, in [0, 1]: each number's, divided by its root mean square; the mean
-            over the width.
+        spread: standard deviation of the answers over targets, in [0, 1]: each number's, divided by its root mean square; the
+            median over the width.
         prediction_spread: the same of the predictions.
         remedy: what to change in a recipe if the answers collapse.
     """

@@ -11,12 +11,12 @@ from omnimask.training.counters import Counters
 
 logger = logging.getLogger(__name__)
 
-SHARE = 0.05
-"""Share of its value at the start below which a standard deviation has collapsed."""
-SPREAD = 0.05
-"""Upper limit of a collapsed standard deviation, as a share of the vectors' size."""
+SHARE = 0.2
+"""Share of its value at the start below which the standard deviation of answers has collapsed, if that of predictions has, too."""
+PREDICTIONS = 0.1
+"""Standard deviation below which predictions are constant."""
 FLOOR = 0.003
-"""Standard deviation below which vectors have collapsed, whatever it was at the start."""
+"""Standard deviation below which answers have collapsed, whatever it was at the start."""
 FEWEST = 16
 """Minimum number of targets to judge."""
 
@@ -38,11 +38,14 @@ def watch(progress: Counters, measured: Mapping[str, LearnedSpread]) -> None:
 
 
 def has_collapsed(found: LearnedSpread, at_start: float | None) -> bool:
-    """Return whether the answers are nearly constant. Fewer than ``FEWEST`` targets and NaN are not judged."""
-    if found.rows < FEWEST or not math.isfinite(found.spread):
+    """Return whether answers and predictions are nearly constant. Fewer than ``FEWEST`` targets and NaN are not judged.
+
+    Answers alone may lose most of their spread without harm, for example if a common part is subtracted from them later; a network
+    then still predicts different answers.
+    """
+    if found.rows < FEWEST or not math.isfinite(found.spread) or not found.prediction_spread < PREDICTIONS:
         return False
-    limit = FLOOR if at_start is None else max(FLOOR, min(SPREAD, SHARE * at_start))
-    return found.spread < limit
+    return found.spread < (FLOOR if at_start is None else max(FLOOR, SHARE * at_start))
 
 
 def warning(term: str, found: LearnedSpread, progress: Counters) -> str:
@@ -53,7 +56,7 @@ def warning(term: str, found: LearnedSpread, progress: Counters) -> str:
         share = f"{100 * found.spread / before:.2g} % of its value at the start"
     return (
         f"the features of pass {found.source} have collapsed (term {term}, step {progress.step}): their standard deviation over "
-        f"{found.rows:,} targets is {share}, and their effective rank (RankMe) {found.rankme:.3g} of at most "
-        f"{min(found.rows, found.width)}. A constant answers every target, so the loss falls without anything being learned. "
+        f"{found.rows:,} targets is {share} (RankMe {found.rankme:.3g}), and their predictions are nearly constant, too. "
+        "The loss can fall without anything being learned. "
         f"{found.remedy}"
     )

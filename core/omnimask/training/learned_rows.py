@@ -112,8 +112,9 @@ def rankme(vectors: NDArray[np.floating]) -> float:
 def spread(vectors: NDArray[np.floating]) -> float:
     """Return the standard deviation of (n, D) vectors over rows in [0, 1], independent of the scale of each number of the width.
 
-    Each number's standard deviation is divided by its root mean square over rows, and the mean taken over the numbers that are not
-    always zero: 0 for equal rows, 1 for rows around zero. NaN if there are fewer than two vectors or a number is not finite.
+    Each number's standard deviation is divided by its root mean square over rows, and the median taken over the numbers that are
+    not always zero: 0 for equal rows, 1 for rows around zero. A few numbers of the width with huge constant values, as transformers
+    have them, do not hide the others. NaN if there are fewer than two vectors or a number is not finite.
     """
     if len(vectors) < 2 or not np.isfinite(vectors).all():
         return float("nan")
@@ -121,4 +122,4 @@ def spread(vectors: NDArray[np.floating]) -> float:
     size = np.sqrt(np.square(values).mean(0))
     deviation = values.std(0)
     is_used = size > 0
-    return float((deviation[is_used] / size[is_used]).mean()) if is_used.any() else 0.0
+    return float(np.median(deviation[is_used] / size[is_used])) if is_used.any() else 0.0
