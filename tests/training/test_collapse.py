@@ -65,7 +65,9 @@ def test_rankme_against_known_spectra() -> None:
     assert rankme(left @ right) == pytest.approx(6.0)
     assert rankme(np.ones((40, 6))) == pytest.approx(1.0)
     assert rankme(1e-20 * (left @ right)) == pytest.approx(6.0)
-    assert math.isnan(rankme(np.ones((1, 6)))) and math.isnan(rankme(np.full((3, 2), np.nan))) and math.isnan(rankme(np.zeros((3, 2))))
+    assert (
+        math.isnan(rankme(np.ones((1, 6)))) and math.isnan(rankme(np.full((3, 2), np.nan))) and math.isnan(rankme(np.zeros((3, 2))))
+    )
 
 
 def test_spread_is_independent_of_scale() -> None:
@@ -161,7 +163,9 @@ def test_a_target_with_gradient_is_named_once(tmp_path: Path, caplog: pytest.Log
     assert again.progress.collapsed == ["decoder"] and again.progress.spread_at_start == {"decoder": start}
 
 
-@pytest.mark.parametrize(("name", "term", "source"), [("signal_latent", "decoder", "teacher"), ("words_mirrored", "contrast", "again")])
+@pytest.mark.parametrize(
+    ("name", "term", "source"), [("signal_latent", "decoder", "teacher"), ("words_mirrored", "contrast", "again")]
+)
 def test_healthy_runs_are_measured_in_silence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, term: str, source: str
 ) -> None:

@@ -21,7 +21,6 @@ from omnimask.training.learned_rows import LearnedRows
 from omnimask.training.seeding import seed_torch
 from omnimask.training.step import summed
 
-
 BATCHES_AT_START = 8
 """Maximum number of batches, over all ranks, from which learned vectors are measured before the first step."""
 

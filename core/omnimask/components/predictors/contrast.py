@@ -17,7 +17,6 @@ from omnimask.interfaces import Context, EarlierPass, Layout, LearnedVectors, Ma
 from omnimask.network.pooling import SequencePool, check_pool, pooled
 from omnimask.packed import index_tensor
 
-
 _REMEDY = "Raise the number of negatives (`data.group.size`), or lower the temperature or the learning rate"
 
 

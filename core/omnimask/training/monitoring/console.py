@@ -103,7 +103,9 @@ class LineView:
         if reading.validation_accuracy is not None:
             accuracy = f", accuracy {percent(reading.validation_accuracy)}"
             accuracy += "" if reading.baseline_accuracy is None else f" (unigram: {percent(reading.baseline_accuracy)})"
-        self.message(f"step {reading.step}/{reading.steps}  validation loss {reading.validation_loss:.4f}{accuracy}{reading.learned}")
+        self.message(
+            f"step {reading.step}/{reading.steps}  validation loss {reading.validation_loss:.4f}{accuracy}{reading.learned}"
+        )
 
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
