@@ -60,12 +60,13 @@ def closing_line(path: Path, summary: Mapping[str, Any]) -> str:
 
 
 def held_out_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Return one line for each term with an accuracy, at the best validation: ``held-out: loss 3.21, perplexity 24.8, ...``.
+    """Return one line for each term with an accuracy or learned answers, at the best validation.
 
+    For example ``held-out: loss 3.21, perplexity 24.8, ...``, or ``held-out: RankMe 12.3, spread 45.1 %, ...``.
     The loss is the cross-entropy, which equals the term if there are no weights.
     """
     scores: Mapping[str, Mapping[str, float]] = summary["best_validation_scores"]
-    shown = [term for term, found in scores.items() if found.get("accuracy") is not None]
+    shown = [term for term, found in scores.items() if found.get("accuracy") is not None or found.get("rankme") is not None]
     when = "" if summary["best_step"] == summary["step"] else f" at step {summary['best_step']}"
     lines: list[str] = []
     for term in shown:
@@ -74,7 +75,10 @@ def held_out_lines(summary: Mapping[str, Any]) -> list[str]:
         if found.get("cross_entropy") is not None:
             beside = _unigram(baseline and perplexity(baseline["cross_entropy"]))
             parts = [f"loss {found['cross_entropy']:.2f}", f"perplexity {perplexity(found['cross_entropy'])}{beside}"]
-        parts.append(f"accuracy {_percent(found)}{_unigram(baseline and _percent(baseline))}")
+        if found.get("accuracy") is not None:
+            parts.append(f"accuracy {_percent(found)}{_unigram(baseline and _percent(baseline))}")
+        if found.get("rankme") is not None:
+            parts.append(f"RankMe {found['rankme']:.3g}, spread {100 * found['spread']:.1f} %")
         lines.append(f"held-out{when}{'' if len(shown) == 1 else f', {term}'}: {', '.join(parts)}")
     return lines
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnimask.interfaces.batch import Prediction
+from omnimask.interfaces.batch import Prediction, Run
 
 ACCURACY, TOP5, CROSS_ENTROPY = "accuracy", "top5", "cross_entropy"
 """Names of scores shown for every target that returns them: top-1 and top-5 accuracy as shares, and the negative natural
@@ -31,6 +31,35 @@ class Scores(Protocol):
         logged. ``answers`` come from this target's :meth:`Target.answers`.
         """
         ...
+
+
+@dataclass(frozen=True)
+class LearnedVectors:
+    """Learned vectors of a batch's targets, and their predictions.
+
+    Attributes:
+        source: name of the pass that computes the answers.
+        answers: (n, D) of the n targets, before any normalization that divides by a spread over targets and so would hide a
+            collapse.
+        predictions: (n, W) for the same targets.
+        remedy: what to change in a recipe if the answers collapse, a sentence without its full stop.
+    """
+
+    source: str
+    answers: Tensor
+    predictions: Tensor
+    remedy: str = "Lower the learning rate, or let no gradient reach the answers"
+
+
+@runtime_checkable
+class Learned(Protocol):
+    """Optional capability of a target whose answers are learned, and so could become one constant that any network predicts.
+
+    Every validation measures the vectors, and a run warns if they collapse. The scores ``rankme``, ``spread`` and
+    ``prediction_spread`` of the term are those of the validation.
+    """
+
+    def learned_vectors(self, prediction: Prediction, run: Run) -> LearnedVectors: ...
 
 
 @runtime_checkable

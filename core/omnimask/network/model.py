@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from omnimask.interfaces import (
     Encoded,
+    Learned,
+    LearnedVectors,
     MaskedBatch,
     Prediction,
     RanksIds,
@@ -50,11 +52,13 @@ class Output:
         loss: () weighted sum of the terms.
         terms: each term over its divisor, unweighted, detached.
         scores: by term and name, if requested.
+        learned: learned vectors by term, with the scores, for targets that offer them.
     """
 
     loss: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict[str, Mapping[str, Score]])
+    learned: Mapping[str, LearnedVectors] = field(default_factory=dict[str, LearnedVectors])
 
 
 def own_predictions(wired: Wired, result: Result) -> dict[str, Prediction]:
@@ -143,7 +147,7 @@ class MaskedModel(nn.Module):
             batch: on the model's device.
             denominators: divisor of every term over the whole optimizer step; this batch's own counts if None. A term with divisor
                 0 contributes 0.
-            is_scored: whether to compute the scores of targets that offer them.
+            is_scored: whether to compute the scores and learned vectors of targets that offer them.
         """
         denominators = self.counts(batch) if denominators is None else denominators
         results = self.predict(batch, only_asked=True)
@@ -159,7 +163,7 @@ class MaskedModel(nn.Module):
                     value = term.total / divisor if divisor else term.total * 0.0
                     loss = loss + wired.weight * value
                     terms[name] = value.detach()
-        return Output(loss, terms, summed_scores(self, run) if is_scored else {})
+        return Output(loss, terms, summed_scores(self, run), learned_vectors(self, run)) if is_scored else Output(loss, terms)
 
     @property
     def num_parameters(self) -> int:
@@ -188,6 +192,15 @@ def summed_scores(model: MaskedModel, run: Run) -> dict[str, dict[str, Score]]:
     return {
         term: {name: Score(values.float().sum(), len(values)) for name, values in scores.items()}
         for term, _, scores in each_score(model, run)
+    }
+
+
+def learned_vectors(model: MaskedModel, run: Run) -> dict[str, LearnedVectors]:
+    """Return the learned vectors of the batch's targets, by term, for the targets that offer them."""
+    return {
+        term: target.learned_vectors(prediction, run)
+        for term, prediction, target in each_prediction(model, run)
+        if isinstance(target, Learned) and len(prediction.targets)
     }
 
 

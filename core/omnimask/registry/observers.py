@@ -108,12 +108,45 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class LearnedSpread:
+    """Measurements of a term's learned vectors over a sample of the held-out targets; NaN below two targets.
+
+    Attributes:
+        source: name of the pass that computes the answers.
+        rows: number of targets in the sample.
+        width: D of the answers.
+        rankme: effective rank of the answers, from 1 to the smaller of ``rows`` and ``width``.
+        spread: standard deviation of the answers over targets, in [0, 1]: each number's, divided by its root mean square; the
+            median over the width.
+        prediction_spread: the same of the predictions.
+        remedy: what to change in a recipe if the answers collapse.
+    """
+
+    source: str
+    rows: int
+    width: int
+    rankme: float
+    spread: float
+    prediction_spread: float
+    remedy: str = ""
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The measurements, by the names that metrics show."""
+        return {"rankme": self.rankme, "spread": self.spread, "prediction_spread": self.prediction_spread}
+
+
+@dataclass(frozen=True)
 class Validation:
-    """Outcome of one validation: the weighted ``loss``, its ``terms``, and ``scores`` by term and name (means over the targets)."""
+    """Outcome of one validation: the weighted ``loss``, its ``terms``, and ``scores`` by term and name (means over the targets).
+
+    ``learned`` contains the measurements of learned vectors by term; their numbers are among the scores, too.
+    """
 
     loss: float
     terms: Mapping[str, float]
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    learned: Mapping[str, LearnedSpread] = field(default_factory=dict[str, LearnedSpread])
 
 
 class Observer:

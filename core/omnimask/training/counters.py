@@ -30,6 +30,8 @@ class Counters:
         best_step, best_loss, best_scores: step, loss and scores of the validation with the smallest loss.
         validations_without_gain: number of validations since the smallest validation loss.
         scored_samples: held-out samples in every validation; None if unknown.
+        spread_at_start: standard deviation of learned vectors before the first step, by term.
+        collapsed: terms whose learned vectors have collapsed.
     """
 
     step: int = 0
@@ -50,6 +52,8 @@ class Counters:
     best_scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict[str, dict[str, float]])
     validations_without_gain: int = 0
     scored_samples: int | None = None
+    spread_at_start: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
+    collapsed: list[str] = dataclasses.field(default_factory=list[str])
 
     def monitor(self, validation_loss: float) -> bool:
         """Record a validation loss and return whether it is the smallest so far. NaN never is."""

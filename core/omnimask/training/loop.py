@@ -14,6 +14,7 @@ from torch import nn
 from omnimask.data.loader import LoadedStep
 from omnimask.errors import Interrupted, NothingToLearn, RunStopped, UserError
 from omnimask.registry.observers import RunInfo, StepResult, Validation
+from omnimask.training import collapse
 from omnimask.training.bad_samples import BadSampleGuard
 from omnimask.training.checkpoints import durable_files as files
 from omnimask.training.checkpoints.directory import Checkpoints, verify
@@ -205,6 +206,9 @@ class Trainer:
         progress = self.progress
         logger.info("attempt %d starts at step %d of %d", progress.attempt, progress.step, self.config.steps)
         guard = BadSampleGuard(progress.bad_samples, self.data.max_bad, self.data.num_samples)
+        if self._validator is not None and progress.step == 0:
+            with memory.explained((), self.config, self.directory.path, "the measurement of learned vectors"):
+                collapse.remember(progress, self._validator.at_start())
         stop: Interrupted | None = None
         with closing(self.data.steps(progress.cursor, progress.step)) as loaded_steps:
             while not self.is_over and (stop := self._asked_to_stop(signals, deadline)) is None:
@@ -311,6 +315,7 @@ class Trainer:
             found = self._validator(f"after step {progress.step}")
         seconds = time.perf_counter() - begin
         progress.validation_loss = found.loss
+        collapse.watch(progress, found.learned)
         progress.validation_scores = {term: dict(scores) for term, scores in found.scores.items()}
         with self._postponed(), files.writing(self.directory.metrics, self.directory.path):
             journal.validation(found, self._compared(found), seconds)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from omnimask.data.progress_lines import Paced
-from omnimask.interfaces import MaskedBatch
+from omnimask.interfaces import Learned, MaskedBatch
 from omnimask.packed import to_device
-from omnimask.registry.observers import Validation
+from omnimask.registry.observers import LearnedSpread, Validation
 from omnimask.training.devices.precision import Precision
 from omnimask.training.devices.ranks import Name, Ranks
 from omnimask.training.devices.replicas import Replicas
+from omnimask.training.learned_rows import LearnedRows
 from omnimask.training.seeding import seed_torch
 from omnimask.training.step import summed
+
+BATCHES_AT_START = 8
+"""Maximum number of batches, over all ranks, from which learned vectors are measured before the first step."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,10 @@ class Validator:
         denominators = self._counted()
         parts: dict[Name, list[Tensor]] = {("loss",): []}
         counts: dict[Name, float] = {}
+        rows = LearnedRows()
         with self.parallel.whole(self.model):
             for number, batch in enumerate(self._told("samples are scored")):
-                seed_torch(self.device, self.seed, "validation", self.ranks.rank + number * self.ranks.world)
-                moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
-                with self.precision.autocast():
-                    output = self.parallel.evaluate(self.model, moved, denominators)
+                output = self._output(number, batch, denominators, rows)
                 parts["loss",].append(output.loss)
                 for name, term in output.terms.items():
                     parts.setdefault(("term", name), []).append(term)
@@ -87,7 +91,30 @@ class Validator:
                         parts.setdefault(("score", term, name), []).append(score.total)
                         counts["count", term, name] = counts.get(("count", term, name), 0) + score.count
         numbers = {name: total(several) for name, several in parts.items()}
-        return _means(self.ranks.sums({**numbers, **counts, ("batches",): len(parts["loss",])}, kind="validation"))
+        sums = self.ranks.sums({**numbers, **counts, ("batches",): len(parts["loss",])}, kind="validation")
+        return _means(sums, rows.measured(self.ranks))
+
+    @torch.no_grad()
+    def at_start(self) -> Mapping[str, LearnedSpread]:
+        """Measure the learned vectors of the first batches with the current weights, by term. Without such targets nothing runs."""
+        if not any(isinstance(module, Learned) for module in self.model.modules()):
+            return {}
+        self.model.eval()
+        rows = LearnedRows()
+        with self.parallel.whole(self.model):
+            for number, batch in enumerate(itertools.islice(self.batches(), max(1, BATCHES_AT_START // self.ranks.world))):
+                self._output(number, batch, self.model.counts(batch), rows)  # pyright: ignore[reportCallIssue]
+        return rows.measured(self.ranks)
+
+    def _output(self, number: int, batch: MaskedBatch, denominators: Mapping[str, float], rows: LearnedRows) -> Any:
+        """Return the model's output for this rank's batch of this number, and collect its learned vectors."""
+        number = self.ranks.rank + number * self.ranks.world
+        seed_torch(self.device, self.seed, "validation", number)
+        moved = batch if self.device.type == "cpu" else to_device(batch, self.device, non_blocking=True)
+        with self.precision.autocast():
+            output = self.parallel.evaluate(self.model, moved, denominators)
+        rows.add(number, getattr(output, "learned", {}))  # models other than MaskedModel may have none
+        return output
 
     def _counted(self) -> dict[str, float]:
         """Return the denominators by term over all ranks."""
@@ -109,15 +136,17 @@ class Validator:
                 tell(done * self.ranks.world)
 
 
-def _means(sums: Mapping[Name, float]) -> Validation:
-    """Compute means from sums over all batches. A score without targets is NaN."""
+def _means(sums: Mapping[Name, float], learned: Mapping[str, LearnedSpread] | None = None) -> Validation:
+    """Compute means from sums over all batches, and add the measurements of learned vectors. A score without targets is NaN."""
     terms = {name[1]: value for name, value in sums.items() if name[0] == "term"}
     scores: dict[str, dict[str, float]] = {}
     for name, value in sums.items():
         if name[0] == "score":
             count = sums["count", *name[1:]]
             scores.setdefault(name[1], {})[name[2]] = value / count if count else float("nan")
-    return Validation(sums["loss",] if sums["batches",] else float("nan"), terms, scores)
+    for term, measured in (learned or {}).items():
+        scores[term] = {**scores.get(term, {}), **measured.scores}
+    return Validation(sums["loss",] if sums["batches",] else float("nan"), terms, scores, learned or {})
 
 
 def total(parts: list[Tensor]) -> float:

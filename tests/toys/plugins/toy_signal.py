@@ -7,9 +7,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 import omnimask
-from omnimask.interfaces import Context, Draw, Tokens, TokenSpec
+from omnimask.components.targets.features import Features, normalised
+from omnimask.interfaces import Context, Draw, Prediction, Run, Tokens, TokenSpec
 from omnimask.registry import Registrar
 
 LENGTH = 96
@@ -98,8 +100,33 @@ class Chirps(Signals):
         return "toy chirps 1"
 
 
+class Levels(Signals):
+    """512 constant signals at one of two levels, without noise: features of an honest data set of rank two."""
+
+    def key(self, index: int) -> str:
+        return f"levels/{range(len(self))[index]}"
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        level = Draw(0, 0, self.key(index)).rng("level").choice([-1.0, 1.0])
+        return {"signal": np.full(LENGTH, level, np.float32)}
+
+    def fingerprint(self) -> str:
+        return "toy levels 1"
+
+
+class FeaturesWithGradient(Features):
+    """Features of another pass through which gradient flows, so that one constant answers every target: a mistake to be found."""
+
+    def answers(self, prediction: Prediction, run: Run) -> Tensor:
+        encoded = self._encoded(run)
+        features = normalised(encoded.features.data.float(), self.norm, encoded)
+        return encoded.to_store(features, run.batch.num_tokens)[prediction.targets.of]
+
+
 @omnimask.hookimpl
 def omnimask_register(registry: Registrar) -> None:
     registry.add_tokenizer("toy.window", "toy_signal:WindowTokenizer")
     registry.add_dataset("toy.signals", "toy_signal:Signals")
     registry.add_dataset("toy.chirps", "toy_signal:Chirps")
+    registry.add_dataset("toy.levels", "toy_signal:Levels")
+    registry.add_target("toy.features_with_gradient", "toy_signal:FeaturesWithGradient")

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omnimask.components.predictors.of_sequences import OfSequences
-from omnimask.interfaces import Context, EarlierPass, Layout, MaskedBatch, Module, Prediction, Run, View
+from omnimask.interfaces import Context, EarlierPass, Layout, LearnedVectors, MaskedBatch, Module, Prediction, Run, View
 from omnimask.network.pooling import SequencePool, check_pool, pooled
 from omnimask.packed import index_tensor
+
+_REMEDY = "Raise the number of negatives (`data.group.size`), or lower the temperature or the learning rate"
 
 
 class Contrast(OfSequences):
@@ -89,7 +91,7 @@ class GroupContrast(Module):
         self, earlier: EarlierPass, width: int, temperature: float, pool: SequencePool, classes: str | None, own_negatives: bool
     ) -> None:
         super().__init__()
-        self._encoded, self.view = earlier.encoded(), earlier.view
+        self._source, self._encoded, self.view = earlier.name, earlier.encoded(), earlier.view
         self.num_outputs, self.temperature = width or earlier.width, temperature
         self.pool: SequencePool = pool
         self.classes, self.own_negatives = classes, own_negatives
@@ -114,8 +116,17 @@ class GroupContrast(Module):
         classes = samples if self.classes is None else np.asarray(run.batch.labels[self.classes])[samples].astype(np.int64)
         device = prediction.features.device
         marks = np.stack([rows, samples, run.batch.group[samples], classes], axis=1)
-        theirs = self.project(pooled(self._encoded(run), self.pool))
-        return Counterparts(index_tensor(marks, device), functional.normalize(theirs[index_tensor(rows, device)].float(), dim=1))
+        return Counterparts(index_tensor(marks, device), functional.normalize(self._theirs(index_tensor(rows, device), run), dim=1))
+
+    def _theirs(self, rows: Tensor, run: Run) -> Tensor:
+        """Return (n, W) float32 of the counterparts of these sequences."""
+        return self.project(pooled(self._encoded(run), self.pool))[rows].float()
+
+    def learned_vectors(self, prediction: Prediction, run: Run) -> LearnedVectors:
+        """Return the counterparts' vectors and the own ones, before their lengths are divided out."""
+        rows = index_tensor(self.rows(run.batch, prediction.stream.layout), prediction.features.device)
+        own = prediction.head(prediction.features)[rows]
+        return LearnedVectors(self._source, self._theirs(rows, run), own, _REMEDY)
 
     def loss(self, prediction: Prediction, answers: Counterparts) -> Tensor:
         """Return (n,) the mean of both directions."""

@@ -14,10 +14,14 @@ from torch.utils.checkpoint import checkpoint
 
 from omnimask.components.targets.continuous import LossKind, errors_of
 from omnimask.components.targets.cross_entropy import LARGEST
-from omnimask.interfaces import Context, Encoded, Module, Prediction, Run
+from omnimask.interfaces import Context, Encoded, LearnedVectors, Module, Prediction, Run
 from omnimask.packed import index_tensor
 
 Normalisation: TypeAlias = Literal["layer", "instance", "none"]
+_REMEDY = (
+    "Let the network of that pass follow the trained one more slowly (`decay` of `average` nearer to 1), lower the learning rate, "
+    "or standardize the features over each sample (`norm: instance`)"
+)
 
 
 class Features(Module):
@@ -69,6 +73,7 @@ class Features(Module):
         if mlp and last is None:
             raise ValueError("mlp: true reads the MLPs of the last blocks; set their number, last")
         self.blocks = () if last is None else tuple(range(earlier.depth - last + 1, earlier.depth + 1))
+        self._source = earlier.name
         self._encoded = earlier.encoded(**{"mlps" if mlp else "layers": self.blocks})
         self.mlp, self.beta, self.num_outputs = mlp, beta, earlier.width
         self.norm: Normalisation = norm
@@ -81,12 +86,24 @@ class Features(Module):
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
         """Return (N, D) float32."""
         encoded = self._encoded(run)
-        taps = encoded.mlps if self.mlp else encoded.layers
-        parts = [taps[number] for number in self.blocks] or [encoded.features.data]
+        parts = self._parts(encoded)
         mean = torch.zeros_like(parts[0], dtype=torch.float32)
         for part in parts:
             mean = mean + normalised(part.float(), self.norm, encoded) / len(parts)
         return encoded.to_store(normalised(mean, self.final_norm, encoded), run.batch.num_tokens)[prediction.targets.of]
+
+    def _parts(self, encoded: Encoded) -> list[Tensor]:
+        """Return the features (T, D) of each block."""
+        taps = encoded.mlps if self.mlp else encoded.layers
+        return [taps[number] for number in self.blocks] or [encoded.features.data]
+
+    @torch.no_grad()
+    def learned_vectors(self, prediction: Prediction, run: Run) -> LearnedVectors:
+        """Return the mean of the blocks before ``norm`` and ``final_norm``, and the predictions."""
+        encoded = self._encoded(run)
+        mean = torch.stack([part.float() for part in self._parts(encoded)]).mean(0)
+        answers = encoded.to_store(mean, run.batch.num_tokens)[prediction.targets.of]
+        return LearnedVectors(self._source, answers, prediction.head(prediction.features), _REMEDY)
 
     def loss(self, prediction: Prediction, answers: Tensor) -> Tensor:
         predicted = prediction.head(prediction.features).float()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from omnimask.registry.observers import LearnedSpread
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -17,7 +20,7 @@ class Reading:
     """Numbers to display.
 
     ``seconds_left`` is None before the first timed step, ``validation_loss`` before the first validation. ``validation_accuracy``
-    and its baseline are given only if answers can be right or wrong.
+    and its baseline are given only if answers can be right or wrong. ``learned`` describes learned answers, if there are any.
     """
 
     step: int
@@ -28,6 +31,7 @@ class Reading:
     seconds_left: float | None
     validation_accuracy: float | None = None
     baseline_accuracy: float | None = None
+    learned: str = ""
 
     @property
     def numbers(self) -> str:
@@ -99,13 +103,24 @@ class LineView:
         if reading.validation_accuracy is not None:
             accuracy = f", accuracy {percent(reading.validation_accuracy)}"
             accuracy += "" if reading.baseline_accuracy is None else f" (unigram: {percent(reading.baseline_accuracy)})"
-        self.message(f"step {reading.step}/{reading.steps}  validation loss {reading.validation_loss:.4f}{accuracy}")
+        self.message(
+            f"step {reading.step}/{reading.steps}  validation loss {reading.validation_loss:.4f}{accuracy}{reading.learned}"
+        )
 
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def spreads(learned: Mapping[str, LearnedSpread]) -> str:
+    """Describe learned answers by term: their effective rank, and the standard deviations of answers and predictions."""
+    return "".join(
+        f", {'' if len(learned) == 1 else f'{term}: '}RankMe {found.rankme:.3g} of {min(found.rows, found.width)}, "
+        f"spread {percent(found.spread)} (predictions {percent(found.prediction_spread)})"
+        for term, found in learned.items()
+    )
 
 
 def percent(share: float) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from omnimask.data import progress_lines as paced
 from omnimask.interfaces.answers import ACCURACY
 from omnimask.registry.observers import Observer, RunInfo, StepResult, Validation
-from omnimask.training.monitoring.console import Bar, LineView, ProgressView, Reading
+from omnimask.training.monitoring.console import Bar, LineView, ProgressView, Reading, spreads
 from omnimask.training.monitoring.journal import LogFile
 from omnimask.training.monitoring.notebook import Cell
 from omnimask.training.monitoring.throughput import Rate
@@ -50,11 +50,11 @@ class Display(Observer):
             self._recent = Rate()
 
     def validated(self, *, result: Validation, baselines: Mapping[str, Mapping[str, float]], line: object) -> None:
-        """Show the loss, and the accuracy with its baseline."""
+        """Show the loss, the accuracy with its baseline, and the spread of learned answers."""
         if self._reading is not None:
             accuracy, baseline = accuracies(result.scores, baselines)
             shown = dataclasses.replace(self._reading, validation_loss=result.loss, validation_accuracy=accuracy)
-            self._view.validated(dataclasses.replace(shown, baseline_accuracy=baseline))
+            self._view.validated(dataclasses.replace(shown, baseline_accuracy=baseline, learned=spreads(result.learned)))
 
     def run_end(self, *, status: object) -> None:
         """Restore the terminal."""

@@ -65,6 +65,10 @@ FAMILIES = {
 VALIDATION = {
     "validation_<term>": "each loss term on the held-out batches",
     "validation_<term>_<score>": "each score of a term, for targets with scores (`accuracy`, `top5`, `cross_entropy`)",
+    "validation_<term>_rankme": "effective rank of learned answers (target `features`, predictor `contrast`), over at most 1,024 "
+    "targets",
+    "validation_<term>_spread": "standard deviation of these answers over targets, as a share of their size, from 0 to 1",
+    "validation_<term>_prediction_spread": "the same of their predictions",
     "validation_loss": "weighted sum of the terms",
     "seconds": "wall-clock time of the validation",
 }
