@@ -26,6 +26,7 @@ from omnimask.errors import RunStopped
 from omnimask.interfaces import Layout, MaskedBatch, Packed
 from omnimask.packed import pin_memory, to_device
 from omnimask.recipe import load_recipe
+from omnimask.remote import retries
 from omnimask.transport.joint_buffer import ALIGNMENT
 from omnimask.transport.parcel import parcel
 
@@ -256,6 +257,7 @@ RECIPES = {
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_a_worker_delivers_the_batches_of_a_shipped_recipe_bit_for_bit(recipe: str) -> None:
     sizes = ["train.steps=2", "train.batch_tokens=3000", "train.micro_batch_tokens=1500"]
+    retries.take()  # of other tests in this process
     here, there = (
         list(build(load_recipe(recipe, [*RECIPES[recipe], *sizes, f"train.workers={workers}"])).loader(Cursor(), 0))
         for workers in (0, 1)
