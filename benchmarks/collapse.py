@@ -2,8 +2,8 @@
 
 Trains small recipes with learned answers (the target `features`, the predictor `contrast`), healthy ones with several seeds and
 ones whose answers have gradient, and records at every validation the standard deviation of the answers as a share of its value at
-the start, RankMe, and whether the run warned. The thresholds of `omnimask.training.collapse` lie between the two groups. About five
-minutes of one thread. Run from the project's root:
+the start, RankMe, and whether the run warned. The thresholds of `omnimask.training.collapse` were chosen on such runs. Run from the
+project's root:
 
     python benchmarks/collapse.py
 """

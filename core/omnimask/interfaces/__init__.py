@@ -5,7 +5,7 @@ a stream; N targets; B samples; D width; A position axes. On the host arrays are
 dataclasses are the same. Every dataclass is frozen: nothing mutates its input.
 """
 
-from omnimask.interfaces.answers import Blank, Candidate, Learned, LearnedVectors, OfSamples, RanksIds, Scores
+from omnimask.interfaces.answers import Blank, Candidate, LearnedVectors, LearnsVectors, OfSamples, RanksIds, Scores
 from omnimask.interfaces.batch import (
     CONTENT,
     NOTHING,
@@ -106,8 +106,8 @@ __all__ = [
     "Initializer",
     "JointMasker",
     "Layout",
-    "Learned",
     "LearnedVectors",
+    "LearnsVectors",
     "LeavesOutFields",
     "LocalOrName",
     "LossTerm",

@@ -52,7 +52,7 @@ class LearnedVectors:
 
 
 @runtime_checkable
-class Learned(Protocol):
+class LearnsVectors(Protocol):
     """Optional capability of a target whose answers are learned, and so could become one constant that any network predicts.
 
     Every validation measures the vectors, and a run warns if they collapse. The scores ``rankme``, ``spread`` and

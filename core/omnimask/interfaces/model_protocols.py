@@ -124,7 +124,7 @@ class Target(Protocol):
     """Correct answers and their loss, used inside a predictor. An ``nn.Module`` if it has weights.
 
     A target whose ``content`` includes more than the prediction describes this in an attribute ``content_note``, for figures.
-    Optional capabilities: :class:`Scores`, :class:`RanksIds` and :class:`Learned`.
+    Optional capabilities: :class:`Scores`, :class:`RanksIds` and :class:`LearnsVectors`.
     """
 
     num_outputs: int

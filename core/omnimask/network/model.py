@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from omnimask.interfaces import (
     Encoded,
-    Learned,
     LearnedVectors,
+    LearnsVectors,
     MaskedBatch,
     Prediction,
     RanksIds,
@@ -200,7 +200,7 @@ def learned_vectors(model: MaskedModel, run: Run) -> dict[str, LearnedVectors]:
     return {
         term: target.learned_vectors(prediction, run)
         for term, prediction, target in each_prediction(model, run)
-        if isinstance(target, Learned) and len(prediction.targets)
+        if isinstance(target, LearnsVectors) and len(prediction.targets)
     }
 
 

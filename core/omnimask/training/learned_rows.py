@@ -19,7 +19,7 @@ ROWS = 1024
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _KeptRows:
     """Rows of one term: ``keys`` (n,) float64, ``answers`` (n, D) and ``predictions`` (n, W) float32, on the host."""
 
     source: str
@@ -28,10 +28,10 @@ class _Rows:
     answers: NDArray[np.float32]
     predictions: NDArray[np.float32]
 
-    def smallest(self, most: int) -> _Rows:
+    def smallest(self, most: int) -> _KeptRows:
         """Return the rows with the smallest keys, in their order."""
         order = np.argsort(self.keys, kind="stable")[:most]
-        return _Rows(self.source, self.remedy, self.keys[order], self.answers[order], self.predictions[order])
+        return _KeptRows(self.source, self.remedy, self.keys[order], self.answers[order], self.predictions[order])
 
 
 class LearnedRows:
@@ -43,7 +43,7 @@ class LearnedRows:
 
     def __init__(self, most: int = ROWS) -> None:
         self.most = most
-        self._rows: dict[str, _Rows] = {}
+        self._rows: dict[str, _KeptRows] = {}
 
     def add(self, number: int, found: Mapping[str, LearnedVectors]) -> None:
         """Add the vectors of a batch; ``number`` counts the batches of all ranks."""
@@ -54,7 +54,7 @@ class LearnedRows:
             # Chosen on the host, so only these rows leave the device.
             chosen = np.argsort(keys, kind="stable")[: self.most]
             chosen = chosen[keys[chosen] < limit]
-            new = _Rows(
+            new = _KeptRows(
                 vectors.source, vectors.remedy, keys[chosen], _host(vectors.answers, chosen), _host(vectors.predictions, chosen)
             )
             self._rows[term] = new if kept is None else _joined([kept, new]).smallest(self.most)
@@ -65,7 +65,7 @@ class LearnedRows:
         terms = sorted(set().union(*keys))
         if not terms:
             return {}
-        own: dict[str, _Rows] = {}
+        own: dict[str, _KeptRows] = {}
         for term in terms:
             limit = np.sort(np.concatenate([each[term] for each in keys if term in each]))[: self.most][-1]
             if term in self._rows:
@@ -79,13 +79,13 @@ def _host(tensor: Tensor, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     return tensor.detach()[index_tensor(rows, tensor.device)].float().cpu().numpy()
 
 
-def _joined(several: Sequence[_Rows]) -> _Rows:
+def _joined(several: Sequence[_KeptRows]) -> _KeptRows:
     answers, predictions = [rows.answers for rows in several], [rows.predictions for rows in several]
     keys = np.concatenate([rows.keys for rows in several])
-    return _Rows(several[0].source, several[0].remedy, keys, np.concatenate(answers), np.concatenate(predictions))
+    return _KeptRows(several[0].source, several[0].remedy, keys, np.concatenate(answers), np.concatenate(predictions))
 
 
-def _measured(several: Sequence[_Rows]) -> LearnedSpread:
+def _measured(several: Sequence[_KeptRows]) -> LearnedSpread:
     rows = _joined(several)
     rows = rows.smallest(len(rows.keys))
     count, width = rows.answers.shape

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from omnimask.data.progress_lines import Paced
-from omnimask.interfaces import Learned, MaskedBatch
+from omnimask.interfaces import LearnsVectors, MaskedBatch
 from omnimask.packed import to_device
 from omnimask.registry.observers import LearnedSpread, Validation
 from omnimask.training.devices.precision import Precision
@@ -97,7 +97,7 @@ class Validator:
     @torch.no_grad()
     def at_start(self) -> Mapping[str, LearnedSpread]:
         """Measure the learned vectors of the first batches with the current weights, by term. Without such targets nothing runs."""
-        if not any(isinstance(module, Learned) for module in self.model.modules()):
+        if not any(isinstance(module, LearnsVectors) for module in self.model.modules()):
             return {}
         self.model.eval()
         rows = LearnedRows()

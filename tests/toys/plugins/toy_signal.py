@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 import omnimask
-from omnimask.components.targets.features import Features, normalised
+from omnimask.components.targets.features import Features, Normalisation, normalised
 from omnimask.interfaces import Context, Draw, Prediction, Run, Tokens, TokenSpec
 from omnimask.registry import Registrar
 
@@ -116,6 +117,17 @@ class Levels(Signals):
 
 class FeaturesWithGradient(Features):
     """Features of another pass through which gradient flows, so that one constant answers every target: a mistake to be found."""
+
+    smoke: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        of: Annotated[str, Field(description="the earlier pass")],
+        norm: Annotated[Normalisation, Field(description="of the features")] = "layer",
+    ) -> None:
+        super().__init__(context, of=of, norm=norm)
 
     def answers(self, prediction: Prediction, run: Run) -> Tensor:
         encoded = self._encoded(run)
