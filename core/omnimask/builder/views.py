@@ -77,7 +77,7 @@ def build_views(
 def repeats_of(recipe: Recipe) -> dict[str, int]:
     """Return the number of maskings of a sample in each view. A decoded view repeats as the main one by default."""
     main = (recipe.views[MAIN].repeat if MAIN in recipe.views else None) or 1
-    decoded = {predictor.query for predictor in recipe.predictors}
+    decoded = {predictor.query for predictor in recipe.every_predictor}
     return {MAIN: main} | {
         name: view.repeat or (main if name in decoded else 1) for name, view in recipe.views.items() if name != MAIN
     }

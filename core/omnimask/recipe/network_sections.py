@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omnimask.component import Component
@@ -32,7 +32,7 @@ class NetworkSections(SectionResolver):
         components = {MAIN: encoder, **{name: part.component for name, part in encoders.items()}}
         passes = self._section("passes", list)
         written = self.data.get("predictors")
-        top = self._predictors(written if isinstance(written, list) else [], ("predictors",), encoder)
+        top = self._predictors(enumerate(written) if isinstance(written, list) else (), ("predictors",), encoder)
         in_place = [self._in_place(part, ("passes", index), components) for index, part in enumerate(passes)]
         if (not isinstance(written, list) or not written) and not any(any(found.values()) for found in in_place):
             self.problems.missing(self.document, ("predictors",), "list of predictors: [{name: ..., of: ...}]")
@@ -77,18 +77,20 @@ class NetworkSections(SectionResolver):
 
     # ---- predictors
 
-    def _predictors(self, raw: Sequence[Any], path: KeyPath, encoder: Component[Any] | None) -> dict[int, PredictorConfig]:
-        """Return the predictors written in a list, by index; items that are labels are left out."""
-        found = {
-            index: self._predictor(value, (*path, index), encoder) for index, value in enumerate(raw) if not isinstance(value, str)
-        }
+    def _predictors(
+        self, raw: Iterable[tuple[int, Any]], path: KeyPath, encoder: Component[Any] | None
+    ) -> dict[int, PredictorConfig]:
+        """Return the predictors written in a list, by index."""
+        found = {index: self._predictor(value, (*path, index), encoder) for index, value in raw}
         return {index: part for index, part in found.items() if part is not None}
 
     def _in_place(self, raw: Any, path: KeyPath, components: Mapping[str, Component[Any] | None]) -> dict[int, PredictorConfig]:
         """Return the predictors written in a pass, by index."""
         if not isinstance(raw, Mapping) or not isinstance(written := raw.get("predictors"), list):
             return {}
-        return self._predictors(written, (*path, "predictors"), components.get(raw.get("encoder") or MAIN))
+        encoder = raw.get("encoder") or MAIN
+        in_place = ((index, value) for index, value in enumerate(written) if not isinstance(value, str))
+        return self._predictors(in_place, (*path, "predictors"), components.get(encoder) if isinstance(encoder, str) else None)
 
     def _unique(self, placed: Sequence[tuple[KeyPath, PredictorConfig]]) -> None:
         places: dict[str, KeyPath] = {}
