@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,16 +12,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from omnimask.builder.build import BuiltModel, build_without_data
+from omnimask.data.view_names import MAIN
 from omnimask.export.weights import load_exported
 from omnimask.interfaces import Context
-from omnimask.network.network import Network
+from omnimask.network.network import Network, UntrainedNetwork
 from omnimask.run.trained_run import load_checkpoint, open_trained
 from omnimask.training.checkpoints.contents import MODEL
 
 _DIGEST = "digest"
 
 
-class Frozen(Network):
+class Frozen(UntrainedNetwork):
     """Embeddings and encoder of an earlier run, as they were then: a teacher of self-distillation [0], or a source of targets.
 
     It has no weights to train and is always in evaluation mode. With a path, checkpoints contain a digest of its weights instead of
@@ -35,7 +35,6 @@ class Frozen(Network):
     [0] Furlanello et al.: Born Again Neural Networks, 2018.
     """
 
-    is_trained: ClassVar[bool] = False
     smoke: ClassVar[Mapping[str, Any]] = {"path": None}
 
     def __init__(
@@ -46,41 +45,23 @@ class Frozen(Network):
             Path | None, Field(description="exported folder, or a run's folder; default: main's initial weights")
         ] = None,
     ) -> None:
-        source = context.networks["main"] if path is None else _network_of(path, context)
+        source = context.networks[MAIN] if path is None else _network_of(path, context)
         assert isinstance(source, Network)
-        embeddings = {name: copy.deepcopy(source.embeddings[name]) for name in context.modalities}
-        super().__init__(embeddings, copy.deepcopy(source.encoder), embedding_width=source.embedding_width)
-        self.adapt = copy.deepcopy(source.adapt)
-        self.requires_grad_(False)
+        super().__init__(source, context.modalities)
         # A tuple keeps the other network out of this one's parameters.
         self._initial = (source,) if path is None else ()
         if path is not None:
             self.register_buffer(_DIGEST, _digest_of(self))
             self.register_state_dict_post_hook(_without_weights)
             self.register_load_state_dict_pre_hook(_with_weights)
-        self.eval()
 
-    def train(self, mode: bool = True) -> Frozen:
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-    @torch.no_grad()
     def settle(self) -> None:
         """Take the initial weights of ``main`` if there is no path."""
         for source in self._initial:
-            for name in self.embeddings:
-                _copy(self.embeddings[name], source.embeddings[name])
-            _copy(self.encoder, source.encoder)
-            if self.adapt is not None and source.adapt is not None:
-                _copy(self.adapt, source.adapt)
+            self.copy_from(source)
 
     def after_update(self, progress: float) -> None:
         """Do nothing: it follows no update."""
-
-
-def _copy(own: nn.Module, theirs: nn.Module) -> None:
-    for one, other in zip(own.parameters(), theirs.parameters(), strict=True):
-        one.copy_(other)
 
 
 def _digest_of(module: nn.Module) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from omnimask.interfaces import Embedding, Encoded, Encoder, MaskedBatch, Packed, Stream
 from omnimask.network.embed import embed, embed_features
@@ -93,6 +94,52 @@ class Network(nn.Module):
             more["only_asked"] = True
         encoder = cast(Encoder, self.encoder)
         return encoder(Packed(embedded, stream.layout), stream, batch, context=context, layers=layers, **more)
+
+
+class UntrainedNetwork(Network):
+    """A copy of a network, of which nothing is trained. It is always in evaluation mode.
+
+    Args:
+        source: the network.
+        modalities: to copy the embeddings of.
+    """
+
+    is_trained: ClassVar[bool] = False
+
+    def __init__(self, source: Network, modalities: Sequence[str]) -> None:
+        nn.Module.__init__(self)
+        self.embeddings = nn.ModuleDict({name: copy.deepcopy(source.embeddings[name]) for name in modalities})
+        self.encoder = copy.deepcopy(source.encoder)
+        self.embedding_width = source.embedding_width
+        self.adapt = copy.deepcopy(source.adapt)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def pairs(self, source: Network) -> list[tuple[Tensor, Tensor]]:
+        """Return the parameters with those of a network of equal form, this rank's shares if they are sharded."""
+        own, theirs = ([one.embeddings[name] for name in self.embeddings] for one in (self, source))
+        parts = [*zip(own, theirs, strict=True), (self.encoder, source.encoder)]
+        if self.adapt is not None and source.adapt is not None:
+            parts.append((self.adapt, source.adapt))
+        return [
+            (_local(one), _local(other))
+            for mine, his in parts
+            for one, other in zip(mine.parameters(), his.parameters(), strict=True)
+        ]
+
+    @torch.no_grad()
+    def copy_from(self, source: Network) -> None:
+        """Take the present weights of a network of equal form."""
+        for own, theirs in self.pairs(source):
+            own.copy_(theirs)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def width_taken(encoder: object) -> int:

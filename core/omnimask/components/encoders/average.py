@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from omnimask.interfaces import Context
 from omnimask.interfaces.schedules import Ratio, ValueSchedule
-from omnimask.network.network import Network
+from omnimask.network.network import Network, UntrainedNetwork
 
 
-class Average(Network):
+class Average(UntrainedNetwork):
     """The exponential moving average of another network, its embeddings included: the teacher of data2vec [0] and I-JEPA [1].
 
     It has no weights to train, is always in evaluation mode, starts equal to the network it follows, and takes one step after every
@@ -30,8 +27,6 @@ class Average(Network):
     et al.: Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture, 2023.
     """
 
-    is_trained: ClassVar[bool] = False
-
     def __init__(
         self,
         context: Context,
@@ -43,27 +38,14 @@ class Average(Network):
             raise ValueError(f"network {follows!r} does not exist; earlier networks: {', '.join(context.networks)}")
         source = context.networks[follows]
         assert isinstance(source, Network)
-        super().__init__(
-            {name: copy.deepcopy(part) for name, part in source.embeddings.items()},
-            copy.deepcopy(source.encoder),
-            embedding_width=source.embedding_width,
-        )
-        self.adapt = copy.deepcopy(source.adapt)
-        self.requires_grad_(False)
+        super().__init__(source, tuple(source.embeddings))
         self.decay = decay
         # A tuple keeps the other network out of this one's parameters.
         self._source = (source,)
-        self.eval()
 
-    def train(self, mode: bool = True) -> Average:
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-    @torch.no_grad()
     def settle(self) -> None:
         """Start from the present weights of the network it follows."""
-        for own, theirs in self._pairs():
-            own.copy_(theirs)
+        self.copy_from(self._source[0])
 
     @torch.no_grad()
     def after_update(self, progress: float) -> None:
@@ -73,14 +55,5 @@ class Average(Network):
             progress: share of the run at this update, in [0, 1], for a scheduled decay.
         """
         decay = self.decay.at(progress) if isinstance(self.decay, ValueSchedule) else self.decay
-        own, theirs = zip(*self._pairs(), strict=True)
+        own, theirs = zip(*self.pairs(self._source[0]), strict=True)
         get_ema_multi_avg_fn(decay)(list(own), list(theirs), None)
-
-    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """Return the tensors of both networks, this rank's shares if they are sharded."""
-        pairs = zip(self.parameters(), self._source[0].parameters(), strict=True)
-        return [(_local(own), _local(theirs)) for own, theirs in pairs]
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
